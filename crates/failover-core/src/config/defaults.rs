@@ -1,0 +1,81 @@
+//! Every default, and beside it the range that is allowed.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::{EmptyPolicy, StrategyKind};
+
+const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+const MINUTE: u64 = 60;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+// The whole call.
+pub(crate) const STRATEGY: StrategyKind = StrategyKind::RoundRobin;
+pub(crate) const HEALTH_CHECK: bool = false;
+pub(crate) const MAX_RETRIES: u32 = 2;
+pub(crate) const MAX_RETRIES_RANGE: RangeInclusive<u32> = 0..=20;
+pub(crate) const RETRY_DELAY: Duration = ms(25);
+pub(crate) const RETRY_DELAY_RANGE: RangeInclusive<Duration> = Duration::ZERO..=secs(5 * MINUTE);
+pub(crate) const TIMEOUT: Duration = secs(30);
+pub(crate) const TIMEOUT_RANGE: RangeInclusive<Duration> = ms(1)..=secs(DAY);
+pub(crate) const FAIL_FAST: bool = false;
+pub(crate) const EMPTY_POLICY: EmptyPolicy = EmptyPolicy::Hold(secs(5 * MINUTE));
+pub(crate) const EMPTY_HOLD_RANGE: RangeInclusive<Duration> = ms(1)..=secs(7 * DAY);
+
+// The circuit breaker.
+pub(crate) const BREAKER_ENABLED: bool = true;
+pub(crate) const FAILURE_THRESHOLD: u32 = 5;
+pub(crate) const RECOVERY_TIMEOUT: Duration = secs(5);
+pub(crate) const MAX_RECOVERY_TIMEOUT: Duration = secs(60);
+/// For both recovery timeouts and for the wait of a half-open breaker.
+pub(crate) const RECOVERY_RANGE: RangeInclusive<Duration> = ms(10)..=secs(HOUR);
+pub(crate) const JITTER: f64 = 0.2;
+pub(crate) const JITTER_RANGE: RangeInclusive<f64> = 0.0..=1.0;
+pub(crate) const HALF_OPEN_MAX_CALLS: u32 = 3;
+pub(crate) const HALF_OPEN_MAX_WAIT: Duration = secs(30);
+pub(crate) const SUCCESS_THRESHOLD: u32 = 2;
+/// For the breaker's thresholds and half-open calls.
+pub(crate) const BREAKER_COUNT_RANGE: RangeInclusive<u32> = 1..=10_000;
+pub(crate) const MIN_AVAILABLE: u32 = 1;
+pub(crate) const MIN_AVAILABLE_RANGE: RangeInclusive<u32> = 0..=10_000;
+
+// The load balancer.
+pub(crate) const STICKY: bool = false;
+
+// The waits between retries.
+pub(crate) const MULTIPLIER: f64 = 2.0;
+pub(crate) const MULTIPLIER_RANGE: RangeInclusive<f64> = 1.0..=10.0;
+pub(crate) const MAX_DELAY: Duration = ms(250);
+pub(crate) const MAX_DELAY_RANGE: RangeInclusive<Duration> = RETRY_DELAY_RANGE;
+
+// The retry budget.
+pub(crate) const BUDGET_ENABLED: bool = true;
+pub(crate) const BUDGET_CAPACITY: u32 = 500;
+pub(crate) const BUDGET_CAPACITY_RANGE: RangeInclusive<u32> = 1..=1_000_000;
+pub(crate) const RETRY_COST: u32 = 5;
+pub(crate) const SUCCESS_DEPOSIT: u32 = 1;
+/// For what a retry costs and what a success pays in.
+pub(crate) const BUDGET_STEP_RANGE: RangeInclusive<u32> = 1..=1_000;
+
+// Health checks.
+pub(crate) const PROBE_PATH: &str = "/";
+pub(crate) const PROBE_METHOD: &str = "GET";
+pub(crate) const PROBE_INTERVAL: Duration = secs(10);
+pub(crate) const PROBE_INTERVAL_RANGE: RangeInclusive<Duration> = ms(100)..=secs(HOUR);
+pub(crate) const PROBE_TIMEOUT: Duration = secs(2);
+pub(crate) const PROBE_TIMEOUT_RANGE: RangeInclusive<Duration> = ms(10)..=secs(5 * MINUTE);
+pub(crate) const HEALTHY_THRESHOLD: u32 = 2;
+pub(crate) const UNHEALTHY_THRESHOLD: u32 = 3;
+pub(crate) const PROBE_THRESHOLD_RANGE: RangeInclusive<u32> = 1..=100;
+
+// Endpoints.
+pub(crate) const WEIGHT: u32 = 1;
+pub(crate) const PROTOCOL: &str = "tcp";

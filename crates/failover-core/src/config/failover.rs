@@ -1,0 +1,384 @@
+//! The configuration of a service's calls.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+
+use super::{
+    Algorithm, BackoffConfig, CircuitBreakerConfig, EmptyPolicy, LoadBalancerConfig, RetryBudgetConfig,
+    StrategyKind, defaults,
+};
+use crate::document::{self, Document, Raw};
+use crate::error::{Error, ErrorKind};
+use crate::{duration, range};
+
+/// How the calls of a service are made. Every value has a default, and all were checked when it was built or read.
+///
+/// serde reads and writes the JSON names of the Go package. Durations are written as `"30s"`; an integer is
+/// nanoseconds. What Go writes for a field that nobody set (`0`, `""`, `null`) reads as absent, so a zero that is
+/// meant looks different: `max_retries` is -1 for none, and a `retry_delay` of none is `"0s"`.
+///
+/// ```
+/// # use failover_core::FailoverConfig;
+/// let config = FailoverConfig::from_json(r#"{"strategy": "weighted", "max_retries": 3, "timeout": "2s"}"#)?;
+/// assert_eq!(config.attempt_timeout().as_millis(), 500);
+/// # Ok::<(), failover_core::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FailoverConfig {
+    strategy: StrategyKind,
+    health_check: bool,
+    #[serde(serialize_with = "write_retries")]
+    max_retries: u32,
+    #[serde(serialize_with = "duration::write")]
+    retry_delay: Duration,
+    circuit_breaker: CircuitBreakerConfig,
+    load_balancer: LoadBalancerConfig,
+    #[serde(serialize_with = "duration::write")]
+    timeout: Duration,
+    #[serde(
+        serialize_with = "duration::write_option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    attempt_timeout: Option<Duration>,
+    backoff: BackoffConfig,
+    retry_budget: RetryBudgetConfig,
+    fail_fast: bool,
+    empty_policy: EmptyPolicy,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: BTreeMap<String, Value>,
+}
+
+impl FailoverConfig {
+    /// A builder that holds the defaults.
+    pub fn builder() -> FailoverConfigBuilder {
+        FailoverConfigBuilder {
+            draft: Self::default(),
+        }
+    }
+
+    /// A builder that holds these values.
+    pub fn to_builder(&self) -> FailoverConfigBuilder {
+        FailoverConfigBuilder { draft: self.clone() }
+    }
+
+    /// Reads a JSON document.
+    ///
+    /// # Errors
+    ///
+    /// Kind `Validation`: text that is not JSON, with line and column; the first field that is not known or not
+    /// right, with its full name.
+    pub fn from_json(json: &str) -> Result<Self, Error> {
+        let raw = serde_json::from_str(json).map_err(|error| {
+            Error::new(
+                ErrorKind::Validation,
+                format!("configuration is not valid JSON: {error}"),
+            )
+            .with_detail("line", error.line())
+            .with_detail("column", error.column())
+        })?;
+        Self::from_raw(raw)
+    }
+
+    /// In which order endpoints are candidates; default round robin.
+    pub fn strategy(&self) -> StrategyKind {
+        self.strategy
+    }
+
+    /// The algorithm among equals: the load balancer's, or else the one of the strategy's name.
+    pub fn algorithm(&self) -> Algorithm {
+        self.load_balancer
+            .algorithm()
+            .unwrap_or(self.strategy.default_algorithm())
+    }
+
+    /// Whether this process probes endpoints that have a health check; default false.
+    pub fn health_check(&self) -> bool {
+        self.health_check
+    }
+
+    /// How many attempts may follow the first, 0 to 20; default 2.
+    pub fn max_retries(&self) -> u32 {
+        self.max_retries
+    }
+
+    /// The wait from which retries back off, 0 to 5 min; default 25 ms.
+    pub fn retry_delay(&self) -> Duration {
+        self.retry_delay
+    }
+
+    /// When an endpoint that fails is left alone.
+    pub fn circuit_breaker(&self) -> &CircuitBreakerConfig {
+        &self.circuit_breaker
+    }
+
+    /// Who is picked among equals.
+    pub fn load_balancer(&self) -> &LoadBalancerConfig {
+        &self.load_balancer
+    }
+
+    /// How long a call may take with all its attempts, 1 ms to 24 h; default 30 s.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// How long one attempt may take, 1 ms to the timeout; default the timeout divided by the number of attempts.
+    pub fn attempt_timeout(&self) -> Duration {
+        self.attempt_timeout
+            .unwrap_or(self.timeout / (self.max_retries + 1))
+    }
+
+    /// How the wait between retries grows.
+    pub fn backoff(&self) -> &BackoffConfig {
+        &self.backoff
+    }
+
+    /// How many retries the successes pay for.
+    pub fn retry_budget(&self) -> &RetryBudgetConfig {
+        &self.retry_budget
+    }
+
+    /// Whether a call fails at once when no endpoint is available, instead of trying the least bad; default false.
+    pub fn fail_fast(&self) -> bool {
+        self.fail_fast
+    }
+
+    /// What an unconfirmed empty answer of a registry means; default hold for 5 min.
+    pub fn empty_policy(&self) -> EmptyPolicy {
+        self.empty_policy
+    }
+
+    /// What its owner adds; it has no meaning here.
+    pub fn metadata(&self) -> &BTreeMap<String, Value> {
+        &self.metadata
+    }
+
+    pub(crate) fn from_raw(raw: Raw) -> Result<Self, Error> {
+        let mut fields = Document::open(raw, "", "configuration", KEYS)?;
+        let mut builder = Self::builder();
+        let draft = &mut builder.draft;
+        draft.strategy = match fields.take("strategy") {
+            None => draft.strategy,
+            Some(Raw::Text(word)) if word.is_empty() => draft.strategy,
+            Some(raw) => StrategyKind::from_raw("strategy", &raw)?,
+        };
+        if let Some(probes) = fields.flag("health_check")? {
+            draft.health_check = probes;
+        }
+        if let Some(retries) = read_retries(&mut fields)? {
+            draft.max_retries = retries;
+        }
+        if let Some(delay) = fields.duration("retry_delay", &defaults::RETRY_DELAY_RANGE)? {
+            draft.retry_delay = delay;
+        }
+        if let Some(raw) = fields.take("circuit_breaker") {
+            draft.circuit_breaker = CircuitBreakerConfig::from_raw(raw)?;
+        }
+        if let Some(raw) = fields.take("load_balancer") {
+            draft.load_balancer = LoadBalancerConfig::from_raw(raw)?;
+        }
+        if let Some(timeout) = fields.duration("timeout", &defaults::TIMEOUT_RANGE)? {
+            draft.timeout = timeout;
+        }
+        draft.attempt_timeout = fields.duration("attempt_timeout", &defaults::TIMEOUT_RANGE)?;
+        if let Some(raw) = fields.take("backoff") {
+            draft.backoff = BackoffConfig::from_raw(raw)?;
+        }
+        if let Some(raw) = fields.take("retry_budget") {
+            draft.retry_budget = RetryBudgetConfig::from_raw(raw)?;
+        }
+        if let Some(fail_fast) = fields.flag("fail_fast")? {
+            draft.fail_fast = fail_fast;
+        }
+        if let Some(raw) = fields.take("empty_policy") {
+            draft.empty_policy = EmptyPolicy::from_raw(raw)?;
+        }
+        for (key, value) in fields.object("metadata")? {
+            let value = value.into_json(&document::path("metadata", &key))?;
+            draft.metadata.insert(key, value);
+        }
+        builder.build()
+    }
+}
+
+impl Default for FailoverConfig {
+    fn default() -> Self {
+        Self {
+            strategy: defaults::STRATEGY,
+            health_check: defaults::HEALTH_CHECK,
+            max_retries: defaults::MAX_RETRIES,
+            retry_delay: defaults::RETRY_DELAY,
+            circuit_breaker: CircuitBreakerConfig::default(),
+            load_balancer: LoadBalancerConfig::default(),
+            timeout: defaults::TIMEOUT,
+            attempt_timeout: None,
+            backoff: BackoffConfig::default(),
+            retry_budget: RetryBudgetConfig::default(),
+            fail_fast: defaults::FAIL_FAST,
+            empty_policy: defaults::EMPTY_POLICY,
+            metadata: BTreeMap::new(),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for FailoverConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        document::deserialize(deserializer, Self::from_raw)
+    }
+}
+
+/// Builds a [`FailoverConfig`]; what is not set has its default.
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct FailoverConfigBuilder {
+    draft: FailoverConfig,
+}
+
+impl FailoverConfigBuilder {
+    /// In which order endpoints are candidates; default round robin.
+    pub fn strategy(mut self, strategy: StrategyKind) -> Self {
+        self.draft.strategy = strategy;
+        self
+    }
+
+    /// Whether this process probes endpoints that have a health check; default false.
+    pub fn health_check(mut self, probes: bool) -> Self {
+        self.draft.health_check = probes;
+        self
+    }
+
+    /// How many attempts may follow the first, 0 to 20; default 2.
+    pub fn max_retries(mut self, retries: u32) -> Self {
+        self.draft.max_retries = retries;
+        self
+    }
+
+    /// The wait from which retries back off, 0 to 5 min; default 25 ms.
+    pub fn retry_delay(mut self, delay: Duration) -> Self {
+        self.draft.retry_delay = delay;
+        self
+    }
+
+    /// When an endpoint that fails is left alone.
+    pub fn circuit_breaker(mut self, config: CircuitBreakerConfig) -> Self {
+        self.draft.circuit_breaker = config;
+        self
+    }
+
+    /// Who is picked among equals.
+    pub fn load_balancer(mut self, config: LoadBalancerConfig) -> Self {
+        self.draft.load_balancer = config;
+        self
+    }
+
+    /// How long a call may take with all its attempts, 1 ms to 24 h; default 30 s.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.draft.timeout = timeout;
+        self
+    }
+
+    /// How long one attempt may take, 1 ms to the timeout; default the timeout divided by the number of attempts.
+    pub fn attempt_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.draft.attempt_timeout = timeout.into();
+        self
+    }
+
+    /// How the wait between retries grows.
+    pub fn backoff(mut self, config: BackoffConfig) -> Self {
+        self.draft.backoff = config;
+        self
+    }
+
+    /// How many retries the successes pay for.
+    pub fn retry_budget(mut self, config: RetryBudgetConfig) -> Self {
+        self.draft.retry_budget = config;
+        self
+    }
+
+    /// Whether a call fails at once when no endpoint is available; default false.
+    pub fn fail_fast(mut self, fail_fast: bool) -> Self {
+        self.draft.fail_fast = fail_fast;
+        self
+    }
+
+    /// What an unconfirmed empty answer of a registry means; default hold for 5 min.
+    pub fn empty_policy(mut self, policy: EmptyPolicy) -> Self {
+        self.draft.empty_policy = policy;
+        self
+    }
+
+    /// Adds an entry that has no meaning here.
+    pub fn metadata(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.draft.metadata.insert(key.into(), value.into());
+        self
+    }
+
+    /// Checks the values.
+    pub fn build(self) -> Result<FailoverConfig, Error> {
+        let mut config = self.draft;
+        range::whole("max_retries", config.max_retries, &defaults::MAX_RETRIES_RANGE)?;
+        range::duration("retry_delay", config.retry_delay, &defaults::RETRY_DELAY_RANGE)?;
+        range::duration("timeout", config.timeout, &defaults::TIMEOUT_RANGE)?;
+        if let Some(attempt) = config.attempt_timeout {
+            range::duration("attempt_timeout", attempt, &defaults::TIMEOUT_RANGE)?;
+            if attempt > config.timeout {
+                let wanted = format!("at most the timeout, {}", duration::short(config.timeout));
+                return Err(Error::invalid(
+                    "attempt_timeout",
+                    duration::short(attempt),
+                    &wanted,
+                ));
+            }
+        }
+        config.empty_policy.check()?;
+        config.backoff = config.backoff.beginning_with(config.retry_delay);
+        Ok(config)
+    }
+}
+
+const KEYS: &[&str] = &[
+    "strategy",
+    "health_check",
+    "max_retries",
+    "retry_delay",
+    "circuit_breaker",
+    "load_balancer",
+    "timeout",
+    "attempt_timeout",
+    "backoff",
+    "retry_budget",
+    "fail_fast",
+    "empty_policy",
+    "metadata",
+];
+
+/// Go writes 0 for a number that nobody set, so no retries at all is -1.
+const NO_RETRIES: i128 = -1;
+
+fn read_retries(fields: &mut Document) -> Result<Option<u32>, Error> {
+    let raw = match fields.take("max_retries") {
+        None | Some(Raw::Whole(0)) => return Ok(None),
+        Some(Raw::Whole(NO_RETRIES)) => return Ok(Some(0)),
+        Some(raw) => raw,
+    };
+    document::whole("max_retries", &raw, &defaults::MAX_RETRIES_RANGE)
+        .map(Some)
+        .map_err(|_| {
+            let most = defaults::MAX_RETRIES_RANGE.end();
+            Error::invalid(
+                "max_retries",
+                raw,
+                &format!("a whole number from 1 to {most}, or -1 for none"),
+            )
+        })
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn write_retries<S: Serializer>(retries: &u32, serializer: S) -> Result<S::Ok, S::Error> {
+    match retries {
+        0 => serializer.serialize_i8(NO_RETRIES as i8),
+        retries => serializer.serialize_u32(*retries),
+    }
+}

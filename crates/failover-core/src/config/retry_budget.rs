@@ -1,0 +1,145 @@
+//! How many retries the successes pay for.
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::defaults;
+use crate::document::{self, Document, Raw};
+use crate::error::Error;
+use crate::range;
+
+/// A bucket of tokens that successes fill and retries empty, so that clients do not feed a collapse.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RetryBudgetConfig {
+    enabled: bool,
+    capacity: u32,
+    retry_cost: u32,
+    success_deposit: u32,
+}
+
+impl RetryBudgetConfig {
+    /// A builder that holds the defaults.
+    pub fn builder() -> RetryBudgetConfigBuilder {
+        RetryBudgetConfigBuilder {
+            draft: Self::default(),
+        }
+    }
+
+    /// A builder that holds these values.
+    pub fn to_builder(&self) -> RetryBudgetConfigBuilder {
+        RetryBudgetConfigBuilder { draft: self.clone() }
+    }
+
+    /// Whether retries need tokens; default true.
+    pub fn enabled(&self) -> bool {
+        self.enabled
+    }
+
+    /// How many tokens there can be, and how many there are at the start, 1 to 1 000 000; default 500.
+    pub fn capacity(&self) -> u32 {
+        self.capacity
+    }
+
+    /// The tokens that a retry takes, 1 to 1000; default 5.
+    pub fn retry_cost(&self) -> u32 {
+        self.retry_cost
+    }
+
+    /// The tokens that a success puts in, 1 to 1000; default 1.
+    pub fn success_deposit(&self) -> u32 {
+        self.success_deposit
+    }
+
+    pub(super) fn from_raw(raw: Raw) -> Result<Self, Error> {
+        let keys = &["enabled", "capacity", "retry_cost", "success_deposit"];
+        let mut fields = Document::open(raw, SECTION, "retry budget", keys)?;
+        let mut builder = Self::builder();
+        let draft = &mut builder.draft;
+        if let Some(enabled) = fields.flag("enabled")? {
+            draft.enabled = enabled;
+        }
+        if let Some(capacity) = fields.whole("capacity", &defaults::BUDGET_CAPACITY_RANGE)? {
+            draft.capacity = capacity;
+        }
+        if let Some(cost) = fields.whole("retry_cost", &defaults::BUDGET_STEP_RANGE)? {
+            draft.retry_cost = cost;
+        }
+        if let Some(deposit) = fields.whole("success_deposit", &defaults::BUDGET_STEP_RANGE)? {
+            draft.success_deposit = deposit;
+        }
+        builder.build()
+    }
+}
+
+impl Default for RetryBudgetConfig {
+    fn default() -> Self {
+        Self {
+            enabled: defaults::BUDGET_ENABLED,
+            capacity: defaults::BUDGET_CAPACITY,
+            retry_cost: defaults::RETRY_COST,
+            success_deposit: defaults::SUCCESS_DEPOSIT,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for RetryBudgetConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        document::deserialize(deserializer, Self::from_raw)
+    }
+}
+
+/// Builds a [`RetryBudgetConfig`]; what is not set has its default.
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct RetryBudgetConfigBuilder {
+    draft: RetryBudgetConfig,
+}
+
+impl RetryBudgetConfigBuilder {
+    /// Whether retries need tokens; default true.
+    pub fn enabled(mut self, enabled: bool) -> Self {
+        self.draft.enabled = enabled;
+        self
+    }
+
+    /// How many tokens there can be, 1 to 1 000 000; default 500.
+    pub fn capacity(mut self, tokens: u32) -> Self {
+        self.draft.capacity = tokens;
+        self
+    }
+
+    /// The tokens that a retry takes, 1 to 1000; default 5.
+    pub fn retry_cost(mut self, tokens: u32) -> Self {
+        self.draft.retry_cost = tokens;
+        self
+    }
+
+    /// The tokens that a success puts in, 1 to 1000; default 1.
+    pub fn success_deposit(mut self, tokens: u32) -> Self {
+        self.draft.success_deposit = tokens;
+        self
+    }
+
+    /// Checks the values.
+    pub fn build(self) -> Result<RetryBudgetConfig, Error> {
+        let config = self.draft;
+        let field = |name| document::path(SECTION, name);
+        range::whole(
+            &field("capacity"),
+            config.capacity,
+            &defaults::BUDGET_CAPACITY_RANGE,
+        )?;
+        range::whole(
+            &field("retry_cost"),
+            config.retry_cost,
+            &defaults::BUDGET_STEP_RANGE,
+        )?;
+        range::whole(
+            &field("success_deposit"),
+            config.success_deposit,
+            &defaults::BUDGET_STEP_RANGE,
+        )?;
+        Ok(config)
+    }
+}
+
+const SECTION: &str = "retry_budget";
