@@ -91,6 +91,12 @@ pub(crate) fn short(duration: Duration) -> String {
     }
 }
 
+/// As [`short`], to the nearest millisecond: for measured times, in words for people.
+pub(crate) fn rough(duration: Duration) -> String {
+    let millis = duration.as_nanos().saturating_add(500_000) / 1_000_000;
+    short(Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX)))
+}
+
 /// For `#[serde(serialize_with)]`.
 pub(crate) fn write<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&format(*duration))

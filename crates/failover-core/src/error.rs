@@ -149,7 +149,11 @@ impl Error {
     /// ```
     pub fn invalid(field: &str, value: impl fmt::Display, wanted: &str) -> Self {
         let value = shortened(&value.to_string());
-        let shown = if value.is_empty() { "an empty value" } else { &value };
+        let shown = if value.is_empty() {
+            "an empty value"
+        } else {
+            &value
+        };
         Self::new(
             ErrorKind::Validation,
             format!("{field}: {shown} is not allowed; give {wanted}"),
@@ -312,13 +316,23 @@ mod tests {
 
     #[test]
     fn kinds_that_pass_advise_to_try_again() {
-        assert_eq!(Error::new(ErrorKind::Timeout, "late").retry(), RetryAdvice::Backoff);
-        assert_eq!(Error::new(ErrorKind::Validation, "bad").retry(), RetryAdvice::Never);
+        assert_eq!(
+            Error::new(ErrorKind::Timeout, "late").retry(),
+            RetryAdvice::Backoff
+        );
+        assert_eq!(
+            Error::new(ErrorKind::Validation, "bad").retry(),
+            RetryAdvice::Never
+        );
     }
 
     #[test]
     fn the_kind_in_json_is_the_word_it_displays() {
-        for kind in [ErrorKind::Connection, ErrorKind::NotFound, ErrorKind::CircuitBreaker] {
+        for kind in [
+            ErrorKind::Connection,
+            ErrorKind::NotFound,
+            ErrorKind::CircuitBreaker,
+        ] {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
         }
     }

@@ -1,0 +1,117 @@
+//! The one clock: monotonic time for every decision, wall time for display only.
+
+use std::ops::Add;
+use std::time::{Duration, SystemTime};
+
+/// A point in monotonic time: nanoseconds since the clock began, never 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Time(u64);
+
+impl Time {
+    /// Later than every time that is reached.
+    pub(crate) const NEVER: Self = Self(u64::MAX);
+
+    pub(crate) const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    pub(crate) const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// How long after `earlier` this is; zero when it is not after it.
+    pub(crate) const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Time {
+    type Output = Self;
+
+    /// Saturates: a duration too long to reach ends at [`Time::NEVER`].
+    fn add(self, duration: Duration) -> Self {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(nanos))
+    }
+}
+
+/// Where a service takes its time from.
+///
+/// [`Clock::system`] is for production. [`Clock::tokio`] follows tokio's clock, which a test can pause and
+/// advance, so that breakers, timeouts and back-off run in virtual time.
+#[derive(Clone, Debug)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    Tsc { clock: quanta::Clock, start: u64 },
+    Tokio { start: tokio::time::Instant },
+}
+
+impl Clock {
+    /// The processor's time stamp counter, or the system's monotonic clock where that one is not reliable.
+    ///
+    /// About 12 ns a reading, half of `std::time::Instant::now`. The first clock of a process calibrates the
+    /// counter, which can take some milliseconds.
+    pub fn system() -> Self {
+        let clock = quanta::Clock::new();
+        let start = clock.raw();
+        Self(Source::Tsc { clock, start })
+    }
+
+    /// Tokio's clock, for tests in virtual time. Wall time is then counted from 1970, so that a run repeats.
+    pub fn tokio() -> Self {
+        Self(Source::Tokio {
+            start: tokio::time::Instant::now(),
+        })
+    }
+
+    #[inline]
+    pub(crate) fn now(&self) -> Time {
+        let nanos = match &self.0 {
+            Source::Tsc { clock, start } => clock.delta_as_nanos(*start, clock.raw()),
+            Source::Tokio { start } => u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX - 1),
+        };
+        Time(nanos + 1)
+    }
+
+    /// Wall time, for what people read; no decision is made by it.
+    pub(crate) fn wall(&self) -> SystemTime {
+        match &self.0 {
+            Source::Tsc { .. } => SystemTime::now(),
+            Source::Tokio { start } => SystemTime::UNIX_EPOCH + start.elapsed(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_system_clock_goes_forward() {
+        let clock = Clock::system();
+        let first = clock.now();
+        let mut last = first;
+        for _ in 0..1000 {
+            let now = clock.now();
+            assert!(now >= last);
+            last = now;
+        }
+        assert!(first.as_nanos() > 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_tokio_clock_follows_paused_time() {
+        let clock = Clock::tokio();
+        let before = clock.now();
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        assert_eq!(clock.now().since(before), Duration::from_secs(3600));
+    }
+
+    #[test]
+    fn time_saturates() {
+        assert_eq!(Time(5) + Duration::MAX, Time::NEVER);
+        assert_eq!(Time(5).since(Time(9)), Duration::ZERO);
+    }
+}

@@ -1,0 +1,230 @@
+//! The task that keeps a service's endpoints up to date from one source.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_core::Stream;
+
+use super::guarded::guarded;
+use super::ingest::{Sifted, sift};
+use crate::clock::Time;
+use crate::config::EmptyPolicy;
+use crate::duration::rough;
+use crate::engine::{Engine, SourceId};
+use crate::error::{Error, ErrorKind};
+use crate::events::EventKind;
+use crate::provider::{EndpointSet, Provider, Query};
+use crate::retry::backoff::Backoff;
+
+/// How often a source is asked, and how long it may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// Between two questions to a provider that cannot watch; jittered by a tenth.
+    pub(crate) poll: Duration,
+    /// For one answer of a provider that cannot watch.
+    pub(crate) answer: Duration,
+}
+
+/// Before a source that failed or ended is started again.
+const RESTART: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(30), 2.0);
+/// Between two changes that are taken over: what comes meanwhile is taken together, newest wins.
+const SPACING: Duration = Duration::from_millis(10);
+/// How many waiting answers are skipped for the newest before it is taken over.
+const SKIPPED: usize = 1024;
+
+#[derive(Debug)]
+pub(crate) struct Driver<P: ?Sized = dyn Provider> {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) source: SourceId,
+    pub(crate) pace: Pace,
+    pub(crate) provider: Arc<P>,
+}
+
+/// What is kept while one source is followed.
+#[derive(Debug, Default)]
+struct Following {
+    /// Failures in a row, for the back-off.
+    failures: u32,
+    /// An empty answer that is not believed yet, and when it will be.
+    held: Option<(Sifted, Time)>,
+}
+
+impl Driver {
+    /// Follows the source until the task is aborted.
+    pub(crate) async fn run(self) -> Infallible {
+        let mut following = Following::default();
+        loop {
+            let ended = guarded(self.follow(&mut following)).await;
+            let error = match ended {
+                Ok(()) => Error::new(
+                    ErrorKind::Connection,
+                    "the provider's watch ended; it is started again",
+                ),
+                Err(panic) => {
+                    let reason = format!("the provider panicked: {panic}; it is started again");
+                    self.engine
+                        .tell_source(self.source, EventKind::ProviderPanicked, reason.clone());
+                    Error::new(ErrorKind::Internal, reason)
+                }
+            };
+            self.failed(&mut following, error);
+            self.back_off(&following).await;
+        }
+    }
+
+    async fn follow(&self, following: &mut Following) {
+        match self.provider.watch(&self.engine.name) {
+            Some(stream) => self.watch(stream, following).await,
+            None => self.poll(following).await,
+        }
+    }
+
+    async fn watch(
+        &self,
+        mut stream: Pin<Box<dyn Stream<Item = Result<EndpointSet, Error>> + Send + '_>>,
+        following: &mut Following,
+    ) {
+        loop {
+            let item = match &following.held {
+                None => next(&mut stream).await,
+                Some((_, until)) => {
+                    let left = until.since(self.engine.clock.now());
+                    match tokio::time::timeout(left, next(&mut stream)).await {
+                        Ok(item) => item,
+                        Err(_) => {
+                            self.believe(following);
+                            continue;
+                        }
+                    }
+                }
+            };
+            let Some(item) = item else { return };
+            self.take(newest(&mut stream, item).await, following);
+            tokio::time::sleep(SPACING).await;
+        }
+    }
+
+    async fn poll(&self, following: &mut Following) {
+        let query = Query::service(&self.engine.name);
+        loop {
+            let answer = match tokio::time::timeout(self.pace.answer, self.provider.list(&query)).await {
+                Ok(answer) => answer,
+                Err(_) => {
+                    let limit = rough(self.pace.answer);
+                    Err(Error::new(ErrorKind::Timeout, format!("no answer in {limit}")))
+                }
+            };
+            self.take(answer, following);
+            if following
+                .held
+                .as_ref()
+                .is_some_and(|(_, until)| *until <= self.engine.clock.now())
+            {
+                self.believe(following);
+            }
+            if following.failures > 0 {
+                self.back_off(following).await;
+            } else {
+                let jitter = 0.9 + 0.2 * self.engine.random.unit();
+                tokio::time::sleep(self.pace.poll.mul_f64(jitter)).await;
+            }
+        }
+    }
+
+    fn take(&self, answer: Result<EndpointSet, Error>, following: &mut Following) {
+        let set = match answer {
+            Ok(set) => set,
+            Err(error) => return self.failed(following, error),
+        };
+        let sifted = sift(&self.engine.name, set);
+        if !sifted.rejected.is_empty() {
+            self.engine.entries_rejected(self.source, &sifted.rejected);
+        }
+        if sifted.is_garbage() {
+            let count = sifted.rejected.len();
+            let message = format!("none of the {count} entries of its answer can be used");
+            return self.failed(
+                following,
+                Error::new(ErrorKind::Validation, message).with_code("BAD_ANSWER"),
+            );
+        }
+        following.failures = 0;
+        if self.believable(&sifted) {
+            following.held = None;
+            return self.engine.publish(self.source, sifted.entries, sifted.unknown);
+        }
+        self.hold(sifted, following);
+    }
+
+    /// Whether an answer is taken over at once. An empty one after one that was not may mean that the registry has
+    /// lost its data, or hides it.
+    fn believable(&self, sifted: &Sifted) -> bool {
+        !sifted.entries.is_empty()
+            || sifted.confirmed
+            || self.engine.source_endpoints(self.source) == 0
+            || self.engine.config().empty_policy() == EmptyPolicy::Trust
+    }
+
+    fn hold(&self, sifted: Sifted, following: &mut Following) {
+        let EmptyPolicy::Hold(hold) = self.engine.config().empty_policy() else {
+            return;
+        };
+        let until = match following.held.take() {
+            Some((_, until)) => until,
+            None => self.engine.clock.now() + hold,
+        };
+        let what = if sifted.unknown {
+            "it does not know the service any more"
+        } else {
+            "it names no endpoint any more"
+        };
+        let message = format!("{what}, unconfirmed; that is believed after {}", rough(hold));
+        let error = Error::new(ErrorKind::NotFound, message).with_code("EMPTY_HELD");
+        self.engine
+            .source_failed(self.source, error, EventKind::EmptyHeld);
+        following.held = Some((sifted, until));
+    }
+
+    fn believe(&self, following: &mut Following) {
+        if let Some((sifted, _)) = following.held.take() {
+            self.engine.publish(self.source, sifted.entries, sifted.unknown);
+        }
+    }
+
+    fn failed(&self, following: &mut Following, error: Error) {
+        following.failures = following.failures.saturating_add(1);
+        self.engine
+            .source_failed(self.source, error, EventKind::SourceStale);
+    }
+
+    /// Half of the time for certain, the other half at random: never at once, and never all clients together.
+    async fn back_off(&self, following: &Following) {
+        let unit = 0.5 + 0.5 * self.engine.random.unit();
+        tokio::time::sleep(RESTART.delay(following.failures, unit)).await;
+    }
+}
+
+type Answer = Result<EndpointSet, Error>;
+
+async fn next(stream: &mut Pin<Box<dyn Stream<Item = Answer> + Send + '_>>) -> Option<Answer> {
+    poll_fn(|context| stream.as_mut().poll_next(context)).await
+}
+
+/// The newest of the answers that are waiting already. An error does not hide the answer before it, unless it is
+/// the newest.
+async fn newest(stream: &mut Pin<Box<dyn Stream<Item = Answer> + Send + '_>>, first: Answer) -> Answer {
+    let mut newest = first;
+    for _ in 0..SKIPPED {
+        let waiting = poll_fn(|context| Poll::Ready(stream.as_mut().poll_next(context))).await;
+        match waiting {
+            Poll::Ready(Some(item)) => newest = item,
+            // The end of the stream is seen by the next look at it.
+            Poll::Ready(None) | Poll::Pending => break,
+        }
+    }
+    newest
+}

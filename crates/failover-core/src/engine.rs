@@ -1,0 +1,140 @@
+//! One service at work: its snapshot, what its calls share, and the way from a choice to a report.
+//!
+//! Choosing and reporting touch only atomics. What changes who is given calls (a breaker that opens, a new answer
+//! of the registry, another configuration) goes through [`control`] and its lock, and is rare.
+
+mod choose;
+mod control;
+mod none;
+mod report;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use crate::clock::{Clock, Time};
+use crate::config::FailoverConfig;
+use crate::endpoint::ServiceName;
+use crate::error::Error;
+use crate::events::EventLog;
+use crate::policy::Policy;
+use crate::random::Random;
+use crate::retry::budget::Budget;
+use crate::slot::Counts;
+use crate::snapshot::Snapshot;
+use control::Control;
+
+pub(crate) use choose::Choice;
+pub(crate) use control::SourceId;
+pub use none::{NoEndpoints, NoEndpointsReason};
+
+/// What one service's handles share.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) name: ServiceName,
+    pub(crate) clock: Clock,
+    pub(crate) random: Random,
+    pub(crate) began: Time,
+    snapshot: ArcSwap<Snapshot>,
+    turn: Lonely<AtomicU64>,
+    /// When an endpoint that is out may next be tried, in nanoseconds: the one comparison that a pick makes while
+    /// all is well.
+    probe_at: AtomicU64,
+    pub(crate) budget: Budget,
+    pub(crate) calls: CallCounts,
+    control: Mutex<Control>,
+    pub(crate) events: EventLog,
+    /// Counts the changes of who is given calls, for those who wait for one.
+    changes: watch::Sender<u64>,
+    retired: Arc<Counts>,
+}
+
+/// A value with cache lines of its own, because every call writes it.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Lonely<T>(T);
+
+/// What is counted by the call, not by the attempt. Written only when a call does not succeed at once.
+#[derive(Debug, Default)]
+pub(crate) struct CallCounts {
+    pub(crate) failed: AtomicU64,
+    pub(crate) retried: AtomicU64,
+    pub(crate) failovers: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    /// Wall time in milliseconds since 1970; 0 for never.
+    pub(crate) last_failover: AtomicU64,
+    pub(crate) last_recovery: AtomicU64,
+}
+
+impl Engine {
+    /// A service without endpoints yet.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` when the configuration asks for what this version cannot do.
+    pub(crate) fn new(
+        name: ServiceName,
+        config: Arc<FailoverConfig>,
+        clock: Clock,
+        random: Random,
+        parent: Option<Arc<EventLog>>,
+    ) -> Result<Self, Error> {
+        crate::select::supported(config.algorithm())?;
+        let turn = Lonely(AtomicU64::new(random.bits() >> 32));
+        Ok(Self {
+            began: clock.now(),
+            snapshot: ArcSwap::from_pointee(Snapshot::new(Arc::clone(&config), Vec::new(), &[])),
+            turn,
+            probe_at: AtomicU64::new(Time::NEVER.as_nanos()),
+            budget: Budget::new(),
+            calls: CallCounts::default(),
+            control: Mutex::new(Control::new(config)),
+            events: EventLog::new(Some(name.clone()), clock.clone(), parent),
+            changes: watch::Sender::new(0),
+            retired: Arc::default(),
+            name,
+            clock,
+            random,
+        })
+    }
+
+    /// The numbers that a call which begins now goes by.
+    #[inline]
+    pub(crate) fn policy(&self) -> Policy {
+        self.snapshot.load().policy
+    }
+
+    pub(crate) fn config(&self) -> Arc<FailoverConfig> {
+        Arc::clone(&self.snapshot.load().config)
+    }
+
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Tells of the next change of who is given calls.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// An endpoint that is out may be tried from this time on.
+    fn probe_from(&self, time: Time) {
+        self.probe_at.fetch_min(time.as_nanos(), Ordering::Relaxed);
+    }
+}
+
+impl CallCounts {
+    pub(crate) fn now(clock: &Clock) -> u64 {
+        let since = clock
+            .wall()
+            .duration_since(std::time::SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        // 0 stands for never.
+        (since.as_millis() as u64).max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,183 @@
+//! A call with its own wishes.
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use tracing::Instrument;
+
+use super::attempt::{Attempt, Done};
+use super::call_error::CallError;
+use super::run::Run;
+use crate::engine::Engine;
+use crate::outcome::{Classify, Outcome};
+
+/// One call, with wishes that differ from the configuration.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use failover_core::{Outcome, ServiceHandle};
+/// # async fn example(users: ServiceHandle) {
+/// let done = users
+///     .call()
+///     .deadline(Duration::from_millis(800))
+///     .idempotent(false)
+///     .classify(|reply: Result<&u16, &std::io::Error>| match reply {
+///         Ok(status) => Outcome::from_http_status(*status, None),
+///         Err(_) => Outcome::Failure,
+///     })
+///     .execute(async |endpoint| {
+///         let _ = endpoint.url("/users/7");
+///         Ok(200)
+///     })
+///     .await;
+/// # }
+/// ```
+#[must_use = "a call does nothing until it is executed"]
+pub struct Call<'a, C> {
+    engine: &'a Engine,
+    classifier: C,
+    wishes: Wishes,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wishes {
+    pub(super) deadline: Option<Duration>,
+    pub(super) attempt_timeout: Option<Duration>,
+    pub(super) max_retries: Option<u32>,
+    pub(super) once: bool,
+    pub(super) not_idempotent: bool,
+    pub(super) wait_ready: bool,
+}
+
+impl<C> fmt::Debug for Call<'_, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("service", &self.engine.name)
+            .field("wishes", &self.wishes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a, C> Call<'a, C> {
+    pub(crate) fn new(engine: &'a Engine, classifier: C) -> Self {
+        Self {
+            engine,
+            classifier,
+            wishes: Wishes::default(),
+        }
+    }
+
+    /// The time for the whole call, from when it is executed. Default: the configuration's `timeout`.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.wishes.deadline = Some(deadline);
+        self
+    }
+
+    /// The time for each attempt, within the deadline. Default: the configuration's `attempt_timeout`, or the
+    /// deadline divided by the number of attempts if that is less.
+    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.wishes.attempt_timeout = Some(timeout);
+        self
+    }
+
+    /// How many attempts may follow the first. Default: the configuration's `max_retries`.
+    pub fn max_retries(mut self, max_retries: u32) -> Self {
+        self.wishes.max_retries = Some(max_retries);
+        self
+    }
+
+    /// Whether doing the operation twice is as good as once. `false`: it is repeated only when it provably was not
+    /// sent ([`Outcome::NotSent`]). Default: `true`.
+    pub fn idempotent(mut self, idempotent: bool) -> Self {
+        self.wishes.not_idempotent = !idempotent;
+        self
+    }
+
+    /// Whether to wait for an endpoint, up to the deadline, when there is none. Default: `false`, the call fails at
+    /// once with the reason.
+    pub fn wait_ready(mut self, wait: bool) -> Self {
+        self.wishes.wait_ready = wait;
+        self
+    }
+
+    /// What the operation's replies mean, for this call.
+    pub fn classify<T, E, F>(self, classifier: F) -> Call<'a, F>
+    where
+        F: Fn(Result<&T, &E>) -> Outcome,
+    {
+        Call {
+            engine: self.engine,
+            classifier,
+            wishes: self.wishes,
+        }
+    }
+
+    /// Does the operation on one endpoint after the other until an attempt succeeds.
+    ///
+    /// The operation may run more than once: that is what failover is. It is handed the [`Attempt`], which stands for
+    /// the endpoint, and borrows what it captures (`async |endpoint| …`, not `async move`).
+    ///
+    /// A reply that the classifier calls [`Rejected`](Outcome::Rejected) is a reply: `Ok` comes back as `Ok`. One
+    /// that it calls a failure is an error in the end, even if it was `Ok`: turn into an error of your own, inside
+    /// the operation, what you want to see of it.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`]: the operation's own last error if there was one, every attempt, and why there was no further
+    /// one.
+    ///
+    /// # Panics
+    ///
+    /// When the operation does: its panic passes through, and what the call held is given back. Also when the
+    /// operation has to wait in a tokio runtime whose timer is not enabled.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the attempt under way. It counts neither as success nor as failure, and nothing
+    /// stays behind: not in flight, no half-open permit, no token of the retry budget.
+    pub async fn execute<F, Fut, T, E>(self, operation: F) -> Result<Done<T>, CallError<E>>
+    where
+        F: FnMut(Attempt) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        C: Classify<T, E>,
+    {
+        let span = tracing::debug_span!(target: "failover", "call", service = %self.engine.name);
+        let Self {
+            engine,
+            classifier,
+            wishes,
+        } = self;
+        Run::new(engine, wishes)
+            .calls(operation, &classifier)
+            .instrument(span)
+            .await
+    }
+
+    /// Does the operation once, on one endpoint.
+    ///
+    /// # Errors
+    ///
+    /// As [`execute`](Self::execute).
+    ///
+    /// # Panics
+    ///
+    /// As [`execute`](Self::execute).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`execute`](Self::execute).
+    pub async fn execute_once<F, Fut, T, E>(mut self, operation: F) -> Result<Done<T>, CallError<E>>
+    where
+        F: FnOnce(Attempt) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        C: Classify<T, E>,
+    {
+        self.wishes.once = true;
+        self.wishes.max_retries = Some(0);
+        let mut operation = Some(operation);
+        // With no retries the operation is asked for once.
+        self.execute(|attempt| (operation.take().expect("one attempt only"))(attempt))
+            .await
+    }
+}

@@ -1,0 +1,164 @@
+//! A call that failed: what was tried, and why nothing else was.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use serde::Serialize;
+
+use super::attempt::AttemptRecord;
+use crate::endpoint::ServiceName;
+use crate::engine::NoEndpoints;
+use crate::error::{Error, ErrorKind};
+
+/// A call that did not succeed, with every attempt and the reason why there was no further one.
+///
+/// `Display` is one line and does not repeat the caller's own error, which is the [`source`](StdError::source).
+#[derive(Debug)]
+pub struct CallError<E> {
+    pub(super) service: ServiceName,
+    pub(super) attempts: Vec<AttemptRecord>,
+    pub(super) reason: StopReason,
+    pub(super) error: Option<E>,
+}
+
+/// Why there was no further attempt.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum StopReason {
+    /// There is no endpoint that the call may use.
+    NoEndpoints(Box<NoEndpoints>),
+    /// All attempts that the configuration allows have been made.
+    MaxRetries {
+        /// How many retries it allows.
+        max_retries: u32,
+    },
+    /// The call's deadline has come, or would come before another attempt could begin.
+    Deadline,
+    /// The retry budget is empty: too many calls of this service fail for each one that succeeds.
+    Budget,
+    /// The call must not be repeated, and the attempt may have reached the endpoint.
+    NotIdempotent,
+    /// The endpoint refused the request as the caller's own mistake.
+    Rejected,
+    /// The call would have to wait, and it does not run in a tokio runtime.
+    NoRuntime,
+}
+
+impl<E> CallError<E> {
+    /// The service that was called.
+    pub fn service(&self) -> &ServiceName {
+        &self.service
+    }
+
+    /// Every attempt, the first one first; empty when there was no endpoint.
+    pub fn attempts(&self) -> &[AttemptRecord] {
+        &self.attempts
+    }
+
+    /// Why there was no further attempt.
+    pub fn reason(&self) -> &StopReason {
+        &self.reason
+    }
+
+    /// The operation's own last error. A timeout has none, nor has a reply that a classifier called a failure.
+    pub fn last_error(&self) -> Option<&E> {
+        self.error.as_ref()
+    }
+
+    /// The operation's own last error, taken out.
+    pub fn into_last_error(self) -> Option<E> {
+        self.error
+    }
+
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        match &self.reason {
+            StopReason::NoEndpoints(_) if self.attempts.is_empty() => ErrorKind::NoEndpoints,
+            StopReason::Deadline => ErrorKind::Timeout,
+            StopReason::Rejected => ErrorKind::Validation,
+            StopReason::NoRuntime => ErrorKind::Internal,
+            _ => ErrorKind::RetryExhausted,
+        }
+    }
+
+    /// A stable code in upper case.
+    pub fn code(&self) -> &'static str {
+        match &self.reason {
+            StopReason::Rejected => "REJECTED",
+            StopReason::NoRuntime => "NO_RUNTIME",
+            _ => match self.kind() {
+                ErrorKind::NoEndpoints => "NO_ENDPOINTS",
+                ErrorKind::Timeout => "TIMEOUT",
+                _ => "RETRY_EXHAUSTED",
+            },
+        }
+    }
+}
+
+/// One line: what was tried, then why there was nothing further.
+impl<E> fmt::Display for CallError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let (StopReason::NoEndpoints(none), []) = (&self.reason, self.attempts.as_slice()) {
+            return none.fmt(f);
+        }
+        write!(f, "{}: ", self.service)?;
+        match self.attempts.len() {
+            0 => {}
+            1 => f.write_str("the attempt failed (")?,
+            count => write!(f, "{count} attempts failed (")?,
+        }
+        for (place, attempt) in self.attempts.iter().enumerate() {
+            let comma = if place == 0 { "" } else { "; " };
+            write!(f, "{comma}{attempt}")?;
+        }
+        if !self.attempts.is_empty() {
+            f.write_str("); ")?;
+        }
+        self.reason.fmt(f)
+    }
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoEndpoints(none) => write!(f, "no further endpoint: {none}"),
+            Self::MaxRetries { max_retries } => write!(f, "max_retries is {max_retries}"),
+            Self::Deadline => f.write_str("no time is left before the call's deadline"),
+            Self::Budget => {
+                f.write_str("the retry budget is empty, because too many calls of the service fail")
+            }
+            Self::NotIdempotent => {
+                f.write_str("not repeated, because the call is not idempotent and may have arrived")
+            }
+            Self::Rejected => f.write_str("not repeated, because the endpoint rejected the request itself"),
+            Self::NoRuntime => {
+                f.write_str("the operation has to wait, which needs a tokio runtime with its timer enabled")
+            }
+        }
+    }
+}
+
+impl<E: StdError + 'static> StdError for CallError<E> {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match (&self.error, &self.reason) {
+            (Some(error), _) => Some(error),
+            (None, StopReason::NoEndpoints(none)) => Some(&**none),
+            _ => None,
+        }
+    }
+}
+
+impl<E: StdError + Send + Sync + 'static> From<CallError<E>> for Error {
+    fn from(call: CallError<E>) -> Self {
+        let attempts = serde_json::to_value(&call.attempts).unwrap_or_default();
+        let error = Self::new(call.kind(), call.to_string())
+            .with_code(call.code())
+            .with_detail("service", call.service.as_str())
+            .with_detail("attempts", attempts);
+        match call.error {
+            Some(source) => error.with_source(source),
+            None => error,
+        }
+    }
+}

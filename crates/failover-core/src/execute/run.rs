@@ -1,0 +1,290 @@
+//! The way of one call: choose, attempt, judge, and again.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tracing::Instrument;
+
+use super::attempt::{Attempt, AttemptClass, AttemptRecord, Attempts, Done};
+use super::call::Wishes;
+use super::call_error::{CallError, StopReason};
+use super::timed::{NoReply, timed, wait};
+use crate::clock::Time;
+use crate::duration::rough;
+use crate::endpoint::Endpoint;
+use crate::engine::{CallCounts, Engine};
+use crate::events::{Event, EventKind};
+use crate::outcome::{Classify, Outcome};
+use crate::pick::Held;
+use crate::policy::Policy;
+use crate::retry::budget::Withdrawal;
+use crate::select::Tried;
+use crate::slot::Verdict;
+
+/// What one call keeps while it runs. Nothing here is on the heap until an attempt has failed.
+pub(super) struct Run<'a> {
+    engine: &'a Engine,
+    policy: Policy,
+    wishes: Wishes,
+    deadline: Time,
+    attempt_timeout: Duration,
+    failed: Vec<AttemptRecord>,
+    tried: Vec<Arc<Endpoint>>,
+    paid: Option<Withdrawal<'a>>,
+    /// What the endpoint that failed last asked to be given before it is tried again.
+    pause: Option<Duration>,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(engine: &'a Engine, wishes: Wishes) -> Self {
+        let mut policy = engine.policy();
+        policy.max_retries = wishes.max_retries.unwrap_or(policy.max_retries);
+        let timeout = wishes.deadline.unwrap_or(policy.timeout);
+        let share = timeout / (policy.max_retries.saturating_add(1));
+        let attempt_timeout = match (wishes.attempt_timeout, wishes.deadline) {
+            (Some(wished), _) => wished,
+            // A shorter deadline than the configuration's is shared among the attempts in the same way.
+            (None, Some(_)) => policy.attempt_timeout.min(share),
+            (None, None) => policy.attempt_timeout,
+        };
+        Self {
+            engine,
+            policy,
+            wishes,
+            deadline: Time::NEVER,
+            attempt_timeout,
+            failed: Vec::new(),
+            tried: Vec::new(),
+            paid: None,
+            pause: None,
+        }
+    }
+
+    pub(super) async fn calls<F, Fut, T, E, C>(
+        mut self,
+        mut operation: F,
+        classifier: &C,
+    ) -> Result<Done<T>, CallError<E>>
+    where
+        F: FnMut(Attempt) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        C: Classify<T, E>,
+    {
+        let mut error = None;
+        loop {
+            let (held, attempt) = match self.begin().await {
+                Ok(begun) => begun,
+                Err(reason) => return Err(self.stop(reason, error)),
+            };
+            let until = attempt.until;
+            let endpoint = Arc::clone(&attempt.endpoint);
+            let span = tracing::debug_span!(
+                target: "failover", "attempt", endpoint = %endpoint.id(), number = attempt.number
+            );
+            let reply = timed(operation(attempt).instrument(span), until, &self.engine.clock).await;
+            let (verdict, pause) = match &reply {
+                Ok(reply) => judge(classifier.classify(reply.as_ref())),
+                Err(NoReply::Late) => (Verdict::Timeout, None),
+                Err(NoReply::NoRuntime) => (Verdict::Local, None),
+            };
+            let duration = held.end(verdict);
+            let record = AttemptRecord {
+                endpoint,
+                class: AttemptClass::from(verdict),
+                duration,
+            };
+            match (verdict, reply) {
+                (Verdict::Success | Verdict::Rejected, Ok(Ok(value))) => {
+                    return Ok(self.done(value, record, verdict));
+                }
+                (_, Err(NoReply::NoRuntime)) => {
+                    self.failed.push(record);
+                    return Err(self.stop(StopReason::NoRuntime, error));
+                }
+                (_, Ok(Err(own))) => error = Some(own),
+                (_, Ok(Ok(_)) | Err(NoReply::Late)) => error = None,
+            }
+            self.pause = pause;
+            self.record(record);
+            if let Err(reason) = self.next(verdict).await {
+                return Err(self.stop(reason, error));
+            }
+        }
+    }
+
+    /// The endpoint of the next attempt, and the attempt itself.
+    async fn begin(&mut self) -> Result<(Held<&'a Engine>, Attempt), StopReason> {
+        let mut held = self.choose().await?;
+        held.tell_note();
+        let now = held.began();
+        if self.failed.is_empty() && self.deadline == Time::NEVER {
+            self.deadline = now + self.wishes.deadline.unwrap_or(self.policy.timeout);
+        }
+        let attempt = Attempt {
+            endpoint: Arc::clone(held.endpoint()),
+            number: self.failed.len() as u32 + 1,
+            until: (now + self.attempt_timeout).min(self.deadline),
+            clock: self.engine.clock.clone(),
+        };
+        if let Some(last) = self.failed.last() {
+            self.tell_retry(last, &attempt.endpoint);
+        }
+        Ok((held, attempt))
+    }
+
+    async fn choose(&mut self) -> Result<Held<&'a Engine>, StopReason> {
+        let mut changes = None;
+        loop {
+            if let Some(choice) = self.engine.choose(Tried(&self.tried), self.may_probe()) {
+                return Ok(Held::new(self.engine, choice));
+            }
+            if !self.wishes.wait_ready {
+                return Err(StopReason::NoEndpoints(Box::new(self.engine.why_none())));
+            }
+            // Subscribe first and look once more, so that a change in between is not missed.
+            let Some(changes) = &mut changes else {
+                changes = Some(self.engine.changes());
+                if self.deadline == Time::NEVER {
+                    let timeout = self.wishes.deadline.unwrap_or(self.policy.timeout);
+                    self.deadline = self.engine.clock.now() + timeout;
+                }
+                continue;
+            };
+            match timed(changes.changed(), self.deadline, &self.engine.clock).await {
+                Ok(_) => {}
+                Err(NoReply::Late) => return Err(StopReason::NoEndpoints(Box::new(self.engine.why_none()))),
+                Err(NoReply::NoRuntime) => return Err(StopReason::NoRuntime),
+            }
+        }
+    }
+
+    /// Whether a failure of the next attempt can be made good by another one.
+    fn may_probe(&self) -> bool {
+        !self.wishes.not_idempotent && (self.failed.len() as u32) < self.policy.max_retries
+    }
+
+    fn record(&mut self, record: AttemptRecord) {
+        if record.class == AttemptClass::Timeout {
+            let reason = format!("no answer after {}", rough(record.duration));
+            self.engine
+                .events
+                .tell(Event::new(EventKind::Timeout, reason).endpoint(record.endpoint.id()));
+        }
+        self.tried.push(Arc::clone(&record.endpoint));
+        self.failed.push(record);
+    }
+
+    /// Whether there is another attempt, and the wait before it.
+    async fn next(&mut self, verdict: Verdict) -> Result<(), StopReason> {
+        if let Some(paid) = self.paid.take() {
+            paid.spend();
+        }
+        let retries = self.failed.len() as u32;
+        if verdict == Verdict::Rejected {
+            return Err(StopReason::Rejected);
+        }
+        if self.wishes.not_idempotent && verdict != Verdict::NotSent {
+            return Err(StopReason::NotIdempotent);
+        }
+        if retries > self.policy.max_retries {
+            return Err(StopReason::MaxRetries {
+                max_retries: self.policy.max_retries,
+            });
+        }
+        let left = self.deadline.since(self.engine.clock.now());
+        let delay = self.delay(retries);
+        if left.is_zero() || delay >= left {
+            return Err(StopReason::Deadline);
+        }
+        self.paid = Some(
+            self.engine
+                .budget
+                .withdraw(self.policy.budget)
+                .ok_or(StopReason::Budget)?,
+        );
+        if !delay.is_zero() {
+            wait(delay).await.map_err(|_| StopReason::NoRuntime)?;
+        }
+        Ok(())
+    }
+
+    /// The first retry goes elsewhere at once; one that cannot, and every later one, backs off.
+    fn delay(&self, retries: u32) -> Duration {
+        let elsewhere = self.engine.has_other_than(&self.tried);
+        if retries == 1 && elsewhere {
+            return Duration::ZERO;
+        }
+        let waits = if elsewhere { retries - 1 } else { retries };
+        let delay = self.policy.backoff.delay(waits, self.engine.random.unit());
+        if elsewhere {
+            delay
+        } else {
+            delay.max(self.pause.unwrap_or_default())
+        }
+    }
+
+    fn tell_retry(&self, last: &AttemptRecord, endpoint: &Arc<Endpoint>) {
+        let calls = &self.engine.calls;
+        if self.failed.len() == 1 {
+            calls.retried.fetch_add(1, Ordering::Relaxed);
+        }
+        let (kind, where_to) = if last.endpoint.id() == endpoint.id() {
+            (EventKind::Retry, "again".to_owned())
+        } else {
+            calls.failovers.fetch_add(1, Ordering::Relaxed);
+            calls
+                .last_failover
+                .store(CallCounts::now(&self.engine.clock), Ordering::Relaxed);
+            (EventKind::Failover, format!("to {}", endpoint.id()))
+        };
+        let number = self.failed.len() + 1;
+        let reason = format!("attempt {number} goes {where_to} after {last}");
+        self.engine.events.tell(
+            Event::new(kind, reason)
+                .endpoint(endpoint.id())
+                .detail("attempt", number),
+        );
+    }
+
+    fn done<T>(self, value: T, record: AttemptRecord, verdict: Verdict) -> Done<T> {
+        if verdict == Verdict::Success && self.failed.is_empty() {
+            self.engine.budget.deposit(self.policy.budget);
+        }
+        // A retry that succeeded gets its tokens back: `paid` is dropped here.
+        let endpoint = Arc::clone(&record.endpoint);
+        Done {
+            value,
+            endpoint,
+            attempts: Attempts {
+                failed: self.failed,
+                last: record,
+            },
+        }
+    }
+
+    #[cold]
+    fn stop<E>(self, reason: StopReason, error: Option<E>) -> CallError<E> {
+        if !matches!(reason, StopReason::Rejected) {
+            self.engine.calls.failed.fetch_add(1, Ordering::Relaxed);
+        }
+        if matches!(reason, StopReason::NoEndpoints(_)) {
+            self.engine.calls.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        CallError {
+            service: self.engine.name.clone(),
+            attempts: self.failed,
+            reason,
+            error,
+        }
+    }
+}
+
+fn judge(outcome: Outcome) -> (Verdict, Option<Duration>) {
+    let pause = match outcome {
+        Outcome::Overload(pause) => pause,
+        _ => None,
+    };
+    (Verdict::from(outcome), pause)
+}

@@ -1,0 +1,254 @@
+//! The operations on one provider.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{Inner, Named, service_name};
+use crate::endpoint::{Endpoint, EndpointEntry, EndpointId, ServiceName};
+use crate::error::{Error, ErrorKind};
+use crate::health::{Health, Lifecycle};
+use crate::provider::{ProviderInfo, Query, Registry};
+use crate::service::ServiceHandle;
+
+/// Which endpoint is meant: `("user-service", "server-1")`, an [`Endpoint`], or `"server-1"` alone, which is looked
+/// for in every service of the provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointRef {
+    service: Option<String>,
+    id: String,
+}
+
+impl From<&str> for EndpointRef {
+    fn from(id: &str) -> Self {
+        Self {
+            service: None,
+            id: id.to_owned(),
+        }
+    }
+}
+
+impl From<&String> for EndpointRef {
+    fn from(id: &String) -> Self {
+        Self::from(id.as_str())
+    }
+}
+
+impl From<(&str, &str)> for EndpointRef {
+    fn from((service, id): (&str, &str)) -> Self {
+        Self {
+            service: Some(service.to_owned()),
+            id: id.to_owned(),
+        }
+    }
+}
+
+impl From<&Endpoint> for EndpointRef {
+    fn from(endpoint: &Endpoint) -> Self {
+        Self::from((endpoint.service().as_str(), endpoint.id().as_str()))
+    }
+}
+
+/// One provider of a manager: what the manager does on its default provider, done on this one.
+#[derive(Clone, Copy, Debug)]
+pub struct ProviderScope<'a> {
+    inner: &'a Arc<Inner>,
+    named: &'a Named,
+}
+
+impl<'a> ProviderScope<'a> {
+    pub(super) fn new(inner: &'a Arc<Inner>, named: &'a Named) -> Self {
+        Self { inner, named }
+    }
+
+    /// The provider's name.
+    pub fn name(&self) -> &'a str {
+        &self.named.name
+    }
+
+    /// What the provider says of itself.
+    pub fn info(&self) -> ProviderInfo {
+        self.named.provider.info()
+    }
+
+    /// As [`FailoverManager::service`](super::FailoverManager::service).
+    ///
+    /// # Errors
+    ///
+    /// As there; `Conflict` when the service is discovered through another provider already.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn service(&self, name: &str) -> Result<ServiceHandle, Error> {
+        self.inner.service(name, self.named.clone()).await
+    }
+
+    /// As [`FailoverManager::register_endpoint`](super::FailoverManager::register_endpoint).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn register_endpoint(&self, endpoint: Endpoint) -> Result<(), Error> {
+        let registry = self.registry()?;
+        self.within(&format!("registering {endpoint}"), registry.register(&endpoint))
+            .await
+    }
+
+    /// As [`FailoverManager::update_endpoint`](super::FailoverManager::update_endpoint).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn update_endpoint(&self, endpoint: Endpoint) -> Result<(), Error> {
+        let registry = self.registry()?;
+        self.within(&format!("updating {endpoint}"), registry.update(&endpoint))
+            .await
+    }
+
+    /// As [`FailoverManager::deregister_endpoint`](super::FailoverManager::deregister_endpoint).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn deregister_endpoint(&self, which: impl Into<EndpointRef>) -> Result<bool, Error> {
+        let which = which.into();
+        let registry = self.registry()?;
+        let (service, id) = match self.find(&which).await {
+            Ok(found) => found,
+            // That it was not there is no error.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        self.within(
+            &format!("deregistering {service}/{id}"),
+            registry.deregister(&service, &id),
+        )
+        .await
+    }
+
+    /// As [`FailoverManager::get_endpoint`](super::FailoverManager::get_endpoint).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn get_endpoint(&self, which: impl Into<EndpointRef>) -> Result<EndpointEntry, Error> {
+        let registry = self.registry()?;
+        let (service, id) = self.find(&which.into()).await?;
+        self.within(&format!("reading {service}/{id}"), registry.get(&service, &id))
+            .await
+    }
+
+    /// As [`FailoverManager::list_endpoints`](super::FailoverManager::list_endpoints).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn list_endpoints(&self, query: &Query) -> Result<Vec<EndpointEntry>, Error> {
+        Ok(self
+            .within("listing endpoints", self.named.provider.list(query))
+            .await?
+            .into_entries())
+    }
+
+    /// As [`FailoverManager::set_health`](super::FailoverManager::set_health).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn set_health(&self, which: impl Into<EndpointRef>, health: Health) -> Result<(), Error> {
+        let registry = self.registry()?;
+        let (service, id) = self.find(&which.into()).await?;
+        let what = format!("setting the health of {service}/{id}");
+        self.within(&what, registry.set_health(&service, &id, health))
+            .await
+    }
+
+    /// As [`FailoverManager::set_lifecycle`](super::FailoverManager::set_lifecycle).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn set_lifecycle(
+        &self,
+        which: impl Into<EndpointRef>,
+        lifecycle: Lifecycle,
+    ) -> Result<(), Error> {
+        let registry = self.registry()?;
+        let (service, id) = self.find(&which.into()).await?;
+        let what = format!("setting the lifecycle of {service}/{id}");
+        self.within(&what, registry.set_lifecycle(&service, &id, lifecycle))
+            .await
+    }
+
+    async fn within<T>(
+        &self,
+        what: &str,
+        operation: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let result = self.inner.within(what, operation).await;
+        result.map_err(|error| error.with_detail("provider", self.name()))
+    }
+
+    fn registry(&self) -> Result<&'a dyn Registry, Error> {
+        self.named.provider.registry().ok_or_else(|| {
+            let message = format!(
+                "provider {} cannot be written to: it only lists endpoints",
+                self.named.name
+            );
+            Error::new(ErrorKind::Unsupported, message).with_detail("provider", self.name())
+        })
+    }
+
+    /// The service and id that are meant. An id alone is looked for in every service.
+    async fn find(&self, which: &EndpointRef) -> Result<(ServiceName, EndpointId), Error> {
+        let id = EndpointId::new(&which.id)?;
+        if let Some(service) = &which.service {
+            return Ok((service_name(service)?, id));
+        }
+        let entries = self.list_endpoints(&Query::all()).await?;
+        let with_id = entries.iter().filter(|entry| *entry.endpoint().id() == id);
+        let services: BTreeSet<_> = with_id.map(|entry| entry.endpoint().service().clone()).collect();
+        let mut found = services.iter();
+        match (found.next(), found.next()) {
+            (Some(service), None) => Ok((service.clone(), id)),
+            (None, _) => {
+                let message = format!("no service of provider {} has an endpoint {id}", self.named.name);
+                Err(Error::new(ErrorKind::NotFound, message).with_detail("id", id.as_str()))
+            }
+            (Some(_), Some(_)) => {
+                let names: Vec<_> = services.iter().map(ServiceName::as_str).collect();
+                let wanted = format!("the service with it, as in (\"{}\", \"{id}\")", names[0]);
+                let value = format!("{id}, which stands in the services {},", names.join(" and "));
+                Err(Error::invalid("endpoint id", value, &wanted).with_detail("services", names))
+            }
+        }
+    }
+}

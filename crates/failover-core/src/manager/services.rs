@@ -1,0 +1,174 @@
+//! The services that a manager looks after, and what ends their discovery.
+
+use std::collections::HashMap;
+use std::sync::{Arc, MutexGuard, PoisonError, Weak};
+
+use super::builder::no_runtime;
+use super::task::Task;
+use super::{Inner, Named, closed_error, service_name};
+use crate::clock::Time;
+use crate::discovery::{Driver, Pace};
+use crate::endpoint::ServiceName;
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind};
+use crate::service::ServiceHandle;
+
+#[derive(Debug, Default)]
+pub(super) struct Services {
+    entries: HashMap<ServiceName, Entry>,
+    /// Removes what nobody has asked for in a while.
+    sweeper: Option<Task>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    engine: Arc<Engine>,
+    provider: Arc<str>,
+    lease: Weak<Lease>,
+    /// Since when it has had no handle.
+    idle: Option<Time>,
+    /// Ends with the entry.
+    _driver: Task,
+}
+
+/// Held by every handle of a service; tells the manager when the last of them is gone.
+struct Lease {
+    manager: Weak<Inner>,
+    service: ServiceName,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let Some(manager) = self.manager.upgrade() else {
+            return;
+        };
+        let now = manager.clock.now();
+        if let Some(entry) = manager.services().entries.get_mut(&self.service) {
+            // Another handle may have been made since this lease was let go.
+            if entry.lease.strong_count() == 0 {
+                entry.idle = Some(now);
+            }
+        };
+    }
+}
+
+impl Services {
+    pub(super) fn engines(&self) -> impl Iterator<Item = &Arc<Engine>> {
+        self.entries.values().map(|entry| &entry.engine)
+    }
+
+    /// Ends all discovery. Handles keep what they know.
+    pub(super) fn end(&mut self) {
+        self.sweeper = None;
+        for (_, entry) in self.entries.drain() {
+            entry.engine.discovery_ended(&closed_error());
+        }
+    }
+}
+
+impl Inner {
+    pub(super) fn services(&self) -> MutexGuard<'_, Services> {
+        // Nothing that is done under the lock can leave it half done.
+        self.services.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) async fn service(self: &Arc<Self>, name: &str, named: Named) -> Result<ServiceHandle, Error> {
+        let name = service_name(name)?;
+        let runtime = tokio::runtime::Handle::try_current().map_err(|_| no_runtime("service"))?;
+        let handle = self.handle(name, named, &runtime)?;
+        // The handle is good either way; what it waits for is said by `ready`.
+        let _ = tokio::time::timeout(self.settings.start_timeout, handle.ready()).await;
+        Ok(handle)
+    }
+
+    fn handle(
+        self: &Arc<Self>,
+        name: ServiceName,
+        named: Named,
+        runtime: &tokio::runtime::Handle,
+    ) -> Result<ServiceHandle, Error> {
+        let mut services = self.services();
+        // Under the lock that closing takes: nothing begins after it.
+        self.ensure_open()?;
+        if services.sweeper.is_none() {
+            services.sweeper = Some(Task::spawn(runtime, sweep(Arc::downgrade(self))));
+        }
+        if let Some(entry) = services.entries.get_mut(&name) {
+            if entry.provider != named.name {
+                let message = format!(
+                    "service {name} is discovered through provider {} already, not through {}",
+                    entry.provider, named.name
+                );
+                return Err(Error::new(ErrorKind::Conflict, message));
+            }
+            let lease = entry.lease.upgrade().unwrap_or_else(|| self.lease(&name));
+            entry.lease = Arc::downgrade(&lease);
+            entry.idle = None;
+            return Ok(ServiceHandle::new(Arc::clone(&entry.engine), Some(lease)));
+        }
+        let engine = Arc::new(Engine::new(
+            name.clone(),
+            Arc::clone(&self.config),
+            self.clock.clone(),
+            self.random.clone(),
+            Some(Arc::clone(&self.events)),
+        )?);
+        let source = engine.add_source(Arc::clone(&named.name), 0);
+        let pace = Pace {
+            poll: self.settings.poll_interval,
+            answer: self.settings.timeout,
+        };
+        let driver = Driver {
+            engine: Arc::clone(&engine),
+            source,
+            pace,
+            provider: named.provider,
+        };
+        let lease = self.lease(&name);
+        let entry = Entry {
+            engine: Arc::clone(&engine),
+            provider: named.name,
+            lease: Arc::downgrade(&lease),
+            idle: None,
+            _driver: Task::spawn(runtime, async move { match driver.run().await {} }),
+        };
+        services.entries.insert(name, entry);
+        Ok(ServiceHandle::new(engine, Some(lease)))
+    }
+
+    fn lease(self: &Arc<Self>, name: &ServiceName) -> Arc<Lease> {
+        Arc::new(Lease {
+            manager: Arc::downgrade(self),
+            service: name.clone(),
+        })
+    }
+}
+
+/// Removes services that have had no handle for as long as they are kept.
+async fn sweep(manager: Weak<Inner>) {
+    loop {
+        let Some(pause) = manager.upgrade().map(|manager| manager.settings.keep_idle / 4) else {
+            return;
+        };
+        tokio::time::sleep(pause.max(std::time::Duration::from_millis(100))).await;
+        let Some(manager) = manager.upgrade() else { return };
+        let now = manager.clock.now();
+        let keep = manager.settings.keep_idle;
+        // What is removed is dropped after the lock is free.
+        let removed: Vec<_> = {
+            let mut services = manager.services();
+            let idle = |entry: &Entry| entry.idle.is_some_and(|since| now.since(since) >= keep);
+            let names: Vec<_> = services
+                .entries
+                .iter()
+                .filter(|(_, e)| idle(e))
+                .map(|(name, _)| name.clone())
+                .collect();
+            names
+                .iter()
+                .filter_map(|name| services.entries.remove(name))
+                .collect()
+        };
+        drop(removed);
+    }
+}

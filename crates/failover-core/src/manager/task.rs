@@ -1,0 +1,22 @@
+//! A task that ends with its owner.
+
+use tokio::task::JoinHandle;
+
+/// Aborts the task when it is dropped.
+#[derive(Debug)]
+pub(super) struct Task(JoinHandle<()>);
+
+impl Task {
+    pub(super) fn spawn<F>(runtime: &tokio::runtime::Handle, future: F) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        Self(runtime.spawn(future))
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

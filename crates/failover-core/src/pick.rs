@@ -1,0 +1,126 @@
+//! An endpoint in the caller's hands, for who owns its transport.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::clock::Time;
+use crate::endpoint::Endpoint;
+use crate::engine::{Choice, Engine};
+use crate::outcome::Outcome;
+use crate::slot::Verdict;
+
+/// A choice that ends in any case: reported, or cancelled when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Held<E: Deref<Target = Engine>> {
+    engine: E,
+    choice: Option<Choice>,
+}
+
+impl<E: Deref<Target = Engine>> Held<E> {
+    pub(crate) fn new(engine: E, choice: Choice) -> Self {
+        Self {
+            engine,
+            choice: Some(choice),
+        }
+    }
+
+    pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
+        &self
+            .choice
+            .as_ref()
+            .expect("a choice is taken only by what consumes it")
+            .slot
+            .endpoint
+    }
+
+    /// Ends the attempt and says how long it took.
+    #[inline]
+    pub(crate) fn end(mut self, verdict: Verdict) -> std::time::Duration {
+        self.choice
+            .take()
+            .map(|choice| self.engine.report(choice, verdict))
+            .unwrap_or_default()
+    }
+
+    /// When the attempt began.
+    pub(crate) fn began(&self) -> Time {
+        self.choice.as_ref().map_or(Time::NEVER, |choice| choice.began)
+    }
+
+    pub(crate) fn tell_note(&mut self) {
+        if let Some(choice) = &mut self.choice {
+            self.engine.tell_note(choice);
+        }
+    }
+
+    /// Ends a call that is a single attempt.
+    #[inline]
+    fn finish(self, outcome: Outcome) {
+        let verdict = Verdict::from(outcome);
+        match verdict {
+            Verdict::Success => self.engine.budget.deposit(self.engine.policy().budget),
+            Verdict::Rejected => {}
+            _ => {
+                self.engine.calls.failed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        self.end(verdict);
+    }
+}
+
+impl<E: Deref<Target = Engine>> Drop for Held<E> {
+    fn drop(&mut self) {
+        if let Some(choice) = self.choice.take() {
+            self.engine.cancel(choice);
+        }
+    }
+}
+
+/// An endpoint for one call, in flight until it is finished or dropped.
+///
+/// It borrows the handle, so that picking writes no count that all threads share; use
+/// [`select_owned`](crate::ServiceHandle::select_owned) to move it elsewhere. Dropped without
+/// [`finish`](Self::finish), the call counts as cancelled: neither success nor failure.
+#[derive(Debug)]
+#[must_use = "dropped at once, the pick is a cancelled call"]
+pub struct Pick<'a>(Held<&'a Engine>);
+
+/// As [`Pick`], free of the handle that it came from.
+#[derive(Debug)]
+#[must_use = "dropped at once, the pick is a cancelled call"]
+pub struct OwnedPick(Held<Arc<Engine>>);
+
+impl<'a> Pick<'a> {
+    pub(crate) fn new(engine: &'a Engine, choice: Choice) -> Self {
+        Self(Held::new(engine, choice))
+    }
+
+    /// Where to send the call.
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        self.0.endpoint()
+    }
+
+    /// Says how the call went.
+    #[inline]
+    pub fn finish(self, outcome: Outcome) {
+        self.0.finish(outcome);
+    }
+}
+
+impl OwnedPick {
+    pub(crate) fn new(engine: Arc<Engine>, choice: Choice) -> Self {
+        Self(Held::new(engine, choice))
+    }
+
+    /// Where to send the call.
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        self.0.endpoint()
+    }
+
+    /// Says how the call went.
+    #[inline]
+    pub fn finish(self, outcome: Outcome) {
+        self.0.finish(outcome);
+    }
+}

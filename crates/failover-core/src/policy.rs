@@ -1,0 +1,39 @@
+//! The numbers of a configuration that a call carries with it.
+
+use std::time::Duration;
+
+use crate::breaker::Rules;
+use crate::config::{Algorithm, FailoverConfig};
+use crate::retry::backoff::Backoff;
+use crate::retry::budget::BudgetRules;
+
+/// A copy of what a call needs of its configuration: the call keeps what it began with, and no shared count is
+/// written for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Policy {
+    pub(crate) algorithm: Algorithm,
+    pub(crate) max_retries: u32,
+    pub(crate) timeout: Duration,
+    pub(crate) attempt_timeout: Duration,
+    pub(crate) backoff: Backoff,
+    pub(crate) budget: BudgetRules,
+    pub(crate) breaker: Rules,
+    pub(crate) min_available: u32,
+    pub(crate) fail_fast: bool,
+}
+
+impl From<&FailoverConfig> for Policy {
+    fn from(config: &FailoverConfig) -> Self {
+        Self {
+            algorithm: config.algorithm(),
+            max_retries: config.max_retries(),
+            timeout: config.timeout(),
+            attempt_timeout: config.attempt_timeout(),
+            backoff: Backoff::from(config),
+            budget: BudgetRules::from(config.retry_budget()),
+            breaker: Rules::from(config.circuit_breaker()),
+            min_available: config.circuit_breaker().min_available(),
+            fail_fast: config.fail_fast(),
+        }
+    }
+}

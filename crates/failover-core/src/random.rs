@@ -1,0 +1,88 @@
+//! The one source of randomness: a generator per thread, or one from a seed for tests.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rand::rngs::SmallRng;
+use rand::{Rng, RngExt, SeedableRng};
+
+thread_local! {
+    /// Seeded per thread from the operating system. Not for secrets: it spreads load and jitter, no more.
+    static GENERATOR: RefCell<SmallRng> = RefCell::new(SmallRng::from_rng(&mut rand::rng()));
+}
+
+/// Where a service takes its random choices from.
+#[derive(Clone, Debug)]
+pub struct Random(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    Thread,
+    Seeded(Arc<AtomicU64>),
+}
+
+impl Random {
+    /// A fast generator per thread, seeded by the operating system.
+    pub fn system() -> Self {
+        Self(Source::Thread)
+    }
+
+    /// The same choices at every run with this seed, as long as they are asked for in the same order.
+    pub fn seeded(seed: u64) -> Self {
+        Self(Source::Seeded(Arc::new(AtomicU64::new(seed))))
+    }
+
+    /// A whole number from 0 to `bound - 1`; 0 when the bound is 0.
+    #[inline]
+    pub(crate) fn below(&self, bound: u32) -> u32 {
+        if bound < 2 {
+            return 0;
+        }
+        self.with(|generator| generator.random_range(0..bound))
+    }
+
+    /// A number from 0 to just below 1.
+    pub(crate) fn unit(&self) -> f64 {
+        self.with(|generator| generator.random::<f64>())
+    }
+
+    pub(crate) fn bits(&self) -> u64 {
+        self.with(Rng::next_u64)
+    }
+
+    #[inline]
+    fn with<T>(&self, draw: impl FnOnce(&mut SmallRng) -> T) -> T {
+        match &self.0 {
+            Source::Thread => GENERATOR.with_borrow_mut(draw),
+            // One generator a draw, seeded by the draw's number: no lock, and independent of threads.
+            Source::Seeded(next) => draw(&mut SmallRng::seed_from_u64(next.fetch_add(1, Ordering::Relaxed))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_repeats_its_choices() {
+        let draw = |random: &Random| (0..100).map(|_| random.below(1000)).collect::<Vec<_>>();
+        assert_eq!(draw(&Random::seeded(7)), draw(&Random::seeded(7)));
+        assert_ne!(draw(&Random::seeded(7)), draw(&Random::seeded(8)));
+    }
+
+    #[test]
+    fn choices_are_even_and_in_bounds() {
+        for random in [Random::system(), Random::seeded(1)] {
+            let mut counts = [0_u32; 10];
+            for _ in 0..10_000 {
+                counts[random.below(10) as usize] += 1;
+            }
+            assert!(counts.iter().all(|n| (800..1200).contains(n)), "{counts:?}");
+            assert_eq!(random.below(0), 0);
+            assert_eq!(random.below(1), 0);
+            assert!((0.0..1.0).contains(&random.unit()));
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Least connections: the less busy of two endpoints drawn at random.
+//!
+//! Power of two choices (Mitzenmacher 2001) over two *different* endpoints, as in Finagle's `P2CPick`: drawn with
+//! replacement, as Envoy and gRPC do, the busier of two would still get a quarter of the calls. Busy is calls in
+//! flight for each unit of weight; a tie goes to the first drawn.
+
+use super::Candidates;
+use crate::random::Random;
+use crate::slot::Slot;
+
+#[inline]
+pub(super) fn place(candidates: Candidates<'_, '_>, random: &Random) -> u32 {
+    let len = candidates.len();
+    if len == 1 {
+        return 0;
+    }
+    let first = random.below(len);
+    let mut second = random.below(len - 1);
+    second += u32::from(second >= first);
+    let (first, second) = (candidates.untried_from(first), candidates.untried_from(second));
+    if busier(candidates.slot(first), candidates.slot(second)) {
+        second
+    } else {
+        first
+    }
+}
+
+/// Whether one more call makes `a` busier than it makes `b`.
+#[inline]
+fn busier(a: &Slot, b: &Slot) -> bool {
+    let load = |of: &Slot, other: &Slot| u64::from(of.state.in_flight() + 1) * u64::from(other.weight);
+    load(a, b) > load(b, a)
+}

@@ -1,0 +1,15 @@
+//! Round robin: each in turn.
+//!
+//! Exact: as long as nothing changes, any `n` picks in a row are `n` different endpoints, on however many threads.
+//! It starts at a random place, so that many clients do not begin with the same endpoint, and goes on from where it is when
+//! endpoints come and go. Its one shared write is the turn itself.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::Candidates;
+
+#[inline]
+pub(super) fn place(candidates: Candidates<'_, '_>, turn: &AtomicU64) -> u32 {
+    let turn = turn.fetch_add(1, Ordering::Relaxed);
+    candidates.untried_from((turn % u64::from(candidates.len())) as u32)
+}

@@ -1,0 +1,344 @@
+//! A service in the caller's hands.
+
+mod builder;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use crate::config::FailoverConfig;
+use crate::endpoint::{Endpoint, EndpointEntry, ServiceName};
+use crate::engine::{Engine, NoEndpoints};
+use crate::error::{Error, ErrorKind};
+use crate::events::{Event, Events};
+use crate::execute::{Attempt, Call, CallError, Done};
+use crate::outcome::{Classify, OkIsSuccess, Outcome};
+use crate::pick::{OwnedPick, Pick};
+use crate::select::Tried;
+use crate::stats::ServiceStats;
+
+pub use builder::{IntoEndpoint, ServiceBuilder};
+
+/// A service that calls are made to: cheap to clone, shared by all threads.
+///
+/// ```
+/// use failover_core::ServiceHandle;
+///
+/// # async fn get(url: String) -> Result<String, std::io::Error> { Ok(url) }
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let users = ServiceHandle::fixed("user-service", ["http://10.0.0.1:8080", "http://10.0.0.2:8080"])?;
+/// let done = users.execute(async |endpoint| get(endpoint.url("/users/7")).await).await?;
+/// println!("{} from {} in {} attempts", done.value, done.endpoint.id(), done.attempts.len());
+/// # Ok(()) }
+/// ```
+///
+/// The closure may run more than once: that is what failover is. It borrows what it captures, so write
+/// `async |endpoint| …`, not `async move`.
+///
+/// `C` is what the replies mean: see [`with_classifier`](Self::with_classifier).
+pub struct ServiceHandle<C = OkIsSuccess> {
+    engine: Arc<Engine>,
+    classifier: C,
+    /// What ends when the last handle is dropped, if anything does.
+    lease: Option<Arc<dyn Send + Sync>>,
+}
+
+impl<C: Clone> Clone for ServiceHandle<C> {
+    fn clone(&self) -> Self {
+        Self {
+            engine: Arc::clone(&self.engine),
+            classifier: self.classifier.clone(),
+            lease: self.lease.clone(),
+        }
+    }
+}
+
+impl<C> fmt::Debug for ServiceHandle<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let endpoints = self.engine.snapshot().slots.len();
+        f.debug_struct("ServiceHandle")
+            .field("service", &self.engine.name)
+            .field("endpoints", &endpoints)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ServiceHandle {
+    /// A service with a fixed list of endpoints: `http://10.0.0.1:8080`, `10.0.0.1:8080`, or an
+    /// [`Endpoint`](crate::Endpoint). It needs no runtime to select, and no task.
+    ///
+    /// # Errors
+    ///
+    /// `Validation` when the name or one of the endpoints is not valid, naming it.
+    pub fn fixed<I>(service: &str, endpoints: I) -> Result<Self, Error>
+    where
+        I: IntoIterator,
+        I::Item: IntoEndpoint,
+    {
+        Self::builder(service).endpoints(endpoints).build()
+    }
+
+    /// A service with a fixed list of endpoints and a configuration, clock or seed of its own.
+    pub fn builder(service: &str) -> ServiceBuilder {
+        ServiceBuilder::new(service)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(crate) fn new(engine: Arc<Engine>, lease: Option<Arc<dyn Send + Sync>>) -> Self {
+        Self {
+            engine,
+            classifier: OkIsSuccess,
+            lease,
+        }
+    }
+}
+
+impl<C> ServiceHandle<C> {
+    /// The same service with another meaning of replies, for all calls of the handle that is returned.
+    ///
+    /// A classifier is a type of your own that implements [`Classify`], or a closure with its argument's types
+    /// written out:
+    ///
+    /// ```
+    /// # use failover_core::{Outcome, ServiceHandle};
+    /// # let users = ServiceHandle::fixed("users", ["10.0.0.1:80"])?;
+    /// let users = users.with_classifier(|reply: Result<&u16, &std::io::Error>| match reply {
+    ///     Ok(status) => Outcome::from_http_status(*status, None),
+    ///     Err(_) => Outcome::Failure,
+    /// });
+    /// # Ok::<(), failover_core::Error>(())
+    /// ```
+    pub fn with_classifier<D>(self, classifier: D) -> ServiceHandle<D> {
+        ServiceHandle {
+            engine: self.engine,
+            classifier,
+            lease: self.lease,
+        }
+    }
+
+    /// The name of the service.
+    pub fn name(&self) -> &ServiceName {
+        &self.engine.name
+    }
+
+    /// Picks an endpoint, for a caller that owns its transport.
+    ///
+    /// It never waits, locks or allocates. The endpoint's breaker may let the call through as a probe call.
+    ///
+    /// ```
+    /// # use failover_core::{Outcome, ServiceHandle};
+    /// # let users = ServiceHandle::fixed("users", ["10.0.0.1:80"])?;
+    /// # fn send(_: &failover_core::Endpoint) -> Result<(), ()> { Ok(()) }
+    /// let pick = users.select()?;
+    /// let reply = send(pick.endpoint());
+    /// pick.finish(Outcome::of(&reply));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`NoEndpoints`] with the reason.
+    #[inline]
+    pub fn select(&self) -> Result<Pick<'_>, NoEndpoints> {
+        match self.engine.choose(Tried::NONE, true) {
+            Some(choice) => Ok(Pick::new(&self.engine, choice)),
+            None => Err(self.engine.why_none()),
+        }
+    }
+
+    /// As [`select`](Self::select), for a pick that has to outlive the handle.
+    ///
+    /// # Errors
+    ///
+    /// As [`select`](Self::select).
+    pub fn select_owned(&self) -> Result<OwnedPick, NoEndpoints> {
+        match self.engine.choose(Tried::NONE, true) {
+            Some(choice) => Ok(OwnedPick::new(Arc::clone(&self.engine), choice)),
+            None => Err(self.engine.why_none()),
+        }
+    }
+
+    /// A call with wishes of its own.
+    pub fn call(&self) -> Call<'_, C>
+    where
+        C: Clone,
+    {
+        Call::new(&self.engine, self.classifier.clone())
+    }
+
+    /// Does the operation on one endpoint after the other until an attempt succeeds.
+    ///
+    /// The operation may run more than once: that is what failover is. It borrows what it captures
+    /// (`async |endpoint| …`, not `async move`). The future can be spawned, borrowed captures and all:
+    ///
+    /// ```
+    /// use failover_core::ServiceHandle;
+    ///
+    /// struct Client;
+    /// impl Client {
+    ///     async fn get(&self, url: String) -> Result<String, std::io::Error> {
+    ///         tokio::task::yield_now().await;
+    ///         Ok(url)
+    ///     }
+    /// }
+    ///
+    /// #[tokio::main(flavor = "multi_thread")]
+    /// async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     let users = ServiceHandle::fixed("user-service", ["http://10.0.0.1:8080"])?;
+    ///     let (client, path) = (Client, String::from("/users/7"));
+    ///     let task = tokio::spawn(async move {
+    ///         users.execute(async |endpoint| client.get(endpoint.url(&path)).await).await
+    ///     });
+    ///     assert_eq!(task.await??.value, "http://10.0.0.1:8080/users/7");
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`]: the operation's own last error if there was one, every attempt, and why there was no further
+    /// one.
+    ///
+    /// # Panics
+    ///
+    /// As [`Call::execute`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Call::execute`]: nothing stays behind.
+    pub async fn execute<F, Fut, T, E>(&self, operation: F) -> Result<Done<T>, CallError<E>>
+    where
+        F: FnMut(Attempt) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        C: Classify<T, E> + Clone,
+    {
+        self.call().execute(operation).await
+    }
+
+    /// Does the operation once, on one endpoint.
+    ///
+    /// # Errors
+    ///
+    /// As [`execute`](Self::execute).
+    ///
+    /// # Panics
+    ///
+    /// As [`Call::execute`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Call::execute`]: nothing stays behind.
+    pub async fn execute_once<F, Fut, T, E>(&self, operation: F) -> Result<Done<T>, CallError<E>>
+    where
+        F: FnOnce(Attempt) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        C: Classify<T, E> + Clone,
+    {
+        self.call().execute_once(operation).await
+    }
+
+    /// Waits until every source has given an answer: endpoints, or that there are none.
+    ///
+    /// # Errors
+    ///
+    /// When a source has answered with an error and never with endpoints: that error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: a dropped future leaves nothing behind.
+    pub async fn ready(&self) -> Result<(), Error> {
+        let mut changes = self.engine.changes();
+        loop {
+            changes.borrow_and_update();
+            let sources = self.engine.sources();
+            if sources.iter().all(|source| source.answered) {
+                return Ok(());
+            }
+            if sources
+                .iter()
+                .all(|source| source.answered || source.error.is_some())
+            {
+                if let Some(error) = sources.into_iter().find_map(|s| s.error.filter(|_| !s.answered)) {
+                    return Err(error);
+                }
+            }
+            // The engine holds the sender, and this handle the engine.
+            if changes.changed().await.is_err() {
+                return Err(Error::new(
+                    ErrorKind::Shutdown,
+                    format!("{}: closed", self.engine.name),
+                ));
+            }
+        }
+    }
+
+    /// Whether a source cannot be reached, so that its last good answer is served.
+    pub fn is_stale(&self) -> bool {
+        self.engine.sources().iter().any(|source| source.error.is_some())
+    }
+
+    /// The endpoints as their sources name them, by tier and id.
+    pub fn endpoints(&self) -> Vec<EndpointEntry> {
+        let snapshot = self.engine.snapshot();
+        let entry = |slot: &Arc<crate::slot::Slot>| {
+            EndpointEntry::new(Arc::clone(&slot.endpoint))
+                .with_health(slot.claim.health)
+                .with_lifecycle(slot.claim.lifecycle)
+        };
+        snapshot.slots.iter().map(entry).collect()
+    }
+
+    /// One endpoint by its id.
+    pub fn endpoint(&self, id: &str) -> Option<Arc<Endpoint>> {
+        let snapshot = self.engine.snapshot();
+        snapshot
+            .by_id
+            .get(id)
+            .map(|index| Arc::clone(&snapshot.slot(*index).endpoint))
+    }
+
+    /// The configuration in use.
+    pub fn config(&self) -> Arc<FailoverConfig> {
+        self.engine.config()
+    }
+
+    /// Takes another configuration into use, here and now. Endpoints keep their state; calls under way keep the
+    /// configuration that they began with.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` when it asks for what this version cannot do; the old one stays in use.
+    pub fn configure(&self, config: FailoverConfig) -> Result<(), Error> {
+        self.engine.configure(Arc::new(config))
+    }
+
+    /// What has been counted so far.
+    pub fn stats(&self) -> ServiceStats {
+        self.engine.stats()
+    }
+
+    /// The newest events of this service, oldest first: at most `limit`.
+    pub fn events(&self, limit: usize) -> Vec<Arc<Event>> {
+        self.engine.events.newest(limit)
+    }
+
+    /// Hears the events of this service from now on.
+    pub fn subscribe(&self) -> Events {
+        self.engine.events.subscribe()
+    }
+}
+
+/// A pick's outcome by the handle's own classifier.
+impl<C> ServiceHandle<C> {
+    /// What the handle's classifier says of a reply, for [`Pick::finish`].
+    pub fn outcome<T, E>(&self, reply: &Result<T, E>) -> Outcome
+    where
+        C: Classify<T, E>,
+    {
+        self.classifier.classify(reply.as_ref())
+    }
+}
