@@ -101,14 +101,10 @@ impl Availability {
         match breaker.phase {
             Phase::Closed { .. } => Self::In { held_by_floor: false },
             _ if held_by_floor => Self::In { held_by_floor: true },
-            Phase::Open { until } => Self::Out {
-                cause: OutCause::BreakerOpen {
-                    retry_in: until.since(now),
-                },
-            },
-            Phase::HalfOpen { .. } => Self::Out {
-                cause: OutCause::BreakerHalfOpen,
-            },
+            Phase::Open { until } => {
+                Self::Out { cause: OutCause::BreakerOpen { retry_in: until.since(now) } }
+            }
+            Phase::HalfOpen { .. } => Self::Out { cause: OutCause::BreakerHalfOpen },
         }
     }
 
@@ -145,90 +141,38 @@ impl fmt::Display for OutCause {
 mod tests {
     use super::*;
 
-    const CLAIM: Claim = Claim {
-        health: Health::Unknown,
-        lifecycle: Lifecycle::InService,
-        weightless: false,
-    };
+    const CLAIM: Claim =
+        Claim { health: Health::Unknown, lifecycle: Lifecycle::InService, weightless: false };
 
     #[test]
     fn every_source_of_health_has_its_say() {
         let at = |secs: u64| Time::from_nanos(secs * 1_000_000_000);
         let closed = Breaker::NEW;
-        let open = Breaker {
-            phase: Phase::Open { until: at(9) },
-            ..Breaker::NEW
-        };
+        let open = Breaker { phase: Phase::Open { until: at(9) }, ..Breaker::NEW };
         let half = Breaker {
-            phase: Phase::HalfOpen {
-                since: at(1),
-                calls: 0,
-                successes: 0,
-                early: false,
-            },
+            phase: Phase::HalfOpen { since: at(1), calls: 0, successes: 0, early: false },
             ..Breaker::NEW
         };
         let out = |cause| Availability::Out { cause };
-        let breaker_open = OutCause::BreakerOpen {
-            retry_in: Duration::from_secs(5),
-        };
+        let breaker_open = OutCause::BreakerOpen { retry_in: Duration::from_secs(5) };
         let table = [
             (CLAIM, closed, false, Availability::In { held_by_floor: false }),
             (
-                Claim {
-                    health: Health::Degraded,
-                    ..CLAIM
-                },
+                Claim { health: Health::Degraded, ..CLAIM },
                 closed,
                 false,
                 Availability::In { held_by_floor: false },
             ),
-            (
-                Claim {
-                    health: Health::Unhealthy,
-                    ..CLAIM
-                },
-                closed,
-                false,
-                out(OutCause::Unhealthy),
-            ),
-            (
-                Claim {
-                    lifecycle: Lifecycle::Draining,
-                    ..CLAIM
-                },
-                closed,
-                true,
-                out(OutCause::Draining),
-            ),
-            (
-                Claim {
-                    lifecycle: Lifecycle::Maintenance,
-                    ..CLAIM
-                },
-                open,
-                true,
-                out(OutCause::Maintenance),
-            ),
-            (
-                Claim {
-                    weightless: true,
-                    ..CLAIM
-                },
-                closed,
-                false,
-                out(OutCause::WeightZero),
-            ),
+            (Claim { health: Health::Unhealthy, ..CLAIM }, closed, false, out(OutCause::Unhealthy)),
+            (Claim { lifecycle: Lifecycle::Draining, ..CLAIM }, closed, true, out(OutCause::Draining)),
+            (Claim { lifecycle: Lifecycle::Maintenance, ..CLAIM }, open, true, out(OutCause::Maintenance)),
+            (Claim { weightless: true, ..CLAIM }, closed, false, out(OutCause::WeightZero)),
             (CLAIM, open, false, out(breaker_open)),
             (CLAIM, open, true, Availability::In { held_by_floor: true }),
             (CLAIM, half, false, out(OutCause::BreakerHalfOpen)),
         ];
         for (claim, breaker, held, expected) in table {
-            assert_eq!(
-                Availability::derive(claim, &breaker, held, at(4)),
-                expected,
-                "{claim:?} {breaker:?}"
-            );
+            assert_eq!(Availability::derive(claim, &breaker, held, at(4)), expected, "{claim:?} {breaker:?}");
         }
     }
 }

@@ -67,9 +67,7 @@ impl From<&CircuitBreakerConfig> for Rules {
 impl Rules {
     /// The open time after `rounds` failed half-open rounds: `min(max, recovery * 2^rounds) * (1 + jitter * unit)`.
     fn open_time(&self, rounds: u8, unit: f64) -> Duration {
-        let doubled = self
-            .recovery
-            .saturating_mul(1_u32.checked_shl(u32::from(rounds)).unwrap_or(u32::MAX));
+        let doubled = self.recovery.saturating_mul(1_u32.checked_shl(u32::from(rounds)).unwrap_or(u32::MAX));
         let seconds = doubled.min(self.max_recovery).as_secs_f64() * (1.0 + self.jitter * unit);
         Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
     }
@@ -87,18 +85,9 @@ pub(crate) struct Breaker {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    Closed {
-        failures: u32,
-    },
-    Open {
-        until: Time,
-    },
-    HalfOpen {
-        since: Time,
-        calls: u32,
-        successes: u32,
-        early: bool,
-    },
+    Closed { failures: u32 },
+    Open { until: Time },
+    HalfOpen { since: Time, calls: u32, successes: u32, early: bool },
 }
 
 /// What an admitted call must show when it reports.
@@ -140,11 +129,7 @@ const MAX_ROUNDS: u8 = 31;
 
 impl Breaker {
     #[cfg(test)]
-    pub(crate) const NEW: Self = Self {
-        phase: Phase::Closed { failures: 0 },
-        generation: 0,
-        rounds: 0,
-    };
+    pub(crate) const NEW: Self = Self { phase: Phase::Closed { failures: 0 }, generation: 0, rounds: 0 };
 
     pub(crate) fn state(&self) -> BreakerState {
         match self.phase {
@@ -175,28 +160,13 @@ impl Breaker {
         match self.phase {
             Phase::Closed { .. } => (self, Effect::Admitted(self.ticket(false))),
             Phase::Open { until } if now >= until || early => {
-                let phase = Phase::HalfOpen {
-                    since: now,
-                    calls: 1,
-                    successes: 0,
-                    early: now < until,
-                };
+                let phase = Phase::HalfOpen { since: now, calls: 1, successes: 0, early: now < until };
                 let next = self.next(phase, self.rounds);
                 (next, Effect::Admitted(next.ticket(true)))
             }
             Phase::Open { until } => (self, Effect::Refused(until)),
-            Phase::HalfOpen {
-                since,
-                calls,
-                successes,
-                early,
-            } if calls < rules.half_open_calls => {
-                let phase = Phase::HalfOpen {
-                    since,
-                    calls: calls + 1,
-                    successes,
-                    early,
-                };
+            Phase::HalfOpen { since, calls, successes, early } if calls < rules.half_open_calls => {
+                let phase = Phase::HalfOpen { since, calls: calls + 1, successes, early };
                 (Self { phase, ..self }, Effect::Admitted(self.ticket(true)))
             }
             // The probe calls of this round did not answer in time: that is an answer, too.
@@ -213,29 +183,13 @@ impl Breaker {
 
     fn success(self, ticket: Ticket, rules: &Rules) -> Self {
         match self.phase {
-            Phase::Closed { .. } => Self {
-                phase: Phase::Closed { failures: 0 },
-                ..self
-            },
+            Phase::Closed { .. } => Self { phase: Phase::Closed { failures: 0 }, ..self },
             Phase::HalfOpen { successes, .. } if successes + 1 >= rules.success_threshold => {
                 self.next(Phase::Closed { failures: 0 }, 0)
             }
-            Phase::HalfOpen {
-                since,
-                calls,
-                successes,
-                early,
-            } => {
+            Phase::HalfOpen { since, calls, successes, early } => {
                 let calls = calls.saturating_sub(u32::from(ticket.permit));
-                Self {
-                    phase: Phase::HalfOpen {
-                        since,
-                        calls,
-                        successes: successes + 1,
-                        early,
-                    },
-                    ..self
-                }
+                Self { phase: Phase::HalfOpen { since, calls, successes: successes + 1, early }, ..self }
             }
             Phase::Open { .. } => self,
         }
@@ -245,31 +199,14 @@ impl Breaker {
         match self.phase {
             Phase::Closed { failures } if failures + 1 < rules.failure_threshold || !rules.enabled => {
                 let failures = if rules.enabled { failures + 1 } else { 0 };
-                Self {
-                    phase: Phase::Closed { failures },
-                    ..self
-                }
+                Self { phase: Phase::Closed { failures }, ..self }
             }
-            Phase::Closed { .. } => self.next(
-                Phase::Open {
-                    until: now + rules.open_time(0, unit),
-                },
-                0,
-            ),
+            Phase::Closed { .. } => self.next(Phase::Open { until: now + rules.open_time(0, unit) }, 0),
             // A round that began before its time proves nothing about how long to wait: the open time does not
             // grow, or an outage of everything would end with every endpoint at the longest wait.
             Phase::HalfOpen { early, .. } => {
-                let rounds = if early {
-                    self.rounds
-                } else {
-                    (self.rounds + 1).min(MAX_ROUNDS)
-                };
-                self.next(
-                    Phase::Open {
-                        until: now + rules.open_time(rounds, unit),
-                    },
-                    rounds,
-                )
+                let rounds = if early { self.rounds } else { (self.rounds + 1).min(MAX_ROUNDS) };
+                self.next(Phase::Open { until: now + rules.open_time(rounds, unit) }, rounds)
             }
             Phase::Open { .. } => self,
         }
@@ -277,40 +214,20 @@ impl Breaker {
 
     fn returned(self, ticket: Ticket) -> Self {
         match self.phase {
-            Phase::HalfOpen {
-                since,
-                calls,
-                successes,
-                early,
-            } if ticket.permit => {
+            Phase::HalfOpen { since, calls, successes, early } if ticket.permit => {
                 let calls = calls.saturating_sub(1);
-                Self {
-                    phase: Phase::HalfOpen {
-                        since,
-                        calls,
-                        successes,
-                        early,
-                    },
-                    ..self
-                }
+                Self { phase: Phase::HalfOpen { since, calls, successes, early }, ..self }
             }
             _ => self,
         }
     }
 
     fn next(self, phase: Phase, rounds: u8) -> Self {
-        Self {
-            phase,
-            generation: (self.generation + 1) % GENERATIONS,
-            rounds,
-        }
+        Self { phase, generation: (self.generation + 1) % GENERATIONS, rounds }
     }
 
     fn ticket(&self, permit: bool) -> Ticket {
-        Ticket {
-            generation: self.generation,
-            permit,
-        }
+        Ticket { generation: self.generation, permit }
     }
 }
 

@@ -61,9 +61,7 @@ impl Clock {
 
     /// Tokio's clock, for tests in virtual time. Wall time is then counted from 1970, so that a run repeats.
     pub fn tokio() -> Self {
-        Self(Source::Tokio {
-            start: tokio::time::Instant::now(),
-        })
+        Self(Source::Tokio { start: tokio::time::Instant::now() })
     }
 
     #[inline]

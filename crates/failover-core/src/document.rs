@@ -51,17 +51,12 @@ impl Raw {
             },
             Self::Float(value) => {
                 let number = serde_json::Number::from_f64(value);
-                number
-                    .map(Value::Number)
-                    .ok_or_else(|| Error::invalid(field, value, "a finite number"))?
+                number.map(Value::Number).ok_or_else(|| Error::invalid(field, value, "a finite number"))?
             }
             Self::Text(value) => value.into(),
-            Self::List(values) => Value::Array(
-                values
-                    .into_iter()
-                    .map(|v| v.into_json(field))
-                    .collect::<Result<_, _>>()?,
-            ),
+            Self::List(values) => {
+                Value::Array(values.into_iter().map(|v| v.into_json(field)).collect::<Result<_, _>>()?)
+            }
             Self::Object(values) => Value::Object(
                 values
                     .into_iter()
@@ -195,11 +190,7 @@ impl Document {
 /// `section.name`, or the name alone; a key that others chose is cut to a length that fits a log line.
 pub(crate) fn path(section: &str, name: &str) -> String {
     let name = cut(name);
-    if section.is_empty() {
-        name
-    } else {
-        format!("{section}.{name}")
-    }
+    if section.is_empty() { name } else { format!("{section}.{name}") }
 }
 
 /// Checks one whole number.
@@ -241,11 +232,8 @@ fn unknown_key(section: &str, noun: &str, key: &str, known: &[&str]) -> Error {
         _ => format!("the {noun} knows {}", known.join(", ")),
     };
     let field = path(section, key);
-    Error::new(
-        ErrorKind::Validation,
-        format!("{field}: this key is not known; {hint}"),
-    )
-    .with_detail("field", field)
+    Error::new(ErrorKind::Validation, format!("{field}: this key is not known; {hint}"))
+        .with_detail("field", field)
 }
 
 /// How many letters must be added, dropped or replaced to get from one key to the other.
@@ -347,10 +335,7 @@ impl<'de> Visitor<'de> for RawVisitor {
             }
             let value = access.next_value()?;
             if values.insert(key.clone(), value).is_some() {
-                return Err(de::Error::custom(format_args!(
-                    "the key \"{}\" stands twice",
-                    cut(&key)
-                )));
+                return Err(de::Error::custom(format_args!("the key \"{}\" stands twice", cut(&key))));
             }
         }
         Ok(Raw::Object(values))
@@ -361,10 +346,7 @@ fn arbitrary_number<E: de::Error>(digits: &str) -> Result<Raw, E> {
     match (digits.parse(), digits.parse::<f64>()) {
         (Ok(whole), _) => Ok(Raw::Whole(whole)),
         (_, Ok(float)) if float.is_finite() => Ok(Raw::Float(float)),
-        _ => Err(E::custom(format_args!(
-            "the number {} is out of range",
-            cut(digits)
-        ))),
+        _ => Err(E::custom(format_args!("the number {} is out of range", cut(digits)))),
     }
 }
 
@@ -448,11 +430,8 @@ mod tests {
     #[test]
     fn a_key_that_is_not_known_is_named_with_the_nearest_one_that_is() {
         let known = ["failure_threshold", "recovery_timeout"];
-        let open = |json| {
-            Document::open(read(json), "circuit_breaker", "circuit breaker", &known)
-                .err()
-                .unwrap()
-        };
+        let open =
+            |json| Document::open(read(json), "circuit_breaker", "circuit breaker", &known).err().unwrap();
         assert_eq!(
             open(r#"{"failure_treshold": 1}"#).to_string(),
             "circuit_breaker.failure_treshold: this key is not known; did you mean failure_threshold?"
@@ -494,9 +473,7 @@ mod tests {
     fn numbers_are_read_when_some_crate_has_switched_arbitrary_precision_on() {
         let number = |text: &str| {
             let json = format!("{{\"{ARBITRARY_NUMBER}\": \"{text}\"}}");
-            serde_json::from_str::<Raw>(&json)
-                .map(|raw| raw.to_string())
-                .map_err(|error| error.to_string())
+            serde_json::from_str::<Raw>(&json).map(|raw| raw.to_string()).map_err(|error| error.to_string())
         };
         assert_eq!(number("12").unwrap(), "12");
         assert_eq!(number("-1.5").unwrap(), "-1.5");
@@ -507,10 +484,7 @@ mod tests {
     #[test]
     fn a_value_that_is_not_finite_is_no_metadata() {
         for value in [f64::NAN, f64::INFINITY] {
-            let nested = Raw::List(vec![Raw::Object(BTreeMap::from([(
-                "x".to_owned(),
-                Raw::Float(value),
-            )]))]);
+            let nested = Raw::List(vec![Raw::Object(BTreeMap::from([("x".to_owned(), Raw::Float(value))]))]);
             let error = nested.into_json("metadata.a").unwrap_err().to_string();
             assert!(error.starts_with("metadata.a: "), "{error}");
             assert!(error.ends_with("give a finite number"), "{error}");

@@ -34,9 +34,7 @@ pub(crate) fn parse(text: &str) -> Option<Duration> {
         if whole.is_empty() && fraction.is_empty() {
             return None;
         }
-        let end = after
-            .find(|c: char| c == '.' || c.is_ascii_digit())
-            .unwrap_or(after.len());
+        let end = after.find(|c: char| c == '.' || c.is_ascii_digit()).unwrap_or(after.len());
         let (unit, after) = after.split_at(end);
         let &(_, scale) = UNITS.iter().find(|(name, _)| *name == unit)?;
         if !whole.is_empty() {
@@ -53,10 +51,7 @@ pub(crate) fn parse(text: &str) -> Option<Duration> {
 
 /// Reads an integer of nanoseconds, as Go's encoder writes a duration.
 pub(crate) fn from_nanos(nanos: i128) -> Option<Duration> {
-    i64::try_from(nanos)
-        .ok()
-        .and_then(|n| u64::try_from(n).ok())
-        .map(Duration::from_nanos)
+    i64::try_from(nanos).ok().and_then(|n| u64::try_from(n).ok()).map(Duration::from_nanos)
 }
 
 /// Writes as Go does: `"1m30s"`, `"250ms"`, `"1.5s"`, `"0s"`.
@@ -203,13 +198,7 @@ mod tests {
     fn integers_are_nanoseconds_up_to_what_go_can_hold() {
         assert_eq!(from_nanos(0), Some(Duration::ZERO));
         assert_eq!(from_nanos(i128::from(i64::MAX)), Some(LONGEST));
-        for nanos in [
-            -1,
-            i128::from(i64::MAX) + 1,
-            i128::from(u64::MAX),
-            i128::MIN,
-            i128::MAX,
-        ] {
+        for nanos in [-1, i128::from(i64::MAX) + 1, i128::from(u64::MAX), i128::MIN, i128::MAX] {
             assert_eq!(from_nanos(nanos), None, "{nanos}");
         }
     }
@@ -238,13 +227,7 @@ mod tests {
 
     #[test]
     fn for_people_the_zeros_at_the_end_are_left_out() {
-        for (seconds, text) in [
-            (0, "0s"),
-            (20, "20s"),
-            (300, "5m"),
-            (86_400, "24h"),
-            (3_610, "1h0m10s"),
-        ] {
+        for (seconds, text) in [(0, "0s"), (20, "20s"), (300, "5m"), (86_400, "24h"), (3_610, "1h0m10s")] {
             assert_eq!(short(Duration::from_secs(seconds)), text);
         }
     }

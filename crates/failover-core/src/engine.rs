@@ -26,7 +26,7 @@ use crate::slot::Counts;
 use crate::snapshot::Snapshot;
 use control::Control;
 
-pub(crate) use choose::Choice;
+pub(crate) use choose::{Choice, Moved};
 pub(crate) use control::SourceId;
 pub use none::{NoEndpoints, NoEndpointsReason};
 
@@ -82,7 +82,7 @@ impl Engine {
         parent: Option<Arc<EventLog>>,
     ) -> Result<Self, Error> {
         crate::select::supported(config.algorithm())?;
-        let turn = Lonely(AtomicU64::new(random.bits() >> 32));
+        let turn = Lonely(AtomicU64::new(random.bits() >> 48));
         Ok(Self {
             began: clock.now(),
             snapshot: ArcSwap::from_pointee(Snapshot::new(Arc::clone(&config), Vec::new(), &[])),
@@ -127,10 +127,7 @@ impl Engine {
 
 impl CallCounts {
     pub(crate) fn now(clock: &Clock) -> u64 {
-        let since = clock
-            .wall()
-            .duration_since(std::time::SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
+        let since = clock.wall().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
         // 0 stands for never.
         (since.as_millis() as u64).max(1)
     }

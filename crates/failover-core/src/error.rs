@@ -149,18 +149,11 @@ impl Error {
     /// ```
     pub fn invalid(field: &str, value: impl fmt::Display, wanted: &str) -> Self {
         let value = shortened(&value.to_string());
-        let shown = if value.is_empty() {
-            "an empty value"
-        } else {
-            &value
-        };
-        Self::new(
-            ErrorKind::Validation,
-            format!("{field}: {shown} is not allowed; give {wanted}"),
-        )
-        .with_detail("field", field)
-        .with_detail("value", value)
-        .with_detail("wanted", wanted)
+        let shown = if value.is_empty() { "an empty value" } else { &value };
+        Self::new(ErrorKind::Validation, format!("{field}: {shown} is not allowed; give {wanted}"))
+            .with_detail("field", field)
+            .with_detail("value", value)
+            .with_detail("wanted", wanted)
     }
 
     /// Replaces the stable code, which is upper case with underscores.
@@ -229,9 +222,7 @@ impl Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Error");
-        out.field("kind", &self.0.kind)
-            .field("code", &self.0.code)
-            .field("message", &self.0.message);
+        out.field("kind", &self.0.kind).field("code", &self.0.code).field("message", &self.0.message);
         if !self.0.details.is_empty() {
             out.field("details", &self.0.details);
         }
@@ -316,23 +307,13 @@ mod tests {
 
     #[test]
     fn kinds_that_pass_advise_to_try_again() {
-        assert_eq!(
-            Error::new(ErrorKind::Timeout, "late").retry(),
-            RetryAdvice::Backoff
-        );
-        assert_eq!(
-            Error::new(ErrorKind::Validation, "bad").retry(),
-            RetryAdvice::Never
-        );
+        assert_eq!(Error::new(ErrorKind::Timeout, "late").retry(), RetryAdvice::Backoff);
+        assert_eq!(Error::new(ErrorKind::Validation, "bad").retry(), RetryAdvice::Never);
     }
 
     #[test]
     fn the_kind_in_json_is_the_word_it_displays() {
-        for kind in [
-            ErrorKind::Connection,
-            ErrorKind::NotFound,
-            ErrorKind::CircuitBreaker,
-        ] {
+        for kind in [ErrorKind::Connection, ErrorKind::NotFound, ErrorKind::CircuitBreaker] {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
         }
     }

@@ -245,13 +245,7 @@ struct Remembered {
 impl EventLog {
     pub(crate) fn new(service: Option<ServiceName>, clock: Clock, parent: Option<Arc<Self>>) -> Self {
         let subscribers = broadcast::Sender::new(BEHIND);
-        Self {
-            service,
-            clock,
-            parent,
-            remembered: Mutex::default(),
-            subscribers,
-        }
+        Self { service, clock, parent, remembered: Mutex::default(), subscribers }
     }
 
     pub(crate) fn tell(&self, mut event: Event) {
@@ -287,12 +281,7 @@ impl EventLog {
     pub(crate) fn newest(&self, limit: usize) -> Vec<Arc<Event>> {
         let mut all: Vec<_> = {
             let remembered = self.remembered();
-            remembered
-                .changes
-                .iter()
-                .chain(&remembered.calls)
-                .cloned()
-                .collect()
+            remembered.changes.iter().chain(&remembered.calls).cloned().collect()
         };
         all.sort_by_key(|(number, _)| *number);
         let surplus = all.len().saturating_sub(limit);
@@ -300,10 +289,7 @@ impl EventLog {
     }
 
     pub(crate) fn subscribe(&self) -> Events {
-        Events {
-            receiver: self.subscribers.subscribe(),
-            missed: 0,
-        }
+        Events { receiver: self.subscribers.subscribe(), missed: 0 }
     }
 
     fn remembered(&self) -> MutexGuard<'_, Remembered> {
@@ -395,15 +381,10 @@ mod tests {
         let log = EventLog::new(Some(service), clock, Some(Arc::clone(&parent)));
         let id = EndpointId::new("a").expect("valid");
         log.tell(
-            Event::new(EventKind::EndpointDown, "its breaker\nopened")
-                .endpoint(&id)
-                .detail("failures", 5),
+            Event::new(EventKind::EndpointDown, "its breaker\nopened").endpoint(&id).detail("failures", 5),
         );
         let heard = parent.newest(1).pop().expect("told");
-        assert_eq!(
-            heard.to_string(),
-            "endpoint_down users/a: its breaker\\u{a}opened"
-        );
+        assert_eq!(heard.to_string(), "endpoint_down users/a: its breaker\\u{a}opened");
         let json = serde_json::to_value(&*heard).expect("serialises");
         assert_eq!(json["type"], "endpoint_down");
         assert_eq!(json["details"]["failures"], 5);

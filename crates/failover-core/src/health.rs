@@ -74,10 +74,7 @@ mod tests {
         for json in ["4", "-1", "\"Healthy\"", "\"up\"", "true", "1.0", "[]", "null"] {
             let error = serde_json::from_str::<Health>(json).unwrap_err().to_string();
             let shown = json.trim_matches('"').replace("[]", "a list");
-            assert!(
-                error.starts_with(&format!("health: {shown}")) || error.contains(json),
-                "{error}"
-            );
+            assert!(error.starts_with(&format!("health: {shown}")) || error.contains(json), "{error}");
             assert!(error.contains("unknown, healthy, degraded, unhealthy"), "{error}");
         }
     }

@@ -23,10 +23,7 @@ pub struct HealthCheck {
     path: String,
     #[serde(serialize_with = "duration::write")]
     interval: Duration,
-    #[serde(
-        serialize_with = "duration::write_option",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(serialize_with = "duration::write_option", skip_serializing_if = "Option::is_none")]
     timeout: Option<Duration>,
     method: String,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -40,9 +37,7 @@ pub struct HealthCheck {
 impl HealthCheck {
     /// A builder that holds the defaults.
     pub fn builder() -> HealthCheckBuilder {
-        HealthCheckBuilder {
-            draft: Self::default(),
-        }
+        HealthCheckBuilder { draft: Self::default() }
     }
 
     /// A builder that holds these values.
@@ -97,11 +92,7 @@ impl HealthCheck {
         const HARMLESS: [&str; 5] = ["accept", "accept-language", "content-type", "host", "user-agent"];
         let mut copy = self.clone();
         copy.body = None;
-        copy.headers.retain(|name, _| {
-            HARMLESS
-                .iter()
-                .any(|harmless| name.eq_ignore_ascii_case(harmless))
-        });
+        copy.headers.retain(|name, _| HARMLESS.iter().any(|harmless| name.eq_ignore_ascii_case(harmless)));
         copy
     }
 
@@ -158,11 +149,8 @@ impl Default for HealthCheck {
 
 impl fmt::Debug for HealthCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let headers: BTreeMap<_, _> = self
-            .headers
-            .keys()
-            .map(|name| (name_part(name), "<redacted>"))
-            .collect();
+        let headers: BTreeMap<_, _> =
+            self.headers.keys().map(|name| (name_part(name), "<redacted>")).collect();
         f.debug_struct("HealthCheck")
             .field("path", &self.path)
             .field("interval", &self.interval)
@@ -225,10 +213,7 @@ impl HealthCheckBuilder {
         mut self,
         headers: impl IntoIterator<Item = (K, V)>,
     ) -> Self {
-        self.draft.headers = headers
-            .into_iter()
-            .map(|(name, value)| (name.into(), value.into()))
-            .collect();
+        self.draft.headers = headers.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         self
     }
 
@@ -258,67 +243,34 @@ impl HealthCheckBuilder {
     pub fn build(self) -> Result<HealthCheck, Error> {
         let mut check = self.draft;
         check_path(&check.path)?;
-        range::duration(
-            &field("interval"),
-            check.interval,
-            &defaults::PROBE_INTERVAL_RANGE,
-        )?;
+        range::duration(&field("interval"), check.interval, &defaults::PROBE_INTERVAL_RANGE)?;
         if let Some(timeout) = check.timeout {
             range::duration(&field("timeout"), timeout, &defaults::PROBE_TIMEOUT_RANGE)?;
             if timeout > check.interval {
                 let wanted = format!("at most the interval, {}", duration::short(check.interval));
-                return Err(Error::invalid(
-                    &field("timeout"),
-                    duration::short(timeout),
-                    &wanted,
-                ));
+                return Err(Error::invalid(&field("timeout"), duration::short(timeout), &wanted));
             }
         }
         if check.method.len() > MAX_METHOD || !is_token(&check.method) {
-            return Err(Error::invalid(
-                &field("method"),
-                check.method,
-                "an HTTP method, such as GET",
-            ));
+            return Err(Error::invalid(&field("method"), check.method, "an HTTP method, such as GET"));
         }
         check.method.make_ascii_uppercase();
         check_headers(&check.headers)?;
         check.body = check.body.filter(|body| !body.is_empty());
-        if let Some(size) = check
-            .body
-            .as_ref()
-            .map(String::len)
-            .filter(|size| *size > MAX_BODY)
-        {
-            return Err(Error::invalid(
-                &field("body"),
-                format!("{size} bytes"),
-                "at most 65536 bytes",
-            ));
+        if let Some(size) = check.body.as_ref().map(String::len).filter(|size| *size > MAX_BODY) {
+            return Err(Error::invalid(&field("body"), format!("{size} bytes"), "at most 65536 bytes"));
         }
         let thresholds = &defaults::PROBE_THRESHOLD_RANGE;
         range::whole(&field("healthy_threshold"), check.healthy_threshold, thresholds)?;
-        range::whole(
-            &field("unhealthy_threshold"),
-            check.unhealthy_threshold,
-            thresholds,
-        )?;
+        range::whole(&field("unhealthy_threshold"), check.unhealthy_threshold, thresholds)?;
         Ok(check)
     }
 }
 
 const SECTION: &str = "health_check";
 
-const KEYS: &[&str] = &[
-    "path",
-    "interval",
-    "timeout",
-    "method",
-    "headers",
-    "body",
-    "healthy_threshold",
-    "unhealthy_threshold",
-];
+const KEYS: &[&str] =
+    &["path", "interval", "timeout", "method", "headers", "body", "healthy_threshold", "unhealthy_threshold"];
 
 const MAX_PATH: usize = 2048;
 const MAX_METHOD: usize = 32;
@@ -346,11 +298,7 @@ fn check_path(path: &str) -> Result<(), Error> {
 
 fn check_headers(headers: &BTreeMap<String, String>) -> Result<(), Error> {
     if headers.len() > MAX_HEADERS {
-        return Err(Error::invalid(
-            &field("headers"),
-            headers.len(),
-            "at most 64 headers",
-        ));
+        return Err(Error::invalid(&field("headers"), headers.len(), "at most 64 headers"));
     }
     let mut seen = std::collections::BTreeSet::new();
     for (name, value) in headers {
@@ -362,11 +310,7 @@ fn check_headers(headers: &BTreeMap<String, String>) -> Result<(), Error> {
             ));
         }
         if !seen.insert(name.to_ascii_lowercase()) {
-            return Err(Error::invalid(
-                &header_path(name),
-                "a second value",
-                "each header once",
-            ));
+            return Err(Error::invalid(&header_path(name), "a second value", "each header once"));
         }
         let visible = |b: u8| b == b'\t' || (b' '..=b'~').contains(&b);
         if value.len() > MAX_HEADER_VALUE || !value.bytes().all(visible) {
@@ -386,9 +330,7 @@ fn header_path(name: &str) -> String {
 
 /// The part that can be a header's name: somebody who puts `Authorization: Bearer …` there must not find it in a log.
 fn name_part(name: &str) -> &str {
-    let end = name
-        .find(|c: char| !c.is_ascii() || !is_token_byte(c as u8))
-        .unwrap_or(name.len());
+    let end = name.find(|c: char| !c.is_ascii() || !is_token_byte(c as u8)).unwrap_or(name.len());
     &name[..end.min(MAX_HEADER_NAME)]
 }
 

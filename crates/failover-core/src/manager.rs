@@ -56,9 +56,7 @@ struct Named {
 impl std::fmt::Debug for Named {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The provider itself may hold credentials, and need not be able to show itself.
-        f.debug_struct("Named")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
+        f.debug_struct("Named").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -245,34 +243,20 @@ impl Inner {
     fn default_provider(&self) -> Result<&Named, Error> {
         match &self.default {
             Some(name) => self.named(name),
-            None => Err(Error::new(
-                ErrorKind::NotFound,
-                "the manager has no provider; give its builder one",
-            )),
+            None => Err(Error::new(ErrorKind::NotFound, "the manager has no provider; give its builder one")),
         }
     }
 
     fn named(&self, name: &str) -> Result<&Named, Error> {
-        self.providers
-            .iter()
-            .find(|named| &*named.name == name)
-            .ok_or_else(|| {
-                let known: Vec<_> = self
-                    .providers
-                    .iter()
-                    .map(|named| format!("\"{}\"", named.name))
-                    .collect();
-                let message = format!("no provider is named \"{name}\"; there are {}", known.join(", "));
-                Error::new(ErrorKind::NotFound, message).with_detail("provider", name)
-            })
+        self.providers.iter().find(|named| &*named.name == name).ok_or_else(|| {
+            let known: Vec<_> = self.providers.iter().map(|named| format!("\"{}\"", named.name)).collect();
+            let message = format!("no provider is named \"{name}\"; there are {}", known.join(", "));
+            Error::new(ErrorKind::NotFound, message).with_detail("provider", name)
+        })
     }
 
     fn ensure_open(&self) -> Result<(), Error> {
-        if self.closed.load(Ordering::Acquire) {
-            Err(closed_error())
-        } else {
-            Ok(())
-        }
+        if self.closed.load(Ordering::Acquire) { Err(closed_error()) } else { Ok(()) }
     }
 
     /// Runs an operation of a provider within the manager's timeout.
@@ -284,10 +268,7 @@ impl Inner {
         self.ensure_open()?;
         let limit = self.settings.timeout;
         tokio::time::timeout(limit, operation).await.unwrap_or_else(|_| {
-            let message = format!(
-                "{what}: no answer in {}; it may have been done even so",
-                rough(limit)
-            );
+            let message = format!("{what}: no answer in {}; it may have been done even so", rough(limit));
             Err(Error::new(ErrorKind::Timeout, message))
         })
     }
@@ -311,10 +292,7 @@ impl Inner {
         let mut first = Ok(());
         while let Some(ended) = closing.join_next().await {
             let result = ended.unwrap_or_else(|panic| {
-                Err(Error::new(
-                    ErrorKind::Internal,
-                    format!("a provider panicked while closing: {panic}"),
-                ))
+                Err(Error::new(ErrorKind::Internal, format!("a provider panicked while closing: {panic}")))
             });
             first = first.and(result);
         }

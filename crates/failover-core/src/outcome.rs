@@ -32,11 +32,7 @@ pub enum Outcome {
 impl Outcome {
     /// `Ok` is a success, `Err` a failure.
     pub fn of<T, E>(reply: &Result<T, E>) -> Self {
-        if reply.is_ok() {
-            Self::Success
-        } else {
-            Self::Failure
-        }
+        if reply.is_ok() { Self::Success } else { Self::Failure }
     }
 
     /// The usual meaning of an HTTP status: 1xx to 3xx success; 429 and 503 overload; 408 and 5xx failure;

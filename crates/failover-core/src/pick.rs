@@ -19,28 +19,17 @@ pub(crate) struct Held<E: Deref<Target = Engine>> {
 
 impl<E: Deref<Target = Engine>> Held<E> {
     pub(crate) fn new(engine: E, choice: Choice) -> Self {
-        Self {
-            engine,
-            choice: Some(choice),
-        }
+        Self { engine, choice: Some(choice) }
     }
 
     pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
-        &self
-            .choice
-            .as_ref()
-            .expect("a choice is taken only by what consumes it")
-            .slot
-            .endpoint
+        &self.choice.as_ref().expect("a choice is taken only by what consumes it").slot.endpoint
     }
 
     /// Ends the attempt and says how long it took.
     #[inline]
     pub(crate) fn end(mut self, verdict: Verdict) -> std::time::Duration {
-        self.choice
-            .take()
-            .map(|choice| self.engine.report(choice, verdict))
-            .unwrap_or_default()
+        self.choice.take().map(|choice| self.engine.report(choice, verdict)).unwrap_or_default()
     }
 
     /// When the attempt began.
@@ -48,9 +37,9 @@ impl<E: Deref<Target = Engine>> Held<E> {
         self.choice.as_ref().map_or(Time::NEVER, |choice| choice.began)
     }
 
-    pub(crate) fn tell_note(&mut self) {
+    pub(crate) fn tell_moved(&mut self) {
         if let Some(choice) = &mut self.choice {
-            self.engine.tell_note(choice);
+            self.engine.tell_moved(choice);
         }
     }
 
@@ -59,7 +48,7 @@ impl<E: Deref<Target = Engine>> Held<E> {
     fn finish(self, outcome: Outcome) {
         let verdict = Verdict::from(outcome);
         match verdict {
-            Verdict::Success => self.engine.budget.deposit(self.engine.policy().budget),
+            Verdict::Success => self.engine.budget.deposit(|| self.engine.policy().budget),
             Verdict::Rejected => {}
             _ => {
                 self.engine.calls.failed.fetch_add(1, Ordering::Relaxed);

@@ -7,20 +7,12 @@ use crate::duration;
 use crate::error::Error;
 
 pub(crate) fn whole(field: &str, value: u32, range: &RangeInclusive<u32>) -> Result<u32, Error> {
-    if range.contains(&value) {
-        Ok(value)
-    } else {
-        Err(Error::invalid(field, value, &whole_wanted(range)))
-    }
+    if range.contains(&value) { Ok(value) } else { Err(Error::invalid(field, value, &whole_wanted(range))) }
 }
 
 /// NaN and the infinities are in no range.
 pub(crate) fn number(field: &str, value: f64, range: &RangeInclusive<f64>) -> Result<f64, Error> {
-    if range.contains(&value) {
-        Ok(value)
-    } else {
-        Err(Error::invalid(field, value, &number_wanted(range)))
-    }
+    if range.contains(&value) { Ok(value) } else { Err(Error::invalid(field, value, &number_wanted(range))) }
 }
 
 pub(crate) fn duration(
@@ -31,11 +23,7 @@ pub(crate) fn duration(
     if range.contains(&value) {
         return Ok(value);
     }
-    Err(Error::invalid(
-        field,
-        duration::short(value),
-        &duration_wanted(range),
-    ))
+    Err(Error::invalid(field, duration::short(value), &duration_wanted(range)))
 }
 
 pub(crate) fn whole_wanted(range: &RangeInclusive<u32>) -> String {
@@ -47,9 +35,5 @@ pub(crate) fn number_wanted(range: &RangeInclusive<f64>) -> String {
 }
 
 pub(crate) fn duration_wanted(range: &RangeInclusive<Duration>) -> String {
-    format!(
-        "a duration from {} to {}",
-        duration::short(*range.start()),
-        duration::short(*range.end())
-    )
+    format!("a duration from {} to {}", duration::short(*range.start()), duration::short(*range.end()))
 }

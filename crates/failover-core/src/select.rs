@@ -34,9 +34,7 @@ impl Tried<'_> {
 
     #[inline]
     pub(crate) fn contains(self, slot: &Slot) -> bool {
-        self.0
-            .iter()
-            .any(|tried| Arc::ptr_eq(tried, &slot.endpoint) || tried.id() == slot.endpoint.id())
+        self.0.iter().any(|tried| Arc::ptr_eq(tried, &slot.endpoint) || tried.id() == slot.endpoint.id())
     }
 }
 

@@ -89,11 +89,7 @@ impl ServiceHandle {
     }
 
     pub(crate) fn new(engine: Arc<Engine>, lease: Option<Arc<dyn Send + Sync>>) -> Self {
-        Self {
-            engine,
-            classifier: OkIsSuccess,
-            lease,
-        }
+        Self { engine, classifier: OkIsSuccess, lease }
     }
 }
 
@@ -113,11 +109,7 @@ impl<C> ServiceHandle<C> {
     /// # Ok::<(), failover_core::Error>(())
     /// ```
     pub fn with_classifier<D>(self, classifier: D) -> ServiceHandle<D> {
-        ServiceHandle {
-            engine: self.engine,
-            classifier,
-            lease: self.lease,
-        }
+        ServiceHandle { engine: self.engine, classifier, lease: self.lease }
     }
 
     /// The name of the service.
@@ -258,20 +250,14 @@ impl<C> ServiceHandle<C> {
             if sources.iter().all(|source| source.answered) {
                 return Ok(());
             }
-            if sources
-                .iter()
-                .all(|source| source.answered || source.error.is_some())
-            {
+            if sources.iter().all(|source| source.answered || source.error.is_some()) {
                 if let Some(error) = sources.into_iter().find_map(|s| s.error.filter(|_| !s.answered)) {
                     return Err(error);
                 }
             }
             // The engine holds the sender, and this handle the engine.
             if changes.changed().await.is_err() {
-                return Err(Error::new(
-                    ErrorKind::Shutdown,
-                    format!("{}: closed", self.engine.name),
-                ));
+                return Err(Error::new(ErrorKind::Shutdown, format!("{}: closed", self.engine.name)));
             }
         }
     }
@@ -295,10 +281,7 @@ impl<C> ServiceHandle<C> {
     /// One endpoint by its id.
     pub fn endpoint(&self, id: &str) -> Option<Arc<Endpoint>> {
         let snapshot = self.engine.snapshot();
-        snapshot
-            .by_id
-            .get(id)
-            .map(|index| Arc::clone(&snapshot.slot(*index).endpoint))
+        snapshot.by_id.get(id).map(|index| Arc::clone(&snapshot.slot(*index).endpoint))
     }
 
     /// The configuration in use.

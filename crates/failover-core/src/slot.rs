@@ -33,6 +33,8 @@ pub(crate) struct EndpointState {
     counts: Counts,
     /// Given calls although its breaker is not closed, because too few others are left.
     pub(crate) held: AtomicBool,
+    /// Its half-open round ended because the probe calls did not answer in time, and that is not told yet.
+    pub(crate) expired: AtomicBool,
     /// Times that the breaker opened, and times that it closed again.
     pub(crate) opened: AtomicU64,
     pub(crate) recovered: AtomicU64,
@@ -96,18 +98,14 @@ impl Counts {
         for (to, from) in ended.iter_mut().zip(&self.ended) {
             *to = from.load(Ordering::Relaxed);
         }
-        Tally {
-            ended,
-            time: Duration::from_nanos(self.nanos.load(Ordering::Relaxed)),
-        }
+        Tally { ended, time: Duration::from_nanos(self.nanos.load(Ordering::Relaxed)) }
     }
 
     fn fold(&self, tally: &Tally) {
         for (to, from) in self.ended.iter().zip(tally.ended) {
             to.fetch_add(from, Ordering::Relaxed);
         }
-        self.nanos
-            .fetch_add(tally.time.as_nanos() as u64, Ordering::Relaxed);
+        self.nanos.fetch_add(tally.time.as_nanos() as u64, Ordering::Relaxed);
     }
 }
 
@@ -118,15 +116,10 @@ impl Tally {
 
     /// Attempts that the endpoint is to blame for.
     pub(crate) fn failures(&self) -> u64 {
-        [
-            Verdict::Failure,
-            Verdict::Timeout,
-            Verdict::Overload,
-            Verdict::NotSent,
-        ]
-        .map(|v| self.of(v))
-        .iter()
-        .sum()
+        [Verdict::Failure, Verdict::Timeout, Verdict::Overload, Verdict::NotSent]
+            .map(|v| self.of(v))
+            .iter()
+            .sum()
     }
 
     /// Attempts that have ended, those that were cancelled too.
@@ -157,6 +150,7 @@ impl EndpointState {
             gate: Gate::new(),
             counts: Counts::default(),
             held: AtomicBool::new(false),
+            expired: AtomicBool::new(false),
             opened: AtomicU64::new(0),
             recovered: AtomicU64::new(0),
             retired,
@@ -207,11 +201,7 @@ mod tests {
         drop(state);
         let tally = retired.read();
         assert_eq!((tally.of(Verdict::Success), tally.ended()), (1, 2));
-        assert_eq!(
-            tally.mean(),
-            Some(Duration::from_millis(3)),
-            "a cancelled call says nothing about time"
-        );
+        assert_eq!(tally.mean(), Some(Duration::from_millis(3)), "a cancelled call says nothing about time");
     }
 
     #[test]

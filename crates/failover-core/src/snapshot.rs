@@ -46,22 +46,15 @@ pub(crate) struct Tier {
 impl Snapshot {
     /// A snapshot of these slots, which are sorted by tier; `ranks` says what each tier is.
     pub(crate) fn new(config: Arc<FailoverConfig>, slots: Vec<Arc<Slot>>, ranks: &[(u32, u32)]) -> Self {
-        let by_id = slots
-            .iter()
-            .zip(0..)
-            .map(|(slot, index)| (slot.endpoint.id().clone(), index))
-            .collect();
+        let by_id = slots.iter().zip(0..).map(|(slot, index)| (slot.endpoint.id().clone(), index)).collect();
         let mut start = 0;
         let tiers = slots
             .chunk_by(|a, b| a.tier == b.tier)
             .map(|of_tier| {
                 let indexed = || of_tier.iter().zip(start..);
-                let eligible = indexed()
-                    .filter(|(slot, _)| slot.claim.eligible())
-                    .map(|(_, index)| index);
-                let unhealthy = indexed()
-                    .filter(|(slot, _)| slot.claim.is_unhealthy())
-                    .map(|(_, index)| index);
+                let eligible = indexed().filter(|(slot, _)| slot.claim.eligible()).map(|(_, index)| index);
+                let unhealthy =
+                    indexed().filter(|(slot, _)| slot.claim.is_unhealthy()).map(|(_, index)| index);
                 let tier = Tier {
                     rank: ranks[of_tier[0].tier as usize],
                     members: Partition::new(start, of_tier.len(), eligible),
@@ -74,15 +67,7 @@ impl Snapshot {
             .collect::<Box<[Tier]>>();
         let eligible = tiers.iter().map(|tier| tier.members.len() as u32).sum();
         let policy = Policy::from(&*config);
-        Self {
-            config,
-            policy,
-            slots: slots.into(),
-            by_id,
-            tiers,
-            closed: AtomicU32::new(0),
-            eligible,
-        }
+        Self { config, policy, slots: slots.into(), by_id, tiers, closed: AtomicU32::new(0), eligible }
     }
 
     pub(crate) fn slot(&self, index: u32) -> &Arc<Slot> {
@@ -107,10 +92,7 @@ impl Snapshot {
     /// The tier that lot number `lot` (0 to 99) falls to.
     #[inline]
     pub(crate) fn tier_for(&self, lot: u32) -> usize {
-        self.tiers
-            .iter()
-            .position(|tier| lot < tier.upto.load(Ordering::Relaxed))
-            .unwrap_or(0)
+        self.tiers.iter().position(|tier| lot < tier.upto.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
     /// Works out anew how calls spread over the tiers. Under the control lock only; true when it changed.

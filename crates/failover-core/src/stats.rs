@@ -40,22 +40,13 @@ pub struct ServiceStats {
     /// Attempts that are under way.
     pub in_flight: u64,
     /// The mean time of an attempt that had an answer.
-    #[serde(
-        serialize_with = "crate::duration::write_option",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(serialize_with = "crate::duration::write_option", skip_serializing_if = "Option::is_none")]
     pub average_response_time: Option<Duration>,
     /// When an attempt last went to another endpoint.
-    #[serde(
-        serialize_with = "crate::wire::write_time_option",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(serialize_with = "crate::wire::write_time_option", skip_serializing_if = "Option::is_none")]
     pub last_failover: Option<SystemTime>,
     /// When a breaker last closed again.
-    #[serde(
-        serialize_with = "crate::wire::write_time_option",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(serialize_with = "crate::wire::write_time_option", skip_serializing_if = "Option::is_none")]
     pub last_recovery: Option<SystemTime>,
     /// How long the service has been looked after.
     #[serde(serialize_with = "crate::duration::write")]
@@ -82,10 +73,7 @@ pub struct SourceStats {
     /// Whether its last answer was an error, and an older one is served.
     pub stale: bool,
     /// How long ago it gave a good answer; absent when it never did.
-    #[serde(
-        serialize_with = "crate::duration::write_option",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(serialize_with = "crate::duration::write_option", skip_serializing_if = "Option::is_none")]
     pub age: Option<Duration>,
     /// How many endpoints it named.
     pub endpoints: usize,
@@ -131,10 +119,7 @@ pub struct EndpointStats {
     /// Times that its breaker closed again.
     pub recoveries: u64,
     /// The mean time of an attempt that had an answer.
-    #[serde(
-        serialize_with = "crate::duration::write_option",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(serialize_with = "crate::duration::write_option", skip_serializing_if = "Option::is_none")]
     pub average_response_time: Option<Duration>,
 }
 
@@ -144,12 +129,8 @@ impl Engine {
         let now = self.clock.now();
         let lingering = self.lingering();
         let states = || snapshot.slots.iter().map(|slot| &slot.state).chain(&lingering);
-        let tally = states()
-            .map(|state| state.tally())
-            .fold(self.retired(), |sum, one| sum.plus(&one));
-        let recoveries = states()
-            .map(|state| state.recovered.load(Ordering::Relaxed))
-            .sum();
+        let tally = states().map(|state| state.tally()).fold(self.retired(), |sum, one| sum.plus(&one));
+        let recoveries = states().map(|state| state.recovered.load(Ordering::Relaxed)).sum();
         let calls = &self.calls;
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let (succeeded, rejected) = (tally.of(Verdict::Success), tally.of(Verdict::Rejected));

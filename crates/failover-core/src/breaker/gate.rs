@@ -38,30 +38,21 @@ pub(crate) struct Change {
 
 impl Gate {
     pub(crate) const fn new() -> Self {
-        Self {
-            word: AtomicU64::new(0),
-            time: AtomicU64::new(0),
-        }
+        Self { word: AtomicU64::new(0), time: AtomicU64::new(0) }
     }
 
     /// The ticket of a closed breaker, by a single load.
     #[inline]
     pub(crate) fn ticket_if_closed(&self) -> Option<Ticket> {
         let word = self.word.load(Ordering::Acquire);
-        (word >> PHASE_AT == CLOSED).then(|| Ticket {
-            generation: generation(word),
-            permit: false,
-        })
+        (word >> PHASE_AT == CLOSED).then(|| Ticket { generation: generation(word), permit: false })
     }
 
-    /// Reports a success. With a closed breaker and no failure to forget, that is a single load.
+    /// Whether it is closed without a failure to forget, so that a success changes nothing: a single load.
     #[inline]
-    pub(crate) fn success(&self, ticket: Ticket, now: Time, rules: impl FnOnce() -> Rules) -> Option<Change> {
+    pub(crate) fn is_quiet(&self) -> bool {
         let word = self.word.load(Ordering::Acquire);
-        if word >> PHASE_AT == CLOSED && word & COUNTER_MASK == 0 {
-            return None;
-        }
-        self.apply(Event::Success(ticket), now, &rules(), 0.0).1
+        word >> PHASE_AT == CLOSED && word & COUNTER_MASK == 0
     }
 
     /// The state as it is now; a time that is not yet known reads as never.
@@ -108,10 +99,7 @@ impl Gate {
             if to == from {
                 return (effect, None);
             }
-            match self
-                .word
-                .compare_exchange_weak(word, pack(&to), Ordering::AcqRel, Ordering::Acquire)
-            {
+            match self.word.compare_exchange_weak(word, pack(&to), Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) if to.generation == from.generation => return (effect, None),
                 Ok(_) => {
                     self.time.store(pack_time(&to), Ordering::Release);
@@ -140,12 +128,7 @@ fn pack(breaker: &Breaker) -> u64 {
     let (phase, early, low, high) = match breaker.phase {
         Phase::Closed { failures } => (CLOSED, false, failures, 0),
         Phase::Open { .. } => (OPEN, false, 0, 0),
-        Phase::HalfOpen {
-            calls,
-            successes,
-            early,
-            ..
-        } => (HALF_OPEN, early, calls, successes),
+        Phase::HalfOpen { calls, successes, early, .. } => (HALF_OPEN, early, calls, successes),
     };
     let counter = |value: u32| u64::from(value).min(COUNTER_MASK);
     phase << PHASE_AT
@@ -162,18 +145,9 @@ fn unpack(word: u64, time: Time) -> Breaker {
     let phase = match word >> PHASE_AT {
         CLOSED => Phase::Closed { failures: low },
         OPEN => Phase::Open { until: time },
-        _ => Phase::HalfOpen {
-            since: time,
-            calls: low,
-            successes: high,
-            early: (word >> EARLY_AT) & 1 == 1,
-        },
+        _ => Phase::HalfOpen { since: time, calls: low, successes: high, early: (word >> EARLY_AT) & 1 == 1 },
     };
-    Breaker {
-        phase,
-        generation: generation(word),
-        rounds: ((word >> ROUNDS_AT) & 0x3f) as u8,
-    }
+    Breaker { phase, generation: generation(word), rounds: ((word >> ROUNDS_AT) & 0x3f) as u8 }
 }
 
 fn pack_time(breaker: &Breaker) -> u64 {
@@ -194,10 +168,7 @@ mod tests {
     use super::*;
 
     fn rules() -> Rules {
-        Rules {
-            jitter: 0.0,
-            ..super::super::tests::rules()
-        }
+        Rules { jitter: 0.0, ..super::super::tests::rules() }
     }
 
     fn at(millis: u64) -> Time {
@@ -221,24 +192,13 @@ mod tests {
         let phases = [
             Phase::Closed { failures: 10_000 },
             Phase::Open { until: at(123_456) },
-            Phase::HalfOpen {
-                since: at(7),
-                calls: 10_000,
-                successes: 9_999,
-                early: true,
-            },
+            Phase::HalfOpen { since: at(7), calls: 10_000, successes: 9_999, early: true },
         ];
         for phase in phases {
             for (generation, rounds) in [(0, 0), (32_767, 31)] {
-                let breaker = Breaker {
-                    phase,
-                    generation,
-                    rounds,
-                };
-                let gate = Gate {
-                    word: AtomicU64::new(pack(&breaker)),
-                    time: AtomicU64::new(pack_time(&breaker)),
-                };
+                let breaker = Breaker { phase, generation, rounds };
+                let gate =
+                    Gate { word: AtomicU64::new(pack(&breaker)), time: AtomicU64::new(pack_time(&breaker)) };
                 assert_eq!(gate.read(), breaker);
             }
         }
@@ -249,9 +209,7 @@ mod tests {
         let gate = Gate::new();
         trip(&gate, at(0));
         assert_eq!(admit(&gate, at(4_999)), Effect::Refused(at(5_000)));
-        let admitted = (0..10)
-            .filter(|_| matches!(admit(&gate, at(5_000)), Effect::Admitted(_)))
-            .count();
+        let admitted = (0..10).filter(|_| matches!(admit(&gate, at(5_000)), Effect::Admitted(_))).count();
         assert_eq!(admitted, 3);
     }
 
@@ -259,9 +217,7 @@ mod tests {
     fn a_released_permit_admits_one_more() {
         let gate = Gate::new();
         trip(&gate, at(0));
-        let Effect::Admitted(ticket) = admit(&gate, at(5_000)) else {
-            panic!("due")
-        };
+        let Effect::Admitted(ticket) = admit(&gate, at(5_000)) else { panic!("due") };
         while matches!(admit(&gate, at(5_000)), Effect::Admitted(_)) {}
         gate.apply(Event::Release(ticket), at(5_001), &rules(), 0.0);
         assert!(matches!(admit(&gate, at(5_001)), Effect::Admitted(_)));
@@ -280,10 +236,7 @@ mod tests {
                 })
                 .collect();
             let results: Vec<_> = threads.into_iter().map(|t| t.join().expect("no panic")).collect();
-            let admitted = results
-                .iter()
-                .filter(|r| matches!(r.0, Effect::Admitted(_)))
-                .count();
+            let admitted = results.iter().filter(|r| matches!(r.0, Effect::Admitted(_))).count();
             let changes = results.iter().filter(|r| r.1.is_some()).count();
             assert!((1..=3).contains(&admitted), "round {round}: {admitted} admitted");
             assert_eq!(changes, 1, "round {round}");
@@ -293,9 +246,11 @@ mod tests {
     #[test]
     fn a_success_on_a_quiet_closed_breaker_changes_nothing() {
         let gate = Gate::new();
+        assert!(gate.is_quiet());
         let ticket = gate.ticket_if_closed().expect("closed");
-        let change = gate.success(ticket, at(1), || panic!("the rules are not needed"));
-        assert_eq!(change, None);
+        assert_eq!(gate.apply(Event::Success(ticket), at(1), &rules(), 0.0), (Effect::Counted, None));
+        gate.apply(Event::Failure(ticket), at(1), &rules(), 0.0);
+        assert!(!gate.is_quiet());
     }
 
     #[test]
@@ -305,7 +260,7 @@ mod tests {
         for _ in 0..4 {
             gate.apply(Event::Failure(ticket), at(0), &rules(), 0.0);
         }
-        gate.success(ticket, at(1), rules);
+        gate.apply(Event::Success(ticket), at(1), &rules(), 0.0);
         for _ in 0..4 {
             gate.apply(Event::Failure(ticket), at(2), &rules(), 0.0);
         }
@@ -316,17 +271,10 @@ mod tests {
     fn time_that_does_not_fit_is_far_away() {
         let gate = Gate::new();
         let ticket = gate.ticket_if_closed().expect("closed");
-        let slow = Rules {
-            recovery: Duration::MAX,
-            max_recovery: Duration::MAX,
-            ..rules()
-        };
+        let slow = Rules { recovery: Duration::MAX, max_recovery: Duration::MAX, ..rules() };
         for _ in 0..5 {
             gate.apply(Event::Failure(ticket), at(0), &slow, 0.0);
         }
-        assert!(matches!(
-            admit(&gate, at(u64::from(u32::MAX))),
-            Effect::Refused(_)
-        ));
+        assert!(matches!(admit(&gate, at(u64::from(u32::MAX))), Effect::Refused(_)));
     }
 }

@@ -28,12 +28,7 @@ struct Driven {
 impl Driven {
     fn new(rules: Rules) -> Self {
         let breaker = Breaker::NEW;
-        Self {
-            breaker,
-            ticket: breaker.ticket(false),
-            rules,
-            now: secs(1),
-        }
+        Self { breaker, ticket: breaker.ticket(false), rules, now: secs(1) }
     }
 
     fn step(&mut self, event: Event) -> Effect {
@@ -54,11 +49,7 @@ impl Driven {
         for letter in letters.chars() {
             self.admit();
             let ticket = self.ticket;
-            self.step(if letter == 'S' {
-                Event::Success(ticket)
-            } else {
-                Event::Failure(ticket)
-            });
+            self.step(if letter == 'S' { Event::Success(ticket) } else { Event::Failure(ticket) });
         }
         self.breaker.state()
     }
@@ -113,9 +104,7 @@ fn the_open_time_doubles_up_to_its_maximum() {
     driven.calls("FFFFF");
     let mut waits = Vec::new();
     for _ in 0..8 {
-        let Phase::Open { until } = driven.breaker.phase else {
-            panic!("open")
-        };
+        let Phase::Open { until } = driven.breaker.phase else { panic!("open") };
         waits.push(until.since(driven.now).as_secs());
         driven.now = until;
         driven.calls("F");
@@ -136,11 +125,9 @@ fn jitter_lengthens_the_open_time_by_at_most_its_share() {
 
 #[test]
 fn success_threshold_closes_and_a_failure_before_it_opens_again() {
-    for (letters, expected) in [
-        ("S", BreakerState::HalfOpen),
-        ("SS", BreakerState::Closed),
-        ("SF", BreakerState::Open),
-    ] {
+    for (letters, expected) in
+        [("S", BreakerState::HalfOpen), ("SS", BreakerState::Closed), ("SF", BreakerState::Open)]
+    {
         let mut driven = Driven::new(rules());
         driven.calls("FFFFF");
         driven.now = secs(6);
@@ -158,9 +145,7 @@ fn ignored_results_return_the_permit_and_do_not_count() {
         driven.step(Event::Release(driven.ticket));
     }
     assert_eq!(driven.breaker.state(), BreakerState::HalfOpen);
-    let Phase::HalfOpen { calls, successes, .. } = driven.breaker.phase else {
-        panic!("half-open")
-    };
+    let Phase::HalfOpen { calls, successes, .. } = driven.breaker.phase else { panic!("half-open") };
     assert_eq!((calls, successes), (0, 0));
 }
 
@@ -176,11 +161,7 @@ fn probe_calls_that_never_answer_open_it_again_after_the_maximum_wait() {
     driven.now = secs(36);
     assert!(!driven.admit());
     assert_eq!(driven.breaker.state(), BreakerState::Open);
-    assert_eq!(
-        driven.step(Event::Success(driven.ticket)),
-        Effect::Ignored,
-        "the late answer"
-    );
+    assert_eq!(driven.step(Event::Success(driven.ticket)), Effect::Ignored, "the late answer");
 }
 
 #[test]
@@ -188,10 +169,7 @@ fn an_early_round_that_fails_does_not_grow_the_open_time() {
     let mut driven = Driven::new(rules());
     driven.calls("FFFFF");
     for _ in 0..20 {
-        assert!(matches!(
-            driven.step(Event::Admit { early: true }),
-            Effect::Admitted(_)
-        ));
+        assert!(matches!(driven.step(Event::Admit { early: true }), Effect::Admitted(_)));
         driven.step(Event::Failure(driven.ticket));
     }
     assert_eq!(driven.breaker.rounds, 0);
@@ -200,19 +178,13 @@ fn an_early_round_that_fails_does_not_grow_the_open_time() {
 
 #[test]
 fn a_breaker_that_is_switched_off_never_opens() {
-    let mut driven = Driven::new(Rules {
-        enabled: false,
-        ..rules()
-    });
+    let mut driven = Driven::new(Rules { enabled: false, ..rules() });
     assert_eq!(driven.calls(&"F".repeat(1000)), BreakerState::Closed);
 }
 
 #[test]
 fn generations_wrap_without_a_gap() {
-    let mut breaker = Breaker {
-        generation: GENERATIONS - 1,
-        ..Breaker::NEW
-    };
+    let mut breaker = Breaker { generation: GENERATIONS - 1, ..Breaker::NEW };
     let ticket = breaker.ticket(false);
     for _ in 0..5 {
         breaker = breaker.on(Event::Failure(ticket), secs(1), &rules(), 0.0).0;

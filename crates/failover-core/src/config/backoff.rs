@@ -13,10 +13,7 @@ use crate::{duration, range};
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct BackoffConfig {
     multiplier: f64,
-    #[serde(
-        serialize_with = "duration::write_option",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(serialize_with = "duration::write_option", skip_serializing_if = "Option::is_none")]
     max_delay: Option<Duration>,
     /// The first wait of the configuration that this one stands in.
     #[serde(skip)]
@@ -26,9 +23,7 @@ pub struct BackoffConfig {
 impl BackoffConfig {
     /// A builder that holds the defaults.
     pub fn builder() -> BackoffConfigBuilder {
-        BackoffConfigBuilder {
-            draft: Self::default(),
-        }
+        BackoffConfigBuilder { draft: Self::default() }
     }
 
     /// A builder that holds these values.
@@ -65,11 +60,7 @@ impl BackoffConfig {
 
 impl Default for BackoffConfig {
     fn default() -> Self {
-        Self {
-            multiplier: defaults::MULTIPLIER,
-            max_delay: None,
-            first: defaults::RETRY_DELAY,
-        }
+        Self { multiplier: defaults::MULTIPLIER, max_delay: None, first: defaults::RETRY_DELAY }
     }
 }
 
@@ -103,11 +94,7 @@ impl BackoffConfigBuilder {
     pub fn build(self) -> Result<BackoffConfig, Error> {
         let config = self.draft;
         let field = |name| document::path(SECTION, name);
-        range::number(
-            &field("multiplier"),
-            config.multiplier,
-            &defaults::MULTIPLIER_RANGE,
-        )?;
+        range::number(&field("multiplier"), config.multiplier, &defaults::MULTIPLIER_RANGE)?;
         if let Some(delay) = config.max_delay {
             range::duration(&field("max_delay"), delay, &defaults::MAX_DELAY_RANGE)?;
         }

@@ -16,10 +16,7 @@ pub struct CircuitBreakerConfig {
     failure_threshold: u32,
     #[serde(serialize_with = "duration::write")]
     recovery_timeout: Duration,
-    #[serde(
-        serialize_with = "duration::write_option",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(serialize_with = "duration::write_option", skip_serializing_if = "Option::is_none")]
     max_recovery_timeout: Option<Duration>,
     jitter: f64,
     half_open_max_calls: u32,
@@ -32,9 +29,7 @@ pub struct CircuitBreakerConfig {
 impl CircuitBreakerConfig {
     /// A builder that holds the defaults.
     pub fn builder() -> CircuitBreakerConfigBuilder {
-        CircuitBreakerConfigBuilder {
-            draft: Self::default(),
-        }
+        CircuitBreakerConfigBuilder { draft: Self::default() }
     }
 
     /// A builder that holds these values.
@@ -59,8 +54,7 @@ impl CircuitBreakerConfig {
 
     /// How long it stays open at the most, up to 1 h; default 60 s, or the recovery timeout where that is longer.
     pub fn max_recovery_timeout(&self) -> Duration {
-        self.max_recovery_timeout
-            .unwrap_or(defaults::MAX_RECOVERY_TIMEOUT.max(self.recovery_timeout))
+        self.max_recovery_timeout.unwrap_or(defaults::MAX_RECOVERY_TIMEOUT.max(self.recovery_timeout))
     }
 
     /// The share of the open time that is random, 0 to 1; default 0.2.
@@ -212,11 +206,7 @@ impl CircuitBreakerConfigBuilder {
         let field = |name| document::path(SECTION, name);
         let counts = &defaults::BREAKER_COUNT_RANGE;
         range::whole(&field("failure_threshold"), config.failure_threshold, counts)?;
-        range::duration(
-            &field("recovery_timeout"),
-            config.recovery_timeout,
-            &defaults::RECOVERY_RANGE,
-        )?;
+        range::duration(&field("recovery_timeout"), config.recovery_timeout, &defaults::RECOVERY_RANGE)?;
         if let Some(longest) = config.max_recovery_timeout {
             let name = field("max_recovery_timeout");
             range::duration(&name, longest, &defaults::RECOVERY_RANGE)?;
@@ -228,17 +218,9 @@ impl CircuitBreakerConfigBuilder {
         }
         range::number(&field("jitter"), config.jitter, &defaults::JITTER_RANGE)?;
         range::whole(&field("half_open_max_calls"), config.half_open_max_calls, counts)?;
-        range::duration(
-            &field("half_open_max_wait"),
-            config.half_open_max_wait,
-            &defaults::RECOVERY_RANGE,
-        )?;
+        range::duration(&field("half_open_max_wait"), config.half_open_max_wait, &defaults::RECOVERY_RANGE)?;
         range::whole(&field("success_threshold"), config.success_threshold, counts)?;
-        range::whole(
-            &field("min_available"),
-            config.min_available,
-            &defaults::MIN_AVAILABLE_RANGE,
-        )?;
+        range::whole(&field("min_available"), config.min_available, &defaults::MIN_AVAILABLE_RANGE)?;
         Ok(config)
     }
 }

@@ -38,10 +38,7 @@ pub struct FailoverConfig {
     load_balancer: LoadBalancerConfig,
     #[serde(serialize_with = "duration::write")]
     timeout: Duration,
-    #[serde(
-        serialize_with = "duration::write_option",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(serialize_with = "duration::write_option", skip_serializing_if = "Option::is_none")]
     attempt_timeout: Option<Duration>,
     backoff: BackoffConfig,
     retry_budget: RetryBudgetConfig,
@@ -54,9 +51,7 @@ pub struct FailoverConfig {
 impl FailoverConfig {
     /// A builder that holds the defaults.
     pub fn builder() -> FailoverConfigBuilder {
-        FailoverConfigBuilder {
-            draft: Self::default(),
-        }
+        FailoverConfigBuilder { draft: Self::default() }
     }
 
     /// A builder that holds these values.
@@ -72,12 +67,9 @@ impl FailoverConfig {
     /// right, with its full name.
     pub fn from_json(json: &str) -> Result<Self, Error> {
         let raw = serde_json::from_str(json).map_err(|error| {
-            Error::new(
-                ErrorKind::Validation,
-                format!("configuration is not valid JSON: {error}"),
-            )
-            .with_detail("line", error.line())
-            .with_detail("column", error.column())
+            Error::new(ErrorKind::Validation, format!("configuration is not valid JSON: {error}"))
+                .with_detail("line", error.line())
+                .with_detail("column", error.column())
         })?;
         Self::from_raw(raw)
     }
@@ -89,9 +81,7 @@ impl FailoverConfig {
 
     /// The algorithm among equals: the load balancer's, or else the one of the strategy's name.
     pub fn algorithm(&self) -> Algorithm {
-        self.load_balancer
-            .algorithm()
-            .unwrap_or(self.strategy.default_algorithm())
+        self.load_balancer.algorithm().unwrap_or(self.strategy.default_algorithm())
     }
 
     /// Whether this process probes endpoints that have a health check; default false.
@@ -126,8 +116,7 @@ impl FailoverConfig {
 
     /// How long one attempt may take, 1 ms to the timeout; default the timeout divided by the number of attempts.
     pub fn attempt_timeout(&self) -> Duration {
-        self.attempt_timeout
-            .unwrap_or(self.timeout / (self.max_retries + 1))
+        self.attempt_timeout.unwrap_or(self.timeout / (self.max_retries + 1))
     }
 
     /// How the wait between retries grows.
@@ -325,11 +314,7 @@ impl FailoverConfigBuilder {
             range::duration("attempt_timeout", attempt, &defaults::TIMEOUT_RANGE)?;
             if attempt > config.timeout {
                 let wanted = format!("at most the timeout, {}", duration::short(config.timeout));
-                return Err(Error::invalid(
-                    "attempt_timeout",
-                    duration::short(attempt),
-                    &wanted,
-                ));
+                return Err(Error::invalid("attempt_timeout", duration::short(attempt), &wanted));
             }
         }
         config.empty_policy.check()?;
@@ -363,16 +348,10 @@ fn read_retries(fields: &mut Document) -> Result<Option<u32>, Error> {
         Some(Raw::Whole(NO_RETRIES)) => return Ok(Some(0)),
         Some(raw) => raw,
     };
-    document::whole("max_retries", &raw, &defaults::MAX_RETRIES_RANGE)
-        .map(Some)
-        .map_err(|_| {
-            let most = defaults::MAX_RETRIES_RANGE.end();
-            Error::invalid(
-                "max_retries",
-                raw,
-                &format!("a whole number from 1 to {most}, or -1 for none"),
-            )
-        })
+    document::whole("max_retries", &raw, &defaults::MAX_RETRIES_RANGE).map(Some).map_err(|_| {
+        let most = defaults::MAX_RETRIES_RANGE.end();
+        Error::invalid("max_retries", raw, &format!("a whole number from 1 to {most}, or -1 for none"))
+    })
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

@@ -22,22 +22,14 @@ pub struct LoadBalancerConfig {
 impl LoadBalancerConfig {
     /// A builder that holds the defaults.
     pub fn builder() -> LoadBalancerConfigBuilder {
-        LoadBalancerConfigBuilder {
-            algorithm: None,
-            weights: BTreeMap::new(),
-            sticky: defaults::STICKY,
-        }
+        LoadBalancerConfigBuilder { algorithm: None, weights: BTreeMap::new(), sticky: defaults::STICKY }
     }
 
     /// A builder that holds these values.
     pub fn to_builder(&self) -> LoadBalancerConfigBuilder {
         LoadBalancerConfigBuilder {
             algorithm: self.algorithm,
-            weights: self
-                .weights
-                .iter()
-                .map(|(id, weight)| (id.into(), *weight))
-                .collect(),
+            weights: self.weights.iter().map(|(id, weight)| (id.into(), *weight)).collect(),
             sticky: self.sticky,
         }
     }
@@ -78,11 +70,7 @@ impl LoadBalancerConfig {
 
 impl Default for LoadBalancerConfig {
     fn default() -> Self {
-        Self {
-            algorithm: None,
-            weights: BTreeMap::new(),
-            sticky: defaults::STICKY,
-        }
+        Self { algorithm: None, weights: BTreeMap::new(), sticky: defaults::STICKY }
     }
 }
 
@@ -116,10 +104,7 @@ impl LoadBalancerConfigBuilder {
 
     /// Replaces all weights.
     pub fn weights<K: Into<String>>(mut self, weights: impl IntoIterator<Item = (K, u32)>) -> Self {
-        self.weights = weights
-            .into_iter()
-            .map(|(id, weight)| (id.into(), weight))
-            .collect();
+        self.weights = weights.into_iter().map(|(id, weight)| (id.into(), weight)).collect();
         self
     }
 
@@ -137,11 +122,7 @@ impl LoadBalancerConfigBuilder {
         };
         Ok(LoadBalancerConfig {
             algorithm: self.algorithm,
-            weights: self
-                .weights
-                .into_iter()
-                .map(checked)
-                .collect::<Result<_, Error>>()?,
+            weights: self.weights.into_iter().map(checked).collect::<Result<_, Error>>()?,
             sticky: self.sticky,
         })
     }

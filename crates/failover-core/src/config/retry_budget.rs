@@ -19,9 +19,7 @@ pub struct RetryBudgetConfig {
 impl RetryBudgetConfig {
     /// A builder that holds the defaults.
     pub fn builder() -> RetryBudgetConfigBuilder {
-        RetryBudgetConfigBuilder {
-            draft: Self::default(),
-        }
+        RetryBudgetConfigBuilder { draft: Self::default() }
     }
 
     /// A builder that holds these values.
@@ -123,21 +121,9 @@ impl RetryBudgetConfigBuilder {
     pub fn build(self) -> Result<RetryBudgetConfig, Error> {
         let config = self.draft;
         let field = |name| document::path(SECTION, name);
-        range::whole(
-            &field("capacity"),
-            config.capacity,
-            &defaults::BUDGET_CAPACITY_RANGE,
-        )?;
-        range::whole(
-            &field("retry_cost"),
-            config.retry_cost,
-            &defaults::BUDGET_STEP_RANGE,
-        )?;
-        range::whole(
-            &field("success_deposit"),
-            config.success_deposit,
-            &defaults::BUDGET_STEP_RANGE,
-        )?;
+        range::whole(&field("capacity"), config.capacity, &defaults::BUDGET_CAPACITY_RANGE)?;
+        range::whole(&field("retry_cost"), config.retry_cost, &defaults::BUDGET_STEP_RANGE)?;
+        range::whole(&field("success_deposit"), config.success_deposit, &defaults::BUDGET_STEP_RANGE)?;
         Ok(config)
     }
 }

@@ -54,18 +54,12 @@ fn nothing_set_is_every_default_of_the_design() {
     assert_eq!(breaker.min_available(), 1);
 
     let balancer = config.load_balancer();
-    assert_eq!(
-        (balancer.algorithm(), balancer.weights().len(), balancer.sticky()),
-        (None, 0, false)
-    );
+    assert_eq!((balancer.algorithm(), balancer.weights().len(), balancer.sticky()), (None, 0, false));
     assert!((config.backoff().multiplier() - 2.0).abs() < f64::EPSILON);
     assert_eq!(config.backoff().max_delay(), ms(250));
     let budget = config.retry_budget();
     assert!(budget.enabled());
-    assert_eq!(
-        (budget.capacity(), budget.retry_cost(), budget.success_deposit()),
-        (500, 5, 1)
-    );
+    assert_eq!((budget.capacity(), budget.retry_cost(), budget.success_deposit()), (500, 5, 1));
 }
 
 #[test]
@@ -82,10 +76,7 @@ fn without_an_algorithm_it_is_the_one_of_the_strategys_name() {
     ] {
         let config = FailoverConfig::builder().strategy(strategy).build().unwrap();
         assert_eq!(config.algorithm(), algorithm, "{strategy}");
-        let balancer = LoadBalancerConfig::builder()
-            .algorithm(Algorithm::Weighted)
-            .build()
-            .unwrap();
+        let balancer = LoadBalancerConfig::builder().algorithm(Algorithm::Weighted).build().unwrap();
         let config = config.to_builder().load_balancer(balancer).build().unwrap();
         assert_eq!(config.algorithm(), Algorithm::Weighted, "{strategy}");
     }
@@ -144,31 +135,19 @@ fn the_quick_start_of_the_go_package_is_read_as_meant() {
     assert_eq!(config.circuit_breaker().max_recovery_timeout(), secs(60));
     assert_eq!(config.circuit_breaker().success_threshold(), 2);
     assert_eq!(config.load_balancer().algorithm(), Some(Algorithm::RoundRobin));
-    assert_eq!(
-        config.load_balancer().weights()[&EndpointId::new("service-2").unwrap()],
-        1
-    );
+    assert_eq!(config.load_balancer().weights()[&EndpointId::new("service-2").unwrap()], 1);
     assert_eq!(config.timeout(), secs(30));
     assert_eq!(config.attempt_timeout(), ms(7500));
 }
 
 #[test]
 fn a_zero_that_is_meant_comes_back_as_one() {
-    let breaker = CircuitBreakerConfig::builder()
-        .min_available(0)
-        .jitter(0.0)
-        .build()
-        .unwrap();
+    let breaker = CircuitBreakerConfig::builder().min_available(0).jitter(0.0).build().unwrap();
     let config = FailoverConfig::builder()
         .max_retries(0)
         .retry_delay(Duration::ZERO)
         .circuit_breaker(breaker)
-        .backoff(
-            BackoffConfig::builder()
-                .max_delay(Duration::ZERO)
-                .build()
-                .unwrap(),
-        )
+        .backoff(BackoffConfig::builder().max_delay(Duration::ZERO).build().unwrap())
         .load_balancer(LoadBalancerConfig::builder().weight("a", 0).build().unwrap())
         .build()
         .unwrap();
@@ -181,11 +160,7 @@ fn a_zero_that_is_meant_comes_back_as_one() {
 
 #[test]
 fn a_longer_recovery_timeout_takes_the_default_longest_one_with_it() {
-    let breaker = CircuitBreakerConfig::default()
-        .to_builder()
-        .recovery_timeout(secs(120))
-        .build()
-        .unwrap();
+    let breaker = CircuitBreakerConfig::default().to_builder().recovery_timeout(secs(120)).build().unwrap();
     assert_eq!(breaker.max_recovery_timeout(), secs(120));
     let breaker = breaker.to_builder().recovery_timeout(secs(1)).build().unwrap();
     assert_eq!(breaker.max_recovery_timeout(), secs(60));
@@ -194,17 +169,9 @@ fn a_longer_recovery_timeout_takes_the_default_longest_one_with_it() {
 #[test]
 fn a_cap_on_the_wait_that_somebody_gave_is_kept() {
     let backoff = BackoffConfig::builder().max_delay(ms(100)).build().unwrap();
-    let config = FailoverConfig::builder()
-        .retry_delay(secs(1))
-        .backoff(backoff)
-        .build()
-        .unwrap();
+    let config = FailoverConfig::builder().retry_delay(secs(1)).backoff(backoff).build().unwrap();
     assert_eq!(config.backoff().max_delay(), ms(100));
-    let config = config
-        .to_builder()
-        .backoff(BackoffConfig::default())
-        .build()
-        .unwrap();
+    let config = config.to_builder().backoff(BackoffConfig::default()).build().unwrap();
     assert_eq!(config.backoff().max_delay(), secs(1));
     let config = config.to_builder().retry_delay(ms(1)).build().unwrap();
     assert_eq!(config.backoff().max_delay(), ms(250));
@@ -230,19 +197,13 @@ fn what_is_written_has_words_and_no_nulls() {
     for word in StrategyKind::WORDS {
         let strategy: StrategyKind = word.parse().unwrap();
         assert_eq!(
-            (
-                strategy.to_string().as_str(),
-                serde_json::to_value(strategy).unwrap()
-            ),
+            (strategy.to_string().as_str(), serde_json::to_value(strategy).unwrap()),
             (*word, json!(word))
         );
     }
     for word in Algorithm::WORDS {
         let algorithm: Algorithm = word.parse().unwrap();
-        assert_eq!(
-            serde_json::from_value::<Algorithm>(json!(word)).unwrap(),
-            algorithm
-        );
+        assert_eq!(serde_json::from_value::<Algorithm>(json!(word)).unwrap(), algorithm);
         assert_eq!(algorithm.as_str(), *word);
     }
 }

@@ -60,14 +60,12 @@ impl Driver {
         loop {
             let ended = guarded(self.follow(&mut following)).await;
             let error = match ended {
-                Ok(()) => Error::new(
-                    ErrorKind::Connection,
-                    "the provider's watch ended; it is started again",
-                ),
+                Ok(()) => {
+                    Error::new(ErrorKind::Connection, "the provider's watch ended; it is started again")
+                }
                 Err(panic) => {
                     let reason = format!("the provider panicked: {panic}; it is started again");
-                    self.engine
-                        .tell_source(self.source, EventKind::ProviderPanicked, reason.clone());
+                    self.engine.tell_source(self.source, EventKind::ProviderPanicked, reason.clone());
                     Error::new(ErrorKind::Internal, reason)
                 }
             };
@@ -119,11 +117,7 @@ impl Driver {
                 }
             };
             self.take(answer, following);
-            if following
-                .held
-                .as_ref()
-                .is_some_and(|(_, until)| *until <= self.engine.clock.now())
-            {
+            if following.held.as_ref().is_some_and(|(_, until)| *until <= self.engine.clock.now()) {
                 self.believe(following);
             }
             if following.failures > 0 {
@@ -147,10 +141,8 @@ impl Driver {
         if sifted.is_garbage() {
             let count = sifted.rejected.len();
             let message = format!("none of the {count} entries of its answer can be used");
-            return self.failed(
-                following,
-                Error::new(ErrorKind::Validation, message).with_code("BAD_ANSWER"),
-            );
+            return self
+                .failed(following, Error::new(ErrorKind::Validation, message).with_code("BAD_ANSWER"));
         }
         following.failures = 0;
         if self.believable(&sifted) {
@@ -184,8 +176,7 @@ impl Driver {
         };
         let message = format!("{what}, unconfirmed; that is believed after {}", rough(hold));
         let error = Error::new(ErrorKind::NotFound, message).with_code("EMPTY_HELD");
-        self.engine
-            .source_failed(self.source, error, EventKind::EmptyHeld);
+        self.engine.source_failed(self.source, error, EventKind::EmptyHeld);
         following.held = Some((sifted, until));
     }
 
@@ -197,8 +188,7 @@ impl Driver {
 
     fn failed(&self, following: &mut Following, error: Error) {
         following.failures = following.failures.saturating_add(1);
-        self.engine
-            .source_failed(self.source, error, EventKind::SourceStale);
+        self.engine.source_failed(self.source, error, EventKind::SourceStale);
     }
 
     /// Half of the time for certain, the other half at random: never at once, and never all clients together.

@@ -36,17 +36,11 @@ pub(crate) fn sift(service: &ServiceName, set: EndpointSet) -> Sifted {
     entries.retain(|entry| {
         let endpoint = entry.endpoint();
         let fault = if endpoint.service() != service {
-            Some(format!(
-                "belongs to service {}, not to {service}",
-                endpoint.service()
-            ))
+            Some(format!("belongs to service {}, not to {service}", endpoint.service()))
         } else if ids.contains(endpoint.id()) {
             Some("its id stands twice; the first one counts".to_owned())
         } else if !addresses.insert((endpoint.address().to_owned(), endpoint.port())) {
-            Some(format!(
-                "its address {} stands twice; the first one counts",
-                endpoint.authority()
-            ))
+            Some(format!("its address {} stands twice; the first one counts", endpoint.authority()))
         } else {
             ids.insert(endpoint.id().clone());
             None
@@ -61,12 +55,7 @@ pub(crate) fn sift(service: &ServiceName, set: EndpointSet) -> Sifted {
         }
         true
     });
-    Sifted {
-        entries,
-        rejected,
-        confirmed,
-        unknown,
-    }
+    Sifted { entries, rejected, confirmed, unknown }
 }
 
 #[cfg(test)]
@@ -75,11 +64,7 @@ mod tests {
     use crate::endpoint::Endpoint;
 
     fn entry(id: &str, service: &str, address: &str) -> EndpointEntry {
-        EndpointEntry::new(
-            Endpoint::builder(id, service, address, 80)
-                .build()
-                .expect("valid"),
-        )
+        EndpointEntry::new(Endpoint::builder(id, service, address, 80).build().expect("valid"))
     }
 
     #[test]
@@ -94,17 +79,10 @@ mod tests {
         ]);
         set.reject("entry 5", Error::invalid("port", 0, "a number from 1 to 65535"));
         let sifted = sift(&service, set);
-        let kept: Vec<_> = sifted
-            .entries
-            .iter()
-            .map(|entry| entry.endpoint().id().as_str())
-            .collect();
+        let kept: Vec<_> = sifted.entries.iter().map(|entry| entry.endpoint().id().as_str()).collect();
         assert_eq!(kept, ["a", "d"]);
-        let told: Vec<_> = sifted
-            .rejected
-            .iter()
-            .map(|entry| format!("{}: {}", entry.what(), entry.error()))
-            .collect();
+        let told: Vec<_> =
+            sifted.rejected.iter().map(|entry| format!("{}: {}", entry.what(), entry.error())).collect();
         assert_eq!(
             told,
             [

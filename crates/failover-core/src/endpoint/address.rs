@@ -39,9 +39,7 @@ fn why_not_a_host(given: &str) -> Option<&'static str> {
     let host = given.strip_suffix('.').unwrap_or(given);
     let label_is_right = |label: &str| {
         (1..=limits::HOST_LABEL).contains(&label.len())
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
             && !label.starts_with('-')
             && !label.ends_with('-')
     };

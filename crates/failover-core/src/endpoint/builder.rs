@@ -107,10 +107,7 @@ impl EndpointBuilder {
         mut self,
         metadata: impl IntoIterator<Item = (K, V)>,
     ) -> Self {
-        self.metadata = metadata
-            .into_iter()
-            .map(|(key, value)| (key.into(), value.into()))
-            .collect();
+        self.metadata = metadata.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
         self
     }
 
@@ -179,10 +176,7 @@ impl EndpointBuilder {
             (None, Some(IpAddr::V6(ip))) => EndpointId::new(format!("[{ip}]:{}", self.port))?,
             (None, _) => EndpointId::new(format!("{address}:{}", self.port))?,
         };
-        let server_name = self
-            .server_name
-            .map(|name| address::parse("server_name", &name))
-            .transpose()?;
+        let server_name = self.server_name.map(|name| address::parse("server_name", &name)).transpose()?;
         check_metadata(&self.metadata)?;
         check_tags(&self.tags)?;
         check_locality("region", self.region.as_deref())?;
@@ -216,17 +210,11 @@ pub(super) const PORT_WANTED: &str = "a number from 1 to 65535";
 fn checked_protocol(mut protocol: String) -> Result<String, Error> {
     let right = protocol.len() <= limits::PROTOCOL
         && protocol.starts_with(|c: char| c.is_ascii_alphabetic())
-        && protocol
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
+        && protocol.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
     if !right {
         let wanted =
             "a letter and then letters, digits, +, - and dots, at most 32, such as http, https, grpc or tcp";
-        return Err(Error::invalid(
-            "protocol",
-            address::without_user(&protocol),
-            wanted,
-        ));
+        return Err(Error::invalid("protocol", address::without_user(&protocol), wanted));
     }
     protocol.make_ascii_lowercase();
     Ok(protocol)
@@ -242,11 +230,7 @@ fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), Error> {
         }
         if value.len() > limits::METADATA_VALUE {
             let field = crate::document::path("metadata", key);
-            return Err(Error::invalid(
-                &field,
-                format!("{} bytes", value.len()),
-                "at most 16384 bytes",
-            ));
+            return Err(Error::invalid(&field, format!("{} bytes", value.len()), "at most 16384 bytes"));
         }
     }
     Ok(())
@@ -267,11 +251,7 @@ fn check_locality(field: &str, value: Option<&str>) -> Result<(), Error> {
     let right = !value.is_empty()
         && value.chars().nth(limits::LOCALITY).is_none()
         && !value.chars().any(is_unprintable);
-    if right {
-        Ok(())
-    } else {
-        Err(Error::invalid(field, value, "1 to 63 printable characters"))
-    }
+    if right { Ok(()) } else { Err(Error::invalid(field, value, "1 to 63 printable characters")) }
 }
 
 /// The wire has no form for other times, and reads the year 1 as absent.
@@ -279,10 +259,6 @@ fn check_time(field: &str, time: Option<SystemTime>) -> Result<(), Error> {
     let Some(time) = time else { return Ok(()) };
     match jiff::Timestamp::try_from(time) {
         Ok(stamp) if stamp >= super::wire::FIRST_TIME => Ok(()),
-        _ => Err(Error::invalid(
-            field,
-            "this time",
-            "a time in the years 2 to 9999",
-        )),
+        _ => Err(Error::invalid(field, "this time", "a time in the years 2 to 9999")),
     }
 }

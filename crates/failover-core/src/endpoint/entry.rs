@@ -18,11 +18,7 @@ pub struct EndpointEntry {
 impl EndpointEntry {
     /// An entry in service, of unknown health.
     pub fn new(endpoint: impl Into<Arc<Endpoint>>) -> Self {
-        Self {
-            endpoint: endpoint.into(),
-            health: Health::default(),
-            lifecycle: Lifecycle::default(),
-        }
+        Self { endpoint: endpoint.into(), health: Health::default(), lifecycle: Lifecycle::default() }
     }
 
     /// With what its source says about its health.

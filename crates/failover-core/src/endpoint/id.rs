@@ -29,11 +29,7 @@ fn check_service(text: &str) -> Result<(), Error> {
         && text != "."
         && text != "..";
     let wanted = "1 to 253 letters, digits, dots, underscores and hyphens";
-    if right {
-        Ok(())
-    } else {
-        Err(Error::invalid("service name", text, wanted))
-    }
+    if right { Ok(()) } else { Err(Error::invalid("service name", text, wanted)) }
 }
 
 fn check_id(text: &str) -> Result<(), Error> {
@@ -41,11 +37,7 @@ fn check_id(text: &str) -> Result<(), Error> {
         && text.chars().nth(limits::ENDPOINT_ID).is_none()
         && !text.chars().any(|c| c.is_whitespace() || is_unprintable(c));
     let wanted = "1 to 255 printable characters without white space";
-    if right {
-        Ok(())
-    } else {
-        Err(Error::invalid("endpoint id", text, wanted))
-    }
+    if right { Ok(()) } else { Err(Error::invalid("endpoint id", text, wanted)) }
 }
 
 macro_rules! checked_text {

@@ -58,10 +58,7 @@ fn nothing_set_is_every_default() {
     assert_eq!(endpoint.port(), 8080);
     assert_eq!(endpoint.protocol(), "tcp");
     assert_eq!((endpoint.weight(), endpoint.priority()), (1, 0));
-    assert_eq!(
-        (endpoint.region(), endpoint.zone(), endpoint.server_name()),
-        (None, None, None)
-    );
+    assert_eq!((endpoint.region(), endpoint.zone(), endpoint.server_name()), (None, None, None));
     assert_eq!((endpoint.created_at(), endpoint.updated_at()), (None, None));
     assert!(endpoint.metadata().is_empty() && endpoint.tags().is_empty());
     assert!(endpoint.health_check().is_none());
@@ -75,10 +72,7 @@ fn urls_put_ipv6_in_brackets_and_a_slash_where_it_is_missing() {
     assert_eq!(endpoint.url("/a?b=c"), "https://[fd00::1]:443/a?b=c");
     assert_eq!(endpoint.to_string(), "users/1~ü (https://[fd00::1]:443)");
     assert_eq!(endpoint.socket_addr().unwrap().to_string(), "[fd00::1]:443");
-    let named = Endpoint::builder("a", "s", "users.example.com", 80)
-        .protocol("http")
-        .build()
-        .unwrap();
+    let named = Endpoint::builder("a", "s", "users.example.com", 80).protocol("http").build().unwrap();
     assert_eq!(named.url("a"), "http://users.example.com:80/a");
     assert_eq!(named.url(""), "http://users.example.com:80/");
     assert_eq!(named.url("?b"), "http://users.example.com:80/?b");
@@ -91,29 +85,14 @@ fn service_names_and_ids_that_are_right_are_kept_as_they_are() {
         let checked = ServiceName::new(name).unwrap();
         assert_eq!(checked, *name);
         assert_eq!(serde_json::to_value(&checked).unwrap(), json!(name));
-        assert_eq!(
-            serde_json::from_value::<ServiceName>(json!(name)).unwrap(),
-            checked
-        );
+        assert_eq!(serde_json::from_value::<ServiceName>(json!(name)).unwrap(), checked);
     }
-    for id in [
-        "a",
-        "a/../b",
-        "10.0.0.1:80",
-        "[::1]:80",
-        "a@b",
-        "ü",
-        "\"q\"",
-        &"ü".repeat(255),
-    ] {
+    for id in ["a", "a/../b", "10.0.0.1:80", "[::1]:80", "a@b", "ü", "\"q\"", &"ü".repeat(255)] {
         let checked = EndpointId::new(id).unwrap();
         assert_eq!(format!("{checked}"), id);
         assert_eq!(format!("{checked:?}"), format!("{id:?}"));
         assert_eq!(id.parse::<EndpointId>().unwrap(), checked);
-        assert_eq!(
-            EndpointId::try_from(id.to_owned()).unwrap(),
-            EndpointId::try_from(id).unwrap()
-        );
+        assert_eq!(EndpointId::try_from(id.to_owned()).unwrap(), EndpointId::try_from(id).unwrap());
         let map = std::collections::HashMap::from([(checked, 1)]);
         assert_eq!(map.get(id), Some(&1));
     }
@@ -138,13 +117,7 @@ fn service_names_that_are_wrong_are_refused() {
         let error = ServiceName::new(name).unwrap_err().to_string();
         assert!(error.starts_with("service name: "), "{error}");
         assert!(error.contains(shown), "{error}");
-        assert_eq!(
-            error,
-            Endpoint::builder("a", name, "10.0.0.1", 1)
-                .build()
-                .unwrap_err()
-                .to_string()
-        );
+        assert_eq!(error, Endpoint::builder("a", name, "10.0.0.1", 1).build().unwrap_err().to_string());
     }
 }
 
@@ -168,13 +141,7 @@ fn ids_that_are_wrong_are_refused() {
         let error = EndpointId::new(id).unwrap_err().to_string();
         assert!(error.starts_with("endpoint id: "), "{error}");
         assert!(error.contains(shown), "{error}");
-        assert_eq!(
-            error,
-            Endpoint::builder(id, "s", "10.0.0.1", 1)
-                .build()
-                .unwrap_err()
-                .to_string()
-        );
+        assert_eq!(error, Endpoint::builder(id, "s", "10.0.0.1", 1).build().unwrap_err().to_string());
     }
 }
 
@@ -200,10 +167,7 @@ fn addresses_that_are_right_come_back_in_one_form() {
 #[test]
 fn addresses_that_are_wrong_are_refused_with_the_reason() {
     for (given, reason) in [
-        (
-            "",
-            "an empty value is not allowed; give an IP address or a host name",
-        ),
+        ("", "an empty value is not allowed; give an IP address or a host name"),
         ("http://10.0.0.1", "not a URL"),
         ("10.0.0.1/path", "not a URL"),
         ("a@b", "not a URL"),
@@ -241,23 +205,12 @@ fn addresses_that_are_wrong_are_refused_with_the_reason() {
         (&"a".repeat(64), "1 to 63"),
         (&format!("{}a", "a.".repeat(127)), "at most 253"),
     ] {
-        let error = Endpoint::builder("a", "s", given, 1)
-            .build()
-            .unwrap_err()
-            .to_string();
+        let error = Endpoint::builder("a", "s", given, 1).build().unwrap_err().to_string();
         assert!(error.starts_with("address: "), "{given:?}: {error}");
         assert!(error.contains(reason), "{given:?}: {error}");
-        assert!(
-            read(&with(&json!({"address": given})))
-                .unwrap_err()
-                .contains("address"),
-            "{given:?}"
-        );
+        assert!(read(&with(&json!({"address": given}))).unwrap_err().contains("address"), "{given:?}");
         let error = plain().server_name(given).build().unwrap_err().to_string();
-        assert!(
-            error.starts_with("server_name: ") && error.contains(reason),
-            "{given:?}: {error}"
-        );
+        assert!(error.starts_with("server_name: ") && error.contains(reason), "{given:?}: {error}");
     }
 }
 
@@ -267,32 +220,16 @@ fn other_values_that_are_wrong_are_refused() {
     let early = SystemTime::UNIX_EPOCH - Duration::from_secs(62_104_060_801);
     let late = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_800);
     for (builder, starts, shown) in [
-        (
-            Endpoint::builder("a", "s", "10.0.0.1", 0),
-            "port: 0",
-            "1 to 65535",
-        ),
+        (Endpoint::builder("a", "s", "10.0.0.1", 0), "port: 0", "1 to 65535"),
         (plain().protocol(""), "protocol: an empty value", "a letter"),
         (plain().protocol("1http"), "protocol: 1http", "a letter"),
         (plain().protocol("http://"), "protocol: http://", "a letter"),
         (plain().protocol("ht tp"), "protocol: ht tp", "a letter"),
         (plain().protocol("a".repeat(33)), "protocol: aaa", "at most 32"),
         (plain().metadata_map(many(257)), "metadata: 257", "at most 256"),
-        (
-            plain().metadata("", "v"),
-            "metadata key: an empty value",
-            "1 to 256 bytes",
-        ),
-        (
-            plain().metadata("k".repeat(257), "v"),
-            "metadata key: kkk",
-            "(257 bytes)",
-        ),
-        (
-            plain().metadata("k", "v".repeat(16_385)),
-            "metadata.k: 16385 bytes",
-            "at most 16384",
-        ),
+        (plain().metadata("", "v"), "metadata key: an empty value", "1 to 256 bytes"),
+        (plain().metadata("k".repeat(257), "v"), "metadata key: kkk", "(257 bytes)"),
+        (plain().metadata("k", "v".repeat(16_385)), "metadata.k: 16385 bytes", "at most 16384"),
         (plain().tags(vec!["t"; 257]), "tags: 257", "at most 256"),
         (plain().tag("t".repeat(1025)), "tags: ttt", "(1025 bytes)"),
         (plain().region(""), "region: an empty value", "1 to 63"),
@@ -306,30 +243,15 @@ fn other_values_that_are_wrong_are_refused() {
         assert!(error.to_string().starts_with(starts), "{error}");
         assert!(error.to_string().contains(shown), "{error}");
     }
-    let most = plain()
-        .metadata_map(many(256))
-        .tags(vec![""; 256])
-        .protocol("a".repeat(32));
-    most.metadata("0", "v".repeat(16_384))
-        .region("r".repeat(63))
-        .weight(u32::MAX)
-        .build()
-        .unwrap();
+    let most = plain().metadata_map(many(256)).tags(vec![""; 256]).protocol("a".repeat(32));
+    most.metadata("0", "v".repeat(16_384)).region("r".repeat(63)).weight(u32::MAX).build().unwrap();
 }
 
 #[test]
 fn json_that_is_wrong_is_refused_with_the_field_and_the_value() {
     for (changes, field, shown) in [
-        (
-            json!({"port": 0}),
-            "port",
-            "0 is not allowed; give a number from 1 to 65535",
-        ),
-        (
-            json!({"port": 65_536}),
-            "port",
-            "65536 is not allowed; give a number from 1 to 65535",
-        ),
+        (json!({"port": 0}), "port", "0 is not allowed; give a number from 1 to 65535"),
+        (json!({"port": 65_536}), "port", "65536 is not allowed; give a number from 1 to 65535"),
         (json!({"port": "80"}), "port", "\"80\""),
         (json!({"port": -1}), "port", "-1"),
         (json!({"port": 80.0}), "port", "80.0"),
@@ -364,47 +286,25 @@ fn json_that_is_wrong_is_refused_with_the_field_and_the_value() {
         (json!({"region": "r".repeat(64)}), "region", "rrr"),
         (json!({"zone": 1}), "zone", "1"),
         (json!({"created_at": "yesterday"}), "created_at", "\"yesterday\""),
-        (
-            json!({"created_at": "2025-09-22T10:00:00"}),
-            "created_at",
-            "\"2025-09-22T10:00:00\"",
-        ),
-        (
-            json!({"created_at": "2025-13-22T10:00:00Z"}),
-            "created_at",
-            "2025-13-22",
-        ),
+        (json!({"created_at": "2025-09-22T10:00:00"}), "created_at", "\"2025-09-22T10:00:00\""),
+        (json!({"created_at": "2025-13-22T10:00:00Z"}), "created_at", "2025-13-22"),
         (json!({"updated_at": 1_758_500_000}), "updated_at", "1758500000"),
         (json!({"prot": "http"}), "prot", "did you mean port?"),
-        (
-            json!({"server-name": "a"}),
-            "server-name",
-            "did you mean server_name?",
-        ),
+        (json!({"server-name": "a"}), "server-name", "did you mean server_name?"),
         (json!({"Token": "a"}), "Token", "this key is not known"),
     ] {
         let error = read(&with(&changes)).unwrap_err();
         assert!(error.starts_with(field), "{changes}: {error}");
         assert!(error.contains(shown), "{changes}: {error}");
-        let entry = serde_json::from_value::<EndpointEntry>(with(&changes))
-            .unwrap_err()
-            .to_string();
+        let entry = serde_json::from_value::<EndpointEntry>(with(&changes)).unwrap_err().to_string();
         assert_eq!(entry, error);
     }
     for missing in ["id", "name", "address", "port"] {
         let mut json = minimal();
         json.as_object_mut().unwrap().remove(missing);
-        assert!(
-            read(&json)
-                .unwrap_err()
-                .starts_with(&format!("{missing} is missing")),
-            "{missing}"
-        );
+        assert!(read(&json).unwrap_err().starts_with(&format!("{missing} is missing")), "{missing}");
     }
-    assert_eq!(
-        read(&json!([])).unwrap_err(),
-        "endpoint: a list is not allowed; give an object"
-    );
+    assert_eq!(read(&json!([])).unwrap_err(), "endpoint: a list is not allowed; give an object");
 }
 
 /// As `encoding/json` writes a `ServiceEndpoint` of which only the required fields are set.
@@ -414,10 +314,7 @@ fn the_zero_values_of_the_go_package_read_as_absent() {
         "health_check":null,"metadata":null,"tags":null,"weight":0,"priority":0,"health":"","last_check":
         "0001-01-01T00:00:00Z","response_time":0,"failures":0,"successes":0,
         "created_at":"0001-01-01T00:00:00Z","updated_at":"0001-01-01T00:00:00+07:00"}"#;
-    assert_eq!(
-        serde_json::from_str::<Endpoint>(go).unwrap(),
-        plain().build().unwrap()
-    );
+    assert_eq!(serde_json::from_str::<Endpoint>(go).unwrap(), plain().build().unwrap());
     let entry = serde_json::from_str::<EndpointEntry>(go).unwrap();
     assert_eq!(entry, EndpointEntry::new(plain().build().unwrap()));
 }
@@ -432,33 +329,19 @@ fn an_endpoint_of_the_go_package_is_read_as_meant() {
     let entry: EndpointEntry = serde_json::from_str(go).unwrap();
     let endpoint = entry.endpoint();
     assert_eq!(endpoint.url("/users"), "http://192.168.1.10:8080/users");
-    assert_eq!(
-        endpoint.health_check().unwrap().interval(),
-        Duration::from_secs(30)
-    );
+    assert_eq!(endpoint.health_check().unwrap().interval(), Duration::from_secs(30));
     assert_eq!(endpoint.metadata()["region"], "us-east-1");
     assert_eq!(endpoint.tags(), ["api", "user"]);
     assert_eq!(endpoint.weight(), 1);
-    let later = endpoint
-        .created_at()
-        .unwrap()
-        .duration_since(endpoint.updated_at().unwrap())
-        .unwrap();
+    let later = endpoint.created_at().unwrap().duration_since(endpoint.updated_at().unwrap()).unwrap();
     assert_eq!(later, Duration::from_millis(500));
-    assert_eq!(
-        (entry.health(), entry.lifecycle()),
-        (Health::Healthy, Lifecycle::Draining)
-    );
+    assert_eq!((entry.health(), entry.lifecycle()), (Health::Healthy, Lifecycle::Draining));
     assert_eq!(serde_json::from_str::<Endpoint>(go).unwrap(), **endpoint);
 }
 
 #[test]
 fn an_endpoint_comes_back_as_it_went_out() {
-    for endpoint in [
-        plain().build().unwrap(),
-        full(),
-        plain().weight(0).build().unwrap(),
-    ] {
+    for endpoint in [plain().build().unwrap(), full(), plain().weight(0).build().unwrap()] {
         let json = serde_json::to_value(&endpoint).unwrap();
         assert_eq!(read(&json).unwrap(), endpoint);
         assert_eq!(endpoint.to_builder().build().unwrap(), endpoint);
@@ -475,21 +358,12 @@ fn an_endpoint_comes_back_as_it_went_out() {
 #[test]
 fn an_entry_comes_back_with_what_its_source_claims() {
     let endpoint = Arc::new(full());
-    for health in [
-        Health::Unknown,
-        Health::Healthy,
-        Health::Degraded,
-        Health::Unhealthy,
-    ] {
+    for health in [Health::Unknown, Health::Healthy, Health::Degraded, Health::Unhealthy] {
         for lifecycle in [Lifecycle::InService, Lifecycle::Draining, Lifecycle::Maintenance] {
-            let entry = EndpointEntry::new(Arc::clone(&endpoint))
-                .with_health(health)
-                .with_lifecycle(lifecycle);
+            let entry =
+                EndpointEntry::new(Arc::clone(&endpoint)).with_health(health).with_lifecycle(lifecycle);
             let json = serde_json::to_value(&entry).unwrap();
-            assert_eq!(
-                serde_json::from_value::<EndpointEntry>(json.clone()).unwrap(),
-                entry
-            );
+            assert_eq!(serde_json::from_value::<EndpointEntry>(json.clone()).unwrap(), entry);
             assert_eq!(serde_json::from_value::<Endpoint>(json).unwrap(), *endpoint);
         }
     }
@@ -499,9 +373,7 @@ fn an_entry_comes_back_with_what_its_source_claims() {
         (json!({"draining": "yes"}), "draining: \"yes\""),
         (json!({"maintenance": 1}), "maintenance: 1"),
     ] {
-        let error = serde_json::from_value::<EndpointEntry>(with(&changes))
-            .unwrap_err()
-            .to_string();
+        let error = serde_json::from_value::<EndpointEntry>(with(&changes)).unwrap_err().to_string();
         assert!(error.starts_with(field), "{error}");
     }
 }
@@ -522,12 +394,7 @@ fn urls_and_authorities_become_endpoints() {
     ] {
         let endpoint = Endpoint::from_url(&service, url).unwrap();
         assert_eq!(
-            (
-                endpoint.protocol(),
-                endpoint.address(),
-                endpoint.port(),
-                endpoint.id().as_str()
-            ),
+            (endpoint.protocol(), endpoint.address(), endpoint.port(), endpoint.id().as_str()),
             (protocol, address, port, id)
         );
         assert_eq!(endpoint.service(), &service);
@@ -568,20 +435,13 @@ fn urls_that_say_more_than_where_are_refused_without_the_user() {
         ("c4n4ry@http://host", "only"),
     ] {
         let error = Endpoint::from_url(&service, url);
-        let Err(error) = error else {
-            panic!("{url} is accepted")
-        };
+        let Err(error) = error else { panic!("{url} is accepted") };
         let shown = format!("{error} {error:?}");
         assert!(error.to_string().starts_with("url"), "{url}: {error}");
-        assert!(
-            reason == "only" || error.to_string().contains(reason),
-            "{url}: {error}"
-        );
+        assert!(reason == "only" || error.to_string().contains(reason), "{url}: {error}");
         assert!(!shown.contains("c4n4ry"), "{url}: {shown}");
     }
-    let error = Endpoint::builder("a", "s", "http://u:c4n4ry@host", 80)
-        .build()
-        .unwrap_err();
+    let error = Endpoint::builder("a", "s", "http://u:c4n4ry@host", 80).build().unwrap_err();
     assert!(!format!("{error:?}").contains("c4n4ry"), "{error:?}");
 }
 

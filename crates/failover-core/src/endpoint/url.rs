@@ -11,23 +11,17 @@ pub(super) fn parse(service: &ServiceName, url: &str) -> Result<Endpoint, Error>
         None => (None, url),
     };
     if rest.contains('@') {
-        return Err(refuse(
-            "a URL without a user and password; the call itself has to carry them",
-        ));
+        return Err(refuse("a URL without a user and password; the call itself has to carry them"));
     }
     if rest.contains('#') {
         return Err(refuse("a URL without a fragment"));
     }
     if rest.contains('?') {
-        return Err(refuse(
-            "a URL without a query; Endpoint::url adds the path and query of a call",
-        ));
+        return Err(refuse("a URL without a query; Endpoint::url adds the path and query of a call"));
     }
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     if !path.is_empty() {
-        return Err(refuse(
-            "a URL without a path; Endpoint::url adds the path of a call",
-        ));
+        return Err(refuse("a URL without a path; Endpoint::url adds the path of a call"));
     }
     let (host, port) = split(authority)
         .ok_or_else(|| refuse("http://host:port or host:port, with an IPv6 address in brackets"))?;

@@ -75,11 +75,8 @@ fn open(raw: Raw) -> Result<Document, Error> {
 fn read(fields: &mut Document) -> Result<EndpointBuilder, Error> {
     let mut required = |name: &str, wanted: &str| {
         fields.text(name)?.ok_or_else(|| {
-            Error::new(
-                ErrorKind::Validation,
-                format!("{name} is missing or empty; give {wanted}"),
-            )
-            .with_detail("field", name)
+            Error::new(ErrorKind::Validation, format!("{name} is missing or empty; give {wanted}"))
+                .with_detail("field", name)
         })
     };
     let id = required("id", "what tells this endpoint from the others of its service")?;
@@ -93,12 +90,7 @@ fn read(fields: &mut Document) -> Result<EndpointBuilder, Error> {
         .priority(fields.whole("priority", &(0..=u32::MAX))?.unwrap_or(0))
         .created_at(read_time(fields, "created_at")?)
         .updated_at(read_time(fields, "updated_at")?)
-        .health_check(
-            fields
-                .take("health_check")
-                .map(HealthCheck::from_raw)
-                .transpose()?,
-        );
+        .health_check(fields.take("health_check").map(HealthCheck::from_raw).transpose()?);
     if let Some(protocol) = fields.text("protocol")? {
         builder = builder.protocol(protocol);
     }
@@ -133,11 +125,9 @@ fn read_weight(fields: &mut Document) -> Result<u32, Error> {
     match (weight, fields.flag("zero_weight")?) {
         (0, Some(true)) => Ok(0),
         (0, _) => Ok(crate::config::defaults::WEIGHT),
-        (weight, Some(true)) => Err(Error::invalid(
-            "weight",
-            weight,
-            "0 beside \"zero_weight\": true, or leave that out",
-        )),
+        (weight, Some(true)) => {
+            Err(Error::invalid("weight", weight, "0 beside \"zero_weight\": true, or leave that out"))
+        }
         (weight, _) => Ok(weight),
     }
 }
@@ -174,9 +164,7 @@ fn read_time(fields: &mut Document, name: &str) -> Result<Option<SystemTime>, Er
         Some(Raw::Text(text)) if text.is_empty() => Ok(None),
         Some(Raw::Text(text)) => match text.parse::<Timestamp>() {
             Ok(time) if time < FIRST_TIME => Ok(None),
-            Ok(time) => Ok(Some(
-                SystemTime::try_from(time).map_err(|_| Error::invalid(name, time, WANTED))?,
-            )),
+            Ok(time) => Ok(Some(SystemTime::try_from(time).map_err(|_| Error::invalid(name, time, WANTED))?)),
             Err(_) => Err(Error::invalid(name, Raw::Text(text), WANTED)),
         },
         Some(other) => Err(Error::invalid(name, other, WANTED)),

@@ -5,8 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Engine;
-use crate::breaker::gate::Change;
-use crate::breaker::{Effect, Event, Ticket};
+use crate::breaker::{Effect, Event, Phase, Ticket};
 use crate::clock::Time;
 use crate::endpoint::Endpoint;
 use crate::select::{Candidates, Tried, choose};
@@ -20,20 +19,23 @@ const RACES: usize = 4;
 /// The longest time between two looks at the endpoints that are out. It bounds what a lost race can cost.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// An endpoint that was chosen. It is in flight until it is reported.
+/// An endpoint that was chosen. It is in flight until it is reported. Small, because it is moved about.
 #[derive(Debug)]
 pub(crate) struct Choice {
     pub(crate) slot: Arc<Slot>,
-    pub(crate) ticket: Ticket,
     pub(crate) began: Time,
-    /// A breaker that this choice moved, to be told outside of the choice itself.
-    pub(crate) note: Option<Note>,
+    pub(crate) ticket: Ticket,
+    /// What this choice did to the breaker; told later, because choosing itself tells nothing.
+    pub(crate) moved: Moved,
 }
 
-#[derive(Debug)]
-pub(crate) struct Note {
-    pub(crate) slot: Arc<Slot>,
-    pub(crate) change: Change,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moved {
+    No,
+    /// Half-open, because its open time had passed.
+    HalfOpen,
+    /// Half-open before that, because nothing else was available.
+    HalfOpenEarly,
 }
 
 impl Engine {
@@ -46,31 +48,28 @@ impl Engine {
         let snapshot = self.snapshot.load();
         let now = self.clock.now();
         let due = self.probe_at.load(Ordering::Relaxed);
-        let mut note = None;
+        let mut moved = Moved::No;
         if now.as_nanos() >= due {
             let overdue = now >= Time::from_nanos(due) + LOOK_AGAIN;
             if may_probe || overdue {
-                if let Some((slot, ticket)) = self.probe(&snapshot, tried, due, now, &mut note) {
-                    return Some(begin(slot, ticket, now, note));
+                if let Some((slot, ticket)) = self.probe(&snapshot, tried, due, now, &mut moved) {
+                    return Some(begin(slot, ticket, now, moved));
                 }
             }
         }
         let (slot, ticket) = if snapshot.closed() > 0 {
-            self.available(&snapshot, tried, now, &mut note)
-                .or_else(|| self.last_resort(&snapshot, tried, now, &mut note))?
+            self.available(&snapshot, tried, now, &mut moved)
+                .or_else(|| self.last_resort(&snapshot, tried, now, &mut moved))?
         } else {
-            self.last_resort(&snapshot, tried, now, &mut note)?
+            self.last_resort(&snapshot, tried, now, &mut moved)?
         };
-        Some(begin(slot, ticket, now, note))
+        Some(begin(slot, ticket, now, moved))
     }
 
     /// Whether a call that has tried these can go to another endpoint.
     pub(crate) fn has_other_than(&self, tried: &[Arc<Endpoint>]) -> bool {
         let snapshot = self.snapshot.load();
-        let mut usable = snapshot
-            .tiers
-            .iter()
-            .map(|tier| tier.members.len() + tier.unhealthy.len());
+        let mut usable = snapshot.tiers.iter().map(|tier| tier.members.len() + tier.unhealthy.len());
         let distinct = tried
             .iter()
             .enumerate()
@@ -85,30 +84,23 @@ impl Engine {
         snapshot: &'s Snapshot,
         tried: Tried<'_>,
         now: Time,
-        note: &mut Option<Note>,
+        moved: &mut Moved,
     ) -> Option<(&'s Arc<Slot>, Ticket)> {
         let tiers = snapshot.tiers.len();
-        let first = if tiers > 1 {
-            snapshot.tier_for(self.random.below(100))
-        } else {
-            0
-        };
+        let first = if tiers > 1 { snapshot.tier_for(self.random.below(100)) } else { 0 };
         let mut again = None;
         for step in 0..tiers {
             let tier = &snapshot.tiers[(first + step) % tiers];
             if let Some((slot, ticket)) = self.member(snapshot, tier, tried) {
                 if !tried.contains(slot) {
-                    let ticket = ticket.unwrap_or_else(|| self.admit_beyond(slot, now, snapshot, note));
+                    let ticket = ticket.unwrap_or_else(|| self.admit_beyond(slot, now, snapshot, moved));
                     return Some((slot, ticket));
                 }
                 again = again.or(Some((slot, ticket)));
             }
         }
         again.map(|(slot, ticket)| {
-            (
-                slot,
-                ticket.unwrap_or_else(|| self.admit_beyond(slot, now, snapshot, note)),
-            )
+            (slot, ticket.unwrap_or_else(|| self.admit_beyond(slot, now, snapshot, moved)))
         })
     }
 
@@ -122,11 +114,7 @@ impl Engine {
         tried: Tried<'_>,
     ) -> Option<(&'s Arc<Slot>, Option<Ticket>)> {
         for _ in 0..RACES {
-            let candidates = Candidates {
-                members: tier.members.available(),
-                slots: &snapshot.slots,
-                tried,
-            };
+            let candidates = Candidates { members: tier.members.available(), slots: &snapshot.slots, tried };
             let slot = choose(snapshot.policy.algorithm, candidates, &self.turn.0, &self.random)?;
             if let Some(ticket) = slot.state.gate.ticket_if_closed() {
                 return Some((slot, Some(ticket)));
@@ -147,23 +135,21 @@ impl Engine {
         tried: Tried<'_>,
         due: u64,
         now: Time,
-        note: &mut Option<Note>,
+        moved: &mut Moved,
     ) -> Option<(&'s Arc<Slot>, Ticket)> {
         let mut next = now + LOOK_AGAIN;
         for slot in self.outside(snapshot).take(LOOKS) {
             if tried.contains(slot) {
                 continue;
             }
-            match self.admit(slot, false, now, snapshot, note) {
+            match self.admit(slot, false, now, snapshot, moved) {
                 Effect::Admitted(ticket) => return Some((slot, ticket)),
                 Effect::Refused(at) => next = next.min(at.max(now)),
                 Effect::Counted | Effect::Ignored => {}
             }
         }
         // Whoever has set an earlier time meanwhile is right; else nobody looks before it is worth it.
-        let _ = self
-            .probe_at
-            .compare_exchange(due, next.as_nanos(), Ordering::Relaxed, Ordering::Relaxed);
+        let _ = self.probe_at.compare_exchange(due, next.as_nanos(), Ordering::Relaxed, Ordering::Relaxed);
         None
     }
 
@@ -175,16 +161,12 @@ impl Engine {
         snapshot: &'s Snapshot,
         tried: Tried<'_>,
         now: Time,
-        note: &mut Option<Note>,
+        moved: &mut Moved,
     ) -> Option<(&'s Arc<Slot>, Ticket)> {
         let fail_open = !snapshot.policy.fail_fast;
         if fail_open {
-            for slot in self
-                .outside(snapshot)
-                .take(LOOKS)
-                .filter(|slot| !tried.contains(slot))
-            {
-                if let Effect::Admitted(ticket) = self.admit(slot, true, now, snapshot, note) {
+            for slot in self.outside(snapshot).take(LOOKS).filter(|slot| !tried.contains(slot)) {
+                if let Effect::Admitted(ticket) = self.admit(slot, true, now, snapshot, moved) {
                     return Some((slot, ticket));
                 }
             }
@@ -199,17 +181,15 @@ impl Engine {
             let len = tier.unhealthy.len();
             (0..len).map(move |step| snapshot.slot(tier.unhealthy[(start as usize + step) % len]))
         });
-        let rest = held
-            .take(LOOKS)
-            .chain(unhealthy.take(if fail_open { LOOKS } else { 0 }));
+        let rest = held.take(LOOKS).chain(unhealthy.take(if fail_open { LOOKS } else { 0 }));
         let mut again = None;
         for slot in rest {
             if !tried.contains(slot) {
-                return Some((slot, self.admit_beyond(slot, now, snapshot, note)));
+                return Some((slot, self.admit_beyond(slot, now, snapshot, moved)));
             }
             again = again.or(Some(slot));
         }
-        again.map(|slot| (slot, self.admit_beyond(slot, now, snapshot, note)))
+        again.map(|slot| (slot, self.admit_beyond(slot, now, snapshot, moved)))
     }
 
     /// Members that are not given calls, from another one each time.
@@ -228,49 +208,33 @@ impl Engine {
         early: bool,
         now: Time,
         snapshot: &Snapshot,
-        note: &mut Option<Note>,
+        moved: &mut Moved,
     ) -> Effect {
         let rules = &snapshot.policy.breaker;
-        let (effect, change) = slot
-            .state
-            .gate
-            .apply(Event::Admit { early }, now, rules, self.random.unit());
-        if let Some(change) = change {
-            *note = Some(Note {
-                slot: Arc::clone(slot),
-                change,
-            });
+        let (effect, change) = slot.state.gate.apply(Event::Admit { early }, now, rules, self.random.unit());
+        match change.map(|change| change.to.phase) {
+            Some(Phase::HalfOpen { early: true, .. }) => *moved = Moved::HalfOpenEarly,
+            Some(Phase::HalfOpen { early: false, .. }) => *moved = Moved::HalfOpen,
+            // Its probe calls have not answered in time; one of them will tell when it ends.
+            Some(Phase::Open { .. }) => slot.state.expired.store(true, Ordering::Relaxed),
+            Some(Phase::Closed { .. }) | None => {}
         }
         effect
     }
 
     /// With a permit if there is one, and without one otherwise: this endpoint is one of the last.
-    fn admit_beyond(
-        &self,
-        slot: &Arc<Slot>,
-        now: Time,
-        snapshot: &Snapshot,
-        note: &mut Option<Note>,
-    ) -> Ticket {
-        match self.admit(slot, true, now, snapshot, note) {
+    fn admit_beyond(&self, slot: &Arc<Slot>, now: Time, snapshot: &Snapshot, moved: &mut Moved) -> Ticket {
+        match self.admit(slot, true, now, snapshot, moved) {
             Effect::Admitted(ticket) => ticket,
-            _ => Ticket {
-                generation: slot.state.gate.read().generation,
-                permit: false,
-            },
+            _ => Ticket { generation: slot.state.gate.read().generation, permit: false },
         }
     }
 }
 
 #[inline]
-fn begin(slot: &Arc<Slot>, ticket: Ticket, now: Time, note: Option<Note>) -> Choice {
+fn begin(slot: &Arc<Slot>, ticket: Ticket, now: Time, moved: Moved) -> Choice {
     slot.state.begin();
-    Choice {
-        slot: Arc::clone(slot),
-        ticket,
-        began: now,
-        note,
-    }
+    Choice { slot: Arc::clone(slot), began: now, ticket, moved }
 }
 
 /// The indices of a part of a partition, from the `start`-th one round the circle.

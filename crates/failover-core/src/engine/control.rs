@@ -66,13 +66,7 @@ pub(crate) struct SourceStatus {
 
 impl Control {
     pub(super) fn new(config: Arc<FailoverConfig>) -> Self {
-        Self {
-            config,
-            sources: Vec::new(),
-            closed: Vec::new(),
-            held: Vec::new(),
-            lingering: Vec::new(),
-        }
+        Self { config, sources: Vec::new(), closed: Vec::new(), held: Vec::new(), lingering: Vec::new() }
     }
 }
 
@@ -127,11 +121,8 @@ impl Engine {
             if source.error.take().is_some() {
                 let count = entries.len();
                 events.push(
-                    Event::new(
-                        EventKind::SourceFresh,
-                        format!("it answers again, with {count} endpoints"),
-                    )
-                    .provider(&source.name),
+                    Event::new(EventKind::SourceFresh, format!("it answers again, with {count} endpoints"))
+                        .provider(&source.name),
                 );
             }
             if source.entries != entries || first {
@@ -179,12 +170,9 @@ impl Engine {
             rejected
                 .iter()
                 .map(|entry| {
-                    Event::new(
-                        EventKind::EntryRejected,
-                        format!("{}: {}", entry.what(), entry.error()),
-                    )
-                    .provider(&source.name)
-                    .detail("code", entry.error().code())
+                    Event::new(EventKind::EntryRejected, format!("{}: {}", entry.what(), entry.error()))
+                        .provider(&source.name)
+                        .detail("code", entry.error().code())
                 })
                 .collect()
         };
@@ -217,10 +205,7 @@ impl Engine {
     /// `Unsupported` when it asks for what this version cannot do; the old one stays in use.
     pub(crate) fn configure(&self, config: Arc<FailoverConfig>) -> Result<(), Error> {
         if let Err(error) = crate::select::supported(config.algorithm()) {
-            self.told(vec![Event::new(
-                EventKind::ConfigRejected,
-                format!("{error}; the last one stays"),
-            )]);
+            self.told(vec![Event::new(EventKind::ConfigRejected, format!("{error}; the last one stays"))]);
             return Err(error);
         }
         let mut events = Vec::new();
@@ -245,11 +230,7 @@ impl Engine {
 
     /// States of endpoints that are gone and have calls in flight.
     pub(crate) fn lingering(&self) -> Vec<Arc<EndpointState>> {
-        self.control()
-            .lingering
-            .iter()
-            .filter_map(Weak::upgrade)
-            .collect()
+        self.control().lingering.iter().filter_map(Weak::upgrade).collect()
     }
 
     pub(crate) fn retired(&self) -> crate::slot::Tally {
@@ -306,11 +287,7 @@ impl Engine {
 
     /// Holds as many endpoints as the floor asks for beyond the closed ones, and lets go of the others.
     fn balance_floor(&self, control: &mut Control, snapshot: &Snapshot, last_out: Option<u32>) {
-        let wanted = snapshot
-            .policy
-            .min_available
-            .min(snapshot.eligible)
-            .saturating_sub(snapshot.closed());
+        let wanted = snapshot.policy.min_available.min(snapshot.eligible).saturating_sub(snapshot.closed());
         while control.held.len() > wanted as usize {
             let first = control.held[0];
             release(control, snapshot, |held| held == first);
@@ -330,65 +307,55 @@ impl Engine {
         }
     }
 
+    /// A breaker lets probe calls through. Who is given calls stays the same.
+    #[cold]
+    pub(super) fn half_opened(&self, slot: &Slot, early: bool) {
+        let why = if early { "nothing else is available" } else { "its open time has passed" };
+        let reason = format!("{why}; probe calls show whether it is back");
+        let event = Event::new(EventKind::CircuitHalfOpen, reason)
+            .endpoint(slot.endpoint.id())
+            .detail("early", early);
+        self.told(vec![event]);
+    }
+
+    /// A half-open round has ended because its probe calls did not answer in time.
+    pub(super) fn half_open_expired(&self, slot: &Slot) {
+        let limit = rough(self.policy().breaker.half_open_wait);
+        let reason = format!("its probe calls did not answer in {limit}");
+        self.told(vec![Event::new(EventKind::CircuitOpen, reason).endpoint(slot.endpoint.id())]);
+    }
+
     fn breaker_event(&self, slot: &Slot, change: Change, held: bool) -> Event {
-        let id = slot.endpoint.id();
         let was = change.from.state().as_str();
-        match (change.from.phase, change.to.phase) {
-            (_, Phase::Closed { .. }) => {
-                self.calls
-                    .last_recovery
-                    .store(CallCounts::now(&self.clock), Ordering::Relaxed);
-                let successes = match change.from.phase {
-                    Phase::HalfOpen { successes, .. } => successes + 1,
-                    _ => 0,
-                };
-                let reason = format!("{successes} probe calls succeeded; it is given calls again");
-                Event::new(EventKind::CircuitClose, reason)
-                    .endpoint(id)
-                    .detail("was", was)
-            }
-            (_, Phase::HalfOpen { early, .. }) => {
-                let why = if early {
-                    "nothing else is available"
-                } else {
-                    "its open time has passed"
-                };
-                let reason = format!("{why}; probe calls show whether it is back");
-                Event::new(EventKind::CircuitHalfOpen, reason)
-                    .endpoint(id)
-                    .detail("early", early)
-            }
+        let event = match (change.from.phase, change.to.phase) {
             (from, Phase::Open { until }) => {
                 let wait = until.since(self.clock.now());
                 let what = match from {
                     Phase::Closed { failures } => format!("{} failures in a row", failures + 1),
-                    _ => format!("a probe call failed, {} rounds in a row", change.to.rounds.max(1)),
+                    _ if change.to.rounds == 0 => "a probe call failed".to_owned(),
+                    _ => format!("a probe call failed, {} rounds in a row", change.to.rounds),
                 };
-                let stays = if held {
-                    "; it stays in use, because too few others are available"
-                } else {
-                    ""
-                };
-                Event::new(
-                    EventKind::CircuitOpen,
-                    format!("{what}; tried again in {}{stays}", rough(wait)),
-                )
-                .endpoint(id)
-                .detail("was", was)
-                .detail("retry_in_ms", wait.as_millis() as u64)
-                .detail("held_by_floor", held)
+                let stays = if held { "; it stays in use, because too few others are available" } else { "" };
+                Event::new(EventKind::CircuitOpen, format!("{what}; tried again in {}{stays}", rough(wait)))
+                    .detail("retry_in_ms", wait.as_millis() as u64)
+                    .detail("held_by_floor", held)
             }
-        }
+            (Phase::HalfOpen { successes, .. }, _) => {
+                self.calls.last_recovery.store(CallCounts::now(&self.clock), Ordering::Relaxed);
+                let reason = format!("{} probe calls succeeded; it is given calls again", successes + 1);
+                Event::new(EventKind::CircuitClose, reason)
+            }
+            // No other change of phase is a report's doing.
+            _ => Event::new(EventKind::CircuitClose, "it is given calls again"),
+        };
+        event.endpoint(slot.endpoint.id()).detail("was", was)
     }
 
     fn told(&self, events: Vec<Event>) {
         let moved = !events.is_empty();
         for event in events {
             let recovered = event.kind == EventKind::CircuitClose;
-            let recovery = recovered.then(|| Event {
-                kind: EventKind::Recovery,
-                ..event.clone()
-            });
+            let recovery = recovered.then(|| Event { kind: EventKind::Recovery, ..event.clone() });
             self.events.tell(event);
             if let Some(recovery) = recovery {
                 self.events.tell(recovery);

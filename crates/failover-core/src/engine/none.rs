@@ -66,10 +66,7 @@ impl fmt::Display for NoEndpoints {
         let service = &self.service;
         match self.reason {
             NoEndpointsReason::NotYetKnown => {
-                write!(
-                    f,
-                    "{service}: its endpoints are not known yet, because no source has answered"
-                )?;
+                write!(f, "{service}: its endpoints are not known yet, because no source has answered")?;
             }
             NoEndpointsReason::UnknownService => {
                 write!(
@@ -79,11 +76,7 @@ impl fmt::Display for NoEndpoints {
             }
             NoEndpointsReason::Empty => write!(f, "{service}: no endpoint is registered")?,
             NoEndpointsReason::AllOut => {
-                let noun = if self.total == 1 {
-                    "the only endpoint is"
-                } else {
-                    "all endpoints are"
-                };
+                let noun = if self.total == 1 { "the only endpoint is" } else { "all endpoints are" };
                 write!(f, "{service}: {noun} out (")?;
                 for (place, (id, cause)) in self.out.iter().enumerate() {
                     let comma = if place == 0 { "" } else { "; " };
@@ -151,12 +144,6 @@ impl Engine {
             .take(NAMED)
             .collect();
         let source_error = sources.into_iter().find_map(|SourceStatus { error, .. }| error);
-        NoEndpoints {
-            service: self.name.clone(),
-            reason,
-            total: snapshot.slots.len(),
-            out,
-            source_error,
-        }
+        NoEndpoints { service: self.name.clone(), reason, total: snapshot.slots.len(), out, source_error }
     }
 }

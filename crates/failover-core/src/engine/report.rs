@@ -4,60 +4,25 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::choose::Note;
-use super::{Choice, Engine};
-use crate::breaker::{Event, Ticket};
+use super::{Choice, Engine, Moved};
+use crate::breaker::gate::Change;
+use crate::breaker::{BreakerState, Effect, Event, Ticket};
 use crate::clock::Time;
 use crate::slot::{Slot, Verdict};
 
 impl Engine {
     /// Ends a choice: counts it, tells the breaker, and says how long it took.
     #[inline]
-    pub(crate) fn report(&self, choice: Choice, verdict: Verdict) -> Duration {
-        let Choice {
-            slot,
-            ticket,
-            began,
-            note,
-        } = choice;
-        if let Some(note) = note {
-            self.tell(note);
-        }
+    pub(crate) fn report(&self, mut choice: Choice, verdict: Verdict) -> Duration {
+        self.tell_moved(&mut choice);
+        let Choice { slot, ticket, began, .. } = choice;
         let now = self.clock.now();
         let took = now.since(began);
         slot.state.end(verdict, took);
-        match verdict {
-            Verdict::Success => {
-                if let Some(change) = slot.state.gate.success(ticket, now, || self.policy().breaker) {
-                    self.tell(Note { slot, change });
-                } else if ticket.permit {
-                    self.probe_from(now);
-                }
-            }
-            _ => self.report_other(slot, ticket, verdict, now),
+        if verdict != Verdict::Success || ticket.permit || !slot.state.gate.is_quiet() {
+            self.tell_breaker(&slot, ticket, verdict, now);
         }
         took
-    }
-
-    #[cold]
-    fn report_other(&self, slot: Arc<Slot>, ticket: Ticket, verdict: Verdict, now: Time) {
-        let event = match verdict {
-            Verdict::Failure | Verdict::Timeout | Verdict::NotSent => Event::Failure(ticket),
-            // Too busy is no fault, but an endpoint that is still too busy is not back, either.
-            Verdict::Overload if ticket.permit => Event::Failure(ticket),
-            _ if ticket.permit => Event::Release(ticket),
-            _ => return,
-        };
-        let (_, change) = slot
-            .state
-            .gate
-            .apply(event, now, &self.policy().breaker, self.random.unit());
-        if let Some(change) = change {
-            self.tell(Note { slot, change });
-        } else if ticket.permit {
-            // The permit is free for the next call.
-            self.probe_from(now);
-        }
     }
 
     /// The call was dropped: neither success nor failure.
@@ -66,21 +31,46 @@ impl Engine {
         self.report(choice, Verdict::Cancelled);
     }
 
-    /// Tells of what a choice moved, as soon as it is made: used where the choice may stay in flight for long.
+    /// Tells what a choice did to the breaker. Where the call may take long, that is as soon as it is chosen.
     #[inline]
-    pub(crate) fn tell_note(&self, choice: &mut Choice) {
-        if let Some(note) = choice.note.take() {
-            self.tell(note);
+    pub(crate) fn tell_moved(&self, choice: &mut Choice) {
+        if choice.moved != Moved::No {
+            let early = std::mem::replace(&mut choice.moved, Moved::No) == Moved::HalfOpenEarly;
+            self.half_opened(&choice.slot, early);
         }
     }
 
     #[cold]
-    fn tell(&self, note: Note) {
-        if note.change.to.state() == crate::breaker::BreakerState::Closed {
-            note.slot.state.recovered.fetch_add(1, Ordering::Relaxed);
-        } else if note.change.from.state() == crate::breaker::BreakerState::Closed {
-            note.slot.state.opened.fetch_add(1, Ordering::Relaxed);
+    fn tell_breaker(&self, slot: &Arc<Slot>, ticket: Ticket, verdict: Verdict, now: Time) {
+        let event = match verdict {
+            Verdict::Success => Event::Success(ticket),
+            Verdict::Failure | Verdict::Timeout | Verdict::NotSent => Event::Failure(ticket),
+            // Too busy is no fault, but an endpoint that is still too busy is not back, either.
+            Verdict::Overload if ticket.permit => Event::Failure(ticket),
+            _ if ticket.permit => Event::Release(ticket),
+            _ => return,
+        };
+        let unit = self.random.unit();
+        let (effect, change) = slot.state.gate.apply(event, now, &self.policy().breaker, unit);
+        if let Some(change) = change {
+            return self.moved(slot, change);
         }
-        self.breaker_changed(&note.slot, note.change);
+        if effect == Effect::Ignored && slot.state.expired.swap(false, Ordering::Relaxed) {
+            self.half_open_expired(slot);
+        }
+        if ticket.permit {
+            // The permit is free for the next call.
+            self.probe_from(now);
+        }
+    }
+
+    fn moved(&self, slot: &Arc<Slot>, change: Change) {
+        let (from, to) = (change.from.state(), change.to.state());
+        if to == BreakerState::Closed {
+            slot.state.recovered.fetch_add(1, Ordering::Relaxed);
+        } else if from == BreakerState::Closed {
+            slot.state.opened.fetch_add(1, Ordering::Relaxed);
+        }
+        self.breaker_changed(slot, change);
     }
 }

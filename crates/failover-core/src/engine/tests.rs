@@ -19,13 +19,8 @@ struct Bench {
 fn breaker(
     change: impl FnOnce(crate::config::CircuitBreakerConfigBuilder) -> crate::config::CircuitBreakerConfigBuilder,
 ) -> FailoverConfig {
-    let breaker = change(CircuitBreakerConfig::builder().jitter(0.0))
-        .build()
-        .expect("valid");
-    FailoverConfig::builder()
-        .circuit_breaker(breaker)
-        .build()
-        .expect("valid")
+    let breaker = change(CircuitBreakerConfig::builder().jitter(0.0)).build().expect("valid");
+    FailoverConfig::builder().circuit_breaker(breaker).build().expect("valid")
 }
 
 impl Bench {
@@ -44,61 +39,40 @@ impl Bench {
     }
 
     fn publish(&self, entries: impl IntoIterator<Item = EndpointEntry>) {
-        self.engine
-            .publish(self.source, entries.into_iter().collect(), false);
+        self.engine.publish(self.source, entries.into_iter().collect(), false);
     }
 
     /// One call; `fails` says whose calls fail. Answers where it went, or nothing.
     fn call(&self, fails: &[&str]) -> Option<String> {
         let choice = self.engine.choose(Tried::NONE, true)?;
         let id = choice.slot.endpoint.id().to_string();
-        let verdict = if fails.contains(&id.as_str()) {
-            Verdict::Failure
-        } else {
-            Verdict::Success
-        };
+        let verdict = if fails.contains(&id.as_str()) { Verdict::Failure } else { Verdict::Success };
         self.engine.report(choice, verdict);
         Some(id)
     }
 
     fn calls(&self, count: usize, fails: &[&str]) -> BTreeMap<String, usize> {
-        (0..count)
-            .filter_map(|_| self.call(fails))
-            .fold(BTreeMap::new(), |mut counts, id| {
-                *counts.entry(id).or_default() += 1;
-                counts
-            })
+        (0..count).filter_map(|_| self.call(fails)).fold(BTreeMap::new(), |mut counts, id| {
+            *counts.entry(id).or_default() += 1;
+            counts
+        })
     }
 
     fn availability(&self, id: &str) -> Availability {
         let stats = self.engine.stats();
-        stats
-            .endpoints
-            .iter()
-            .find(|endpoint| endpoint.id == *id)
-            .expect("present")
-            .availability
+        stats.endpoints.iter().find(|endpoint| endpoint.id == *id).expect("present").availability
     }
 
     fn told(&self, kind: EventKind) -> Vec<String> {
         let events = self.engine.events.newest(usize::MAX);
-        events
-            .iter()
-            .filter(|event| event.kind == kind)
-            .map(ToString::to_string)
-            .collect()
+        events.iter().filter(|event| event.kind == kind).map(ToString::to_string).collect()
     }
 }
 
 fn entry(id: &str, priority: u32) -> EndpointEntry {
     let last = id.bytes().fold(0_u8, u8::wrapping_add);
     let address = format!("10.0.{priority}.{last}");
-    EndpointEntry::new(
-        Endpoint::builder(id, "users", address, 80)
-            .priority(priority)
-            .build()
-            .expect("valid"),
-    )
+    EndpointEntry::new(Endpoint::builder(id, "users", address, 80).priority(priority).build().expect("valid"))
 }
 
 async fn pass(duration: Duration) {
@@ -112,19 +86,10 @@ async fn a_dead_endpoint_gets_five_attempts_then_none_then_probes_then_its_share
     let bench = Bench::with(&["a", "b", "c"]);
     let counts = bench.calls(300, &["b"]);
     assert_eq!(counts["b"], 5);
-    assert!(matches!(
-        bench.availability("b"),
-        Availability::Out {
-            cause: OutCause::BreakerOpen { .. }
-        }
-    ));
+    assert!(matches!(bench.availability("b"), Availability::Out { cause: OutCause::BreakerOpen { .. } }));
 
     pass(4 * SECOND).await;
-    assert_eq!(
-        bench.calls(300, &["b"]).get("b"),
-        None,
-        "its open time has not passed"
-    );
+    assert_eq!(bench.calls(300, &["b"]).get("b"), None, "its open time has not passed");
 
     pass(SECOND).await;
     assert_eq!(bench.calls(300, &["b"])["b"], 1, "one probe call, which fails");
@@ -135,11 +100,7 @@ async fn a_dead_endpoint_gets_five_attempts_then_none_then_probes_then_its_share
     let counts = bench.calls(302, &[]);
     assert_eq!(counts["b"], 102, "two probe calls, then its third");
     assert!(bench.availability("b").is_in());
-    assert_eq!(
-        bench.engine.probe_at.load(Ordering::Relaxed),
-        u64::MAX,
-        "nothing is left to look for"
-    );
+    assert_eq!(bench.engine.probe_at.load(Ordering::Relaxed), u64::MAX, "nothing is left to look for");
     assert_eq!(bench.told(EventKind::CircuitOpen).len(), 2);
     assert_eq!(bench.told(EventKind::CircuitClose).len(), 1);
     assert_eq!(bench.told(EventKind::Recovery).len(), 1);
@@ -150,24 +111,14 @@ async fn half_open_permits_are_never_more_than_three_and_come_back_when_calls_ar
     let bench = Bench::with(&["a", "b"]);
     bench.calls(20, &["b"]);
     pass(5 * SECOND).await;
-    let held: Vec<_> = (0..20)
-        .map(|_| bench.engine.choose(Tried::NONE, true).expect("available"))
-        .collect();
-    let probes = held
-        .iter()
-        .filter(|choice| choice.slot.endpoint.id() == "b")
-        .count();
+    let held: Vec<_> = (0..20).map(|_| bench.engine.choose(Tried::NONE, true).expect("available")).collect();
+    let probes = held.iter().filter(|choice| choice.slot.endpoint.id() == "b").count();
     assert_eq!(probes, 3);
     for choice in held {
         bench.engine.cancel(choice);
     }
-    let held: Vec<_> = (0..20)
-        .map(|_| bench.engine.choose(Tried::NONE, true).expect("available"))
-        .collect();
-    let probes = held
-        .iter()
-        .filter(|choice| choice.slot.endpoint.id() == "b")
-        .count();
+    let held: Vec<_> = (0..20).map(|_| bench.engine.choose(Tried::NONE, true).expect("available")).collect();
+    let probes = held.iter().filter(|choice| choice.slot.endpoint.id() == "b").count();
     assert_eq!(probes, 3, "the permits came back");
     held.into_iter().for_each(|choice| bench.engine.cancel(choice));
     let stats = bench.engine.stats();
@@ -201,16 +152,8 @@ async fn one_endpoint_alone_is_never_refused_by_its_breaker() {
 
 #[tokio::test(start_paused = true)]
 async fn without_a_floor_and_failing_fast_a_dead_service_is_refused_until_a_probe_is_due() {
-    let breaker = CircuitBreakerConfig::builder()
-        .jitter(0.0)
-        .min_available(0)
-        .build()
-        .expect("valid");
-    let config = FailoverConfig::builder()
-        .circuit_breaker(breaker)
-        .fail_fast(true)
-        .build()
-        .expect("valid");
+    let breaker = CircuitBreakerConfig::builder().jitter(0.0).min_available(0).build().expect("valid");
+    let config = FailoverConfig::builder().circuit_breaker(breaker).fail_fast(true).build().expect("valid");
     let bench = Bench::new(config);
     bench.publish([entry("a", 0), entry("b", 0)]);
     bench.calls(10, &["a", "b"]);
@@ -218,10 +161,7 @@ async fn without_a_floor_and_failing_fast_a_dead_service_is_refused_until_a_prob
     let none = bench.engine.why_none();
     assert_eq!(none.reason(), NoEndpointsReason::AllOut);
     assert_eq!(none.out().len(), 2);
-    assert!(
-        none.to_string().contains("a: breaker open, tried again in 5s"),
-        "{none}"
-    );
+    assert!(none.to_string().contains("a: breaker open, tried again in 5s"), "{none}");
     pass(5 * SECOND).await;
     assert_eq!(bench.calls(4, &[]).values().sum::<usize>(), 4);
 }
@@ -233,9 +173,8 @@ async fn when_all_fail_each_is_probed_within_its_permits_and_the_first_to_return
     bench.calls(100, &all);
     assert_eq!(bench.engine.snapshot().closed(), 0);
     // Ten thousand callers at once: three permits for each that is out, the rest to the one the floor holds.
-    let held: Vec<_> = (0..10_000)
-        .map(|_| bench.engine.choose(Tried::NONE, true).expect("fails open"))
-        .collect();
+    let held: Vec<_> =
+        (0..10_000).map(|_| bench.engine.choose(Tried::NONE, true).expect("fails open")).collect();
     let mut counts = BTreeMap::new();
     for choice in &held {
         *counts.entry(choice.slot.endpoint.id().to_string()).or_insert(0) += 1;
@@ -264,10 +203,7 @@ async fn a_long_outage_of_all_does_not_end_with_the_longest_wait() {
     pass(11 * SECOND).await;
     bench.calls(20, &[]);
     let counts = bench.calls(30, &[]);
-    assert_eq!(
-        counts,
-        BTreeMap::from([("a".into(), 10), ("b".into(), 10), ("c".into(), 10)])
-    );
+    assert_eq!(counts, BTreeMap::from([("a".into(), 10), ("b".into(), 10), ("c".into(), 10)]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -276,10 +212,7 @@ async fn a_dead_primary_gives_way_to_the_standby_and_calls_go_back_after_it_retu
     bench.publish([entry("primary", 0), entry("standby", 1)]);
     assert_eq!(bench.calls(100, &[]), BTreeMap::from([("primary".into(), 100)]));
     let counts = bench.calls(100, &["primary"]);
-    assert_eq!(
-        counts,
-        BTreeMap::from([("primary".into(), 5), ("standby".into(), 95)])
-    );
+    assert_eq!(counts, BTreeMap::from([("primary".into(), 5), ("standby".into(), 95)]));
     assert!(bench.told(EventKind::LoadBalance)[0].contains("100 % to priority 1"));
     pass(6 * SECOND).await;
     let counts = bench.calls(100, &[]);
@@ -290,18 +223,11 @@ async fn a_dead_primary_gives_way_to_the_standby_and_calls_go_back_after_it_retu
 async fn a_tier_short_of_endpoints_spills_over_as_envoys_does() {
     let bench = Bench::new(breaker(|b| b));
     let tier = |priority: u32, ids: [&str; 4]| ids.map(|id| entry(&format!("{id}{priority}"), priority));
-    bench.publish(
-        tier(0, ["a", "b", "c", "d"])
-            .into_iter()
-            .chain(tier(1, ["a", "b", "c", "d"])),
-    );
+    bench.publish(tier(0, ["a", "b", "c", "d"]).into_iter().chain(tier(1, ["a", "b", "c", "d"])));
     bench.calls(200, &["a0", "b0"]);
     let counts = bench.calls(10_000, &[]);
     let first = counts["c0"] + counts["d0"];
-    assert!(
-        (6_700..7_300).contains(&first),
-        "half of the first tier takes 70 %: {counts:?}"
-    );
+    assert!((6_700..7_300).contains(&first), "half of the first tier takes 70 %: {counts:?}");
     assert_eq!(bench.engine.snapshot().spread_percent(), [70, 30]);
 }
 
@@ -316,10 +242,7 @@ async fn what_the_source_claims_takes_out_and_only_the_unhealthy_are_a_last_reso
         entry("unknown", 0),
     ]);
     let counts = bench.calls(100, &[]);
-    assert_eq!(
-        counts,
-        BTreeMap::from([("degraded".into(), 50), ("unknown".into(), 50)])
-    );
+    assert_eq!(counts, BTreeMap::from([("degraded".into(), 50), ("unknown".into(), 50)]));
     bench.publish([
         entry("draining", 0).with_lifecycle(Lifecycle::Draining),
         entry("unhealthy", 0).with_health(Health::Unhealthy),
@@ -327,32 +250,19 @@ async fn what_the_source_claims_takes_out_and_only_the_unhealthy_are_a_last_reso
     assert_eq!(bench.calls(10, &[]), BTreeMap::from([("unhealthy".into(), 10)]));
     bench.publish([entry("draining", 0).with_lifecycle(Lifecycle::Draining)]);
     assert_eq!(bench.call(&[]), None);
-    assert_eq!(
-        bench.engine.why_none().out(),
-        [("draining".parse().expect("valid"), OutCause::Draining)]
-    );
+    assert_eq!(bench.engine.why_none().out(), [("draining".parse().expect("valid"), OutCause::Draining)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn weight_zero_takes_out_unless_all_have_it() {
     let bench = Bench::new(breaker(|b| b));
     let weighted = |id: &str, weight| {
-        let endpoint = entry(id, 0)
-            .endpoint()
-            .to_builder()
-            .weight(weight)
-            .build()
-            .expect("valid");
+        let endpoint = entry(id, 0).endpoint().to_builder().weight(weight).build().expect("valid");
         EndpointEntry::new(endpoint)
     };
     bench.publish([weighted("a", 0), weighted("b", 1)]);
     assert_eq!(bench.calls(10, &[]), BTreeMap::from([("b".into(), 10)]));
-    assert_eq!(
-        bench.availability("a"),
-        Availability::Out {
-            cause: OutCause::WeightZero
-        }
-    );
+    assert_eq!(bench.availability("a"), Availability::Out { cause: OutCause::WeightZero });
     bench.publish([weighted("a", 0), weighted("b", 0)]);
     assert_eq!(bench.calls(10, &[]).len(), 2);
 }
@@ -361,26 +271,12 @@ async fn weight_zero_takes_out_unless_all_have_it() {
 async fn state_survives_every_update_and_begins_anew_at_another_address() {
     let bench = Bench::with(&["a", "b"]);
     bench.calls(20, &["b"]);
-    let heavier = entry("b", 0)
-        .endpoint()
-        .to_builder()
-        .weight(7)
-        .tag("new")
-        .build()
-        .expect("valid");
+    let heavier = entry("b", 0).endpoint().to_builder().weight(7).tag("new").build().expect("valid");
     bench.publish([entry("a", 0), EndpointEntry::new(heavier), entry("c", 0)]);
     assert!(!bench.availability("b").is_in(), "its breaker is still open");
-    let moved = entry("b", 9)
-        .endpoint()
-        .to_builder()
-        .priority(0)
-        .build()
-        .expect("valid");
+    let moved = entry("b", 9).endpoint().to_builder().priority(0).build().expect("valid");
     bench.publish([entry("a", 0), EndpointEntry::new(moved)]);
-    assert!(
-        bench.availability("b").is_in(),
-        "another server, so nothing is known of it"
-    );
+    assert!(bench.availability("b").is_in(), "another server, so nothing is known of it");
     let stats = bench.engine.stats();
     assert_eq!(stats.successful_requests, 15, "what was counted stays counted");
 }
@@ -406,37 +302,22 @@ async fn a_floor_of_two_keeps_two_in_use() {
     let counts = bench.calls(60, &["a", "b"]);
     let least = counts.values().min().copied();
     assert!(least < Some(10), "one is out: {counts:?}");
-    assert!(
-        counts.values().filter(|count| **count > 20).count() == 2,
-        "two are in use: {counts:?}"
-    );
+    assert!(counts.values().filter(|count| **count > 20).count() == 2, "two are in use: {counts:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_new_configuration_keeps_the_state_and_a_bad_one_changes_nothing() {
     let bench = Bench::with(&["a", "b"]);
     bench.calls(20, &["b"]);
-    let random = breaker(|b| b.failure_threshold(1))
-        .to_builder()
-        .strategy(crate::config::StrategyKind::Random);
-    bench
-        .engine
-        .configure(Arc::new(random.build().expect("valid")))
-        .expect("supported");
+    let random =
+        breaker(|b| b.failure_threshold(1)).to_builder().strategy(crate::config::StrategyKind::Random);
+    bench.engine.configure(Arc::new(random.build().expect("valid"))).expect("supported");
     assert!(!bench.availability("b").is_in());
     assert_eq!(bench.told(EventKind::ConfigApplied).len(), 1);
-    let weighted = FailoverConfig::builder()
-        .strategy(crate::config::StrategyKind::Weighted)
-        .build()
-        .expect("valid");
-    bench
-        .engine
-        .configure(Arc::new(weighted))
-        .expect_err("not in this version");
-    assert_eq!(
-        bench.engine.config().strategy(),
-        crate::config::StrategyKind::Random
-    );
+    let weighted =
+        FailoverConfig::builder().strategy(crate::config::StrategyKind::Weighted).build().expect("valid");
+    bench.engine.configure(Arc::new(weighted)).expect_err("not in this version");
+    assert_eq!(bench.engine.config().strategy(), crate::config::StrategyKind::Random);
     assert_eq!(bench.told(EventKind::ConfigRejected).len(), 1);
 }
 
@@ -445,16 +326,11 @@ async fn nothing_known_says_why() {
     let bench = Bench::new(FailoverConfig::default());
     assert_eq!(bench.engine.why_none().reason(), NoEndpointsReason::NotYetKnown);
     let refused = Error::new(crate::error::ErrorKind::Connection, "connection refused");
-    bench
-        .engine
-        .source_failed(bench.source, refused, EventKind::SourceStale);
+    bench.engine.source_failed(bench.source, refused, EventKind::SourceStale);
     let none = bench.engine.why_none();
     assert!(none.to_string().contains("connection refused"), "{none}");
     bench.engine.publish(bench.source, Vec::new(), true);
-    assert_eq!(
-        bench.engine.why_none().reason(),
-        NoEndpointsReason::UnknownService
-    );
+    assert_eq!(bench.engine.why_none().reason(), NoEndpointsReason::UnknownService);
     bench.publish([]);
     assert_eq!(bench.engine.why_none().reason(), NoEndpointsReason::Empty);
     assert_eq!(Error::from(bench.engine.why_none()).code(), "NO_ENDPOINTS");

@@ -126,13 +126,7 @@ fn id_of<S: Serializer>(endpoint: &Arc<Endpoint>, serializer: S) -> Result<S::Ok
 /// One line: `server-2: timeout after 250ms`.
 impl fmt::Display for AttemptRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}: {} after {}",
-            self.endpoint.id(),
-            self.class,
-            rough(self.duration)
-        )
+        write!(f, "{}: {} after {}", self.endpoint.id(), self.class, rough(self.duration))
     }
 }
 

@@ -61,11 +61,7 @@ impl<C> fmt::Debug for Call<'_, C> {
 
 impl<'a, C> Call<'a, C> {
     pub(crate) fn new(engine: &'a Engine, classifier: C) -> Self {
-        Self {
-            engine,
-            classifier,
-            wishes: Wishes::default(),
-        }
+        Self { engine, classifier, wishes: Wishes::default() }
     }
 
     /// The time for the whole call, from when it is executed. Default: the configuration's `timeout`.
@@ -106,11 +102,7 @@ impl<'a, C> Call<'a, C> {
     where
         F: Fn(Result<&T, &E>) -> Outcome,
     {
-        Call {
-            engine: self.engine,
-            classifier,
-            wishes: self.wishes,
-        }
+        Call { engine: self.engine, classifier, wishes: self.wishes }
     }
 
     /// Does the operation on one endpoint after the other until an attempt succeeds.
@@ -143,15 +135,8 @@ impl<'a, C> Call<'a, C> {
         C: Classify<T, E>,
     {
         let span = tracing::debug_span!(target: "failover", "call", service = %self.engine.name);
-        let Self {
-            engine,
-            classifier,
-            wishes,
-        } = self;
-        Run::new(engine, wishes)
-            .calls(operation, &classifier)
-            .instrument(span)
-            .await
+        let Self { engine, classifier, wishes } = self;
+        Run::new(engine, wishes).calls(operation, &classifier).instrument(span).await
     }
 
     /// Does the operation once, on one endpoint.
@@ -177,7 +162,6 @@ impl<'a, C> Call<'a, C> {
         self.wishes.max_retries = Some(0);
         let mut operation = Some(operation);
         // With no retries the operation is asked for once.
-        self.execute(|attempt| (operation.take().expect("one attempt only"))(attempt))
-            .await
+        self.execute(|attempt| (operation.take().expect("one attempt only"))(attempt)).await
     }
 }

@@ -90,11 +90,7 @@ impl<'a> Run<'a> {
                 Err(NoReply::NoRuntime) => (Verdict::Local, None),
             };
             let duration = held.end(verdict);
-            let record = AttemptRecord {
-                endpoint,
-                class: AttemptClass::from(verdict),
-                duration,
-            };
+            let record = AttemptRecord { endpoint, class: AttemptClass::from(verdict), duration };
             match (verdict, reply) {
                 (Verdict::Success | Verdict::Rejected, Ok(Ok(value))) => {
                     return Ok(self.done(value, record, verdict));
@@ -117,7 +113,7 @@ impl<'a> Run<'a> {
     /// The endpoint of the next attempt, and the attempt itself.
     async fn begin(&mut self) -> Result<(Held<&'a Engine>, Attempt), StopReason> {
         let mut held = self.choose().await?;
-        held.tell_note();
+        held.tell_moved();
         let now = held.began();
         if self.failed.is_empty() && self.deadline == Time::NEVER {
             self.deadline = now + self.wishes.deadline.unwrap_or(self.policy.timeout);
@@ -168,9 +164,7 @@ impl<'a> Run<'a> {
     fn record(&mut self, record: AttemptRecord) {
         if record.class == AttemptClass::Timeout {
             let reason = format!("no answer after {}", rough(record.duration));
-            self.engine
-                .events
-                .tell(Event::new(EventKind::Timeout, reason).endpoint(record.endpoint.id()));
+            self.engine.events.tell(Event::new(EventKind::Timeout, reason).endpoint(record.endpoint.id()));
         }
         self.tried.push(Arc::clone(&record.endpoint));
         self.failed.push(record);
@@ -189,21 +183,14 @@ impl<'a> Run<'a> {
             return Err(StopReason::NotIdempotent);
         }
         if retries > self.policy.max_retries {
-            return Err(StopReason::MaxRetries {
-                max_retries: self.policy.max_retries,
-            });
+            return Err(StopReason::MaxRetries { max_retries: self.policy.max_retries });
         }
         let left = self.deadline.since(self.engine.clock.now());
         let delay = self.delay(retries);
         if left.is_zero() || delay >= left {
             return Err(StopReason::Deadline);
         }
-        self.paid = Some(
-            self.engine
-                .budget
-                .withdraw(self.policy.budget)
-                .ok_or(StopReason::Budget)?,
-        );
+        self.paid = Some(self.engine.budget.withdraw(self.policy.budget).ok_or(StopReason::Budget)?);
         if !delay.is_zero() {
             wait(delay).await.map_err(|_| StopReason::NoRuntime)?;
         }
@@ -218,11 +205,7 @@ impl<'a> Run<'a> {
         }
         let waits = if elsewhere { retries - 1 } else { retries };
         let delay = self.policy.backoff.delay(waits, self.engine.random.unit());
-        if elsewhere {
-            delay
-        } else {
-            delay.max(self.pause.unwrap_or_default())
-        }
+        if elsewhere { delay } else { delay.max(self.pause.unwrap_or_default()) }
     }
 
     fn tell_retry(&self, last: &AttemptRecord, endpoint: &Arc<Endpoint>) {
@@ -234,34 +217,21 @@ impl<'a> Run<'a> {
             (EventKind::Retry, "again".to_owned())
         } else {
             calls.failovers.fetch_add(1, Ordering::Relaxed);
-            calls
-                .last_failover
-                .store(CallCounts::now(&self.engine.clock), Ordering::Relaxed);
+            calls.last_failover.store(CallCounts::now(&self.engine.clock), Ordering::Relaxed);
             (EventKind::Failover, format!("to {}", endpoint.id()))
         };
         let number = self.failed.len() + 1;
         let reason = format!("attempt {number} goes {where_to} after {last}");
-        self.engine.events.tell(
-            Event::new(kind, reason)
-                .endpoint(endpoint.id())
-                .detail("attempt", number),
-        );
+        self.engine.events.tell(Event::new(kind, reason).endpoint(endpoint.id()).detail("attempt", number));
     }
 
     fn done<T>(self, value: T, record: AttemptRecord, verdict: Verdict) -> Done<T> {
         if verdict == Verdict::Success && self.failed.is_empty() {
-            self.engine.budget.deposit(self.policy.budget);
+            self.engine.budget.deposit(|| self.policy.budget);
         }
         // A retry that succeeded gets its tokens back: `paid` is dropped here.
         let endpoint = Arc::clone(&record.endpoint);
-        Done {
-            value,
-            endpoint,
-            attempts: Attempts {
-                failed: self.failed,
-                last: record,
-            },
-        }
+        Done { value, endpoint, attempts: Attempts { failed: self.failed, last: record } }
     }
 
     #[cold]
@@ -272,12 +242,7 @@ impl<'a> Run<'a> {
         if matches!(reason, StopReason::NoEndpoints(_)) {
             self.engine.calls.refused.fetch_add(1, Ordering::Relaxed);
         }
-        CallError {
-            service: self.engine.name.clone(),
-            attempts: self.failed,
-            reason,
-            error,
-        }
+        CallError { service: self.engine.name.clone(), attempts: self.failed, reason, error }
     }
 }
 

@@ -24,9 +24,7 @@ pub(super) async fn timed<F: Future>(future: F, until: Time, clock: &Clock) -> R
         return Ok(output);
     }
     in_runtime()?;
-    tokio::time::timeout(until.since(clock.now()), future)
-        .await
-        .map_err(|_| NoReply::Late)
+    tokio::time::timeout(until.since(clock.now()), future).await.map_err(|_| NoReply::Late)
 }
 
 /// Waits for a time.
@@ -37,7 +35,5 @@ pub(super) async fn wait(duration: Duration) -> Result<(), NoReply> {
 }
 
 fn in_runtime() -> Result<(), NoReply> {
-    tokio::runtime::Handle::try_current()
-        .map(drop)
-        .map_err(|_| NoReply::NoRuntime)
+    tokio::runtime::Handle::try_current().map(drop).map_err(|_| NoReply::NoRuntime)
 }

@@ -23,10 +23,7 @@ fn nothing_set_is_every_default() {
 
 #[test]
 fn the_default_timeout_follows_a_shorter_interval() {
-    let check = HealthCheck::builder()
-        .interval(Duration::from_millis(500))
-        .build()
-        .unwrap();
+    let check = HealthCheck::builder().interval(Duration::from_millis(500)).build().unwrap();
     assert_eq!(check.timeout(), Duration::from_millis(500));
 }
 
@@ -82,29 +79,13 @@ fn it_comes_back_as_it_went_out() {
 fn a_bad_value_in_json_is_refused_with_its_field_and_what_it_is() {
     for (json, field, shown) in [
         (json!({"path": "health"}), "health_check.path", "health"),
-        (
-            json!({"path": "http://10.0.0.1/health"}),
-            "health_check.path",
-            "http://10.0.0.1/health",
-        ),
-        (
-            json!({"path": "//evil/health"}),
-            "health_check.path",
-            "//evil/health",
-        ),
+        (json!({"path": "http://10.0.0.1/health"}), "health_check.path", "http://10.0.0.1/health"),
+        (json!({"path": "//evil/health"}), "health_check.path", "//evil/health"),
         (json!({"path": "/a b"}), "health_check.path", "/a b"),
-        (
-            json!({"path": "/a\r\nX: y"}),
-            "health_check.path",
-            "/a\\u{d}\\u{a}X: y",
-        ),
+        (json!({"path": "/a\r\nX: y"}), "health_check.path", "/a\\u{d}\\u{a}X: y"),
         (json!({"path": "/a\u{7f}"}), "health_check.path", "\\u{7f}"),
         (json!({"path": "x".repeat(3000)}), "health_check.path", "xxx"),
-        (
-            json!({"path": format!("/{}", "x".repeat(2048))}),
-            "health_check.path",
-            "2049 bytes",
-        ),
+        (json!({"path": format!("/{}", "x".repeat(2048))}), "health_check.path", "2049 bytes"),
         (json!({"path": 1}), "health_check.path", "1"),
         (json!({"interval": "1x"}), "health_check.interval", "\"1x\""),
         (json!({"interval": ""}), "health_check.interval", "\"\""),
@@ -114,64 +95,24 @@ fn a_bad_value_in_json_is_refused_with_its_field_and_what_it_is() {
         (json!({"interval": 30}), "health_check.interval", "30"),
         (json!({"interval": -1}), "health_check.interval", "-1"),
         (json!({"interval": 1.5}), "health_check.interval", "1.5"),
-        (
-            json!({"interval": u64::MAX}),
-            "health_check.interval",
-            "18446744073709551615",
-        ),
+        (json!({"interval": u64::MAX}), "health_check.interval", "18446744073709551615"),
         (json!({"interval": true}), "health_check.interval", "true"),
         (json!({"timeout": "5m1s"}), "health_check.timeout", "\"5m1s\""),
         (json!({"timeout": "11s"}), "health_check.timeout", "11s"),
         (json!({"timeout": "1ms"}), "health_check.timeout", "\"1ms\""),
         (json!({"method": "GET /"}), "health_check.method", "GET /"),
         (json!({"method": []}), "health_check.method", "a list"),
-        (
-            json!({"healthy_threshold": 101}),
-            "health_check.healthy_threshold",
-            "101",
-        ),
-        (
-            json!({"unhealthy_threshold": -1}),
-            "health_check.unhealthy_threshold",
-            "-1",
-        ),
-        (
-            json!({"unhealthy_threshold": "3"}),
-            "health_check.unhealthy_threshold",
-            "\"3\"",
-        ),
-        (
-            json!({"unhealthy_threshold": 2.5}),
-            "health_check.unhealthy_threshold",
-            "2.5",
-        ),
+        (json!({"healthy_threshold": 101}), "health_check.healthy_threshold", "101"),
+        (json!({"unhealthy_threshold": -1}), "health_check.unhealthy_threshold", "-1"),
+        (json!({"unhealthy_threshold": "3"}), "health_check.unhealthy_threshold", "\"3\""),
+        (json!({"unhealthy_threshold": 2.5}), "health_check.unhealthy_threshold", "2.5"),
         (json!({"headers": []}), "health_check.headers", "a list"),
-        (
-            json!({"headers": {"X-A": 5}}),
-            "health_check.headers.X-A",
-            "a number",
-        ),
-        (
-            json!({"headers": {"X A": "b"}}),
-            "health_check.headers",
-            "the name \"X\"",
-        ),
-        (
-            json!({"headers": {"": "b"}}),
-            "health_check.headers",
-            "the name \"\"",
-        ),
-        (
-            json!({"headers": {"X-A": "1", "x-a": "2"}}),
-            "health_check.headers.x-a",
-            "a second value",
-        ),
+        (json!({"headers": {"X-A": 5}}), "health_check.headers.X-A", "a number"),
+        (json!({"headers": {"X A": "b"}}), "health_check.headers", "the name \"X\""),
+        (json!({"headers": {"": "b"}}), "health_check.headers", "the name \"\""),
+        (json!({"headers": {"X-A": "1", "x-a": "2"}}), "health_check.headers.x-a", "a second value"),
         (json!({"body": 5}), "health_check.body", "a number"),
-        (
-            json!({"body": "x".repeat(65_537)}),
-            "health_check.body",
-            "65537 bytes",
-        ),
+        (json!({"body": "x".repeat(65_537)}), "health_check.body", "65537 bytes"),
         (json!({"pth": "/"}), "health_check.pth", "did you mean path?"),
         (json!([]), "health_check", "a list"),
     ] {
@@ -187,24 +128,15 @@ fn a_bad_value_in_code_is_refused_as_well() {
     for (build, field) in [
         (builder().interval(Duration::ZERO), "health_check.interval: 0s"),
         (builder().interval(Duration::MAX), "health_check.interval: "),
-        (
-            builder().timeout(Duration::from_secs(20)),
-            "health_check.timeout: 20s",
-        ),
+        (builder().timeout(Duration::from_secs(20)), "health_check.timeout: 20s"),
         (builder().path(""), "health_check.path: an empty value"),
         (builder().method(""), "health_check.method: an empty value"),
-        (
-            builder().healthy_threshold(0),
-            "health_check.healthy_threshold: 0",
-        ),
+        (builder().healthy_threshold(0), "health_check.healthy_threshold: 0"),
         (
             builder().headers((0..65).map(|n| (format!("X-{n}"), "v"))),
             "health_check.headers: 65 is not allowed; give at most 64 headers",
         ),
-        (
-            builder().header("X-A", "a".repeat(8193)),
-            "health_check.headers.X-A: ",
-        ),
+        (builder().header("X-A", "a".repeat(8193)), "health_check.headers.X-A: "),
     ] {
         let error = build.build().unwrap_err().to_string();
         assert!(error.starts_with(field), "{error}");
@@ -275,10 +207,7 @@ fn without_secrets_keeps_only_what_is_harmless() {
     let public = check.without_secrets();
     assert!(!serde_json::to_string(&public).unwrap().contains(CANARY));
     let names: Vec<_> = public.headers().keys().map(String::as_str).collect();
-    assert_eq!(
-        names,
-        ["Accept-Language", "CONTENT-TYPE", "Host", "User-Agent", "accept"]
-    );
+    assert_eq!(names, ["Accept-Language", "CONTENT-TYPE", "Host", "User-Agent", "accept"]);
     assert_eq!(public.path(), "/health");
     assert_eq!(public.body(), None);
 }

@@ -180,12 +180,7 @@ impl ManagerBuilder {
         crate::select::supported(self.config.algorithm())?;
         let day = Duration::from_secs(86_400);
         let ranges = [
-            (
-                "start_timeout",
-                self.settings.start_timeout,
-                Duration::ZERO,
-                Duration::from_secs(300),
-            ),
+            ("start_timeout", self.settings.start_timeout, Duration::ZERO, Duration::from_secs(300)),
             ("timeout", self.settings.timeout, Duration::from_millis(1), day),
             ("keep_idle", self.settings.keep_idle, Duration::ZERO, day),
             (
@@ -198,9 +193,7 @@ impl ManagerBuilder {
         for (field, value, least, most) in ranges {
             crate::range::duration(field, value, &(least..=most))?;
         }
-        tokio::runtime::Handle::try_current()
-            .map(drop)
-            .map_err(|_| no_runtime("build"))
+        tokio::runtime::Handle::try_current().map(drop).map_err(|_| no_runtime("build"))
     }
 }
 

@@ -20,10 +20,7 @@ pub struct EndpointRef {
 
 impl From<&str> for EndpointRef {
     fn from(id: &str) -> Self {
-        Self {
-            service: None,
-            id: id.to_owned(),
-        }
+        Self { service: None, id: id.to_owned() }
     }
 }
 
@@ -35,10 +32,7 @@ impl From<&String> for EndpointRef {
 
 impl From<(&str, &str)> for EndpointRef {
     fn from((service, id): (&str, &str)) -> Self {
-        Self {
-            service: Some(service.to_owned()),
-            id: id.to_owned(),
-        }
+        Self { service: Some(service.to_owned()), id: id.to_owned() }
     }
 }
 
@@ -94,8 +88,7 @@ impl<'a> ProviderScope<'a> {
     /// As there.
     pub async fn register_endpoint(&self, endpoint: Endpoint) -> Result<(), Error> {
         let registry = self.registry()?;
-        self.within(&format!("registering {endpoint}"), registry.register(&endpoint))
-            .await
+        self.within(&format!("registering {endpoint}"), registry.register(&endpoint)).await
     }
 
     /// As [`FailoverManager::update_endpoint`](super::FailoverManager::update_endpoint).
@@ -109,8 +102,7 @@ impl<'a> ProviderScope<'a> {
     /// As there.
     pub async fn update_endpoint(&self, endpoint: Endpoint) -> Result<(), Error> {
         let registry = self.registry()?;
-        self.within(&format!("updating {endpoint}"), registry.update(&endpoint))
-            .await
+        self.within(&format!("updating {endpoint}"), registry.update(&endpoint)).await
     }
 
     /// As [`FailoverManager::deregister_endpoint`](super::FailoverManager::deregister_endpoint).
@@ -131,11 +123,7 @@ impl<'a> ProviderScope<'a> {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error),
         };
-        self.within(
-            &format!("deregistering {service}/{id}"),
-            registry.deregister(&service, &id),
-        )
-        .await
+        self.within(&format!("deregistering {service}/{id}"), registry.deregister(&service, &id)).await
     }
 
     /// As [`FailoverManager::get_endpoint`](super::FailoverManager::get_endpoint).
@@ -150,8 +138,7 @@ impl<'a> ProviderScope<'a> {
     pub async fn get_endpoint(&self, which: impl Into<EndpointRef>) -> Result<EndpointEntry, Error> {
         let registry = self.registry()?;
         let (service, id) = self.find(&which.into()).await?;
-        self.within(&format!("reading {service}/{id}"), registry.get(&service, &id))
-            .await
+        self.within(&format!("reading {service}/{id}"), registry.get(&service, &id)).await
     }
 
     /// As [`FailoverManager::list_endpoints`](super::FailoverManager::list_endpoints).
@@ -164,10 +151,7 @@ impl<'a> ProviderScope<'a> {
     ///
     /// As there.
     pub async fn list_endpoints(&self, query: &Query) -> Result<Vec<EndpointEntry>, Error> {
-        Ok(self
-            .within("listing endpoints", self.named.provider.list(query))
-            .await?
-            .into_entries())
+        Ok(self.within("listing endpoints", self.named.provider.list(query)).await?.into_entries())
     }
 
     /// As [`FailoverManager::set_health`](super::FailoverManager::set_health).
@@ -183,8 +167,7 @@ impl<'a> ProviderScope<'a> {
         let registry = self.registry()?;
         let (service, id) = self.find(&which.into()).await?;
         let what = format!("setting the health of {service}/{id}");
-        self.within(&what, registry.set_health(&service, &id, health))
-            .await
+        self.within(&what, registry.set_health(&service, &id, health)).await
     }
 
     /// As [`FailoverManager::set_lifecycle`](super::FailoverManager::set_lifecycle).
@@ -204,8 +187,7 @@ impl<'a> ProviderScope<'a> {
         let registry = self.registry()?;
         let (service, id) = self.find(&which.into()).await?;
         let what = format!("setting the lifecycle of {service}/{id}");
-        self.within(&what, registry.set_lifecycle(&service, &id, lifecycle))
-            .await
+        self.within(&what, registry.set_lifecycle(&service, &id, lifecycle)).await
     }
 
     async fn within<T>(
@@ -219,10 +201,8 @@ impl<'a> ProviderScope<'a> {
 
     fn registry(&self) -> Result<&'a dyn Registry, Error> {
         self.named.provider.registry().ok_or_else(|| {
-            let message = format!(
-                "provider {} cannot be written to: it only lists endpoints",
-                self.named.name
-            );
+            let message =
+                format!("provider {} cannot be written to: it only lists endpoints", self.named.name);
             Error::new(ErrorKind::Unsupported, message).with_detail("provider", self.name())
         })
     }

@@ -114,16 +114,8 @@ impl Inner {
             Some(Arc::clone(&self.events)),
         )?);
         let source = engine.add_source(Arc::clone(&named.name), 0);
-        let pace = Pace {
-            poll: self.settings.poll_interval,
-            answer: self.settings.timeout,
-        };
-        let driver = Driver {
-            engine: Arc::clone(&engine),
-            source,
-            pace,
-            provider: named.provider,
-        };
+        let pace = Pace { poll: self.settings.poll_interval, answer: self.settings.timeout };
+        let driver = Driver { engine: Arc::clone(&engine), source, pace, provider: named.provider };
         let lease = self.lease(&name);
         let entry = Entry {
             engine: Arc::clone(&engine),
@@ -137,10 +129,7 @@ impl Inner {
     }
 
     fn lease(self: &Arc<Self>, name: &ServiceName) -> Arc<Lease> {
-        Arc::new(Lease {
-            manager: Arc::downgrade(self),
-            service: name.clone(),
-        })
+        Arc::new(Lease { manager: Arc::downgrade(self), service: name.clone() })
     }
 }
 
@@ -158,16 +147,9 @@ async fn sweep(manager: Weak<Inner>) {
         let removed: Vec<_> = {
             let mut services = manager.services();
             let idle = |entry: &Entry| entry.idle.is_some_and(|since| now.since(since) >= keep);
-            let names: Vec<_> = services
-                .entries
-                .iter()
-                .filter(|(_, e)| idle(e))
-                .map(|(name, _)| name.clone())
-                .collect();
-            names
-                .iter()
-                .filter_map(|name| services.entries.remove(name))
-                .collect()
+            let names: Vec<_> =
+                services.entries.iter().filter(|(_, e)| idle(e)).map(|(name, _)| name.clone()).collect();
+            names.iter().filter_map(|name| services.entries.remove(name)).collect()
         };
         drop(removed);
     }

@@ -81,10 +81,7 @@ pub struct ConnectionInfo {
 impl ConnectionInfo {
     /// A connection in this state.
     pub fn new(status: ConnectionStatus) -> Self {
-        Self {
-            status,
-            address: None,
-        }
+        Self { status, address: None }
     }
 
     /// Sets where the registry is, without credentials.

@@ -27,10 +27,7 @@ impl Query {
 
     /// The endpoints of one service.
     pub fn service(service: &ServiceName) -> Self {
-        Self {
-            service: Some(service.clone()),
-            ..Self::default()
-        }
+        Self { service: Some(service.clone()), ..Self::default() }
     }
 
     /// Only endpoints with this tag.
@@ -52,14 +49,9 @@ impl Query {
 
     /// Whether an endpoint is one of those asked for.
     pub fn matches(&self, endpoint: &Endpoint) -> bool {
-        self.service
-            .as_ref()
-            .is_none_or(|service| service == endpoint.service())
+        self.service.as_ref().is_none_or(|service| service == endpoint.service())
             && self.tags.iter().all(|tag| endpoint.tags().contains(tag))
-            && self
-                .metadata
-                .iter()
-                .all(|(key, value)| endpoint.metadata().get(key) == Some(value))
+            && self.metadata.iter().all(|(key, value)| endpoint.metadata().get(key) == Some(value))
     }
 }
 

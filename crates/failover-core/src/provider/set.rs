@@ -23,18 +23,12 @@ impl EndpointSet {
     /// An answer without any is not believed at once, because a registry that has lost its data or filters by
     /// permission gives the same one: say [`confirmed`](Self::confirmed) where it is certain.
     pub fn new(entries: impl IntoIterator<Item = EndpointEntry>) -> Self {
-        Self {
-            entries: entries.into_iter().collect(),
-            ..Self::default()
-        }
+        Self { entries: entries.into_iter().collect(), ..Self::default() }
     }
 
     /// The registry works and does not know the service at all. As an empty set it is unconfirmed.
     pub fn unknown_service() -> Self {
-        Self {
-            unknown: true,
-            ..Self::default()
-        }
+        Self { unknown: true, ..Self::default() }
     }
 
     /// Says that an empty set is certain to be empty: it was asked twice, or the registry is this process.
@@ -105,10 +99,7 @@ pub struct RejectedEntry {
 
 impl RejectedEntry {
     pub(crate) fn new(what: impl Into<String>, error: Error) -> Self {
-        Self {
-            what: one_line(what.into()),
-            error,
-        }
+        Self { what: one_line(what.into()), error }
     }
 
     /// Which entry it is, as well as it can be told.

@@ -63,10 +63,7 @@ pub struct StoredConfig {
 impl StoredConfig {
     /// A document as the store gave it.
     pub fn new(document: impl Into<String>, revision: Revision) -> Self {
-        Self {
-            document: document.into(),
-            revision,
-        }
+        Self { document: document.into(), revision }
     }
 
     /// The document, in JSON.

@@ -25,11 +25,7 @@ impl From<&FailoverConfig> for Backoff {
 
 impl Backoff {
     pub(crate) const fn new(base: Duration, max: Duration, multiplier: f64) -> Self {
-        Self {
-            base,
-            max,
-            multiplier,
-        }
+        Self { base, max, multiplier }
     }
 
     /// How long to wait before wait number `wait`, counted from 1. `unit` is a random number from 0 to 1.
@@ -61,11 +57,8 @@ mod tests {
     fn aws_delays_of_one_second_with_and_without_a_cap_of_three() {
         let free = Backoff::new(Duration::from_secs(1), Duration::from_secs(20), 2.0);
         let capped = Backoff::new(Duration::from_secs(1), Duration::from_secs(3), 2.0);
-        let seconds = |backoff: Backoff| {
-            (1..=4)
-                .map(|wait| backoff.delay(wait, 1.0).as_secs())
-                .collect::<Vec<_>>()
-        };
+        let seconds =
+            |backoff: Backoff| (1..=4).map(|wait| backoff.delay(wait, 1.0).as_secs()).collect::<Vec<_>>();
         assert_eq!(seconds(free), [1, 2, 4, 8]);
         assert_eq!(seconds(capped), [1, 2, 3, 3]);
     }

@@ -45,37 +45,27 @@ pub(crate) struct Withdrawal<'a> {
 
 impl Budget {
     pub(crate) const fn new() -> Self {
-        Self {
-            taken: AtomicU32::new(0),
-        }
+        Self { taken: AtomicU32::new(0) }
     }
 
     /// Takes the cost of a retry, or nothing when not enough is left.
     pub(crate) fn withdraw(&self, rules: BudgetRules) -> Option<Withdrawal<'_>> {
         if !rules.enabled {
-            return Some(Withdrawal {
-                budget: self,
-                cost: 0,
-            });
+            return Some(Withdrawal { budget: self, cost: 0 });
         }
         self.taken
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
-                taken
-                    .checked_add(rules.cost)
-                    .filter(|taken| *taken <= rules.capacity)
+                taken.checked_add(rules.cost).filter(|taken| *taken <= rules.capacity)
             })
             .ok()
-            .map(|_| Withdrawal {
-                budget: self,
-                cost: rules.cost,
-            })
+            .map(|_| Withdrawal { budget: self, cost: rules.cost })
     }
 
     /// A call succeeded at its first attempt. Writes nothing while the bucket is full.
     #[inline]
-    pub(crate) fn deposit(&self, rules: BudgetRules) {
+    pub(crate) fn deposit(&self, rules: impl FnOnce() -> BudgetRules) {
         if self.taken.load(Ordering::Relaxed) != 0 {
-            self.put_back(rules.deposit);
+            self.put_back(rules().deposit);
         }
     }
 
@@ -88,9 +78,7 @@ impl Budget {
         // The update never refuses, so it cannot fail.
         let _ = self
             .taken
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
-                Some(taken.saturating_sub(tokens))
-            });
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| Some(taken.saturating_sub(tokens)));
     }
 }
 
@@ -113,12 +101,7 @@ impl Drop for Withdrawal<'_> {
 mod tests {
     use super::*;
 
-    const AWS: BudgetRules = BudgetRules {
-        enabled: true,
-        capacity: 500,
-        cost: 5,
-        deposit: 1,
-    };
+    const AWS: BudgetRules = BudgetRules { enabled: true, capacity: 500, cost: 5, deposit: 1 };
 
     #[test]
     fn the_figures_of_the_aws_standard_mode() {
@@ -130,25 +113,22 @@ mod tests {
         first.spend();
         drop(second);
         assert_eq!(budget.left(AWS), 495);
-        budget.deposit(AWS);
+        budget.deposit(|| AWS);
         assert_eq!(budget.left(AWS), 496);
     }
 
     #[test]
     fn it_ends_at_empty_and_never_above_full() {
         let budget = Budget::new();
-        let taken = std::iter::from_fn(|| budget.withdraw(AWS))
-            .take(1000)
-            .map(Withdrawal::spend)
-            .count();
+        let taken = std::iter::from_fn(|| budget.withdraw(AWS)).take(1000).map(Withdrawal::spend).count();
         assert_eq!(taken, 100);
         assert!(budget.withdraw(AWS).is_none());
         for _ in 0..5 {
-            budget.deposit(AWS);
+            budget.deposit(|| AWS);
         }
         budget.withdraw(AWS).expect("five successes pay for one").spend();
         for _ in 0..10_000 {
-            budget.deposit(AWS);
+            budget.deposit(|| AWS);
         }
         assert_eq!(budget.left(AWS), 500);
     }
@@ -160,7 +140,7 @@ mod tests {
         std::iter::from_fn(|| budget.withdraw(AWS)).for_each(Withdrawal::spend);
         let mut retries = 0;
         for _ in 0..10_000 {
-            budget.deposit(AWS);
+            budget.deposit(|| AWS);
             if let Some(withdrawal) = budget.withdraw(AWS) {
                 withdrawal.spend();
                 retries += 1;
@@ -182,10 +162,7 @@ mod tests {
 
     #[test]
     fn switched_off_it_never_refuses() {
-        let off = BudgetRules {
-            enabled: false,
-            ..AWS
-        };
+        let off = BudgetRules { enabled: false, ..AWS };
         let budget = Budget::new();
         for _ in 0..10_000 {
             budget.withdraw(off).expect("no budget, no limit").spend();

@@ -18,11 +18,7 @@ pub(super) fn place(candidates: Candidates<'_, '_>, random: &Random) -> u32 {
     let mut second = random.below(len - 1);
     second += u32::from(second >= first);
     let (first, second) = (candidates.untried_from(first), candidates.untried_from(second));
-    if busier(candidates.slot(first), candidates.slot(second)) {
-        second
-    } else {
-        first
-    }
+    if busier(candidates.slot(first), candidates.slot(second)) { second } else { first }
 }
 
 /// Whether one more call makes `a` busier than it makes `b`.

@@ -11,5 +11,11 @@ use super::Candidates;
 #[inline]
 pub(super) fn place(candidates: Candidates<'_, '_>, turn: &AtomicU64) -> u32 {
     let turn = turn.fetch_add(1, Ordering::Relaxed);
-    candidates.untried_from((turn % u64::from(candidates.len())) as u32)
+    let len = candidates.len();
+    // A division of 32 bits is several times cheaper, and enough for the first four thousand million turns.
+    let place = match u32::try_from(turn) {
+        Ok(turn) => turn % len,
+        Err(_) => (turn % u64::from(len)) as u32,
+    };
+    candidates.untried_from(place)
 }

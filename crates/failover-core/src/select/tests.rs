@@ -7,10 +7,7 @@ use crate::outcome::Outcome;
 use crate::service::ServiceHandle;
 
 fn config(strategy: StrategyKind) -> FailoverConfig {
-    FailoverConfig::builder()
-        .strategy(strategy)
-        .build()
-        .expect("valid")
+    FailoverConfig::builder().strategy(strategy).build().expect("valid")
 }
 
 fn service(strategy: StrategyKind, count: usize, seed: u64) -> ServiceHandle {
@@ -45,9 +42,7 @@ fn round_robin_is_exact_on_four_threads() {
             thread::spawn(move || (0..2_500).map(|_| pick_id(&service)).collect::<Vec<_>>())
         })
         .collect();
-    let picked = threads
-        .into_iter()
-        .flat_map(|thread| thread.join().expect("no panic"));
+    let picked = threads.into_iter().flat_map(|thread| thread.join().expect("no panic"));
     let counts = counts(picked);
     assert_eq!(counts.len(), 10);
     assert!(counts.values().all(|count| *count == 1_000), "{counts:?}");
@@ -73,10 +68,7 @@ fn round_robin_takes_each_in_turn_from_a_random_place() {
 fn random_is_even() {
     let service = service(StrategyKind::Random, 10, 1);
     let counts = counts((0..10_000).map(|_| pick_id(&service)));
-    assert!(
-        counts.values().all(|count| (850..1_150).contains(count)),
-        "{counts:?}"
-    );
+    assert!(counts.values().all(|count| (850..1_150).contains(count)), "{counts:?}");
 }
 
 #[test]
@@ -96,10 +88,7 @@ fn least_connections_counts_calls_for_each_unit_of_weight() {
     let config = FailoverConfig::builder()
         .strategy(StrategyKind::LeastConnections)
         .load_balancer(
-            crate::config::LoadBalancerConfig::builder()
-                .weight("10.0.0.0:80", 3)
-                .build()
-                .expect("valid"),
+            crate::config::LoadBalancerConfig::builder().weight("10.0.0.0:80", 3).build().expect("valid"),
         )
         .build()
         .expect("valid");
@@ -110,35 +99,23 @@ fn least_connections_counts_calls_for_each_unit_of_weight() {
         .build()
         .expect("valid");
     let held: Vec<_> = (0..400).map(|_| service.select().expect("available")).collect();
-    let heavy = held
-        .iter()
-        .filter(|pick| pick.endpoint().id() == "10.0.0.0:80")
-        .count();
+    let heavy = held.iter().filter(|pick| pick.endpoint().id() == "10.0.0.0:80").count();
     assert!((299..=301).contains(&heavy), "{heavy}");
 }
 
 #[test]
 fn every_algorithm_goes_elsewhere_while_it_can() {
-    for strategy in [
-        StrategyKind::RoundRobin,
-        StrategyKind::Random,
-        StrategyKind::LeastConnections,
-    ] {
+    for strategy in [StrategyKind::RoundRobin, StrategyKind::Random, StrategyKind::LeastConnections] {
         for seed in 0..50 {
             let service = service(strategy, 4, seed);
             let engine = service.engine();
             let mut tried: Vec<Arc<Endpoint>> = Vec::new();
             for _ in 0..4 {
                 let choice = engine.choose(Tried(&tried), true).expect("available");
-                assert!(
-                    !tried.contains(&choice.slot.endpoint),
-                    "{strategy} repeats with seed {seed}"
-                );
+                assert!(!tried.contains(&choice.slot.endpoint), "{strategy} repeats with seed {seed}");
                 tried.push(Arc::clone(&choice.slot.endpoint));
             }
-            let again = engine
-                .choose(Tried(&tried), true)
-                .expect("when all were tried, one of them again");
+            let again = engine.choose(Tried(&tried), true).expect("when all were tried, one of them again");
             assert!(tried.contains(&again.slot.endpoint));
         }
     }
@@ -148,10 +125,7 @@ fn every_algorithm_goes_elsewhere_while_it_can() {
 fn what_this_version_cannot_pick_by_is_refused_and_named() {
     for algorithm in [Algorithm::Weighted, Algorithm::IpHash, Algorithm::PeakEwma] {
         let error = supported(algorithm).expect_err("not in this version");
-        assert_eq!(
-            (error.kind(), error.code()),
-            (ErrorKind::Unsupported, "INVALID_STRATEGY")
-        );
+        assert_eq!((error.kind(), error.code()), (ErrorKind::Unsupported, "INVALID_STRATEGY"));
         assert!(error.to_string().contains(&algorithm.to_string()), "{error}");
     }
 }

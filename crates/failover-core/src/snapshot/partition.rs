@@ -25,12 +25,7 @@ impl Partition {
         for (slot, place) in order.iter().zip(0..) {
             position[(slot.load(Ordering::Relaxed) - start) as usize].store(place, Ordering::Relaxed);
         }
-        Self {
-            order,
-            position,
-            start,
-            available: AtomicU32::new(0),
-        }
+        Self { order, position, start, available: AtomicU32::new(0) }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -50,8 +45,7 @@ impl Partition {
 
     #[cfg(test)]
     pub(crate) fn is_in(&self, slot: u32) -> bool {
-        self.position_of(slot)
-            .is_some_and(|place| place < self.available.load(Ordering::Acquire))
+        self.position_of(slot).is_some_and(|place| place < self.available.load(Ordering::Acquire))
     }
 
     /// Under the control lock only.
@@ -80,10 +74,7 @@ impl Partition {
 
     fn position_of(&self, slot: u32) -> Option<u32> {
         let offset = slot.checked_sub(self.start)? as usize;
-        self.position
-            .get(offset)
-            .map(|place| place.load(Ordering::Relaxed))
-            .filter(|place| *place != NOWHERE)
+        self.position.get(offset).map(|place| place.load(Ordering::Relaxed)).filter(|place| *place != NOWHERE)
     }
 
     fn swap(&self, a: u32, b: u32) {

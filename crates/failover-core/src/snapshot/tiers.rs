@@ -65,10 +65,7 @@ mod tests {
         for (tiers, expected) in table {
             let heads: Vec<_> = tiers
                 .iter()
-                .map(|(total, available)| Headcount {
-                    available: *available,
-                    total: *total,
-                })
+                .map(|(total, available)| Headcount { available: *available, total: *total })
                 .collect();
             assert_eq!(shares(&heads), expected, "{tiers:?}");
         }

@@ -117,10 +117,7 @@ fn a_nested_value_that_is_wrong_is_refused_with_its_section() {
             continue;
         };
         let error = read(&json!({ section: json.clone() })).unwrap_err();
-        assert!(
-            error.starts_with(&format!("{section}.{starts}")),
-            "{json}: {error}"
-        );
+        assert!(error.starts_with(&format!("{section}.{starts}")), "{json}: {error}");
         assert!(error.ends_with(ends), "{json}: {error}");
         let alone = match section {
             "circuit_breaker" => serde_json::from_value::<CircuitBreakerConfig>(json).err(),
@@ -145,15 +142,9 @@ fn the_same_values_are_refused_from_code() {
         (config().retry_delay(secs(301)), "retry_delay: 5m1s"),
         (config().timeout(Duration::ZERO), "timeout: 0s"),
         (config().timeout(Duration::MAX), "timeout: "),
-        (
-            config().timeout(secs(1)).attempt_timeout(secs(2)),
-            "attempt_timeout: 2s",
-        ),
+        (config().timeout(secs(1)).attempt_timeout(secs(2)), "attempt_timeout: 2s"),
         (config().attempt_timeout(Duration::ZERO), "attempt_timeout: 0s"),
-        (
-            config().empty_policy(EmptyPolicy::Hold(Duration::ZERO)),
-            "empty_policy.hold: 0s",
-        ),
+        (config().empty_policy(EmptyPolicy::Hold(Duration::ZERO)), "empty_policy.hold: 0s"),
     ] {
         let error = error(builder.build());
         assert!(error.starts_with(starts), "{error}");
@@ -166,10 +157,7 @@ fn the_same_values_are_refused_from_code() {
         (breaker().half_open_max_calls(0), "half_open_max_calls: 0"),
         (breaker().min_available(10_001), "min_available: 10001"),
         (breaker().recovery_timeout(secs(3601)), "recovery_timeout: 1h0m1s"),
-        (
-            breaker().max_recovery_timeout(secs(4)),
-            "max_recovery_timeout: 4s",
-        ),
+        (breaker().max_recovery_timeout(secs(4)), "max_recovery_timeout: 4s"),
         (breaker().half_open_max_wait(ms(9)), "half_open_max_wait: 9ms"),
         (breaker().jitter(f64::NAN), "jitter: NaN"),
         (breaker().jitter(-0.5), "jitter: -0.5"),
@@ -187,21 +175,10 @@ fn the_same_values_are_refused_from_code() {
         (0.0, "0"),
         (10.5, "10.5"),
     ] {
-        let error = BackoffConfig::builder()
-            .multiplier(multiplier)
-            .build()
-            .unwrap_err()
-            .to_string();
-        assert_eq!(
-            error,
-            format!("backoff.multiplier: {shown} is not allowed; give a number from 1 to 10")
-        );
+        let error = BackoffConfig::builder().multiplier(multiplier).build().unwrap_err().to_string();
+        assert_eq!(error, format!("backoff.multiplier: {shown} is not allowed; give a number from 1 to 10"));
     }
-    let error = BackoffConfig::builder()
-        .max_delay(secs(301))
-        .build()
-        .unwrap_err()
-        .to_string();
+    let error = BackoffConfig::builder().max_delay(secs(301)).build().unwrap_err().to_string();
     assert!(error.starts_with("backoff.max_delay: 5m1s"), "{error}");
 
     let budget = RetryBudgetConfig::builder;
@@ -213,15 +190,8 @@ fn the_same_values_are_refused_from_code() {
         let error = builder.build().unwrap_err().to_string();
         assert!(error.starts_with(&format!("retry_budget.{starts}")), "{error}");
     }
-    let error = LoadBalancerConfig::builder()
-        .weight("a b", 1)
-        .build()
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.starts_with("load_balancer.weights: endpoint id: a b"),
-        "{error}"
-    );
+    let error = LoadBalancerConfig::builder().weight("a b", 1).build().unwrap_err().to_string();
+    assert!(error.starts_with("load_balancer.weights: endpoint id: a b"), "{error}");
 }
 
 #[test]
@@ -231,23 +201,14 @@ fn text_that_is_not_json_is_refused_with_line_and_column() {
         ("{\n  \"timeout\": 1s\n}", "line 2 column 15"),
         ("{\"jitter\": NaN}", "line 1 column 12"),
         ("{\"timeout\": 1e999}", "line 1 column 17"),
-        (
-            "{\n\"timeout\": 1,\n\"timeout\": 2}",
-            "the key \"timeout\" stands twice at line 3 column 13",
-        ),
+        ("{\n\"timeout\": 1,\n\"timeout\": 2}", "the key \"timeout\" stands twice at line 3 column 13"),
         ("{} {}", "line 1 column 4"),
         (&"[".repeat(100_000), "recursion limit"),
     ] {
         let error = FailoverConfig::from_json(json).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Validation);
-        assert!(
-            error.to_string().starts_with("configuration is not valid JSON: "),
-            "{error}"
-        );
+        assert!(error.to_string().starts_with("configuration is not valid JSON: "), "{error}");
         assert!(error.to_string().contains(place), "{error}");
     }
-    assert_eq!(
-        FailoverConfig::from_json("{\n x}").unwrap_err().details()["line"],
-        2
-    );
+    assert_eq!(FailoverConfig::from_json("{\n x}").unwrap_err().details()["line"], 2);
 }

@@ -46,9 +46,7 @@ impl Engine {
             .zip(0..)
             .flat_map(|(of_tier, tier)| {
                 let weighted = of_tier.iter().any(|ranked| ranked.weight > 0);
-                of_tier
-                    .iter()
-                    .map(move |ranked| self.slot(ranked, tier, weighted, old))
+                of_tier.iter().map(move |ranked| self.slot(ranked, tier, weighted, old))
             })
             .collect();
         Snapshot::new(Arc::clone(&control.config), slots, &ranks)
@@ -70,22 +68,13 @@ impl Engine {
             lifecycle: entry.lifecycle(),
             weightless: weighted && ranked.weight == 0,
         };
-        Arc::new(Slot {
-            endpoint,
-            state,
-            claim,
-            weight: ranked.weight.max(1),
-            tier,
-        })
+        Arc::new(Slot { endpoint, state, claim, weight: ranked.weight.max(1), tier })
     }
 
     /// Gives every slot of a new snapshot its place: in, out, or held by the floor.
     fn seat(&self, control: &mut Control, old: &Snapshot, snapshot: &Snapshot) {
-        let held_before: Vec<EndpointId> = control
-            .held
-            .drain(..)
-            .map(|index| old.slot(index).endpoint.id().clone())
-            .collect();
+        let held_before: Vec<EndpointId> =
+            control.held.drain(..).map(|index| old.slot(index).endpoint.id().clone()).collect();
         let mut next = Time::NEVER;
         let mut outside = Vec::new();
         let mut closed_count = 0;
@@ -122,11 +111,7 @@ fn ranked(control: &Control) -> Vec<Ranked<'_>> {
         for entry in &source.entries {
             let endpoint = entry.endpoint();
             let weight = overrides.get(endpoint.id()).copied().unwrap_or(endpoint.weight());
-            let ranked = Ranked {
-                rank: (source.tier, endpoint.priority()),
-                entry,
-                weight,
-            };
+            let ranked = Ranked { rank: (source.tier, endpoint.priority()), entry, weight };
             let kept = by_id.entry(endpoint.id()).or_insert(Ranked { entry, ..ranked });
             if ranked.rank.0 < kept.rank.0 {
                 *kept = ranked;
@@ -139,10 +124,7 @@ fn ranked(control: &Control) -> Vec<Ranked<'_>> {
 }
 
 fn stays(slot: &Slot, snapshot: &Snapshot) -> bool {
-    let now = snapshot
-        .by_id
-        .get(slot.endpoint.id())
-        .map(|index| snapshot.slot(*index));
+    let now = snapshot.by_id.get(slot.endpoint.id()).map(|index| snapshot.slot(*index));
     now.is_some_and(|now| Arc::ptr_eq(&now.state, &slot.state))
 }
 
