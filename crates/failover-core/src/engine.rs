@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+use crate::cell::slab::Slab;
 use crate::clock::{Clock, Time};
 use crate::config::FailoverConfig;
 use crate::endpoint::ServiceName;
@@ -22,7 +23,6 @@ use crate::events::EventLog;
 use crate::policy::Policy;
 use crate::random::Random;
 use crate::retry::budget::Budget;
-use crate::slot::Counts;
 use crate::snapshot::Snapshot;
 use control::Control;
 
@@ -48,7 +48,7 @@ pub(crate) struct Engine {
     pub(crate) events: EventLog,
     /// Counts the changes of who is given calls, for those who wait for one.
     changes: watch::Sender<u64>,
-    retired: Arc<Counts>,
+    pub(crate) slab: Slab,
 }
 
 /// A value with cache lines of its own, because every call writes it.
@@ -82,10 +82,12 @@ impl Engine {
         parent: Option<Arc<EventLog>>,
     ) -> Result<Self, Error> {
         crate::select::supported(config.algorithm())?;
+        let slab = Slab::new();
         let turn = Lonely(AtomicU64::new(random.bits() >> 48));
         Ok(Self {
             began: clock.now(),
-            snapshot: ArcSwap::from_pointee(Snapshot::new(Arc::clone(&config), Vec::new(), &[])),
+            snapshot: ArcSwap::from_pointee(Snapshot::new(Arc::clone(&config), Vec::new(), &[], &slab)),
+            slab,
             turn,
             probe_at: AtomicU64::new(Time::NEVER.as_nanos()),
             budget: Budget::new(),
@@ -93,7 +95,6 @@ impl Engine {
             control: Mutex::new(Control::new(config)),
             events: EventLog::new(Some(name.clone()), clock.clone(), parent),
             changes: watch::Sender::new(0),
-            retired: Arc::default(),
             name,
             clock,
             random,

@@ -2,6 +2,7 @@
 
 mod availability;
 mod breaker;
+mod cell;
 mod clock;
 mod config;
 mod discovery;
@@ -24,7 +25,6 @@ mod range;
 mod retry;
 mod select;
 mod service;
-mod slot;
 mod snapshot;
 mod stats;
 mod wire;

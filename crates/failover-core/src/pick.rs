@@ -1,14 +1,16 @@
 //! An endpoint in the caller's hands, for who owns its transport.
 
+use std::cell::OnceCell;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use crate::cell::Verdict;
 use crate::clock::Time;
 use crate::endpoint::Endpoint;
 use crate::engine::{Choice, Engine};
 use crate::outcome::Outcome;
-use crate::slot::Verdict;
 
 /// A choice that ends in any case: reported, or cancelled when it is dropped.
 #[derive(Debug)]
@@ -22,13 +24,17 @@ impl<E: Deref<Target = Engine>> Held<E> {
         Self { engine, choice: Some(choice) }
     }
 
-    pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.choice.as_ref().expect("a choice is taken only by what consumes it").slot.endpoint
+    pub(crate) fn endpoint(&self) -> Arc<Endpoint> {
+        self.engine.slab.cell(self.cell()).endpoint()
+    }
+
+    pub(crate) fn cell(&self) -> u32 {
+        self.choice.as_ref().expect("a choice is taken only by what consumes it").cell
     }
 
     /// Ends the attempt and says how long it took.
     #[inline]
-    pub(crate) fn end(mut self, verdict: Verdict) -> std::time::Duration {
+    pub(crate) fn end(mut self, verdict: Verdict) -> Duration {
         self.choice.take().map(|choice| self.engine.report(choice, verdict)).unwrap_or_default()
     }
 
@@ -73,43 +79,50 @@ impl<E: Deref<Target = Engine>> Drop for Held<E> {
 /// [`finish`](Self::finish), the call counts as cancelled: neither success nor failure.
 #[derive(Debug)]
 #[must_use = "dropped at once, the pick is a cancelled call"]
-pub struct Pick<'a>(Held<&'a Engine>);
+pub struct Pick<'a> {
+    held: Held<&'a Engine>,
+    endpoint: OnceCell<Arc<Endpoint>>,
+}
 
 /// As [`Pick`], free of the handle that it came from.
 #[derive(Debug)]
 #[must_use = "dropped at once, the pick is a cancelled call"]
-pub struct OwnedPick(Held<Arc<Engine>>);
+pub struct OwnedPick {
+    held: Held<Arc<Engine>>,
+    endpoint: OnceCell<Arc<Endpoint>>,
+}
 
 impl<'a> Pick<'a> {
+    #[inline]
     pub(crate) fn new(engine: &'a Engine, choice: Choice) -> Self {
-        Self(Held::new(engine, choice))
+        Self { held: Held::new(engine, choice), endpoint: OnceCell::new() }
     }
 
     /// Where to send the call.
     pub fn endpoint(&self) -> &Arc<Endpoint> {
-        self.0.endpoint()
+        self.endpoint.get_or_init(|| self.held.endpoint())
     }
 
     /// Says how the call went.
     #[inline]
     pub fn finish(self, outcome: Outcome) {
-        self.0.finish(outcome);
+        self.held.finish(outcome);
     }
 }
 
 impl OwnedPick {
     pub(crate) fn new(engine: Arc<Engine>, choice: Choice) -> Self {
-        Self(Held::new(engine, choice))
+        Self { held: Held::new(engine, choice), endpoint: OnceCell::new() }
     }
 
     /// Where to send the call.
     pub fn endpoint(&self) -> &Arc<Endpoint> {
-        self.0.endpoint()
+        self.endpoint.get_or_init(|| self.held.endpoint())
     }
 
     /// Says how the call went.
     #[inline]
     pub fn finish(self, outcome: Outcome) {
-        self.0.finish(outcome);
+        self.held.finish(outcome);
     }
 }

@@ -1,40 +1,39 @@
 //! Which of a tier's endpoints the next call gets: one file per algorithm.
 //!
-//! An algorithm sees the slots that are given calls and answers a place among them. It never waits, locks or
+//! An algorithm sees the cells that are given calls and answers a place among them. It never waits, locks or
 //! allocates, and its work does not grow with the number of endpoints.
 
 mod least_connections;
 mod random;
 mod round_robin;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use crate::cell::Cell;
+use crate::cell::slab::Slab;
 use crate::config::Algorithm;
-use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
 use crate::random::Random;
-use crate::slot::Slot;
 
 /// What an algorithm chooses from.
 #[derive(Clone, Copy)]
 pub(crate) struct Candidates<'s, 't> {
-    /// Indices of the slots that are given calls; not empty.
+    /// The cells that are given calls; not empty.
     pub(crate) members: &'s [AtomicU32],
-    pub(crate) slots: &'s [Arc<Slot>],
+    pub(crate) slab: &'s Slab,
     pub(crate) tried: Tried<'t>,
 }
 
-/// The endpoints that the call has tried already.
+/// The cells of the endpoints that the call has tried already.
 #[derive(Clone, Copy)]
-pub(crate) struct Tried<'a>(pub(crate) &'a [Arc<Endpoint>]);
+pub(crate) struct Tried<'a>(pub(crate) &'a [u32]);
 
 impl Tried<'_> {
     pub(crate) const NONE: Self = Tried(&[]);
 
     #[inline]
-    pub(crate) fn contains(self, slot: &Slot) -> bool {
-        self.0.iter().any(|tried| Arc::ptr_eq(tried, &slot.endpoint) || tried.id() == slot.endpoint.id())
+    pub(crate) fn contains(self, cell: u32) -> bool {
+        self.0.contains(&cell)
     }
 }
 
@@ -53,12 +52,12 @@ pub(crate) fn supported(algorithm: Algorithm) -> Result<(), Error> {
 
 /// The next endpoint; one that was tried only when all were.
 #[inline]
-pub(crate) fn choose<'s>(
+pub(crate) fn choose(
     algorithm: Algorithm,
-    candidates: Candidates<'s, '_>,
+    candidates: Candidates<'_, '_>,
     turn: &AtomicU64,
     random: &Random,
-) -> Option<&'s Arc<Slot>> {
+) -> Option<u32> {
     if candidates.members.is_empty() {
         return None;
     }
@@ -68,13 +67,18 @@ pub(crate) fn choose<'s>(
         // What is not supported is refused where a configuration is taken.
         _ => round_robin::place(candidates, turn),
     };
-    Some(candidates.slot(place))
+    Some(candidates.number(place))
 }
 
 impl<'s> Candidates<'s, '_> {
     #[inline]
-    fn slot(self, place: u32) -> &'s Arc<Slot> {
-        &self.slots[self.members[place as usize].load(Ordering::Relaxed) as usize]
+    fn number(self, place: u32) -> u32 {
+        self.members[place as usize].load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn cell(self, place: u32) -> &'s Cell {
+        self.slab.cell(self.number(place))
     }
 
     #[inline]
@@ -93,7 +97,7 @@ impl<'s> Candidates<'s, '_> {
         let looks = len.min(self.tried.0.len() as u32 + 1);
         (0..looks)
             .map(|step| (place + step) % len)
-            .find(|place| !self.tried.contains(self.slot(*place)))
+            .find(|place| !self.tried.contains(self.number(*place)))
             .unwrap_or(place)
     }
 }

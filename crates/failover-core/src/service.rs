@@ -270,7 +270,7 @@ impl<C> ServiceHandle<C> {
     /// The endpoints as their sources name them, by tier and id.
     pub fn endpoints(&self) -> Vec<EndpointEntry> {
         let snapshot = self.engine.snapshot();
-        let entry = |slot: &Arc<crate::slot::Slot>| {
+        let entry = |slot: &crate::snapshot::Slot| {
             EndpointEntry::new(Arc::clone(&slot.endpoint))
                 .with_health(slot.claim.health)
                 .with_lifecycle(slot.claim.lifecycle)

@@ -10,10 +10,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::availability::Claim;
+use crate::cell::slab::Slab;
 use crate::config::FailoverConfig;
-use crate::endpoint::EndpointId;
+use crate::endpoint::{Endpoint, EndpointId};
 use crate::policy::Policy;
-use crate::slot::Slot;
 use partition::Partition;
 use tiers::{Headcount, shares};
 
@@ -22,7 +23,7 @@ pub(crate) struct Snapshot {
     pub(crate) config: Arc<FailoverConfig>,
     pub(crate) policy: Policy,
     /// By tier, then by id.
-    pub(crate) slots: Box<[Arc<Slot>]>,
+    pub(crate) slots: Box<[Slot]>,
     pub(crate) by_id: HashMap<EndpointId, u32>,
     pub(crate) tiers: Box<[Tier]>,
     /// How many eligible endpoints have a closed breaker.
@@ -31,13 +32,24 @@ pub(crate) struct Snapshot {
     pub(crate) eligible: u32,
 }
 
+/// One endpoint of a snapshot.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) claim: Claim,
+    /// Where its calls are counted.
+    pub(crate) cell: u32,
+    /// Where it stands among the tiers.
+    pub(crate) tier: u32,
+}
+
 /// Endpoints that are tried before those of the next tier.
 #[derive(Debug)]
 pub(crate) struct Tier {
     /// Source tier and priority.
     pub(crate) rank: (u32, u32),
     pub(crate) members: Partition,
-    /// Endpoints that their source calls unhealthy: used when nothing else is left.
+    /// Cells of endpoints that their source calls unhealthy: used when nothing else is left.
     pub(crate) unhealthy: Box<[u32]>,
     /// Up to which of 100 lots calls go to this tier or one before it.
     upto: AtomicU32,
@@ -45,24 +57,28 @@ pub(crate) struct Tier {
 
 impl Snapshot {
     /// A snapshot of these slots, which are sorted by tier; `ranks` says what each tier is.
-    pub(crate) fn new(config: Arc<FailoverConfig>, slots: Vec<Arc<Slot>>, ranks: &[(u32, u32)]) -> Self {
+    pub(crate) fn new(
+        config: Arc<FailoverConfig>,
+        slots: Vec<Slot>,
+        ranks: &[(u32, u32)],
+        slab: &Slab,
+    ) -> Self {
         let by_id = slots.iter().zip(0..).map(|(slot, index)| (slot.endpoint.id().clone(), index)).collect();
-        let mut start = 0;
+        for (slot, index) in slots.iter().zip(0..) {
+            slab.cell(slot.cell).cold.slot.store(index, Ordering::Relaxed);
+        }
         let tiers = slots
             .chunk_by(|a, b| a.tier == b.tier)
             .map(|of_tier| {
-                let indexed = || of_tier.iter().zip(start..);
-                let eligible = indexed().filter(|(slot, _)| slot.claim.eligible()).map(|(_, index)| index);
-                let unhealthy =
-                    indexed().filter(|(slot, _)| slot.claim.is_unhealthy()).map(|(_, index)| index);
-                let tier = Tier {
-                    rank: ranks[of_tier[0].tier as usize],
-                    members: Partition::new(start, of_tier.len(), eligible),
-                    unhealthy: unhealthy.collect(),
-                    upto: AtomicU32::new(0),
+                let cells = |which: fn(Claim) -> bool| {
+                    of_tier.iter().filter(move |slot| which(slot.claim)).map(|slot| slot.cell)
                 };
-                start += of_tier.len() as u32;
-                tier
+                Tier {
+                    rank: ranks[of_tier[0].tier as usize],
+                    members: Partition::new(slab, cells(Claim::eligible)),
+                    unhealthy: cells(Claim::is_unhealthy).collect(),
+                    upto: AtomicU32::new(0),
+                }
             })
             .collect::<Box<[Tier]>>();
         let eligible = tiers.iter().map(|tier| tier.members.len() as u32).sum();
@@ -70,12 +86,12 @@ impl Snapshot {
         Self { config, policy, slots: slots.into(), by_id, tiers, closed: AtomicU32::new(0), eligible }
     }
 
-    pub(crate) fn slot(&self, index: u32) -> &Arc<Slot> {
+    pub(crate) fn slot(&self, index: u32) -> &Slot {
         &self.slots[index as usize]
     }
 
-    pub(crate) fn tier_of(&self, index: u32) -> &Tier {
-        &self.tiers[self.slot(index).tier as usize]
+    pub(crate) fn tier_of(&self, slot: &Slot) -> &Tier {
+        &self.tiers[slot.tier as usize]
     }
 
     /// How many eligible endpoints have a closed breaker. None: nothing is available but what the floor holds.

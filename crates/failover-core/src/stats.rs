@@ -8,10 +8,10 @@ use serde::Serialize;
 
 use crate::availability::Availability;
 use crate::breaker::BreakerState;
+use crate::cell::Verdict;
 use crate::endpoint::{EndpointId, ServiceName};
 use crate::engine::Engine;
 use crate::health::{Health, Lifecycle};
-use crate::slot::Verdict;
 
 /// What a service's calls came to since its handle was made. The JSON names are those of the Go package, and more.
 #[derive(Clone, Debug, Serialize)]
@@ -127,10 +127,9 @@ impl Engine {
     pub(crate) fn stats(&self) -> ServiceStats {
         let snapshot = self.snapshot();
         let now = self.clock.now();
-        let lingering = self.lingering();
-        let states = || snapshot.slots.iter().map(|slot| &slot.state).chain(&lingering);
-        let tally = states().map(|state| state.tally()).fold(self.retired(), |sum, one| sum.plus(&one));
-        let recoveries = states().map(|state| state.recovered.load(Ordering::Relaxed)).sum();
+        let cells = || snapshot.slots.iter().map(|slot| self.slab.cell(slot.cell));
+        let (gone, gone_in_flight) = self.gone();
+        let tally = cells().fold(gone, |sum, cell| sum.plus(&cell.tally()));
         let calls = &self.calls;
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let (succeeded, rejected) = (tally.of(Verdict::Success), tally.of(Verdict::Rejected));
@@ -145,8 +144,8 @@ impl Engine {
             refused: count(&calls.refused),
             retried: count(&calls.retried),
             failovers: count(&calls.failovers),
-            recoveries,
-            in_flight: states().map(|state| u64::from(state.in_flight())).sum(),
+            recoveries: tally.recovered,
+            in_flight: gone_in_flight + cells().map(|cell| u64::from(cell.in_flight())).sum::<u64>(),
             average_response_time: tally.mean(),
             last_failover: wall(count(&calls.last_failover)),
             last_recovery: wall(count(&calls.last_recovery)),
@@ -158,11 +157,11 @@ impl Engine {
                 .slots
                 .iter()
                 .map(|slot| {
-                    let state = &slot.state;
-                    let tally = state.tally();
-                    let breaker = state.gate.read();
-                    let held = state.held.load(Ordering::Relaxed);
-                    let in_flight = state.in_flight();
+                    let cell = self.slab.cell(slot.cell);
+                    let tally = cell.tally();
+                    let breaker = cell.gate().read();
+                    let held = cell.cold.held.load(Ordering::Relaxed);
+                    let in_flight = cell.in_flight();
                     EndpointStats {
                         id: slot.endpoint.id().clone(),
                         address: slot.endpoint.authority(),
@@ -177,8 +176,8 @@ impl Engine {
                         timeouts: tally.of(Verdict::Timeout),
                         cancelled: tally.of(Verdict::Cancelled),
                         in_flight,
-                        opened: state.opened.load(Ordering::Relaxed),
-                        recoveries: state.recovered.load(Ordering::Relaxed),
+                        opened: cell.cold.opened.load(Ordering::Relaxed),
+                        recoveries: tally.recovered,
                         average_response_time: tally.mean(),
                     }
                 })

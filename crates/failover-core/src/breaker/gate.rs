@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Breaker, BreakerState, Effect, Event, Phase, Rules, Ticket};
+use super::{Breaker, Effect, Event, Phase, Rules, Ticket};
 use crate::clock::Time;
 
 /// Bits of the word, from the lowest: two counters of 20, doublings 6, generation 15, early 1, phase 2.
@@ -41,6 +41,12 @@ impl Gate {
         Self { word: AtomicU64::new(0), time: AtomicU64::new(0) }
     }
 
+    /// Makes it as new. Only while nobody uses it.
+    pub(crate) fn clear(&self) {
+        self.time.store(0, Ordering::Relaxed);
+        self.word.store(0, Ordering::Release);
+    }
+
     /// The ticket of a closed breaker, by a single load.
     #[inline]
     pub(crate) fn ticket_if_closed(&self) -> Option<Ticket> {
@@ -61,14 +67,6 @@ impl Gate {
             let word = self.word.load(Ordering::Acquire);
             unpack(word, Time::NEVER)
         })
-    }
-
-    pub(crate) fn state(&self) -> BreakerState {
-        match self.word.load(Ordering::Acquire) >> PHASE_AT {
-            CLOSED => BreakerState::Closed,
-            OPEN => BreakerState::Open,
-            _ => BreakerState::HalfOpen,
-        }
     }
 
     /// Runs the state machine on the shared state.
@@ -165,6 +163,7 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
+    use super::super::BreakerState;
     use super::*;
 
     fn rules() -> Rules {
@@ -184,7 +183,7 @@ mod tests {
         for _ in 0..5 {
             gate.apply(Event::Failure(ticket), now, &rules(), 0.0);
         }
-        assert_eq!(gate.state(), BreakerState::Open);
+        assert_eq!(gate.read().state(), BreakerState::Open);
     }
 
     #[test]
@@ -264,7 +263,7 @@ mod tests {
         for _ in 0..4 {
             gate.apply(Event::Failure(ticket), at(2), &rules(), 0.0);
         }
-        assert_eq!(gate.state(), BreakerState::Closed);
+        assert_eq!(gate.read().state(), BreakerState::Closed);
     }
 
     #[test]

@@ -1,15 +1,12 @@
 //! From a snapshot to one endpoint, admitted by its breaker.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::Engine;
 use crate::breaker::{Effect, Event, Phase, Ticket};
 use crate::clock::Time;
-use crate::endpoint::Endpoint;
 use crate::select::{Candidates, Tried, choose};
-use crate::slot::Slot;
 use crate::snapshot::{Snapshot, Tier};
 
 /// How many endpoints that are out one call looks at, so that its work is bounded however many are.
@@ -22,11 +19,11 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// An endpoint that was chosen. It is in flight until it is reported. Small, because it is moved about.
 #[derive(Debug)]
 pub(crate) struct Choice {
-    pub(crate) slot: Arc<Slot>,
-    pub(crate) began: Time,
+    pub(crate) cell: u32,
     pub(crate) ticket: Ticket,
     /// What this choice did to the breaker; told later, because choosing itself tells nothing.
     pub(crate) moved: Moved,
+    pub(crate) began: Time,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +35,15 @@ pub(crate) enum Moved {
     HalfOpenEarly,
 }
 
+/// One search for an endpoint: what it looks at, and what it has done so far.
+struct Search<'a> {
+    engine: &'a Engine,
+    snapshot: &'a Snapshot,
+    tried: Tried<'a>,
+    now: Time,
+    moved: Moved,
+}
+
 impl Engine {
     /// Chooses an endpoint: one that was not tried, while there is one. `may_probe`: the call can go elsewhere if
     /// this attempt fails, so it may learn whether a broken endpoint is back.
@@ -47,198 +53,160 @@ impl Engine {
     pub(crate) fn choose(&self, tried: Tried<'_>, may_probe: bool) -> Option<Choice> {
         let snapshot = self.snapshot.load();
         let now = self.clock.now();
+        let mut search = Search { engine: self, snapshot: &snapshot, tried, now, moved: Moved::No };
         let due = self.probe_at.load(Ordering::Relaxed);
-        let mut moved = Moved::No;
-        if now.as_nanos() >= due {
-            let overdue = now >= Time::from_nanos(due) + LOOK_AGAIN;
-            if may_probe || overdue {
-                if let Some((slot, ticket)) = self.probe(&snapshot, tried, due, now, &mut moved) {
-                    return Some(begin(slot, ticket, now, moved));
-                }
-            }
-        }
-        let (slot, ticket) = if snapshot.closed() > 0 {
-            self.available(&snapshot, tried, now, &mut moved)
-                .or_else(|| self.last_resort(&snapshot, tried, now, &mut moved))?
-        } else {
-            self.last_resort(&snapshot, tried, now, &mut moved)?
+        let probe = if now.as_nanos() < due { None } else { search.probe(due, may_probe) };
+        let (cell, ticket) = match probe {
+            Some(found) => found,
+            None if snapshot.closed() > 0 => search.available().or_else(|| search.last_resort())?,
+            None => search.last_resort()?,
         };
-        Some(begin(slot, ticket, now, moved))
+        // While the snapshot is held: from here on the cell stays the endpoint's.
+        self.slab.cell(cell).begin();
+        Some(Choice { cell, ticket, moved: search.moved, began: now })
     }
 
     /// Whether a call that has tried these can go to another endpoint.
-    pub(crate) fn has_other_than(&self, tried: &[Arc<Endpoint>]) -> bool {
+    pub(crate) fn has_other_than(&self, tried: &[u32]) -> bool {
         let snapshot = self.snapshot.load();
-        let mut usable = snapshot.tiers.iter().map(|tier| tier.members.len() + tier.unhealthy.len());
-        let distinct = tried
-            .iter()
-            .enumerate()
-            .filter(|(place, endpoint)| !tried[..*place].iter().any(|before| before.id() == endpoint.id()));
-        usable.by_ref().sum::<usize>() > distinct.count()
+        let usable: usize = snapshot.tiers.iter().map(|tier| tier.members.len() + tier.unhealthy.len()).sum();
+        let distinct = tried.iter().enumerate().filter(|(place, cell)| !tried[..*place].contains(cell));
+        usable > distinct.count()
     }
+}
 
+impl<'a> Search<'a> {
     /// One of the endpoints that are given calls.
     #[inline]
-    fn available<'s>(
-        &self,
-        snapshot: &'s Snapshot,
-        tried: Tried<'_>,
-        now: Time,
-        moved: &mut Moved,
-    ) -> Option<(&'s Arc<Slot>, Ticket)> {
-        let tiers = snapshot.tiers.len();
-        let first = if tiers > 1 { snapshot.tier_for(self.random.below(100)) } else { 0 };
+    fn available(&mut self) -> Option<(u32, Ticket)> {
+        let tiers = &self.snapshot.tiers;
+        if let [only] = &**tiers {
+            return self.member(only);
+        }
+        let first = self.snapshot.tier_for(self.engine.random.below(100));
         let mut again = None;
-        for step in 0..tiers {
-            let tier = &snapshot.tiers[(first + step) % tiers];
-            if let Some((slot, ticket)) = self.member(snapshot, tier, tried) {
-                if !tried.contains(slot) {
-                    let ticket = ticket.unwrap_or_else(|| self.admit_beyond(slot, now, snapshot, moved));
-                    return Some((slot, ticket));
+        for step in 0..tiers.len() {
+            let tier = &tiers[(first + step) % tiers.len()];
+            match self.member(tier) {
+                // A ticket with a permit is used at once, so that none is left lying about.
+                Some((cell, ticket)) if ticket.permit || !self.tried.contains(cell) => {
+                    return Some((cell, ticket));
                 }
-                again = again.or(Some((slot, ticket)));
+                found => again = again.or(found),
             }
         }
-        again.map(|(slot, ticket)| {
-            (slot, ticket.unwrap_or_else(|| self.admit_beyond(slot, now, snapshot, moved)))
-        })
+        again
     }
 
-    /// A member of the tier; without a ticket when its breaker is not closed and the floor holds it.
-
     #[inline]
-    fn member<'s>(
-        &self,
-        snapshot: &'s Snapshot,
-        tier: &'s Tier,
-        tried: Tried<'_>,
-    ) -> Option<(&'s Arc<Slot>, Option<Ticket>)> {
+    fn member(&mut self, tier: &Tier) -> Option<(u32, Ticket)> {
+        let engine = self.engine;
         for _ in 0..RACES {
-            let candidates = Candidates { members: tier.members.available(), slots: &snapshot.slots, tried };
-            let slot = choose(snapshot.policy.algorithm, candidates, &self.turn.0, &self.random)?;
-            if let Some(ticket) = slot.state.gate.ticket_if_closed() {
-                return Some((slot, Some(ticket)));
+            let candidates =
+                Candidates { members: tier.members.available(), slab: &engine.slab, tried: self.tried };
+            let algorithm = self.snapshot.policy.algorithm;
+            let number = choose(algorithm, candidates, &engine.turn.0, &engine.random)?;
+            let cell = engine.slab.cell(number);
+            if let Some(ticket) = cell.gate().ticket_if_closed() {
+                return Some((number, ticket));
             }
-            if slot.state.held.load(Ordering::Relaxed) {
-                return Some((slot, None));
+            // Not closed: either the floor holds it, or its breaker has opened just now and it is about to leave.
+            if cell.cold.held.load(Ordering::Relaxed) {
+                return Some((number, self.admit_beyond(number)));
             }
-            // Its breaker has opened just now, and it is about to be taken out.
         }
         None
     }
 
-    /// A probe call for an endpoint whose open time has passed, if there is one.
+    /// A probe call for an endpoint whose open time has passed, if there is one. A call that cannot be repeated is
+    /// used for it only when no other has come along.
     #[cold]
-    fn probe<'s>(
-        &self,
-        snapshot: &'s Snapshot,
-        tried: Tried<'_>,
-        due: u64,
-        now: Time,
-        moved: &mut Moved,
-    ) -> Option<(&'s Arc<Slot>, Ticket)> {
-        let mut next = now + LOOK_AGAIN;
-        for slot in self.outside(snapshot).take(LOOKS) {
-            if tried.contains(slot) {
-                continue;
-            }
-            match self.admit(slot, false, now, snapshot, moved) {
-                Effect::Admitted(ticket) => return Some((slot, ticket)),
-                Effect::Refused(at) => next = next.min(at.max(now)),
+    fn probe(&mut self, due: u64, may_probe: bool) -> Option<(u32, Ticket)> {
+        if !may_probe && self.now < Time::from_nanos(due) + LOOK_AGAIN {
+            return None;
+        }
+        let mut next = self.now + LOOK_AGAIN;
+        for cell in self.outside() {
+            match self.admit(cell, false) {
+                Effect::Admitted(ticket) => return Some((cell, ticket)),
+                Effect::Refused(at) => next = next.min(at.max(self.now)),
                 Effect::Counted | Effect::Ignored => {}
             }
         }
         // Whoever has set an earlier time meanwhile is right; else nobody looks before it is worth it.
-        let _ = self.probe_at.compare_exchange(due, next.as_nanos(), Ordering::Relaxed, Ordering::Relaxed);
+        let probe_at = &self.engine.probe_at;
+        let _ = probe_at.compare_exchange(due, next.as_nanos(), Ordering::Relaxed, Ordering::Relaxed);
         None
     }
 
     /// When nothing is available: the least bad endpoint, within its half-open permits; then what the floor holds;
     /// then what its registry calls unhealthy.
     #[cold]
-    fn last_resort<'s>(
-        &self,
-        snapshot: &'s Snapshot,
-        tried: Tried<'_>,
-        now: Time,
-        moved: &mut Moved,
-    ) -> Option<(&'s Arc<Slot>, Ticket)> {
-        let fail_open = !snapshot.policy.fail_fast;
+    fn last_resort(&mut self) -> Option<(u32, Ticket)> {
+        let fail_open = !self.snapshot.policy.fail_fast;
         if fail_open {
-            for slot in self.outside(snapshot).take(LOOKS).filter(|slot| !tried.contains(slot)) {
-                if let Effect::Admitted(ticket) = self.admit(slot, true, now, snapshot, moved) {
-                    return Some((slot, ticket));
+            for cell in self.outside() {
+                if let Effect::Admitted(ticket) = self.admit(cell, true) {
+                    return Some((cell, ticket));
                 }
             }
         }
-        let start = self.random.bits() as u32;
-        let held = snapshot
-            .tiers
-            .iter()
-            .flat_map(|tier| rotated(tier.members.available(), start))
-            .map(|index| snapshot.slot(index));
-        let unhealthy = snapshot.tiers.iter().flat_map(|tier| {
+        let start = self.engine.random.bits() as usize;
+        let tiers = &self.snapshot.tiers;
+        let held = tiers.iter().flat_map(|tier| rotated(tier.members.available(), start)).take(LOOKS);
+        let unhealthy = tiers.iter().flat_map(|tier| {
             let len = tier.unhealthy.len();
-            (0..len).map(move |step| snapshot.slot(tier.unhealthy[(start as usize + step) % len]))
+            (0..len).map(move |step| tier.unhealthy[(start % len + step) % len])
         });
-        let rest = held.take(LOOKS).chain(unhealthy.take(if fail_open { LOOKS } else { 0 }));
         let mut again = None;
-        for slot in rest {
-            if !tried.contains(slot) {
-                return Some((slot, self.admit_beyond(slot, now, snapshot, moved)));
+        for cell in held.chain(unhealthy.take(if fail_open { LOOKS } else { 0 })) {
+            if !self.tried.contains(cell) {
+                again = Some(cell);
+                break;
             }
-            again = again.or(Some(slot));
+            again = again.or(Some(cell));
         }
-        again.map(|slot| (slot, self.admit_beyond(slot, now, snapshot, moved)))
+        again.map(|cell| (cell, self.admit_beyond(cell)))
     }
 
-    /// Members that are not given calls, from another one each time.
-    fn outside<'s>(&self, snapshot: &'s Snapshot) -> impl Iterator<Item = &'s Arc<Slot>> {
-        let start = self.random.bits() as u32;
-        snapshot
-            .tiers
-            .iter()
-            .flat_map(move |tier| rotated(tier.members.out(), start))
-            .map(|index| snapshot.slot(index))
+    /// Some of the members that are not given calls and were not tried, from another one each time.
+    fn outside(&self) -> impl Iterator<Item = u32> + use<'a> {
+        let start = self.engine.random.bits() as usize;
+        let (snapshot, tried) = (self.snapshot, self.tried);
+        let out = snapshot.tiers.iter().flat_map(move |tier| rotated(tier.members.out(), start));
+        out.take(LOOKS).filter(move |cell| !tried.contains(*cell))
     }
 
-    fn admit(
-        &self,
-        slot: &Arc<Slot>,
-        early: bool,
-        now: Time,
-        snapshot: &Snapshot,
-        moved: &mut Moved,
-    ) -> Effect {
-        let rules = &snapshot.policy.breaker;
-        let (effect, change) = slot.state.gate.apply(Event::Admit { early }, now, rules, self.random.unit());
+    fn admit(&mut self, cell: u32, early: bool) -> Effect {
+        let cell = self.engine.slab.cell(cell);
+        let rules = &self.snapshot.policy.breaker;
+        let unit = self.engine.random.unit();
+        let (effect, change) = cell.gate().apply(Event::Admit { early }, self.now, rules, unit);
         match change.map(|change| change.to.phase) {
-            Some(Phase::HalfOpen { early: true, .. }) => *moved = Moved::HalfOpenEarly,
-            Some(Phase::HalfOpen { early: false, .. }) => *moved = Moved::HalfOpen,
+            Some(Phase::HalfOpen { early: true, .. }) => self.moved = Moved::HalfOpenEarly,
+            Some(Phase::HalfOpen { early: false, .. }) => self.moved = Moved::HalfOpen,
             // Its probe calls have not answered in time; one of them will tell when it ends.
-            Some(Phase::Open { .. }) => slot.state.expired.store(true, Ordering::Relaxed),
+            Some(Phase::Open { .. }) => cell.cold.expired.store(true, Ordering::Relaxed),
             Some(Phase::Closed { .. }) | None => {}
         }
         effect
     }
 
     /// With a permit if there is one, and without one otherwise: this endpoint is one of the last.
-    fn admit_beyond(&self, slot: &Arc<Slot>, now: Time, snapshot: &Snapshot, moved: &mut Moved) -> Ticket {
-        match self.admit(slot, true, now, snapshot, moved) {
+    #[cold]
+    fn admit_beyond(&mut self, cell: u32) -> Ticket {
+        match self.admit(cell, true) {
             Effect::Admitted(ticket) => ticket,
-            _ => Ticket { generation: slot.state.gate.read().generation, permit: false },
+            _ => {
+                let generation = self.engine.slab.cell(cell).gate().read().generation;
+                Ticket { generation, permit: false }
+            }
         }
     }
 }
 
-#[inline]
-fn begin(slot: &Arc<Slot>, ticket: Ticket, now: Time, moved: Moved) -> Choice {
-    slot.state.begin();
-    Choice { slot: Arc::clone(slot), began: now, ticket, moved }
-}
-
-/// The indices of a part of a partition, from the `start`-th one round the circle.
-fn rotated(part: &[std::sync::atomic::AtomicU32], start: u32) -> impl Iterator<Item = u32> {
+/// The cells of a part of a partition, from the `start`-th one round the circle.
+fn rotated(part: &[AtomicU32], start: usize) -> impl Iterator<Item = u32> {
     let len = part.len();
-    (0..len).map(move |step| part[(start as usize + step) % len].load(Ordering::Relaxed))
+    (0..len).map(move |step| part[(start % len + step) % len].load(Ordering::Relaxed))
 }

@@ -6,12 +6,14 @@
 mod rebuild;
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{CallCounts, Engine};
+use crate::breaker::Phase;
 use crate::breaker::gate::Change;
-use crate::breaker::{BreakerState, Phase};
+use crate::cell::slab::Ledger;
+use crate::cell::{Cell, Tally};
 use crate::clock::Time;
 use crate::config::FailoverConfig;
 use crate::duration::rough;
@@ -19,7 +21,6 @@ use crate::endpoint::EndpointEntry;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 use crate::provider::RejectedEntry;
-use crate::slot::{EndpointState, Slot};
 use crate::snapshot::Snapshot;
 
 #[derive(Debug)]
@@ -28,10 +29,9 @@ pub(crate) struct Control {
     sources: Vec<Source>,
     /// For each slot of the current snapshot whether it counts as closed.
     closed: Vec<bool>,
-    /// Slots that the floor holds.
+    /// Cells that the floor holds.
     held: Vec<u32>,
-    /// Endpoints that are gone and have calls in flight.
-    lingering: Vec<Weak<EndpointState>>,
+    ledger: Ledger,
 }
 
 /// Which of a service's sources.
@@ -66,7 +66,7 @@ pub(crate) struct SourceStatus {
 
 impl Control {
     pub(super) fn new(config: Arc<FailoverConfig>) -> Self {
-        Self { config, sources: Vec::new(), closed: Vec::new(), held: Vec::new(), lingering: Vec::new() }
+        Self { config, sources: Vec::new(), closed: Vec::new(), held: Vec::new(), ledger: Ledger::default() }
     }
 }
 
@@ -228,27 +228,26 @@ impl Engine {
         Ok(())
     }
 
-    /// States of endpoints that are gone and have calls in flight.
-    pub(crate) fn lingering(&self) -> Vec<Arc<EndpointState>> {
-        self.control().lingering.iter().filter_map(Weak::upgrade).collect()
-    }
-
-    pub(crate) fn retired(&self) -> crate::slot::Tally {
-        self.retired.read()
+    /// What the endpoints that are gone have counted, and how many of their calls are in flight still.
+    pub(crate) fn gone(&self) -> (Tally, u64) {
+        let control = self.control();
+        let leaving = control.ledger.leaving().map(|number| self.slab.cell(number));
+        leaving.fold((control.ledger.retired(), 0), |(tally, in_flight), cell| {
+            (tally.plus(&cell.tally()), in_flight + u64::from(cell.in_flight()))
+        })
     }
 
     /// A breaker has moved: works out who is given calls, and tells.
-    pub(super) fn breaker_changed(&self, slot: &Arc<Slot>, change: Change) {
+    pub(super) fn breaker_changed(&self, cell: u32, change: Change) {
         let mut events = Vec::new();
         {
             let mut control = self.control();
             let snapshot = self.snapshot.load_full();
-            let index = snapshot.by_id.get(slot.endpoint.id()).copied();
-            let current = index.filter(|index| Arc::ptr_eq(&snapshot.slot(*index).state, &slot.state));
-            if let Some(index) = current {
+            let index = self.slab.cell(cell).cold.slot.load(Ordering::Relaxed);
+            // An endpoint that is gone may still have calls that report.
+            if snapshot.slots.get(index as usize).is_some_and(|slot| slot.cell == cell) {
                 self.settle(&mut control, &snapshot, index);
-                let held = slot.state.held.load(Ordering::Relaxed);
-                events.push(self.breaker_event(slot, change, held));
+                events.push(self.breaker_event(self.slab.cell(cell), change));
                 if snapshot.spread() {
                     events.push(spread_event(&snapshot));
                 }
@@ -257,13 +256,14 @@ impl Engine {
         self.told(events);
     }
 
-    /// Brings one slot's membership in line with its breaker, in O(1): with the floor it may move one other.
+    /// Brings one endpoint's membership in line with its breaker, in O(1): with the floor it may move one other.
     fn settle(&self, control: &mut Control, snapshot: &Snapshot, index: u32) {
         let slot = snapshot.slot(index);
         if !slot.claim.eligible() {
             return;
         }
-        let phase = slot.state.gate.read().phase;
+        let cell = slot.cell;
+        let phase = self.slab.cell(cell).gate().read().phase;
         let closed = matches!(phase, Phase::Closed { .. });
         if control.closed[index as usize] != closed {
             control.closed[index as usize] = closed;
@@ -271,10 +271,10 @@ impl Engine {
             snapshot.set_closed(if closed { before + 1 } else { before - 1 });
         }
         if closed {
-            release(control, snapshot, |held| held == index);
-            snapshot.tier_of(index).members.put_in(index);
+            self.release(control, snapshot, cell);
+            snapshot.tier_of(slot).members.put_in(&self.slab, cell);
         }
-        self.balance_floor(control, snapshot, Some(index));
+        self.balance_floor(control, snapshot, index);
         match phase {
             Phase::Open { until } => self.probe_from(until),
             Phase::HalfOpen { .. } => self.probe_from(self.clock.now()),
@@ -285,47 +285,59 @@ impl Engine {
         }
     }
 
-    /// Holds as many endpoints as the floor asks for beyond the closed ones, and lets go of the others.
-    fn balance_floor(&self, control: &mut Control, snapshot: &Snapshot, last_out: Option<u32>) {
+    /// Holds as many endpoints as the floor asks for beyond the closed ones, and lets go of the others. `index` is the
+    /// one that has moved: if it is not closed, it is held or goes out.
+    fn balance_floor(&self, control: &mut Control, snapshot: &Snapshot, index: u32) {
         let wanted = snapshot.policy.min_available.min(snapshot.eligible).saturating_sub(snapshot.closed());
         while control.held.len() > wanted as usize {
             let first = control.held[0];
-            release(control, snapshot, |held| held == first);
+            self.release(control, snapshot, first);
         }
-        let Some(index) = last_out.filter(|index| !control.closed[*index as usize]) else {
-            return;
-        };
-        if control.held.contains(&index) {
+        let slot = snapshot.slot(index);
+        if control.closed[index as usize] || control.held.contains(&slot.cell) {
             return;
         }
+        let members = &snapshot.tier_of(slot).members;
         if control.held.len() < wanted as usize {
-            control.held.push(index);
-            snapshot.slot(index).state.held.store(true, Ordering::Relaxed);
-            snapshot.tier_of(index).members.put_in(index);
+            control.held.push(slot.cell);
+            self.slab.cell(slot.cell).cold.held.store(true, Ordering::Relaxed);
+            members.put_in(&self.slab, slot.cell);
         } else {
-            snapshot.tier_of(index).members.take_out(index);
+            members.take_out(&self.slab, slot.cell);
+        }
+    }
+
+    fn release(&self, control: &mut Control, snapshot: &Snapshot, cell: u32) {
+        let Some(place) = control.held.iter().position(|held| *held == cell) else { return };
+        control.held.remove(place);
+        let Cell { cold, .. } = self.slab.cell(cell);
+        cold.held.store(false, Ordering::Relaxed);
+        let index = cold.slot.load(Ordering::Relaxed);
+        if !control.closed[index as usize] {
+            snapshot.tier_of(snapshot.slot(index)).members.take_out(&self.slab, cell);
         }
     }
 
     /// A breaker lets probe calls through. Who is given calls stays the same.
     #[cold]
-    pub(super) fn half_opened(&self, slot: &Slot, early: bool) {
+    pub(super) fn half_opened(&self, cell: &Cell, early: bool) {
         let why = if early { "nothing else is available" } else { "its open time has passed" };
         let reason = format!("{why}; probe calls show whether it is back");
         let event = Event::new(EventKind::CircuitHalfOpen, reason)
-            .endpoint(slot.endpoint.id())
+            .endpoint(cell.endpoint().id())
             .detail("early", early);
         self.told(vec![event]);
     }
 
     /// A half-open round has ended because its probe calls did not answer in time.
-    pub(super) fn half_open_expired(&self, slot: &Slot) {
+    pub(super) fn half_open_expired(&self, cell: &Cell) {
         let limit = rough(self.policy().breaker.half_open_wait);
         let reason = format!("its probe calls did not answer in {limit}");
-        self.told(vec![Event::new(EventKind::CircuitOpen, reason).endpoint(slot.endpoint.id())]);
+        self.told(vec![Event::new(EventKind::CircuitOpen, reason).endpoint(cell.endpoint().id())]);
     }
 
-    fn breaker_event(&self, slot: &Slot, change: Change, held: bool) -> Event {
+    fn breaker_event(&self, cell: &Cell, change: Change) -> Event {
+        let held = cell.cold.held.load(Ordering::Relaxed);
         let was = change.from.state().as_str();
         let event = match (change.from.phase, change.to.phase) {
             (from, Phase::Open { until }) => {
@@ -348,7 +360,7 @@ impl Engine {
             // No other change of phase is a report's doing.
             _ => Event::new(EventKind::CircuitClose, "it is given calls again"),
         };
-        event.endpoint(slot.endpoint.id()).detail("was", was)
+        event.endpoint(cell.endpoint().id()).detail("was", was)
     }
 
     fn told(&self, events: Vec<Event>) {
@@ -364,18 +376,6 @@ impl Engine {
         if moved {
             self.changes.send_modify(|count| *count += 1);
         }
-    }
-}
-
-fn release(control: &mut Control, snapshot: &Snapshot, which: impl Fn(u32) -> bool) {
-    let Some(place) = control.held.iter().position(|held| which(*held)) else {
-        return;
-    };
-    let index = control.held.remove(place);
-    let slot = snapshot.slot(index);
-    slot.state.held.store(false, Ordering::Relaxed);
-    if slot.state.gate.state() != BreakerState::Closed {
-        snapshot.tier_of(index).members.take_out(index);
     }
 }
 

@@ -135,7 +135,7 @@ impl Engine {
             .slots
             .iter()
             .filter_map(|slot| {
-                let breaker = slot.state.gate.read();
+                let breaker = self.slab.cell(slot.cell).gate().read();
                 match Availability::derive(slot.claim, &breaker, false, now) {
                     Availability::Out { cause } => Some((slot.endpoint.id().clone(), cause)),
                     Availability::In { .. } => None,

@@ -1,27 +1,28 @@
 //! What a call that has ended tells the engine.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{Choice, Engine, Moved};
 use crate::breaker::gate::Change;
 use crate::breaker::{BreakerState, Effect, Event, Ticket};
+use crate::cell::{Cell, Verdict};
 use crate::clock::Time;
-use crate::slot::{Slot, Verdict};
 
 impl Engine {
     /// Ends a choice: counts it, tells the breaker, and says how long it took.
     #[inline]
     pub(crate) fn report(&self, mut choice: Choice, verdict: Verdict) -> Duration {
         self.tell_moved(&mut choice);
-        let Choice { slot, ticket, began, .. } = choice;
+        let Choice { cell: number, ticket, began, .. } = choice;
+        let cell = self.slab.cell(number);
         let now = self.clock.now();
         let took = now.since(began);
-        slot.state.end(verdict, took);
-        if verdict != Verdict::Success || ticket.permit || !slot.state.gate.is_quiet() {
-            self.tell_breaker(&slot, ticket, verdict, now);
+        // The breaker first: once the call has ended, the cell may be another endpoint's.
+        if verdict != Verdict::Success || ticket.permit || !cell.gate().is_quiet() {
+            self.tell_breaker(number, ticket, verdict, now);
         }
+        cell.end(verdict, took);
         took
     }
 
@@ -36,12 +37,12 @@ impl Engine {
     pub(crate) fn tell_moved(&self, choice: &mut Choice) {
         if choice.moved != Moved::No {
             let early = std::mem::replace(&mut choice.moved, Moved::No) == Moved::HalfOpenEarly;
-            self.half_opened(&choice.slot, early);
+            self.half_opened(self.slab.cell(choice.cell), early);
         }
     }
 
     #[cold]
-    fn tell_breaker(&self, slot: &Arc<Slot>, ticket: Ticket, verdict: Verdict, now: Time) {
+    fn tell_breaker(&self, number: u32, ticket: Ticket, verdict: Verdict, now: Time) {
         let event = match verdict {
             Verdict::Success => Event::Success(ticket),
             Verdict::Failure | Verdict::Timeout | Verdict::NotSent => Event::Failure(ticket),
@@ -50,13 +51,14 @@ impl Engine {
             _ if ticket.permit => Event::Release(ticket),
             _ => return,
         };
+        let cell = self.slab.cell(number);
         let unit = self.random.unit();
-        let (effect, change) = slot.state.gate.apply(event, now, &self.policy().breaker, unit);
+        let (effect, change) = cell.gate().apply(event, now, &self.policy().breaker, unit);
         if let Some(change) = change {
-            return self.moved(slot, change);
+            return self.moved(number, cell, change);
         }
-        if effect == Effect::Ignored && slot.state.expired.swap(false, Ordering::Relaxed) {
-            self.half_open_expired(slot);
+        if effect == Effect::Ignored && cell.cold.expired.swap(false, Ordering::Relaxed) {
+            self.half_open_expired(cell);
         }
         if ticket.permit {
             // The permit is free for the next call.
@@ -64,13 +66,13 @@ impl Engine {
         }
     }
 
-    fn moved(&self, slot: &Arc<Slot>, change: Change) {
+    fn moved(&self, number: u32, cell: &Cell, change: Change) {
         let (from, to) = (change.from.state(), change.to.state());
         if to == BreakerState::Closed {
-            slot.state.recovered.fetch_add(1, Ordering::Relaxed);
+            cell.cold.recovered.fetch_add(1, Ordering::Relaxed);
         } else if from == BreakerState::Closed {
-            slot.state.opened.fetch_add(1, Ordering::Relaxed);
+            cell.cold.opened.fetch_add(1, Ordering::Relaxed);
         }
-        self.breaker_changed(slot, change);
+        self.breaker_changed(number, change);
     }
 }

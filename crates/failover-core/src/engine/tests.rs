@@ -3,12 +3,12 @@ use std::time::Duration;
 
 use super::*;
 use crate::availability::{Availability, OutCause};
+use crate::cell::Verdict;
 use crate::config::CircuitBreakerConfig;
 use crate::endpoint::{Endpoint, EndpointEntry};
 use crate::events::EventKind;
 use crate::health::{Health, Lifecycle};
 use crate::select::Tried;
-use crate::slot::Verdict;
 
 /// An engine in virtual time with one source, and what the tests do to it.
 struct Bench {
@@ -45,10 +45,14 @@ impl Bench {
     /// One call; `fails` says whose calls fail. Answers where it went, or nothing.
     fn call(&self, fails: &[&str]) -> Option<String> {
         let choice = self.engine.choose(Tried::NONE, true)?;
-        let id = choice.slot.endpoint.id().to_string();
+        let id = self.id(&choice);
         let verdict = if fails.contains(&id.as_str()) { Verdict::Failure } else { Verdict::Success };
         self.engine.report(choice, verdict);
         Some(id)
+    }
+
+    fn id(&self, choice: &Choice) -> String {
+        self.engine.slab.cell(choice.cell).endpoint().id().to_string()
     }
 
     fn calls(&self, count: usize, fails: &[&str]) -> BTreeMap<String, usize> {
@@ -112,13 +116,13 @@ async fn half_open_permits_are_never_more_than_three_and_come_back_when_calls_ar
     bench.calls(20, &["b"]);
     pass(5 * SECOND).await;
     let held: Vec<_> = (0..20).map(|_| bench.engine.choose(Tried::NONE, true).expect("available")).collect();
-    let probes = held.iter().filter(|choice| choice.slot.endpoint.id() == "b").count();
+    let probes = held.iter().filter(|choice| bench.id(choice) == "b").count();
     assert_eq!(probes, 3);
     for choice in held {
         bench.engine.cancel(choice);
     }
     let held: Vec<_> = (0..20).map(|_| bench.engine.choose(Tried::NONE, true).expect("available")).collect();
-    let probes = held.iter().filter(|choice| choice.slot.endpoint.id() == "b").count();
+    let probes = held.iter().filter(|choice| bench.id(choice) == "b").count();
     assert_eq!(probes, 3, "the permits came back");
     held.into_iter().for_each(|choice| bench.engine.cancel(choice));
     let stats = bench.engine.stats();
@@ -133,11 +137,11 @@ async fn a_call_that_cannot_be_repeated_is_no_probe_unless_nobody_else_probes() 
     let choose = || bench.engine.choose(Tried::NONE, false).expect("available");
     for _ in 0..20 {
         let choice = choose();
-        assert_eq!(*choice.slot.endpoint.id(), *"a");
+        assert_eq!(bench.id(&choice), "a");
         bench.engine.report(choice, Verdict::Success);
     }
     pass(SECOND).await;
-    assert_eq!(*choose().slot.endpoint.id(), *"b");
+    assert_eq!(bench.id(&choose()), "b");
 }
 
 #[tokio::test(start_paused = true)]
@@ -177,7 +181,7 @@ async fn when_all_fail_each_is_probed_within_its_permits_and_the_first_to_return
         (0..10_000).map(|_| bench.engine.choose(Tried::NONE, true).expect("fails open")).collect();
     let mut counts = BTreeMap::new();
     for choice in &held {
-        *counts.entry(choice.slot.endpoint.id().to_string()).or_insert(0) += 1;
+        *counts.entry(bench.id(choice)).or_insert(0) += 1;
     }
     let mut sizes: Vec<_> = counts.values().copied().collect();
     sizes.sort_unstable();
@@ -285,14 +289,34 @@ async fn state_survives_every_update_and_begins_anew_at_another_address() {
 async fn calls_in_flight_on_a_removed_endpoint_end_as_usual_and_then_its_state_is_freed() {
     let bench = Bench::with(&["a"]);
     let choice = bench.engine.choose(Tried::NONE, true).expect("available");
-    let state = Arc::downgrade(&choice.slot.state);
     bench.publish([entry("b", 0)]);
     assert_eq!(bench.calls(10, &[]), BTreeMap::from([("b".into(), 10)]));
     assert_eq!(bench.engine.stats().in_flight, 1, "it is still counted");
+    assert_eq!(bench.id(&choice), "a", "and it is still that endpoint");
+    let cell = choice.cell;
     bench.engine.report(choice, Verdict::Success);
-    assert!(state.upgrade().is_none());
+    bench.publish([entry("c", 0)]);
+    let snapshot = bench.engine.snapshot();
+    bench.publish([entry("d", 0)]);
+    let reused = bench.engine.snapshot().slots[0].cell;
+    assert!(reused == cell || snapshot.slots[0].cell == cell, "its cell is used again");
     let stats = bench.engine.stats();
     assert_eq!((stats.in_flight, stats.successful_requests), (0, 11));
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_follows_the_endpoints_that_there_are_not_those_that_there_were() {
+    let bench = Bench::new(breaker(|b| b));
+    for round in 0..1_000 {
+        bench.publish((0..3).map(|n| {
+            let endpoint = Endpoint::builder(format!("{round}-{n}"), "users", format!("10.0.0.{n}"), 80);
+            EndpointEntry::new(endpoint.build().expect("valid"))
+        }));
+        bench.calls(3, &[]);
+    }
+    let highest = bench.engine.snapshot().slots.iter().map(|slot| slot.cell).max();
+    assert!(highest < Some(9), "{highest:?}");
+    assert_eq!(bench.engine.stats().successful_requests, 3_000);
 }
 
 #[tokio::test(start_paused = true)]

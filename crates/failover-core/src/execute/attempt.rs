@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use crate::cell::Verdict;
 use crate::clock::{Clock, Time};
 use crate::duration::rough;
 use crate::endpoint::Endpoint;
-use crate::slot::Verdict;
 
 /// One try on one endpoint, as the operation is given it. It stands for the [`Endpoint`].
 #[derive(Clone, Debug)]

@@ -11,6 +11,7 @@ use super::attempt::{Attempt, AttemptClass, AttemptRecord, Attempts, Done};
 use super::call::Wishes;
 use super::call_error::{CallError, StopReason};
 use super::timed::{NoReply, timed, wait};
+use crate::cell::Verdict;
 use crate::clock::Time;
 use crate::duration::rough;
 use crate::endpoint::Endpoint;
@@ -21,7 +22,6 @@ use crate::pick::Held;
 use crate::policy::Policy;
 use crate::retry::budget::Withdrawal;
 use crate::select::Tried;
-use crate::slot::Verdict;
 
 /// What one call keeps while it runs. Nothing here is on the heap until an attempt has failed.
 pub(super) struct Run<'a> {
@@ -31,7 +31,7 @@ pub(super) struct Run<'a> {
     deadline: Time,
     attempt_timeout: Duration,
     failed: Vec<AttemptRecord>,
-    tried: Vec<Arc<Endpoint>>,
+    tried: Vec<u32>,
     paid: Option<Withdrawal<'a>>,
     /// What the endpoint that failed last asked to be given before it is tried again.
     pause: Option<Duration>,
@@ -78,7 +78,7 @@ impl<'a> Run<'a> {
                 Ok(begun) => begun,
                 Err(reason) => return Err(self.stop(reason, error)),
             };
-            let until = attempt.until;
+            let (until, cell) = (attempt.until, held.cell());
             let endpoint = Arc::clone(&attempt.endpoint);
             let span = tracing::debug_span!(
                 target: "failover", "attempt", endpoint = %endpoint.id(), number = attempt.number
@@ -103,7 +103,7 @@ impl<'a> Run<'a> {
                 (_, Ok(Ok(_)) | Err(NoReply::Late)) => error = None,
             }
             self.pause = pause;
-            self.record(record);
+            self.record(record, cell);
             if let Err(reason) = self.next(verdict).await {
                 return Err(self.stop(reason, error));
             }
@@ -119,7 +119,7 @@ impl<'a> Run<'a> {
             self.deadline = now + self.wishes.deadline.unwrap_or(self.policy.timeout);
         }
         let attempt = Attempt {
-            endpoint: Arc::clone(held.endpoint()),
+            endpoint: held.endpoint(),
             number: self.failed.len() as u32 + 1,
             until: (now + self.attempt_timeout).min(self.deadline),
             clock: self.engine.clock.clone(),
@@ -161,12 +161,12 @@ impl<'a> Run<'a> {
         !self.wishes.not_idempotent && (self.failed.len() as u32) < self.policy.max_retries
     }
 
-    fn record(&mut self, record: AttemptRecord) {
+    fn record(&mut self, record: AttemptRecord, cell: u32) {
         if record.class == AttemptClass::Timeout {
             let reason = format!("no answer after {}", rough(record.duration));
             self.engine.events.tell(Event::new(EventKind::Timeout, reason).endpoint(record.endpoint.id()));
         }
-        self.tried.push(Arc::clone(&record.endpoint));
+        self.tried.push(cell);
         self.failed.push(record);
     }
 

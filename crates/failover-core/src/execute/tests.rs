@@ -387,7 +387,7 @@ async fn a_call_dropped_at_any_poll_leaves_nothing_behind() {
 fn free_permits(service: &ServiceHandle, id: &crate::endpoint::EndpointId) -> usize {
     let snapshot = service.engine().snapshot();
     let slot = snapshot.slot(snapshot.by_id[id]);
-    match slot.state.gate.read().phase {
+    match service.engine().slab.cell(slot.cell).gate().read().phase {
         crate::breaker::Phase::HalfOpen { calls, .. } => 3 - calls as usize,
         _ => 3,
     }

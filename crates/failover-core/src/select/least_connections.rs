@@ -5,8 +5,8 @@
 //! flight for each unit of weight; a tie goes to the first drawn.
 
 use super::Candidates;
+use crate::cell::Cell;
 use crate::random::Random;
-use crate::slot::Slot;
 
 #[inline]
 pub(super) fn place(candidates: Candidates<'_, '_>, random: &Random) -> u32 {
@@ -18,12 +18,12 @@ pub(super) fn place(candidates: Candidates<'_, '_>, random: &Random) -> u32 {
     let mut second = random.below(len - 1);
     second += u32::from(second >= first);
     let (first, second) = (candidates.untried_from(first), candidates.untried_from(second));
-    if busier(candidates.slot(first), candidates.slot(second)) { second } else { first }
+    if busier(candidates.cell(first), candidates.cell(second)) { second } else { first }
 }
 
 /// Whether one more call makes `a` busier than it makes `b`.
 #[inline]
-fn busier(a: &Slot, b: &Slot) -> bool {
-    let load = |of: &Slot, other: &Slot| u64::from(of.state.in_flight() + 1) * u64::from(other.weight);
+fn busier(a: &Cell, b: &Cell) -> bool {
+    let load = |of: &Cell, other: &Cell| u64::from(of.in_flight() + 1) * u64::from(other.weight());
     load(a, b) > load(b, a)
 }

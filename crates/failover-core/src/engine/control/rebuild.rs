@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Control, Engine, spread_event};
+use super::{Control, Engine, Source, spread_event};
 use crate::availability::Claim;
+use crate::cell::slab::{Ledger, Slab};
 use crate::clock::Time;
+use crate::config::FailoverConfig;
 use crate::endpoint::{EndpointEntry, EndpointId};
 use crate::events::{Event, EventKind};
-use crate::slot::{EndpointState, Slot};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Slot, Snapshot};
 
 /// An entry with its place in the order of tiers and the weight that counts for it.
 struct Ranked<'a> {
@@ -22,92 +23,96 @@ struct Ranked<'a> {
 impl Engine {
     pub(super) fn rebuild(&self, control: &mut Control, events: &mut Vec<Event>) {
         let old = self.snapshot.load_full();
+        control.ledger.sweep(&self.slab);
         let snapshot = self.assemble(control, &old);
-        tell_differences(&old, &snapshot, events);
-        let gone = old.slots.iter().filter(|slot| !stays(slot, &snapshot));
-        let lingering: Vec<_> = gone.map(|slot| Arc::downgrade(&slot.state)).collect();
-        control.lingering.retain(|state| state.strong_count() > 0);
-        control.lingering.extend(lingering);
-        self.seat(control, &old, &snapshot);
+        tell_differences(&old, &snapshot, &self.slab, events);
+        self.seat(control, &snapshot);
         snapshot.spread();
         if !old.slots.is_empty() && old.spread_percent() != snapshot.spread_percent() {
             events.push(spread_event(&snapshot));
         }
+        for slot in old.slots.iter().filter(|slot| !stays(slot, &snapshot)) {
+            control.ledger.leave(slot.cell, Arc::downgrade(&old));
+        }
         self.snapshot.store(Arc::new(snapshot));
+        drop(old);
+        control.ledger.sweep(&self.slab);
         self.changes.send_modify(|count| *count += 1);
     }
 
-    fn assemble(&self, control: &Control, old: &Snapshot) -> Snapshot {
-        let ranked = ranked(control);
+    fn assemble(&self, control: &mut Control, old: &Snapshot) -> Snapshot {
+        let Control { config, sources, ledger, .. } = control;
+        let ranked = ranked(config, sources);
         let mut ranks: Vec<(u32, u32)> = ranked.iter().map(|ranked| ranked.rank).collect();
         ranks.dedup();
-        let slots = ranked
-            .chunk_by(|a, b| a.rank == b.rank)
-            .zip(0..)
-            .flat_map(|(of_tier, tier)| {
-                let weighted = of_tier.iter().any(|ranked| ranked.weight > 0);
-                of_tier.iter().map(move |ranked| self.slot(ranked, tier, weighted, old))
-            })
-            .collect();
-        Snapshot::new(Arc::clone(&control.config), slots, &ranks)
+        let mut slots = Vec::with_capacity(ranked.len());
+        for (of_tier, tier) in ranked.chunk_by(|a, b| a.rank == b.rank).zip(0..) {
+            let weighted = of_tier.iter().any(|ranked| ranked.weight > 0);
+            for ranked in of_tier {
+                slots.push(self.slot(ranked, tier, weighted, old, ledger));
+            }
+        }
+        Snapshot::new(Arc::clone(config), slots, &ranks, &self.slab)
     }
 
-    fn slot(&self, ranked: &Ranked<'_>, tier: u32, weighted: bool, old: &Snapshot) -> Arc<Slot> {
+    fn slot(
+        &self,
+        ranked: &Ranked<'_>,
+        tier: u32,
+        weighted: bool,
+        old: &Snapshot,
+        ledger: &mut Ledger,
+    ) -> Slot {
         let entry = ranked.entry;
         let endpoint = Arc::clone(entry.endpoint());
         let before = old.by_id.get(endpoint.id()).map(|index| old.slot(*index));
         let same_place = before.filter(|slot| {
             slot.endpoint.address() == endpoint.address() && slot.endpoint.port() == endpoint.port()
         });
-        let state = match same_place {
-            Some(slot) => Arc::clone(&slot.state),
-            None => Arc::new(EndpointState::new(Arc::clone(&self.retired))),
-        };
+        let cell = same_place.map_or_else(|| ledger.take(&self.slab), |slot| slot.cell);
+        self.slab.cell(cell).set(&endpoint, ranked.weight.max(1));
         let claim = Claim {
             health: entry.health(),
             lifecycle: entry.lifecycle(),
             weightless: weighted && ranked.weight == 0,
         };
-        Arc::new(Slot { endpoint, state, claim, weight: ranked.weight.max(1), tier })
+        Slot { endpoint, claim, cell, tier }
     }
 
-    /// Gives every slot of a new snapshot its place: in, out, or held by the floor.
-    fn seat(&self, control: &mut Control, old: &Snapshot, snapshot: &Snapshot) {
-        let held_before: Vec<EndpointId> =
-            control.held.drain(..).map(|index| old.slot(index).endpoint.id().clone()).collect();
-        let mut next = Time::NEVER;
+    /// Gives every endpoint of a new snapshot its place: in, out, or held by the floor.
+    fn seat(&self, control: &mut Control, snapshot: &Snapshot) {
+        let held_before = std::mem::take(&mut control.held);
+        for cell in &held_before {
+            self.slab.cell(*cell).cold.held.store(false, Ordering::Relaxed);
+        }
         let mut outside = Vec::new();
-        let mut closed_count = 0;
         control.closed = vec![false; snapshot.slots.len()];
-        for (slot, index) in snapshot.slots.iter().zip(0..) {
-            slot.state.held.store(false, Ordering::Relaxed);
-            if !slot.claim.eligible() {
-                continue;
-            }
-            if slot.state.gate.ticket_if_closed().is_some() {
+        let mut closed = 0;
+        for (slot, index) in snapshot.slots.iter().zip(0..).filter(|(slot, _)| slot.claim.eligible()) {
+            if self.slab.cell(slot.cell).gate().ticket_if_closed().is_some() {
                 control.closed[index as usize] = true;
-                closed_count += 1;
-                snapshot.tiers[slot.tier as usize].members.put_in(index);
+                closed += 1;
+                snapshot.tier_of(slot).members.put_in(&self.slab, slot.cell);
             } else {
-                next = self.clock.now();
                 outside.push(index);
             }
         }
-        snapshot.set_closed(closed_count);
+        snapshot.set_closed(closed);
+        let next = if outside.is_empty() { Time::NEVER } else { self.clock.now() };
         // Those that were held before come first; then the first tier.
-        outside.sort_by_key(|index| !held_before.contains(snapshot.slot(*index).endpoint.id()));
+        outside.sort_by_key(|index| !held_before.contains(&snapshot.slot(*index).cell));
         for index in outside {
-            self.balance_floor(control, snapshot, Some(index));
+            self.balance_floor(control, snapshot, index);
         }
         self.probe_at.store(next.as_nanos(), Ordering::Relaxed);
     }
 }
 
 /// All entries by tier and id, each id once: the source of the lower tier wins.
-fn ranked(control: &Control) -> Vec<Ranked<'_>> {
-    let overrides = control.config.load_balancer().weights();
+fn ranked<'a>(config: &FailoverConfig, sources: &'a [Source]) -> Vec<Ranked<'a>> {
+    let overrides = config.load_balancer().weights();
     let mut by_id: HashMap<&EndpointId, Ranked<'_>> = HashMap::new();
-    for source in &control.sources {
+    for source in sources {
         for entry in &source.entries {
             let endpoint = entry.endpoint();
             let weight = overrides.get(endpoint.id()).copied().unwrap_or(endpoint.weight());
@@ -125,14 +130,14 @@ fn ranked(control: &Control) -> Vec<Ranked<'_>> {
 
 fn stays(slot: &Slot, snapshot: &Snapshot) -> bool {
     let now = snapshot.by_id.get(slot.endpoint.id()).map(|index| snapshot.slot(*index));
-    now.is_some_and(|now| Arc::ptr_eq(&now.state, &slot.state))
+    now.is_some_and(|now| now.cell == slot.cell)
 }
 
-fn tell_differences(old: &Snapshot, new: &Snapshot, events: &mut Vec<Event>) {
+fn tell_differences(old: &Snapshot, new: &Snapshot, slab: &Slab, events: &mut Vec<Event>) {
     for slot in &old.slots {
         if !new.by_id.contains_key(slot.endpoint.id()) {
             let reason = format!("{} is no longer named by its source", slot.endpoint.authority());
-            let in_flight = slot.state.in_flight();
+            let in_flight = slab.cell(slot.cell).in_flight();
             events.push(
                 Event::new(EventKind::EndpointRemoved, reason)
                     .endpoint(slot.endpoint.id())
@@ -147,7 +152,7 @@ fn tell_differences(old: &Snapshot, new: &Snapshot, events: &mut Vec<Event>) {
             events.push(Event::new(EventKind::EndpointAdded, reason).endpoint(id));
             continue;
         };
-        if !Arc::ptr_eq(&before.state, &slot.state) {
+        if before.cell != slot.cell {
             let reason = format!(
                 "it moved from {} to {}, so nothing is known of it",
                 before.endpoint.authority(),

@@ -1,0 +1,267 @@
+//! What the engine keeps of one endpoint while it lives, laid out for the calls that touch it.
+
+pub(crate) mod slab;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+
+use crate::breaker::gate::Gate;
+use crate::endpoint::Endpoint;
+use crate::outcome::Outcome;
+
+/// What calls to an endpoint read and write. It outlives snapshots: the key is the endpoint's id, and another one is
+/// taken only when the address behind the id changes.
+///
+/// What a pick compares and a success writes stands in the first cache line; the rest is for what is rare.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(crate) struct Cell {
+    hot: Hot,
+    pub(crate) cold: Cold,
+}
+
+#[derive(Debug)]
+#[repr(align(64))]
+struct Hot {
+    gate: Gate,
+    in_flight: AtomicU32,
+    /// The weight that counts, at least 1.
+    weight: AtomicU32,
+    successes: AtomicU64,
+    nanos: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Cold {
+    /// The endpoint as its source names it now. Empty when the cell is free.
+    endpoint: ArcSwapOption<Endpoint>,
+    others: [AtomicU64; VERDICTS - 1],
+    /// Times that the breaker opened, and times that it closed again.
+    pub(crate) opened: AtomicU64,
+    pub(crate) recovered: AtomicU64,
+    /// Given calls although its breaker is not closed, because too few others are left.
+    pub(crate) held: AtomicBool,
+    /// Its half-open round ended because the probe calls did not answer in time, and that is not told yet.
+    pub(crate) expired: AtomicBool,
+    /// Where it stands in the newest snapshot, and in its tier's partition. Under the control lock only.
+    pub(crate) slot: AtomicU32,
+    pub(crate) place: AtomicU32,
+}
+
+/// How one attempt ended, as it is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Success,
+    Failure,
+    Timeout,
+    Overload,
+    NotSent,
+    Rejected,
+    Local,
+    Cancelled,
+}
+
+const VERDICTS: usize = 8;
+
+impl From<Outcome> for Verdict {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Success => Self::Success,
+            Outcome::Failure => Self::Failure,
+            Outcome::Overload(_) => Self::Overload,
+            Outcome::Rejected => Self::Rejected,
+            Outcome::NotSent => Self::NotSent,
+            Outcome::Local => Self::Local,
+        }
+    }
+}
+
+/// The counts as they were read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    ended: [u64; VERDICTS],
+    pub(crate) time: Duration,
+    pub(crate) recovered: u64,
+}
+
+impl Tally {
+    pub(crate) fn of(&self, verdict: Verdict) -> u64 {
+        self.ended[verdict as usize]
+    }
+
+    /// Attempts that the endpoint is to blame for.
+    pub(crate) fn failures(&self) -> u64 {
+        [Verdict::Failure, Verdict::Timeout, Verdict::Overload, Verdict::NotSent]
+            .map(|v| self.of(v))
+            .iter()
+            .sum()
+    }
+
+    /// Attempts that have ended, those that were cancelled too.
+    pub(crate) fn ended(&self) -> u64 {
+        self.ended.iter().sum()
+    }
+
+    /// The mean time of the attempts that were not cancelled.
+    pub(crate) fn mean(&self) -> Option<Duration> {
+        let answered = self.ended() - self.of(Verdict::Cancelled);
+        let nanos = u64::try_from(self.time.as_nanos()).unwrap_or(u64::MAX);
+        nanos.checked_div(answered).map(Duration::from_nanos)
+    }
+
+    pub(crate) fn plus(mut self, other: &Self) -> Self {
+        for (to, from) in self.ended.iter_mut().zip(other.ended) {
+            *to += from;
+        }
+        self.time += other.time;
+        self.recovered += other.recovered;
+        self
+    }
+}
+
+impl Cell {
+    pub(crate) const fn new() -> Self {
+        Self {
+            hot: Hot {
+                gate: Gate::new(),
+                in_flight: AtomicU32::new(0),
+                weight: AtomicU32::new(1),
+                successes: AtomicU64::new(0),
+                nanos: AtomicU64::new(0),
+            },
+            cold: Cold {
+                endpoint: ArcSwapOption::const_empty(),
+                others: [const { AtomicU64::new(0) }; VERDICTS - 1],
+                opened: AtomicU64::new(0),
+                recovered: AtomicU64::new(0),
+                held: AtomicBool::new(false),
+                expired: AtomicBool::new(false),
+                slot: AtomicU32::new(0),
+                place: AtomicU32::new(0),
+            },
+        }
+    }
+
+    #[inline]
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.hot.gate
+    }
+
+    /// Calls that have begun and not ended.
+    #[inline]
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.hot.in_flight.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn weight(&self) -> u32 {
+        self.hot.weight.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn begin(&self) {
+        self.hot.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn end(&self, verdict: Verdict, took: Duration) {
+        let count = match verdict {
+            Verdict::Success => &self.hot.successes,
+            other => &self.cold.others[other as usize - 1],
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        if verdict != Verdict::Cancelled {
+            self.hot.nanos.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
+        }
+        // Last, so that who sees nothing in flight sees the counts as well.
+        self.hot.in_flight.fetch_sub(1, Ordering::Release);
+    }
+
+    /// The endpoint whose cell this is.
+    ///
+    /// A cell is given to another endpoint only when no call is in flight and no snapshot knows it, so whoever holds a
+    /// choice finds one here.
+    pub(crate) fn endpoint(&self) -> Arc<Endpoint> {
+        self.cold.endpoint.load_full().expect("a cell that is in use has an endpoint")
+    }
+
+    /// Takes over what the source says now.
+    pub(crate) fn set(&self, endpoint: &Arc<Endpoint>, weight: u32) {
+        self.cold.endpoint.store(Some(Arc::clone(endpoint)));
+        self.hot.weight.store(weight, Ordering::Relaxed);
+    }
+
+    /// Whether nothing is in flight; what was counted is then complete.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.hot.in_flight.load(Ordering::Acquire) == 0
+    }
+
+    pub(crate) fn tally(&self) -> Tally {
+        let mut ended = [self.hot.successes.load(Ordering::Relaxed); VERDICTS];
+        for (to, from) in ended[1..].iter_mut().zip(&self.cold.others) {
+            *to = from.load(Ordering::Relaxed);
+        }
+        Tally {
+            ended,
+            time: Duration::from_nanos(self.hot.nanos.load(Ordering::Relaxed)),
+            recovered: self.cold.recovered.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Makes it as new, for another endpoint. Only when it is idle and no snapshot knows it.
+    fn clear(&self) {
+        self.hot.gate.clear();
+        self.hot.weight.store(1, Ordering::Relaxed);
+        self.cold.endpoint.store(None);
+        let counts = [&self.hot.successes, &self.hot.nanos, &self.cold.opened, &self.cold.recovered];
+        for count in counts.into_iter().chain(&self.cold.others) {
+            count.store(0, Ordering::Relaxed);
+        }
+        self.cold.held.store(false, Ordering::Relaxed);
+        self.cold.expired.store(false, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_pick_compares_and_a_success_writes_is_one_cache_line() {
+        assert_eq!((size_of::<Hot>(), align_of::<Hot>()), (64, 64));
+        assert!(size_of::<Cell>() <= 192, "{}", size_of::<Cell>());
+    }
+
+    #[test]
+    fn a_cancelled_call_counts_and_says_nothing_about_time() {
+        let cell = Cell::new();
+        cell.begin();
+        cell.begin();
+        cell.end(Verdict::Success, Duration::from_millis(3));
+        assert_eq!(cell.in_flight(), 1);
+        cell.end(Verdict::Cancelled, Duration::from_secs(9));
+        let tally = cell.tally();
+        assert_eq!((tally.of(Verdict::Success), tally.of(Verdict::Cancelled), tally.ended()), (1, 1, 2));
+        assert_eq!(tally.mean(), Some(Duration::from_millis(3)));
+        assert!(cell.is_idle());
+    }
+
+    #[test]
+    fn every_verdict_has_a_count_of_its_own() {
+        use Verdict::*;
+        let cell = Cell::new();
+        let all = [Success, Failure, Timeout, Overload, NotSent, Rejected, Local, Cancelled];
+        for (verdict, times) in all.into_iter().zip(1..) {
+            for _ in 0..times {
+                cell.begin();
+                cell.end(verdict, Duration::ZERO);
+            }
+        }
+        let tally = cell.tally();
+        assert_eq!(all.map(|verdict| tally.of(verdict)), [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(tally.failures(), 2 + 3 + 4 + 5);
+    }
+}

@@ -1,0 +1,145 @@
+//! All cells of a service: an array that only grows, so that a call can borrow a cell without a count.
+//!
+//! A cell whose endpoint is gone is used again, once its last call has ended and the last snapshot that knows it is
+//! gone; so memory follows the largest number of endpoints at a time, not the number that there ever were.
+
+use std::collections::BTreeSet;
+use std::sync::{OnceLock, Weak};
+
+use super::{Cell, Tally};
+use crate::snapshot::Snapshot;
+
+/// The first bucket; each one after it doubles what there is.
+const FIRST: u32 = 8;
+/// Enough for 2^31 cells.
+const BUCKETS: usize = 29;
+
+#[derive(Debug)]
+pub(crate) struct Slab {
+    buckets: [OnceLock<Box<[Cell]>>; BUCKETS],
+}
+
+/// Which cells are in use. Under the control lock.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    next: u32,
+    /// The lowest first, so that the cells in use stay close together.
+    free: BTreeSet<u32>,
+    leaving: Vec<Leaving>,
+    /// What the cells that are free again have counted.
+    retired: Tally,
+}
+
+/// A cell whose endpoint is gone.
+#[derive(Debug)]
+struct Leaving {
+    cell: u32,
+    /// The last snapshot that knows it.
+    known_to: Weak<Snapshot>,
+}
+
+impl Slab {
+    pub(crate) const fn new() -> Self {
+        Self { buckets: [const { OnceLock::new() }; BUCKETS] }
+    }
+
+    /// A cell that the ledger has given out.
+    #[inline]
+    pub(crate) fn cell(&self, index: u32) -> &Cell {
+        let (bucket, offset) = locate(index);
+        let cells = self.buckets[bucket].get().expect("a cell exists before its number is given out");
+        &cells[offset]
+    }
+
+    fn grow_to(&self, index: u32) {
+        let (bucket, _) = locate(index);
+        let size = if bucket == 0 { FIRST } else { FIRST << (bucket - 1) };
+        self.buckets[bucket].get_or_init(|| (0..size).map(|_| Cell::new()).collect());
+    }
+}
+
+/// Bucket 0 holds the first eight, bucket `n` as many as all before it.
+#[inline]
+fn locate(index: u32) -> (usize, usize) {
+    let bucket = (index / FIRST).checked_ilog2().map_or(0, |power| power + 1);
+    let start = if bucket == 0 { 0 } else { FIRST << (bucket - 1) };
+    (bucket as usize, (index - start) as usize)
+}
+
+impl Ledger {
+    /// A cell that is as new.
+    pub(crate) fn take(&mut self, slab: &Slab) -> u32 {
+        self.free.pop_first().unwrap_or_else(|| {
+            let index = self.next;
+            self.next += 1;
+            slab.grow_to(index);
+            index
+        })
+    }
+
+    /// The cell's endpoint is gone; `known_to` is the last snapshot that can still be picked from.
+    pub(crate) fn leave(&mut self, cell: u32, known_to: Weak<Snapshot>) {
+        self.leaving.push(Leaving { cell, known_to });
+    }
+
+    /// Frees the cells that nobody can reach any more.
+    pub(crate) fn sweep(&mut self, slab: &Slab) {
+        let Self { free, leaving, retired, .. } = self;
+        leaving.retain(|leaving| {
+            let cell = slab.cell(leaving.cell);
+            // In this order: without a snapshot nobody can begin a call, so what is idle then stays idle.
+            if leaving.known_to.strong_count() > 0 || !cell.is_idle() {
+                return true;
+            }
+            *retired = retired.plus(&cell.tally());
+            cell.clear();
+            free.insert(leaving.cell);
+            false
+        });
+    }
+
+    /// Cells whose endpoints are gone and that are not free yet.
+    pub(crate) fn leaving(&self) -> impl Iterator<Item = u32> {
+        self.leaving.iter().map(|leaving| leaving.cell)
+    }
+
+    pub(crate) fn retired(&self) -> Tally {
+        self.retired
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::cell::Verdict;
+
+    #[test]
+    fn every_index_has_a_place_of_its_own() {
+        let places: HashSet<_> = (0..10_000).map(locate).collect();
+        assert_eq!(places.len(), 10_000);
+        assert_eq!(
+            [0, 7, 8, 15, 16, 31, 32].map(locate),
+            [(0, 0), (0, 7), (1, 0), (1, 7), (2, 0), (2, 15), (3, 0)]
+        );
+        assert_eq!(locate((1 << 31) - 1).0, BUCKETS - 1);
+    }
+
+    #[test]
+    fn a_cell_is_used_again_only_when_its_calls_have_ended_and_its_counts_stay() {
+        let slab = Slab::new();
+        let mut ledger = Ledger::default();
+        let first = ledger.take(&slab);
+        assert_eq!(ledger.take(&slab), 1);
+        slab.cell(first).begin();
+        ledger.leave(first, Weak::new());
+        ledger.sweep(&slab);
+        assert_eq!(ledger.take(&slab), 2, "a call is in flight");
+        slab.cell(first).end(Verdict::Success, std::time::Duration::ZERO);
+        ledger.sweep(&slab);
+        assert_eq!(ledger.take(&slab), first);
+        assert_eq!(slab.cell(first).tally().ended(), 0, "as new");
+        assert_eq!(ledger.retired().ended(), 1);
+    }
+}
