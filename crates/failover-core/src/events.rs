@@ -198,10 +198,10 @@ impl Event {
                 tracing::debug!(target: "failover", kind, service, endpoint, provider, "{reason}");
             }
             Weight::Notice => {
-                tracing::info!(target: "failover", kind, service, endpoint, provider, "{reason}")
+                tracing::info!(target: "failover", kind, service, endpoint, provider, "{reason}");
             }
             Weight::Warning => {
-                tracing::warn!(target: "failover", kind, service, endpoint, provider, "{reason}")
+                tracing::warn!(target: "failover", kind, service, endpoint, provider, "{reason}");
             }
         }
     }

@@ -1,4 +1,38 @@
-//! Types, provider contract and engine of `failover`.
+//! Types, provider contract and engine of `failover`: calls that survive a dying endpoint.
+//!
+//! Depend on this crate to publish a provider ([`Provider`] and what stands beside it), or to name a
+//! [`ServiceHandle`] or an [`Endpoint`] in the interface of a library. A program that makes calls depends on the facade
+//! `failover`, whose types are these.
+//!
+//! ```
+//! use failover_core::{Outcome, ServiceHandle};
+//!
+//! # fn send(_url: String) -> Result<String, std::io::Error> { Ok("Ada".into()) }
+//! let users = ServiceHandle::fixed("user-service", ["http://10.0.0.1:8080", "http://10.0.0.2:8080"])?;
+//!
+//! // For who owns the transport: pick, send, say how it went.
+//! let pick = users.select()?;
+//! let reply = send(pick.endpoint().url("/users/7"));
+//! pick.finish(Outcome::of(&reply));
+//!
+//! // Or leave attempts, time limits and retries to the library: see `ServiceHandle::execute`.
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # How a call travels
+//!
+//! ```text
+//! provider ─► discovery ─► snapshot ─► select ─► attempt ─► outcome ─► breaker, events, stats
+//!             (one task)   (immutable)  (no lock, no allocation, no await)
+//! ```
+//!
+//! Everything left of the snapshot is asynchronous and rare, everything right of it is synchronous, lock-free and free
+//! of allocation until something fails. Time and randomness can be replaced ([`Clock`], [`Random`]), so that every
+//! behaviour can be tested in virtual time and from a seed.
+//!
+//! # Features
+//!
+//! None. It needs Rust 1.85 and, for everything but a fixed list and [`ServiceHandle::select`], tokio.
 
 mod availability;
 mod breaker;

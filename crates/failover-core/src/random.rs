@@ -44,7 +44,7 @@ impl Random {
 
     /// A number from 0 to just below 1.
     pub(crate) fn unit(&self) -> f64 {
-        self.with(|generator| generator.random::<f64>())
+        self.with(RngExt::random)
     }
 
     pub(crate) fn bits(&self) -> u64 {

@@ -233,11 +233,12 @@ impl<C> ServiceHandle<C> {
         self.call().execute_once(operation).await
     }
 
-    /// Waits until every source has given an answer: endpoints, or that there are none.
+    /// Waits until every source has given a good answer: endpoints, or that there are none. It has no limit of its
+    /// own; give it one with `tokio::time::timeout`.
     ///
     /// # Errors
     ///
-    /// When a source has answered with an error and never with endpoints: that error.
+    /// `Shutdown` when the manager is closed before that.
     ///
     /// # Cancel safety
     ///
@@ -247,19 +248,23 @@ impl<C> ServiceHandle<C> {
         loop {
             changes.borrow_and_update();
             let sources = self.engine.sources();
-            if sources.iter().all(|source| source.answered) {
+            let mut waiting = sources.into_iter().filter(|source| !source.answered).peekable();
+            if waiting.peek().is_none() {
                 return Ok(());
             }
-            if sources.iter().all(|source| source.answered || source.error.is_some()) {
-                if let Some(error) = sources.into_iter().find_map(|s| s.error.filter(|_| !s.answered)) {
-                    return Err(error);
-                }
+            if let Some(ended) =
+                waiting.filter_map(|source| source.error).find(|e| e.kind() == ErrorKind::Shutdown)
+            {
+                return Err(ended);
             }
-            // The engine holds the sender, and this handle the engine.
-            if changes.changed().await.is_err() {
-                return Err(Error::new(ErrorKind::Shutdown, format!("{}: closed", self.engine.name)));
-            }
+            // The engine holds the sender and this handle the engine, so the wait ends with a change.
+            let _ = changes.changed().await;
         }
+    }
+
+    /// Whether every source has given a good answer.
+    pub fn is_ready(&self) -> bool {
+        self.engine.sources().iter().all(|source| source.answered)
     }
 
     /// Whether a source cannot be reached, so that its last good answer is served.

@@ -135,9 +135,7 @@ impl Driver {
             Err(error) => return self.failed(following, error),
         };
         let sifted = sift(&self.engine.name, set);
-        if !sifted.rejected.is_empty() {
-            self.engine.entries_rejected(self.source, &sifted.rejected);
-        }
+        self.engine.entries_rejected(self.source, &sifted.rejected);
         if sifted.is_garbage() {
             let count = sifted.rejected.len();
             let message = format!("none of the {count} entries of its answer can be used");

@@ -5,6 +5,7 @@
 
 mod rebuild;
 
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -48,6 +49,8 @@ struct Source {
     unknown: bool,
     error: Option<Error>,
     rejected: u64,
+    /// What was wrong with its last answer, so that the same fault is told once and not with every answer.
+    faults: HashSet<String>,
 }
 
 /// What a source has said last.
@@ -86,6 +89,7 @@ impl Engine {
             unknown: false,
             error: None,
             rejected: 0,
+            faults: HashSet::new(),
         });
         SourceId(control.sources.len() - 1)
     }
@@ -161,20 +165,27 @@ impl Engine {
         self.told(events);
     }
 
-    /// Entries that a source's answer held and that cannot be used.
+    /// Entries that a source's answer held and that cannot be used. All are counted; those that its last answer held,
+    /// too, are not told again.
     pub(crate) fn entries_rejected(&self, id: SourceId, rejected: &[RejectedEntry]) {
         let events = {
             let mut control = self.control();
             let source = &mut control.sources[id.0];
             source.rejected += rejected.len() as u64;
-            rejected
+            let faults: Vec<_> =
+                rejected.iter().map(|entry| format!("{}: {}", entry.what(), entry.error())).collect();
+            let events: Vec<_> = rejected
                 .iter()
-                .map(|entry| {
-                    Event::new(EventKind::EntryRejected, format!("{}: {}", entry.what(), entry.error()))
+                .zip(&faults)
+                .filter(|(_, fault)| !source.faults.contains(*fault))
+                .map(|(entry, fault)| {
+                    Event::new(EventKind::EntryRejected, fault.clone())
                         .provider(&source.name)
                         .detail("code", entry.error().code())
                 })
-                .collect()
+                .collect();
+            source.faults = faults.into_iter().collect();
+            events
         };
         self.told(events);
     }

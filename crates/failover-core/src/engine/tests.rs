@@ -124,7 +124,9 @@ async fn half_open_permits_are_never_more_than_three_and_come_back_when_calls_ar
     let held: Vec<_> = (0..20).map(|_| bench.engine.choose(Tried::NONE, true).expect("available")).collect();
     let probes = held.iter().filter(|choice| bench.id(choice) == "b").count();
     assert_eq!(probes, 3, "the permits came back");
-    held.into_iter().for_each(|choice| bench.engine.cancel(choice));
+    for choice in held {
+        bench.engine.cancel(choice);
+    }
     let stats = bench.engine.stats();
     assert_eq!((stats.in_flight, stats.cancelled), (0, 40));
 }
@@ -186,9 +188,9 @@ async fn when_all_fail_each_is_probed_within_its_permits_and_the_first_to_return
     let mut sizes: Vec<_> = counts.values().copied().collect();
     sizes.sort_unstable();
     assert_eq!(sizes, [3, 3, 3, 3, 9_988]);
-    held.into_iter().for_each(|choice| {
+    for choice in held {
         bench.engine.report(choice, Verdict::Failure);
-    });
+    }
     pass(30 * SECOND).await;
     bench.calls(100, &all);
     // One comes back: it is found in a few calls, long before any open time has passed.

@@ -205,7 +205,8 @@ pub(super) fn no_runtime(what: &str) -> Error {
 /// Connects all at once; what fails is told, and tried again by those who need it.
 async fn connect(providers: &[Named], limit: Duration, events: &Arc<EventLog>) {
     let mut connecting = tokio::task::JoinSet::new();
-    for Named { name, provider } in providers.iter().cloned() {
+    for Named { name, provider } in providers {
+        let (name, provider) = (Arc::clone(name), Arc::clone(provider));
         let events = Arc::clone(events);
         connecting.spawn(async move {
             let problem = match tokio::time::timeout(limit, provider.connect()).await {

@@ -48,7 +48,7 @@ impl Drop for Lease {
             if entry.lease.strong_count() == 0 {
                 entry.idle = Some(now);
             }
-        };
+        }
     }
 }
 

@@ -50,7 +50,8 @@ mod tests {
 
     #[test]
     fn the_figures_of_envoys_own_tests() {
-        let table: [(&[(u32, u32)], &[u32]); 10] = [
+        type Row = (&'static [(u32, u32)], &'static [u32]);
+        let table: [Row; 10] = [
             (&[(4, 2), (4, 2)], &[70, 30]),
             (&[(100, 72), (100, 100)], &[100, 0]),
             (&[(100, 50), (100, 100)], &[70, 30]),
