@@ -81,7 +81,7 @@ impl Engine {
         random: Random,
         parent: Option<Arc<EventLog>>,
     ) -> Result<Self, Error> {
-        crate::select::supported(config.algorithm())?;
+        crate::select::supported(&config)?;
         let slab = Slab::new();
         let turn = Lonely(AtomicU64::new(random.bits() >> 48));
         Ok(Self {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::cell::Cell;
 use crate::cell::slab::Slab;
-use crate::config::Algorithm;
+use crate::config::{Algorithm, FailoverConfig, StrategyKind};
 use crate::error::{Error, ErrorKind};
 use crate::random::Random;
 
@@ -37,17 +37,27 @@ impl Tried<'_> {
     }
 }
 
-/// Whether this version can pick by an algorithm.
-pub(crate) fn supported(algorithm: Algorithm) -> Result<(), Error> {
-    match algorithm {
-        Algorithm::RoundRobin | Algorithm::Random | Algorithm::LeastConnections => Ok(()),
-        other => Err(Error::new(
-            ErrorKind::Unsupported,
-            format!("algorithm {other} is not in this version; use round_robin, random or least_connections"),
-        )
-        .with_code("INVALID_STRATEGY")
-        .with_detail("algorithm", other.to_string())),
-    }
+/// Whether this version can do what a configuration asks for.
+pub(crate) fn supported(config: &FailoverConfig) -> Result<(), Error> {
+    const CAN: &str = "use round_robin, random or least_connections";
+    let (strategy, algorithm) = (config.strategy(), config.algorithm());
+    let asked = if !matches!(
+        strategy,
+        StrategyKind::RoundRobin | StrategyKind::Random | StrategyKind::LeastConnections
+    ) {
+        format!("strategy {strategy}")
+    } else if !matches!(algorithm, Algorithm::RoundRobin | Algorithm::Random | Algorithm::LeastConnections) {
+        format!("load_balancer.algorithm {algorithm}")
+    } else if config.load_balancer().sticky() {
+        "load_balancer.sticky".to_owned()
+    } else {
+        return Ok(());
+    };
+    let message = match asked.strip_suffix("sticky") {
+        Some(_) => format!("{asked} is not in this version; leave it out"),
+        None => format!("{asked} is not in this version; {CAN}"),
+    };
+    Err(Error::new(ErrorKind::Unsupported, message).with_code("INVALID_STRATEGY").with_detail("asked", asked))
 }
 
 /// The next endpoint; one that was tried only when all were.

@@ -215,7 +215,7 @@ impl Engine {
     ///
     /// `Unsupported` when it asks for what this version cannot do; the old one stays in use.
     pub(crate) fn configure(&self, config: Arc<FailoverConfig>) -> Result<(), Error> {
-        if let Err(error) = crate::select::supported(config.algorithm()) {
+        if let Err(error) = crate::select::supported(&config) {
             self.told(vec![Event::new(EventKind::ConfigRejected, format!("{error}; the last one stays"))]);
             return Err(error);
         }

@@ -177,7 +177,7 @@ impl ManagerBuilder {
     }
 
     fn check(&self) -> Result<(), Error> {
-        crate::select::supported(self.config.algorithm())?;
+        crate::select::supported(&self.config)?;
         let day = Duration::from_secs(86_400);
         let ranges = [
             ("start_timeout", self.settings.start_timeout, Duration::ZERO, Duration::from_secs(300)),
