@@ -44,6 +44,14 @@ pub(crate) struct Driver<P: ?Sized = dyn Provider> {
     pub(crate) provider: Arc<P>,
 }
 
+/// Aborted, or ended with its runtime: what is known of the source grows old from here on.
+impl<P: ?Sized> Drop for Driver<P> {
+    fn drop(&mut self) {
+        let message = "its discovery has ended: the manager is gone, or the runtime that it ran in";
+        self.engine.discovery_ended(&Error::new(ErrorKind::Shutdown, message));
+    }
+}
+
 /// What is kept while one source is followed.
 #[derive(Debug, Default)]
 struct Following {
@@ -101,7 +109,9 @@ impl Driver {
                 }
             };
             let Some(item) = item else { return };
-            self.take(newest(&mut stream, item).await, following);
+            for answer in newest(&mut stream, item).await.into_iter().flatten() {
+                self.take(answer, following);
+            }
             tokio::time::sleep(SPACING).await;
         }
     }
@@ -186,6 +196,8 @@ impl Driver {
 
     fn failed(&self, following: &mut Following, error: Error) {
         following.failures = following.failures.saturating_add(1);
+        // What it said before it failed is no evidence of what is so now.
+        following.held = None;
         self.engine.source_failed(self.source, error, EventKind::SourceStale);
     }
 
@@ -202,14 +214,17 @@ async fn next(stream: &mut Pin<Box<dyn Stream<Item = Answer> + Send + '_>>) -> O
     poll_fn(|context| stream.as_mut().poll_next(context)).await
 }
 
-/// The newest of the answers that are waiting already. An error does not hide the answer before it, unless it is
-/// the newest.
-async fn newest(stream: &mut Pin<Box<dyn Stream<Item = Answer> + Send + '_>>, first: Answer) -> Answer {
-    let mut newest = first;
+/// The newest good one of the answers that are waiting already, and the error that has come after it, if one has.
+async fn newest(
+    stream: &mut Pin<Box<dyn Stream<Item = Answer> + Send + '_>>,
+    first: Answer,
+) -> [Option<Answer>; 2] {
+    let mut newest = if first.is_ok() { [Some(first), None] } else { [None, Some(first)] };
     for _ in 0..SKIPPED {
         let waiting = poll_fn(|context| Poll::Ready(stream.as_mut().poll_next(context))).await;
         match waiting {
-            Poll::Ready(Some(item)) => newest = item,
+            Poll::Ready(Some(answer)) if answer.is_ok() => newest = [Some(answer), None],
+            Poll::Ready(Some(error)) => newest[1] = Some(error),
             // The end of the stream is seen by the next look at it.
             Poll::Ready(None) | Poll::Pending => break,
         }

@@ -28,6 +28,8 @@ use crate::snapshot::Snapshot;
 pub(crate) struct Control {
     config: Arc<FailoverConfig>,
     sources: Vec<Source>,
+    /// Nobody keeps the sources up to date any more; what still arrives is too late.
+    ended: bool,
     /// For each slot of the current snapshot whether it counts as closed.
     closed: Vec<bool>,
     /// Cells that the floor holds.
@@ -69,7 +71,14 @@ pub(crate) struct SourceStatus {
 
 impl Control {
     pub(super) fn new(config: Arc<FailoverConfig>) -> Self {
-        Self { config, sources: Vec::new(), closed: Vec::new(), held: Vec::new(), ledger: Ledger::default() }
+        Self {
+            config,
+            sources: Vec::new(),
+            ended: false,
+            closed: Vec::new(),
+            held: Vec::new(),
+            ledger: Ledger::default(),
+        }
     }
 }
 
@@ -117,6 +126,9 @@ impl Engine {
         let mut events = Vec::new();
         {
             let mut control = self.control();
+            if control.ended {
+                return;
+            }
             let now = self.clock.now();
             let source = &mut control.sources[id.0];
             let first = source.answered.is_none();
@@ -143,6 +155,9 @@ impl Engine {
         let mut events = Vec::new();
         {
             let mut control = self.control();
+            if control.ended {
+                return;
+            }
             let now = self.clock.now();
             let source = &mut control.sources[id.0];
             if source.error.is_none() {
@@ -192,10 +207,19 @@ impl Engine {
 
     /// Discovery of this service has ended: what is known stays, marked stale.
     pub(crate) fn discovery_ended(&self, why: &Error) {
-        let sources = self.control().sources.len();
+        let sources = {
+            let control = self.control();
+            if control.ended { 0 } else { control.sources.len() }
+        };
         for id in 0..sources {
             self.source_failed(SourceId(id), why.clone(), EventKind::SourceStale);
         }
+        self.control().ended = true;
+    }
+
+    /// Discovery of this service has begun anew.
+    pub(crate) fn discovery_resumed(&self) {
+        self.control().ended = false;
     }
 
     /// An event about a source.

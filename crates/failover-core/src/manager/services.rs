@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 
+use tokio::runtime::Handle;
+
 use super::builder::no_runtime;
 use super::task::Task;
 use super::{Inner, Named, closed_error, service_name};
 use crate::clock::Time;
 use crate::discovery::{Driver, Pace};
 use crate::endpoint::ServiceName;
-use crate::engine::Engine;
+use crate::engine::{Engine, SourceId};
 use crate::error::{Error, ErrorKind};
 use crate::service::ServiceHandle;
 
@@ -27,8 +29,9 @@ struct Entry {
     lease: Weak<Lease>,
     /// Since when it has had no handle.
     idle: Option<Time>,
+    source: SourceId,
     /// Ends with the entry.
-    _driver: Task,
+    driver: Task,
 }
 
 /// Held by every handle of a service; tells the manager when the last of them is gone.
@@ -74,7 +77,7 @@ impl Inner {
 
     pub(super) async fn service(self: &Arc<Self>, name: &str, named: Named) -> Result<ServiceHandle, Error> {
         let name = service_name(name)?;
-        let runtime = tokio::runtime::Handle::try_current().map_err(|_| no_runtime("service"))?;
+        let runtime = Handle::try_current().map_err(|_| no_runtime("service"))?;
         let handle = self.handle(name, named, &runtime)?;
         // The handle is good either way; what it waits for is said by `ready`.
         let _ = tokio::time::timeout(self.settings.start_timeout, handle.ready()).await;
@@ -85,12 +88,12 @@ impl Inner {
         self: &Arc<Self>,
         name: ServiceName,
         named: Named,
-        runtime: &tokio::runtime::Handle,
+        runtime: &Handle,
     ) -> Result<ServiceHandle, Error> {
         let mut services = self.services();
         // Under the lock that closing takes: nothing begins after it.
         self.ensure_open()?;
-        if services.sweeper.is_none() {
+        if services.sweeper.as_ref().is_none_or(Task::is_finished) {
             services.sweeper = Some(Task::spawn(runtime, sweep(Arc::downgrade(self))));
         }
         if let Some(entry) = services.entries.get_mut(&name) {
@@ -104,6 +107,11 @@ impl Inner {
             let lease = entry.lease.upgrade().unwrap_or_else(|| self.lease(&name));
             entry.lease = Arc::downgrade(&lease);
             entry.idle = None;
+            if entry.driver.is_finished() {
+                // Its runtime is gone; this one goes on where it was.
+                entry.engine.discovery_resumed();
+                entry.driver = self.drive(runtime, &entry.engine, entry.source, named);
+            }
             return Ok(ServiceHandle::new(Arc::clone(&entry.engine), Some(lease)));
         }
         let engine = Arc::new(Engine::new(
@@ -114,18 +122,23 @@ impl Inner {
             Some(Arc::clone(&self.events)),
         )?);
         let source = engine.add_source(Arc::clone(&named.name), 0);
-        let pace = Pace { poll: self.settings.poll_interval, answer: self.settings.timeout };
-        let driver = Driver { engine: Arc::clone(&engine), source, pace, provider: named.provider };
         let lease = self.lease(&name);
         let entry = Entry {
             engine: Arc::clone(&engine),
-            provider: named.name,
+            provider: Arc::clone(&named.name),
             lease: Arc::downgrade(&lease),
             idle: None,
-            _driver: Task::spawn(runtime, async move { match driver.run().await {} }),
+            source,
+            driver: self.drive(runtime, &engine, source, named),
         };
         services.entries.insert(name, entry);
         Ok(ServiceHandle::new(engine, Some(lease)))
+    }
+
+    fn drive(&self, runtime: &Handle, engine: &Arc<Engine>, source: SourceId, named: Named) -> Task {
+        let pace = Pace { poll: self.settings.poll_interval, answer: self.settings.timeout };
+        let driver = Driver { engine: Arc::clone(engine), source, pace, provider: named.provider };
+        Task::spawn(runtime, async move { match driver.run().await {} })
     }
 
     fn lease(self: &Arc<Self>, name: &ServiceName) -> Arc<Lease> {

@@ -15,6 +15,13 @@ impl Task {
     }
 }
 
+impl Task {
+    /// Whether it has ended, as it does with its runtime.
+    pub(super) fn is_finished(&self) -> bool {
+        self.0.is_finished()
+    }
+}
+
 impl Drop for Task {
     fn drop(&mut self) {
         self.0.abort();

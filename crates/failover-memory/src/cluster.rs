@@ -1,0 +1,288 @@
+//! The endpoints, and who is told when they change.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+
+use failover_core::{EndpointEntry, EndpointId, EndpointSet, Error, ErrorKind, Query, Revision, ServiceName};
+
+use crate::MemoryProvider;
+
+/// What the providers of one process share: services and their endpoints.
+///
+/// Cheap to clone; clones are the same cluster. It lives as long as one of them, or one of its providers. A service
+/// is known from its first registration on, and stays known when its last endpoint is gone.
+#[derive(Clone, Default)]
+pub struct MemoryCluster(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    services: BTreeMap<ServiceName, Service>,
+    /// Counts the changes. What was changed last has the number of its change as its revision.
+    changes: u64,
+    /// Numbers that were given to providers and watchers.
+    numbers: u64,
+}
+
+#[derive(Default)]
+struct Service {
+    /// 0 as long as nothing was ever registered: then it is here because somebody watches it.
+    revision: u64,
+    entries: BTreeMap<EndpointId, EndpointEntry>,
+    watchers: HashMap<u64, Watcher>,
+}
+
+struct Watcher {
+    provider: u64,
+    waker: Option<Waker>,
+}
+
+impl MemoryCluster {
+    /// A cluster without services.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Another provider on this cluster, open.
+    pub fn provider(&self) -> MemoryProvider {
+        MemoryProvider::on(self.clone())
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.state().number()
+    }
+
+    /// Writes an entry, whether or not it is there already.
+    pub(crate) fn put(&self, entry: EndpointEntry) {
+        let wakers = self.state().put(entry);
+        wake(wakers);
+    }
+
+    /// Replaces an entry that is there by what `change` makes of it.
+    pub(crate) fn alter(
+        &self,
+        service: &ServiceName,
+        id: &EndpointId,
+        change: impl FnOnce(EndpointEntry) -> EndpointEntry,
+    ) -> Result<(), Error> {
+        let wakers = {
+            let mut state = self.state();
+            let changed = change(state.entry(service, id)?);
+            state.put(changed)
+        };
+        wake(wakers);
+        Ok(())
+    }
+
+    /// Removes an entry, and says whether it was there.
+    pub(crate) fn remove(&self, service: &ServiceName, id: &EndpointId) -> bool {
+        let removed = self.state().remove(service, id);
+        match removed {
+            Some(wakers) => {
+                wake(wakers);
+                true
+            }
+            None => false,
+        }
+    }
+
+    pub(crate) fn get(&self, service: &ServiceName, id: &EndpointId) -> Result<EndpointEntry, Error> {
+        self.state().entry(service, id)
+    }
+
+    pub(crate) fn list(&self, query: &Query) -> EndpointSet {
+        let state = self.state();
+        let matching = |service: &Service| {
+            let entries = service.entries.values().filter(|entry| query.matches(entry.endpoint()));
+            entries.cloned().collect::<Vec<_>>()
+        };
+        match query.service_name() {
+            Some(name) => match state.services.get(name).filter(|service| service.is_known()) {
+                Some(service) => whole(matching(service), service.revision),
+                None => unknown(),
+            },
+            None => whole(state.services.values().flat_map(matching), state.changes),
+        }
+    }
+
+    /// Counts a watcher in, if its provider is open. The answer is the watcher's number.
+    ///
+    /// `is_open` is asked under the lock that [`close`](Self::close) takes, so that no watcher is missed by it.
+    pub(crate) fn enter(
+        &self,
+        service: &ServiceName,
+        provider: u64,
+        is_open: impl FnOnce() -> bool,
+    ) -> Option<u64> {
+        let mut state = self.state();
+        if !is_open() {
+            return None;
+        }
+        let number = state.number();
+        let watchers = &mut state.services.entry(service.clone()).or_default().watchers;
+        watchers.insert(number, Watcher { provider, waker: None });
+        Some(number)
+    }
+
+    /// The service's endpoints if they are not those of revision `seen`; otherwise `waker` is woken by the next
+    /// change. `None` when the watcher's provider was closed.
+    pub(crate) fn poll(
+        &self,
+        service: &ServiceName,
+        watcher: u64,
+        seen: &mut Option<u64>,
+        waker: &Waker,
+    ) -> Poll<Option<EndpointSet>> {
+        // A waker is somebody else's code: it is cloned and dropped while the lock is free.
+        let waker = waker.clone();
+        let _replaced = {
+            let mut state = self.state();
+            let Some(service) = state.services.get_mut(service) else { return Poll::Ready(None) };
+            let Some(watcher) = service.watchers.get_mut(&watcher) else { return Poll::Ready(None) };
+            if *seen != Some(service.revision) {
+                *seen = Some(service.revision);
+                return Poll::Ready(Some(service.set()));
+            }
+            watcher.waker.replace(waker)
+        };
+        Poll::Pending
+    }
+
+    /// Counts a watcher out.
+    pub(crate) fn leave(&self, service: &ServiceName, watcher: u64) {
+        let _gone = self.state().leave(service, watcher);
+    }
+
+    /// Runs `shut` and ends the watches of a provider, in one step.
+    pub(crate) fn close(&self, provider: u64, shut: impl FnOnce()) {
+        let ended = {
+            let mut state = self.state();
+            shut();
+            state.end(provider)
+        };
+        wake(ended);
+    }
+
+    /// Runs `open` when no [`close`](Self::close) is under way.
+    pub(crate) fn connect(&self, open: impl FnOnce()) {
+        let _state = self.state();
+        open();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // What is done under the lock runs nobody else's code and leaves nothing half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for MemoryCluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Metadata may hold secrets, so endpoints are counted, not shown.
+        let (services, endpoints) = {
+            let state = self.state();
+            let known = || state.services.values().filter(|service| service.is_known());
+            (known().count(), known().map(|service| service.entries.len()).sum::<usize>())
+        };
+        f.debug_struct("MemoryCluster")
+            .field("services", &services)
+            .field("endpoints", &endpoints)
+            .finish_non_exhaustive()
+    }
+}
+
+impl State {
+    fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    fn entry(&self, service: &ServiceName, id: &EndpointId) -> Result<EndpointEntry, Error> {
+        let found = self.services.get(service).and_then(|service| service.entries.get(id));
+        found.cloned().ok_or_else(|| {
+            let message = format!("{service}/{id}: there is no such endpoint; register it first");
+            Error::new(ErrorKind::NotFound, message)
+                .with_detail("service", service.as_str())
+                .with_detail("id", id.as_str())
+        })
+    }
+
+    /// Writes an entry; the answer is whom to wake. What is there already in the same words is no change.
+    fn put(&mut self, entry: EndpointEntry) -> Vec<Waker> {
+        let endpoint = entry.endpoint();
+        let service = self.services.entry(endpoint.service().clone()).or_default();
+        if service.entries.get(endpoint.id()) == Some(&entry) {
+            return Vec::new();
+        }
+        service.entries.insert(endpoint.id().clone(), entry);
+        self.changes += 1;
+        service.changed(self.changes)
+    }
+
+    /// Removes an entry; the answer is whom to wake, and `None` when it was not there.
+    fn remove(&mut self, service: &ServiceName, id: &EndpointId) -> Option<Vec<Waker>> {
+        let service = self.services.get_mut(service)?;
+        service.entries.remove(id)?;
+        self.changes += 1;
+        Some(service.changed(self.changes))
+    }
+
+    fn leave(&mut self, name: &ServiceName, watcher: u64) -> Option<Watcher> {
+        let service = self.services.get_mut(name)?;
+        let gone = service.watchers.remove(&watcher);
+        if service.is_idle() {
+            self.services.remove(name);
+        }
+        gone
+    }
+
+    fn end(&mut self, provider: u64) -> Vec<Waker> {
+        let mut wakers = Vec::new();
+        self.services.retain(|_, service| {
+            service.watchers.retain(|_, watcher| {
+                let stays = watcher.provider != provider;
+                wakers.extend(watcher.waker.take_if(|_| !stays));
+                stays
+            });
+            !service.is_idle()
+        });
+        wakers
+    }
+}
+
+impl Service {
+    fn is_known(&self) -> bool {
+        self.revision > 0
+    }
+
+    /// Whether nothing would be lost with it.
+    fn is_idle(&self) -> bool {
+        !self.is_known() && self.watchers.is_empty()
+    }
+
+    fn changed(&mut self, revision: u64) -> Vec<Waker> {
+        self.revision = revision;
+        self.watchers.values_mut().filter_map(|watcher| watcher.waker.take()).collect()
+    }
+
+    fn set(&self) -> EndpointSet {
+        if self.is_known() { whole(self.entries.values().cloned(), self.revision) } else { unknown() }
+    }
+}
+
+/// A set that is certain, empty or not: the registry is this process.
+fn whole(entries: impl IntoIterator<Item = EndpointEntry>, revision: u64) -> EndpointSet {
+    EndpointSet::new(entries).confirmed().with_revision(mark(revision))
+}
+
+fn unknown() -> EndpointSet {
+    EndpointSet::unknown_service().with_revision(mark(0))
+}
+
+fn mark(revision: u64) -> Revision {
+    Revision::new(revision.to_string())
+}
+
+fn wake(wakers: Vec<Waker>) {
+    wakers.into_iter().for_each(Waker::wake);
+}

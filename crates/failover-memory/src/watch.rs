@@ -1,0 +1,43 @@
+//! The endpoints of one service, now and at every change.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use failover_core::{EndpointSet, Error, ServiceName};
+use futures_core::Stream;
+
+use crate::MemoryCluster;
+
+/// Nothing waits in it: when it is polled it looks at the newest set, however many there were since the last one.
+pub(crate) struct Watch<'a> {
+    cluster: &'a MemoryCluster,
+    service: ServiceName,
+    /// `None` when the provider is closed: then it has ended already.
+    watcher: Option<u64>,
+    /// The revision of the last set that was yielded.
+    seen: Option<u64>,
+}
+
+impl<'a> Watch<'a> {
+    pub(crate) fn new(cluster: &'a MemoryCluster, service: &ServiceName, watcher: Option<u64>) -> Self {
+        Self { cluster, service: service.clone(), watcher, seen: None }
+    }
+}
+
+impl Stream for Watch<'_> {
+    type Item = Result<EndpointSet, Error>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let watch = self.get_mut();
+        let Some(watcher) = watch.watcher else { return Poll::Ready(None) };
+        watch.cluster.poll(&watch.service, watcher, &mut watch.seen, context.waker()).map(|set| set.map(Ok))
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if let Some(watcher) = self.watcher {
+            self.cluster.leave(&self.service, watcher);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The provider by itself, and under the engine.
+
+mod contract;
+mod discovery;
+mod lifetime;
+mod managers;
+mod scripted;
+mod start;
+
+use std::collections::BTreeSet;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use failover_core::{
+    Clock, Endpoint, EndpointId, EndpointSet, Error, EventKind, FailoverManager, ManagerBuilder, Provider,
+    Random, ServiceHandle, ServiceName, WatchStream,
+};
+use tokio::time::{Instant, sleep};
+
+fn users() -> ServiceName {
+    ServiceName::new("users").expect("valid")
+}
+
+fn id(id: &str) -> EndpointId {
+    EndpointId::new(id).expect("valid")
+}
+
+/// An endpoint of `users`, at `10.0.0.last`.
+fn endpoint(id: &str, last: u8) -> Endpoint {
+    endpoint_of("users", id, last)
+}
+
+fn endpoint_of(service: &str, id: &str, last: u8) -> Endpoint {
+    let builder = Endpoint::builder(id, service, format!("10.0.0.{last}"), 8080);
+    builder.protocol("http").build().expect("valid")
+}
+
+fn ids(set: &EndpointSet) -> Vec<&str> {
+    set.entries().iter().map(|entry| entry.endpoint().id().as_str()).collect()
+}
+
+async fn next(stream: &mut WatchStream<'_>) -> Option<Result<EndpointSet, Error>> {
+    poll_fn(|context| stream.as_mut().poll_next(context)).await
+}
+
+async fn next_set(stream: &mut WatchStream<'_>) -> EndpointSet {
+    next(stream).await.expect("it has not ended").expect("it is no error")
+}
+
+/// What is there without waiting: `None` when nothing is.
+fn ready(stream: &mut WatchStream<'_>) -> Option<Option<Result<EndpointSet, Error>>> {
+    match poll(stream, Waker::noop()) {
+        Poll::Ready(item) => Some(item),
+        Poll::Pending => None,
+    }
+}
+
+fn poll(stream: &mut WatchStream<'_>, waker: &Waker) -> Poll<Option<Result<EndpointSet, Error>>> {
+    Pin::as_mut(stream).poll_next(&mut Context::from_waker(waker))
+}
+
+/// A manager in virtual time, with the same randomness at each run.
+fn virtual_manager(provider: impl Provider) -> ManagerBuilder {
+    FailoverManager::builder().provider(provider).clock(Clock::tokio()).random(Random::seeded(7))
+}
+
+/// Waits for a condition, in the time of the runtime, and says how long that took.
+async fn until(what: &str, limit: Duration, condition: impl Fn() -> bool) -> Duration {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() <= limit, "{what}: not within {limit:?}");
+        sleep(Duration::from_millis(1)).await;
+    }
+    begun.elapsed()
+}
+
+/// The ids that are picked: all of them, if the algorithm gives each its turn.
+fn picked(service: &ServiceHandle) -> BTreeSet<String> {
+    let picks = (0..20).filter_map(|_| service.select().ok());
+    picks.map(|pick| pick.endpoint().id().to_string()).collect()
+}
+
+fn named(service: &ServiceHandle) -> Vec<String> {
+    service.endpoints().iter().map(|entry| entry.endpoint().id().to_string()).collect()
+}
+
+/// The events of one kind, as text.
+fn told(service: &ServiceHandle, kind: EventKind) -> Vec<String> {
+    let events = service.events(usize::MAX);
+    events.iter().filter(|event| event.kind == kind).map(ToString::to_string).collect()
+}

@@ -1,0 +1,85 @@
+//! Calls that survive a dying endpoint.
+//!
+//! For programs that call services which have more than one endpoint: it learns the endpoints, keeps their health,
+//! picks one for each call, and moves the call to another one when it fails, with load balancing, circuit breakers
+//! and retries under a budget.
+//!
+//! # A fixed list
+//!
+//! ```
+//! use failover::ServiceHandle;
+//!
+//! # struct Http;
+//! # impl Http { async fn get(&self, url: String) -> Result<String, std::io::Error> { Ok(url) } }
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let http = Http;
+//! let users = ServiceHandle::fixed("user-service", ["http://10.0.0.1:8080", "http://10.0.0.2:8080"])?;
+//! let done = users.execute(async |endpoint| http.get(endpoint.url("/users/7")).await).await?;
+//! println!("{} from {} in {} attempts", done.value, done.endpoint.id(), done.attempts.len());
+//! # Ok(()) }
+//! ```
+//!
+//! The closure may run more than once: that is what failover is. It borrows what it captures, so write
+//! `async |endpoint| …`, not `async move`.
+//!
+//! # A registry
+//!
+//! Endpoints that come and go are found through a provider. The one in memory needs nothing else; the calls are the
+//! same with any other.
+//!
+#![cfg_attr(feature = "memory", doc = "```")]
+#![cfg_attr(not(feature = "memory"), doc = "```ignore")]
+//! use failover::memory::MemoryProvider;
+//! use failover::{Endpoint, FailoverManager};
+//!
+//! # struct Http;
+//! # impl Http { async fn get(&self, url: String) -> Result<String, std::io::Error> { Ok(url) } }
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let http = Http;
+//! let manager = FailoverManager::builder().provider(MemoryProvider::new()).build().await?;
+//! for (id, port) in [("users-1", 8081), ("users-2", 8082)] {
+//!     let endpoint = Endpoint::builder(id, "user-service", "127.0.0.1", port).protocol("http").build()?;
+//!     manager.register_endpoint(endpoint).await?;
+//! }
+//!
+//! let users = manager.service("user-service").await?; // shared per service, cheap to clone
+//! let done = users.execute(async |endpoint| http.get(endpoint.url("/users/7")).await).await?;
+//! assert!(done.value.ends_with("/users/7"));
+//!
+//! manager.deregister_endpoint(("user-service", "users-1")).await?; // no call goes there any more
+//! manager.close().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # Who depends on what
+//!
+//! | who | depends on |
+//! |---|---|
+//! | a program that makes calls | `failover`, this crate: it holds no logic and re-exports the others |
+//! | an author of a provider; a library with a [`ServiceHandle`] or an [`Endpoint`] in its interface | `failover-core` |
+//! | a program that chooses each crate and its version itself | `failover-core` and its providers |
+//!
+//! The types are the same whichever way they come.
+//!
+//! # Features
+//!
+//! A feature adds names and changes no behaviour.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `memory`, on by default | `failover::memory`: the provider that keeps its endpoints in memory |
+//! | `full` | all of them |
+//!
+//! It needs Rust 1.85, and tokio for everything but [`ServiceHandle::fixed`] and [`ServiceHandle::select`].
+
+#[doc(inline)]
+pub use failover_core::*;
+
+/// The provider that keeps its endpoints in memory.
+#[cfg(feature = "memory")]
+pub mod memory {
+    #[doc(inline)]
+    pub use failover_memory::*;
+}

@@ -1,0 +1,75 @@
+//! What comes through the facade is what the crates behind it define, not a copy.
+
+use std::any::TypeId;
+
+macro_rules! identical {
+    ($from:ident, [$($name:ident $(<$argument:ty>)?),* $(,)?]) => {
+        $(assert_eq!(
+            TypeId::of::<failover::$name$(<$argument>)?>(),
+            TypeId::of::<$from::$name$(<$argument>)?>(),
+            stringify!($name),
+        );)*
+    };
+}
+
+#[test]
+fn the_types_of_the_facade_are_those_of_the_core() {
+    identical!(
+        failover_core,
+        [
+            Availability,
+            BreakerState,
+            CallError<()>,
+            Clock,
+            Done<()>,
+            Endpoint,
+            EndpointEntry,
+            EndpointId,
+            EndpointSet,
+            Error,
+            ErrorKind,
+            Event,
+            FailoverConfig,
+            FailoverManager,
+            Health,
+            HealthCheck,
+            Lifecycle,
+            NoEndpoints,
+            Outcome,
+            ProviderInfo,
+            Query,
+            Random,
+            ServiceHandle,
+            ServiceName,
+            ServiceStats,
+        ]
+    );
+}
+
+#[test]
+fn a_classifier_of_the_core_is_one_of_the_facade() {
+    fn facade<C: failover::Classify<(), ()>>() {
+        fn core<C: failover_core::Classify<(), ()>>() {}
+        core::<C>();
+    }
+    facade::<failover_core::OkIsSuccess>();
+}
+
+#[cfg(feature = "memory")]
+#[test]
+fn the_provider_in_memory_is_that_of_its_own_crate() {
+    use failover::memory;
+    assert_eq!(TypeId::of::<memory::MemoryProvider>(), TypeId::of::<failover_memory::MemoryProvider>());
+    assert_eq!(TypeId::of::<memory::MemoryCluster>(), TypeId::of::<failover_memory::MemoryCluster>());
+}
+
+/// It compiles only if what implements the facade's traits implements the core's.
+#[cfg(feature = "memory")]
+#[test]
+fn a_provider_of_the_facade_is_one_of_the_core() {
+    fn facade<P: failover::Provider + failover::Registry>() {
+        fn core<P: failover_core::Provider + failover_core::Registry>() {}
+        core::<P>();
+    }
+    facade::<failover_memory::MemoryProvider>();
+}

@@ -1,0 +1,61 @@
+//! The load: a fixed number of calls in each second, whether or not the earlier ones have been answered.
+
+use std::time::{Duration, Instant};
+
+use failover::ServiceHandle;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::client::{Answer, Client, HttpRules};
+use crate::clock::Clock;
+use crate::report::Ledger;
+
+/// Calls begun in each second: above what the report demands, so that a pause of the machine is forgiven.
+const RATE: f64 = 2_400.0;
+
+/// After a longer pause the calls that it swallowed are not made up for: a burst of them would measure the pause.
+const CATCH_UP: f64 = 0.1 * RATE;
+
+/// What one call has come to.
+pub(crate) struct Finished {
+    pub(crate) answer: Answer,
+    pub(crate) took: Duration,
+}
+
+/// Calls the service for that many seconds and waits for the last answer.
+pub(crate) async fn run(
+    service: ServiceHandle<HttpRules>,
+    client: Client,
+    clock: Clock,
+    seconds: f64,
+) -> Result<Ledger, JoinError> {
+    let mut ledger = Ledger::new(clock);
+    let mut calls = JoinSet::new();
+    let mut ticks = interval(Duration::from_millis(1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut begun = 0.0;
+    while clock.seconds() < seconds {
+        ticks.tick().await;
+        let due = clock.seconds().min(seconds) * RATE;
+        begun = f64::max(begun, due - CATCH_UP);
+        while begun < due {
+            begun += 1.0;
+            calls.spawn(call(service.clone(), client.clone()));
+        }
+        while let Some(finished) = calls.try_join_next() {
+            ledger.record(&finished?);
+        }
+        ledger.tell_each_second();
+    }
+    ledger.load_ended();
+    while let Some(finished) = calls.join_next().await {
+        ledger.record(&finished?);
+    }
+    Ok(ledger)
+}
+
+async fn call(service: ServiceHandle<HttpRules>, client: Client) -> Finished {
+    let began = Instant::now();
+    let answer = client.get(service.call(), "/users/7").await;
+    Finished { answer, took: began.elapsed() }
+}

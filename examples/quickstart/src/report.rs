@@ -1,0 +1,206 @@
+//! What the caller saw: counted as it happens, told each second, judged at the end.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt::Write;
+use std::time::Duration;
+
+use failover::{AttemptRecord, ServiceStats};
+
+use crate::client::Reply;
+use crate::clock::Clock;
+use crate::load::Finished;
+
+/// The least that counts as a load, in calls per second.
+const MIN_RATE: f64 = 2_000.0;
+
+/// So many failed calls are shown in full.
+const SHOWN: u64 = 20;
+
+/// The caller's own count, independent of the library's statistics.
+pub(crate) struct Ledger {
+    clock: Clock,
+    total: Counts,
+    second: Counts,
+    /// The next whole second to be told.
+    next: f64,
+    took: Vec<Duration>,
+    /// When each endpoint last answered a call well.
+    last_success: BTreeMap<String, f64>,
+    /// How long calls were begun, in seconds.
+    load: f64,
+}
+
+#[derive(Default)]
+struct Counts {
+    calls: u64,
+    failed: u64,
+    retried: u64,
+    failovers: u64,
+    served: BTreeMap<String, u64>,
+}
+
+impl Counts {
+    fn add(&mut self, served_by: Option<&str>, attempts: &[&AttemptRecord]) {
+        let moves = attempts.windows(2).filter(|pair| pair[0].endpoint.id() != pair[1].endpoint.id());
+        self.calls += 1;
+        self.retried += u64::from(attempts.len() > 1);
+        self.failovers += moves.count() as u64;
+        match served_by {
+            Some(endpoint) => *self.served.entry(endpoint.to_owned()).or_default() += 1,
+            None => self.failed += 1,
+        }
+    }
+}
+
+impl Ledger {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            total: Counts::default(),
+            second: Counts::default(),
+            next: 1.0,
+            took: Vec::new(),
+            last_success: BTreeMap::new(),
+            load: 0.0,
+        }
+    }
+
+    pub(crate) fn record(&mut self, finished: &Finished) {
+        self.took.push(finished.took);
+        let (served_by, attempts): (_, Vec<&AttemptRecord>) = match &finished.answer {
+            Ok(done) if done.value.status == 200 => {
+                (Some(done.endpoint.id().as_str()), done.attempts.iter().collect())
+            }
+            Ok(done) => {
+                let (id, Reply { status, body }) = (done.endpoint.id(), &done.value);
+                self.tell_failure(&format!("{id} answered {status}: {body}"));
+                (None, done.attempts.iter().collect())
+            }
+            Err(error) => {
+                self.tell_failure(&in_full(error));
+                (None, error.attempts().iter().collect())
+            }
+        };
+        self.total.add(served_by, &attempts);
+        self.second.add(served_by, &attempts);
+        if let Some(id) = served_by {
+            self.last_success.insert(id.to_owned(), self.clock.seconds());
+        }
+    }
+
+    fn tell_failure(&self, what: &str) {
+        match self.total.failed {
+            failed if failed < SHOWN => self.clock.say(format_args!("FAILED {what}")),
+            SHOWN => self.clock.say("FAILED more calls, which are counted and not shown"),
+            _ => {}
+        }
+    }
+
+    /// Prints a line for each second that has passed.
+    pub(crate) fn tell_each_second(&mut self) {
+        if self.clock.seconds() < self.next {
+            return;
+        }
+        self.next += 1.0;
+        let Counts { calls, failed, retried, served, .. } = std::mem::take(&mut self.second);
+        let share =
+            |(id, count): (&String, &u64)| format!("{id} {:.0} %", *count as f64 * 100.0 / calls as f64);
+        let shares = served.iter().map(share).collect::<Vec<_>>().join(", ");
+        self.clock.say(format_args!("{calls} calls, {failed} failed, {retried} retried; served by {shares}"));
+    }
+
+    /// Says that no more calls are begun.
+    pub(crate) fn load_ended(&mut self) {
+        self.load = self.clock.seconds();
+    }
+
+    /// What was not as it has to be.
+    pub(crate) fn complaints(&self, endpoints: &[String]) -> Vec<String> {
+        let mut complaints = Vec::new();
+        if self.total.failed > 0 {
+            complaints.push(format!("{} calls failed", self.total.failed));
+        }
+        let rate = self.total.calls as f64 / self.load;
+        if rate < MIN_RATE {
+            complaints.push(format!(
+                "{rate:.0} calls/s were made, {MIN_RATE:.0} is the least: is the machine busy?"
+            ));
+        }
+        for endpoint in endpoints {
+            match self.last_success.get(endpoint) {
+                Some(last) if *last > self.load - 1.0 => {}
+                Some(last) => complaints.push(format!("{endpoint} answered no call after {last:.2} s")),
+                None => complaints.push(format!("{endpoint} answered no call")),
+            }
+        }
+        complaints
+    }
+
+    /// Where the library's statistics say something else than what the caller saw.
+    pub(crate) fn differences(&self, stats: &ServiceStats) -> Vec<String> {
+        let pairs = [
+            ("calls", self.total.calls, stats.total_requests),
+            ("failed", self.total.failed, stats.failed_requests),
+            ("retried", self.total.retried, stats.retried),
+            ("failovers", self.total.failovers, stats.failovers),
+            ("in flight", 0, stats.in_flight),
+        ];
+        let differing = pairs.into_iter().filter(|(_, seen, counted)| seen != counted);
+        differing
+            .map(|(what, seen, counted)| format!("{what}: {seen} seen, {counted} in the statistics"))
+            .collect()
+    }
+
+    /// `calls=N failed=N retried=N failovers=N p99_ms=N`.
+    pub(crate) fn summary(&mut self) -> String {
+        let Counts { calls, failed, retried, failovers, .. } = self.total;
+        self.took.sort_unstable();
+        let p99 = self.took.get(self.took.len() * 99 / 100).copied().unwrap_or_default();
+        let p99 = p99.as_secs_f64() * 1e3;
+        format!("calls={calls} failed={failed} retried={retried} failovers={failovers} p99_ms={p99:.1}")
+    }
+}
+
+/// The library's statistics, a line per endpoint.
+pub(crate) fn table(stats: &ServiceStats) -> String {
+    let mut text = format!(
+        "{:<10} {:>9} {:>10} {:>9} {:>9} {:>10} {:>8} {:>7}  {}\n",
+        "endpoint",
+        "attempts",
+        "successes",
+        "failures",
+        "timeouts",
+        "cancelled",
+        "opened",
+        "breaker",
+        "availability"
+    );
+    for endpoint in &stats.endpoints {
+        let _ = writeln!(
+            text,
+            "{:<10} {:>9} {:>10} {:>9} {:>9} {:>10} {:>8} {:>7}  {}",
+            endpoint.id.as_str(),
+            endpoint.attempts,
+            endpoint.successes,
+            endpoint.failures,
+            endpoint.timeouts,
+            endpoint.cancelled,
+            endpoint.opened,
+            endpoint.breaker.as_str(),
+            endpoint.availability,
+        );
+    }
+    text
+}
+
+/// The error with everything that led to it.
+fn in_full(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _ = write!(text, " <- {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,68 @@
+//! Running cargo, and asking it about the workspace.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+/// The directory that holds the workspace's `Cargo.toml`.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies one level below the root")
+}
+
+/// A cargo command in the root of the workspace: the same cargo that runs this program.
+pub(crate) fn cargo<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(args).current_dir(root()).stdin(Stdio::null());
+    command
+}
+
+/// The command as one would type it.
+pub(crate) fn line(command: &Command) -> String {
+    let args = command.get_args().map(|arg| arg.to_string_lossy());
+    std::iter::once("cargo".into()).chain(args).collect::<Vec<_>>().join(" ")
+}
+
+/// Runs it with its output shown; anything but success is an error.
+pub(crate) fn run(mut command: Command) -> Result<(), String> {
+    let line = line(&command);
+    println!("$ {line}");
+    let status = command.status().map_err(|error| format!("`{line}` could not be started: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("`{line}` failed ({status})")) }
+}
+
+/// Runs it and hands back what it printed; its complaints are shown.
+pub(crate) fn output(mut command: Command) -> Result<String, String> {
+    let line = line(&command);
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| format!("`{line}` could not be started: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("`{line}` failed ({})", output.status));
+    }
+    String::from_utf8(output.stdout).map_err(|error| format!("`{line}` printed no UTF-8: {error}"))
+}
+
+/// The workspace's packages, as `cargo metadata` describes them.
+pub(crate) fn packages() -> Result<Vec<Value>, String> {
+    let text = output(cargo(["metadata", "--format-version", "1", "--no-deps"]))?;
+    let mut metadata: Value =
+        serde_json::from_str(&text).map_err(|error| format!("cargo metadata was not understood: {error}"))?;
+    match metadata["packages"].take() {
+        Value::Array(packages) => Ok(packages),
+        _ => Err("cargo metadata names no packages".to_owned()),
+    }
+}
+
+/// The name of a package.
+pub(crate) fn name(package: &Value) -> &str {
+    package["name"].as_str().unwrap_or_default()
+}
+
+/// Whether others can depend on the package.
+pub(crate) fn is_library(package: &Value) -> bool {
+    let kinds =
+        |target: &Value| target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|k| k == "lib"));
+    package["targets"].as_array().is_some_and(|targets| targets.iter().any(kinds))
+}

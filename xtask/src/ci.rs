@@ -1,0 +1,64 @@
+//! Every check, in the order in which a failure is cheapest to find.
+
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use crate::{build, features, isolation, suite, tidy};
+
+type Step = (&'static str, fn() -> Result<(), String>);
+
+pub(crate) fn run() -> Result<(), String> {
+    let before: &[Step] = &[
+        ("fmt", build::fmt),
+        ("tidy", tidy::run),
+        ("clippy", build::clippy),
+        ("docs", build::docs),
+        ("features", features::run),
+        ("isolation", isolation::run),
+    ];
+    let after: &[Step] = &[("bench", build::bench), ("quickstart", build::quickstart)];
+
+    let mut times = Vec::new();
+    for (name, step) in before {
+        timed(name, &mut times, step)?;
+    }
+    let tally = timed("test", &mut times, || {
+        let tally = suite::run(&[])?;
+        println!("{tally}");
+        if tally.is_good() { Ok(tally) } else { Err("not every test passed; see above".to_owned()) }
+    })?;
+    for (name, step) in after {
+        timed(name, &mut times, step)?;
+    }
+    println!("\n{}", table(&times));
+    // Once more at the very end, where a reader of a long log looks first.
+    println!("{tally}");
+    Ok(())
+}
+
+fn timed<T>(
+    name: &'static str,
+    times: &mut Vec<(&'static str, Duration)>,
+    step: impl FnOnce() -> Result<T, String>,
+) -> Result<T, String> {
+    println!("\n=== {name}");
+    let started = Instant::now();
+    let result = step();
+    times.push((name, started.elapsed()));
+    let seconds = started.elapsed().as_secs_f64();
+    match &result {
+        Ok(_) => println!("=== {name}: good, {seconds:.1} s"),
+        Err(_) => println!("=== {name}: FAILED after {seconds:.1} s\n\n{}", table(times)),
+    }
+    result.map_err(|why| format!("step `{name}` failed: {why}"))
+}
+
+fn table(times: &[(&'static str, Duration)]) -> String {
+    let mut text = String::from("step        seconds\n");
+    for (name, took) in times {
+        let _ = writeln!(text, "{name:10} {:8.1}", took.as_secs_f64());
+    }
+    let total: Duration = times.iter().map(|(_, took)| *took).sum();
+    let _ = write!(text, "{:10} {:8.1}", "total", total.as_secs_f64());
+    text
+}

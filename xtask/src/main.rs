@@ -1,0 +1,103 @@
+//! The workspace's chores: `cargo xtask` alone prints what there is.
+
+mod build;
+mod cargo;
+mod ci;
+mod features;
+mod isolation;
+mod results;
+mod suite;
+mod tidy;
+
+use std::process::ExitCode;
+
+/// One line of the table that `cargo xtask` prints.
+struct Command {
+    name: &'static str,
+    about: &'static str,
+    run: fn(&[String]) -> Result<(), String>,
+}
+
+const COMMANDS: &[Command] = &[
+    Command {
+        name: "ci",
+        about: "all that a change must pass, in order; stops at the first failure",
+        run: |args| no_arguments(args).and_then(|()| ci::run()),
+    },
+    Command {
+        name: "test",
+        about: "every test of the workspace, then the sum (`test -- FILTER` for some of them)",
+        run: suite::command,
+    },
+    Command {
+        name: "fmt",
+        about: "formatting is as rustfmt has it",
+        run: |args| no_arguments(args).and_then(|()| build::fmt()),
+    },
+    Command {
+        name: "clippy",
+        about: "no warning of the compiler or clippy in any target",
+        run: |args| no_arguments(args).and_then(|()| build::clippy()),
+    },
+    Command {
+        name: "docs",
+        about: "the libraries' documentation builds without a warning",
+        run: |args| no_arguments(args).and_then(|()| build::docs()),
+    },
+    Command {
+        name: "features",
+        about: "each library compiles with no feature, each one alone, and all",
+        run: |args| no_arguments(args).and_then(|()| features::run()),
+    },
+    Command {
+        name: "isolation",
+        about: "the facade with `memory` alone pulls no HTTP, TLS or registry client",
+        run: |args| no_arguments(args).and_then(|()| isolation::run()),
+    },
+    Command {
+        name: "tidy",
+        about: "files, facts that stand twice, words and lengths",
+        run: |args| no_arguments(args).and_then(|()| tidy::run()),
+    },
+    Command {
+        name: "bench",
+        about: "the cost of the hot path beside its floor",
+        run: |args| no_arguments(args).and_then(|()| build::bench()),
+    },
+    Command {
+        name: "quickstart",
+        about: "the main job on real servers, one killed and one frozen",
+        run: |args| no_arguments(args).and_then(|()| build::quickstart()),
+    },
+];
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let Some(name) = args.next() else {
+        println!("cargo xtask COMMAND\n\n{}", table());
+        return ExitCode::SUCCESS;
+    };
+    let Some(command) = COMMANDS.iter().find(|command| command.name == name) else {
+        eprintln!("error: there is no command `{name}`; these exist:\n\n{}", table());
+        return ExitCode::FAILURE;
+    };
+    match (command.run)(&args.collect::<Vec<_>>()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // What has said everything itself leaves nothing to add.
+        Err(why) if why.is_empty() => ExitCode::FAILURE,
+        Err(why) => {
+            eprintln!("error: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn table() -> String {
+    let width = COMMANDS.iter().map(|command| command.name.len()).max().unwrap_or(0);
+    let line = |command: &Command| format!("  {:width$}  {}\n", command.name, command.about);
+    COMMANDS.iter().map(line).collect()
+}
+
+fn no_arguments(args: &[String]) -> Result<(), String> {
+    if args.is_empty() { Ok(()) } else { Err(format!("this command takes no arguments, got {args:?}")) }
+}

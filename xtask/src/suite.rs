@@ -1,0 +1,127 @@
+//! Runs every test of the workspace and sums what the test programs say.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader, PipeReader, Read, Write};
+use std::path::PathBuf;
+use std::process::Child;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use crate::cargo::{self, cargo};
+use crate::results::Tally;
+
+/// Names the file to which a test that returns early appends a line `skipped: NAME: REASON`.
+///
+/// libtest swallows what a passing test prints, so that the line would not be seen on its output.
+const SKIPS: &str = "FAILOVER_SKIPS";
+
+/// `cargo xtask test [-- FILTER]`.
+pub(crate) fn command(args: &[String]) -> Result<(), String> {
+    let filter = match args {
+        [] => &[],
+        [dashes, filter @ ..] if dashes == "--" => filter,
+        _ => {
+            return Err(format!(
+                "arguments for the tests stand after `--`: cargo xtask test -- {}",
+                args.join(" ")
+            ));
+        }
+    };
+    let tally = run(filter)?;
+    println!("{tally}");
+    // The sum is the last line in any case: what went wrong has been listed before it.
+    if tally.is_good() { Ok(()) } else { Err(String::new()) }
+}
+
+/// Runs the tests, streams their output and lists skips, failures and problems.
+pub(crate) fn run(filter: &[String]) -> Result<Tally, String> {
+    let skips = SkipFile::new()?;
+    let mut command =
+        cargo(["test", "--workspace", "--all-features", "--no-fail-fast", "--color", "never", "--"]);
+    command.args(filter).env(SKIPS, &skips.path);
+    // The lines that announce a test program are read; these settings would change or drop them.
+    command.env("CARGO_TERM_QUIET", "false").env("CARGO_TERM_VERBOSE", "false");
+    println!("$ {}", cargo::line(&command));
+
+    // Both streams go through one pipe, so that their lines arrive in the order in which they were written.
+    let broken = |error: io::Error| format!("the tests could not be started: {error}");
+    let (reader, writer) = io::pipe().map_err(broken)?;
+    command.stdout(writer.try_clone().map_err(broken)?).stderr(writer);
+    let mut child = command.spawn().map_err(broken)?;
+    // The command holds the writing ends; while they are open here, the output has no end.
+    drop(command);
+
+    let mut tally = Tally::default();
+    follow(&lines(reader), &mut child, &mut tally);
+    let status = child.wait().map_err(|error| format!("cargo test got lost: {error}"))?;
+    tally.end();
+    tally.early_returns(&skips.read()?);
+    if !status.success() && tally.is_good() {
+        tally.problem(format!("cargo test failed ({status}) although no test did; see its output above"));
+    }
+    print!("\n{}", tally.details());
+    Ok(tally)
+}
+
+/// Shows each line and takes it in, until the output ends.
+fn follow(lines: &Receiver<String>, child: &mut Child, tally: &mut Tally) {
+    let patience = Duration::from_secs(5);
+    loop {
+        match lines.recv_timeout(patience) {
+            Ok(line) => {
+                print!("{line}");
+                let _ = io::stdout().flush();
+                tally.line(line.trim_end_matches(['\r', '\n']));
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+            // A process that a test left behind keeps the pipe open for as long as it lives.
+            Err(RecvTimeoutError::Timeout) if matches!(child.try_wait(), Ok(Some(_))) => {
+                return tally.problem("a test left a process behind that still holds the output");
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+    }
+}
+
+fn lines(reader: PipeReader) -> Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut reader = BufReader::new(reader);
+        let mut line = Vec::new();
+        while matches!(reader.read_until(b'\n', &mut line), Ok(read) if read > 0) {
+            if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                return;
+            }
+            line.clear();
+        }
+    });
+    receiver
+}
+
+/// The file for early returns, removed in the end.
+struct SkipFile {
+    path: PathBuf,
+}
+
+impl SkipFile {
+    fn new() -> Result<Self, String> {
+        let path = std::env::temp_dir().join(format!("failover-skips-{}", std::process::id()));
+        fs::write(&path, "").map_err(|error| format!("{} could not be written: {error}", path.display()))?;
+        Ok(Self { path })
+    }
+
+    fn read(&self) -> Result<String, String> {
+        let mut text = Vec::new();
+        fs::File::open(&self.path)
+            .and_then(|mut file| file.read_to_end(&mut text))
+            .map_err(|error| format!("{} could not be read: {error}", self.path.display()))?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+impl Drop for SkipFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}

@@ -1,0 +1,159 @@
+//! Facts about the files: what must stand in every crate, what must stand nowhere, what stands twice.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::cargo;
+
+/// What the directory of a crate holds.
+const FILES: &[&str] = &["README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"];
+
+/// Where the workspace's own Rust files are.
+const SOURCES: &[&str] = &["crates", "examples", "xtask"];
+
+/// Traces of unfinished work. Written in two halves, or this file would find itself.
+const LEFTOVERS: &[&str] = &[
+    concat!("todo", "!"),
+    concat!("unimplemented", "!"),
+    concat!("dbg", "!"),
+    concat!("FIX", "ME"),
+    concat!("HA", "CK"),
+];
+
+/// A file above the first number is listed, one above the second is an error.
+const LONG: usize = 500;
+const TOO_LONG: usize = 800;
+
+pub(crate) fn run() -> Result<(), String> {
+    let mut faults = Vec::new();
+    crate_files(&mut faults)?;
+    manifests(&mut faults)?;
+    sources(&mut faults)?;
+    for fault in &faults {
+        println!("{fault}");
+    }
+    if faults.is_empty() { Ok(()) } else { Err(format!("{} things are not tidy; see above", faults.len())) }
+}
+
+fn crate_files(faults: &mut Vec<String>) -> Result<(), String> {
+    for directory in entries(&cargo::root().join("crates"))? {
+        if !directory.is_dir() {
+            continue;
+        }
+        for file in FILES.iter().filter(|file| !directory.join(file).is_file()) {
+            faults.push(format!("{} has no {file}", shown(&directory)));
+        }
+        for licence in FILES.iter().filter(|file| file.starts_with("LICENSE")) {
+            let here = fs::read(directory.join(licence)).ok();
+            if here.is_some() && here != fs::read(cargo::root().join(licence)).ok() {
+                faults
+                    .push(format!("{}/{licence} differs from the workspace's {licence}", shown(&directory)));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn manifests(faults: &mut Vec<String>) -> Result<(), String> {
+    let packages = cargo::packages()?;
+    for package in &packages {
+        let name = cargo::name(package);
+        let manifest = PathBuf::from(package["manifest_path"].as_str().unwrap_or_default());
+        // `cargo metadata` does not tell about lints, and without this line unsafe code is not forbidden.
+        if !read(&manifest)?.contains("[lints]\nworkspace = true") {
+            faults.push(format!("{name}: Cargo.toml lacks `[lints] workspace = true`"));
+        }
+        if cargo::is_library(package) {
+            library(package, &manifest, faults);
+        }
+        for dependency in package["dependencies"].as_array().into_iter().flatten() {
+            let ours = packages.iter().any(|other| cargo::name(other) == cargo::name(dependency));
+            let requirement = dependency["req"].as_str().unwrap_or_default();
+            if ours && requirement.contains('=') {
+                let other = cargo::name(dependency);
+                faults.push(format!(
+                    "{name}: pins {other} with `{requirement}`; a caret requirement lets users choose"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What users of a published library rely on, and the facts that its texts repeat.
+fn library(package: &Value, manifest: &Path, faults: &mut Vec<String>) {
+    let name = cargo::name(package);
+    if package["metadata"]["docs"]["rs"].is_null() {
+        faults.push(format!("{name}: Cargo.toml lacks `[package.metadata.docs.rs]`"));
+    }
+    let beside = |file: &str| fs::read_to_string(manifest.with_file_name(file)).unwrap_or_default();
+    match package["rust_version"].as_str() {
+        None => faults.push(format!("{name}: Cargo.toml lacks `rust-version`")),
+        Some(version) if !beside("README.md").contains(version) => {
+            faults.push(format!("{name}: README.md does not say that it needs Rust {version}"));
+        }
+        Some(_) => {}
+    }
+    let version = package["version"].as_str().unwrap_or_default();
+    if !beside("CHANGELOG.md").contains(&format!("## [{version}]")) {
+        faults.push(format!("{name}: CHANGELOG.md has no section `## [{version}]`"));
+    }
+}
+
+fn sources(faults: &mut Vec<String>) -> Result<(), String> {
+    let mut files = Vec::new();
+    for directory in SOURCES {
+        rust_files(&cargo::root().join(directory), &mut files)?;
+    }
+    for file in files {
+        let text = read(&file)?;
+        for (number, line) in text.lines().enumerate() {
+            for word in LEFTOVERS.iter().filter(|word| line.contains(**word)) {
+                faults.push(format!("{}:{}: `{word}` is left in the code", shown(&file), number + 1));
+            }
+        }
+        match text.lines().count() {
+            lines if lines > TOO_LONG => {
+                faults.push(format!("{} has {lines} lines, {TOO_LONG} is the most", shown(&file)));
+            }
+            lines if lines > LONG => println!("long: {} has {lines} lines; two ideas in one?", shown(&file)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn rust_files(directory: &Path, found: &mut Vec<PathBuf>) -> Result<(), String> {
+    for path in entries(directory)? {
+        if path.is_dir() {
+            if path.file_name().is_some_and(|name| name != "target") {
+                rust_files(&path, found)?;
+            }
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// What lies in a directory, sorted, so that the output is the same everywhere.
+fn entries(directory: &Path) -> Result<Vec<PathBuf>, String> {
+    let unreadable = |error| format!("{} cannot be read: {error}", shown(directory));
+    let entries = fs::read_dir(directory).map_err(unreadable)?;
+    let mut paths = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(unreadable)?;
+    paths.sort();
+    Ok(paths)
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| format!("{} cannot be read: {error}", shown(path)))
+}
+
+fn shown(path: &Path) -> String {
+    path.strip_prefix(cargo::root()).unwrap_or(path).display().to_string()
+}
