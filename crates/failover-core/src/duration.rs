@@ -86,10 +86,11 @@ pub(crate) fn short(duration: Duration) -> String {
     }
 }
 
-/// As [`short`], to the nearest millisecond: for measured times, in words for people.
+/// As [`short`], to the nearest millisecond, or microsecond below one: for measured times, in words for people.
 pub(crate) fn rough(duration: Duration) -> String {
-    let millis = duration.as_nanos().saturating_add(500_000) / 1_000_000;
-    short(Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX)))
+    let step = if duration < Duration::from_millis(1) { 1_000 } else { 1_000_000 };
+    let nanos = (duration.as_nanos() + step / 2) / step * step;
+    short(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
 }
 
 /// For `#[serde(serialize_with)]`.
@@ -244,5 +245,21 @@ mod tests {
         fn no_text_makes_it_panic(text in "[-+.0-9a-zµ ]{0,24}|\\PC{0,12}") {
             let _ = parse(&text);
         }
+    }
+
+    #[test]
+    fn rough_times_have_no_more_digits_than_they_are_worth() {
+        for (nanos, text) in [
+            (0, "0s"),
+            (1_499, "1\u{b5}s"),
+            (345_678, "346\u{b5}s"),
+            (1_499_999, "1ms"),
+            (250_512_345, "251ms"),
+            (1_178_400_000, "1.178s"),
+            (300_000_000_000, "5m"),
+        ] {
+            assert_eq!(rough(Duration::from_nanos(nanos)), text);
+        }
+        assert!(!rough(Duration::MAX).is_empty());
     }
 }

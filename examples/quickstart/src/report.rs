@@ -157,8 +157,9 @@ impl Ledger {
         let Counts { calls, failed, retried, failovers, .. } = self.total;
         self.took.sort_unstable();
         let p99 = self.took.get(self.took.len() * 99 / 100).copied().unwrap_or_default();
-        let p99 = p99.as_secs_f64() * 1e3;
-        format!("calls={calls} failed={failed} retried={retried} failovers={failovers} p99_ms={p99:.1}")
+        // Rounded up: a limit that is kept must not look smaller than it was.
+        let p99 = p99.as_micros().div_ceil(1_000);
+        format!("calls={calls} failed={failed} retried={retried} failovers={failovers} p99_ms={p99}")
     }
 }
 

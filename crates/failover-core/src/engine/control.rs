@@ -379,8 +379,8 @@ impl Engine {
                 let wait = until.since(self.clock.now());
                 let what = match from {
                     Phase::Closed { failures } => format!("{} failures in a row", failures + 1),
-                    _ if change.to.rounds == 0 => "a probe call failed".to_owned(),
-                    _ => format!("a probe call failed, {} rounds in a row", change.to.rounds),
+                    _ if change.to.rounds < 2 => "a probe call failed".to_owned(),
+                    _ => format!("a probe call failed, for the {}. time", change.to.rounds),
                 };
                 let stays = if held { "; it stays in use, because too few others are available" } else { "" };
                 Event::new(EventKind::CircuitOpen, format!("{what}; tried again in {}{stays}", rough(wait)))

@@ -154,7 +154,7 @@ async fn a_service_is_unknown_until_its_first_registration_and_never_again() {
     let first = next_set(&mut watch).await;
     assert!(first.is_unknown_service() && first.entries().is_empty() && first.revision().is_some());
     assert!(provider.list(&Query::service(&service)).await.expect("lists").is_unknown_service());
-    assert!(ready(&mut watch).is_none(), "nothing has changed");
+    assert!(ready(&mut watch).is_pending(), "nothing has changed");
 
     provider.register(&endpoint("users-1", 1)).await.expect("registers");
     let known = next_set(&mut watch).await;
@@ -200,7 +200,7 @@ async fn a_watch_yields_the_whole_set_at_once_and_at_every_change_and_at_nothing
 
     provider.register(&endpoint("users-2", 2)).await.expect("registers");
     provider.register(&endpoint_of("orders", "orders-2", 2)).await.expect("registers");
-    assert!(ready(&mut watch).is_none(), "the same again, and another service, are no change");
+    assert!(ready(&mut watch).is_pending(), "the same again, and another service, are no change");
 }
 
 #[tokio::test]
@@ -215,7 +215,7 @@ async fn a_slow_consumer_gets_the_newest_set_and_none_of_those_before_it() {
         provider.register(&endpoint).await.expect("registers");
     }
     assert_eq!(next_set(&mut watch).await.entries().len(), 10_000);
-    assert!(ready(&mut watch).is_none());
+    assert!(ready(&mut watch).is_pending());
     for weight in 2..10_000 {
         let heavier = endpoint("users-1", 1).to_builder().weight(weight).build().expect("valid");
         provider.register(&heavier).await.expect("registers");
@@ -223,7 +223,7 @@ async fn a_slow_consumer_gets_the_newest_set_and_none_of_those_before_it() {
     let newest = next_set(&mut watch).await;
     let weight = newest.entries().iter().map(|entry| entry.endpoint().weight()).max();
     assert_eq!(weight, Some(9_999));
-    assert!(ready(&mut watch).is_none());
+    assert!(ready(&mut watch).is_pending());
 }
 
 #[tokio::test]
@@ -355,7 +355,7 @@ async fn writers_on_many_threads_lose_nothing_and_a_watch_ends_with_all_of_it() 
     while let Some(ended) = writers.join_next().await {
         ended.expect("no writer panics");
     }
-    assert!(ready(&mut watch).is_none());
+    assert!(ready(&mut watch).is_pending());
 }
 
 #[test]

@@ -150,7 +150,7 @@ async fn an_unconfirmed_empty_answer_is_believed_after_five_minutes() {
         // To say it again makes it no truer, and no later.
         sleep(HOLD / 2).await;
         script.step(Step::Answer(empty));
-        sleep(HOLD / 2 - 2 * SOON).await;
+        sleep((HOLD / 2).saturating_sub(2 * SOON)).await;
         assert_eq!(named(&service), ["users-1", "users-2"]);
         assert!(service.select().is_ok());
         until("the end of the hold", 4 * SOON, || named(&service).is_empty()).await;
@@ -167,7 +167,7 @@ async fn an_unconfirmed_empty_answer_of_a_polled_source_is_believed_after_five_m
     let (_manager, service, script) = known(Scripted::polled()).await;
     script.step(Step::Answer(EndpointSet::new([])));
     until("the answer", Duration::from_secs(11), || service.is_stale()).await;
-    sleep(HOLD - SOON).await;
+    sleep(HOLD.saturating_sub(SOON)).await;
     assert_eq!(named(&service), ["users-1", "users-2"]);
     until("the end of the hold", Duration::from_secs(12), || named(&service).is_empty()).await;
     assert!(!service.is_stale());

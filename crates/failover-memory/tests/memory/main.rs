@@ -49,12 +49,9 @@ async fn next_set(stream: &mut WatchStream<'_>) -> EndpointSet {
     next(stream).await.expect("it has not ended").expect("it is no error")
 }
 
-/// What is there without waiting: `None` when nothing is.
-fn ready(stream: &mut WatchStream<'_>) -> Option<Option<Result<EndpointSet, Error>>> {
-    match poll(stream, Waker::noop()) {
-        Poll::Ready(item) => Some(item),
-        Poll::Pending => None,
-    }
+/// What is there without waiting.
+fn ready(stream: &mut WatchStream<'_>) -> Poll<Option<Result<EndpointSet, Error>>> {
+    poll(stream, Waker::noop())
 }
 
 fn poll(stream: &mut WatchStream<'_>, waker: &Waker) -> Poll<Option<Result<EndpointSet, Error>>> {
