@@ -93,7 +93,7 @@ impl Engine {
             budget: Budget::new(),
             calls: CallCounts::default(),
             control: Mutex::new(Control::new(config)),
-            events: EventLog::new(Some(name.clone()), clock.clone(), parent),
+            events: EventLog::of_service(name.clone(), clock.clone(), parent),
             changes: watch::Sender::new(0),
             name,
             clock,

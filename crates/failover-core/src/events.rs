@@ -13,10 +13,11 @@ use crate::clock::Clock;
 use crate::endpoint::{EndpointId, ServiceName};
 use crate::error::one_line;
 
-/// How many events of state changes are remembered, and how many of single calls beside them.
-const REMEMBERED: usize = 1024;
-/// How far a subscriber may fall behind before it misses events.
-const BEHIND: usize = 1024;
+/// How many events of state changes a service remembers, how many of single calls beside them, and how far a
+/// subscriber may fall behind before it misses events.
+const OF_SERVICE: usize = 256;
+/// The same for a whole manager.
+const OF_MANAGER: usize = 1024;
 
 /// What kind of thing happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -230,6 +231,7 @@ pub(crate) struct EventLog {
     service: Option<ServiceName>,
     clock: Clock,
     parent: Option<Arc<EventLog>>,
+    capacity: usize,
     remembered: Mutex<Remembered>,
     subscribers: broadcast::Sender<Arc<Event>>,
 }
@@ -243,9 +245,19 @@ struct Remembered {
 }
 
 impl EventLog {
-    pub(crate) fn new(service: Option<ServiceName>, clock: Clock, parent: Option<Arc<Self>>) -> Self {
-        let subscribers = broadcast::Sender::new(BEHIND);
-        Self { service, clock, parent, remembered: Mutex::default(), subscribers }
+    /// The log of one service.
+    pub(crate) fn of_service(service: ServiceName, clock: Clock, parent: Option<Arc<Self>>) -> Self {
+        Self::new(Some(service), clock, parent, OF_SERVICE)
+    }
+
+    /// The log of a whole manager.
+    pub(crate) fn of_manager(clock: Clock) -> Self {
+        Self::new(None, clock, None, OF_MANAGER)
+    }
+
+    fn new(service: Option<ServiceName>, clock: Clock, parent: Option<Arc<Self>>, capacity: usize) -> Self {
+        let subscribers = broadcast::Sender::new(capacity);
+        Self { service, clock, parent, capacity, remembered: Mutex::default(), subscribers }
     }
 
     pub(crate) fn tell(&self, mut event: Event) {
@@ -268,7 +280,7 @@ impl EventLog {
                 Weight::PerCall => &mut remembered.calls,
                 _ => &mut remembered.changes,
             };
-            if ring.len() == REMEMBERED {
+            if ring.len() == self.capacity {
                 ring.pop_front();
             }
             ring.push_back((number, Arc::clone(event)));
@@ -345,7 +357,7 @@ mod tests {
 
     fn log() -> EventLog {
         let service = ServiceName::new("users").expect("valid");
-        EventLog::new(Some(service), Clock::system(), None)
+        EventLog::of_service(service, Clock::system(), None)
     }
 
     #[test]
@@ -356,9 +368,9 @@ mod tests {
             log.tell(Event::new(EventKind::Retry, format!("number {n}")));
         }
         let all = log.newest(usize::MAX);
-        assert_eq!(all.len(), 1 + REMEMBERED);
+        assert_eq!(all.len(), 1 + OF_SERVICE);
         assert_eq!(all[0].kind, EventKind::CircuitOpen);
-        assert_eq!(all[REMEMBERED].reason, "number 9999");
+        assert_eq!(all[OF_SERVICE].reason, "number 9999");
         assert_eq!(log.newest(3).len(), 3);
     }
 
@@ -366,7 +378,7 @@ mod tests {
     fn a_slow_subscriber_misses_the_oldest_and_knows_how_many() {
         let log = log();
         let mut events = log.subscribe();
-        for n in 0..BEHIND + 10 {
+        for n in 0..OF_SERVICE + 10 {
             log.tell(Event::new(EventKind::EndpointUp, format!("number {n}")));
         }
         assert_eq!(events.try_recv().expect("some are left").reason, "number 10");
@@ -376,9 +388,9 @@ mod tests {
     #[test]
     fn the_parent_hears_what_a_service_tells() {
         let clock = Clock::system();
-        let parent = Arc::new(EventLog::new(None, clock.clone(), None));
+        let parent = Arc::new(EventLog::of_manager(clock.clone()));
         let service = ServiceName::new("users").expect("valid");
-        let log = EventLog::new(Some(service), clock, Some(Arc::clone(&parent)));
+        let log = EventLog::of_service(service, clock, Some(Arc::clone(&parent)));
         let id = EndpointId::new("a").expect("valid");
         log.tell(
             Event::new(EventKind::EndpointDown, "its breaker\nopened").endpoint(&id).detail("failures", 5),

@@ -3,6 +3,7 @@
 //! All of them hold one lock while they work out who is given calls, so that none of them works on what another one
 //! has just replaced. Events are told after the lock is free.
 
+mod differences;
 mod rebuild;
 
 use std::collections::HashSet;

@@ -361,3 +361,22 @@ async fn nothing_known_says_why() {
     assert_eq!(bench.engine.why_none().reason(), NoEndpointsReason::Empty);
     assert_eq!(Error::from(bench.engine.why_none()).code(), "NO_ENDPOINTS");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_many_endpoints_is_told_in_a_few_events() {
+    let bench = Bench::new(breaker(|b| b));
+    let many = |from: usize| {
+        (from..from + 1_000).map(|n| {
+            let address = format!("10.1.{}.{}", n / 250, n % 250);
+            EndpointEntry::new(
+                Endpoint::builder(format!("e{n}"), "users", address, 80).build().expect("valid"),
+            )
+        })
+    };
+    bench.publish(many(0));
+    assert_eq!(bench.told(EventKind::EndpointAdded).len(), 17);
+    bench.publish(many(500));
+    let removed = bench.told(EventKind::EndpointRemoved);
+    assert_eq!(removed.len(), 17);
+    assert_eq!(removed[16], "endpoint_removed users: and 484 more in the same change");
+}

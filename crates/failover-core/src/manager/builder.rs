@@ -161,7 +161,7 @@ impl ManagerBuilder {
             None => providers.first().map(|named| Arc::clone(&named.name)),
         };
         let clock = self.clock.unwrap_or_else(Clock::system);
-        let events = Arc::new(EventLog::new(None, clock.clone(), None));
+        let events = Arc::new(EventLog::of_manager(clock.clone()));
         connect(&providers, self.settings.start_timeout, &events).await;
         Ok(FailoverManager(Arc::new(Inner {
             providers,

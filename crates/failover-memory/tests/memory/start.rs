@@ -115,3 +115,22 @@ async fn a_start_timeout_of_zero_waits_for_nothing() {
     script.endpoints([endpoint("users-1", 1)]);
     until("the first answer", SOON, || service.select().is_ok()).await;
 }
+
+#[tokio::test(start_paused = true)]
+#[ignore = "a fault of the core: the end of discovery wakes nobody while the source fails already"]
+async fn who_waits_for_readiness_is_told_when_the_manager_closes() {
+    for failing in [false, true] {
+        let (provider, script) = Scripted::watching();
+        if failing {
+            script.step(Step::Fail("the registry is down"));
+        }
+        let manager = virtual_manager(provider).build().await.expect("builds");
+        let service = manager.service("users").await.expect("a handle");
+        let waiting = tokio::spawn(async move { service.ready().await });
+        tokio::time::sleep(SOON).await;
+        manager.close().await.expect("closes");
+        let ended = timeout(SOON, waiting).await.unwrap_or_else(|_| panic!("not told, failing: {failing}"));
+        let error = ended.expect("no panic").expect_err("it will never be ready");
+        assert_eq!(error.kind(), ErrorKind::Shutdown);
+    }
+}

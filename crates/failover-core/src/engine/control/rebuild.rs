@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Control, Engine, Source, spread_event};
+use super::{Control, Engine, Source, differences, spread_event};
 use crate::availability::Claim;
-use crate::cell::slab::{Ledger, Slab};
+use crate::cell::slab::Ledger;
 use crate::clock::Time;
 use crate::config::FailoverConfig;
 use crate::endpoint::{EndpointEntry, EndpointId};
-use crate::events::{Event, EventKind};
+use crate::events::Event;
 use crate::snapshot::{Slot, Snapshot};
 
 /// An entry with its place in the order of tiers and the weight that counts for it.
@@ -25,7 +25,7 @@ impl Engine {
         let old = self.snapshot.load_full();
         control.ledger.sweep(&self.slab);
         let snapshot = self.assemble(control, &old);
-        tell_differences(&old, &snapshot, &self.slab, events);
+        differences::tell(&old, &snapshot, &self.slab, events);
         self.seat(control, &snapshot);
         snapshot.spread();
         if !old.slots.is_empty() && old.spread_percent() != snapshot.spread_percent() {
@@ -131,45 +131,4 @@ fn ranked<'a>(config: &FailoverConfig, sources: &'a [Source]) -> Vec<Ranked<'a>>
 fn stays(slot: &Slot, snapshot: &Snapshot) -> bool {
     let now = snapshot.by_id.get(slot.endpoint.id()).map(|index| snapshot.slot(*index));
     now.is_some_and(|now| now.cell == slot.cell)
-}
-
-fn tell_differences(old: &Snapshot, new: &Snapshot, slab: &Slab, events: &mut Vec<Event>) {
-    for slot in &old.slots {
-        if !new.by_id.contains_key(slot.endpoint.id()) {
-            let reason = format!("{} is no longer named by its source", slot.endpoint.authority());
-            let in_flight = slab.cell(slot.cell).in_flight();
-            events.push(
-                Event::new(EventKind::EndpointRemoved, reason)
-                    .endpoint(slot.endpoint.id())
-                    .detail("in_flight", in_flight),
-            );
-        }
-    }
-    for slot in &new.slots {
-        let id = slot.endpoint.id();
-        let Some(before) = old.by_id.get(id).map(|index| old.slot(*index)) else {
-            let reason = format!("{} is new", slot.endpoint.authority());
-            events.push(Event::new(EventKind::EndpointAdded, reason).endpoint(id));
-            continue;
-        };
-        if before.cell != slot.cell {
-            let reason = format!(
-                "it moved from {} to {}, so nothing is known of it",
-                before.endpoint.authority(),
-                slot.endpoint.authority()
-            );
-            events.push(Event::new(EventKind::EndpointAdded, reason).endpoint(id));
-        }
-        match (before.claim.eligible(), slot.claim.eligible()) {
-            (true, false) => {
-                let reason = format!("its source says: {}", slot.claim);
-                events.push(Event::new(EventKind::EndpointDown, reason).endpoint(id));
-            }
-            (false, true) => {
-                let reason = format!("its source no longer says: {}", before.claim);
-                events.push(Event::new(EventKind::EndpointUp, reason).endpoint(id));
-            }
-            _ => {}
-        }
-    }
 }
