@@ -108,8 +108,7 @@ pub enum RetryAdvice {
 /// The error of every operation but a call (which has [`CallError`](crate::CallError)).
 ///
 /// `Display` is one line. Cloning shares the content, so one failure can be reported in several places.
-#[derive(Clone, thiserror::Error)]
-#[error("{}", self.0.message)]
+#[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
 #[derive(Clone)]
@@ -212,10 +211,17 @@ impl Error {
     pub fn retry(&self) -> RetryAdvice {
         self.0.retry
     }
+}
 
-    /// What caused this error, if it is known.
-    pub fn cause(&self) -> Option<&(dyn StdError + Send + Sync + 'static)> {
-        self.0.source.as_deref()
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
     }
 }
 
@@ -303,6 +309,14 @@ mod tests {
         let error = Error::invalid("id", "x".repeat(10_000), "at most 255 characters");
         assert!(error.to_string().len() < 250, "{error}");
         assert!(error.to_string().contains("10000 bytes"), "{error}");
+    }
+
+    #[test]
+    fn the_cause_is_the_source_of_the_chain() {
+        let error = Error::new(ErrorKind::Connection, "the registry is down")
+            .with_source(std::io::Error::other("connection refused"));
+        assert_eq!(error.source().expect("a cause").to_string(), "connection refused");
+        assert!(!error.to_string().contains("refused"), "the chain says it, not the message");
     }
 
     #[test]

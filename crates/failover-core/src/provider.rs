@@ -11,6 +11,7 @@ mod set;
 mod store;
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_core::Stream;
@@ -30,7 +31,8 @@ pub type WatchStream<'a> = Pin<Box<dyn Stream<Item = Result<EndpointSet, Error>>
 /// Where endpoints come from: a registry, a file, a name service.
 ///
 /// Every call has a deadline of the caller's; an implementation sets its own, shorter ones as well, and leaves
-/// nothing behind when a future is dropped. Nothing here may hold a secret in `Debug`, in an error or in a log.
+/// nothing behind when a future is dropped: what only reads is cancel safe, what writes has then written whole or not
+/// at all. Nothing here may hold a secret in `Debug`, in an error or in a log.
 #[async_trait]
 pub trait Provider: Send + Sync + 'static {
     /// What it is, what it can do, and how its connection is. Answers at once, from memory.
@@ -85,6 +87,42 @@ pub trait Provider: Send + Sync + 'static {
     /// The part that keeps configuration, if this provider has one.
     fn config_store(&self) -> Option<&dyn ConfigStore> {
         None
+    }
+}
+
+/// A provider that its user keeps a hand on.
+#[async_trait]
+impl<P: Provider + ?Sized> Provider for Arc<P> {
+    fn info(&self) -> ProviderInfo {
+        (**self).info()
+    }
+
+    async fn connect(&self) -> Result<(), Error> {
+        (**self).connect().await
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        (**self).ping().await
+    }
+
+    async fn close(&self) -> Result<(), Error> {
+        (**self).close().await
+    }
+
+    async fn list(&self, query: &Query) -> Result<EndpointSet, Error> {
+        (**self).list(query).await
+    }
+
+    fn watch(&self, service: &ServiceName) -> Option<WatchStream<'_>> {
+        (**self).watch(service)
+    }
+
+    fn registry(&self) -> Option<&dyn Registry> {
+        (**self).registry()
+    }
+
+    fn config_store(&self) -> Option<&dyn ConfigStore> {
+        (**self).config_store()
     }
 }
 

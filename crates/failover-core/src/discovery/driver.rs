@@ -155,7 +155,7 @@ impl Driver {
         following.failures = 0;
         if self.believable(&sifted) {
             following.held = None;
-            return self.engine.publish(self.source, sifted.entries, sifted.unknown);
+            return self.engine.publish(self.source, sifted.entries, sifted.unknown, sifted.age);
         }
         self.hold(sifted, following);
     }
@@ -190,7 +190,7 @@ impl Driver {
 
     fn believe(&self, following: &mut Following) {
         if let Some((sifted, _)) = following.held.take() {
-            self.engine.publish(self.source, sifted.entries, sifted.unknown);
+            self.engine.publish(self.source, sifted.entries, sifted.unknown, sifted.age);
         }
     }
 

@@ -4,6 +4,7 @@
 //! costs the good ones.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use crate::endpoint::{EndpointEntry, EndpointId, ServiceName};
 use crate::error::{Error, ErrorKind};
@@ -16,6 +17,8 @@ pub(crate) struct Sifted {
     pub(crate) rejected: Vec<RejectedEntry>,
     pub(crate) confirmed: bool,
     pub(crate) unknown: bool,
+    /// How old the answer was when it came.
+    pub(crate) age: Duration,
 }
 
 impl Sifted {
@@ -29,7 +32,7 @@ impl Sifted {
 /// first of them counts.
 pub(crate) fn sift(service: &ServiceName, set: EndpointSet) -> Sifted {
     let mut rejected = set.rejected().to_vec();
-    let (confirmed, unknown) = (set.is_confirmed(), set.is_unknown_service());
+    let (confirmed, unknown, age) = (set.is_confirmed(), set.is_unknown_service(), set.age());
     let mut ids: HashSet<EndpointId> = HashSet::new();
     let mut addresses: HashSet<(String, u16)> = HashSet::new();
     let mut entries = set.into_entries();
@@ -55,7 +58,7 @@ pub(crate) fn sift(service: &ServiceName, set: EndpointSet) -> Sifted {
         }
         true
     });
-    Sifted { entries, rejected, confirmed, unknown }
+    Sifted { entries, rejected, confirmed, unknown, age }
 }
 
 #[cfg(test)]

@@ -49,6 +49,8 @@ struct Source {
     tier: u32,
     entries: Vec<EndpointEntry>,
     answered: Option<Time>,
+    /// How old its last good answer was when it came.
+    age: Duration,
     unknown: bool,
     error: Option<Error>,
     rejected: u64,
@@ -68,6 +70,28 @@ pub(crate) struct SourceStatus {
     /// How long ago it gave a good answer.
     pub(crate) age: Option<Duration>,
     pub(crate) error: Option<Error>,
+}
+
+impl Source {
+    /// An answer that is an error, or is not believed. It is told as an event of this kind the first time in a row.
+    fn failed(&mut self, error: Error, kind: EventKind, now: Time, events: &mut Vec<Event>) {
+        if self.error.is_none() {
+            let served = match self.answered {
+                Some(at) => format!(
+                    "its {} endpoints, {} old, are served meanwhile",
+                    self.entries.len(),
+                    rough(now.since(at) + self.age)
+                ),
+                None => "it has never answered, so nothing is served from it".to_owned(),
+            };
+            events.push(
+                Event::new(kind, format!("{error}; {served}"))
+                    .provider(&self.name)
+                    .detail("code", error.code()),
+            );
+        }
+        self.error = Some(error);
+    }
 }
 
 impl Control {
@@ -96,6 +120,7 @@ impl Engine {
             tier,
             entries: Vec::new(),
             answered: None,
+            age: Duration::ZERO,
             unknown: false,
             error: None,
             rejected: 0,
@@ -116,14 +141,14 @@ impl Engine {
                 unknown: source.unknown,
                 endpoints: source.entries.len(),
                 rejected: source.rejected,
-                age: source.answered.map(|at| now.since(at)),
+                age: source.answered.map(|at| now.since(at) + source.age),
                 error: source.error.clone(),
             })
             .collect()
     }
 
     /// A good answer of a source: these entries, already checked one by one, replace its last ones.
-    pub(crate) fn publish(&self, id: SourceId, entries: Vec<EndpointEntry>, unknown: bool) {
+    pub(crate) fn publish(&self, id: SourceId, entries: Vec<EndpointEntry>, unknown: bool, age: Duration) {
         let mut events = Vec::new();
         {
             let mut control = self.control();
@@ -134,6 +159,7 @@ impl Engine {
             let source = &mut control.sources[id.0];
             let first = source.answered.is_none();
             source.answered = Some(now);
+            source.age = age;
             source.unknown = unknown;
             if source.error.take().is_some() {
                 let count = entries.len();
@@ -160,23 +186,7 @@ impl Engine {
                 return;
             }
             let now = self.clock.now();
-            let source = &mut control.sources[id.0];
-            if source.error.is_none() {
-                let served = match source.answered {
-                    Some(at) => format!(
-                        "its {} endpoints, {} old, are served meanwhile",
-                        source.entries.len(),
-                        rough(now.since(at))
-                    ),
-                    None => "it has never answered, so nothing is served from it".to_owned(),
-                };
-                events.push(
-                    Event::new(kind, format!("{error}; {served}"))
-                        .provider(&source.name)
-                        .detail("code", error.code()),
-                );
-            }
-            source.error = Some(error);
+            control.sources[id.0].failed(error, kind, now, &mut events);
         }
         self.told(events);
     }
@@ -208,14 +218,20 @@ impl Engine {
 
     /// Discovery of this service has ended: what is known stays, marked stale.
     pub(crate) fn discovery_ended(&self, why: &Error) {
-        let sources = {
-            let control = self.control();
-            if control.ended { 0 } else { control.sources.len() }
-        };
-        for id in 0..sources {
-            self.source_failed(SourceId(id), why.clone(), EventKind::SourceStale);
+        let mut events = Vec::new();
+        {
+            let mut control = self.control();
+            if std::mem::replace(&mut control.ended, true) {
+                return;
+            }
+            let now = self.clock.now();
+            for source in &mut control.sources {
+                source.failed(why.clone(), EventKind::SourceStale, now, &mut events);
+            }
         }
-        self.control().ended = true;
+        self.told(events);
+        // Who waits for an answer waits in vain, even if nothing new was to be told.
+        self.changes.send_modify(|count| *count += 1);
     }
 
     /// Discovery of this service has begun anew.

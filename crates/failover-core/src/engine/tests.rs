@@ -39,7 +39,7 @@ impl Bench {
     }
 
     fn publish(&self, entries: impl IntoIterator<Item = EndpointEntry>) {
-        self.engine.publish(self.source, entries.into_iter().collect(), false);
+        self.engine.publish(self.source, entries.into_iter().collect(), false, Duration::ZERO);
     }
 
     /// One call; `fails` says whose calls fail. Answers where it went, or nothing.
@@ -355,7 +355,7 @@ async fn nothing_known_says_why() {
     bench.engine.source_failed(bench.source, refused, EventKind::SourceStale);
     let none = bench.engine.why_none();
     assert!(none.to_string().contains("connection refused"), "{none}");
-    bench.engine.publish(bench.source, Vec::new(), true);
+    bench.engine.publish(bench.source, Vec::new(), true, Duration::ZERO);
     assert_eq!(bench.engine.why_none().reason(), NoEndpointsReason::UnknownService);
     bench.publish([]);
     assert_eq!(bench.engine.why_none().reason(), NoEndpointsReason::Empty);

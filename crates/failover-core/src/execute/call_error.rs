@@ -22,26 +22,33 @@ pub struct CallError<E> {
 }
 
 /// Why there was no further attempt.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, thiserror::Error)]
 #[serde(tag = "reason", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum StopReason {
     /// There is no endpoint that the call may use.
+    #[error("no further endpoint: {0}")]
     NoEndpoints(Box<NoEndpoints>),
     /// All attempts that the configuration allows have been made.
+    #[error("max_retries is {max_retries}")]
     MaxRetries {
         /// How many retries it allows.
         max_retries: u32,
     },
     /// The call's deadline has come, or would come before another attempt could begin.
+    #[error("no time is left before the call's deadline")]
     Deadline,
     /// The retry budget is empty: too many calls of this service fail for each one that succeeds.
+    #[error("the retry budget is empty, because too many calls of the service fail")]
     Budget,
     /// The call must not be repeated, and the attempt may have reached the endpoint.
+    #[error("not repeated, because the call is not idempotent and may have arrived")]
     NotIdempotent,
     /// The endpoint refused the request as the caller's own mistake.
+    #[error("not repeated, because the endpoint rejected the request itself")]
     Rejected,
     /// The call would have to wait, and it does not run in a tokio runtime.
+    #[error("the operation has to wait, which needs a tokio runtime with its timer enabled")]
     NoRuntime,
 }
 
@@ -116,26 +123,6 @@ impl<E> fmt::Display for CallError<E> {
             f.write_str("); ")?;
         }
         self.reason.fmt(f)
-    }
-}
-
-impl fmt::Display for StopReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoEndpoints(none) => write!(f, "no further endpoint: {none}"),
-            Self::MaxRetries { max_retries } => write!(f, "max_retries is {max_retries}"),
-            Self::Deadline => f.write_str("no time is left before the call's deadline"),
-            Self::Budget => {
-                f.write_str("the retry budget is empty, because too many calls of the service fail")
-            }
-            Self::NotIdempotent => {
-                f.write_str("not repeated, because the call is not idempotent and may have arrived")
-            }
-            Self::Rejected => f.write_str("not repeated, because the endpoint rejected the request itself"),
-            Self::NoRuntime => {
-                f.write_str("the operation has to wait, which needs a tokio runtime with its timer enabled")
-            }
-        }
     }
 }
 

@@ -271,7 +271,7 @@ async fn a_call_that_waits_goes_on_as_soon_as_there_is_an_endpoint() {
     let mut call = pin!(service.call().wait_ready(true).execute(async |_| Ok::<_, ()>("yes")));
     assert!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
     let endpoint = crate::endpoint::Endpoint::builder("a", "users", "10.0.0.1", 80).build().expect("valid");
-    engine.publish(source, vec![crate::endpoint::EndpointEntry::new(endpoint)], false);
+    engine.publish(source, vec![crate::endpoint::EndpointEntry::new(endpoint)], false, Duration::ZERO);
     assert_eq!(call.await.expect("there is one now").value, "yes");
 }
 

@@ -1,6 +1,7 @@
 //! A service with a fixed list of endpoints.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::ServiceHandle;
 use crate::clock::Clock;
@@ -131,7 +132,7 @@ impl ServiceBuilder {
         let clock = self.clock.unwrap_or_else(Clock::system);
         let engine = Engine::new(service, Arc::new(self.config), clock, self.random, None)?;
         let source = engine.add_source(Arc::from("fixed"), 0);
-        engine.publish(source, sifted.entries, false);
+        engine.publish(source, sifted.entries, false, Duration::ZERO);
         Ok(ServiceHandle::new(Arc::new(engine), None))
     }
 }

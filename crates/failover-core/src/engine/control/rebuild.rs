@@ -28,7 +28,10 @@ impl Engine {
         differences::tell(&old, &snapshot, &self.slab, events);
         self.seat(control, &snapshot);
         snapshot.spread();
-        if !old.slots.is_empty() && old.spread_percent() != snapshot.spread_percent() {
+        if !old.slots.is_empty()
+            && !snapshot.slots.is_empty()
+            && old.spread_percent() != snapshot.spread_percent()
+        {
             events.push(spread_event(&snapshot));
         }
         for slot in old.slots.iter().filter(|slot| !stays(slot, &snapshot)) {
