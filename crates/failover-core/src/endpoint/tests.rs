@@ -448,7 +448,7 @@ fn urls_that_say_more_than_where_are_refused_without_the_user() {
 proptest! {
     #[test]
     fn every_endpoint_that_builds_comes_back(
-        id in "[!-~ä-ü]{1,40}", service in "[a-zA-Z0-9_-]{1,40}", host in "[a-z]{1,9}(\\.[a-z0-9_]{0,8}[a-z]){0,4}",
+        id in "[!-~ä-ü]{1,40}", service in "[a-zA-Z0-9_-]{1,40}", host in "[a-z]{1,9}(\\.[a-z_][a-z0-9_]{0,7}[a-z]){0,4}",
         port in 1_u16.., weight: u32, priority: u32, seconds in 0_u64..200_000_000_000, nanos in 0_u32..1_000_000_000,
         tags in prop::collection::vec("\\PC{0,20}", 0..5),
         metadata in prop::collection::btree_map("\\PC{1,20}", ".{0,20}", 0..5),
