@@ -1,13 +1,20 @@
 //! Running cargo, and asking it about the workspace.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
 /// The directory that holds the workspace's `Cargo.toml`.
-pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies one level below the root")
+///
+/// Asked when this program runs: two checkouts that share a target directory share this program, too, and what was
+/// known when it was compiled would make it check the other one.
+pub(crate) fn root() -> PathBuf {
+    match std::env::var_os("CARGO_MANIFEST_DIR") {
+        Some(xtask) => Path::new(&xtask).parent().expect("xtask lies one level below the root").to_owned(),
+        // Without cargo around it, it has been started by hand: where one stands is what one means.
+        None => PathBuf::from("."),
+    }
 }
 
 /// A cargo command in the root of the workspace: the same cargo that runs this program.

@@ -106,6 +106,8 @@ pub(crate) enum Event {
     },
     Success(Ticket),
     Failure(Ticket),
+    /// Breakers were switched off.
+    Reset,
     /// The call ended without telling anything about the endpoint.
     Release(Ticket),
 }
@@ -143,6 +145,10 @@ impl Breaker {
     pub(crate) fn on(self, event: Event, now: Time, rules: &Rules, unit: f64) -> (Self, Effect) {
         match event {
             Event::Admit { early } => self.admit(early, now, rules, unit),
+            Event::Reset => match self.phase {
+                Phase::Closed { .. } => (self, Effect::Counted),
+                _ => (self.next(Phase::Closed { failures: 0 }, 0), Effect::Counted),
+            },
             Event::Success(ticket) if ticket.generation == self.generation => {
                 (self.success(ticket, rules), Effect::Counted)
             }
@@ -165,6 +171,12 @@ impl Breaker {
                 (next, Effect::Admitted(next.ticket(true)))
             }
             Phase::Open { until } => (self, Effect::Refused(until)),
+            // Nobody has probed for so long that this is a new round; no call is under way that it could make void.
+            Phase::HalfOpen { since, calls: 0, successes, early } if now >= since + rules.half_open_wait => {
+                let phase = Phase::HalfOpen { since: now, calls: 1, successes, early };
+                let next = self.next(phase, self.rounds);
+                (next, Effect::Admitted(next.ticket(true)))
+            }
             Phase::HalfOpen { since, calls, successes, early } if calls < rules.half_open_calls => {
                 let phase = Phase::HalfOpen { since, calls: calls + 1, successes, early };
                 (Self { phase, ..self }, Effect::Admitted(self.ticket(true)))

@@ -1,7 +1,9 @@
 //! From a provider to the engine: one task for each service and source, shared by all handles.
 
+pub(crate) mod address;
 mod driver;
 mod guarded;
 pub(crate) mod ingest;
 
+pub(crate) use address::AddressPolicy;
 pub(crate) use driver::{Driver, Pace};

@@ -10,6 +10,7 @@ mod report;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -123,6 +124,26 @@ impl Engine {
     /// An endpoint that is out may be tried from this time on.
     fn probe_from(&self, time: Time) {
         self.probe_at.fetch_min(time.as_nanos(), Ordering::Relaxed);
+        // A permit that is free, or a time that is set, is news for who waits for an endpoint.
+        if self.changes.receiver_count() > 0 {
+            self.changes.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// As [`probe_from`](Self::probe_from) after a pause, for those that are due already as well.
+    fn probe_after(&self, now: Time, pause: Duration) {
+        let due = self.probe_at.load(Ordering::Relaxed);
+        if due <= now.as_nanos() {
+            let next = (now + pause).as_nanos();
+            // Whoever has changed it meanwhile knows better.
+            let _ = self.probe_at.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed);
+        }
+        self.probe_from(now + pause);
+    }
+
+    /// When time alone may make an endpoint available.
+    pub(crate) fn next_probe(&self) -> Time {
+        Time::from_nanos(self.probe_at.load(Ordering::Relaxed))
     }
 }
 

@@ -22,6 +22,8 @@ use crate::service::ServiceHandle;
 use crate::stats::ServiceStats;
 use services::Services;
 
+use builder::no_runtime;
+
 pub use builder::ManagerBuilder;
 pub use scope::{EndpointRef, ProviderScope};
 
@@ -66,6 +68,7 @@ struct Settings {
     timeout: Duration,
     keep_idle: Duration,
     poll_interval: Duration,
+    allow_loopback: bool,
 }
 
 impl FailoverManager {
@@ -266,6 +269,7 @@ impl Inner {
         operation: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         self.ensure_open()?;
+        tokio::runtime::Handle::try_current().map_err(|_| no_runtime(what))?;
         let limit = self.settings.timeout;
         tokio::time::timeout(limit, operation).await.unwrap_or_else(|_| {
             let message = format!("{what}: no answer in {}; it may have been done even so", rough(limit));
@@ -275,8 +279,10 @@ impl Inner {
 
     async fn close(&self) -> Result<(), Error> {
         const LIMIT: Duration = Duration::from_millis(900);
+        let runtime = tokio::runtime::Handle::try_current();
         self.closed.store(true, Ordering::Release);
-        self.services().end();
+        self.end_discovery();
+        runtime.map_err(|_| no_runtime("closing the providers"))?;
         let mut closing = tokio::task::JoinSet::new();
         for Named { name, provider } in self.providers.clone() {
             closing.spawn(async move {
@@ -302,7 +308,7 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.services().end();
+        self.end_discovery();
     }
 }
 
@@ -314,3 +320,6 @@ fn closed_error() -> Error {
 fn service_name(name: &str) -> Result<ServiceName, Error> {
     ServiceName::new(name)
 }
+
+#[cfg(test)]
+mod tests;

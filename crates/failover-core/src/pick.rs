@@ -1,9 +1,8 @@
 //! An endpoint in the caller's hands, for who owns its transport.
 
-use std::cell::OnceCell;
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::cell::Verdict;
@@ -81,7 +80,7 @@ impl<E: Deref<Target = Engine>> Drop for Held<E> {
 #[must_use = "dropped at once, the pick is a cancelled call"]
 pub struct Pick<'a> {
     held: Held<&'a Engine>,
-    endpoint: OnceCell<Arc<Endpoint>>,
+    endpoint: OnceLock<Arc<Endpoint>>,
 }
 
 /// As [`Pick`], free of the handle that it came from.
@@ -89,13 +88,13 @@ pub struct Pick<'a> {
 #[must_use = "dropped at once, the pick is a cancelled call"]
 pub struct OwnedPick {
     held: Held<Arc<Engine>>,
-    endpoint: OnceCell<Arc<Endpoint>>,
+    endpoint: OnceLock<Arc<Endpoint>>,
 }
 
 impl<'a> Pick<'a> {
     #[inline]
     pub(crate) fn new(engine: &'a Engine, choice: Choice) -> Self {
-        Self { held: Held::new(engine, choice), endpoint: OnceCell::new() }
+        Self { held: Held::new(engine, choice), endpoint: OnceLock::new() }
     }
 
     /// Where to send the call.
@@ -112,7 +111,7 @@ impl<'a> Pick<'a> {
 
 impl OwnedPick {
     pub(crate) fn new(engine: Arc<Engine>, choice: Choice) -> Self {
-        Self { held: Held::new(engine, choice), endpoint: OnceCell::new() }
+        Self { held: Held::new(engine, choice), endpoint: OnceLock::new() }
     }
 
     /// Where to send the call.

@@ -138,7 +138,7 @@ impl<C> ServiceHandle<C> {
     pub fn select(&self) -> Result<Pick<'_>, NoEndpoints> {
         match self.engine.choose(Tried::NONE, true) {
             Some(choice) => Ok(Pick::new(&self.engine, choice)),
-            None => Err(self.engine.why_none()),
+            None => Err(self.engine.refuse()),
         }
     }
 
@@ -150,7 +150,7 @@ impl<C> ServiceHandle<C> {
     pub fn select_owned(&self) -> Result<OwnedPick, NoEndpoints> {
         match self.engine.choose(Tried::NONE, true) {
             Some(choice) => Ok(OwnedPick::new(Arc::clone(&self.engine), choice)),
-            None => Err(self.engine.why_none()),
+            None => Err(self.engine.refuse()),
         }
     }
 

@@ -100,7 +100,11 @@ impl Gate {
             match self.word.compare_exchange_weak(word, pack(&to), Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) if to.generation == from.generation => return (effect, None),
                 Ok(_) => {
-                    self.time.store(pack_time(&to), Ordering::Release);
+                    // A closed breaker has no time, and others go on with it at once: a store that came late would
+                    // overwrite the time of a newer phase.
+                    if !matches!(to.phase, Phase::Closed { .. }) {
+                        self.time.store(pack_time(&to), Ordering::Release);
+                    }
                     return (effect, Some(Change { from, to }));
                 }
                 Err(current) => word = current,
@@ -275,5 +279,46 @@ mod tests {
             gate.apply(Event::Failure(ticket), at(0), &slow, 0.0);
         }
         assert!(matches!(admit(&gate, at(u64::from(u32::MAX))), Effect::Refused(_)));
+    }
+
+    #[test]
+    fn a_gate_that_many_threads_open_and_close_is_never_stuck() {
+        let rules = Rules { failure_threshold: 1, success_threshold: 1, ..rules() };
+        for round in 0..30 {
+            let gate = Gate::new();
+            thread::scope(|scope| {
+                for n in 0..3 {
+                    let (gate, rules) = (&gate, &rules);
+                    scope.spawn(move || {
+                        for nanos in 0..10_000 {
+                            let now = at(1) + Duration::from_nanos(nanos);
+                            let admitted = gate.apply(Event::Admit { early: true }, now, rules, 0.0).0;
+                            if let Effect::Admitted(ticket) = admitted {
+                                let good = ticket.permit || n == 0;
+                                let event =
+                                    if good { Event::Success(ticket) } else { Event::Failure(ticket) };
+                                gate.apply(event, now, rules, 0.0);
+                            }
+                        }
+                    });
+                }
+            });
+            let word = gate.word.load(Ordering::SeqCst);
+            assert!(
+                gate.decode(word).is_some(),
+                "round {round}: nobody uses it, and its time is of another phase"
+            );
+        }
+    }
+
+    #[test]
+    fn probe_calls_that_have_just_begun_are_not_late() {
+        let gate = Gate::new();
+        trip(&gate, at(0));
+        let Effect::Admitted(ticket) = admit(&gate, at(5_000)) else { panic!("due") };
+        gate.apply(Event::Success(ticket), at(5_001), &rules(), 0.0);
+        // The next calls come 40 s later, four in one millisecond.
+        let admitted = (0..4).filter(|_| matches!(admit(&gate, at(45_000)), Effect::Admitted(_))).count();
+        assert_eq!((admitted, gate.read().state()), (3, BreakerState::HalfOpen));
     }
 }

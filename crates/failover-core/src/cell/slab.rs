@@ -4,6 +4,7 @@
 //! gone; so memory follows the largest number of endpoints at a time, not the number that there ever were.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{Ordering, fence};
 use std::sync::{OnceLock, Weak};
 
 use super::{Cell, Tally};
@@ -26,6 +27,9 @@ pub(crate) struct Ledger {
     /// The lowest first, so that the cells in use stay close together.
     free: BTreeSet<u32>,
     leaving: Vec<Leaving>,
+    /// The number of the snapshot in use, and those before it that somebody may still choose from.
+    current: u64,
+    past: Vec<(u64, Weak<Snapshot>)>,
     /// What the cells that are free again have counted.
     retired: Tally,
 }
@@ -34,8 +38,8 @@ pub(crate) struct Ledger {
 #[derive(Debug)]
 struct Leaving {
     cell: u32,
-    /// The last snapshot that knows it.
-    known_to: Weak<Snapshot>,
+    /// The number of the last snapshot that knows it. Earlier ones may know it, too.
+    known_to: u64,
 }
 
 impl Slab {
@@ -77,18 +81,28 @@ impl Ledger {
         })
     }
 
-    /// The cell's endpoint is gone; `known_to` is the last snapshot that can still be picked from.
-    pub(crate) fn leave(&mut self, cell: u32, known_to: Weak<Snapshot>) {
-        self.leaving.push(Leaving { cell, known_to });
+    /// The cell's endpoint is not in the snapshot that comes next.
+    pub(crate) fn leave(&mut self, cell: u32) {
+        self.leaving.push(Leaving { cell, known_to: self.current });
+    }
+
+    /// Another snapshot is in use; `replaced` is the one before it.
+    pub(crate) fn replaced(&mut self, replaced: Weak<Snapshot>) {
+        self.past.push((self.current, replaced));
+        self.current += 1;
     }
 
     /// Frees the cells that nobody can reach any more.
     pub(crate) fn sweep(&mut self, slab: &Slab) {
-        let Self { free, leaving, retired, .. } = self;
+        let Self { free, leaving, retired, current, past, .. } = self;
+        past.retain(|(_, snapshot)| snapshot.strong_count() > 0);
+        let oldest = past.first().map_or(*current, |(number, _)| *number);
+        // What was done under a snapshot that is gone is seen below: a call that began is in flight.
+        fence(Ordering::Acquire);
         leaving.retain(|leaving| {
             let cell = slab.cell(leaving.cell);
             // In this order: without a snapshot nobody can begin a call, so what is idle then stays idle.
-            if leaving.known_to.strong_count() > 0 || !cell.is_idle() {
+            if leaving.known_to >= oldest || !cell.is_idle() {
                 return true;
             }
             *retired = retired.plus(&cell.tally());
@@ -133,7 +147,8 @@ mod tests {
         let first = ledger.take(&slab);
         assert_eq!(ledger.take(&slab), 1);
         slab.cell(first).begin();
-        ledger.leave(first, Weak::new());
+        ledger.leave(first);
+        ledger.replaced(Weak::new());
         ledger.sweep(&slab);
         assert_eq!(ledger.take(&slab), 2, "a call is in flight");
         slab.cell(first).end(Verdict::Success, std::time::Duration::ZERO);

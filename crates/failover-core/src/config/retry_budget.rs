@@ -124,6 +124,10 @@ impl RetryBudgetConfigBuilder {
         range::whole(&field("capacity"), config.capacity, &defaults::BUDGET_CAPACITY_RANGE)?;
         range::whole(&field("retry_cost"), config.retry_cost, &defaults::BUDGET_STEP_RANGE)?;
         range::whole(&field("success_deposit"), config.success_deposit, &defaults::BUDGET_STEP_RANGE)?;
+        if config.retry_cost > config.capacity {
+            let wanted = format!("at most the capacity, {}, or no retry is ever paid for", config.capacity);
+            return Err(Error::invalid(&field("retry_cost"), config.retry_cost, &wanted));
+        }
         Ok(config)
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_core::Stream;
 
+use super::address::AddressPolicy;
 use super::guarded::guarded;
 use super::ingest::{Sifted, sift};
 use crate::clock::Time;
@@ -31,6 +32,8 @@ pub(crate) struct Pace {
 
 /// Before a source that failed or ended is started again.
 const RESTART: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(30), 2.0);
+/// A watch that has lived for so long was a good one: its end does not count with the ends before it.
+const STEADY: Duration = Duration::from_secs(30);
 /// Between two changes that are taken over: what comes meanwhile is taken together, newest wins.
 const SPACING: Duration = Duration::from_millis(10);
 /// How many waiting answers are skipped for the newest before it is taken over.
@@ -41,6 +44,8 @@ pub(crate) struct Driver<P: ?Sized = dyn Provider> {
     pub(crate) engine: Arc<Engine>,
     pub(crate) source: SourceId,
     pub(crate) pace: Pace,
+    /// Which addresses the source may name.
+    pub(crate) addresses: AddressPolicy,
     pub(crate) provider: Arc<P>,
 }
 
@@ -55,7 +60,7 @@ impl<P: ?Sized> Drop for Driver<P> {
 /// What is kept while one source is followed.
 #[derive(Debug, Default)]
 struct Following {
-    /// Failures in a row, for the back-off.
+    /// Failures in a row, or watches that ended early, for the back-off.
     failures: u32,
     /// An empty answer that is not believed yet, and when it will be.
     held: Option<(Sifted, Time)>,
@@ -66,7 +71,11 @@ impl Driver {
     pub(crate) async fn run(self) -> Infallible {
         let mut following = Following::default();
         loop {
+            let began = self.engine.clock.now();
             let ended = guarded(self.follow(&mut following)).await;
+            if self.engine.clock.now().since(began) >= STEADY {
+                following.failures = 0;
+            }
             let error = match ended {
                 Ok(()) => {
                     Error::new(ErrorKind::Connection, "the provider's watch ended; it is started again")
@@ -78,6 +87,7 @@ impl Driver {
                 }
             };
             self.failed(&mut following, error);
+            following.failures = following.failures.saturating_add(1);
             self.back_off(&following).await;
         }
     }
@@ -109,8 +119,12 @@ impl Driver {
                 }
             };
             let Some(item) = item else { return };
-            for answer in newest(&mut stream, item).await.into_iter().flatten() {
+            let waiting = newest(&mut stream, item).await;
+            for answer in waiting.good.into_iter().chain(waiting.error) {
                 self.take(answer, following);
+            }
+            if waiting.ended {
+                return;
             }
             tokio::time::sleep(SPACING).await;
         }
@@ -126,7 +140,8 @@ impl Driver {
                     Err(Error::new(ErrorKind::Timeout, format!("no answer in {limit}")))
                 }
             };
-            self.take(answer, following);
+            following.failures =
+                if self.take(answer, following) { 0 } else { following.failures.saturating_add(1) };
             if following.held.as_ref().is_some_and(|(_, until)| *until <= self.engine.clock.now()) {
                 self.believe(following);
             }
@@ -139,25 +154,30 @@ impl Driver {
         }
     }
 
-    fn take(&self, answer: Result<EndpointSet, Error>, following: &mut Following) {
+    /// Takes an answer over, or not; false when it was none.
+    fn take(&self, answer: Result<EndpointSet, Error>, following: &mut Following) -> bool {
         let set = match answer {
             Ok(set) => set,
-            Err(error) => return self.failed(following, error),
+            Err(error) => {
+                self.failed(following, error);
+                return false;
+            }
         };
-        let sifted = sift(&self.engine.name, set);
+        let sifted = sift(&self.engine.name, set, self.addresses);
         self.engine.entries_rejected(self.source, &sifted.rejected);
         if sifted.is_garbage() {
             let count = sifted.rejected.len();
             let message = format!("none of the {count} entries of its answer can be used");
-            return self
-                .failed(following, Error::new(ErrorKind::Validation, message).with_code("BAD_ANSWER"));
+            self.failed(following, Error::new(ErrorKind::Validation, message).with_code("BAD_ANSWER"));
+            return false;
         }
-        following.failures = 0;
         if self.believable(&sifted) {
             following.held = None;
-            return self.engine.publish(self.source, sifted.entries, sifted.unknown, sifted.age);
+            self.engine.publish(self.source, sifted.entries, sifted.unknown, sifted.age);
+        } else {
+            self.hold(sifted, following);
         }
-        self.hold(sifted, following);
+        true
     }
 
     /// Whether an answer is taken over at once. An empty one after one that was not may mean that the registry has
@@ -195,7 +215,6 @@ impl Driver {
     }
 
     fn failed(&self, following: &mut Following, error: Error) {
-        following.failures = following.failures.saturating_add(1);
         // What it said before it failed is no evidence of what is so now.
         following.held = None;
         self.engine.source_failed(self.source, error, EventKind::SourceStale);
@@ -214,20 +233,39 @@ async fn next(stream: &mut Pin<Box<dyn Stream<Item = Answer> + Send + '_>>) -> O
     poll_fn(|context| stream.as_mut().poll_next(context)).await
 }
 
-/// The newest good one of the answers that are waiting already, and the error that has come after it, if one has.
-async fn newest(
-    stream: &mut Pin<Box<dyn Stream<Item = Answer> + Send + '_>>,
-    first: Answer,
-) -> [Option<Answer>; 2] {
-    let mut newest = if first.is_ok() { [Some(first), None] } else { [None, Some(first)] };
+/// What has come of a stream at once.
+struct Waiting {
+    /// The newest good answer.
+    good: Option<Answer>,
+    /// The error that has come after it.
+    error: Option<Answer>,
+    /// The stream has ended, and must not be polled again.
+    ended: bool,
+}
+
+/// The newest of the answers that are waiting already, from the first one on.
+async fn newest(stream: &mut Pin<Box<dyn Stream<Item = Answer> + Send + '_>>, first: Answer) -> Waiting {
+    let mut waiting = Waiting { good: None, error: None, ended: false };
+    waiting.add(first);
     for _ in 0..SKIPPED {
-        let waiting = poll_fn(|context| Poll::Ready(stream.as_mut().poll_next(context))).await;
-        match waiting {
-            Poll::Ready(Some(answer)) if answer.is_ok() => newest = [Some(answer), None],
-            Poll::Ready(Some(error)) => newest[1] = Some(error),
-            // The end of the stream is seen by the next look at it.
-            Poll::Ready(None) | Poll::Pending => break,
+        match poll_fn(|context| Poll::Ready(stream.as_mut().poll_next(context))).await {
+            Poll::Ready(Some(answer)) => waiting.add(answer),
+            Poll::Ready(None) => {
+                waiting.ended = true;
+                break;
+            }
+            Poll::Pending => break,
         }
     }
-    newest
+    waiting
+}
+
+impl Waiting {
+    fn add(&mut self, answer: Answer) {
+        if answer.is_ok() {
+            (self.good, self.error) = (Some(answer), None);
+        } else {
+            self.error = Some(answer);
+        }
+    }
 }

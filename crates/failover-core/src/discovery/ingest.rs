@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use super::address::AddressPolicy;
 use crate::endpoint::{EndpointEntry, EndpointId, ServiceName};
 use crate::error::{Error, ErrorKind};
 use crate::provider::{EndpointSet, RejectedEntry};
@@ -28,21 +29,23 @@ impl Sifted {
     }
 }
 
-/// Leaves out what belongs to another service, an id that stands twice, and an address that stands twice: the
+/// Leaves out what belongs to another service, an address that the source may not name, an id that stands twice, and an address that stands twice: the
 /// first of them counts.
-pub(crate) fn sift(service: &ServiceName, set: EndpointSet) -> Sifted {
+pub(crate) fn sift(service: &ServiceName, set: EndpointSet, addresses: AddressPolicy) -> Sifted {
     let mut rejected = set.rejected().to_vec();
     let (confirmed, unknown, age) = (set.is_confirmed(), set.is_unknown_service(), set.age());
     let mut ids: HashSet<EndpointId> = HashSet::new();
-    let mut addresses: HashSet<(String, u16)> = HashSet::new();
+    let mut places: HashSet<(String, u16)> = HashSet::new();
     let mut entries = set.into_entries();
     entries.retain(|entry| {
         let endpoint = entry.endpoint();
         let fault = if endpoint.service() != service {
             Some(format!("belongs to service {}, not to {service}", endpoint.service()))
+        } else if let Some(why) = endpoint.ip().and_then(|ip| addresses.refuses(ip)) {
+            Some(format!("its address {} {why}", endpoint.address()))
         } else if ids.contains(endpoint.id()) {
             Some("its id stands twice; the first one counts".to_owned())
-        } else if !addresses.insert((endpoint.address().to_owned(), endpoint.port())) {
+        } else if !places.insert((endpoint.address().to_owned(), endpoint.port())) {
             Some(format!("its address {} stands twice; the first one counts", endpoint.authority()))
         } else {
             ids.insert(endpoint.id().clone());
@@ -81,7 +84,7 @@ mod tests {
             entry("d", "users", "10.0.0.4"),
         ]);
         set.reject("entry 5", Error::invalid("port", 0, "a number from 1 to 65535"));
-        let sifted = sift(&service, set);
+        let sifted = sift(&service, set, AddressPolicy::IN_PROCESS);
         let kept: Vec<_> = sifted.entries.iter().map(|entry| entry.endpoint().id().as_str()).collect();
         assert_eq!(kept, ["a", "d"]);
         let told: Vec<_> =
@@ -101,7 +104,10 @@ mod tests {
     #[test]
     fn an_answer_of_bad_entries_alone_is_garbage_and_an_empty_one_is_not() {
         let service = ServiceName::new("users").expect("valid");
-        assert!(sift(&service, EndpointSet::new([entry("c", "orders", "10.0.0.3")])).is_garbage());
-        assert!(!sift(&service, EndpointSet::new([])).is_garbage());
+        assert!(
+            sift(&service, EndpointSet::new([entry("c", "orders", "10.0.0.3")]), AddressPolicy::IN_PROCESS)
+                .is_garbage()
+        );
+        assert!(!sift(&service, EndpointSet::new([]), AddressPolicy::IN_PROCESS).is_garbage());
     }
 }

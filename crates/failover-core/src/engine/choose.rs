@@ -69,9 +69,17 @@ impl Engine {
     /// Whether a call that has tried these can go to another endpoint.
     pub(crate) fn has_other_than(&self, tried: &[u32]) -> bool {
         let snapshot = self.snapshot.load();
-        let usable: usize = snapshot.tiers.iter().map(|tier| tier.members.len() + tier.unhealthy.len()).sum();
-        let distinct = tried.iter().enumerate().filter(|(place, cell)| !tried[..*place].contains(cell));
-        usable > distinct.count()
+        // One more than were tried is enough to find one that was not.
+        let other = |part: &[AtomicU32]| {
+            part.iter().take(tried.len() + 1).any(|cell| !tried.contains(&cell.load(Ordering::Relaxed)))
+        };
+        snapshot.tiers.iter().any(|tier| {
+            let last_resort = || {
+                other(tier.members.out())
+                    || tier.unhealthy.iter().take(tried.len() + 1).any(|cell| !tried.contains(cell))
+            };
+            other(tier.members.available()) || (snapshot.closed() == 0 && last_resort())
+        })
     }
 }
 
@@ -126,7 +134,7 @@ impl<'a> Search<'a> {
             return None;
         }
         let mut next = self.now + LOOK_AGAIN;
-        for cell in self.outside() {
+        for cell in self.outside().chain(self.held_back()) {
             match self.admit(cell, false) {
                 Effect::Admitted(ticket) => return Some((cell, ticket)),
                 Effect::Refused(at) => next = next.min(at.max(self.now)),
@@ -177,16 +185,31 @@ impl<'a> Search<'a> {
         out.take(LOOKS).filter(move |cell| !tried.contains(*cell))
     }
 
+    /// Members that a floor of more than one holds, and that may stand in a tier without calls.
+    fn held_back(&self) -> impl Iterator<Item = u32> + use<'a> {
+        let (engine, snapshot, tried) = (self.engine, self.snapshot, self.tried);
+        let tiers = if snapshot.policy.min_available > 1 { &*snapshot.tiers } else { &[] };
+        let start = engine.random.bits() as usize;
+        let held = tiers.iter().flat_map(move |tier| rotated(tier.members.available(), start)).take(LOOKS);
+        let is_held = move |cell: &u32| engine.slab.cell(*cell).cold.held.load(Ordering::Relaxed);
+        held.filter(is_held).filter(move |cell| !tried.contains(*cell))
+    }
+
     fn admit(&mut self, cell: u32, early: bool) -> Effect {
         let cell = self.engine.slab.cell(cell);
         let rules = &self.snapshot.policy.breaker;
         let unit = self.engine.random.unit();
         let (effect, change) = cell.gate().apply(Event::Admit { early }, self.now, rules, unit);
+        // A new round of the same phase is nothing to tell.
+        let change = change.filter(|change| change.from.state() != change.to.state());
         match change.map(|change| change.to.phase) {
             Some(Phase::HalfOpen { early: true, .. }) => self.moved = Moved::HalfOpenEarly,
             Some(Phase::HalfOpen { early: false, .. }) => self.moved = Moved::HalfOpen,
             // Its probe calls have not answered in time; one of them will tell when it ends.
-            Some(Phase::Open { .. }) => cell.cold.expired.store(true, Ordering::Relaxed),
+            Some(Phase::Open { .. }) => {
+                cell.cold.expired.store(true, Ordering::Relaxed);
+                cell.cold.opened.fetch_add(1, Ordering::Relaxed);
+            }
             Some(Phase::Closed { .. }) | None => {}
         }
         effect

@@ -25,6 +25,11 @@ use crate::events::{Event, EventKind};
 use crate::provider::RejectedEntry;
 use crate::snapshot::Snapshot;
 
+/// How many endpoints or entries are told one by one of each kind of change; the rest is a number.
+const TOLD: usize = 16;
+/// How many faults of a source's last answer are remembered.
+const FAULTS: usize = 1024;
+
 #[derive(Debug)]
 pub(crate) struct Control {
     config: Arc<FailoverConfig>,
@@ -198,9 +203,12 @@ impl Engine {
             let mut control = self.control();
             let source = &mut control.sources[id.0];
             source.rejected += rejected.len() as u64;
-            let faults: Vec<_> =
-                rejected.iter().map(|entry| format!("{}: {}", entry.what(), entry.error())).collect();
-            let events: Vec<_> = rejected
+            let faults: Vec<_> = rejected
+                .iter()
+                .take(FAULTS)
+                .map(|entry| format!("{}: {}", entry.what(), entry.error()))
+                .collect();
+            let mut events: Vec<_> = rejected
                 .iter()
                 .zip(&faults)
                 .filter(|(_, fault)| !source.faults.contains(*fault))
@@ -210,6 +218,15 @@ impl Engine {
                         .detail("code", entry.error().code())
                 })
                 .collect();
+            let new = events.len();
+            events.truncate(TOLD);
+            let more = (new - events.len()) + (rejected.len() - faults.len());
+            if more > 0 && new > 0 {
+                let reason = format!("and {more} more in the same answer");
+                events.push(
+                    Event::new(EventKind::EntryRejected, reason).provider(&source.name).detail("more", more),
+                );
+            }
             source.faults = faults.into_iter().collect();
             events
         };
@@ -350,7 +367,12 @@ impl Engine {
             return;
         }
         let members = &snapshot.tier_of(slot).members;
-        if control.held.len() < wanted as usize {
+        // A live standby takes over from a tier that is dead; only without one does the floor hold it.
+        let tier_of = |cell: u32| snapshot.slot(self.slab.cell(cell).cold.slot.load(Ordering::Relaxed)).tier;
+        let held_in = |tier: u32| control.held.iter().filter(|cell| tier_of(**cell) == tier).count();
+        let standby = (slot.tier + 1..snapshot.tiers.len() as u32)
+            .any(|tier| snapshot.tiers[tier as usize].members.available().len() > held_in(tier));
+        if control.held.len() < wanted as usize && !standby {
             control.held.push(slot.cell);
             self.slab.cell(slot.cell).cold.held.store(true, Ordering::Relaxed);
             members.put_in(&self.slab, slot.cell);

@@ -1,6 +1,7 @@
 //! Why there is no endpoint for a call.
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
@@ -116,6 +117,14 @@ impl From<NoEndpoints> for Error {
 }
 
 impl Engine {
+    /// A call that is a pick, and for which there is none: counted as failed.
+    #[cold]
+    pub(crate) fn refuse(&self) -> NoEndpoints {
+        self.calls.failed.fetch_add(1, Ordering::Relaxed);
+        self.calls.refused.fetch_add(1, Ordering::Relaxed);
+        self.why_none()
+    }
+
     /// Why the last choice found nothing.
     #[cold]
     pub(crate) fn why_none(&self) -> NoEndpoints {

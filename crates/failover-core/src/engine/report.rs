@@ -9,6 +9,9 @@ use crate::breaker::{BreakerState, Effect, Event, Ticket};
 use crate::cell::{Cell, Verdict};
 use crate::clock::Time;
 
+/// Before an endpoint is probed again, after a probe call that has shown nothing.
+const PAUSE: Duration = Duration::from_millis(50);
+
 impl Engine {
     /// Ends a choice: counts it, tells the breaker, and says how long it took.
     #[inline]
@@ -48,6 +51,8 @@ impl Engine {
             Verdict::Failure | Verdict::Timeout | Verdict::NotSent => Event::Failure(ticket),
             // Too busy is no fault, but an endpoint that is still too busy is not back, either.
             Verdict::Overload if ticket.permit => Event::Failure(ticket),
+            // No blame, and an answer even so: that is what a probe call is to find out.
+            Verdict::Rejected if ticket.permit => Event::Success(ticket),
             _ if ticket.permit => Event::Release(ticket),
             _ => return,
         };
@@ -61,16 +66,20 @@ impl Engine {
             self.half_open_expired(cell);
         }
         if ticket.permit {
-            // The permit is free for the next call.
-            self.probe_from(now);
+            // The permit is free. If the call has shown nothing, not for the very next one: a caller whose calls all
+            // end like that must not send every one of them here.
+            match verdict {
+                Verdict::Success | Verdict::Rejected => self.probe_from(now),
+                _ => self.probe_after(now, PAUSE),
+            }
         }
     }
 
     fn moved(&self, number: u32, cell: &Cell, change: Change) {
-        let (from, to) = (change.from.state(), change.to.state());
+        let to = change.to.state();
         if to == BreakerState::Closed {
             cell.cold.recovered.fetch_add(1, Ordering::Relaxed);
-        } else if from == BreakerState::Closed {
+        } else if to == BreakerState::Open {
             cell.cold.opened.fetch_add(1, Ordering::Relaxed);
         }
         self.breaker_changed(number, change);

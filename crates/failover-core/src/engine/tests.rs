@@ -1,3 +1,5 @@
+mod races;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -121,6 +123,7 @@ async fn half_open_permits_are_never_more_than_three_and_come_back_when_calls_ar
     for choice in held {
         bench.engine.cancel(choice);
     }
+    pass(Duration::from_millis(50)).await;
     let held: Vec<_> = (0..20).map(|_| bench.engine.choose(Tried::NONE, true).expect("available")).collect();
     let probes = held.iter().filter(|choice| bench.id(choice) == "b").count();
     assert_eq!(probes, 3, "the permits came back");
@@ -379,4 +382,85 @@ async fn a_change_of_many_endpoints_is_told_in_a_few_events() {
     let removed = bench.told(EventKind::EndpointRemoved);
     assert_eq!(removed.len(), 17);
     assert_eq!(removed[16], "endpoint_removed users: and 484 more in the same change");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cell_is_not_given_away_while_an_older_snapshot_knows_it() {
+    let bench = Bench::with(&["a", "b"]);
+    // As a choice holds it that was interrupted.
+    let held = bench.engine.snapshot();
+    let cell = held.slot(held.by_id["a"]).cell;
+    bench.publish([entry("a", 0), entry("b", 0), entry("c", 0)]);
+    bench.publish([entry("b", 0), entry("c", 0)]);
+    bench.publish([entry("b", 0), entry("c", 0), entry("x", 0)]);
+    assert_eq!(*bench.engine.slab.cell(cell).endpoint().id(), *"a");
+    drop(held);
+    bench.publish([entry("b", 0), entry("c", 0), entry("y", 0)]);
+    bench.publish([entry("b", 0), entry("c", 0), entry("y", 0), entry("z", 0)]);
+    let snapshot = bench.engine.snapshot();
+    assert!(snapshot.slots.iter().any(|slot| slot.cell == cell), "now it is used again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_breaker_that_is_switched_off_while_it_is_open_refuses_nothing() {
+    let bench = Bench::with(&["a", "b"]);
+    bench.calls(20, &["b"]);
+    bench.engine.configure(Arc::new(breaker(|b| b.enabled(false)))).expect("supported");
+    assert_eq!(bench.calls(100, &["b"])["b"], 50);
+    pass(60 * SECOND).await;
+    assert_eq!(bench.calls(100, &["b"])["b"], 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_floor_of_two_does_not_hold_a_dead_primary_beside_a_live_standby() {
+    let bench = Bench::new(breaker(|b| b.min_available(2)));
+    bench.publish([entry("primary", 0), entry("standby", 1)]);
+    let counts = bench.calls(100, &["primary"]);
+    assert_eq!(counts, BTreeMap::from([("primary".into(), 5), ("standby".into(), 95)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_endpoint_in_a_tier_without_calls_is_probed() {
+    let bench = Bench::new(breaker(|b| b.min_available(2)));
+    let primary = entry("primary", 0).with_lifecycle(Lifecycle::Draining);
+    bench.publish([primary, entry("standby", 1)]);
+    bench.calls(10, &["standby"]);
+    bench.publish([entry("primary", 0), entry("standby", 1)]);
+    for _ in 0..6 {
+        pass(10 * SECOND).await;
+        bench.calls(100, &[]);
+    }
+    assert_eq!(bench.availability("standby"), Availability::In { held_by_floor: false });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_half_open_endpoint_that_rejects_has_answered_and_one_that_is_dropped_is_probed_now_and_then() {
+    for (verdict, most) in [(Verdict::Rejected, 102), (Verdict::Local, 10), (Verdict::Cancelled, 10)] {
+        let bench = Bench::with(&["a", "b", "c"]);
+        bench.calls(30, &["b"]);
+        pass(5 * SECOND).await;
+        let mut probes = 0;
+        for _ in 0..300 {
+            let choice = bench.engine.choose(Tried::NONE, true).expect("available");
+            probes += u32::from(bench.id(&choice) == "b");
+            bench.engine.report(choice, verdict);
+        }
+        assert!((1..=most).contains(&probes), "{verdict:?}: {probes} of 300");
+        assert_eq!(bench.availability("b").is_in(), verdict == Verdict::Rejected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_bad_entries_are_told_in_a_few_events() {
+    let bench = Bench::with(&["a"]);
+    let fault = || Error::invalid("port", 0, "a number from 1 to 65535");
+    let rejected: Vec<_> =
+        (0..10_000).map(|n| crate::provider::RejectedEntry::new(format!("entry {n}"), fault())).collect();
+    bench.engine.entries_rejected(bench.source, &rejected);
+    let told = bench.told(EventKind::EntryRejected);
+    assert_eq!(told.len(), 17);
+    assert_eq!(told[16], "entry_rejected users [test]: and 9984 more in the same answer");
+    bench.engine.entries_rejected(bench.source, &rejected);
+    assert_eq!(bench.told(EventKind::EntryRejected).len(), 17, "the same again is told once");
+    assert_eq!(bench.engine.sources()[0].rejected, 20_000);
 }

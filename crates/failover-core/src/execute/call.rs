@@ -45,7 +45,6 @@ pub(super) struct Wishes {
     pub(super) deadline: Option<Duration>,
     pub(super) attempt_timeout: Option<Duration>,
     pub(super) max_retries: Option<u32>,
-    pub(super) once: bool,
     pub(super) not_idempotent: bool,
     pub(super) wait_ready: bool,
 }
@@ -77,7 +76,7 @@ impl<'a, C> Call<'a, C> {
         self
     }
 
-    /// How many attempts may follow the first. Default: the configuration's `max_retries`.
+    /// How many attempts may follow the first, at most 20. Default: the configuration's `max_retries`.
     pub fn max_retries(mut self, max_retries: u32) -> Self {
         self.wishes.max_retries = Some(max_retries);
         self
@@ -97,12 +96,17 @@ impl<'a, C> Call<'a, C> {
         self
     }
 
-    /// What the operation's replies mean, for this call.
+    /// What the operation's replies mean, for this call: by a type that implements [`Classify`].
+    pub fn with_classifier<D>(self, classifier: D) -> Call<'a, D> {
+        Call { engine: self.engine, classifier, wishes: self.wishes }
+    }
+
+    /// What the operation's replies mean, for this call: by a closure.
     pub fn classify<T, E, F>(self, classifier: F) -> Call<'a, F>
     where
         F: Fn(Result<&T, &E>) -> Outcome,
     {
-        Call { engine: self.engine, classifier, wishes: self.wishes }
+        self.with_classifier(classifier)
     }
 
     /// Does the operation on one endpoint after the other until an attempt succeeds.
@@ -158,7 +162,6 @@ impl<'a, C> Call<'a, C> {
         Fut: Future<Output = Result<T, E>>,
         C: Classify<T, E>,
     {
-        self.wishes.once = true;
         self.wishes.max_retries = Some(0);
         let mut operation = Some(operation);
         // With no retries the operation is asked for once.

@@ -47,6 +47,9 @@ pub enum StopReason {
     /// The endpoint refused the request as the caller's own mistake.
     #[error("not repeated, because the endpoint rejected the request itself")]
     Rejected,
+    /// The endpoint did its work by the classifier's judgement, and the operation's error is its answer.
+    #[error("not repeated, because the endpoint has answered, and the error is its answer")]
+    Answered,
     /// The call would have to wait, and it does not run in a tokio runtime.
     #[error("the operation has to wait, which needs a tokio runtime with its timer enabled")]
     NoRuntime,
@@ -83,7 +86,7 @@ impl<E> CallError<E> {
         match &self.reason {
             StopReason::NoEndpoints(_) if self.attempts.is_empty() => ErrorKind::NoEndpoints,
             StopReason::Deadline => ErrorKind::Timeout,
-            StopReason::Rejected => ErrorKind::Validation,
+            StopReason::Rejected | StopReason::Answered => ErrorKind::Validation,
             StopReason::NoRuntime => ErrorKind::Internal,
             _ => ErrorKind::RetryExhausted,
         }
@@ -93,6 +96,7 @@ impl<E> CallError<E> {
     pub fn code(&self) -> &'static str {
         match &self.reason {
             StopReason::Rejected => "REJECTED",
+            StopReason::Answered => "ANSWERED",
             StopReason::NoRuntime => "NO_RUNTIME",
             _ => match self.kind() {
                 ErrorKind::NoEndpoints => "NO_ENDPOINTS",

@@ -13,6 +13,7 @@ use super::call_error::{CallError, StopReason};
 use super::timed::{NoReply, timed, wait};
 use crate::cell::Verdict;
 use crate::clock::Time;
+use crate::config::defaults;
 use crate::duration::rough;
 use crate::endpoint::Endpoint;
 use crate::engine::{CallCounts, Engine};
@@ -23,11 +24,17 @@ use crate::policy::Policy;
 use crate::retry::budget::Withdrawal;
 use crate::select::Tried;
 
+/// The shortest time between two looks for an endpoint, while a call waits for one.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+/// The most retries that a call may wish for, as for a configuration.
+const MOST_RETRIES: u32 = *defaults::MAX_RETRIES_RANGE.end();
+
 /// What one call keeps while it runs. Nothing here is on the heap until an attempt has failed.
 pub(super) struct Run<'a> {
     engine: &'a Engine,
     policy: Policy,
     wishes: Wishes,
+    timeout: Duration,
     deadline: Time,
     attempt_timeout: Duration,
     failed: Vec<AttemptRecord>,
@@ -40,7 +47,7 @@ pub(super) struct Run<'a> {
 impl<'a> Run<'a> {
     pub(super) fn new(engine: &'a Engine, wishes: Wishes) -> Self {
         let mut policy = engine.policy();
-        policy.max_retries = wishes.max_retries.unwrap_or(policy.max_retries);
+        policy.max_retries = wishes.max_retries.unwrap_or(policy.max_retries).min(MOST_RETRIES);
         let timeout = wishes.deadline.unwrap_or(policy.timeout);
         let share = timeout / (policy.max_retries.saturating_add(1));
         let attempt_timeout = match (wishes.attempt_timeout, wishes.deadline) {
@@ -53,6 +60,7 @@ impl<'a> Run<'a> {
             engine,
             policy,
             wishes,
+            timeout,
             deadline: Time::NEVER,
             attempt_timeout,
             failed: Vec::new(),
@@ -73,6 +81,9 @@ impl<'a> Run<'a> {
         C: Classify<T, E>,
     {
         let mut error = None;
+        if self.timeout.is_zero() {
+            return Err(self.stop(StopReason::Deadline, error));
+        }
         loop {
             let (held, attempt) = match self.begin().await {
                 Ok(begun) => begun,
@@ -89,11 +100,17 @@ impl<'a> Run<'a> {
                 Err(NoReply::Late) => (Verdict::Timeout, None),
                 Err(NoReply::NoRuntime) => (Verdict::Local, None),
             };
-            let duration = held.end(verdict);
+            // The caller's own deadline left it less than half of an attempt's time: that proves nothing.
+            let squeezed =
+                verdict == Verdict::Timeout && until.since(held.began()) < self.attempt_timeout / 2;
+            let duration = held.end(if squeezed { Verdict::Cancelled } else { verdict });
             let record = AttemptRecord { endpoint, class: AttemptClass::from(verdict), duration };
             match (verdict, reply) {
                 (Verdict::Success | Verdict::Rejected, Ok(Ok(value))) => {
                     return Ok(self.done(value, record, verdict));
+                }
+                (Verdict::Success | Verdict::Rejected, Ok(Err(own))) => {
+                    return Err(self.answered(own, record, verdict));
                 }
                 (_, Err(NoReply::NoRuntime)) => {
                     self.failed.push(record);
@@ -116,7 +133,7 @@ impl<'a> Run<'a> {
         held.tell_moved();
         let now = held.began();
         if self.failed.is_empty() && self.deadline == Time::NEVER {
-            self.deadline = now + self.wishes.deadline.unwrap_or(self.policy.timeout);
+            self.deadline = now + self.timeout;
         }
         let attempt = Attempt {
             endpoint: held.endpoint(),
@@ -143,13 +160,16 @@ impl<'a> Run<'a> {
             let Some(changes) = &mut changes else {
                 changes = Some(self.engine.changes());
                 if self.deadline == Time::NEVER {
-                    let timeout = self.wishes.deadline.unwrap_or(self.policy.timeout);
-                    self.deadline = self.engine.clock.now() + timeout;
+                    self.deadline = self.engine.clock.now() + self.timeout;
                 }
                 continue;
             };
-            match timed(changes.changed(), self.deadline, &self.engine.clock).await {
+            // Time may make one available, too: an open breaker tells nobody that its time has passed.
+            let now = self.engine.clock.now();
+            let look = self.engine.next_probe().max(now + LOOK_AGAIN).min(self.deadline);
+            match timed(changes.changed(), look, &self.engine.clock).await {
                 Ok(_) => {}
+                Err(NoReply::Late) if self.engine.clock.now() < self.deadline => {}
                 Err(NoReply::Late) => return Err(StopReason::NoEndpoints(Box::new(self.engine.why_none()))),
                 Err(NoReply::NoRuntime) => return Err(StopReason::NoRuntime),
             }
@@ -176,9 +196,6 @@ impl<'a> Run<'a> {
             paid.spend();
         }
         let retries = self.failed.len() as u32;
-        if verdict == Verdict::Rejected {
-            return Err(StopReason::Rejected);
-        }
         if self.wishes.not_idempotent && verdict != Verdict::NotSent {
             return Err(StopReason::NotIdempotent);
         }
@@ -191,7 +208,10 @@ impl<'a> Run<'a> {
             return Err(StopReason::Deadline);
         }
         self.paid = Some(self.engine.budget.withdraw(self.policy.budget).ok_or(StopReason::Budget)?);
-        if !delay.is_zero() {
+        if delay.is_zero() {
+            // However often it is tried, others get their turn.
+            tokio::task::yield_now().await;
+        } else {
             wait(delay).await.map_err(|_| StopReason::NoRuntime)?;
         }
         Ok(())
@@ -234,11 +254,19 @@ impl<'a> Run<'a> {
         Done { value, endpoint, attempts: Attempts { failed: self.failed, last: record } }
     }
 
+    /// The endpoint has done its part, and the operation's error is the answer.
+    fn answered<E>(mut self, own: E, record: AttemptRecord, verdict: Verdict) -> CallError<E> {
+        if verdict == Verdict::Success && self.failed.is_empty() {
+            self.engine.budget.deposit(|| self.policy.budget);
+        }
+        let reason = if verdict == Verdict::Success { StopReason::Answered } else { StopReason::Rejected };
+        self.failed.push(record);
+        CallError { service: self.engine.name.clone(), attempts: self.failed, reason, error: Some(own) }
+    }
+
     #[cold]
     fn stop<E>(self, reason: StopReason, error: Option<E>) -> CallError<E> {
-        if !matches!(reason, StopReason::Rejected) {
-            self.engine.calls.failed.fetch_add(1, Ordering::Relaxed);
-        }
+        self.engine.calls.failed.fetch_add(1, Ordering::Relaxed);
         if matches!(reason, StopReason::NoEndpoints(_)) {
             self.engine.calls.refused.fetch_add(1, Ordering::Relaxed);
         }

@@ -478,3 +478,134 @@ async fn calls_and_attempts_are_spans_and_events_are_records_of_one_line() {
     );
     assert!(events.iter().all(|event| !event.contains('\n')));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_the_classifier_calls_a_success_is_an_answer_even_if_it_is_an_error() {
+    let service = service(3);
+    let call = service.call().classify(|_: Result<&(), &&str>| Outcome::Success);
+    let error =
+        call.execute(async |_| Err::<(), _>("not found, which is fine")).await.expect_err("its own error");
+    assert!(matches!(error.reason(), StopReason::Answered), "{error}");
+    assert_eq!((error.code(), error.attempts().len()), ("ANSWERED", 1));
+    let stats = service.stats();
+    assert_eq!((stats.total_requests, stats.successful_requests, stats.failed_requests), (1, 1, 0));
+}
+
+fn without_floor(fail_fast: bool) -> FailoverConfig {
+    let breaker = CircuitBreakerConfig::builder().min_available(0).jitter(0.0).build().expect("valid");
+    FailoverConfig::builder().circuit_breaker(breaker).fail_fast(fail_fast).build().expect("valid")
+}
+
+fn break_all(service: &ServiceHandle) {
+    while let Ok(pick) = service.select() {
+        pick.finish(Outcome::Failure);
+        if service.stats().endpoints.iter().all(|endpoint| endpoint.breaker != crate::BreakerState::Closed) {
+            return;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waits_goes_on_when_an_open_time_has_passed() {
+    let service = service_with(without_floor(true), 1);
+    break_all(&service);
+    let began = tokio::time::Instant::now();
+    let call = service.call().wait_ready(true).deadline(Duration::from_secs(20));
+    call.execute(async |_| Ok::<_, ()>(())).await.expect("a probe call");
+    assert!(began.elapsed().as_millis().abs_diff(5_000) <= 2, "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waits_goes_on_when_a_permit_comes_back() {
+    let service = service_with(without_floor(false), 1);
+    break_all(&service);
+    let picks: Vec<_> = (0..3).map(|_| service.select().expect("a permit")).collect();
+    service.select().expect_err("no permit is left");
+    let began = tokio::time::Instant::now();
+    let call = service.call().wait_ready(true).deadline(Duration::from_secs(20));
+    let (done, ()) = tokio::join!(call.execute(async |_| Ok::<_, ()>(())), async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        drop(picks);
+    });
+    done.expect("a probe call");
+    assert!(began.elapsed() < Duration::from_millis(1_100), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_at_the_same_endpoint_backs_off_though_another_one_is_broken() {
+    let service = service(2);
+    let dead = service.endpoints()[1].endpoint().id().clone();
+    for _ in 0..12 {
+        let pick = service.select().expect("available");
+        let outcome = if *pick.endpoint().id() == dead { Outcome::Failure } else { Outcome::Success };
+        pick.finish(outcome);
+    }
+    let began = tokio::time::Instant::now();
+    let done = answers(&service, true, &[Err("busy"), Ok("yes")]).await.expect("the second attempt");
+    assert!(done.attempts.iter().all(|record| *record.endpoint.id() != dead));
+    assert_eq!(began.elapsed(), Duration::from_secs(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_without_time_begins_nothing_and_one_that_is_out_of_it_blames_nobody() {
+    let service = service(3);
+    let call = service.call().deadline(Duration::ZERO);
+    let error = call.execute(async |_| pending::<Result<(), ()>>().await).await.expect_err("no time");
+    assert!(matches!(error.reason(), StopReason::Deadline) && error.attempts().is_empty(), "{error}");
+    // The first attempt takes nearly all of the time, and leaves a tenth of what an attempt is meant to have.
+    for _ in 0..30 {
+        let call =
+            service.call().deadline(Duration::from_millis(110)).attempt_timeout(Duration::from_millis(100));
+        let attempt = async |attempt: Attempt| {
+            if attempt.number() == 1 {
+                tokio::time::sleep(Duration::from_millis(99)).await;
+                return Err("down");
+            }
+            pending::<()>().await;
+            Ok(())
+        };
+        // What fails first is the caller's own doing, so that only the timeouts could be blamed.
+        let call =
+            call.classify(|reply: Result<&(), &&str>| reply.map_or(Outcome::Local, |()| Outcome::Success));
+        call.execute(attempt).await.expect_err("no time");
+    }
+    let stats = service.stats();
+    assert!(
+        stats.endpoints.iter().all(|endpoint| endpoint.breaker == crate::BreakerState::Closed),
+        "{stats:?}"
+    );
+    assert_eq!(stats.in_flight, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_opening_of_a_breaker_is_counted_as_it_is_told() {
+    let service = service_with(without_floor(false), 1);
+    break_all(&service);
+    for _ in 0..3 {
+        tokio::time::advance(Duration::from_secs(61)).await;
+        service.select().expect("a probe call").finish(Outcome::Failure);
+    }
+    let events = service.events(usize::MAX);
+    let told = events.iter().filter(|event| event.kind == EventKind::CircuitOpen).count() as u64;
+    assert_eq!((service.stats().endpoints[0].opened, told), (4, 4));
+}
+
+#[test]
+fn a_call_that_never_waits_lets_others_run_between_its_attempts() {
+    let backoff = BackoffConfig::builder().max_delay(Duration::ZERO).build().expect("valid");
+    let budget = RetryBudgetConfig::builder().enabled(false).build().expect("valid");
+    let config = FailoverConfig::builder().retry_delay(Duration::ZERO).backoff(backoff).retry_budget(budget);
+    let service = ServiceHandle::builder("users").endpoint("10.0.0.1:80");
+    let service = service.config(config.build().expect("valid")).build().expect("valid");
+    let attempts = Cell::new(0);
+    let mut call = pin!(service.call().max_retries(u32::MAX).execute(async |_| {
+        attempts.set(attempts.get() + 1);
+        Err::<(), _>("down")
+    }));
+    let mut polls = 0;
+    while call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+        polls += 1;
+        assert!(attempts.get() <= polls, "{} attempts in {polls} polls", attempts.get());
+    }
+    assert_eq!(attempts.get(), 21, "no call has more than 20 retries");
+}

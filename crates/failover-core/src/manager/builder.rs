@@ -22,6 +22,7 @@ use crate::random::Random;
 /// | `timeout` | 30 s | 1 ms to 24 h |
 /// | `keep_idle` | 5 min | 0 to 24 h |
 /// | `poll_interval` | 10 s | 10 ms to 1 h |
+/// | `allow_loopback` | false | |
 #[must_use = "a builder does nothing until it builds"]
 pub struct ManagerBuilder {
     providers: Vec<(Option<String>, Arc<dyn Provider>)>,
@@ -42,6 +43,7 @@ impl Default for ManagerBuilder {
                 timeout: Duration::from_secs(30),
                 keep_idle: Duration::from_secs(300),
                 poll_interval: Duration::from_secs(10),
+                allow_loopback: false,
             },
             config: FailoverConfig::default(),
             clock: None,
@@ -106,6 +108,13 @@ impl ManagerBuilder {
     /// Sets how often a provider that cannot watch is asked.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.settings.poll_interval = interval;
+        self
+    }
+
+    /// Lets registries on other machines name loopback addresses. Without it such an entry is left out: it would send
+    /// calls to whatever listens on this machine. Default: false.
+    pub fn allow_loopback(mut self, allow: bool) -> Self {
+        self.settings.allow_loopback = allow;
         self
     }
 

@@ -136,9 +136,15 @@ impl<'a> ProviderScope<'a> {
     ///
     /// As there.
     pub async fn get_endpoint(&self, which: impl Into<EndpointRef>) -> Result<EndpointEntry, Error> {
-        let registry = self.registry()?;
         let (service, id) = self.find(&which.into()).await?;
-        self.within(&format!("reading {service}/{id}"), registry.get(&service, &id)).await
+        if let Some(registry) = self.named.provider.registry() {
+            return self.within(&format!("reading {service}/{id}"), registry.get(&service, &id)).await;
+        }
+        let entries = self.list_endpoints(&Query::service(&service)).await?;
+        entries.into_iter().find(|entry| *entry.endpoint().id() == id).ok_or_else(|| {
+            let message = format!("{service}/{id}: provider {} has no such endpoint", self.named.name);
+            Error::new(ErrorKind::NotFound, message).with_detail("id", id.as_str())
+        })
     }
 
     /// As [`FailoverManager::list_endpoints`](super::FailoverManager::list_endpoints).

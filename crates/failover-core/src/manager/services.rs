@@ -9,7 +9,7 @@ use super::builder::no_runtime;
 use super::task::Task;
 use super::{Inner, Named, closed_error, service_name};
 use crate::clock::Time;
-use crate::discovery::{Driver, Pace};
+use crate::discovery::{AddressPolicy, Driver, Pace};
 use crate::endpoint::ServiceName;
 use crate::engine::{Engine, SourceId};
 use crate::error::{Error, ErrorKind};
@@ -60,12 +60,10 @@ impl Services {
         self.entries.values().map(|entry| &entry.engine)
     }
 
-    /// Ends all discovery. Handles keep what they know.
-    pub(super) fn end(&mut self) {
+    /// All discovery, out of the manager's hands.
+    fn take(&mut self) -> Vec<Entry> {
         self.sweeper = None;
-        for (_, entry) in self.entries.drain() {
-            entry.engine.discovery_ended(&closed_error());
-        }
+        self.entries.drain().map(|(_, entry)| entry).collect()
     }
 }
 
@@ -73,6 +71,15 @@ impl Inner {
     pub(super) fn services(&self) -> MutexGuard<'_, Services> {
         // Nothing that is done under the lock can leave it half done.
         self.services.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends all discovery. Handles keep what they know.
+    pub(super) fn end_discovery(&self) {
+        // The lock is free again when it is told: who listens may ask the manager something.
+        let ended = self.services().take();
+        for entry in ended {
+            entry.engine.discovery_ended(&closed_error());
+        }
     }
 
     pub(super) async fn service(self: &Arc<Self>, name: &str, named: Named) -> Result<ServiceHandle, Error> {
@@ -137,7 +144,8 @@ impl Inner {
 
     fn drive(&self, runtime: &Handle, engine: &Arc<Engine>, source: SourceId, named: Named) -> Task {
         let pace = Pace { poll: self.settings.poll_interval, answer: self.settings.timeout };
-        let driver = Driver { engine: Arc::clone(engine), source, pace, provider: named.provider };
+        let addresses = AddressPolicy::new(named.provider.info().trust(), self.settings.allow_loopback);
+        let driver = Driver { engine: Arc::clone(engine), source, pace, addresses, provider: named.provider };
         Task::spawn(runtime, async move { match driver.run().await {} })
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::ServiceHandle;
 use crate::clock::Clock;
 use crate::config::FailoverConfig;
+use crate::discovery::AddressPolicy;
 use crate::endpoint::{Endpoint, EndpointEntry, ServiceName};
 use crate::engine::Engine;
 use crate::error::Error;
@@ -124,7 +125,8 @@ impl ServiceBuilder {
             .into_iter()
             .map(|endpoint| endpoint.map(EndpointEntry::new))
             .collect::<Result<Vec<_>, _>>()?;
-        let sifted = crate::discovery::ingest::sift(&service, EndpointSet::new(entries));
+        let sifted =
+            crate::discovery::ingest::sift(&service, EndpointSet::new(entries), AddressPolicy::IN_PROCESS);
         // A list in the program is the program's own mistake: it is told at once.
         if let Some(rejected) = sifted.rejected.first() {
             return Err(rejected.error().clone().in_place(rejected.what()));

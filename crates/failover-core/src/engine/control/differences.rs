@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::TOLD;
 use crate::cell::slab::Slab;
 use crate::events::{Event, EventKind};
 use crate::snapshot::{Slot, Snapshot};
-
-/// How many endpoints are told one by one for each kind of change; the rest is a number.
-const TOLD: usize = 16;
 
 /// The events of one change of snapshots, collected.
 struct Differences<'a> {

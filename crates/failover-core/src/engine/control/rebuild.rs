@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::{Control, Engine, Source, differences, spread_event};
 use crate::availability::Claim;
+use crate::breaker;
 use crate::cell::slab::Ledger;
 use crate::clock::Time;
 use crate::config::FailoverConfig;
@@ -35,9 +36,10 @@ impl Engine {
             events.push(spread_event(&snapshot));
         }
         for slot in old.slots.iter().filter(|slot| !stays(slot, &snapshot)) {
-            control.ledger.leave(slot.cell, Arc::downgrade(&old));
+            control.ledger.leave(slot.cell);
         }
         self.snapshot.store(Arc::new(snapshot));
+        control.ledger.replaced(Arc::downgrade(&old));
         drop(old);
         control.ledger.sweep(&self.slab);
         self.changes.send_modify(|count| *count += 1);
@@ -89,10 +91,15 @@ impl Engine {
             self.slab.cell(*cell).cold.held.store(false, Ordering::Relaxed);
         }
         let mut outside = Vec::new();
+        let rules = &snapshot.policy.breaker;
         control.closed = vec![false; snapshot.slots.len()];
         let mut closed = 0;
         for (slot, index) in snapshot.slots.iter().zip(0..).filter(|(slot, _)| slot.claim.eligible()) {
-            if self.slab.cell(slot.cell).gate().ticket_if_closed().is_some() {
+            let gate = self.slab.cell(slot.cell).gate();
+            if !rules.enabled {
+                gate.apply(breaker::Event::Reset, self.clock.now(), rules, 0.0);
+            }
+            if gate.ticket_if_closed().is_some() {
                 control.closed[index as usize] = true;
                 closed += 1;
                 snapshot.tier_of(slot).members.put_in(&self.slab, slot.cell);

@@ -1,0 +1,147 @@
+//! Which addresses a registry may name.
+//!
+//! Whoever can write to a registry could otherwise send this program's calls, with their credentials, to the cloud's
+//! metadata service or to what listens on this machine only.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::provider::Trust;
+
+/// What a source may name; host names are not looked up here.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AddressPolicy {
+    in_process: bool,
+    loopback: bool,
+}
+
+impl AddressPolicy {
+    /// The program itself named it: anything goes.
+    pub(crate) const IN_PROCESS: Self = Self { in_process: true, loopback: true };
+
+    pub(crate) fn new(trust: Trust, allow_loopback: bool) -> Self {
+        match trust {
+            Trust::InProcess => Self::IN_PROCESS,
+            Trust::Loopback => Self { in_process: false, loopback: true },
+            Trust::Remote => Self { in_process: false, loopback: allow_loopback },
+        }
+    }
+
+    /// Why this address is refused, if it is.
+    pub(crate) fn refuses(self, ip: IpAddr) -> Option<&'static str> {
+        if self.in_process {
+            return None;
+        }
+        // An IPv4 address in IPv6 clothes reaches the same host.
+        match ip.to_canonical() {
+            IpAddr::V4(ip) => refuses_v4(ip),
+            IpAddr::V6(ip) => refuses_v6(ip),
+        }
+        .or_else(|| {
+            let refused = ip.to_canonical().is_loopback() && !self.loopback;
+            refused.then_some(
+                "is this machine's own, and the registry is another one; ManagerBuilder::allow_loopback allows it",
+            )
+        })
+    }
+}
+
+const METADATA: &str = "is a cloud's metadata service, which no registry may name";
+const LINK_LOCAL: &str = "is link-local, as metadata services are, and no registry may name it";
+const NO_HOST: &str = "is not the address of one host";
+const TRANSLATED: &str = "is an IPv4 address behind NAT64, which could be any of those that are refused";
+
+fn refuses_v4(ip: Ipv4Addr) -> Option<&'static str> {
+    if ip == Ipv4Addr::new(100, 100, 100, 200) {
+        Some(METADATA)
+    } else if ip.is_link_local() {
+        Some(LINK_LOCAL)
+    } else if ip.octets()[0] == 0 || ip.is_multicast() || ip.is_broadcast() {
+        Some(NO_HOST)
+    } else {
+        None
+    }
+}
+
+fn refuses_v6(ip: Ipv6Addr) -> Option<&'static str> {
+    let segments = ip.segments();
+    if ip == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254) {
+        Some(METADATA)
+    } else if segments[0] & 0xffc0 == 0xfe80 {
+        Some(LINK_LOCAL)
+    } else if segments[..6] == [0x64, 0xff9b, 0, 0, 0, 0] {
+        Some(TRANSLATED)
+    } else if ip.is_unspecified() || ip.is_multicast() || (segments[..6] == [0; 6] && !ip.is_loopback()) {
+        // The last are "IPv4-compatible", long deprecated.
+        Some(NO_HOST)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(policy: AddressPolicy, ip: &str) -> bool {
+        policy.refuses(ip.parse().expect(ip)).is_some()
+    }
+
+    #[test]
+    fn a_registry_elsewhere_may_name_hosts_and_nothing_else() {
+        let remote = AddressPolicy::new(Trust::Remote, false);
+        for ip in [
+            "169.254.169.254",
+            "169.254.170.2",
+            "169.254.1.1",
+            "100.100.100.200",
+            "fd00:ec2::254",
+            "fe80::1",
+            "febf::1",
+            "::ffff:169.254.169.254",
+            "::ffff:100.100.100.200",
+            "::ffff:127.0.0.1",
+            "::169.254.169.254",
+            "64:ff9b::a9fe:a9fe",
+            "64:ff9b::7f00:1",
+            "127.0.0.1",
+            "127.1.2.3",
+            "::1",
+            "0.0.0.0",
+            "0.1.2.3",
+            "::",
+            "::ffff:0.0.0.0",
+            "224.0.0.1",
+            "239.255.255.255",
+            "ff02::1",
+            "255.255.255.255",
+        ] {
+            assert!(refused(remote, ip), "{ip}");
+        }
+        for ip in [
+            "10.0.0.1",
+            "192.168.1.1",
+            "100.100.100.201",
+            "8.8.8.8",
+            "fd00::1",
+            "2001:db8::1",
+            "::ffff:10.0.0.1",
+        ] {
+            assert!(!refused(remote, ip), "{ip}");
+        }
+    }
+
+    #[test]
+    fn loopback_is_for_registries_on_loopback_and_for_who_allows_it() {
+        for (policy, loopback, metadata) in [
+            (AddressPolicy::new(Trust::Remote, false), true, true),
+            (AddressPolicy::new(Trust::Remote, true), false, true),
+            (AddressPolicy::new(Trust::Loopback, false), false, true),
+            (AddressPolicy::new(Trust::InProcess, false), false, false),
+        ] {
+            for ip in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
+                assert_eq!(refused(policy, ip), loopback, "{policy:?} {ip}");
+            }
+            assert_eq!(refused(policy, "169.254.169.254"), metadata, "{policy:?}");
+        }
+    }
+}
