@@ -1,4 +1,5 @@
 use std::cell::Cell;
+use std::fmt::Write;
 use std::future::{Future, pending};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -424,7 +425,7 @@ struct Fields<'a>(&'a mut String);
 
 impl tracing::field::Visit for Fields<'_> {
     fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-        *self.0 += &format!(" {field}={value:?}");
+        write!(self.0, " {field}={value:?}").expect("a string takes all");
     }
 }
 
