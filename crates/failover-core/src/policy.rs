@@ -14,7 +14,8 @@ pub(crate) struct Policy {
     pub(crate) algorithm: Algorithm,
     pub(crate) max_retries: u32,
     pub(crate) timeout: Duration,
-    pub(crate) attempt_timeout: Duration,
+    /// Where it is given; else each attempt has its share of the whole.
+    pub(crate) attempt_timeout: Option<Duration>,
     pub(crate) backoff: Backoff,
     pub(crate) budget: BudgetRules,
     pub(crate) breaker: Rules,
@@ -28,7 +29,7 @@ impl From<&FailoverConfig> for Policy {
             algorithm: config.algorithm(),
             max_retries: config.max_retries(),
             timeout: config.timeout(),
-            attempt_timeout: config.attempt_timeout(),
+            attempt_timeout: config.given_attempt_timeout(),
             backoff: Backoff::from(config),
             budget: BudgetRules::from(config.retry_budget()),
             breaker: Rules::from(config.circuit_breaker()),

@@ -119,6 +119,11 @@ impl FailoverConfig {
         self.attempt_timeout.unwrap_or(self.timeout / (self.max_retries + 1))
     }
 
+    /// The time for each attempt, where it was given.
+    pub(crate) fn given_attempt_timeout(&self) -> Option<Duration> {
+        self.attempt_timeout
+    }
+
     /// How the wait between retries grows.
     pub fn backoff(&self) -> &BackoffConfig {
         &self.backoff

@@ -49,13 +49,14 @@ impl<'a> Run<'a> {
         let mut policy = engine.policy();
         policy.max_retries = wishes.max_retries.unwrap_or(policy.max_retries).min(MOST_RETRIES);
         let timeout = wishes.deadline.unwrap_or(policy.timeout);
-        let share = timeout / (policy.max_retries.saturating_add(1));
-        let attempt_timeout = match (wishes.attempt_timeout, wishes.deadline) {
+        let share = timeout / (policy.max_retries + 1);
+        let attempt_timeout = match (wishes.attempt_timeout, policy.attempt_timeout) {
             (Some(wished), _) => wished,
-            // A shorter deadline than the configuration's is shared among the attempts in the same way.
-            (None, Some(_)) => policy.attempt_timeout.min(share),
-            (None, None) => policy.attempt_timeout,
+            // A deadline of its own is shared among the attempts, whatever the configuration gives each.
+            (None, Some(given)) if wishes.deadline.is_some() => given.min(share),
+            (None, given) => given.unwrap_or(share),
         };
+        let attempt_timeout = attempt_timeout.min(timeout);
         Self {
             engine,
             policy,

@@ -1,5 +1,4 @@
 use std::cell::Cell;
-use std::fmt::Write;
 use std::future::{Future, pending};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -420,66 +419,6 @@ async fn ten_thousand_calls_at_once_leave_the_counts_exact() {
     assert_eq!((stats.successful_requests, stats.failed_requests), (succeeded, 100));
 }
 
-/// Writes fields as ` name=value`.
-struct Fields<'a>(&'a mut String);
-
-impl tracing::field::Visit for Fields<'_> {
-    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-        write!(self.0, " {field}={value:?}").expect("a string takes all");
-    }
-}
-
-/// Counts spans by name and keeps the events of target `failover`.
-#[derive(Clone, Default)]
-struct Listener(Arc<std::sync::Mutex<(Vec<String>, Vec<String>)>>);
-
-impl tracing::Subscriber for Listener {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target() == "failover"
-    }
-
-    fn new_span(&self, span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        let mut heard = self.0.lock().expect("not poisoned");
-        let mut text = span.metadata().name().to_owned();
-        span.record(&mut Fields(&mut text));
-        heard.0.push(text);
-        tracing::span::Id::from_u64(heard.0.len() as u64)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        let mut text = event.metadata().level().to_string();
-        event.record(&mut Fields(&mut text));
-        self.0.lock().expect("not poisoned").1.push(text);
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-
-    fn exit(&self, _: &tracing::span::Id) {}
-}
-
-#[tokio::test(start_paused = true)]
-async fn calls_and_attempts_are_spans_and_events_are_records_of_one_line() {
-    let listener = Listener::default();
-    let _guard = tracing::subscriber::set_default(listener.clone());
-    let service = service(3);
-    answers(&service, true, &[Err("down"), Ok("yes")]).await.expect("the second attempt");
-    let (spans, events) = listener.0.lock().expect("not poisoned").clone();
-    assert_eq!(spans.len(), 3, "{spans:?}");
-    assert_eq!(spans[0], "call service=users");
-    assert!(spans[1].starts_with("attempt endpoint=10.0.0.") && spans[2].ends_with("number=2"), "{spans:?}");
-    let failovers: Vec<_> = events.iter().filter(|event| event.contains("kind=\"failover\"")).collect();
-    assert_eq!(failovers.len(), 1, "{events:?}");
-    assert!(
-        failovers[0].starts_with("DEBUG ") && failovers[0].contains("attempt 2 goes to"),
-        "{failovers:?}"
-    );
-    assert!(events.iter().all(|event| !event.contains('\n')));
-}
-
 #[tokio::test(start_paused = true)]
 async fn what_the_classifier_calls_a_success_is_an_answer_even_if_it_is_an_error() {
     let service = service(3);
@@ -609,4 +548,29 @@ fn a_call_that_never_waits_lets_others_run_between_its_attempts() {
         assert!(attempts.get() <= polls, "{} attempts in {polls} polls", attempts.get());
     }
     assert_eq!(attempts.get(), 21, "no call has more than 20 retries");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_has_its_share_of_the_time_unless_it_is_given_another() {
+    let seconds = Duration::from_secs;
+    let given = FailoverConfig::builder().attempt_timeout(seconds(2)).build().expect("valid");
+    let (shared, given) = (service(3), service_with(given, 3));
+    let left = async |call: Call<'_, crate::OkIsSuccess>| {
+        call.execute(async |attempt| Ok::<_, ()>(attempt.time_left())).await.expect("succeeds").value
+    };
+    for (call, expected) in [
+        (shared.call(), seconds(10)),
+        (shared.call().max_retries(0), seconds(30)),
+        (shared.call().deadline(seconds(6)), seconds(2)),
+        (shared.call().deadline(seconds(6)).attempt_timeout(seconds(5)), seconds(5)),
+        (shared.call().deadline(seconds(6)).attempt_timeout(seconds(60)), seconds(6)),
+        (given.call(), seconds(2)),
+        (given.call().deadline(seconds(3)), seconds(1)),
+        (given.call().deadline(seconds(60)), seconds(2)),
+    ] {
+        let shown = format!("{call:?}");
+        assert_eq!(left(call).await, expected, "{shown}");
+    }
+    let once = shared.execute_once(async |attempt: Attempt| Ok::<_, ()>(attempt.time_left()));
+    assert_eq!(once.await.expect("succeeds").value, seconds(30), "the only attempt has all of it");
 }
