@@ -255,7 +255,7 @@ prop_compose! {
             .load_balancer(balancer)
             .backoff(BackoffConfig::builder().multiplier(multiplier).max_delay(max_delay).build().unwrap())
             .retry_budget(RetryBudgetConfig::builder().enabled(switches.0).capacity(budget.0)
-                .retry_cost(budget.1).success_deposit(budget.1).build().unwrap())
+                .retry_cost(budget.1.min(budget.0)).success_deposit(budget.1).build().unwrap())
             .empty_policy(hold.map_or(EmptyPolicy::Trust, EmptyPolicy::Hold))
             .metadata("note", note).metadata("nested", json!({"a": [1, null, 1.5, {"b": true}]}))
             .build().unwrap()

@@ -186,6 +186,7 @@ fn the_same_values_are_refused_from_code() {
         (budget().capacity(0), "capacity: 0"),
         (budget().retry_cost(0), "retry_cost: 0"),
         (budget().success_deposit(1001), "success_deposit: 1001"),
+        (budget().capacity(4), "retry_cost: 5 is not allowed; give at most the capacity, 4"),
     ] {
         let error = builder.build().unwrap_err().to_string();
         assert!(error.starts_with(&format!("retry_budget.{starts}")), "{error}");
