@@ -65,6 +65,7 @@ pub enum Availability {
     /// It is not given calls.
     Out {
         /// Why not.
+        #[serde(flatten)]
         cause: OutCause,
     },
 }

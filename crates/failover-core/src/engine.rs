@@ -29,7 +29,7 @@ use control::Control;
 
 pub(crate) use choose::{Choice, Moved};
 pub(crate) use control::SourceId;
-pub use none::{NoEndpoints, NoEndpointsReason};
+pub use none::{NoEndpoints, NoEndpointsReason, OutEndpoint};
 
 /// What one service's handles share.
 #[derive(Debug)]

@@ -73,7 +73,7 @@ pub use config::{
     RetryBudgetConfig, RetryBudgetConfigBuilder, StrategyKind,
 };
 pub use endpoint::{Endpoint, EndpointBuilder, EndpointEntry, EndpointId, ServiceName};
-pub use engine::{NoEndpoints, NoEndpointsReason};
+pub use engine::{NoEndpoints, NoEndpointsReason, OutEndpoint};
 pub use error::{Error, ErrorKind, RetryAdvice};
 pub use events::{Event, EventKind, Events};
 pub use execute::{Attempt, AttemptClass, AttemptRecord, Attempts, Call, CallError, Done, StopReason};

@@ -20,9 +20,20 @@ pub struct NoEndpoints {
     service: ServiceName,
     reason: NoEndpointsReason,
     total: usize,
-    out: Vec<(EndpointId, OutCause)>,
+    out: Vec<OutEndpoint>,
     #[serde(skip_serializing_if = "Option::is_none")]
     source_error: Option<Error>,
+}
+
+/// An endpoint that is not given calls.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct OutEndpoint {
+    /// The endpoint.
+    pub id: EndpointId,
+    /// Why it is out.
+    #[serde(flatten)]
+    pub cause: OutCause,
 }
 
 /// Why there is no endpoint.
@@ -52,7 +63,7 @@ impl NoEndpoints {
     }
 
     /// The endpoints that there are, and why each is out: the first ten of them.
-    pub fn out(&self) -> &[(EndpointId, OutCause)] {
+    pub fn out(&self) -> &[OutEndpoint] {
         &self.out
     }
 
@@ -79,7 +90,7 @@ impl fmt::Display for NoEndpoints {
             NoEndpointsReason::AllOut => {
                 let noun = if self.total == 1 { "the only endpoint is" } else { "all endpoints are" };
                 write!(f, "{service}: {noun} out (")?;
-                for (place, (id, cause)) in self.out.iter().enumerate() {
+                for (place, OutEndpoint { id, cause }) in self.out.iter().enumerate() {
                     let comma = if place == 0 { "" } else { "; " };
                     write!(f, "{comma}{id}: {cause}")?;
                 }
@@ -146,7 +157,9 @@ impl Engine {
             .filter_map(|slot| {
                 let breaker = self.slab.cell(slot.cell).gate().read();
                 match Availability::derive(slot.claim, &breaker, false, now) {
-                    Availability::Out { cause } => Some((slot.endpoint.id().clone(), cause)),
+                    Availability::Out { cause } => {
+                        Some(OutEndpoint { id: slot.endpoint.id().clone(), cause })
+                    }
                     Availability::In { .. } => None,
                 }
             })

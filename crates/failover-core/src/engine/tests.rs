@@ -259,7 +259,10 @@ async fn what_the_source_claims_takes_out_and_only_the_unhealthy_are_a_last_reso
     assert_eq!(bench.calls(10, &[]), BTreeMap::from([("unhealthy".into(), 10)]));
     bench.publish([entry("draining", 0).with_lifecycle(Lifecycle::Draining)]);
     assert_eq!(bench.call(&[]), None);
-    assert_eq!(bench.engine.why_none().out(), [("draining".parse().expect("valid"), OutCause::Draining)]);
+    let none = bench.engine.why_none();
+    assert_eq!((none.out()[0].id.as_str(), none.out()[0].cause), ("draining", OutCause::Draining));
+    let json = serde_json::to_value(&none).expect("serialises");
+    assert_eq!(json["out"], serde_json::json!([{"id": "draining", "cause": "draining"}]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -463,4 +466,25 @@ async fn ten_thousand_bad_entries_are_told_in_a_few_events() {
     bench.engine.entries_rejected(bench.source, &rejected);
     assert_eq!(bench.told(EventKind::EntryRejected).len(), 17, "the same again is told once");
     assert_eq!(bench.engine.sources()[0].rejected, 20_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn statistics_have_the_names_of_the_go_package() {
+    let bench = Bench::with(&["a", "b"]);
+    bench.calls(20, &["b"]);
+    let json = serde_json::to_value(bench.engine.stats()).expect("serialises");
+    for name in
+        ["total_requests", "successful_requests", "failed_requests", "failovers", "recoveries", "uptime"]
+    {
+        assert!(!json[name].is_null(), "{name}: {json}");
+    }
+    assert_eq!(json["last_update"], "1970-01-01T00:00:00Z", "RFC 3339, of the test's clock");
+    assert_eq!(json["average_response_time"], "0s");
+    let source = &json["sources"][0];
+    assert_eq!((&source["provider"], &source["stale"]), (&"test".into(), &false.into()));
+    let b = &json["endpoints"][1];
+    assert_eq!((&b["id"], &b["breaker"], &b["failures"]), (&"b".into(), &"open".into(), &5.into()));
+    let availability =
+        serde_json::json!({"state": "out", "cause": "breaker_open", "retry_in": "4.999999999s"});
+    assert_eq!(b["availability"], availability);
 }

@@ -23,7 +23,7 @@ pub struct CallError<E> {
 
 /// Why there was no further attempt.
 #[derive(Clone, Debug, Serialize, thiserror::Error)]
-#[serde(tag = "reason", rename_all = "snake_case")]
+#[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum StopReason {
     /// There is no endpoint that the call may use.
@@ -105,6 +105,16 @@ impl<E> CallError<E> {
             },
         }
     }
+
+    /// As the common error, which has a JSON shape: every attempt and the reason are in its details.
+    pub fn to_error(&self) -> Error {
+        let value = |part: Result<serde_json::Value, _>| part.unwrap_or_default();
+        Error::new(self.kind(), self.to_string())
+            .with_code(self.code())
+            .with_detail("service", self.service.as_str())
+            .with_detail("attempts", value(serde_json::to_value(&self.attempts)))
+            .with_detail("stopped", value(serde_json::to_value(&self.reason)))
+    }
 }
 
 /// One line: what was tried, then why there was nothing further.
@@ -142,11 +152,7 @@ impl<E: StdError + 'static> StdError for CallError<E> {
 
 impl<E: StdError + Send + Sync + 'static> From<CallError<E>> for Error {
     fn from(call: CallError<E>) -> Self {
-        let attempts = serde_json::to_value(&call.attempts).unwrap_or_default();
-        let error = Self::new(call.kind(), call.to_string())
-            .with_code(call.code())
-            .with_detail("service", call.service.as_str())
-            .with_detail("attempts", attempts);
+        let error = call.to_error();
         match call.error {
             Some(source) => error.with_source(source),
             None => error,

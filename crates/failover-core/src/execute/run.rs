@@ -24,8 +24,9 @@ use crate::policy::Policy;
 use crate::retry::budget::Withdrawal;
 use crate::select::Tried;
 
-/// The shortest time between two looks for an endpoint, while a call waits for one.
-const LOOK_AGAIN: Duration = Duration::from_millis(1);
+/// The longest time between two looks for an endpoint, while a call waits for one. A change is told at once; this
+/// bounds what a change that is not told can cost.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// The most retries that a call may wish for, as for a configuration.
 const MOST_RETRIES: u32 = *defaults::MAX_RETRIES_RANGE.end();
 
@@ -167,7 +168,11 @@ impl<'a> Run<'a> {
             };
             // Time may make one available, too: an open breaker tells nobody that its time has passed.
             let now = self.engine.clock.now();
-            let look = self.engine.next_probe().max(now + LOOK_AGAIN).min(self.deadline);
+            let look = match self.engine.next_probe() {
+                due if due > now => due.min(now + LOOK_AGAIN),
+                _ => now + LOOK_AGAIN,
+            };
+            let look = look.min(self.deadline);
             match timed(changes.changed(), look, &self.engine.clock).await {
                 Ok(_) => {}
                 Err(NoReply::Late) if self.engine.clock.now() < self.deadline => {}
