@@ -88,6 +88,8 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
+    pub(crate) const NONE: Self = Self { ended: [0; VERDICTS], time: Duration::ZERO, recovered: 0 };
+
     pub(crate) fn of(&self, verdict: Verdict) -> u64 {
         self.ended[verdict as usize]
     }

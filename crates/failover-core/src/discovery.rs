@@ -4,6 +4,8 @@ pub(crate) mod address;
 mod driver;
 mod guarded;
 pub(crate) mod ingest;
+mod sink;
 
 pub(crate) use address::AddressPolicy;
 pub(crate) use driver::{Driver, Pace};
+pub(crate) use sink::Sink;

@@ -7,6 +7,7 @@ mod choose;
 mod control;
 mod none;
 mod report;
+mod source;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -30,6 +31,7 @@ use control::Control;
 pub(crate) use choose::{Choice, Moved};
 pub(crate) use control::SourceId;
 pub use none::{NoEndpoints, NoEndpointsReason, OutEndpoint};
+pub(crate) use source::EngineSource;
 
 /// What one service's handles share.
 #[derive(Debug)]

@@ -8,7 +8,6 @@ use std::sync::atomic::{Ordering, fence};
 use std::sync::{OnceLock, Weak};
 
 use super::{Cell, Tally};
-use crate::snapshot::Snapshot;
 
 /// The first bucket; each one after it doubles what there is.
 const FIRST: u32 = 8;
@@ -20,16 +19,16 @@ pub(crate) struct Slab {
     buckets: [OnceLock<Box<[Cell]>>; BUCKETS],
 }
 
-/// Which cells are in use. Under the control lock.
-#[derive(Debug, Default)]
-pub(crate) struct Ledger {
+/// Which cells are in use, and which the snapshots `S` that calls choose from may still know. Under the control lock.
+#[derive(Debug)]
+pub(crate) struct Ledger<S> {
     next: u32,
     /// The lowest first, so that the cells in use stay close together.
     free: BTreeSet<u32>,
     leaving: Vec<Leaving>,
     /// The number of the snapshot in use, and those before it that somebody may still choose from.
     current: u64,
-    past: Vec<(u64, Weak<Snapshot>)>,
+    past: Vec<(u64, Weak<S>)>,
     /// What the cells that are free again have counted.
     retired: Tally,
 }
@@ -70,7 +69,18 @@ fn locate(index: u32) -> (usize, usize) {
     (bucket as usize, (index - start) as usize)
 }
 
-impl Ledger {
+impl<S> Ledger<S> {
+    pub(crate) const fn new() -> Self {
+        Self {
+            next: 0,
+            free: BTreeSet::new(),
+            leaving: Vec::new(),
+            current: 0,
+            past: Vec::new(),
+            retired: Tally::NONE,
+        }
+    }
+
     /// A cell that is as new.
     pub(crate) fn take(&mut self, slab: &Slab) -> u32 {
         self.free.pop_first().unwrap_or_else(|| {
@@ -87,7 +97,7 @@ impl Ledger {
     }
 
     /// Another snapshot is in use; `replaced` is the one before it.
-    pub(crate) fn replaced(&mut self, replaced: Weak<Snapshot>) {
+    pub(crate) fn replaced(&mut self, replaced: Weak<S>) {
         self.past.push((self.current, replaced));
         self.current += 1;
     }
@@ -143,7 +153,7 @@ mod tests {
     #[test]
     fn a_cell_is_used_again_only_when_its_calls_have_ended_and_its_counts_stay() {
         let slab = Slab::new();
-        let mut ledger = Ledger::default();
+        let mut ledger = Ledger::<()>::new();
         let first = ledger.take(&slab);
         assert_eq!(ledger.take(&slab), 1);
         slab.cell(first).begin();

@@ -12,12 +12,11 @@ use futures_core::Stream;
 use super::address::AddressPolicy;
 use super::guarded::guarded;
 use super::ingest::{Sifted, sift};
+use super::sink::Sink;
 use crate::clock::Time;
 use crate::config::EmptyPolicy;
 use crate::duration::rough;
-use crate::engine::{Engine, SourceId};
 use crate::error::{Error, ErrorKind};
-use crate::events::EventKind;
 use crate::provider::{EndpointSet, Provider, Query};
 use crate::retry::backoff::Backoff;
 
@@ -39,21 +38,19 @@ const SPACING: Duration = Duration::from_millis(10);
 /// How many waiting answers are skipped for the newest before it is taken over.
 const SKIPPED: usize = 1024;
 
-#[derive(Debug)]
-pub(crate) struct Driver<P: ?Sized = dyn Provider> {
-    pub(crate) engine: Arc<Engine>,
-    pub(crate) source: SourceId,
+pub(crate) struct Driver {
+    pub(crate) sink: Box<dyn Sink>,
     pub(crate) pace: Pace,
     /// Which addresses the source may name.
     pub(crate) addresses: AddressPolicy,
-    pub(crate) provider: Arc<P>,
+    pub(crate) provider: Arc<dyn Provider>,
 }
 
 /// Aborted, or ended with its runtime: what is known of the source grows old from here on.
-impl<P: ?Sized> Drop for Driver<P> {
+impl Drop for Driver {
     fn drop(&mut self) {
         let message = "its discovery has ended: the manager is gone, or the runtime that it ran in";
-        self.engine.discovery_ended(&Error::new(ErrorKind::Shutdown, message));
+        self.sink.ended(&Error::new(ErrorKind::Shutdown, message));
     }
 }
 
@@ -71,9 +68,9 @@ impl Driver {
     pub(crate) async fn run(self) -> Infallible {
         let mut following = Following::default();
         loop {
-            let began = self.engine.clock.now();
+            let began = self.sink.clock().now();
             let ended = guarded(self.follow(&mut following)).await;
-            if self.engine.clock.now().since(began) >= STEADY {
+            if self.sink.clock().now().since(began) >= STEADY {
                 following.failures = 0;
             }
             let error = match ended {
@@ -82,7 +79,7 @@ impl Driver {
                 }
                 Err(panic) => {
                     let reason = format!("the provider panicked: {panic}; it is started again");
-                    self.engine.tell_source(self.source, EventKind::ProviderPanicked, reason.clone());
+                    self.sink.panicked(reason.clone());
                     Error::new(ErrorKind::Internal, reason)
                 }
             };
@@ -93,7 +90,7 @@ impl Driver {
     }
 
     async fn follow(&self, following: &mut Following) {
-        match self.provider.watch(&self.engine.name) {
+        match self.provider.watch(self.sink.service()) {
             Some(stream) => self.watch(stream, following).await,
             None => self.poll(following).await,
         }
@@ -108,7 +105,7 @@ impl Driver {
             let item = match &following.held {
                 None => next(&mut stream).await,
                 Some((_, until)) => {
-                    let left = until.since(self.engine.clock.now());
+                    let left = until.since(self.sink.clock().now());
                     match tokio::time::timeout(left, next(&mut stream)).await {
                         Ok(item) => item,
                         Err(_) => {
@@ -131,7 +128,7 @@ impl Driver {
     }
 
     async fn poll(&self, following: &mut Following) {
-        let query = Query::service(&self.engine.name);
+        let query = Query::service(self.sink.service());
         loop {
             let answer = match tokio::time::timeout(self.pace.answer, self.provider.list(&query)).await {
                 Ok(answer) => answer,
@@ -142,13 +139,13 @@ impl Driver {
             };
             following.failures =
                 if self.take(answer, following) { 0 } else { following.failures.saturating_add(1) };
-            if following.held.as_ref().is_some_and(|(_, until)| *until <= self.engine.clock.now()) {
+            if following.held.as_ref().is_some_and(|(_, until)| *until <= self.sink.clock().now()) {
                 self.believe(following);
             }
             if following.failures > 0 {
                 self.back_off(following).await;
             } else {
-                let jitter = 0.9 + 0.2 * self.engine.random.unit();
+                let jitter = 0.9 + 0.2 * self.sink.random().unit();
                 tokio::time::sleep(self.pace.poll.mul_f64(jitter)).await;
             }
         }
@@ -163,8 +160,8 @@ impl Driver {
                 return false;
             }
         };
-        let sifted = sift(&self.engine.name, set, self.addresses);
-        self.engine.entries_rejected(self.source, &sifted.rejected);
+        let sifted = sift(self.sink.service(), set, self.addresses);
+        self.sink.rejected(&sifted.rejected);
         if sifted.is_garbage() {
             let count = sifted.rejected.len();
             let message = format!("none of the {count} entries of its answer can be used");
@@ -173,7 +170,7 @@ impl Driver {
         }
         if self.believable(&sifted) {
             following.held = None;
-            self.engine.publish(self.source, sifted.entries, sifted.unknown, sifted.age);
+            self.sink.publish(sifted.entries, sifted.unknown, sifted.age);
         } else {
             self.hold(sifted, following);
         }
@@ -185,17 +182,17 @@ impl Driver {
     fn believable(&self, sifted: &Sifted) -> bool {
         !sifted.entries.is_empty()
             || sifted.confirmed
-            || self.engine.source_endpoints(self.source) == 0
-            || self.engine.config().empty_policy() == EmptyPolicy::Trust
+            || self.sink.known() == 0
+            || self.sink.empty_policy() == EmptyPolicy::Trust
     }
 
     fn hold(&self, sifted: Sifted, following: &mut Following) {
-        let EmptyPolicy::Hold(hold) = self.engine.config().empty_policy() else {
+        let EmptyPolicy::Hold(hold) = self.sink.empty_policy() else {
             return;
         };
         let until = match following.held.take() {
             Some((_, until)) => until,
-            None => self.engine.clock.now() + hold,
+            None => self.sink.clock().now() + hold,
         };
         let what = if sifted.unknown {
             "it does not know the service any more"
@@ -204,25 +201,25 @@ impl Driver {
         };
         let message = format!("{what}, unconfirmed; that is believed after {}", rough(hold));
         let error = Error::new(ErrorKind::NotFound, message).with_code("EMPTY_HELD");
-        self.engine.source_failed(self.source, error, EventKind::EmptyHeld);
+        self.sink.held(error);
         following.held = Some((sifted, until));
     }
 
     fn believe(&self, following: &mut Following) {
         if let Some((sifted, _)) = following.held.take() {
-            self.engine.publish(self.source, sifted.entries, sifted.unknown, sifted.age);
+            self.sink.publish(sifted.entries, sifted.unknown, sifted.age);
         }
     }
 
     fn failed(&self, following: &mut Following, error: Error) {
         // What it said before it failed is no evidence of what is so now.
         following.held = None;
-        self.engine.source_failed(self.source, error, EventKind::SourceStale);
+        self.sink.failed(error);
     }
 
     /// Half of the time for certain, the other half at random: never at once, and never all clients together.
     async fn back_off(&self, following: &Following) {
-        let unit = 0.5 + 0.5 * self.engine.random.unit();
+        let unit = 0.5 + 0.5 * self.sink.random().unit();
         tokio::time::sleep(RESTART.delay(following.failures, unit)).await;
     }
 }

@@ -40,7 +40,7 @@ pub(crate) struct Control {
     closed: Vec<bool>,
     /// Cells that the floor holds.
     held: Vec<u32>,
-    ledger: Ledger,
+    ledger: Ledger<Snapshot>,
 }
 
 /// Which of a service's sources.
@@ -107,7 +107,7 @@ impl Control {
             ended: false,
             closed: Vec::new(),
             held: Vec::new(),
-            ledger: Ledger::default(),
+            ledger: Ledger::new(),
         }
     }
 }

@@ -11,7 +11,7 @@ use super::{Inner, Named, closed_error, service_name};
 use crate::clock::Time;
 use crate::discovery::{AddressPolicy, Driver, Pace};
 use crate::endpoint::ServiceName;
-use crate::engine::{Engine, SourceId};
+use crate::engine::{Engine, EngineSource, SourceId};
 use crate::error::{Error, ErrorKind};
 use crate::service::ServiceHandle;
 
@@ -145,7 +145,8 @@ impl Inner {
     fn drive(&self, runtime: &Handle, engine: &Arc<Engine>, source: SourceId, named: Named) -> Task {
         let pace = Pace { poll: self.settings.poll_interval, answer: self.settings.timeout };
         let addresses = AddressPolicy::new(named.provider.info().trust(), self.settings.allow_loopback);
-        let driver = Driver { engine: Arc::clone(engine), source, pace, addresses, provider: named.provider };
+        let sink = Box::new(EngineSource { engine: Arc::clone(engine), id: source });
+        let driver = Driver { sink, pace, addresses, provider: named.provider };
         Task::spawn(runtime, async move { match driver.run().await {} })
     }
 

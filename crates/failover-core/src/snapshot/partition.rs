@@ -83,7 +83,7 @@ mod tests {
     }
 
     fn partition(slab: &Slab) -> Partition {
-        let mut ledger = Ledger::default();
+        let mut ledger = Ledger::<()>::new();
         let cells: Vec<_> = (0..12).map(|_| ledger.take(slab)).collect();
         Partition::new(slab, cells.into_iter().filter(|cell| cell % 2 == 0))
     }

@@ -66,7 +66,7 @@ impl Engine {
         tier: u32,
         weighted: bool,
         old: &Snapshot,
-        ledger: &mut Ledger,
+        ledger: &mut Ledger<Snapshot>,
     ) -> Slot {
         let entry = ranked.entry;
         let endpoint = Arc::clone(entry.endpoint());

@@ -1,0 +1,45 @@
+//! Where a driver's findings go.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::config::EmptyPolicy;
+use crate::endpoint::{EndpointEntry, ServiceName};
+use crate::error::Error;
+use crate::provider::RejectedEntry;
+use crate::random::Random;
+
+/// What one source's driver tells of its service, and the little that it has to know of it.
+///
+/// The engine implements it, so that discovery knows nothing of what comes after it.
+pub(crate) trait Sink: Debug + Send + Sync + 'static {
+    fn service(&self) -> &ServiceName;
+
+    fn clock(&self) -> &Clock;
+
+    fn random(&self) -> &Random;
+
+    fn empty_policy(&self) -> EmptyPolicy;
+
+    /// How many endpoints the source has named last.
+    fn known(&self) -> usize;
+
+    /// A good answer: these entries, checked one by one, replace the last ones. `age`: how old it was when it came.
+    fn publish(&self, entries: Vec<EndpointEntry>, unknown: bool, age: Duration);
+
+    /// Entries of an answer that cannot be used.
+    fn rejected(&self, entries: &[RejectedEntry]);
+
+    /// The source did not answer: what it said before stays.
+    fn failed(&self, error: Error);
+
+    /// An empty answer is not believed yet: what it said before stays.
+    fn held(&self, error: Error);
+
+    /// The provider panicked.
+    fn panicked(&self, reason: String);
+
+    /// Nobody keeps the service up to date any more.
+    fn ended(&self, why: &Error);
+}

@@ -1,0 +1,66 @@
+//! A source of the engine's, as discovery sees it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Engine, SourceId};
+use crate::clock::Clock;
+use crate::config::EmptyPolicy;
+use crate::discovery::Sink;
+use crate::endpoint::{EndpointEntry, ServiceName};
+use crate::error::Error;
+use crate::events::EventKind;
+use crate::provider::RejectedEntry;
+use crate::random::Random;
+
+#[derive(Clone, Debug)]
+pub(crate) struct EngineSource {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) id: SourceId,
+}
+
+impl Sink for EngineSource {
+    fn service(&self) -> &ServiceName {
+        &self.engine.name
+    }
+
+    fn clock(&self) -> &Clock {
+        &self.engine.clock
+    }
+
+    fn random(&self) -> &Random {
+        &self.engine.random
+    }
+
+    fn empty_policy(&self) -> EmptyPolicy {
+        self.engine.config().empty_policy()
+    }
+
+    fn known(&self) -> usize {
+        self.engine.source_endpoints(self.id)
+    }
+
+    fn publish(&self, entries: Vec<EndpointEntry>, unknown: bool, age: Duration) {
+        self.engine.publish(self.id, entries, unknown, age);
+    }
+
+    fn rejected(&self, entries: &[RejectedEntry]) {
+        self.engine.entries_rejected(self.id, entries);
+    }
+
+    fn failed(&self, error: Error) {
+        self.engine.source_failed(self.id, error, EventKind::SourceStale);
+    }
+
+    fn held(&self, error: Error) {
+        self.engine.source_failed(self.id, error, EventKind::EmptyHeld);
+    }
+
+    fn panicked(&self, reason: String) {
+        self.engine.tell_source(self.id, EventKind::ProviderPanicked, reason);
+    }
+
+    fn ended(&self, why: &Error) {
+        self.engine.discovery_ended(why);
+    }
+}
