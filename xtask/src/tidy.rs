@@ -31,6 +31,7 @@ pub(crate) fn run() -> Result<(), String> {
     crate_files(&mut faults)?;
     manifests(&mut faults)?;
     sources(&mut faults)?;
+    invariants(&mut faults)?;
     for fault in &faults {
         println!("{fault}");
     }
@@ -100,6 +101,22 @@ fn library(package: &Value, manifest: &Path, faults: &mut Vec<String>) {
     if !beside("CHANGELOG.md").contains(&format!("## [{version}]")) {
         faults.push(format!("{name}: CHANGELOG.md has no section `## [{version}]`"));
     }
+}
+
+/// The tests that docs/architecture.md names: a promise whose test is gone is held by nothing.
+fn invariants(faults: &mut Vec<String>) -> Result<(), String> {
+    let document = cargo::root().join("docs/architecture.md");
+    let text = read(&document)?;
+    let mut files = Vec::new();
+    rust_files(&cargo::root().join("crates"), &mut files)?;
+    let code = files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?.concat();
+    // Code in backquotes stands at the odd places; names of tests are sentences, with three underscores at the least.
+    for name in text.split('`').skip(1).step_by(2).filter(|name| name.matches('_').count() > 2) {
+        if !code.contains(&format!("fn {name}(")) {
+            faults.push(format!("{}: there is no test `{name}`", shown(&document)));
+        }
+    }
+    Ok(())
 }
 
 fn sources(faults: &mut Vec<String>) -> Result<(), String> {

@@ -464,6 +464,7 @@ async fn a_call_that_waits_goes_on_when_an_open_time_has_passed() {
 async fn a_call_that_waits_goes_on_when_a_permit_comes_back() {
     let service = service_with(without_floor(false), 1);
     break_all(&service);
+    drop(service.select().expect("half-open, and told so"));
     let picks: Vec<_> = (0..3).map(|_| service.select().expect("a permit")).collect();
     service.select().expect_err("no permit is left");
     let began = tokio::time::Instant::now();
