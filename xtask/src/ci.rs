@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use crate::{build, features, isolation, suite, tidy};
+use crate::{build, features, isolation, msrv, suite, tidy};
 
 type Step = (&'static str, fn() -> Result<(), String>);
 
@@ -15,6 +15,7 @@ pub(crate) fn run() -> Result<(), String> {
         ("docs", build::docs),
         ("features", features::run),
         ("isolation", isolation::run),
+        ("msrv", msrv::run),
     ];
     let after: &[Step] = &[("bench", build::bench), ("quickstart", build::quickstart)];
 

@@ -1,10 +1,13 @@
 //! The workspace's chores: `cargo xtask` alone prints what there is.
 
+#![allow(clippy::disallowed_methods, reason = "a program that measures, in real time")]
+
 mod build;
 mod cargo;
 mod ci;
 mod features;
 mod isolation;
+mod msrv;
 mod results;
 mod suite;
 mod tidy;
@@ -53,6 +56,11 @@ const COMMANDS: &[Command] = &[
         name: "isolation",
         about: "the facade with `memory` alone pulls no HTTP, TLS or registry client",
         run: |args| no_arguments(args).and_then(|()| isolation::run()),
+    },
+    Command {
+        name: "msrv",
+        about: "each library compiles with the oldest Rust that it promises",
+        run: |args| no_arguments(args).and_then(|()| msrv::run()),
     },
     Command {
         name: "tidy",

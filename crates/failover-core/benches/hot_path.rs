@@ -4,6 +4,8 @@
 //! entry. Everything is measured in one run, in turns, so that the machine's moods fall on all alike; each figure is
 //! the median of many short batches.
 
+#![allow(clippy::disallowed_methods, reason = "a benchmark measures time")]
+
 use std::future::Future;
 use std::hint::black_box;
 use std::pin::pin;

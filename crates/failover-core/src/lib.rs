@@ -34,6 +34,8 @@
 //!
 //! None. It needs Rust 1.85 and, for everything but a fixed list and [`ServiceHandle::select`], tokio.
 
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests measure time"))]
+
 mod availability;
 mod breaker;
 mod cell;

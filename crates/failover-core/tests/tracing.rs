@@ -1,6 +1,8 @@
 //! What a subscriber of `tracing` hears. A program of its own, because there is one subscriber to a process: with one
 //! for a thread, what other threads do first decides what it hears.
 
+#![allow(clippy::disallowed_methods, reason = "tests wait for a thread")]
+
 use std::fmt::{Debug, Write};
 use std::future::{Future, pending};
 use std::sync::{Mutex, Once, OnceLock, mpsc};

@@ -4,6 +4,8 @@
 //! `cargo run -p quickstart` starts the servers, tells what happens as it happens, and ends with a table and the line
 //! `calls=N failed=N retried=N failovers=N p99_ms=N`.
 
+#![allow(clippy::disallowed_methods, reason = "a program that measures, in real time")]
+
 mod checks;
 mod client;
 mod clock;

@@ -1,4 +1,6 @@
 //! The crate as its users see it.
 
+#![allow(clippy::disallowed_methods, reason = "tests measure time")]
+
 mod allocation;
 mod faults;

@@ -1,5 +1,7 @@
 //! The provider by itself, and under the engine.
 
+#![allow(clippy::disallowed_methods, reason = "tests measure time")]
+
 mod contract;
 mod discovery;
 mod lifetime;

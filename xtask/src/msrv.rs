@@ -1,0 +1,34 @@
+//! Each library on the oldest compiler that it promises.
+
+use std::process::{Command, Stdio};
+
+use crate::cargo::{self, cargo};
+
+/// With that toolchain where it is installed; else by lint, which knows what the standard library had, but not what
+/// the language had.
+pub(crate) fn run() -> Result<(), String> {
+    for package in cargo::packages()?.iter().filter(|package| cargo::is_library(package)) {
+        let name = cargo::name(package);
+        let version =
+            package["rust_version"].as_str().ok_or(format!("{name}: Cargo.toml lacks `rust-version`"))?;
+        if is_installed(version) {
+            let mut command = Command::new("rustup");
+            command.args(["run", version, "cargo", "check", "-p", name, "--all-features"]);
+            // What the newer compiler has built is no use to the older one.
+            command.env("CARGO_TARGET_DIR", cargo::root().join("target/msrv")).current_dir(cargo::root());
+            cargo::run(command)?;
+        } else {
+            println!("{name}: Rust {version} is not installed here, so this is checked by lint only");
+            let lint = ["-D", "clippy::incompatible_msrv"];
+            cargo::run(cargo(["clippy", "-p", name, "--all-features", "--"].into_iter().chain(lint)))?;
+        }
+    }
+    Ok(())
+}
+
+fn is_installed(version: &str) -> bool {
+    let mut command = Command::new("rustup");
+    command.args(["run", version, "rustc", "--version"]).env("RUSTUP_AUTO_INSTALL", "0");
+    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
