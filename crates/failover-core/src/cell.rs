@@ -27,12 +27,16 @@ pub(crate) struct Cell {
 #[repr(align(64))]
 struct Hot {
     gate: Gate,
-    in_flight: AtomicU32,
+    /// Calls in flight in the lowest 24 bits, successes above them, so that a success is one write: there is room for
+    /// 16 million calls at a time and a million million successes.
+    flow: AtomicU64,
     /// The weight that counts, at least 1.
     weight: AtomicU32,
-    successes: AtomicU64,
     nanos: AtomicU64,
 }
+
+const SUCCESS: u64 = 1 << 24;
+const IN_FLIGHT: u64 = SUCCESS - 1;
 
 #[derive(Debug, Default)]
 pub(crate) struct Cold {
@@ -129,9 +133,8 @@ impl Cell {
         Self {
             hot: Hot {
                 gate: Gate::new(),
-                in_flight: AtomicU32::new(0),
+                flow: AtomicU64::new(0),
                 weight: AtomicU32::new(1),
-                successes: AtomicU64::new(0),
                 nanos: AtomicU64::new(0),
             },
             cold: Cold {
@@ -155,7 +158,7 @@ impl Cell {
     /// Calls that have begun and not ended.
     #[inline]
     pub(crate) fn in_flight(&self) -> u32 {
-        self.hot.in_flight.load(Ordering::Relaxed)
+        (self.hot.flow.load(Ordering::Relaxed) & IN_FLIGHT) as u32
     }
 
     #[inline]
@@ -165,21 +168,21 @@ impl Cell {
 
     #[inline]
     pub(crate) fn begin(&self) {
-        self.hot.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.hot.flow.fetch_add(1, Ordering::Relaxed);
     }
 
     #[inline]
     pub(crate) fn end(&self, verdict: Verdict, took: Duration) {
-        let count = match verdict {
-            Verdict::Success => &self.hot.successes,
-            other => &self.cold.others[other as usize - 1],
-        };
-        count.fetch_add(1, Ordering::Relaxed);
         if verdict != Verdict::Cancelled {
             self.hot.nanos.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
         }
-        // Last, so that who sees nothing in flight sees the counts as well.
-        self.hot.in_flight.fetch_sub(1, Ordering::Release);
+        // The flow last, so that who sees nothing in flight sees the counts as well.
+        if verdict == Verdict::Success {
+            self.hot.flow.fetch_add(SUCCESS - 1, Ordering::Release);
+        } else {
+            self.cold.others[verdict as usize - 1].fetch_add(1, Ordering::Relaxed);
+            self.hot.flow.fetch_sub(1, Ordering::Release);
+        }
     }
 
     /// The endpoint whose cell this is.
@@ -198,11 +201,11 @@ impl Cell {
 
     /// Whether nothing is in flight; what was counted is then complete.
     pub(crate) fn is_idle(&self) -> bool {
-        self.hot.in_flight.load(Ordering::Acquire) == 0
+        self.hot.flow.load(Ordering::Acquire) & IN_FLIGHT == 0
     }
 
     pub(crate) fn tally(&self) -> Tally {
-        let mut ended = [self.hot.successes.load(Ordering::Relaxed); VERDICTS];
+        let mut ended = [self.hot.flow.load(Ordering::Relaxed) >> SUCCESS.trailing_zeros(); VERDICTS];
         for (to, from) in ended[1..].iter_mut().zip(&self.cold.others) {
             *to = from.load(Ordering::Relaxed);
         }
@@ -218,7 +221,7 @@ impl Cell {
         self.hot.gate.clear();
         self.hot.weight.store(1, Ordering::Relaxed);
         self.cold.endpoint.store(None);
-        let counts = [&self.hot.successes, &self.hot.nanos, &self.cold.opened, &self.cold.recovered];
+        let counts = [&self.hot.flow, &self.hot.nanos, &self.cold.opened, &self.cold.recovered];
         for count in counts.into_iter().chain(&self.cold.others) {
             count.store(0, Ordering::Relaxed);
         }

@@ -15,8 +15,14 @@ use crate::error::{Error, ErrorKind};
 const NAMED: usize = 10;
 
 /// There is no endpoint that the call may use, and why.
+///
+/// Small to move, because a pick stands in the same `Result`.
 #[derive(Clone, Debug, Serialize)]
-pub struct NoEndpoints {
+#[serde(transparent)]
+pub struct NoEndpoints(Box<Why>);
+
+#[derive(Clone, Debug, Serialize)]
+struct Why {
     service: ServiceName,
     reason: NoEndpointsReason,
     total: usize,
@@ -54,29 +60,29 @@ pub enum NoEndpointsReason {
 impl NoEndpoints {
     /// The service that was asked for.
     pub fn service(&self) -> &ServiceName {
-        &self.service
+        &self.0.service
     }
 
     /// Why there is none.
     pub fn reason(&self) -> NoEndpointsReason {
-        self.reason
+        self.0.reason
     }
 
     /// The endpoints that there are, and why each is out: the first ten of them.
     pub fn out(&self) -> &[OutEndpoint] {
-        &self.out
+        &self.0.out
     }
 
     /// What the source said last, if it did not answer.
     pub fn source_error(&self) -> Option<&Error> {
-        self.source_error.as_ref()
+        self.0.source_error.as_ref()
     }
 }
 
 impl fmt::Display for NoEndpoints {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let service = &self.service;
-        match self.reason {
+        let Why { service, reason, total, out, source_error } = &*self.0;
+        match reason {
             NoEndpointsReason::NotYetKnown => {
                 write!(f, "{service}: its endpoints are not known yet, because no source has answered")?;
             }
@@ -88,19 +94,19 @@ impl fmt::Display for NoEndpoints {
             }
             NoEndpointsReason::Empty => write!(f, "{service}: no endpoint is registered")?,
             NoEndpointsReason::AllOut => {
-                let noun = if self.total == 1 { "the only endpoint is" } else { "all endpoints are" };
+                let noun = if *total == 1 { "the only endpoint is" } else { "all endpoints are" };
                 write!(f, "{service}: {noun} out (")?;
-                for (place, OutEndpoint { id, cause }) in self.out.iter().enumerate() {
+                for (place, OutEndpoint { id, cause }) in out.iter().enumerate() {
                     let comma = if place == 0 { "" } else { "; " };
                     write!(f, "{comma}{id}: {cause}")?;
                 }
-                if self.total > self.out.len() {
-                    write!(f, "; and {} more", self.total - self.out.len())?;
+                if *total > out.len() {
+                    write!(f, "; and {} more", total - out.len())?;
                 }
                 f.write_str(")")?;
             }
         }
-        match &self.source_error {
+        match source_error {
             Some(error) => write!(f, "; the source's last error: {error}"),
             None => Ok(()),
         }
@@ -111,16 +117,16 @@ impl std::error::Error for NoEndpoints {}
 
 impl From<NoEndpoints> for Error {
     fn from(none: NoEndpoints) -> Self {
-        let code = match none.reason {
+        let code = match none.reason() {
             NoEndpointsReason::AllOut => "ALL_ENDPOINTS_DOWN",
             _ => "NO_ENDPOINTS",
         };
-        let reason = serde_json::to_value(none.reason).unwrap_or_default();
+        let reason = serde_json::to_value(none.reason()).unwrap_or_default();
         let error = Self::new(ErrorKind::NoEndpoints, none.to_string())
             .with_code(code)
-            .with_detail("service", none.service.as_str())
+            .with_detail("service", none.service().as_str())
             .with_detail("reason", reason);
-        match none.source_error {
+        match none.0.source_error {
             Some(source) => error.with_source(source),
             None => error,
         }
@@ -166,6 +172,7 @@ impl Engine {
             .take(NAMED)
             .collect();
         let source_error = sources.into_iter().find_map(|SourceStatus { error, .. }| error);
-        NoEndpoints { service: self.name.clone(), reason, total: snapshot.slots.len(), out, source_error }
+        let (service, total) = (self.name.clone(), snapshot.slots.len());
+        NoEndpoints(Box::new(Why { service, reason, total, out, source_error }))
     }
 }

@@ -28,7 +28,7 @@ pub struct CallError<E> {
 pub enum StopReason {
     /// There is no endpoint that the call may use.
     #[error("no further endpoint: {0}")]
-    NoEndpoints(Box<NoEndpoints>),
+    NoEndpoints(NoEndpoints),
     /// All attempts that the configuration allows have been made.
     #[error("max_retries is {max_retries}")]
     MaxRetries {
@@ -144,7 +144,7 @@ impl<E: StdError + 'static> StdError for CallError<E> {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match (&self.error, &self.reason) {
             (Some(error), _) => Some(error),
-            (None, StopReason::NoEndpoints(none)) => Some(&**none),
+            (None, StopReason::NoEndpoints(none)) => Some(none),
             _ => None,
         }
     }

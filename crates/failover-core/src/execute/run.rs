@@ -156,7 +156,7 @@ impl<'a> Run<'a> {
                 return Ok(Held::new(self.engine, choice));
             }
             if !self.wishes.wait_ready {
-                return Err(StopReason::NoEndpoints(Box::new(self.engine.why_none())));
+                return Err(StopReason::NoEndpoints(self.engine.why_none()));
             }
             // Subscribe first and look once more, so that a change in between is not missed.
             let Some(changes) = &mut changes else {
@@ -176,7 +176,7 @@ impl<'a> Run<'a> {
             match timed(changes.changed(), look, &self.engine.clock).await {
                 Ok(_) => {}
                 Err(NoReply::Late) if self.engine.clock.now() < self.deadline => {}
-                Err(NoReply::Late) => return Err(StopReason::NoEndpoints(Box::new(self.engine.why_none()))),
+                Err(NoReply::Late) => return Err(StopReason::NoEndpoints(self.engine.why_none())),
                 Err(NoReply::NoRuntime) => return Err(StopReason::NoRuntime),
             }
         }
