@@ -12,6 +12,9 @@ use std::time::Duration;
 /// | `Rejected` | no | no: the caller's own mistake will not get better |
 /// | `NotSent` | yes | elsewhere, always: the request never left |
 /// | `Local` | no | if the call may be repeated |
+///
+/// To a half-open breaker, `Success` and `Rejected` are answers, and bring it nearer to closing; `Overload` opens it
+/// again, as what counts against the endpoint does; `Local` says nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {

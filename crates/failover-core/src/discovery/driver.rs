@@ -168,28 +168,23 @@ impl Driver {
             self.failed(following, Error::new(ErrorKind::Validation, message).with_code("BAD_ANSWER"));
             return false;
         }
-        if self.believable(&sifted) {
-            following.held = None;
-            self.sink.publish(sifted.entries, sifted.unknown, sifted.age);
-        } else {
-            self.hold(sifted, following);
+        match self.sink.empty_policy() {
+            EmptyPolicy::Hold(hold) if self.is_doubtful(&sifted) => self.hold(sifted, hold, following),
+            _ => {
+                following.held = None;
+                self.sink.publish(sifted.entries, sifted.unknown, sifted.age);
+            }
         }
         true
     }
 
-    /// Whether an answer is taken over at once. An empty one after one that was not may mean that the registry has
-    /// lost its data, or hides it.
-    fn believable(&self, sifted: &Sifted) -> bool {
-        !sifted.entries.is_empty()
-            || sifted.confirmed
-            || self.sink.known() == 0
-            || self.sink.empty_policy() == EmptyPolicy::Trust
+    /// Whether an answer may mean that the registry has lost its data, or hides it: an empty one, unconfirmed, after one
+    /// that was not empty.
+    fn is_doubtful(&self, sifted: &Sifted) -> bool {
+        sifted.entries.is_empty() && !sifted.confirmed && self.sink.known() > 0
     }
 
-    fn hold(&self, sifted: Sifted, following: &mut Following) {
-        let EmptyPolicy::Hold(hold) = self.sink.empty_policy() else {
-            return;
-        };
+    fn hold(&self, sifted: Sifted, hold: Duration, following: &mut Following) {
         let until = match following.held.take() {
             Some((_, until)) => until,
             None => self.sink.clock().now() + hold,

@@ -488,3 +488,19 @@ async fn statistics_have_the_names_of_the_go_package() {
         serde_json::json!({"state": "out", "cause": "breaker_open", "retry_in": "4.999999999s"});
     assert_eq!(b["availability"], availability);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_half_open_endpoint_that_is_overloaded_is_not_back_and_a_closed_one_is_not_to_blame() {
+    let bench = Bench::with(&["a", "b"]);
+    bench.calls(20, &["b"]);
+    pass(5 * SECOND).await;
+    let probe = bench.engine.choose(Tried::NONE, true).expect("available");
+    assert_eq!(bench.id(&probe), "b");
+    bench.engine.report(probe, Verdict::Overload);
+    assert!(matches!(bench.availability("b"), Availability::Out { cause: OutCause::BreakerOpen { .. } }));
+    for _ in 0..100 {
+        let choice = bench.engine.choose(Tried::NONE, true).expect("available");
+        bench.engine.report(choice, Verdict::Overload);
+    }
+    assert_eq!(bench.availability("a"), Availability::In { held_by_floor: false });
+}

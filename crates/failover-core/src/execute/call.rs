@@ -64,6 +64,8 @@ impl<'a, C> Call<'a, C> {
     }
 
     /// The time for the whole call, from when it is executed. Default: the configuration's `timeout`.
+    ///
+    /// A timeout of an attempt that the deadline left less than half of its time does not count against the endpoint.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.wishes.deadline = Some(deadline);
         self
