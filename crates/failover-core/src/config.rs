@@ -8,7 +8,9 @@ pub(crate) mod defaults;
 mod empty;
 mod failover;
 mod load_balancer;
+mod manager;
 mod retry_budget;
+mod stored;
 mod strategy;
 
 #[cfg(test)]
@@ -19,5 +21,7 @@ pub use breaker::{CircuitBreakerConfig, CircuitBreakerConfigBuilder};
 pub use empty::EmptyPolicy;
 pub use failover::{FailoverConfig, FailoverConfigBuilder};
 pub use load_balancer::{LoadBalancerConfig, LoadBalancerConfigBuilder};
+pub use manager::{ManagerConfig, ManagerConfigBuilder};
 pub use retry_budget::{RetryBudgetConfig, RetryBudgetConfigBuilder};
+pub(crate) use stored::{StoredDocument, Unknown};
 pub use strategy::{Algorithm, StrategyKind};

@@ -8,4 +8,5 @@ mod sink;
 
 pub(crate) use address::AddressPolicy;
 pub(crate) use driver::{Driver, Pace};
+pub(crate) use guarded::guarded;
 pub(crate) use sink::Sink;

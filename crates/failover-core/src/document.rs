@@ -94,6 +94,21 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>, T>(
     read(Raw::deserialize(deserializer)?).map_err(de::Error::custom)
 }
 
+/// The section and the key, if an error is about a key that is not known.
+pub(crate) fn unknown_key_of(error: &Error) -> Option<(&str, &str)> {
+    let detail = |name| error.details().get(name).and_then(Value::as_str);
+    Some((detail("section")?, detail("key")?))
+}
+
+/// A JSON text as a document; `noun` is what it is called.
+pub(crate) fn from_json(json: &str, noun: &str) -> Result<Raw, Error> {
+    serde_json::from_str(json).map_err(|error| {
+        Error::new(ErrorKind::Validation, format!("{noun} is not valid JSON: {error}"))
+            .with_detail("line", error.line())
+            .with_detail("column", error.column())
+    })
+}
+
 /// The fields of an object whose keys are all known.
 pub(crate) struct Document {
     section: &'static str,
@@ -234,6 +249,8 @@ fn unknown_key(section: &str, noun: &str, key: &str, known: &[&str]) -> Error {
     let field = path(section, key);
     Error::new(ErrorKind::Validation, format!("{field}: this key is not known; {hint}"))
         .with_detail("field", field)
+        .with_detail("section", section)
+        .with_detail("key", key)
 }
 
 /// How many letters must be added, dropped or replaced to get from one key to the other.

@@ -29,7 +29,7 @@ use crate::snapshot::Snapshot;
 use control::Control;
 
 pub(crate) use choose::{Choice, Moved};
-pub(crate) use control::SourceId;
+pub(crate) use control::{SourceId, SourceStatus};
 pub use none::{NoEndpoints, NoEndpointsReason, OutEndpoint};
 pub(crate) use source::EngineSource;
 

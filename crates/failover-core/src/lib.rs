@@ -72,7 +72,7 @@ pub use clock::Clock;
 pub use config::{
     Algorithm, BackoffConfig, BackoffConfigBuilder, CircuitBreakerConfig, CircuitBreakerConfigBuilder,
     EmptyPolicy, FailoverConfig, FailoverConfigBuilder, LoadBalancerConfig, LoadBalancerConfigBuilder,
-    RetryBudgetConfig, RetryBudgetConfigBuilder, StrategyKind,
+    ManagerConfig, ManagerConfigBuilder, RetryBudgetConfig, RetryBudgetConfigBuilder, StrategyKind,
 };
 pub use endpoint::{Endpoint, EndpointBuilder, EndpointEntry, EndpointId, ServiceName};
 pub use engine::{NoEndpoints, NoEndpointsReason, OutEndpoint};

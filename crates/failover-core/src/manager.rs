@@ -1,26 +1,31 @@
 //! Several providers and all the services that they know, in one place.
 
 mod builder;
+mod configs;
+mod providers;
 mod scope;
 mod services;
+mod shortcuts;
 mod task;
+mod within;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::config::FailoverConfig;
+use crate::config::{FailoverConfig, ManagerConfig};
 use crate::duration::rough;
-use crate::endpoint::{Endpoint, EndpointEntry, ServiceName};
+use crate::endpoint::ServiceName;
 use crate::error::{Error, ErrorKind};
 use crate::events::{Event, EventLog, Events};
-use crate::health::{Health, Lifecycle};
-use crate::provider::{Provider, Query};
+use crate::provider::{Provider, ProviderInfo};
 use crate::random::Random;
 use crate::service::ServiceHandle;
 use crate::stats::ServiceStats;
-use services::Services;
+use providers::{Named, Providers};
+use services::{Route, Services};
 
 use builder::no_runtime;
 
@@ -37,38 +42,15 @@ pub struct FailoverManager(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    providers: Vec<Named>,
-    default: Option<Arc<str>>,
-    settings: Settings,
+    providers: RwLock<Providers>,
+    settings: ManagerConfig,
+    /// The configuration of services that have none of their own.
     config: Arc<FailoverConfig>,
     clock: Clock,
     random: Random,
     events: Arc<EventLog>,
     services: Mutex<Services>,
     closed: AtomicBool,
-}
-
-/// A provider and the name that it goes by.
-#[derive(Clone)]
-struct Named {
-    name: Arc<str>,
-    provider: Arc<dyn Provider>,
-}
-
-impl std::fmt::Debug for Named {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The provider itself may hold credentials, and need not be able to show itself.
-        f.debug_struct("Named").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Settings {
-    start_timeout: Duration,
-    timeout: Duration,
-    keep_idle: Duration,
-    poll_interval: Duration,
-    allow_loopback: bool,
 }
 
 impl FailoverManager {
@@ -80,21 +62,66 @@ impl FailoverManager {
     /// A service, discovered through the default provider. All its handles share one discovery, one set of breakers
     /// and one set of counts.
     ///
-    /// The first time it waits for the provider's first answer, at most `start_timeout`, and returns the handle either
-    /// way: [`ready`](ServiceHandle::ready) tells which. What was found stays for a while after the last handle is
-    /// gone, so that a look-up for each request costs nothing.
+    /// With [`fallback_enabled`](ManagerConfig::fallback_enabled), the other providers stand in for it, in their order:
+    /// their endpoints are given calls where too few of its own are available, because it does not know the service,
+    /// has never answered, or its endpoints are down. A provider that is merely out of reach changes nothing: what it
+    /// said last is served.
+    ///
+    /// The first time it waits for an answer, at most `start_timeout`, and returns the handle either way:
+    /// [`ready`](ServiceHandle::ready) tells which. What was found stays for a while after the last handle is gone, so
+    /// that a look-up for each request costs nothing.
     ///
     /// # Errors
     ///
-    /// `Validation` for an invalid name, `NotFound` when there is no provider, `Shutdown` when the manager is closed,
-    /// `Internal` outside of a tokio runtime.
+    /// `Validation` for an invalid name, `NotFound` when there is no provider, `Conflict` when the service is discovered
+    /// through other providers already, `Shutdown` when the manager is closed, `Internal` outside of a tokio runtime.
     ///
     /// # Cancel safety
     ///
     /// Safe: a dropped future leaves the discovery running, as if its handle had been dropped.
     pub async fn service(&self, name: &str) -> Result<ServiceHandle, Error> {
-        let named = self.0.default_provider()?.clone();
-        self.0.service(name, named).await
+        self.0.service(name, Route::Default).await
+    }
+
+    /// A service whose endpoints come from several providers, each with its tier: the endpoints of tier 0 are given
+    /// calls first, those of the next tier where too few of them are available.
+    ///
+    /// ```
+    /// # async fn example(manager: failover_core::FailoverManager) -> Result<(), failover_core::Error> {
+    /// let users = manager.service_from("user-service", [("consul-dc1", 0), ("consul-dc2", 1)]).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` when one of the providers is not there, `Validation` when none is named, or one twice; else as
+    /// [`service`](Self::service).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`service`](Self::service).
+    pub async fn service_from<P: AsRef<str>>(
+        &self,
+        name: &str,
+        sources: impl IntoIterator<Item = (P, u32)>,
+    ) -> Result<ServiceHandle, Error> {
+        let providers = self.0.providers();
+        let mut route: Vec<(Named, u32)> = Vec::new();
+        for (provider, tier) in sources {
+            let named = providers.named(provider.as_ref())?.clone();
+            if route.iter().any(|(other, _)| other.name == named.name) {
+                return Err(Error::invalid(
+                    "sources",
+                    format!("\"{}\" twice", named.name),
+                    "each provider once",
+                ));
+            }
+            route.push((named, tier));
+        }
+        if route.is_empty() {
+            return Err(Error::invalid("sources", "none", "at least one provider and its tier"));
+        }
+        self.0.service(name, Route::Through(route)).await
     }
 
     /// The operations on one provider, by its name.
@@ -106,110 +133,60 @@ impl FailoverManager {
         Ok(ProviderScope::new(&self.0, self.0.named(provider)?))
     }
 
-    fn on_default(&self) -> Result<ProviderScope<'_>, Error> {
+    /// The operations on the default provider.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` when there is no provider, or none of the name that the settings give.
+    pub fn default_provider(&self) -> Result<ProviderScope<'_>, Error> {
         Ok(ProviderScope::new(&self.0, self.0.default_provider()?))
     }
 
-    /// Writes an endpoint to the default provider, whether or not it is there already.
+    /// Adds a provider under the name of its kind, and connects it: waits for that at most `start_timeout`. One that
+    /// cannot be reached is no error. Where the default provider is not named, the first one is it.
     ///
     /// # Errors
     ///
-    /// As [`Registry::register`](crate::Registry::register); `Unsupported` when the provider cannot be written to;
-    /// `Timeout` after the manager's timeout.
+    /// `Validation` when there is a provider of that name, `Shutdown` when the manager is closed, `Internal` outside of
+    /// a tokio runtime.
     ///
     /// # Cancel safety
     ///
-    /// A dropped future leaves the endpoint either written whole or not at all; doing it again is safe.
-    pub async fn register_endpoint(&self, endpoint: Endpoint) -> Result<(), Error> {
-        self.on_default()?.register_endpoint(endpoint).await
+    /// A dropped future leaves the provider registered, perhaps not connected yet: what needs it connects it.
+    pub async fn register_provider(&self, provider: impl Provider) -> Result<(), Error> {
+        self.0.register_provider(None, Arc::new(provider)).await
     }
 
-    /// Replaces an endpoint of the default provider that is there.
+    /// As [`register_provider`](Self::register_provider), under a name of its own.
     ///
     /// # Errors
     ///
-    /// `NotFound` when it is not there, else as [`register_endpoint`](Self::register_endpoint).
+    /// As there.
     ///
     /// # Cancel safety
     ///
-    /// As [`register_endpoint`](Self::register_endpoint).
-    pub async fn update_endpoint(&self, endpoint: Endpoint) -> Result<(), Error> {
-        self.on_default()?.update_endpoint(endpoint).await
-    }
-
-    /// Removes an endpoint from the default provider, and says whether it was there.
-    ///
-    /// # Errors
-    ///
-    /// `Validation` when an id alone is given and stands in several services, naming them; else as
-    /// [`register_endpoint`](Self::register_endpoint).
-    ///
-    /// # Cancel safety
-    ///
-    /// A dropped future leaves the endpoint either removed or not; doing it again is safe.
-    pub async fn deregister_endpoint(&self, which: impl Into<EndpointRef>) -> Result<bool, Error> {
-        self.on_default()?.deregister_endpoint(which).await
-    }
-
-    /// One endpoint of the default provider.
-    ///
-    /// # Errors
-    ///
-    /// `NotFound` when it is not there; `Validation` as [`deregister_endpoint`](Self::deregister_endpoint).
-    ///
-    /// # Cancel safety
-    ///
-    /// Safe: it only reads.
-    pub async fn get_endpoint(&self, which: impl Into<EndpointRef>) -> Result<EndpointEntry, Error> {
-        self.on_default()?.get_endpoint(which).await
-    }
-
-    /// The endpoints of the default provider that match.
-    ///
-    /// # Errors
-    ///
-    /// When the provider did not give a whole answer.
-    ///
-    /// # Cancel safety
-    ///
-    /// Safe: it only reads.
-    pub async fn list_endpoints(&self, query: &Query) -> Result<Vec<EndpointEntry>, Error> {
-        self.on_default()?.list_endpoints(query).await
-    }
-
-    /// Claims a health for an endpoint of the default provider.
-    ///
-    /// # Errors
-    ///
-    /// `NotFound` when it is not there; `Unsupported` where health is not for us to claim.
-    ///
-    /// # Cancel safety
-    ///
-    /// A dropped future leaves the claim either made or not; doing it again is safe.
-    pub async fn set_health(&self, which: impl Into<EndpointRef>, health: Health) -> Result<(), Error> {
-        self.on_default()?.set_health(which, health).await
-    }
-
-    /// Takes an endpoint of the default provider out of new calls on purpose, or puts it back.
-    ///
-    /// # Errors
-    ///
-    /// `NotFound` when it is not there; `Unsupported` where the provider cannot say such a thing.
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`set_health`](Self::set_health).
-    pub async fn set_lifecycle(
+    /// As there.
+    pub async fn register_provider_as(
         &self,
-        which: impl Into<EndpointRef>,
-        lifecycle: Lifecycle,
+        name: impl Into<String>,
+        provider: impl Provider,
     ) -> Result<(), Error> {
-        self.on_default()?.set_lifecycle(which, lifecycle).await
+        self.0.register_provider(Some(name.into()), Arc::new(provider)).await
+    }
+
+    /// What the providers say of themselves, by name.
+    pub fn provider_infos(&self) -> BTreeMap<Arc<str>, ProviderInfo> {
+        self.0.infos()
+    }
+
+    /// The settings that it was built with.
+    pub fn settings(&self) -> &ManagerConfig {
+        &self.0.settings
     }
 
     /// The names of the providers, in the order in which they were given.
-    pub fn providers(&self) -> impl Iterator<Item = &str> {
-        self.0.providers.iter().map(|named| &*named.name)
+    pub fn providers(&self) -> Vec<Arc<str>> {
+        self.0.providers().iter().map(|named| Arc::clone(&named.name)).collect()
     }
 
     /// What has been counted so far, for each service that is kept.
@@ -243,38 +220,8 @@ impl FailoverManager {
 }
 
 impl Inner {
-    fn default_provider(&self) -> Result<&Named, Error> {
-        match &self.default {
-            Some(name) => self.named(name),
-            None => Err(Error::new(ErrorKind::NotFound, "the manager has no provider; give its builder one")),
-        }
-    }
-
-    fn named(&self, name: &str) -> Result<&Named, Error> {
-        self.providers.iter().find(|named| &*named.name == name).ok_or_else(|| {
-            let known: Vec<_> = self.providers.iter().map(|named| format!("\"{}\"", named.name)).collect();
-            let message = format!("no provider is named \"{name}\"; there are {}", known.join(", "));
-            Error::new(ErrorKind::NotFound, message).with_detail("provider", name)
-        })
-    }
-
     fn ensure_open(&self) -> Result<(), Error> {
         if self.closed.load(Ordering::Acquire) { Err(closed_error()) } else { Ok(()) }
-    }
-
-    /// Runs an operation of a provider within the manager's timeout.
-    async fn within<T>(
-        &self,
-        what: &str,
-        operation: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
-        self.ensure_open()?;
-        tokio::runtime::Handle::try_current().map_err(|_| no_runtime(what))?;
-        let limit = self.settings.timeout;
-        tokio::time::timeout(limit, operation).await.unwrap_or_else(|_| {
-            let message = format!("{what}: no answer in {}; it may have been done even so", rough(limit));
-            Err(Error::new(ErrorKind::Timeout, message))
-        })
     }
 
     async fn close(&self) -> Result<(), Error> {
@@ -284,7 +231,7 @@ impl Inner {
         self.end_discovery();
         runtime.map_err(|_| no_runtime("closing the providers"))?;
         let mut closing = tokio::task::JoinSet::new();
-        for Named { name, provider } in self.providers.clone() {
+        for Named { name, provider } in self.providers().all() {
             closing.spawn(async move {
                 match tokio::time::timeout(LIMIT, provider.close()).await {
                     Ok(result) => result.map_err(|error| error.in_place(format!("provider {name}"))),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::config::FailoverConfig;
 use crate::endpoint::{Endpoint, EndpointEntry, ServiceName};
-use crate::engine::{Engine, NoEndpoints};
+use crate::engine::{Engine, NoEndpoints, SourceStatus};
 use crate::error::{Error, ErrorKind};
 use crate::events::{Event, Events};
 use crate::execute::{Attempt, Call, CallError, Done};
@@ -233,8 +233,9 @@ impl<C> ServiceHandle<C> {
         self.call().execute_once(operation).await
     }
 
-    /// Waits until every source has given a good answer: endpoints, or that there are none. It has no limit of its
-    /// own; give it one with `tokio::time::timeout`.
+    /// Waits until it is known which endpoints there are: a source has given a good answer (endpoints, or that there
+    /// are none), and every other one has answered or failed. It has no limit of its own; give it one with
+    /// `tokio::time::timeout`.
     ///
     /// # Errors
     ///
@@ -248,13 +249,11 @@ impl<C> ServiceHandle<C> {
         loop {
             changes.borrow_and_update();
             let sources = self.engine.sources();
-            let mut waiting = sources.into_iter().filter(|source| !source.answered).peekable();
-            if waiting.peek().is_none() {
+            if are_ready(&sources) {
                 return Ok(());
             }
-            if let Some(ended) =
-                waiting.filter_map(|source| source.error).find(|e| e.kind() == ErrorKind::Shutdown)
-            {
+            let errors = sources.into_iter().filter_map(|source| source.error);
+            if let Some(ended) = errors.into_iter().find(|e| e.kind() == ErrorKind::Shutdown) {
                 return Err(ended);
             }
             // The engine holds the sender and this handle the engine, so the wait ends with a change.
@@ -262,9 +261,9 @@ impl<C> ServiceHandle<C> {
         }
     }
 
-    /// Whether every source has given a good answer.
+    /// Whether it is known which endpoints there are: see [`ready`](Self::ready).
     pub fn is_ready(&self) -> bool {
-        self.engine.sources().iter().all(|source| source.answered)
+        are_ready(&self.engine.sources())
     }
 
     /// Whether a source cannot be reached, so that its last good answer is served.
@@ -318,6 +317,11 @@ impl<C> ServiceHandle<C> {
     pub fn subscribe(&self) -> Events {
         self.engine.events.subscribe()
     }
+}
+
+fn are_ready(sources: &[SourceStatus]) -> bool {
+    sources.iter().any(|source| source.answered)
+        && sources.iter().all(|source| source.answered || source.error.is_some())
 }
 
 /// A pick's outcome by the handle's own classifier.

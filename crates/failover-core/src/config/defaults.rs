@@ -79,3 +79,21 @@ pub(crate) const PROBE_THRESHOLD_RANGE: RangeInclusive<u32> = 1..=100;
 // Endpoints.
 pub(crate) const WEIGHT: u32 = 1;
 pub(crate) const PROTOCOL: &str = "tcp";
+
+// The manager.
+pub(crate) const REGISTRY_ATTEMPTS: u32 = 3;
+pub(crate) const REGISTRY_ATTEMPTS_RANGE: RangeInclusive<u32> = 1..=20;
+pub(crate) const REGISTRY_DELAY: Duration = ms(250);
+pub(crate) const REGISTRY_DELAY_RANGE: RangeInclusive<Duration> = RETRY_DELAY_RANGE;
+pub(crate) const REGISTRY_TIMEOUT: Duration = secs(30);
+pub(crate) const REGISTRY_TIMEOUT_RANGE: RangeInclusive<Duration> = TIMEOUT_RANGE;
+pub(crate) const FALLBACK_ENABLED: bool = true;
+pub(crate) const START_TIMEOUT: Duration = secs(5);
+pub(crate) const START_TIMEOUT_RANGE: RangeInclusive<Duration> = Duration::ZERO..=secs(5 * MINUTE);
+pub(crate) const KEEP_IDLE: Duration = secs(5 * MINUTE);
+pub(crate) const KEEP_IDLE_RANGE: RangeInclusive<Duration> = Duration::ZERO..=secs(DAY);
+pub(crate) const POLL_INTERVAL: Duration = secs(10);
+pub(crate) const POLL_INTERVAL_RANGE: RangeInclusive<Duration> = ms(10)..=secs(HOUR);
+pub(crate) const MAX_PROBES: u32 = 32;
+pub(crate) const MAX_PROBES_RANGE: RangeInclusive<u32> = 1..=10_000;
+pub(crate) const ALLOW_LOOPBACK: bool = false;

@@ -11,7 +11,7 @@ use super::{
     StrategyKind, defaults,
 };
 use crate::document::{self, Document, Raw};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::{duration, range};
 
 /// How the calls of a service are made. Every value has a default, and all were checked when it was built or read.
@@ -66,12 +66,7 @@ impl FailoverConfig {
     /// Kind `Validation`: text that is not JSON, with line and column; the first field that is not known or not
     /// right, with its full name.
     pub fn from_json(json: &str) -> Result<Self, Error> {
-        let raw = serde_json::from_str(json).map_err(|error| {
-            Error::new(ErrorKind::Validation, format!("configuration is not valid JSON: {error}"))
-                .with_detail("line", error.line())
-                .with_detail("column", error.column())
-        })?;
-        Self::from_raw(raw)
+        document::from_json(json, "configuration").and_then(Self::from_raw)
     }
 
     /// In which order endpoints are candidates; default round robin.

@@ -40,6 +40,6 @@ pub(crate) trait Sink: Debug + Send + Sync + 'static {
     /// The provider panicked.
     fn panicked(&self, reason: String);
 
-    /// Nobody keeps the service up to date any more.
+    /// Nobody follows the source any more.
     fn ended(&self, why: &Error);
 }

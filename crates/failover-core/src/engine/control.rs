@@ -5,8 +5,10 @@
 
 mod differences;
 mod rebuild;
+mod serving;
 
 use std::collections::HashSet;
+use std::slice::SliceIndex;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -34,8 +36,8 @@ const FAULTS: usize = 1024;
 pub(crate) struct Control {
     config: Arc<FailoverConfig>,
     sources: Vec<Source>,
-    /// Nobody keeps the sources up to date any more; what still arrives is too late.
-    ended: bool,
+    /// The tier of the sources that most calls went to, when it was last looked at.
+    serving: Option<u32>,
     /// For each slot of the current snapshot whether it counts as closed.
     closed: Vec<bool>,
     /// Cells that the floor holds.
@@ -52,6 +54,8 @@ pub(crate) struct SourceId(usize);
 struct Source {
     name: Arc<str>,
     tier: u32,
+    /// Nobody keeps it up to date any more; what still arrives is too late.
+    ended: bool,
     entries: Vec<EndpointEntry>,
     answered: Option<Time>,
     /// How old its last good answer was when it came.
@@ -104,7 +108,7 @@ impl Control {
         Self {
             config,
             sources: Vec::new(),
-            ended: false,
+            serving: None,
             closed: Vec::new(),
             held: Vec::new(),
             ledger: Ledger::new(),
@@ -123,6 +127,7 @@ impl Engine {
         control.sources.push(Source {
             name,
             tier,
+            ended: false,
             entries: Vec::new(),
             answered: None,
             age: Duration::ZERO,
@@ -157,11 +162,11 @@ impl Engine {
         let mut events = Vec::new();
         {
             let mut control = self.control();
-            if control.ended {
-                return;
-            }
             let now = self.clock.now();
             let source = &mut control.sources[id.0];
+            if source.ended {
+                return;
+            }
             let first = source.answered.is_none();
             source.answered = Some(now);
             source.age = age;
@@ -187,11 +192,12 @@ impl Engine {
         let mut events = Vec::new();
         {
             let mut control = self.control();
-            if control.ended {
+            let now = self.clock.now();
+            let source = &mut control.sources[id.0];
+            if source.ended {
                 return;
             }
-            let now = self.clock.now();
-            control.sources[id.0].failed(error, kind, now, &mut events);
+            source.failed(error, kind, now, &mut events);
         }
         self.told(events);
     }
@@ -235,14 +241,21 @@ impl Engine {
 
     /// Discovery of this service has ended: what is known stays, marked stale.
     pub(crate) fn discovery_ended(&self, why: &Error) {
+        self.end(.., why);
+    }
+
+    /// Nobody keeps this source up to date any more: what it said stays, marked stale.
+    pub(crate) fn source_ended(&self, id: SourceId, why: &Error) {
+        self.end(id.0..=id.0, why);
+    }
+
+    fn end(&self, which: impl SliceIndex<[Source], Output = [Source]>, why: &Error) {
         let mut events = Vec::new();
         {
             let mut control = self.control();
-            if std::mem::replace(&mut control.ended, true) {
-                return;
-            }
             let now = self.clock.now();
-            for source in &mut control.sources {
+            for source in control.sources[which].iter_mut().filter(|source| !source.ended) {
+                source.ended = true;
                 source.failed(why.clone(), EventKind::SourceStale, now, &mut events);
             }
         }
@@ -251,9 +264,9 @@ impl Engine {
         self.changes.send_modify(|count| *count += 1);
     }
 
-    /// Discovery of this service has begun anew.
-    pub(crate) fn discovery_resumed(&self) {
-        self.control().ended = false;
+    /// A source is followed again.
+    pub(crate) fn source_resumed(&self, id: SourceId) {
+        self.control().sources[id.0].ended = false;
     }
 
     /// An event about a source.
@@ -319,6 +332,7 @@ impl Engine {
                 events.push(self.breaker_event(self.slab.cell(cell), change));
                 if snapshot.spread() {
                     events.push(spread_event(&snapshot));
+                    serving::tell(&mut control, &snapshot, &mut events);
                 }
             }
         }

@@ -61,6 +61,6 @@ impl Sink for EngineSource {
     }
 
     fn ended(&self, why: &Error) {
-        self.engine.discovery_ended(why);
+        self.engine.source_ended(self.id, why);
     }
 }

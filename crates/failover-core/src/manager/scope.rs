@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::services::Route;
 use super::{Inner, Named, service_name};
+use crate::config::FailoverConfig;
 use crate::endpoint::{Endpoint, EndpointEntry, EndpointId, ServiceName};
 use crate::error::{Error, ErrorKind};
 use crate::health::{Health, Lifecycle};
-use crate::provider::{ProviderInfo, Query, Registry};
+use crate::provider::{ConfigKey, Provider, ProviderInfo, Query, Registry};
 use crate::service::ServiceHandle;
 
 /// Which endpoint is meant: `("user-service", "server-1")`, an [`Endpoint`], or `"server-1"` alone, which is looked
@@ -43,20 +45,25 @@ impl From<&Endpoint> for EndpointRef {
 }
 
 /// One provider of a manager: what the manager does on its default provider, done on this one.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ProviderScope<'a> {
     inner: &'a Arc<Inner>,
-    named: &'a Named,
+    named: Named,
 }
 
 impl<'a> ProviderScope<'a> {
-    pub(super) fn new(inner: &'a Arc<Inner>, named: &'a Named) -> Self {
+    pub(super) fn new(inner: &'a Arc<Inner>, named: Named) -> Self {
         Self { inner, named }
     }
 
     /// The provider's name.
-    pub fn name(&self) -> &'a str {
+    pub fn name(&self) -> &str {
         &self.named.name
+    }
+
+    /// The provider itself.
+    pub fn provider(&self) -> &Arc<dyn Provider> {
+        &self.named.provider
     }
 
     /// What the provider says of itself.
@@ -74,7 +81,7 @@ impl<'a> ProviderScope<'a> {
     ///
     /// As there.
     pub async fn service(&self, name: &str) -> Result<ServiceHandle, Error> {
-        self.inner.service(name, self.named.clone()).await
+        self.inner.service(name, Route::Through(vec![(self.named.clone(), 0)])).await
     }
 
     /// As [`FailoverManager::register_endpoint`](super::FailoverManager::register_endpoint).
@@ -88,7 +95,7 @@ impl<'a> ProviderScope<'a> {
     /// As there.
     pub async fn register_endpoint(&self, endpoint: Endpoint) -> Result<(), Error> {
         let registry = self.registry()?;
-        self.within(&format!("registering {endpoint}"), registry.register(&endpoint)).await
+        self.within(&format!("registering {endpoint}"), || registry.register(&endpoint)).await
     }
 
     /// As [`FailoverManager::update_endpoint`](super::FailoverManager::update_endpoint).
@@ -102,7 +109,7 @@ impl<'a> ProviderScope<'a> {
     /// As there.
     pub async fn update_endpoint(&self, endpoint: Endpoint) -> Result<(), Error> {
         let registry = self.registry()?;
-        self.within(&format!("updating {endpoint}"), registry.update(&endpoint)).await
+        self.within(&format!("updating {endpoint}"), || registry.update(&endpoint)).await
     }
 
     /// As [`FailoverManager::deregister_endpoint`](super::FailoverManager::deregister_endpoint).
@@ -123,7 +130,7 @@ impl<'a> ProviderScope<'a> {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error),
         };
-        self.within(&format!("deregistering {service}/{id}"), registry.deregister(&service, &id)).await
+        self.within(&format!("deregistering {service}/{id}"), || registry.deregister(&service, &id)).await
     }
 
     /// As [`FailoverManager::get_endpoint`](super::FailoverManager::get_endpoint).
@@ -138,7 +145,7 @@ impl<'a> ProviderScope<'a> {
     pub async fn get_endpoint(&self, which: impl Into<EndpointRef>) -> Result<EndpointEntry, Error> {
         let (service, id) = self.find(&which.into()).await?;
         if let Some(registry) = self.named.provider.registry() {
-            return self.within(&format!("reading {service}/{id}"), registry.get(&service, &id)).await;
+            return self.within(&format!("reading {service}/{id}"), || registry.get(&service, &id)).await;
         }
         let entries = self.list_endpoints(&Query::service(&service)).await?;
         entries.into_iter().find(|entry| *entry.endpoint().id() == id).ok_or_else(|| {
@@ -157,7 +164,7 @@ impl<'a> ProviderScope<'a> {
     ///
     /// As there.
     pub async fn list_endpoints(&self, query: &Query) -> Result<Vec<EndpointEntry>, Error> {
-        Ok(self.within("listing endpoints", self.named.provider.list(query)).await?.into_entries())
+        Ok(self.within("listing endpoints", || self.named.provider.list(query)).await?.into_entries())
     }
 
     /// As [`FailoverManager::set_health`](super::FailoverManager::set_health).
@@ -173,7 +180,7 @@ impl<'a> ProviderScope<'a> {
         let registry = self.registry()?;
         let (service, id) = self.find(&which.into()).await?;
         let what = format!("setting the health of {service}/{id}");
-        self.within(&what, registry.set_health(&service, &id, health)).await
+        self.within(&what, || registry.set_health(&service, &id, health)).await
     }
 
     /// As [`FailoverManager::set_lifecycle`](super::FailoverManager::set_lifecycle).
@@ -193,19 +200,79 @@ impl<'a> ProviderScope<'a> {
         let registry = self.registry()?;
         let (service, id) = self.find(&which.into()).await?;
         let what = format!("setting the lifecycle of {service}/{id}");
-        self.within(&what, registry.set_lifecycle(&service, &id, lifecycle)).await
+        self.within(&what, || registry.set_lifecycle(&service, &id, lifecycle)).await
     }
 
-    async fn within<T>(
-        &self,
-        what: &str,
-        operation: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
+    /// As [`FailoverManager::configure`](super::FailoverManager::configure).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn configure(&self, config: FailoverConfig) -> Result<(), Error> {
+        let done = self.inner.configure(&self.named, ConfigKey::Default, config).await;
+        done.map_err(|error| self.here(error))
+    }
+
+    /// As [`FailoverManager::configure_service`](super::FailoverManager::configure_service).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn configure_service(&self, service: &str, config: FailoverConfig) -> Result<(), Error> {
+        let key = ConfigKey::Service(service_name(service)?);
+        self.inner.configure(&self.named, key, config).await.map_err(|error| self.here(error))
+    }
+
+    /// As [`FailoverManager::get_config`](super::FailoverManager::get_config).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn get_config(&self) -> Result<FailoverConfig, Error> {
+        let read = self.inner.get_config(&self.named, ConfigKey::Default).await;
+        read.map_err(|error| self.here(error))
+    }
+
+    /// As [`FailoverManager::get_service_config`](super::FailoverManager::get_service_config).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn get_service_config(&self, service: &str) -> Result<FailoverConfig, Error> {
+        let key = ConfigKey::Service(service_name(service)?);
+        self.inner.get_config(&self.named, key).await.map_err(|error| self.here(error))
+    }
+
+    async fn within<T, F, Fut>(&self, what: &str, operation: F) -> Result<T, Error>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<T, Error>>,
+    {
         let result = self.inner.within(what, operation).await;
-        result.map_err(|error| error.with_detail("provider", self.name()))
+        result.map_err(|error| self.here(error))
     }
 
-    fn registry(&self) -> Result<&'a dyn Registry, Error> {
+    fn here(&self, error: Error) -> Error {
+        error.with_detail("provider", self.name())
+    }
+
+    fn registry(&self) -> Result<&dyn Registry, Error> {
         self.named.provider.registry().ok_or_else(|| {
             let message =
                 format!("provider {} cannot be written to: it only lists endpoints", self.named.name);

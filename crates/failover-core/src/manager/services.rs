@@ -4,11 +4,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use super::builder::no_runtime;
+use super::configs::Documents;
+use super::providers::Named;
 use super::task::Task;
-use super::{Inner, Named, closed_error, service_name};
+use super::{Inner, closed_error, service_name};
 use crate::clock::Time;
+use crate::config::FailoverConfig;
 use crate::discovery::{AddressPolicy, Driver, Pace};
 use crate::endpoint::ServiceName;
 use crate::engine::{Engine, EngineSource, SourceId};
@@ -18,6 +22,7 @@ use crate::service::ServiceHandle;
 #[derive(Debug, Default)]
 pub(super) struct Services {
     entries: HashMap<ServiceName, Entry>,
+    pub(super) documents: Documents,
     /// Removes what nobody has asked for in a while.
     sweeper: Option<Task>,
 }
@@ -25,13 +30,34 @@ pub(super) struct Services {
 #[derive(Debug)]
 struct Entry {
     engine: Arc<Engine>,
-    provider: Arc<str>,
     lease: Weak<Lease>,
     /// Since when it has had no handle.
     idle: Option<Time>,
-    source: SourceId,
+    /// Whether it is discovered through whatever the manager's default is, rather than through named providers.
+    by_default: bool,
+    /// At least one; the first decides about the configuration.
+    sources: Vec<Followed>,
+    /// The configuration that the manager gave it last.
+    applied: Arc<FailoverConfig>,
+}
+
+/// A source of a service.
+#[derive(Debug)]
+struct Followed {
+    named: Named,
+    tier: u32,
+    id: SourceId,
     /// Ends with the entry.
     driver: Task,
+}
+
+/// Where a service's endpoints are to come from.
+#[derive(Debug)]
+pub(super) enum Route {
+    /// The default provider, and those that stand in for it.
+    Default,
+    /// These, each with its tier.
+    Through(Vec<(Named, u32)>),
 }
 
 /// Held by every handle of a service; tells the manager when the last of them is gone.
@@ -60,10 +86,73 @@ impl Services {
         self.entries.values().map(|entry| &entry.engine)
     }
 
+    pub(super) fn engine(&self, service: &ServiceName) -> Option<&Arc<Engine>> {
+        self.entries.get(service).map(|entry| &entry.engine)
+    }
+
+    /// The configuration that a service was given last.
+    pub(super) fn applied(&self, service: &ServiceName) -> Option<Arc<FailoverConfig>> {
+        self.entries.get(service).map(|entry| Arc::clone(&entry.applied))
+    }
+
+    /// The services whose configuration is another one now, with it.
+    pub(super) fn changes(
+        &mut self,
+        provider: &Arc<str>,
+        built: &Arc<FailoverConfig>,
+    ) -> Vec<(ServiceName, Arc<Engine>, Arc<FailoverConfig>)> {
+        let Self { entries, documents, .. } = self;
+        let mut changes = Vec::new();
+        for (name, entry) in entries.iter_mut().filter(|(_, entry)| entry.sources[0].named.name == *provider)
+        {
+            let config = documents.effective(provider, name, built);
+            if *config != *entry.applied {
+                entry.applied = Arc::clone(&config);
+                changes.push((name.clone(), Arc::clone(&entry.engine), config));
+            }
+        }
+        changes
+    }
+
+    fn remove(&mut self, service: &ServiceName) -> Option<Entry> {
+        let entry = self.entries.remove(service)?;
+        self.documents.forget(&entry.sources[0].named.name, service);
+        Some(entry)
+    }
+
     /// All discovery, out of the manager's hands.
     fn take(&mut self) -> Vec<Entry> {
         self.sweeper = None;
+        self.documents.end();
         self.entries.drain().map(|(_, entry)| entry).collect()
+    }
+}
+
+impl Entry {
+    /// A service has one set of sources, whoever asks for it.
+    fn ensure_same(
+        &mut self,
+        name: &ServiceName,
+        route: &Route,
+        wanted: &[(Named, u32)],
+    ) -> Result<(), Error> {
+        let same = self.sources.len() == wanted.len()
+            && self
+                .sources
+                .iter()
+                .zip(wanted)
+                .all(|(is, (named, tier))| is.named.name == named.name && is.tier == *tier);
+        if same || (self.by_default && matches!(route, Route::Default)) {
+            self.by_default |= matches!(route, Route::Default);
+            return Ok(());
+        }
+        let through = |names: Vec<&str>| names.join(", ");
+        let message = format!(
+            "service {name} is discovered through provider {} already, not through {}",
+            through(self.sources.iter().map(|source| &*source.named.name).collect()),
+            through(wanted.iter().map(|(named, _)| &*named.name).collect()),
+        );
+        Err(Error::new(ErrorKind::Conflict, message))
     }
 }
 
@@ -82,71 +171,113 @@ impl Inner {
         }
     }
 
-    pub(super) async fn service(self: &Arc<Self>, name: &str, named: Named) -> Result<ServiceHandle, Error> {
+    pub(super) async fn service(self: &Arc<Self>, name: &str, route: Route) -> Result<ServiceHandle, Error> {
         let name = service_name(name)?;
         let runtime = Handle::try_current().map_err(|_| no_runtime("service"))?;
-        let handle = self.handle(name, named, &runtime)?;
+        let (handle, configs) = self.handle(name, &route, &runtime)?;
+        let begun = async {
+            // Before the endpoints, so that no call is made with a configuration that is about to be replaced.
+            for mut answered in configs {
+                let _ = answered.wait_for(|answered| *answered).await;
+            }
+            handle.ready().await
+        };
         // The handle is good either way; what it waits for is said by `ready`.
-        let _ = tokio::time::timeout(self.settings.start_timeout, handle.ready()).await;
+        let _ = tokio::time::timeout(self.settings.start_timeout(), begun).await;
         Ok(handle)
     }
 
     fn handle(
         self: &Arc<Self>,
         name: ServiceName,
-        named: Named,
+        route: &Route,
         runtime: &Handle,
-    ) -> Result<ServiceHandle, Error> {
+    ) -> Result<(ServiceHandle, Vec<watch::Receiver<bool>>), Error> {
+        let wanted = self.resolve(route)?;
         let mut services = self.services();
         // Under the lock that closing takes: nothing begins after it.
         self.ensure_open()?;
         if services.sweeper.as_ref().is_none_or(Task::is_finished) {
             services.sweeper = Some(Task::spawn(runtime, sweep(Arc::downgrade(self))));
         }
+        let configs = self.watch_configs(&mut services, runtime, &wanted[0].0, &name);
         if let Some(entry) = services.entries.get_mut(&name) {
-            if entry.provider != named.name {
-                let message = format!(
-                    "service {name} is discovered through provider {} already, not through {}",
-                    entry.provider, named.name
-                );
-                return Err(Error::new(ErrorKind::Conflict, message));
-            }
+            entry.ensure_same(&name, route, &wanted)?;
             let lease = entry.lease.upgrade().unwrap_or_else(|| self.lease(&name));
             entry.lease = Arc::downgrade(&lease);
             entry.idle = None;
-            if entry.driver.is_finished() {
+            for source in entry.sources.iter_mut().filter(|source| source.driver.is_finished()) {
                 // Its runtime is gone; this one goes on where it was.
-                entry.engine.discovery_resumed();
-                entry.driver = self.drive(runtime, &entry.engine, entry.source, named);
+                entry.engine.source_resumed(source.id);
+                source.driver = self.drive(runtime, &entry.engine, source.id, &source.named);
             }
-            return Ok(ServiceHandle::new(Arc::clone(&entry.engine), Some(lease)));
+            return Ok((ServiceHandle::new(Arc::clone(&entry.engine), Some(lease)), configs));
         }
+        let config = services.documents.effective(&wanted[0].0.name, &name, &self.config);
         let engine = Arc::new(Engine::new(
             name.clone(),
-            Arc::clone(&self.config),
+            Arc::clone(&config),
             self.clock.clone(),
             self.random.clone(),
             Some(Arc::clone(&self.events)),
         )?);
-        let source = engine.add_source(Arc::clone(&named.name), 0);
+        let sources =
+            wanted.into_iter().map(|(named, tier)| self.follow(runtime, &engine, named, tier)).collect();
         let lease = self.lease(&name);
         let entry = Entry {
             engine: Arc::clone(&engine),
-            provider: Arc::clone(&named.name),
             lease: Arc::downgrade(&lease),
             idle: None,
-            source,
-            driver: self.drive(runtime, &engine, source, named),
+            by_default: matches!(route, Route::Default),
+            sources,
+            applied: config,
         };
         services.entries.insert(name, entry);
-        Ok(ServiceHandle::new(engine, Some(lease)))
+        Ok((ServiceHandle::new(engine, Some(lease)), configs))
     }
 
-    fn drive(&self, runtime: &Handle, engine: &Arc<Engine>, source: SourceId, named: Named) -> Task {
-        let pace = Pace { poll: self.settings.poll_interval, answer: self.settings.timeout };
-        let addresses = AddressPolicy::new(named.provider.info().trust(), self.settings.allow_loopback);
+    /// The providers that a route means now, at least one, each with its tier.
+    fn resolve(&self, route: &Route) -> Result<Vec<(Named, u32)>, Error> {
+        match route {
+            Route::Through(sources) => Ok(sources.clone()),
+            Route::Default => {
+                let providers = self.providers();
+                let default = providers.by_default(self.settings.default_provider())?;
+                let others = providers.iter().filter(|named| named.name != default.name);
+                let fallback = if self.settings.fallback_enabled() { usize::MAX } else { 0 };
+                Ok(std::iter::once(default).chain(others.take(fallback)).cloned().zip(0..).collect())
+            }
+        }
+    }
+
+    /// A provider that is new stands in for the default one from now on, too.
+    pub(super) fn follow_also(&self, named: &Named, runtime: &Handle) {
+        if !self.settings.fallback_enabled() {
+            return;
+        }
+        let mut services = self.services();
+        if self.ensure_open().is_err() {
+            return;
+        }
+        for entry in services.entries.values_mut().filter(|entry| entry.by_default) {
+            if entry.sources.iter().all(|source| source.named.name != named.name) {
+                let tier = entry.sources.len() as u32;
+                entry.sources.push(self.follow(runtime, &entry.engine, named.clone(), tier));
+            }
+        }
+    }
+
+    fn follow(&self, runtime: &Handle, engine: &Arc<Engine>, named: Named, tier: u32) -> Followed {
+        let id = engine.add_source(Arc::clone(&named.name), tier);
+        let driver = self.drive(runtime, engine, id, &named);
+        Followed { named, tier, id, driver }
+    }
+
+    fn drive(&self, runtime: &Handle, engine: &Arc<Engine>, source: SourceId, named: &Named) -> Task {
+        let pace = Pace { poll: self.settings.poll_interval(), answer: self.settings.timeout() };
+        let addresses = AddressPolicy::new(named.provider.info().trust(), self.settings.allow_loopback());
         let sink = Box::new(EngineSource { engine: Arc::clone(engine), id: source });
-        let driver = Driver { sink, pace, addresses, provider: named.provider };
+        let driver = Driver { sink, pace, addresses, provider: Arc::clone(&named.provider) };
         Task::spawn(runtime, async move { match driver.run().await {} })
     }
 
@@ -158,20 +289,20 @@ impl Inner {
 /// Removes services that have had no handle for as long as they are kept.
 async fn sweep(manager: Weak<Inner>) {
     loop {
-        let Some(pause) = manager.upgrade().map(|manager| manager.settings.keep_idle / 4) else {
+        let Some(pause) = manager.upgrade().map(|manager| manager.settings.keep_idle() / 4) else {
             return;
         };
         tokio::time::sleep(pause.max(std::time::Duration::from_millis(100))).await;
         let Some(manager) = manager.upgrade() else { return };
         let now = manager.clock.now();
-        let keep = manager.settings.keep_idle;
+        let keep = manager.settings.keep_idle();
         // What is removed is dropped after the lock is free.
         let removed: Vec<_> = {
             let mut services = manager.services();
             let idle = |entry: &Entry| entry.idle.is_some_and(|since| now.since(since) >= keep);
             let names: Vec<_> =
                 services.entries.iter().filter(|(_, e)| idle(e)).map(|(name, _)| name.clone()).collect();
-            names.iter().filter_map(|name| services.entries.remove(name)).collect()
+            names.iter().filter_map(|name| services.remove(name)).collect()
         };
         drop(removed);
     }

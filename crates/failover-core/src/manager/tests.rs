@@ -4,8 +4,9 @@ use std::sync::atomic::AtomicU32;
 use std::task::{Context, Poll, Waker};
 
 use super::*;
+use crate::endpoint::{Endpoint, EndpointEntry};
 use crate::events::EventKind;
-use crate::provider::{EndpointSet, ProviderInfo, Trust, WatchStream};
+use crate::provider::{EndpointSet, ProviderInfo, Query, Trust, WatchStream};
 
 /// What the watch does after it has answered.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Control, Engine, Source, differences, spread_event};
+use super::{Control, Engine, Source, differences, serving, spread_event};
 use crate::availability::Claim;
 use crate::breaker;
 use crate::cell::slab::Ledger;
@@ -35,6 +35,7 @@ impl Engine {
         {
             events.push(spread_event(&snapshot));
         }
+        serving::tell(control, &snapshot, events);
         for slot in old.slots.iter().filter(|slot| !stays(slot, &snapshot)) {
             control.ledger.leave(slot.cell);
         }

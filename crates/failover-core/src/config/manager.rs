@@ -1,0 +1,379 @@
+//! The configuration of a manager.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::{FailoverConfig, defaults};
+use crate::document::{self, Document, Raw};
+use crate::error::Error;
+use crate::{duration, range};
+
+/// How a manager works with its providers. Every value has a default, and all were checked when it was built or read.
+///
+/// serde reads and writes the JSON names of the Go package, and more. Durations are written as `"30s"`; an integer is
+/// nanoseconds; what Go writes for a field that nobody set (`0`, `""`, `null`) reads as absent.
+///
+/// ```
+/// # use failover_core::ManagerConfig;
+/// let config = ManagerConfig::from_json(
+///     r#"{"default_provider": "consul", "retry_attempts": 3, "retry_delay": "1s", "timeout": "30s",
+///         "fallback_enabled": true, "failover": {"strategy": "least_connections"}}"#,
+/// )?;
+/// assert_eq!(config.default_provider(), Some("consul"));
+/// # Ok::<(), failover_core::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ManagerConfig {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    default_provider: Option<String>,
+    retry_attempts: u32,
+    #[serde(serialize_with = "duration::write")]
+    retry_delay: Duration,
+    #[serde(serialize_with = "duration::write")]
+    timeout: Duration,
+    fallback_enabled: bool,
+    #[serde(serialize_with = "duration::write")]
+    start_timeout: Duration,
+    #[serde(serialize_with = "duration::write")]
+    keep_idle: Duration,
+    #[serde(serialize_with = "duration::write")]
+    poll_interval: Duration,
+    max_probes: u32,
+    allow_loopback: bool,
+    failover: FailoverConfig,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: BTreeMap<String, String>,
+}
+
+impl ManagerConfig {
+    /// A builder that holds the defaults.
+    pub fn builder() -> ManagerConfigBuilder {
+        ManagerConfigBuilder { draft: Self::default() }
+    }
+
+    /// A builder that holds these values.
+    pub fn to_builder(&self) -> ManagerConfigBuilder {
+        ManagerConfigBuilder { draft: self.clone() }
+    }
+
+    /// Reads a JSON document.
+    ///
+    /// # Errors
+    ///
+    /// Kind `Validation`: text that is not JSON, with line and column; the first field that is not known or not
+    /// right, with its full name.
+    pub fn from_json(json: &str) -> Result<Self, Error> {
+        document::from_json(json, "manager configuration").and_then(Self::from_raw)
+    }
+
+    /// The provider that is meant where none is named; default the first that the manager was given.
+    pub fn default_provider(&self) -> Option<&str> {
+        self.default_provider.as_deref()
+    }
+
+    /// How often an operation on a registry is tried, 1 to 20; default 3. Only what can succeed later is tried again.
+    pub fn retry_attempts(&self) -> u32 {
+        self.retry_attempts
+    }
+
+    /// The wait before an operation on a registry is tried again, 0 to 5 min; doubles each time; default 250 ms.
+    pub fn retry_delay(&self) -> Duration {
+        self.retry_delay
+    }
+
+    /// How long an operation on a registry may take with all its tries, 1 ms to 24 h; default 30 s.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Whether the other providers stand in for the default one, in their order; default true.
+    pub fn fallback_enabled(&self) -> bool {
+        self.fallback_enabled
+    }
+
+    /// How long building and a new service wait for a provider's first answer, 0 to 5 min; default 5 s.
+    pub fn start_timeout(&self) -> Duration {
+        self.start_timeout
+    }
+
+    /// How long a service is kept after its last handle is gone, 0 to 24 h; default 5 min.
+    pub fn keep_idle(&self) -> Duration {
+        self.keep_idle
+    }
+
+    /// How often a provider that cannot watch is asked, 10 ms to 1 h; default 10 s.
+    pub fn poll_interval(&self) -> Duration {
+        self.poll_interval
+    }
+
+    /// How many probes run at a time over all services, 1 to 10 000; default 32.
+    pub fn max_probes(&self) -> u32 {
+        self.max_probes
+    }
+
+    /// Whether registries on other machines may name loopback addresses; default false.
+    pub fn allow_loopback(&self) -> bool {
+        self.allow_loopback
+    }
+
+    /// The configuration of every service that has none of its own.
+    pub fn failover(&self) -> &FailoverConfig {
+        &self.failover
+    }
+
+    /// What its owner adds; it has no meaning here.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    pub(crate) fn from_raw(raw: Raw) -> Result<Self, Error> {
+        let mut fields = Document::open(raw, "", "manager configuration", KEYS)?;
+        let mut builder = Self::builder();
+        let draft = &mut builder.draft;
+        draft.default_provider = fields.text("default_provider")?;
+        if let Some(attempts) = fields.whole("retry_attempts", &defaults::REGISTRY_ATTEMPTS_RANGE)? {
+            draft.retry_attempts = attempts;
+        }
+        let durations = [
+            ("retry_delay", &mut draft.retry_delay, &defaults::REGISTRY_DELAY_RANGE),
+            ("timeout", &mut draft.timeout, &defaults::REGISTRY_TIMEOUT_RANGE),
+            ("start_timeout", &mut draft.start_timeout, &defaults::START_TIMEOUT_RANGE),
+            ("keep_idle", &mut draft.keep_idle, &defaults::KEEP_IDLE_RANGE),
+            ("poll_interval", &mut draft.poll_interval, &defaults::POLL_INTERVAL_RANGE),
+        ];
+        for (name, to, range) in durations {
+            if let Some(value) = fields.duration(name, range)? {
+                *to = value;
+            }
+        }
+        if let Some(fallback) = fields.flag("fallback_enabled")? {
+            draft.fallback_enabled = fallback;
+        }
+        if let Some(probes) = fields.whole("max_probes", &defaults::MAX_PROBES_RANGE)? {
+            draft.max_probes = probes;
+        }
+        if let Some(allowed) = fields.flag("allow_loopback")? {
+            draft.allow_loopback = allowed;
+        }
+        if let Some(raw) = fields.take("failover") {
+            draft.failover = FailoverConfig::from_raw(raw).map_err(|error| error.in_place("failover"))?;
+        }
+        for (key, value) in fields.object("metadata")? {
+            let Raw::Text(value) = value else {
+                return Err(Error::invalid(&document::path("metadata", &key), value.kind(), "text"));
+            };
+            draft.metadata.insert(key, value);
+        }
+        builder.build()
+    }
+}
+
+impl Default for ManagerConfig {
+    fn default() -> Self {
+        Self {
+            default_provider: None,
+            retry_attempts: defaults::REGISTRY_ATTEMPTS,
+            retry_delay: defaults::REGISTRY_DELAY,
+            timeout: defaults::REGISTRY_TIMEOUT,
+            fallback_enabled: defaults::FALLBACK_ENABLED,
+            start_timeout: defaults::START_TIMEOUT,
+            keep_idle: defaults::KEEP_IDLE,
+            poll_interval: defaults::POLL_INTERVAL,
+            max_probes: defaults::MAX_PROBES,
+            allow_loopback: defaults::ALLOW_LOOPBACK,
+            failover: FailoverConfig::default(),
+            metadata: BTreeMap::new(),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ManagerConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        document::deserialize(deserializer, Self::from_raw)
+    }
+}
+
+/// Builds a [`ManagerConfig`]; what is not set has its default.
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct ManagerConfigBuilder {
+    pub(crate) draft: ManagerConfig,
+}
+
+impl ManagerConfigBuilder {
+    /// The provider that is meant where none is named; default the first that the manager was given.
+    pub fn default_provider(mut self, name: impl Into<String>) -> Self {
+        self.draft.default_provider = Some(name.into());
+        self
+    }
+
+    /// How often an operation on a registry is tried, 1 to 20; default 3.
+    pub fn retry_attempts(mut self, attempts: u32) -> Self {
+        self.draft.retry_attempts = attempts;
+        self
+    }
+
+    /// The wait before an operation on a registry is tried again, 0 to 5 min; default 250 ms.
+    pub fn retry_delay(mut self, delay: Duration) -> Self {
+        self.draft.retry_delay = delay;
+        self
+    }
+
+    /// How long an operation on a registry may take with all its tries, 1 ms to 24 h; default 30 s.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.draft.timeout = timeout;
+        self
+    }
+
+    /// Whether the other providers stand in for the default one, in their order; default true.
+    pub fn fallback_enabled(mut self, enabled: bool) -> Self {
+        self.draft.fallback_enabled = enabled;
+        self
+    }
+
+    /// How long building and a new service wait for a provider's first answer, 0 to 5 min; default 5 s.
+    pub fn start_timeout(mut self, timeout: Duration) -> Self {
+        self.draft.start_timeout = timeout;
+        self
+    }
+
+    /// How long a service is kept after its last handle is gone, 0 to 24 h; default 5 min.
+    pub fn keep_idle(mut self, keep: Duration) -> Self {
+        self.draft.keep_idle = keep;
+        self
+    }
+
+    /// How often a provider that cannot watch is asked, 10 ms to 1 h; default 10 s.
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.draft.poll_interval = interval;
+        self
+    }
+
+    /// How many probes run at a time over all services, 1 to 10 000; default 32.
+    pub fn max_probes(mut self, probes: u32) -> Self {
+        self.draft.max_probes = probes;
+        self
+    }
+
+    /// Lets registries on other machines name loopback addresses; default false. Without it such an entry is left
+    /// out: it would send calls to whatever listens on this machine.
+    pub fn allow_loopback(mut self, allow: bool) -> Self {
+        self.draft.allow_loopback = allow;
+        self
+    }
+
+    /// The configuration of every service that has none of its own.
+    pub fn failover(mut self, config: FailoverConfig) -> Self {
+        self.draft.failover = config;
+        self
+    }
+
+    /// Adds an entry that has no meaning here.
+    pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.draft.metadata.insert(key.into(), value.into());
+        self
+    }
+
+    /// Checks the values.
+    pub fn build(self) -> Result<ManagerConfig, Error> {
+        let config = self.draft;
+        range::whole("retry_attempts", config.retry_attempts, &defaults::REGISTRY_ATTEMPTS_RANGE)?;
+        range::whole("max_probes", config.max_probes, &defaults::MAX_PROBES_RANGE)?;
+        for (name, value, range) in [
+            ("retry_delay", config.retry_delay, &defaults::REGISTRY_DELAY_RANGE),
+            ("timeout", config.timeout, &defaults::REGISTRY_TIMEOUT_RANGE),
+            ("start_timeout", config.start_timeout, &defaults::START_TIMEOUT_RANGE),
+            ("keep_idle", config.keep_idle, &defaults::KEEP_IDLE_RANGE),
+            ("poll_interval", config.poll_interval, &defaults::POLL_INTERVAL_RANGE),
+        ] {
+            range::duration(name, value, range)?;
+        }
+        Ok(config)
+    }
+}
+
+const KEYS: &[&str] = &[
+    "default_provider",
+    "retry_attempts",
+    "retry_delay",
+    "timeout",
+    "fallback_enabled",
+    "start_timeout",
+    "keep_idle",
+    "poll_interval",
+    "max_probes",
+    "allow_loopback",
+    "failover",
+    "metadata",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documents_of_the_go_package_are_read_and_what_nobody_set_has_its_default() {
+        let config = ManagerConfig::from_json(
+            r#"{"default_provider": "consul", "retry_attempts": 5, "retry_delay": 1000000000,
+                "timeout": 30000000000, "fallback_enabled": false, "metadata": {"team": "users"}}"#,
+        )
+        .expect("valid");
+        assert_eq!(config.default_provider(), Some("consul"));
+        assert_eq!((config.retry_attempts(), config.retry_delay()), (5, Duration::from_secs(1)));
+        assert_eq!((config.timeout(), config.fallback_enabled()), (Duration::from_secs(30), false));
+        assert_eq!(config.metadata()["team"], "users");
+        let zero = r#"{"default_provider": "", "retry_attempts": 0, "retry_delay": 0, "timeout": 0, "metadata": null}"#;
+        assert_eq!(ManagerConfig::from_json(zero).expect("valid"), ManagerConfig::default());
+    }
+
+    #[test]
+    fn what_is_written_reads_as_the_same() {
+        let config = ManagerConfig::builder()
+            .default_provider("dc1")
+            .retry_attempts(7)
+            .retry_delay(Duration::ZERO)
+            .timeout(Duration::from_millis(1500))
+            .fallback_enabled(false)
+            .start_timeout(Duration::ZERO)
+            .keep_idle(Duration::from_secs(90))
+            .poll_interval(Duration::from_millis(20))
+            .max_probes(3)
+            .allow_loopback(true)
+            .failover(FailoverConfig::builder().max_retries(0).build().expect("valid"))
+            .metadata("a", "b")
+            .build()
+            .expect("valid");
+        let json = serde_json::to_string(&config).expect("serialises");
+        assert_eq!(ManagerConfig::from_json(&json).expect("valid"), config, "{json}");
+        assert_eq!(config.to_builder().build().expect("valid"), config);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (json, told) in [
+            ("{", "manager configuration is not valid JSON"),
+            (
+                r#"{"default_providr": "x"}"#,
+                "default_providr: this key is not known; did you mean default_provider?",
+            ),
+            (
+                r#"{"retry_attempts": 21}"#,
+                "retry_attempts: 21 is not allowed; give a whole number from 1 to 20",
+            ),
+            (r#"{"timeout": "25h"}"#, "timeout: \"25h\" is not allowed"),
+            (r#"{"max_probes": -1}"#, "max_probes: -1 is not allowed"),
+            (r#"{"metadata": {"a": 1}}"#, "metadata.a: a number is not allowed; give text"),
+            (r#"{"failover": {"max_retries": 99}}"#, "failover: max_retries: 99 is not allowed"),
+            ("[]", "manager configuration: a list is not allowed; give an object"),
+        ] {
+            let error = ManagerConfig::from_json(json).expect_err(json).to_string();
+            assert!(error.starts_with(told), "{json}: {error}");
+        }
+        let error =
+            ManagerConfig::builder().keep_idle(Duration::from_secs(86_401)).build().expect_err("long");
+        assert!(error.to_string().starts_with("keep_idle: "), "{error}");
+        assert!(ManagerConfig::builder().retry_attempts(0).build().is_err());
+    }
+}

@@ -1,0 +1,162 @@
+//! A configuration as it stands in a store that processes of several versions share.
+
+use serde_json::Value;
+
+use super::FailoverConfig;
+use crate::document::{self, Raw, unknown_key_of};
+use crate::error::{Error, ErrorKind};
+
+/// The version of the document that this crate writes.
+const VERSION: u32 = 1;
+/// How many keys a newer version may have added before its document is not read any more.
+const MOST_UNKNOWN: usize = 64;
+
+/// A document, read as far as it is known.
+#[derive(Debug, PartialEq)]
+pub(crate) struct StoredDocument {
+    pub(crate) config: FailoverConfig,
+    version: u32,
+    /// What a newer version has added, kept for those who know it.
+    pub(crate) unknown: Vec<Unknown>,
+}
+
+/// A key that is not known here.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Unknown {
+    section: String,
+    key: String,
+    value: Value,
+}
+
+impl Unknown {
+    /// Its full name.
+    pub(crate) fn name(&self) -> String {
+        document::path(&self.section, &self.key)
+    }
+}
+
+impl StoredDocument {
+    /// A new document with this configuration; what is not known of the `previous` one is kept in it.
+    pub(crate) fn replacing(previous: Option<Self>, config: FailoverConfig) -> Self {
+        match previous {
+            Some(previous) => Self { config, ..previous },
+            None => Self { config, version: VERSION, unknown: Vec::new() },
+        }
+    }
+
+    /// Reads a document. A key that is not known is an error, unless the document says that it is of a newer version.
+    pub(crate) fn read(json: &str) -> Result<Self, Error> {
+        let raw = document::from_json(json, "the stored configuration")?;
+        let Raw::Object(mut fields) = raw else {
+            return Err(Error::invalid("the stored configuration", raw.kind(), "an object"));
+        };
+        let version = match fields.remove("v") {
+            None | Some(Raw::Null) => VERSION,
+            Some(raw) => document::whole("v", &raw, &(1..=u32::MAX))?,
+        };
+        let mut raw = Raw::Object(fields);
+        let mut unknown = Vec::new();
+        loop {
+            let error = match FailoverConfig::from_raw(raw.clone()) {
+                Ok(config) => return Ok(Self { config, version, unknown }),
+                Err(error) => error,
+            };
+            let Some((section, key)) = unknown_key_of(&error).filter(|_| version > VERSION) else {
+                return Err(error);
+            };
+            if unknown.len() == MOST_UNKNOWN {
+                let message =
+                    format!("version {version} of the configuration has more than {MOST_UNKNOWN} new keys");
+                return Err(Error::new(ErrorKind::Validation, message));
+            }
+            let Some(value) = inside(&mut raw, section).and_then(|fields| fields.remove(key)) else {
+                return Err(error);
+            };
+            let value = value.into_json(&document::path(section, key))?;
+            unknown.push(Unknown { section: section.to_owned(), key: key.to_owned(), value });
+        }
+    }
+
+    /// The document as it is stored.
+    pub(crate) fn write(&self) -> String {
+        let mut json = serde_json::to_value(&self.config).unwrap_or_default();
+        json["v"] = self.version.into();
+        for Unknown { section, key, value } in &self.unknown {
+            let place =
+                section.split('.').filter(|part| !part.is_empty()).fold(&mut json, |at, part| &mut at[part]);
+            place[key.as_str()] = value.clone();
+        }
+        json.to_string()
+    }
+}
+
+/// The fields of a section, by its full name.
+fn inside<'a>(raw: &'a mut Raw, section: &str) -> Option<&'a mut std::collections::BTreeMap<String, Raw>> {
+    let mut parts = section.split('.').filter(|part| !part.is_empty());
+    let found = parts.try_fold(raw, |at, part| match at {
+        Raw::Object(fields) => fields.get_mut(part),
+        _ => None,
+    })?;
+    match found {
+        Raw::Object(fields) => Some(fields),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_newer_version_has_added_is_kept_reported_and_written_again() {
+        let json = r#"{"v": 2, "max_retries": 5, "hedge": {"after": "5ms"}, "quorum": 3,
+            "circuit_breaker": {"failure_threshold": 7, "mood": "calm"}}"#;
+        let read = StoredDocument::read(json).expect("read as far as it is known");
+        assert_eq!(read.config.max_retries(), 5);
+        assert_eq!(read.config.circuit_breaker().failure_threshold(), 7);
+        let names: Vec<_> = read.unknown.iter().map(Unknown::name).collect();
+        assert_eq!(names.len(), 3, "{names:?}");
+        assert!(names.contains(&"circuit_breaker.mood".to_owned()), "{names:?}");
+
+        let other = FailoverConfig::builder().max_retries(1).build().expect("valid");
+        let written = StoredDocument::replacing(Some(read), other.clone()).write();
+        let value: Value = serde_json::from_str(&written).expect("JSON");
+        assert_eq!(value["v"], 2);
+        assert_eq!(value["hedge"]["after"], "5ms");
+        assert_eq!(value["circuit_breaker"]["mood"], "calm");
+        assert_eq!(StoredDocument::read(&written).expect("valid").config, other);
+    }
+
+    #[test]
+    fn of_its_own_version_a_key_that_is_not_known_is_an_error() {
+        for json in [r#"{"max_retrys": 5}"#, r#"{"v": 1, "max_retrys": 5}"#] {
+            let error = StoredDocument::read(json).expect_err("a mistake").to_string();
+            assert_eq!(error, "max_retrys: this key is not known; did you mean max_retries?");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_document_is_named() {
+        for (json, told) in [
+            ("<html>", "the stored configuration is not valid JSON"),
+            ("7", "the stored configuration: a number is not allowed"),
+            (r#"{"v": "x"}"#, "v: \"x\" is not allowed"),
+            (r#"{"v": 0}"#, "v: 0 is not allowed"),
+            (r#"{"v": 9, "max_retries": 99}"#, "max_retries: 99 is not allowed"),
+        ] {
+            let error = StoredDocument::read(json).expect_err(json).to_string();
+            assert!(error.starts_with(told), "{json}: {error}");
+        }
+        let many: Vec<_> = (0..=MOST_UNKNOWN).map(|n| format!("\"k{n}\": 1")).collect();
+        let error = StoredDocument::read(&format!("{{\"v\": 2, {}}}", many.join(","))).expect_err("too many");
+        assert!(error.to_string().contains("more than 64 new keys"), "{error}");
+    }
+
+    #[test]
+    fn what_is_written_reads_as_the_same() {
+        let config =
+            FailoverConfig::builder().max_retries(0).metadata("team", "users").build().expect("valid");
+        let document = StoredDocument::replacing(None, config.clone());
+        assert_eq!(StoredDocument::read(&document.write()).expect("valid"), document);
+    }
+}

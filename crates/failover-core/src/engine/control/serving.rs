@@ -1,0 +1,46 @@
+//! Which of several sources carries the calls.
+
+use super::Control;
+use crate::events::{Event, EventKind};
+use crate::snapshot::Snapshot;
+
+/// Tells when most calls go to another source tier than before. When nothing is available, nothing has changed.
+pub(super) fn tell(control: &mut Control, snapshot: &Snapshot, events: &mut Vec<Event>) {
+    let Some((tier, percent)) = busiest(snapshot) else { return };
+    let before = control.serving.replace(tier);
+    if before == Some(tier) || (before.is_none() && tier == 0) {
+        return;
+    }
+    let names: Vec<_> =
+        control.sources.iter().filter(|source| source.tier == tier).map(|source| &source.name).collect();
+    let Some(name) = names.first() else { return };
+    let all = names.iter().map(|name| &***name).collect::<Vec<_>>().join(", ");
+    let why = match before {
+        Some(before) if before > tier => "endpoints of it are available again",
+        _ => "too few endpoints of the sources before it are available",
+    };
+    let reason = format!("{percent} % of the calls go to the endpoints of {all} now: {why}");
+    events.push(
+        Event::new(EventKind::SourceChanged, reason)
+            .provider(name)
+            .detail("source_tier", tier)
+            .detail("percent", percent),
+    );
+}
+
+/// The source tier that most calls go to, and their percentage.
+fn busiest(snapshot: &Snapshot) -> Option<(u32, u32)> {
+    if snapshot.closed() == 0 {
+        return None;
+    }
+    let spread = snapshot.spread_percent();
+    let mut best: Option<(u32, u32)> = None;
+    let by_source = snapshot.tiers.iter().zip(&spread).collect::<Vec<_>>();
+    for of_source in by_source.chunk_by(|a, b| a.0.rank.0 == b.0.rank.0) {
+        let percent = of_source.iter().map(|(_, percent)| **percent).sum();
+        if percent > 0 && best.is_none_or(|(_, most)| percent > most) {
+            best = Some((of_source[0].0.rank.0, percent));
+        }
+    }
+    best
+}

@@ -1,0 +1,144 @@
+//! The providers of a manager, by name.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use super::Inner;
+use crate::duration::rough;
+use crate::error::{Error, ErrorKind};
+use crate::events::{Event, EventKind, EventLog};
+use crate::provider::{Provider, ProviderInfo};
+
+/// A provider and the name that it goes by.
+#[derive(Clone)]
+pub(super) struct Named {
+    pub(super) name: Arc<str>,
+    pub(super) provider: Arc<dyn Provider>,
+}
+
+impl std::fmt::Debug for Named {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The provider itself may hold credentials, and need not be able to show itself.
+        f.debug_struct("Named").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// All providers, in the order in which they were given, each with a name of its own.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Providers(Vec<Named>);
+
+impl Providers {
+    /// Adds one, under the name of its kind unless it has one of its own.
+    pub(super) fn add(&mut self, name: Option<String>, provider: Arc<dyn Provider>) -> Result<Named, Error> {
+        let name: Arc<str> = name.unwrap_or_else(|| provider.info().kind().to_owned()).into();
+        if name.is_empty() {
+            return Err(Error::invalid("provider", "", "a name"));
+        }
+        if self.get(&name).is_some() {
+            let wanted = "each provider a name of its own, with provider_as or register_provider_as";
+            return Err(Error::invalid("provider", format!("\"{name}\" twice"), wanted));
+        }
+        let named = Named { name, provider };
+        self.0.push(named.clone());
+        Ok(named)
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&Named> {
+        self.0.iter().find(|named| &*named.name == name)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Named> {
+        self.0.iter()
+    }
+
+    pub(super) fn all(self) -> Vec<Named> {
+        self.0
+    }
+
+    /// The one of this name, or the first.
+    pub(super) fn by_default(&self, name: Option<&str>) -> Result<&Named, Error> {
+        match name {
+            Some(name) => self.named(name),
+            None => self.0.first().ok_or_else(|| {
+                let message = "the manager has no provider; give its builder one, or register one";
+                Error::new(ErrorKind::NotFound, message)
+            }),
+        }
+    }
+
+    pub(super) fn named(&self, name: &str) -> Result<&Named, Error> {
+        self.get(name).ok_or_else(|| {
+            let known: Vec<_> = self.0.iter().map(|named| format!("\"{}\"", named.name)).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            let message = format!("no provider is named \"{name}\"; there are {known}");
+            Error::new(ErrorKind::NotFound, message).with_detail("provider", name)
+        })
+    }
+}
+
+impl Inner {
+    /// The providers as they are now.
+    pub(super) fn providers(&self) -> Providers {
+        // Nothing that is done under the lock can leave it half done.
+        self.providers.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn default_provider(&self) -> Result<Named, Error> {
+        self.providers().by_default(self.settings.default_provider()).cloned()
+    }
+
+    pub(super) fn named(&self, name: &str) -> Result<Named, Error> {
+        self.providers().named(name).cloned()
+    }
+
+    pub(super) fn infos(&self) -> BTreeMap<Arc<str>, ProviderInfo> {
+        self.providers().iter().map(|named| (Arc::clone(&named.name), named.provider.info())).collect()
+    }
+
+    pub(super) async fn register_provider(
+        self: &Arc<Self>,
+        name: Option<String>,
+        provider: Arc<dyn Provider>,
+    ) -> Result<(), Error> {
+        let runtime = tokio::runtime::Handle::try_current()
+            .map_err(|_| super::builder::no_runtime("register_provider"))?;
+        let named = {
+            let mut providers = self.providers.write().unwrap_or_else(PoisonError::into_inner);
+            // Under the lock that closing reads: no provider is added after it, and none is left open.
+            self.ensure_open()?;
+            providers.add(name, provider)?
+        };
+        connect([&named], self.settings.start_timeout(), &self.events).await;
+        self.follow_also(&named, &runtime);
+        Ok(())
+    }
+}
+
+/// Connects all at once; what fails is told, and tried again by those who need it.
+pub(super) async fn connect(
+    providers: impl IntoIterator<Item = &Named>,
+    limit: Duration,
+    events: &Arc<EventLog>,
+) {
+    let mut connecting = tokio::task::JoinSet::new();
+    for Named { name, provider } in providers {
+        let (name, provider) = (Arc::clone(name), Arc::clone(provider));
+        let events = Arc::clone(events);
+        connecting.spawn(async move {
+            let problem = match tokio::time::timeout(limit, provider.connect()).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("no connection in {}", rough(limit)),
+            };
+            let reason = format!("{problem}; it is tried again when it is needed");
+            events.tell(Event::new(EventKind::SourceStale, reason).provider(&name));
+        });
+    }
+    while let Some(ended) = connecting.join_next().await {
+        if let Err(panic) = ended {
+            let reason = format!("a provider panicked while connecting: {panic}");
+            events.tell(Event::new(EventKind::ProviderPanicked, reason));
+        }
+    }
+}
