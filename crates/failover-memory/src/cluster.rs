@@ -8,13 +8,20 @@ use std::task::{Poll, Waker};
 use failover_core::{EndpointEntry, EndpointId, EndpointSet, Error, ErrorKind, Query, Revision, ServiceName};
 
 use crate::MemoryProvider;
+use crate::store::Documents;
 
-/// What the providers of one process share: services and their endpoints.
+/// What the providers of one process share: services, their endpoints, and the configuration of their calls.
 ///
 /// Cheap to clone; clones are the same cluster. It lives as long as one of them, or one of its providers. A service
 /// is known from its first registration on, and stays known when its last endpoint is gone.
 #[derive(Clone, Default)]
-pub struct MemoryCluster(Arc<Mutex<State>>);
+pub struct MemoryCluster(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    documents: Documents,
+}
 
 #[derive(Default)]
 struct State {
@@ -47,6 +54,10 @@ impl MemoryCluster {
     /// Another provider on this cluster, open.
     pub fn provider(&self) -> MemoryProvider {
         MemoryProvider::on(self.clone())
+    }
+
+    pub(crate) fn documents(&self) -> &Documents {
+        &self.0.documents
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -162,6 +173,7 @@ impl MemoryCluster {
             state.end(provider)
         };
         wake(ended);
+        self.documents().close(provider);
     }
 
     /// Runs `open` when no [`close`](Self::close) is under way.
@@ -172,7 +184,7 @@ impl MemoryCluster {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // What is done under the lock runs nobody else's code and leaves nothing half done.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -29,6 +29,7 @@
 
 mod cluster;
 mod provider;
+mod store;
 mod watch;
 
 pub use cluster::MemoryCluster;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use failover_core::{
-    ConnectionInfo, ConnectionStatus, Endpoint, EndpointEntry, EndpointId, EndpointSet, Error, ErrorKind,
-    Feature, Health, Lifecycle, Provider, ProviderInfo, Query, Registry, ServiceName, Trust, WatchStream,
-    async_trait,
+    ConfigKey, ConfigStore, ConfigStream, ConnectionInfo, ConnectionStatus, Endpoint, EndpointEntry,
+    EndpointId, EndpointSet, Error, ErrorKind, Feature, Health, Lifecycle, Provider, ProviderInfo, Query,
+    Registry, Revision, ServiceName, StoredConfig, Trust, WatchStream, async_trait,
 };
 
 use crate::MemoryCluster;
@@ -19,7 +19,7 @@ use crate::watch::Watch;
 /// [`Shutdown`](ErrorKind::Shutdown) until [`connect`](Provider::connect) opens it again; the cluster and the other
 /// providers on it go on. A clone is another provider on the same cluster, open whatever became of this one.
 ///
-/// It keeps every field of an endpoint as it was given, secret headers included: nothing leaves the process.
+/// It keeps configuration, too, at most 512 KiB for each document, and every field of an endpoint as it was given, secret headers included: nothing leaves the process.
 /// [`register`](Registry::register) is a fresh registration: the endpoint is in service again, and of unknown health,
 /// whatever was claimed about it before. [`update`](Registry::update) keeps the claims.
 ///
@@ -118,6 +118,7 @@ impl Provider for MemoryProvider {
             .with_features([
                 Feature::Registry,
                 Feature::Watch,
+                Feature::ConfigStore,
                 Feature::WeightedRouting,
                 Feature::GeographicRouting,
             ])
@@ -150,6 +151,31 @@ impl Provider for MemoryProvider {
 
     fn registry(&self) -> Option<&dyn Registry> {
         Some(self)
+    }
+
+    fn config_store(&self) -> Option<&dyn ConfigStore> {
+        Some(self)
+    }
+}
+
+/// Each operation is done whole by its first poll, so that dropping it is safe at any time.
+#[async_trait]
+impl ConfigStore for MemoryProvider {
+    async fn load(&self, key: &ConfigKey) -> Result<Option<StoredConfig>, Error> {
+        Ok(self.opened()?.documents().load(key))
+    }
+
+    async fn store(
+        &self,
+        key: &ConfigKey,
+        document: &str,
+        expected: Option<&Revision>,
+    ) -> Result<Revision, Error> {
+        self.opened()?.documents().store(key, document, expected)
+    }
+
+    fn watch(&self, key: &ConfigKey) -> ConfigStream<'_> {
+        Box::pin(self.cluster.documents().watch(key, self.number, || self.is_open()))
     }
 }
 

@@ -40,6 +40,8 @@ struct Search<'a> {
     engine: &'a Engine,
     snapshot: &'a Snapshot,
     tried: Tried<'a>,
+    /// No attempt can follow this one.
+    last: bool,
     now: Time,
     moved: Moved,
 }
@@ -53,7 +55,8 @@ impl Engine {
     pub(crate) fn choose(&self, tried: Tried<'_>, may_probe: bool) -> Option<Choice> {
         let snapshot = self.snapshot.load();
         let now = self.clock.now();
-        let mut search = Search { engine: self, snapshot: &snapshot, tried, now, moved: Moved::No };
+        let last = !may_probe;
+        let mut search = Search { engine: self, snapshot: &snapshot, tried, last, now, moved: Moved::No };
         let due = self.probe_at.load(Ordering::Relaxed);
         let probe = if now.as_nanos() < due { None } else { search.probe(due, may_probe) };
         let (cell, ticket) = match probe {
@@ -91,7 +94,13 @@ impl<'a> Search<'a> {
         if let [only] = &**tiers {
             return self.member(only);
         }
-        let first = self.snapshot.tier_for(self.engine.random.below(100));
+        let mut first = self.snapshot.tier_for(self.engine.random.below(100));
+        // What the attempts before have found may be so of their whole tier: the last one does not share its fate.
+        if let Some(failed) = self.tried.0.last().filter(|_| self.last) {
+            let slot = self.engine.slab.cell(*failed).cold.slot.load(Ordering::Relaxed);
+            let tier = self.snapshot.slots.get(slot as usize).map_or(0, |slot| slot.tier as usize);
+            first = if first == tier { first + 1 } else { first };
+        }
         let mut again = None;
         for step in 0..tiers.len() {
             let tier = &tiers[(first + step) % tiers.len()];

@@ -1,3 +1,5 @@
+mod registry;
+
 use std::future::pending;
 use std::pin::Pin;
 use std::sync::atomic::AtomicU32;

@@ -2,11 +2,13 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests measure time")]
 
+mod config;
 mod contract;
 mod discovery;
 mod lifetime;
 mod managers;
 mod scripted;
+mod sources;
 mod start;
 
 use std::collections::BTreeSet;

@@ -1,0 +1,152 @@
+//! Configuration documents, kept where the endpoints are.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use failover_core::{ConfigKey, Error, ErrorKind, Revision, StoredConfig};
+use futures_core::Stream;
+
+/// The most that a document may hold, as in the registries that keep documents elsewhere.
+const MOST: usize = 512 * 1024;
+
+/// The documents of a cluster, and who is told when they change.
+#[derive(Clone, Default)]
+pub(crate) struct Documents(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    documents: HashMap<ConfigKey, (String, u64)>,
+    /// Counts the changes; what was changed last has the number of its change as its revision.
+    changes: u64,
+    watchers: HashMap<u64, Watcher>,
+    numbers: u64,
+}
+
+struct Watcher {
+    provider: u64,
+    waker: Option<Waker>,
+}
+
+impl Documents {
+    pub(crate) fn load(&self, key: &ConfigKey) -> Option<StoredConfig> {
+        self.state().stored(key)
+    }
+
+    pub(crate) fn store(
+        &self,
+        key: &ConfigKey,
+        document: &str,
+        expected: Option<&Revision>,
+    ) -> Result<Revision, Error> {
+        if document.len() > MOST {
+            let size = format!("{} bytes", document.len());
+            return Err(Error::invalid("configuration", size, &format!("at most {MOST} bytes")));
+        }
+        let (revision, wakers) = {
+            let mut state = self.state();
+            let stored = state.stored(key);
+            if stored.as_ref().map(StoredConfig::revision) != expected {
+                let message = "the configuration was changed by somebody else; load it again";
+                return Err(Error::new(ErrorKind::Conflict, message));
+            }
+            state.changes += 1;
+            let revision = state.changes;
+            state.documents.insert(key.clone(), (document.to_owned(), revision));
+            (revision, state.wakers(|_| true))
+        };
+        wakers.into_iter().for_each(Waker::wake);
+        Ok(mark(revision))
+    }
+
+    /// Ends the watches of a provider.
+    pub(crate) fn close(&self, provider: u64) {
+        let ended = {
+            let mut state = self.state();
+            let wakers = state.wakers(|watcher| watcher.provider == provider);
+            state.watchers.retain(|_, watcher| watcher.provider != provider);
+            wakers
+        };
+        ended.into_iter().for_each(Waker::wake);
+    }
+
+    /// A watch that has ended already unless the provider is open.
+    pub(crate) fn watch(
+        &self,
+        key: &ConfigKey,
+        provider: u64,
+        is_open: impl FnOnce() -> bool,
+    ) -> ConfigWatch {
+        let mut state = self.state();
+        let number = is_open().then(|| {
+            state.numbers += 1;
+            let number = state.numbers;
+            state.watchers.insert(number, Watcher { provider, waker: None });
+            number
+        });
+        ConfigWatch { documents: self.clone(), key: key.clone(), number, seen: None }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // What is done under the lock runs nobody else's code and leaves nothing half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn stored(&self, key: &ConfigKey) -> Option<StoredConfig> {
+        let (document, revision) = self.documents.get(key)?;
+        Some(StoredConfig::new(document.clone(), mark(*revision)))
+    }
+
+    fn wakers(&mut self, which: impl Fn(&Watcher) -> bool) -> Vec<Waker> {
+        let watchers = self.watchers.values_mut().filter(|watcher| which(watcher));
+        watchers.filter_map(|watcher| watcher.waker.take()).collect()
+    }
+}
+
+fn mark(revision: u64) -> Revision {
+    Revision::new(revision.to_string())
+}
+
+/// What is stored under one key, now and at every change. Nothing waits in it: it looks at the newest.
+pub(crate) struct ConfigWatch {
+    documents: Documents,
+    key: ConfigKey,
+    /// `None` when the provider was closed at the start: then it has ended already.
+    number: Option<u64>,
+    /// The revision that was yielded last; 0 for nothing stored.
+    seen: Option<u64>,
+}
+
+impl Stream for ConfigWatch {
+    type Item = Result<Option<StoredConfig>, Error>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let watch = self.get_mut();
+        let Some(number) = watch.number else { return Poll::Ready(None) };
+        // A waker is somebody else's code: it is cloned and dropped while the lock is free.
+        let waker = context.waker().clone();
+        let _replaced = {
+            let mut state = watch.documents.state();
+            let revision = state.documents.get(&watch.key).map_or(0, |(_, revision)| *revision);
+            let stored = state.stored(&watch.key);
+            let Some(watcher) = state.watchers.get_mut(&number) else { return Poll::Ready(None) };
+            if watch.seen != Some(revision) {
+                watch.seen = Some(revision);
+                return Poll::Ready(Some(Ok(stored)));
+            }
+            watcher.waker.replace(waker)
+        };
+        Poll::Pending
+    }
+}
+
+impl Drop for ConfigWatch {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            let _gone = self.documents.state().watchers.remove(&number);
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Configuration that is stored, watched and applied while calls run.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use failover_core::{
+    ConfigKey, ConfigStore, ErrorKind, EventKind, FailoverConfig, FailoverManager, Revision, ServiceHandle,
+};
+use failover_memory::{MemoryCluster, MemoryProvider};
+use tokio::time::sleep;
+
+use crate::{endpoint, endpoint_of, told, until, users, virtual_manager};
+
+fn retries(retries: u32) -> FailoverConfig {
+    FailoverConfig::builder().max_retries(retries).build().expect("valid")
+}
+
+async fn has(service: &ServiceHandle, retries: u32) {
+    let what = format!("{retries} retries");
+    until(&what, Duration::from_millis(100), || service.config().max_retries() == retries).await;
+}
+
+async fn service(manager: &FailoverManager, name: &str) -> ServiceHandle {
+    manager.register_endpoint(endpoint_of(name, "a", 1)).await.expect("registers");
+    manager.service(name).await.expect("a handle")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_services_own_document_counts_before_that_of_all_and_before_what_was_built() {
+    let cluster = MemoryCluster::new();
+    let here = virtual_manager(cluster.provider()).config(retries(4)).build().await.expect("builds");
+    let there = virtual_manager(cluster.provider()).build().await.expect("builds");
+    let (users, orders) = (service(&here, "users").await, service(&here, "orders").await);
+    let users_there = service(&there, "users").await;
+    assert_eq!((users.config().max_retries(), here.get_config().await.expect("reads").max_retries()), (4, 4));
+
+    here.configure(retries(5)).await.expect("stores");
+    assert_eq!((users.config().max_retries(), orders.config().max_retries()), (5, 5), "here at once");
+    has(&users_there, 5).await;
+    there.configure_service("users", retries(6)).await.expect("stores");
+    has(&users_there, 6).await;
+    has(&users, 6).await;
+    here.configure(retries(7)).await.expect("stores");
+    has(&orders, 7).await;
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!((users.config().max_retries(), users_there.config().max_retries()), (6, 6));
+
+    assert_eq!(here.get_config().await.expect("reads").max_retries(), 7);
+    assert_eq!(here.get_service_config("users").await.expect("reads").max_retries(), 6);
+    assert_eq!(here.get_service_config("orders").await.expect("reads").max_retries(), 7);
+    // Who comes later finds it, before the first call.
+    let late = virtual_manager(cluster.provider()).build().await.expect("builds");
+    assert_eq!(late.service("users").await.expect("a handle").config().max_retries(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_document_is_told_and_the_last_good_one_stays() {
+    let cluster = MemoryCluster::new();
+    let manager = virtual_manager(cluster.provider()).build().await.expect("builds");
+    let users = service(&manager, "users").await;
+    manager.configure_service("users", retries(5)).await.expect("stores");
+    let (provider, key) = (cluster.provider(), ConfigKey::Service(users.name().clone()));
+    for (document, named) in
+        [("<html>", "not valid JSON"), (r#"{"max_retrys": 3}"#, "did you mean max_retries?")]
+    {
+        let stored = provider.load(&key).await.expect("loads").expect("is there");
+        provider.store(&key, document, Some(stored.revision())).await.expect("stores");
+        sleep(Duration::from_millis(100)).await;
+        assert_eq!(users.config().max_retries(), 5, "{document}");
+        let rejected = told(&users, EventKind::ConfigRejected);
+        assert!(rejected.last().expect("told").contains(named), "{rejected:?}");
+        let error = manager.get_service_config("users").await.expect_err("it cannot be used");
+        assert!(error.to_string().contains(named), "{error}");
+    }
+    // Configuring anew mends it.
+    manager.configure_service("users", retries(8)).await.expect("stores");
+    has(&users, 8).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_document_is_applied_as_far_as_it_is_known_and_kept_whole() {
+    let cluster = MemoryCluster::new();
+    let manager = virtual_manager(cluster.provider()).build().await.expect("builds");
+    let users = service(&manager, "users").await;
+    let (provider, key) = (cluster.provider(), ConfigKey::Default);
+    let newer = r#"{"v": 2, "max_retries": 9, "telepathy": true}"#;
+    provider.store(&key, newer, None).await.expect("stores");
+    has(&users, 9).await;
+    let events = manager.events(usize::MAX);
+    assert!(events.iter().any(|event| event.reason.contains("without telepathy")), "{events:?}");
+    manager.configure(retries(3)).await.expect("stores");
+    has(&users, 3).await;
+    let stored = provider.load(&key).await.expect("loads").expect("is there");
+    assert!(stored.document().contains("\"telepathy\":true"), "{}", stored.document());
+}
+
+#[tokio::test]
+async fn two_writers_never_lose_a_document_and_compare_and_swap_is_kept() {
+    let provider = MemoryProvider::new();
+    let key = ConfigKey::Service(users());
+    let first = provider.store(&key, "1", None).await.expect("nothing was there");
+    let error = provider.store(&key, "2", None).await.expect_err("something is there");
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    let second = provider.store(&key, "2", Some(&first)).await.expect("it was the newest");
+    assert_eq!(provider.store(&key, "3", Some(&first)).await.expect_err("old").kind(), ErrorKind::Conflict);
+    assert_ne!(first, second);
+    let other = Revision::new("another registry's");
+    assert!(provider.store(&ConfigKey::Default, "1", Some(&other)).await.is_err());
+    let large = "x".repeat(512 * 1024 + 1);
+    assert_eq!(
+        provider.store(&key, &large, Some(&second)).await.expect_err("large").kind(),
+        ErrorKind::Validation
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_configured_says_why_and_changes_nothing() {
+    let cluster = MemoryCluster::new();
+    let manager = virtual_manager(cluster.provider()).build().await.expect("builds");
+    let users = service(&manager, "users").await;
+    let error = manager.configure_service("nobody", retries(1)).await.expect_err("nobody knows it");
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.to_string().contains("memory has no endpoint of nobody"), "{error}");
+    assert_eq!(
+        manager.configure_service("a/b", retries(1)).await.expect_err("no name").kind(),
+        ErrorKind::Validation
+    );
+    assert_eq!(manager.get_service_config("nobody").await.expect_err("unknown").kind(), ErrorKind::NotFound);
+    // The store is out of reach: the default configuration stays, here too.
+    failover_core::Provider::close(&**manager.default_provider().expect("there is one").provider())
+        .await
+        .expect("closes");
+    let error = manager.configure(retries(1)).await.expect_err("closed");
+    assert_eq!((error.kind(), error.details()["provider"].as_str()), (ErrorKind::Shutdown, Some("memory")));
+    assert_eq!(users.config().max_retries(), FailoverConfig::default().max_retries());
+    manager.close().await.expect("closes");
+    assert_eq!(manager.configure(retries(1)).await.expect_err("closed").kind(), ErrorKind::Shutdown);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_takes_effect_in_another_manager_within_100_ms_under_load_and_fails_no_call() {
+    let cluster = MemoryCluster::new();
+    let writer = FailoverManager::builder().provider(cluster.provider()).build().await.expect("builds");
+    let reader = FailoverManager::builder().provider(cluster.provider()).build().await.expect("builds");
+    for last in 1..=3 {
+        writer.register_endpoint(endpoint(&format!("users-{last}"), last)).await.expect("registers");
+    }
+    let service = reader.service("users").await.expect("a handle");
+    let failed = Arc::new(AtomicU64::new(0));
+    let calls = Arc::new(AtomicU64::new(0));
+    let load = tokio::spawn({
+        let (service, failed, calls) = (service.clone(), Arc::clone(&failed), Arc::clone(&calls));
+        async move {
+            let mut tick = tokio::time::interval(Duration::from_millis(1));
+            loop {
+                tick.tick().await;
+                let (service, failed) = (service.clone(), Arc::clone(&failed));
+                calls.fetch_add(1, Ordering::Relaxed);
+                tokio::spawn(async move {
+                    let done = service
+                        .execute(async |_| {
+                            sleep(Duration::from_millis(3)).await;
+                            Ok::<_, String>(())
+                        })
+                        .await;
+                    failed.fetch_add(u64::from(done.is_err()), Ordering::Relaxed);
+                });
+            }
+        }
+    });
+    for number in 1..=5 {
+        sleep(Duration::from_millis(100)).await;
+        writer.configure_service("users", retries(10 + number)).await.expect("stores");
+        has(&service, 10 + number).await;
+    }
+    load.abort();
+    let calls = calls.load(Ordering::Relaxed);
+    assert!(calls > 200, "{calls}");
+    assert_eq!(failed.load(Ordering::Relaxed), 0);
+    assert_eq!(told(&service, EventKind::ConfigApplied).len(), 5);
+}
