@@ -83,6 +83,8 @@ pub enum OutCause {
     WeightZero,
     /// Its source says that it is unhealthy.
     Unhealthy,
+    /// A probe of this process says that it does not work.
+    ProbeFailed,
     /// Its breaker is open.
     BreakerOpen {
         /// How long until the breaker lets probe calls through.
@@ -95,13 +97,21 @@ pub enum OutCause {
 
 impl Availability {
     /// The conclusion from what the source claims and what the calls have shown.
-    pub(crate) fn derive(claim: Claim, breaker: &Breaker, held_by_floor: bool, now: Time) -> Self {
+    pub(crate) fn derive(
+        claim: Claim,
+        probed: Health,
+        breaker: &Breaker,
+        held_by_floor: bool,
+        now: Time,
+    ) -> Self {
         if let Some(cause) = claim.out() {
             return Self::Out { cause };
         }
         match breaker.phase {
-            Phase::Closed { .. } => Self::In { held_by_floor: false },
+            Phase::Closed { .. } if probed != Health::Unhealthy => Self::In { held_by_floor: false },
             _ if held_by_floor => Self::In { held_by_floor: true },
+            _ if probed == Health::Unhealthy => Self::Out { cause: OutCause::ProbeFailed },
+            Phase::Closed { .. } => Self::In { held_by_floor: false },
             Phase::Open { until } => {
                 Self::Out { cause: OutCause::BreakerOpen { retry_in: until.since(now) } }
             }
@@ -132,6 +142,7 @@ impl fmt::Display for OutCause {
             Self::Maintenance => f.write_str("in maintenance"),
             Self::WeightZero => f.write_str("weight 0"),
             Self::Unhealthy => f.write_str("unhealthy, by its source"),
+            Self::ProbeFailed => f.write_str("unhealthy, by its probe"),
             Self::BreakerOpen { retry_in } => write!(f, "breaker open, tried again in {}", rough(*retry_in)),
             Self::BreakerHalfOpen => f.write_str("breaker half-open, probe calls only"),
         }
@@ -172,8 +183,17 @@ mod tests {
             (CLAIM, open, true, Availability::In { held_by_floor: true }),
             (CLAIM, half, false, out(OutCause::BreakerHalfOpen)),
         ];
+        let probed = |health, breaker, held| Availability::derive(CLAIM, health, breaker, held, at(4));
+        assert_eq!(probed(Health::Unhealthy, &closed, false), out(OutCause::ProbeFailed));
+        assert_eq!(probed(Health::Unhealthy, &open, false), out(OutCause::ProbeFailed));
+        assert_eq!(probed(Health::Unhealthy, &closed, true), Availability::In { held_by_floor: true });
+        assert_eq!(probed(Health::Degraded, &closed, false), Availability::In { held_by_floor: false });
         for (claim, breaker, held, expected) in table {
-            assert_eq!(Availability::derive(claim, &breaker, held, at(4)), expected, "{claim:?} {breaker:?}");
+            assert_eq!(
+                Availability::derive(claim, Health::Unknown, &breaker, held, at(4)),
+                expected,
+                "{claim:?} {breaker:?}"
+            );
         }
     }
 }

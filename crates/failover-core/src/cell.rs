@@ -3,13 +3,15 @@
 pub(crate) mod slab;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
 use crate::breaker::gate::Gate;
+use crate::clock::Time;
 use crate::endpoint::Endpoint;
+use crate::health::Health;
 use crate::outcome::Outcome;
 
 /// What calls to an endpoint read and write. It outlives snapshots: the key is the endpoint's id, and another one is
@@ -50,6 +52,10 @@ pub(crate) struct Cold {
     pub(crate) held: AtomicBool,
     /// Its half-open round ended because the probe calls did not answer in time, and that is not told yet.
     pub(crate) expired: AtomicBool,
+    /// Since when it has been in or out, in nanoseconds, twice; odd when it is in. 0: it is new.
+    since: AtomicU64,
+    /// What this process's own probes say of it, as a number.
+    probed: AtomicU8,
     /// Where it stands in the newest snapshot, and in its tier's partition. Under the control lock only.
     pub(crate) slot: AtomicU32,
     pub(crate) place: AtomicU32,
@@ -144,6 +150,8 @@ impl Cell {
                 recovered: AtomicU64::new(0),
                 held: AtomicBool::new(false),
                 expired: AtomicBool::new(false),
+                since: AtomicU64::new(0),
+                probed: AtomicU8::new(Health::Unknown as u8),
                 slot: AtomicU32::new(0),
                 place: AtomicU32::new(0),
             },
@@ -199,6 +207,43 @@ impl Cell {
         self.hot.weight.store(weight, Ordering::Relaxed);
     }
 
+    /// It is given calls, or not. Under the control lock only.
+    pub(crate) fn mark(&self, is_in: bool, now: Time) {
+        let before = self.cold.since.load(Ordering::Relaxed);
+        if before == 0 || (before & 1 == 1) != is_in {
+            // Never 0, which stands for new.
+            let since = (now.as_nanos().min(u64::MAX >> 1) << 1).max(2) | u64::from(is_in);
+            self.cold.since.store(since, Ordering::Relaxed);
+        }
+    }
+
+    /// Since when it has been given calls, or not; `now` when it is new.
+    pub(crate) fn since(&self, now: Time) -> Time {
+        match self.cold.since.load(Ordering::Relaxed) {
+            0 => now,
+            since => Time::from_nanos(since >> 1),
+        }
+    }
+
+    /// What this process's own probes say of it.
+    pub(crate) fn probed(&self) -> Health {
+        let number = self.cold.probed.load(Ordering::Relaxed);
+        let all = [Health::Healthy, Health::Degraded, Health::Unhealthy];
+        all.into_iter().find(|health| *health as u8 == number).unwrap_or_default()
+    }
+
+    /// Takes over what a probe says, and answers what was said before. Under the control lock only.
+    pub(crate) fn set_probed(&self, health: Health) -> Health {
+        let before = self.probed();
+        self.cold.probed.store(health as u8, Ordering::Relaxed);
+        before
+    }
+
+    /// Whether a probe says that it does not work.
+    pub(crate) fn is_probed_down(&self) -> bool {
+        self.cold.probed.load(Ordering::Relaxed) == Health::Unhealthy as u8
+    }
+
     /// Whether nothing is in flight; what was counted is then complete.
     pub(crate) fn is_idle(&self) -> bool {
         self.hot.flow.load(Ordering::Acquire) & IN_FLIGHT == 0
@@ -227,6 +272,8 @@ impl Cell {
         }
         self.cold.held.store(false, Ordering::Relaxed);
         self.cold.expired.store(false, Ordering::Relaxed);
+        self.cold.probed.store(Health::Unknown as u8, Ordering::Relaxed);
+        self.cold.since.store(0, Ordering::Relaxed);
     }
 }
 

@@ -24,4 +24,4 @@ pub use load_balancer::{LoadBalancerConfig, LoadBalancerConfigBuilder};
 pub use manager::{ManagerConfig, ManagerConfigBuilder};
 pub use retry_budget::{RetryBudgetConfig, RetryBudgetConfigBuilder};
 pub(crate) use stored::{StoredDocument, Unknown};
-pub use strategy::{Algorithm, StrategyKind};
+pub use strategy::{Algorithm, ProbePolicy, StrategyKind};

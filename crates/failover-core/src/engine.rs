@@ -5,12 +5,13 @@
 
 mod choose;
 mod control;
+mod keepers;
 mod none;
 mod report;
 mod source;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -22,6 +23,7 @@ use crate::config::FailoverConfig;
 use crate::endpoint::ServiceName;
 use crate::error::Error;
 use crate::events::EventLog;
+use crate::explain::Shares;
 use crate::policy::Policy;
 use crate::random::Random;
 use crate::retry::budget::Budget;
@@ -29,7 +31,8 @@ use crate::snapshot::Snapshot;
 use control::Control;
 
 pub(crate) use choose::{Choice, Moved};
-pub(crate) use control::{SourceId, SourceStatus};
+pub(crate) use control::{Probed, SourceId, SourceStatus};
+pub(crate) use keepers::Keeper;
 pub use none::{NoEndpoints, NoEndpointsReason, OutEndpoint};
 pub(crate) use source::EngineSource;
 
@@ -48,6 +51,8 @@ pub(crate) struct Engine {
     pub(crate) budget: Budget,
     pub(crate) calls: CallCounts,
     control: Mutex<Control>,
+    keepers: keepers::Keepers,
+    shares: Mutex<Shares>,
     pub(crate) events: EventLog,
     /// Counts the changes of who is given calls, for those who wait for one.
     changes: watch::Sender<u64>,
@@ -66,6 +71,8 @@ pub(crate) struct CallCounts {
     pub(crate) retried: AtomicU64,
     pub(crate) failovers: AtomicU64,
     pub(crate) refused: AtomicU64,
+    /// Probes that have been made.
+    pub(crate) health_checks: AtomicU64,
     /// Wall time in milliseconds since 1970; 0 for never.
     pub(crate) last_failover: AtomicU64,
     pub(crate) last_recovery: AtomicU64,
@@ -96,6 +103,8 @@ impl Engine {
             budget: Budget::new(),
             calls: CallCounts::default(),
             control: Mutex::new(Control::new(config)),
+            keepers: keepers::Keepers::default(),
+            shares: Mutex::default(),
             events: EventLog::of_service(name.clone(), clock.clone(), parent),
             changes: watch::Sender::new(0),
             name,
@@ -116,6 +125,11 @@ impl Engine {
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
+    }
+
+    /// For explanations only.
+    pub(crate) fn shares(&self) -> MutexGuard<'_, Shares> {
+        self.shares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells of the next change of who is given calls.

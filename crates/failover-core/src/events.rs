@@ -105,6 +105,11 @@ impl EventKind {
         }
     }
 
+    /// Whether it is about a single call.
+    pub(crate) fn is_per_call(self) -> bool {
+        self.weight() == Weight::PerCall
+    }
+
     fn weight(self) -> Weight {
         match self {
             Self::Failover | Self::Retry | Self::Timeout => Weight::PerCall,

@@ -49,12 +49,15 @@ mod engine;
 mod error;
 mod events;
 mod execute;
+mod explain;
 mod health;
 mod health_check;
 mod manager;
 mod outcome;
+mod per_endpoint;
 mod pick;
 mod policy;
+mod probe;
 mod provider;
 mod random;
 mod range;
@@ -63,6 +66,7 @@ mod select;
 mod service;
 mod snapshot;
 mod stats;
+mod task;
 mod wire;
 
 pub use async_trait::async_trait;
@@ -72,18 +76,22 @@ pub use clock::Clock;
 pub use config::{
     Algorithm, BackoffConfig, BackoffConfigBuilder, CircuitBreakerConfig, CircuitBreakerConfigBuilder,
     EmptyPolicy, FailoverConfig, FailoverConfigBuilder, LoadBalancerConfig, LoadBalancerConfigBuilder,
-    ManagerConfig, ManagerConfigBuilder, RetryBudgetConfig, RetryBudgetConfigBuilder, StrategyKind,
+    ManagerConfig, ManagerConfigBuilder, ProbePolicy, RetryBudgetConfig, RetryBudgetConfigBuilder,
+    StrategyKind,
 };
 pub use endpoint::{Endpoint, EndpointBuilder, EndpointEntry, EndpointId, ServiceName};
 pub use engine::{NoEndpoints, NoEndpointsReason, OutEndpoint};
 pub use error::{Error, ErrorKind, RetryAdvice};
 pub use events::{Event, EventKind, Events};
 pub use execute::{Attempt, AttemptClass, AttemptRecord, Attempts, Call, CallError, Done, StopReason};
+pub use explain::{EndpointExplanation, Explanation};
 pub use health::{Health, Lifecycle};
 pub use health_check::{HealthCheck, HealthCheckBuilder};
-pub use manager::{EndpointRef, FailoverManager, ManagerBuilder, ProviderScope};
+pub use manager::{EndpointRef, FailoverManager, HealthReport, ManagerBuilder, ProviderScope, Serving};
 pub use outcome::{Classify, OkIsSuccess, Outcome};
+pub use per_endpoint::PerEndpoint;
 pub use pick::{OwnedPick, Pick};
+pub use probe::{Finding, Probe, ProbeTarget};
 pub use provider::{
     ConfigKey, ConfigStore, ConfigStream, ConnectionInfo, ConnectionStatus, EndpointSet, Feature, Provider,
     ProviderInfo, Query, Registry, RejectedEntry, Revision, StoredConfig, Trust, WatchStream,

@@ -2,11 +2,12 @@
 
 mod builder;
 mod configs;
+mod health;
 mod providers;
 mod scope;
+mod serve;
 mod services;
 mod shortcuts;
-mod task;
 mod within;
 
 use std::collections::BTreeMap;
@@ -20,17 +21,21 @@ use crate::duration::rough;
 use crate::endpoint::ServiceName;
 use crate::error::{Error, ErrorKind};
 use crate::events::{Event, EventLog, Events};
+use crate::probe::Probes;
 use crate::provider::{Provider, ProviderInfo};
 use crate::random::Random;
 use crate::service::ServiceHandle;
 use crate::stats::ServiceStats;
 use providers::{Named, Providers};
+use serve::Served;
 use services::{Route, Services};
 
 use builder::no_runtime;
 
 pub use builder::ManagerBuilder;
+pub use health::HealthReport;
 pub use scope::{EndpointRef, ProviderScope};
+pub use serve::Serving;
 
 /// Several providers, and the services that are discovered through them.
 ///
@@ -49,7 +54,9 @@ struct Inner {
     clock: Clock,
     random: Random,
     events: Arc<EventLog>,
+    probes: Arc<Probes>,
     services: Mutex<Services>,
+    served: Mutex<Served>,
     closed: AtomicBool,
 }
 
@@ -226,23 +233,27 @@ impl Inner {
 
     async fn close(&self) -> Result<(), Error> {
         const LIMIT: Duration = Duration::from_millis(900);
+        /// Of the same second, for what this process serves.
+        const LEAVE: Duration = Duration::from_millis(400);
         let runtime = tokio::runtime::Handle::try_current();
         self.closed.store(true, Ordering::Release);
         self.end_discovery();
         runtime.map_err(|_| no_runtime("closing the providers"))?;
+        let left = self.end_serving(LEAVE).await;
+        let limit = if left.is_ok() { LIMIT } else { LIMIT.saturating_sub(LEAVE) };
         let mut closing = tokio::task::JoinSet::new();
         for Named { name, provider } in self.providers().all() {
             closing.spawn(async move {
-                match tokio::time::timeout(LIMIT, provider.close()).await {
+                match tokio::time::timeout(limit, provider.close()).await {
                     Ok(result) => result.map_err(|error| error.in_place(format!("provider {name}"))),
                     Err(_) => {
-                        let message = format!("provider {name}: it did not close in {}", rough(LIMIT));
+                        let message = format!("provider {name}: it did not close in {}", rough(limit));
                         Err(Error::new(ErrorKind::Timeout, message))
                     }
                 }
             });
         }
-        let mut first = Ok(());
+        let mut first = left;
         while let Some(ended) = closing.join_next().await {
             let result = ended.unwrap_or_else(|panic| {
                 Err(Error::new(ErrorKind::Internal, format!("a provider panicked while closing: {panic}")))

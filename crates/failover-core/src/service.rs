@@ -12,6 +12,7 @@ use crate::engine::{Engine, NoEndpoints, SourceStatus};
 use crate::error::{Error, ErrorKind};
 use crate::events::{Event, Events};
 use crate::execute::{Attempt, Call, CallError, Done};
+use crate::explain::Explanation;
 use crate::outcome::{Classify, OkIsSuccess, Outcome};
 use crate::pick::{OwnedPick, Pick};
 use crate::select::Tried;
@@ -83,17 +84,16 @@ impl ServiceHandle {
         ServiceBuilder::new(service)
     }
 
-    #[cfg(test)]
-    pub(crate) fn engine(&self) -> &Engine {
-        &self.engine
-    }
-
     pub(crate) fn new(engine: Arc<Engine>, lease: Option<Arc<dyn Send + Sync>>) -> Self {
         Self { engine, classifier: OkIsSuccess, lease }
     }
 }
 
 impl<C> ServiceHandle<C> {
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
     /// The same service with another meaning of replies, for all calls of the handle that is returned.
     ///
     /// A classifier is a type of your own that implements [`Classify`], or a closure with its argument's types
@@ -306,6 +306,19 @@ impl<C> ServiceHandle<C> {
     /// What has been counted so far.
     pub fn stats(&self) -> ServiceStats {
         self.engine.stats()
+    }
+
+    /// Why calls go where they go: for each endpoint whether it is given calls, since when, why, what changes that next,
+    /// and its share of late.
+    ///
+    /// ```
+    /// # use failover_core::ServiceHandle;
+    /// let users = ServiceHandle::fixed("user-service", ["10.0.0.1:8080", "10.0.0.2:8080"])?;
+    /// println!("{}", users.explain());
+    /// # Ok::<(), failover_core::Error>(())
+    /// ```
+    pub fn explain(&self) -> Explanation {
+        self.engine.explain()
     }
 
     /// The newest events of this service, oldest first: at most `limit`.

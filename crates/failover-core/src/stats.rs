@@ -37,6 +37,8 @@ pub struct ServiceStats {
     pub failovers: u64,
     /// Times that a breaker closed again.
     pub recoveries: u64,
+    /// Probes that this process has made.
+    pub health_checks: u64,
     /// Attempts that are under way.
     pub in_flight: u64,
     /// The mean time of an attempt that had an answer.
@@ -145,6 +147,7 @@ impl Engine {
             retried: count(&calls.retried),
             failovers: count(&calls.failovers),
             recoveries: tally.recovered,
+            health_checks: count(&calls.health_checks),
             in_flight: gone_in_flight + cells().map(|cell| u64::from(cell.in_flight())).sum::<u64>(),
             average_response_time: tally.mean(),
             last_failover: wall(count(&calls.last_failover)),
@@ -168,7 +171,7 @@ impl Engine {
                         tier: snapshot.tiers[slot.tier as usize].rank,
                         health: slot.claim.health,
                         lifecycle: slot.claim.lifecycle,
-                        availability: Availability::derive(slot.claim, &breaker, held, now),
+                        availability: Availability::derive(slot.claim, cell.probed(), &breaker, held, now),
                         breaker: breaker.state(),
                         attempts: tally.ended() + u64::from(in_flight),
                         successes: tally.of(Verdict::Success),
@@ -185,7 +188,7 @@ impl Engine {
         }
     }
 
-    fn source_stats(&self) -> Vec<SourceStats> {
+    pub(crate) fn source_stats(&self) -> Vec<SourceStats> {
         self.sources()
             .into_iter()
             .map(|source| SourceStats {

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::{EmptyPolicy, StrategyKind};
+use super::{EmptyPolicy, ProbePolicy, StrategyKind};
 
 const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -20,6 +20,7 @@ const DAY: u64 = 24 * HOUR;
 // The whole call.
 pub(crate) const STRATEGY: StrategyKind = StrategyKind::RoundRobin;
 pub(crate) const HEALTH_CHECK: bool = false;
+pub(crate) const PROBE: ProbePolicy = ProbePolicy::Auto;
 pub(crate) const MAX_RETRIES: u32 = 2;
 pub(crate) const MAX_RETRIES_RANGE: RangeInclusive<u32> = 0..=20;
 pub(crate) const RETRY_DELAY: Duration = ms(25);
@@ -97,3 +98,5 @@ pub(crate) const POLL_INTERVAL_RANGE: RangeInclusive<Duration> = ms(10)..=secs(H
 pub(crate) const MAX_PROBES: u32 = 32;
 pub(crate) const MAX_PROBES_RANGE: RangeInclusive<u32> = 1..=10_000;
 pub(crate) const ALLOW_LOOPBACK: bool = false;
+/// Between the drain of an endpoint that this process serves and its deregistration.
+pub(crate) const DRAIN: Duration = secs(1);

@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use super::{
-    Algorithm, BackoffConfig, CircuitBreakerConfig, EmptyPolicy, LoadBalancerConfig, RetryBudgetConfig,
-    StrategyKind, defaults,
+    Algorithm, BackoffConfig, CircuitBreakerConfig, EmptyPolicy, LoadBalancerConfig, ProbePolicy,
+    RetryBudgetConfig, StrategyKind, defaults,
 };
 use crate::document::{self, Document, Raw};
 use crate::error::Error;
@@ -30,6 +30,7 @@ use crate::{duration, range};
 pub struct FailoverConfig {
     strategy: StrategyKind,
     health_check: bool,
+    probe: ProbePolicy,
     #[serde(serialize_with = "write_retries")]
     max_retries: u32,
     #[serde(serialize_with = "duration::write")]
@@ -82,6 +83,11 @@ impl FailoverConfig {
     /// Whether this process probes endpoints that have a health check; default false.
     pub fn health_check(&self) -> bool {
         self.health_check
+    }
+
+    /// Whether this process probes endpoints that their registry probes, too; default auto: it does not.
+    pub fn probe(&self) -> ProbePolicy {
+        self.probe
     }
 
     /// How many attempts may follow the first, 0 to 20; default 2.
@@ -156,6 +162,9 @@ impl FailoverConfig {
         if let Some(probes) = fields.flag("health_check")? {
             draft.health_check = probes;
         }
+        if let Some(raw) = fields.take("probe") {
+            draft.probe = ProbePolicy::from_raw("probe", &raw)?;
+        }
         if let Some(retries) = read_retries(&mut fields)? {
             draft.max_retries = retries;
         }
@@ -197,6 +206,7 @@ impl Default for FailoverConfig {
         Self {
             strategy: defaults::STRATEGY,
             health_check: defaults::HEALTH_CHECK,
+            probe: defaults::PROBE,
             max_retries: defaults::MAX_RETRIES,
             retry_delay: defaults::RETRY_DELAY,
             circuit_breaker: CircuitBreakerConfig::default(),
@@ -235,6 +245,12 @@ impl FailoverConfigBuilder {
     /// Whether this process probes endpoints that have a health check; default false.
     pub fn health_check(mut self, probes: bool) -> Self {
         self.draft.health_check = probes;
+        self
+    }
+
+    /// Whether this process probes endpoints that their registry probes, too; default auto: it does not.
+    pub fn probe(mut self, policy: ProbePolicy) -> Self {
+        self.draft.probe = policy;
         self
     }
 
@@ -326,6 +342,7 @@ impl FailoverConfigBuilder {
 const KEYS: &[&str] = &[
     "strategy",
     "health_check",
+    "probe",
     "max_retries",
     "retry_delay",
     "circuit_breaker",

@@ -37,6 +37,26 @@ words! {
     Custom = "custom",
 }
 
+/// Whether this process probes endpoints that their registry probes, too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ProbePolicy {
+    /// Those that their registry does not check itself.
+    #[default]
+    Auto,
+    /// All that have a health check.
+    Always,
+    /// None.
+    Never,
+}
+
+words! {
+    ProbePolicy, "probe", wanted = |_| one_of(ProbePolicy::WORDS);
+    Auto = "auto",
+    Always = "always",
+    Never = "never",
+}
+
 impl StrategyKind {
     /// The algorithm that picks among equals when none is configured.
     pub fn default_algorithm(self) -> Algorithm {

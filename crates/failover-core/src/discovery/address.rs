@@ -26,6 +26,11 @@ impl AddressPolicy {
         }
     }
 
+    /// What both of them allow.
+    pub(crate) fn stricter(self, other: Self) -> Self {
+        Self { in_process: self.in_process && other.in_process, loopback: self.loopback && other.loopback }
+    }
+
     /// Why this address is refused, if it is.
     pub(crate) fn refuses(self, ip: IpAddr) -> Option<&'static str> {
         if self.in_process {

@@ -143,7 +143,10 @@ impl<'a> Search<'a> {
             return None;
         }
         let mut next = self.now + LOOK_AGAIN;
-        for cell in self.outside().chain(self.held_back()) {
+        // A call is no way to learn what a probe finds out.
+        let probed_down = |cell: &u32| self.engine.slab.cell(*cell).is_probed_down();
+        let candidates = self.outside().chain(self.held_back());
+        for cell in candidates.filter(|cell| !probed_down(cell)) {
             match self.admit(cell, false) {
                 Effect::Admitted(ticket) => return Some((cell, ticket)),
                 Effect::Refused(at) => next = next.min(at.max(self.now)),

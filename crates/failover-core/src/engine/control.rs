@@ -4,6 +4,7 @@
 //! has just replaced. Events are told after the lock is free.
 
 mod differences;
+mod probed;
 mod rebuild;
 mod serving;
 
@@ -20,12 +21,15 @@ use crate::cell::slab::Ledger;
 use crate::cell::{Cell, Tally};
 use crate::clock::Time;
 use crate::config::FailoverConfig;
+use crate::discovery::AddressPolicy;
 use crate::duration::rough;
 use crate::endpoint::EndpointEntry;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 use crate::provider::RejectedEntry;
 use crate::snapshot::Snapshot;
+
+pub(crate) use probed::Probed;
 
 /// How many endpoints or entries are told one by one of each kind of change; the rest is a number.
 const TOLD: usize = 16;
@@ -56,6 +60,10 @@ struct Source {
     tier: u32,
     /// Nobody keeps it up to date any more; what still arrives is too late.
     ended: bool,
+    /// Which addresses it may name.
+    addresses: AddressPolicy,
+    /// Whether it checks the health of its endpoints itself.
+    checks_health: bool,
     entries: Vec<EndpointEntry>,
     answered: Option<Time>,
     /// How old its last good answer was when it came.
@@ -128,6 +136,8 @@ impl Engine {
             name,
             tier,
             ended: false,
+            addresses: AddressPolicy::IN_PROCESS,
+            checks_health: false,
             entries: Vec::new(),
             answered: None,
             age: Duration::ZERO,
@@ -184,6 +194,7 @@ impl Engine {
             }
         }
         self.told(events);
+        self.tell_keepers();
     }
 
     /// A source whose answer is an error, or is not believed: what it said before stays. The first time in a row is
@@ -347,7 +358,7 @@ impl Engine {
         }
         let cell = slot.cell;
         let phase = self.slab.cell(cell).gate().read().phase;
-        let closed = matches!(phase, Phase::Closed { .. });
+        let closed = matches!(phase, Phase::Closed { .. }) && !self.slab.cell(cell).is_probed_down();
         if control.closed[index as usize] != closed {
             control.closed[index as usize] = closed;
             let before = snapshot.closed();
@@ -358,6 +369,7 @@ impl Engine {
             snapshot.tier_of(slot).members.put_in(&self.slab, cell);
         }
         self.balance_floor(control, snapshot, index);
+        self.mark(control, snapshot, index);
         match phase {
             Phase::Open { until } => self.probe_from(until),
             Phase::HalfOpen { .. } => self.probe_from(self.clock.now()),
@@ -395,6 +407,14 @@ impl Engine {
         }
     }
 
+    /// Notes whether an endpoint is given calls, and since when.
+    fn mark(&self, control: &Control, snapshot: &Snapshot, index: u32) {
+        let slot = snapshot.slot(index);
+        let is_in =
+            slot.claim.eligible() && (control.closed[index as usize] || control.held.contains(&slot.cell));
+        self.slab.cell(slot.cell).mark(is_in, self.clock.now());
+    }
+
     fn release(&self, control: &mut Control, snapshot: &Snapshot, cell: u32) {
         let Some(place) = control.held.iter().position(|held| *held == cell) else { return };
         control.held.remove(place);
@@ -403,6 +423,7 @@ impl Engine {
         let index = cold.slot.load(Ordering::Relaxed);
         if !control.closed[index as usize] {
             snapshot.tier_of(snapshot.slot(index)).members.take_out(&self.slab, cell);
+            self.mark(control, snapshot, index);
         }
     }
 

@@ -161,8 +161,8 @@ impl Engine {
             .slots
             .iter()
             .filter_map(|slot| {
-                let breaker = self.slab.cell(slot.cell).gate().read();
-                match Availability::derive(slot.claim, &breaker, false, now) {
+                let cell = self.slab.cell(slot.cell);
+                match Availability::derive(slot.claim, cell.probed(), &cell.gate().read(), false, now) {
                     Availability::Out { cause } => {
                         Some(OutEndpoint { id: slot.endpoint.id().clone(), cause })
                     }

@@ -1,5 +1,6 @@
 //! What a manager is made of.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock};
@@ -11,6 +12,7 @@ use crate::clock::Clock;
 use crate::config::{FailoverConfig, ManagerConfig, ManagerConfigBuilder};
 use crate::error::{Error, ErrorKind};
 use crate::events::EventLog;
+use crate::probe::{Probe, Probes};
 use crate::provider::Provider;
 use crate::random::Random;
 
@@ -21,6 +23,7 @@ use crate::random::Random;
 pub struct ManagerBuilder {
     providers: Vec<(Option<String>, Arc<dyn Provider>)>,
     settings: ManagerConfigBuilder,
+    probes: HashMap<String, Arc<dyn Probe>>,
     clock: Option<Clock>,
     random: Random,
 }
@@ -30,6 +33,7 @@ impl Default for ManagerBuilder {
         Self {
             providers: Vec::new(),
             settings: ManagerConfig::builder(),
+            probes: HashMap::new(),
             clock: None,
             random: Random::system(),
         }
@@ -105,6 +109,19 @@ impl ManagerBuilder {
         self.set(|settings| settings.allow_loopback(allow))
     }
 
+    /// Adds a probe for the endpoints of a protocol, as in `"http"` or `"postgres"`: those that have a health check are
+    /// probed where the configuration says `health_check`. A later probe for the same protocol replaces it.
+    pub fn probe(self, protocol: impl Into<String>, probe: impl Probe) -> Self {
+        self.probes([(protocol, Arc::new(probe) as Arc<dyn Probe>)])
+    }
+
+    /// Adds several probes, as `failover-probe` has them ready.
+    pub fn probes<P: Into<String>>(mut self, probes: impl IntoIterator<Item = (P, Arc<dyn Probe>)>) -> Self {
+        let lower = |(protocol, probe): (P, _)| (protocol.into().to_ascii_lowercase(), probe);
+        self.probes.extend(probes.into_iter().map(lower));
+        self
+    }
+
     fn set(mut self, change: impl FnOnce(ManagerConfigBuilder) -> ManagerConfigBuilder) -> Self {
         self.settings = change(self.settings);
         self
@@ -151,6 +168,7 @@ impl ManagerBuilder {
             let wanted = format!("the name of one of its providers: {}", known.join(", "));
             return Err(Error::invalid("default_provider", format!("\"{default}\""), &wanted));
         }
+        let probes = Arc::new(Probes::new(self.probes, settings.max_probes()));
         let clock = self.clock.unwrap_or_else(Clock::system);
         let events = Arc::new(EventLog::of_manager(clock.clone()));
         connect(providers.iter(), settings.start_timeout(), &events).await;
@@ -161,7 +179,9 @@ impl ManagerBuilder {
             clock,
             random: self.random,
             events,
+            probes,
             services: Mutex::default(),
+            served: Mutex::default(),
             closed: AtomicBool::new(false),
         })))
     }

@@ -14,7 +14,6 @@ use tokio::sync::watch;
 use super::Inner;
 use super::providers::Named;
 use super::services::Services;
-use super::task::Task;
 use crate::config::{FailoverConfig, StoredDocument};
 use crate::discovery::guarded;
 use crate::endpoint::ServiceName;
@@ -22,6 +21,7 @@ use crate::error::{Error, ErrorKind};
 use crate::events::{Event, EventKind};
 use crate::provider::{ConfigKey, ConfigStore, ConfigStream, Query, Revision, StoredConfig};
 use crate::retry::backoff::Backoff;
+use crate::task::Task;
 
 /// Before a watch that ended or panicked is started again.
 const RESTART: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(30), 2.0);

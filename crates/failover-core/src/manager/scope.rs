@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::services::Route;
-use super::{Inner, Named, service_name};
+use super::{HealthReport, Inner, Named, service_name};
 use crate::config::FailoverConfig;
 use crate::endpoint::{Endpoint, EndpointEntry, EndpointId, ServiceName};
 use crate::error::{Error, ErrorKind};
@@ -257,6 +257,38 @@ impl<'a> ProviderScope<'a> {
     pub async fn get_service_config(&self, service: &str) -> Result<FailoverConfig, Error> {
         let key = ConfigKey::Service(service_name(service)?);
         self.inner.get_config(&self.named, key).await.map_err(|error| self.here(error))
+    }
+
+    /// As [`FailoverManager::health_check`](super::FailoverManager::health_check).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn health_check(&self, which: impl Into<EndpointRef>) -> Result<HealthReport, Error> {
+        let entry = self.get_endpoint(which).await?;
+        Ok(self.inner.check(&self.named, &entry).await)
+    }
+
+    /// As [`FailoverManager::health_check_all`](super::FailoverManager::health_check_all).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn health_check_all(&self) -> Result<Vec<HealthReport>, Error> {
+        let entries = self.list_endpoints(&Query::all()).await?;
+        self.inner.check_all(&self.named, entries).await
+    }
+
+    pub(super) fn parts(&self) -> (&'a Arc<Inner>, &Named) {
+        (self.inner, &self.named)
     }
 
     async fn within<T, F, Fut>(&self, what: &str, operation: F) -> Result<T, Error>

@@ -9,7 +9,6 @@ use tokio::sync::watch;
 use super::builder::no_runtime;
 use super::configs::Documents;
 use super::providers::Named;
-use super::task::Task;
 use super::{Inner, closed_error, service_name};
 use crate::clock::Time;
 use crate::config::FailoverConfig;
@@ -17,7 +16,10 @@ use crate::discovery::{AddressPolicy, Driver, Pace};
 use crate::endpoint::ServiceName;
 use crate::engine::{Engine, EngineSource, SourceId};
 use crate::error::{Error, ErrorKind};
+use crate::probe::Scheduler;
+use crate::provider::{Feature, ProviderInfo};
 use crate::service::ServiceHandle;
+use crate::task::Task;
 
 #[derive(Debug, Default)]
 pub(super) struct Services {
@@ -39,6 +41,8 @@ struct Entry {
     sources: Vec<Followed>,
     /// The configuration that the manager gave it last.
     applied: Arc<FailoverConfig>,
+    /// Runs its probes, if the manager has any.
+    prober: Option<Task>,
 }
 
 /// A source of a service.
@@ -211,6 +215,9 @@ impl Inner {
                 entry.engine.source_resumed(source.id);
                 source.driver = self.drive(runtime, &entry.engine, source.id, &source.named);
             }
+            if entry.prober.as_ref().is_some_and(Task::is_finished) {
+                entry.prober = self.probe(runtime, &entry.engine);
+            }
             return Ok((ServiceHandle::new(Arc::clone(&entry.engine), Some(lease)), configs));
         }
         let config = services.documents.effective(&wanted[0].0.name, &name, &self.config);
@@ -231,6 +238,7 @@ impl Inner {
             by_default: matches!(route, Route::Default),
             sources,
             applied: config,
+            prober: self.probe(runtime, &engine),
         };
         services.entries.insert(name, entry);
         Ok((ServiceHandle::new(engine, Some(lease)), configs))
@@ -269,16 +277,29 @@ impl Inner {
 
     fn follow(&self, runtime: &Handle, engine: &Arc<Engine>, named: Named, tier: u32) -> Followed {
         let id = engine.add_source(Arc::clone(&named.name), tier);
+        let info = named.provider.info();
+        let checks_health = info.features().contains(&Feature::HealthCheck);
+        engine.describe_source(id, self.addresses(&info), checks_health);
         let driver = self.drive(runtime, engine, id, &named);
         Followed { named, tier, id, driver }
     }
 
     fn drive(&self, runtime: &Handle, engine: &Arc<Engine>, source: SourceId, named: &Named) -> Task {
         let pace = Pace { poll: self.settings.poll_interval(), answer: self.settings.timeout() };
-        let addresses = AddressPolicy::new(named.provider.info().trust(), self.settings.allow_loopback());
+        let addresses = self.addresses(&named.provider.info());
         let sink = Box::new(EngineSource { engine: Arc::clone(engine), id: source });
         let driver = Driver { sink, pace, addresses, provider: Arc::clone(&named.provider) };
         Task::spawn(runtime, async move { match driver.run().await {} })
+    }
+
+    pub(super) fn addresses(&self, info: &ProviderInfo) -> AddressPolicy {
+        AddressPolicy::new(info.trust(), self.settings.allow_loopback())
+    }
+
+    fn probe(&self, runtime: &Handle, engine: &Arc<Engine>) -> Option<Task> {
+        let scheduler = Scheduler { engine: Arc::clone(engine), probes: Arc::clone(&self.probes) };
+        let run = async move { match scheduler.run().await {} };
+        (!self.probes.is_empty()).then(|| Task::spawn(runtime, run))
     }
 
     fn lease(self: &Arc<Self>, name: &ServiceName) -> Arc<Lease> {

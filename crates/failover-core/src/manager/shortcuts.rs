@@ -1,6 +1,6 @@
 //! What a manager does on its default provider.
 
-use super::{EndpointRef, FailoverManager};
+use super::{EndpointRef, FailoverManager, HealthReport};
 use crate::config::FailoverConfig;
 use crate::endpoint::{Endpoint, EndpointEntry};
 use crate::error::Error;
@@ -161,5 +161,34 @@ impl FailoverManager {
     /// Safe: it only reads.
     pub async fn get_service_config(&self, service: &str) -> Result<FailoverConfig, Error> {
         self.default_provider()?.get_service_config(service).await
+    }
+
+    /// Probes one endpoint of the default provider now, and answers with the finding and its evidence. One without a
+    /// health check, or of a protocol that the manager has no probe for, is not probed: then it is what its registry and
+    /// its calls say, and the report says so. What is found changes nothing about who is given calls.
+    ///
+    /// # Errors
+    ///
+    /// As [`get_endpoint`](Self::get_endpoint). That it is not healthy is no error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: a dropped future drops the probe.
+    pub async fn health_check(&self, which: impl Into<EndpointRef>) -> Result<HealthReport, Error> {
+        self.default_provider()?.health_check(which).await
+    }
+
+    /// As [`health_check`](Self::health_check) for every endpoint of the default provider, by service and id; as many
+    /// at a time as [`max_probes`](crate::ManagerConfig::max_probes) says.
+    ///
+    /// # Errors
+    ///
+    /// As [`list_endpoints`](Self::list_endpoints).
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: a dropped future drops the probes.
+    pub async fn health_check_all(&self) -> Result<Vec<HealthReport>, Error> {
+        self.default_provider()?.health_check_all().await
     }
 }

@@ -366,9 +366,9 @@ fn it_says_what_it_is_and_can_do() {
     assert_eq!(info.trust(), Trust::InProcess);
     assert_eq!(info.connection().status(), ConnectionStatus::Connected);
     assert!(info.features().contains(&Feature::Registry) && info.features().contains(&Feature::Watch));
-    assert!(!info.features().contains(&Feature::ConfigStore));
+    assert!(info.features().contains(&Feature::ConfigStore));
     let provider = MemoryProvider::new();
-    assert!(provider.registry().is_some() && provider.config_store().is_none());
+    assert!(provider.registry().is_some() && provider.config_store().is_some());
 }
 
 #[tokio::test]

@@ -7,7 +7,9 @@ mod contract;
 mod discovery;
 mod lifetime;
 mod managers;
+mod probes;
 mod scripted;
+mod serving;
 mod sources;
 mod start;
 

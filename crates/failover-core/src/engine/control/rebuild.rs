@@ -100,7 +100,7 @@ impl Engine {
             if !rules.enabled {
                 gate.apply(breaker::Event::Reset, self.clock.now(), rules, 0.0);
             }
-            if gate.ticket_if_closed().is_some() {
+            if gate.ticket_if_closed().is_some() && !self.slab.cell(slot.cell).is_probed_down() {
                 control.closed[index as usize] = true;
                 closed += 1;
                 snapshot.tier_of(slot).members.put_in(&self.slab, slot.cell);
@@ -114,6 +114,9 @@ impl Engine {
         outside.sort_by_key(|index| !held_before.contains(&snapshot.slot(*index).cell));
         for index in outside {
             self.balance_floor(control, snapshot, index);
+        }
+        for index in 0..snapshot.slots.len() as u32 {
+            self.mark(control, snapshot, index);
         }
         self.probe_at.store(next.as_nanos(), Ordering::Relaxed);
     }

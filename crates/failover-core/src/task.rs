@@ -4,10 +4,10 @@ use tokio::task::JoinHandle;
 
 /// Aborts the task when it is dropped.
 #[derive(Debug)]
-pub(super) struct Task(JoinHandle<()>);
+pub(crate) struct Task(JoinHandle<()>);
 
 impl Task {
-    pub(super) fn spawn<F>(runtime: &tokio::runtime::Handle, future: F) -> Self
+    pub(crate) fn spawn<F>(runtime: &tokio::runtime::Handle, future: F) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -17,7 +17,7 @@ impl Task {
 
 impl Task {
     /// Whether it has ended, as it does with its runtime.
-    pub(super) fn is_finished(&self) -> bool {
+    pub(crate) fn is_finished(&self) -> bool {
         self.0.is_finished()
     }
 }

@@ -1,0 +1,132 @@
+//! Asking for the health of endpoints, now.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::task::JoinSet;
+
+use super::Inner;
+use super::providers::Named;
+use crate::availability::{Availability, OutCause};
+use crate::duration::rough;
+use crate::endpoint::{EndpointEntry, EndpointId, ServiceName};
+use crate::error::Error;
+use crate::health::Health;
+use crate::probe::ProbeTarget;
+
+/// How well an endpoint is, and how that is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct HealthReport {
+    /// The service.
+    pub service: ServiceName,
+    /// The endpoint.
+    pub id: EndpointId,
+    /// How well it is.
+    pub health: Health,
+    /// Whether it was probed for this; else it is what its registry and its calls say.
+    pub probed: bool,
+    /// How that is known, in words, on one line.
+    pub evidence: String,
+    /// How long the probe took.
+    #[serde(serialize_with = "crate::duration::write_option", skip_serializing_if = "Option::is_none")]
+    pub took: Option<Duration>,
+}
+
+/// One line: `user-service/users-1: healthy, by a probe in 3 ms: 200 OK`.
+impl fmt::Display for HealthReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}: {}", self.service, self.id, self.health)?;
+        match self.took {
+            Some(took) => write!(f, ", by a probe in {}: {}", rough(took), self.evidence),
+            None => write!(f, ", not probed: {}", self.evidence),
+        }
+    }
+}
+
+impl Inner {
+    pub(super) async fn check(self: &Arc<Self>, named: &Named, entry: &EndpointEntry) -> HealthReport {
+        let endpoint = entry.endpoint();
+        let report = |health, probed, evidence, took| HealthReport {
+            service: endpoint.service().clone(),
+            id: endpoint.id().clone(),
+            health,
+            probed,
+            evidence,
+            took,
+        };
+        let probe = match (endpoint.health_check(), self.probes.for_endpoint(endpoint)) {
+            (Some(_), Some(probe)) => probe,
+            (None, _) => {
+                let (health, known) = self.known_health(entry);
+                return report(health, false, format!("it has no health_check; {known}"), None);
+            }
+            (_, None) => {
+                let (health, known) = self.known_health(entry);
+                let protocol = endpoint.protocol();
+                let evidence = format!("the manager has no probe for {protocol}; {known}");
+                return report(health, false, evidence, None);
+            }
+        };
+        let target = ProbeTarget::within(Arc::clone(endpoint), self.addresses(&named.provider.info()));
+        let begun = self.clock.now();
+        let found = self.probes.ask(&**probe, &target).await;
+        let took = Some(self.clock.now().since(begun));
+        match found {
+            Ok(finding) => report(finding.health(), true, finding.evidence().to_owned(), took),
+            Err(error) => report(Health::Unhealthy, true, error.to_string(), took),
+        }
+    }
+
+    /// All of them, as many at a time as may be probed.
+    pub(super) async fn check_all(
+        self: &Arc<Self>,
+        named: &Named,
+        entries: Vec<EndpointEntry>,
+    ) -> Result<Vec<HealthReport>, Error> {
+        self.ensure_open()?;
+        let mut checks = JoinSet::new();
+        for (entry, number) in entries.into_iter().zip(0..) {
+            let (inner, named) = (Arc::clone(self), named.clone());
+            checks.spawn(async move { (number, inner.check(&named, &entry).await) });
+        }
+        let mut reports: Vec<(usize, HealthReport)> = Vec::with_capacity(checks.len());
+        while let Some(report) = checks.join_next().await {
+            // A probe's own panic is a finding; nothing else panics here, and nobody aborts it.
+            reports.extend(report.ok());
+        }
+        reports.sort_by_key(|(number, _)| *number);
+        Ok(reports.into_iter().map(|(_, report)| report).collect())
+    }
+
+    /// What the registry claims and the calls have shown.
+    fn known_health(&self, entry: &EndpointEntry) -> (Health, String) {
+        let claim = format!("its registry says {}", entry.health());
+        let endpoint = entry.endpoint();
+        let engine = self.services().engine(endpoint.service()).cloned();
+        let stats = engine.map(|engine| engine.stats());
+        let stats = stats.and_then(|stats| stats.endpoints.into_iter().find(|of| of.id == *endpoint.id()));
+        let Some(stats) = stats else {
+            return (entry.health(), format!("{claim}; no calls go there from here"));
+        };
+        let calls = format!(
+            "{claim}; {} of {} attempts failed, and it is {}",
+            stats.failures, stats.attempts, stats.availability
+        );
+        let by_calls = match stats.availability {
+            Availability::Out { cause: OutCause::BreakerOpen { .. } | OutCause::ProbeFailed } => {
+                Health::Unhealthy
+            }
+            Availability::Out { cause: OutCause::BreakerHalfOpen } => Health::Degraded,
+            _ if stats.successes > 0 => Health::Healthy,
+            _ => Health::Unknown,
+        };
+        // The worst that anybody knows; nothing known is no claim.
+        let worst = [Health::Unhealthy, Health::Degraded, Health::Healthy]
+            .into_iter()
+            .find(|health| entry.health() == *health || by_calls == *health);
+        (worst.unwrap_or_default(), calls)
+    }
+}

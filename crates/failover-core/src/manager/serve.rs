@@ -1,0 +1,229 @@
+//! This process as an endpoint: registered as long as a guard lives.
+
+use std::collections::HashMap;
+use std::future::ready;
+use std::sync::{Arc, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::providers::Named;
+use super::{FailoverManager, Inner, ProviderScope};
+use crate::config::defaults;
+use crate::duration::rough;
+use crate::endpoint::{Endpoint, EndpointId, ServiceName};
+use crate::error::{Error, ErrorKind, RetryAdvice};
+use crate::health::Lifecycle;
+
+/// How often the deregistration of an endpoint that ends is tried.
+const TRIES: u32 = 3;
+/// The wait before it is tried again.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// What a manager's process serves, by number.
+#[derive(Debug, Default)]
+pub(super) struct Served {
+    entries: HashMap<u64, Place>,
+    next: u64,
+}
+
+/// An endpoint, and where it is registered.
+#[derive(Clone, Debug)]
+struct Place {
+    named: Named,
+    service: ServiceName,
+    id: EndpointId,
+}
+
+/// Keeps an endpoint registered: [`close`](Self::close) it, or drop it, and the endpoint is drained and then
+/// deregistered. Closing the manager deregisters it, too.
+///
+/// ```
+/// # use failover_core::{Endpoint, Error, FailoverManager};
+/// # async fn example(manager: FailoverManager) -> Result<(), Error> {
+/// let endpoint = Endpoint::builder("users-1", "user-service", "10.0.0.1", 8080).build()?;
+/// let serving = manager.serve(endpoint).await?;
+/// // … answer requests until the process is asked to end …
+/// serving.close().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+#[must_use = "dropping it deregisters the endpoint"]
+pub struct Serving {
+    place: Place,
+    manager: Weak<Inner>,
+    number: u64,
+    drain: Duration,
+    limit: Duration,
+    runtime: Handle,
+    ended: bool,
+}
+
+impl FailoverManager {
+    /// Registers an endpoint that this process serves with the default provider, as long as the guard lives.
+    ///
+    /// # Errors
+    ///
+    /// As [`register_endpoint`](Self::register_endpoint).
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future leaves the endpoint perhaps registered; doing it again is safe.
+    pub async fn serve(&self, endpoint: Endpoint) -> Result<Serving, Error> {
+        self.default_provider()?.serve(endpoint).await
+    }
+}
+
+impl ProviderScope<'_> {
+    /// As [`FailoverManager::serve`], with this provider.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn serve(&self, endpoint: Endpoint) -> Result<Serving, Error> {
+        let (service, id) = (endpoint.service().clone(), endpoint.id().clone());
+        self.register_endpoint(endpoint).await?;
+        let (inner, named) = self.parts();
+        let place = Place { named: named.clone(), service, id };
+        let number = {
+            let mut served = inner.served();
+            served.next += 1;
+            let number = served.next;
+            served.entries.insert(number, place.clone());
+            number
+        };
+        let manager = Arc::downgrade(inner);
+        let limit = inner.settings.timeout();
+        // Registering has shown that there is a runtime.
+        let runtime = Handle::current();
+        Ok(Serving { place, manager, number, drain: defaults::DRAIN, limit, runtime, ended: false })
+    }
+}
+
+impl Serving {
+    /// Sets how long the endpoint is drained before it is deregistered, so that every caller has heard of it; default
+    /// 1 s. Calls that it has go on all the while.
+    pub fn drain_for(mut self, drain: Duration) -> Self {
+        self.drain = drain;
+        self
+    }
+
+    /// The service that is served.
+    pub fn service(&self) -> &ServiceName {
+        &self.place.service
+    }
+
+    /// The endpoint's id.
+    pub fn id(&self) -> &EndpointId {
+        &self.place.id
+    }
+
+    /// Drains the endpoint, waits until every caller has heard of it, and deregisters it.
+    ///
+    /// # Errors
+    ///
+    /// When the registry did not take the deregistration after three tries.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future goes on in a task of the runtime that the endpoint was registered in.
+    pub async fn close(mut self) -> Result<(), Error> {
+        // In a task of its own, so that who stops waiting does not stop it.
+        let leaving = self.leave();
+        let ended = leaving.await;
+        ended.unwrap_or_else(|_| {
+            let message = "the runtime ended before the endpoint was deregistered";
+            Err(Error::new(ErrorKind::Shutdown, message))
+        })
+    }
+
+    fn leave(&mut self) -> tokio::task::JoinHandle<Result<(), Error>> {
+        self.ended = true;
+        let Some(place) = self.take() else {
+            // The manager was closed, and has deregistered it.
+            return self.runtime.spawn(ready(Ok(())));
+        };
+        let (drain, limit) = (self.drain, self.limit);
+        self.runtime.spawn(async move {
+            place.drain(limit).await;
+            sleep(drain).await;
+            place.deregister(limit).await
+        })
+    }
+
+    /// What is to be deregistered, if nobody else does it.
+    fn take(&self) -> Option<Place> {
+        match self.manager.upgrade() {
+            Some(manager) => manager.served().entries.remove(&self.number),
+            None => Some(self.place.clone()),
+        }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        if !self.ended {
+            drop(self.leave());
+        }
+    }
+}
+
+impl Place {
+    /// Where that is possible: not every registry can say such a thing.
+    async fn drain(&self, limit: Duration) {
+        if let Some(registry) = self.named.provider.registry() {
+            let _ =
+                timeout(limit, registry.set_lifecycle(&self.service, &self.id, Lifecycle::Draining)).await;
+        }
+    }
+
+    async fn deregister(&self, limit: Duration) -> Result<(), Error> {
+        let Some(registry) = self.named.provider.registry() else { return Ok(()) };
+        let mut tries = 1;
+        loop {
+            let error = match timeout(limit, registry.deregister(&self.service, &self.id)).await {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(error)) => error,
+                Err(_) => Error::new(ErrorKind::Timeout, format!("no answer in {}", rough(limit))),
+            };
+            if tries == TRIES || error.retry() == RetryAdvice::Never {
+                return Err(error.in_place(format!("deregistering {}/{}", self.service, self.id)));
+            }
+            tries += 1;
+            sleep(PAUSE).await;
+        }
+    }
+}
+
+impl Inner {
+    fn served(&self) -> MutexGuard<'_, Served> {
+        // Nothing that is done under the lock can leave it half done.
+        self.served.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Deregisters all that this process serves, each within the limit.
+    pub(super) async fn end_serving(&self, limit: Duration) -> Result<(), Error> {
+        let mut leaving = JoinSet::new();
+        let places: Vec<_> = self.served().entries.drain().map(|(_, place)| place).collect();
+        for place in places {
+            leaving.spawn(async move {
+                timeout(limit, place.deregister(limit)).await.unwrap_or_else(|_| {
+                    let message =
+                        format!("{}/{}: not deregistered in {}", place.service, place.id, rough(limit));
+                    Err(Error::new(ErrorKind::Timeout, message))
+                })
+            });
+        }
+        let mut first = Ok(());
+        while let Some(ended) = leaving.join_next().await {
+            first = first.and(ended.unwrap_or(Ok(())));
+        }
+        first
+    }
+}
