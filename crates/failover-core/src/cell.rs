@@ -2,8 +2,8 @@
 
 pub(crate) mod slab;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -12,6 +12,7 @@ use crate::breaker::gate::Gate;
 use crate::clock::Time;
 use crate::endpoint::Endpoint;
 use crate::health::Health;
+use crate::latency::{Histogram, Times};
 use crate::outcome::Outcome;
 
 /// What calls to an endpoint read and write. It outlives snapshots: the key is the endpoint's id, and another one is
@@ -44,6 +45,8 @@ const IN_FLIGHT: u64 = SUCCESS - 1;
 pub(crate) struct Cold {
     /// The endpoint as its source names it now. Empty when the cell is free.
     endpoint: ArcSwapOption<Endpoint>,
+    /// How long its attempts took. There from the first endpoint on.
+    times: OnceLock<Box<Histogram>>,
     others: [AtomicU64; VERDICTS - 1],
     /// Times that the breaker opened, and times that it closed again.
     pub(crate) opened: AtomicU64,
@@ -145,6 +148,7 @@ impl Cell {
             },
             cold: Cold {
                 endpoint: ArcSwapOption::const_empty(),
+                times: OnceLock::new(),
                 others: [const { AtomicU64::new(0) }; VERDICTS - 1],
                 opened: AtomicU64::new(0),
                 recovered: AtomicU64::new(0),
@@ -183,6 +187,9 @@ impl Cell {
     pub(crate) fn end(&self, verdict: Verdict, took: Duration) {
         if verdict != Verdict::Cancelled {
             self.hot.nanos.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
+            if let Some(times) = self.cold.times.get() {
+                times.record(took);
+            }
         }
         // The flow last, so that who sees nothing in flight sees the counts as well.
         if verdict == Verdict::Success {
@@ -204,6 +211,7 @@ impl Cell {
     /// Takes over what the source says now.
     pub(crate) fn set(&self, endpoint: &Arc<Endpoint>, weight: u32) {
         self.cold.endpoint.store(Some(Arc::clone(endpoint)));
+        self.cold.times.get_or_init(|| Box::new(Histogram::new()));
         self.hot.weight.store(weight, Ordering::Relaxed);
     }
 
@@ -261,6 +269,13 @@ impl Cell {
         }
     }
 
+    /// Adds how long its attempts took to `sum`.
+    pub(crate) fn times_into(&self, sum: &mut Times) {
+        if let Some(times) = self.cold.times.get() {
+            times.read_into(sum);
+        }
+    }
+
     /// Makes it as new, for another endpoint. Only when it is idle and no snapshot knows it.
     fn clear(&self) {
         self.hot.gate.clear();
@@ -269,6 +284,9 @@ impl Cell {
         let counts = [&self.hot.flow, &self.hot.nanos, &self.cold.opened, &self.cold.recovered];
         for count in counts.into_iter().chain(&self.cold.others) {
             count.store(0, Ordering::Relaxed);
+        }
+        if let Some(times) = self.cold.times.get() {
+            times.clear();
         }
         self.cold.held.store(false, Ordering::Relaxed);
         self.cold.expired.store(false, Ordering::Relaxed);

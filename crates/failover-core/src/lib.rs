@@ -32,7 +32,14 @@
 //!
 //! # Features
 //!
-//! None. It needs Rust 1.85 and, for everything but a fixed list and [`ServiceHandle::select`], tokio.
+//! A feature adds names and changes no behaviour; none is on by default.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `toml` | `from_toml` of the configurations |
+//! | `yaml` | `from_yaml` of the configurations |
+//!
+//! It needs Rust 1.85 and, for everything but a fixed list and [`ServiceHandle::select`], tokio.
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests measure time"))]
 
@@ -52,6 +59,7 @@ mod execute;
 mod explain;
 mod health;
 mod health_check;
+mod latency;
 mod manager;
 mod outcome;
 mod per_endpoint;
@@ -87,6 +95,7 @@ pub use execute::{Attempt, AttemptClass, AttemptRecord, Attempts, Call, CallErro
 pub use explain::{EndpointExplanation, Explanation};
 pub use health::{Health, Lifecycle};
 pub use health_check::{HealthCheck, HealthCheckBuilder};
+pub use latency::Latency;
 pub use manager::{EndpointRef, FailoverManager, HealthReport, ManagerBuilder, ProviderScope, Serving};
 pub use outcome::{Classify, OkIsSuccess, Outcome};
 pub use per_endpoint::PerEndpoint;

@@ -9,9 +9,12 @@ use serde::Serialize;
 use crate::availability::Availability;
 use crate::breaker::BreakerState;
 use crate::cell::Verdict;
+use crate::clock::Time;
 use crate::endpoint::{EndpointId, ServiceName};
 use crate::engine::Engine;
 use crate::health::{Health, Lifecycle};
+use crate::latency::{Latency, Times};
+use crate::snapshot::{Slot, Snapshot};
 
 /// What a service's calls came to since its handle was made. The JSON names are those of the Go package, and more.
 #[derive(Clone, Debug, Serialize)]
@@ -44,6 +47,9 @@ pub struct ServiceStats {
     /// The mean time of an attempt that had an answer.
     #[serde(serialize_with = "crate::duration::write_option", skip_serializing_if = "Option::is_none")]
     pub average_response_time: Option<Duration>,
+    /// How long attempts took; absent when none has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Latency>,
     /// When an attempt last went to another endpoint.
     #[serde(serialize_with = "crate::wire::write_time_option", skip_serializing_if = "Option::is_none")]
     pub last_failover: Option<SystemTime>,
@@ -123,6 +129,9 @@ pub struct EndpointStats {
     /// The mean time of an attempt that had an answer.
     #[serde(serialize_with = "crate::duration::write_option", skip_serializing_if = "Option::is_none")]
     pub average_response_time: Option<Duration>,
+    /// How long its attempts took; absent when none has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Latency>,
 }
 
 impl Engine {
@@ -130,7 +139,9 @@ impl Engine {
         let snapshot = self.snapshot();
         let now = self.clock.now();
         let cells = || snapshot.slots.iter().map(|slot| self.slab.cell(slot.cell));
-        let (gone, gone_in_flight) = self.gone();
+        let (gone, mut times, gone_in_flight) = self.gone();
+        let endpoints =
+            snapshot.slots.iter().map(|slot| self.endpoint_stats(&snapshot, slot, now, &mut times)).collect();
         let tally = cells().fold(gone, |sum, cell| sum.plus(&cell.tally()));
         let calls = &self.calls;
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -150,41 +161,45 @@ impl Engine {
             health_checks: count(&calls.health_checks),
             in_flight: gone_in_flight + cells().map(|cell| u64::from(cell.in_flight())).sum::<u64>(),
             average_response_time: tally.mean(),
+            latency: times.latency(),
             last_failover: wall(count(&calls.last_failover)),
             last_recovery: wall(count(&calls.last_recovery)),
             uptime: now.since(self.began),
             last_update: self.clock.wall(),
             retry_tokens: self.budget.left(snapshot.policy.budget),
             sources: self.source_stats(),
-            endpoints: snapshot
-                .slots
-                .iter()
-                .map(|slot| {
-                    let cell = self.slab.cell(slot.cell);
-                    let tally = cell.tally();
-                    let breaker = cell.gate().read();
-                    let held = cell.cold.held.load(Ordering::Relaxed);
-                    let in_flight = cell.in_flight();
-                    EndpointStats {
-                        id: slot.endpoint.id().clone(),
-                        address: slot.endpoint.authority(),
-                        tier: snapshot.tiers[slot.tier as usize].rank,
-                        health: slot.claim.health,
-                        lifecycle: slot.claim.lifecycle,
-                        availability: Availability::derive(slot.claim, cell.probed(), &breaker, held, now),
-                        breaker: breaker.state(),
-                        attempts: tally.ended() + u64::from(in_flight),
-                        successes: tally.of(Verdict::Success),
-                        failures: tally.failures(),
-                        timeouts: tally.of(Verdict::Timeout),
-                        cancelled: tally.of(Verdict::Cancelled),
-                        in_flight,
-                        opened: cell.cold.opened.load(Ordering::Relaxed),
-                        recoveries: tally.recovered,
-                        average_response_time: tally.mean(),
-                    }
-                })
-                .collect(),
+            endpoints,
+        }
+    }
+
+    /// What one endpoint's attempts came to; how long they took is added to `sum`.
+    fn endpoint_stats(&self, snapshot: &Snapshot, slot: &Slot, now: Time, sum: &mut Times) -> EndpointStats {
+        let cell = self.slab.cell(slot.cell);
+        let tally = cell.tally();
+        let mut times = Times::none();
+        cell.times_into(&mut times);
+        sum.add(&times);
+        let breaker = cell.gate().read();
+        let held = cell.cold.held.load(Ordering::Relaxed);
+        let in_flight = cell.in_flight();
+        EndpointStats {
+            id: slot.endpoint.id().clone(),
+            address: slot.endpoint.authority(),
+            tier: snapshot.tiers[slot.tier as usize].rank,
+            health: slot.claim.health,
+            lifecycle: slot.claim.lifecycle,
+            availability: Availability::derive(slot.claim, cell.probed(), &breaker, held, now),
+            breaker: breaker.state(),
+            attempts: tally.ended() + u64::from(in_flight),
+            successes: tally.of(Verdict::Success),
+            failures: tally.failures(),
+            timeouts: tally.of(Verdict::Timeout),
+            cancelled: tally.of(Verdict::Cancelled),
+            in_flight,
+            opened: cell.cold.opened.load(Ordering::Relaxed),
+            recoveries: tally.recovered,
+            average_response_time: tally.mean(),
+            latency: times.latency(),
         }
     }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{Ordering, fence};
 use std::sync::{OnceLock, Weak};
 
 use super::{Cell, Tally};
+use crate::latency::Times;
 
 /// The first bucket; each one after it doubles what there is.
 const FIRST: u32 = 8;
@@ -31,6 +32,7 @@ pub(crate) struct Ledger<S> {
     past: Vec<(u64, Weak<S>)>,
     /// What the cells that are free again have counted.
     retired: Tally,
+    times: Option<Times>,
 }
 
 /// A cell whose endpoint is gone.
@@ -78,6 +80,7 @@ impl<S> Ledger<S> {
             current: 0,
             past: Vec::new(),
             retired: Tally::NONE,
+            times: None,
         }
     }
 
@@ -104,7 +107,7 @@ impl<S> Ledger<S> {
 
     /// Frees the cells that nobody can reach any more.
     pub(crate) fn sweep(&mut self, slab: &Slab) {
-        let Self { free, leaving, retired, current, past, .. } = self;
+        let Self { free, leaving, retired, times, current, past, .. } = self;
         past.retain(|(_, snapshot)| snapshot.strong_count() > 0);
         let oldest = past.first().map_or(*current, |(number, _)| *number);
         // What was done under a snapshot that is gone is seen below: a call that began is in flight.
@@ -116,6 +119,7 @@ impl<S> Ledger<S> {
                 return true;
             }
             *retired = retired.plus(&cell.tally());
+            cell.times_into(times.get_or_insert_with(Times::none));
             cell.clear();
             free.insert(leaving.cell);
             false
@@ -129,6 +133,11 @@ impl<S> Ledger<S> {
 
     pub(crate) fn retired(&self) -> Tally {
         self.retired
+    }
+
+    /// How long the attempts took whose cells are free again.
+    pub(crate) fn retired_times(&self) -> Times {
+        self.times.clone().unwrap_or_else(Times::none)
     }
 }
 

@@ -26,6 +26,7 @@ use crate::duration::rough;
 use crate::endpoint::EndpointEntry;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
+use crate::latency::Times;
 use crate::provider::RejectedEntry;
 use crate::snapshot::Snapshot;
 
@@ -321,13 +322,17 @@ impl Engine {
         Ok(())
     }
 
-    /// What the endpoints that are gone have counted, and how many of their calls are in flight still.
-    pub(crate) fn gone(&self) -> (Tally, u64) {
+    /// What the endpoints that are gone have counted, how long their calls took, and how many of them are in flight
+    /// still.
+    pub(crate) fn gone(&self) -> (Tally, Times, u64) {
         let control = self.control();
         let leaving = control.ledger.leaving().map(|number| self.slab.cell(number));
-        leaving.fold((control.ledger.retired(), 0), |(tally, in_flight), cell| {
+        let mut times = control.ledger.retired_times();
+        let (tally, in_flight) = leaving.fold((control.ledger.retired(), 0), |(tally, in_flight), cell| {
+            cell.times_into(&mut times);
             (tally.plus(&cell.tally()), in_flight + u64::from(cell.in_flight()))
-        })
+        });
+        (tally, times, in_flight)
     }
 
     /// A breaker has moved: works out who is given calls, and tells.

@@ -1,0 +1,404 @@
+//! How long attempts take, as percentiles: bounded, mergeable, and read while others write.
+//!
+//! The buckets of `DDSketch` (Masson, Rim and Lee, VLDB 2019) with its cubic approximation of the logarithm: each is at
+//! most 4.08 % wide, so that what is read is within 2 % of what was written, from 1 µs to 8 min. A bucket is one byte,
+//! because there are many and nearly all of them are nearly empty; every 256th count of a bucket goes to a small table.
+//! When that table is full, all counts are halved: what is read describes the last hundred thousand attempts or so.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering, fence};
+use std::time::Duration;
+
+use serde::Serialize;
+
+const BUCKETS: usize = 512;
+/// How many buckets there are for each doubling: with this approximation, 17.51 is the least for 2 %.
+const PER_DOUBLING: f64 = 17.6;
+/// Bucket 0 ends about here.
+const SHORTEST: f64 = 1_000.0;
+/// How many buckets can hold more than a byte.
+const CARRIES: usize = 32;
+/// How many times 256 a bucket holds before all are halved.
+const MOST_CARRIES: u32 = 255;
+/// Bits of a place in the table, from the lowest: how many times 256, then the bucket, counted from 1.
+const BUCKET_AT: u32 = 16;
+/// Half of what a byte that has gone round stands for.
+const HALF: u8 = 128;
+/// How often a reader begins anew when it meets a halving.
+const READS: usize = 100;
+
+/// The times of one endpoint's attempts.
+#[derive(Debug)]
+pub(crate) struct Histogram {
+    low: [AtomicU8; BUCKETS],
+    high: [AtomicU32; CARRIES],
+    /// Odd while the counts are halved.
+    turn: AtomicU32,
+    halving: AtomicBool,
+}
+
+/// Times as they were read, of one endpoint or of many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Times(Box<[u64]>);
+
+/// How long the attempts took that ended of themselves or at their time limit: those that were cancelled say nothing.
+///
+/// Each number is within 2 % of the one that sorting all times would give, for times from 1 µs to 8 min; shorter and
+/// longer ones count as these. The newest hundred thousand attempts at an endpoint weigh most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Latency {
+    /// Half of the attempts took no longer.
+    #[serde(serialize_with = "crate::duration::write")]
+    pub p50: Duration,
+    /// Nine of ten took no longer.
+    #[serde(serialize_with = "crate::duration::write")]
+    pub p90: Duration,
+    /// 99 of 100 took no longer.
+    #[serde(serialize_with = "crate::duration::write")]
+    pub p99: Duration,
+    /// 999 of 1 000 took no longer.
+    #[serde(serialize_with = "crate::duration::write")]
+    pub p999: Duration,
+}
+
+impl Histogram {
+    pub(crate) fn new() -> Self {
+        Self {
+            low: [const { AtomicU8::new(0) }; BUCKETS],
+            high: [const { AtomicU32::new(0) }; CARRIES],
+            turn: AtomicU32::new(0),
+            halving: AtomicBool::new(false),
+        }
+    }
+
+    /// Counts one attempt: one addition, except every 256th time.
+    #[inline]
+    pub(crate) fn record(&self, took: Duration) {
+        let bucket = bucket(took.as_nanos() as u64);
+        if self.low[bucket].fetch_add(1, Ordering::Relaxed) == u8::MAX {
+            self.overflow(bucket);
+        }
+    }
+
+    /// A byte has gone round: its bucket holds 256 more than it says.
+    #[cold]
+    fn overflow(&self, bucket: usize) {
+        if self.carry(bucket, 1) {
+            return;
+        }
+        // There is no place for it. Halving makes one, and halves these 256 as well.
+        self.halve();
+        if self.low[bucket].fetch_add(HALF, Ordering::Relaxed) >= HALF {
+            self.carry(bucket, 1);
+        }
+    }
+
+    pub(crate) fn clear(&self) {
+        self.low.iter().for_each(|count| count.store(0, Ordering::Relaxed));
+        self.high.iter().for_each(|count| count.store(0, Ordering::Relaxed));
+    }
+
+    /// Adds what is counted here to `times`.
+    pub(crate) fn read_into(&self, times: &mut Times) {
+        let mut read = [0; BUCKETS];
+        for _ in 0..READS {
+            let turn = self.turn.load(Ordering::Acquire);
+            self.read(&mut read);
+            fence(Ordering::Acquire);
+            if turn % 2 == 0 && self.turn.load(Ordering::Relaxed) == turn {
+                break;
+            }
+            std::hint::spin_loop();
+        }
+        for (to, from) in times.0.iter_mut().zip(read) {
+            *to += u64::from(from);
+        }
+    }
+
+    fn read(&self, to: &mut [u32; BUCKETS]) {
+        for (to, low) in to.iter_mut().zip(&self.low) {
+            *to = u32::from(low.load(Ordering::Relaxed));
+        }
+        for place in &self.high {
+            let (bucket, times) = unpack(place.load(Ordering::Relaxed));
+            if let Some(bucket) = bucket {
+                to[bucket] += times << u8::BITS;
+            }
+        }
+    }
+
+    /// A bucket is `times` times 256 fuller than its byte says; false when the table has no place for that.
+    fn carry(&self, bucket: usize, times: u32) -> bool {
+        let tag = (bucket as u32 + 1) << BUCKET_AT;
+        for place in &self.high {
+            let taken = place.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| match unpack(now) {
+                (None, _) => Some(tag | times),
+                (Some(of), _) if of == bucket => Some(now + times),
+                _ => None,
+            });
+            if let Ok(before) = taken {
+                if (before & ((1 << BUCKET_AT) - 1)) + times >= MOST_CARRIES {
+                    self.halve();
+                }
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Halves every count. Calls go on counting meanwhile; one thread does it.
+    fn halve(&self) {
+        if self.halving.swap(true, Ordering::Acquire) {
+            return;
+        }
+        self.turn.fetch_add(1, Ordering::AcqRel);
+        let mut full = [0_u32; BUCKETS];
+        for (full, low) in full.iter_mut().zip(&self.low) {
+            *full = u32::from(low.swap(0, Ordering::Relaxed));
+        }
+        for place in &self.high {
+            if let (Some(bucket), times) = unpack(place.swap(0, Ordering::Relaxed)) {
+                full[bucket] += times << u8::BITS;
+            }
+        }
+        // Of two odd counts one is rounded up: else a long tail, one attempt in each bucket, would be lost.
+        let mut up = false;
+        for (bucket, full) in full.into_iter().enumerate() {
+            let odd = full % 2 == 1;
+            let count = full / 2 + u32::from(odd && up);
+            up ^= odd;
+            let low = (count & u32::from(u8::MAX)) as u8;
+            let wrapped = self.low[bucket].fetch_add(low, Ordering::Relaxed).checked_add(low).is_none();
+            let times = (count >> u8::BITS) + u32::from(wrapped);
+            if times > 0 {
+                self.carry(bucket, times);
+            }
+        }
+        self.turn.fetch_add(1, Ordering::Release);
+        self.halving.store(false, Ordering::Release);
+    }
+}
+
+fn unpack(place: u32) -> (Option<usize>, u32) {
+    let bucket = (place >> BUCKET_AT).checked_sub(1).map(|bucket| bucket as usize);
+    (bucket, place & ((1 << BUCKET_AT) - 1))
+}
+
+/// Something near the logarithm of base 2, and cheap: exact at powers of two, a polynomial between them.
+#[inline]
+fn logarithm(value: f64) -> f64 {
+    const MANTISSA: u32 = 52;
+    let bits = value.to_bits();
+    let power = (bits >> MANTISSA) as f64 - 1023.0;
+    let s = f64::from_bits(bits & ((1 << MANTISSA) - 1) | 1023 << MANTISSA) - 1.0;
+    power + ((6.0 / 35.0 * s - 0.6) * s + 10.0 / 7.0) * s
+}
+
+#[inline]
+fn bucket(nanos: u64) -> usize {
+    let nanos = (nanos as f64).max(SHORTEST);
+    let index = (logarithm(nanos) - logarithm(SHORTEST)) * PER_DOUBLING;
+    (index as usize).min(BUCKETS - 1)
+}
+
+/// The least number of nanoseconds that falls into a bucket, or one after it.
+fn begin(index: usize) -> u64 {
+    let (mut low, mut high) = (SHORTEST as u64, u64::from(u32::MAX) << 8);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if bucket(middle) < index { low = middle + 1 } else { high = middle }
+    }
+    low
+}
+
+impl Times {
+    pub(crate) fn none() -> Self {
+        Self(vec![0; BUCKETS].into())
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (to, from) in self.0.iter_mut().zip(&other.0) {
+            *to += from;
+        }
+    }
+
+    /// The percentiles, if there is anything to take them of.
+    pub(crate) fn latency(&self) -> Option<Latency> {
+        let all: u64 = self.0.iter().sum();
+        (all > 0).then(|| Latency {
+            p50: self.at_rank(all, 500),
+            p90: self.at_rank(all, 900),
+            p99: self.at_rank(all, 990),
+            p999: self.at_rank(all, 999),
+        })
+    }
+
+    fn at_rank(&self, all: u64, per_mille: u64) -> Duration {
+        let rank = (u128::from(all) * u128::from(per_mille)).div_ceil(1000) as u64;
+        let mut before = 0;
+        let found = self.0.iter().position(|count| {
+            before += count;
+            before >= rank
+        });
+        let index = found.unwrap_or(BUCKETS - 1);
+        if index == BUCKETS - 1 {
+            return Duration::from_nanos(begin(index));
+        }
+        // Between both ends so that the error is the same share of either.
+        let (low, high) = (begin(index) as f64, begin(index + 1) as f64);
+        Duration::from_nanos((2.0 * low * high / (low + high)) as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(histogram: &Histogram) -> Times {
+        let mut times = Times::none();
+        histogram.read_into(&mut times);
+        times
+    }
+
+    fn record(histogram: &Histogram, nanos: &[u64]) {
+        for nanos in nanos {
+            histogram.record(Duration::from_nanos(*nanos));
+        }
+    }
+
+    fn total(times: &Times) -> u64 {
+        times.0.iter().sum()
+    }
+
+    /// What sorting gives.
+    fn sorted(nanos: &mut [u64]) -> [u64; 4] {
+        nanos.sort_unstable();
+        [500, 900, 990, 999].map(|per_mille| nanos[(nanos.len() * per_mille).div_ceil(1000) - 1])
+    }
+
+    fn assert_close(histogram: &Histogram, nanos: &mut [u64]) {
+        let Latency { p50, p90, p99, p999 } = read(histogram).latency().expect("recorded");
+        for (read, exact) in [p50, p90, p99, p999].into_iter().zip(sorted(nanos)) {
+            let (read, exact) = (read.as_nanos() as f64, exact as f64);
+            assert!((read - exact).abs() <= 0.02 * exact + 1.0, "{read} for {exact}");
+        }
+    }
+
+    #[test]
+    fn it_is_small_enough_for_one_of_each_endpoint() {
+        assert!(size_of::<Histogram>() <= 648, "{}", size_of::<Histogram>());
+    }
+
+    #[test]
+    fn every_bucket_is_at_most_four_percent_wide_and_they_reach_from_a_microsecond_to_eight_minutes() {
+        assert_eq!((bucket(0), bucket(1_000)), (0, 0));
+        let widest =
+            (0..BUCKETS - 1).map(|index| begin(index + 1) as f64 / begin(index) as f64).fold(0.0, f64::max);
+        assert!(widest <= 1.0408 + 0.001, "{widest}");
+        assert!(begin(BUCKETS - 1) >= 480_000_000_000, "{}", begin(BUCKETS - 1));
+        assert_eq!(bucket(u64::MAX), BUCKETS - 1);
+    }
+
+    #[test]
+    fn nothing_recorded_is_no_percentile() {
+        assert_eq!(read(&Histogram::new()).latency(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn percentiles_are_within_two_percent_of_what_sorting_gives(
+            mut nanos in prop::collection::vec(1_000_u64..400_000_000_000, 1..3_000),
+            quick in prop::collection::vec(1_000_u64..10_000_000, 0..3_000),
+        ) {
+            nanos.extend(quick);
+            let histogram = Histogram::new();
+            record(&histogram, &nanos);
+            assert_close(&histogram, &mut nanos);
+        }
+
+        #[test]
+        fn merging_is_the_same_as_recording_into_one(
+            one in prop::collection::vec(any::<u32>(), 0..500),
+            other in prop::collection::vec(any::<u32>(), 0..500),
+        ) {
+            let [a, b, both] = std::array::from_fn(|_| Histogram::new());
+            for (nanos, alone) in one.iter().map(|n| (n, &a)).chain(other.iter().map(|n| (n, &b))) {
+                alone.record(Duration::from_nanos((*nanos).into()));
+                both.record(Duration::from_nanos((*nanos).into()));
+            }
+            let mut merged = read(&a);
+            merged.add(&read(&b));
+            prop_assert_eq!(merged, read(&both));
+        }
+    }
+
+    #[test]
+    fn a_long_tail_is_still_there_after_millions_of_attempts() {
+        // One in 500 takes a second, so that p99.9 is a second and p99 is not.
+        let histogram = Histogram::new();
+        for n in 0..3_000_000_u64 {
+            let millis = if n % 500 == 0 { 1_000 } else { 10 };
+            histogram.record(Duration::from_millis(millis));
+        }
+        let latency = read(&histogram).latency().expect("recorded");
+        assert_eq!((latency.p99.as_millis(), latency.p999.as_millis() / 50), (9, 19), "{latency:?}");
+        assert!(total(&read(&histogram)) < 200_000, "what is old has faded");
+    }
+
+    #[test]
+    fn a_tail_that_is_spread_over_many_buckets_survives_being_halved() {
+        // One in 1 000 takes 100 ms to 10 s, hardly two of them the same.
+        let histogram = Histogram::new();
+        for n in 0..600_000_u64 {
+            let tail = 100_000_000 + n.wrapping_mul(0x9e37_79b9_7f4a_7c15) % 9_900_000_000;
+            histogram.record(Duration::from_nanos(if n % 1_000 == 0 { tail } else { 10_000_000 }));
+        }
+        let times = read(&histogram);
+        let slow: u64 = times.0[bucket(50_000_000)..].iter().sum();
+        let share = slow as f64 / total(&times) as f64;
+        assert!((0.8e-3..1.2e-3).contains(&share), "{share}");
+    }
+
+    #[test]
+    fn what_changes_is_seen_after_some_hundred_thousand_attempts() {
+        let histogram = Histogram::new();
+        for (millis, attempts) in [(10, 1_000_000), (50, 300_000)] {
+            (0..attempts).for_each(|_| histogram.record(Duration::from_millis(millis)));
+        }
+        assert!(read(&histogram).latency().expect("recorded").p50 > Duration::from_millis(48));
+    }
+
+    #[test]
+    fn more_busy_buckets_than_the_table_holds_are_halved_and_stay_right() {
+        let histogram = Histogram::new();
+        let mut nanos: Vec<u64> = (0..200_000_u64).map(|n| 1_000_000 + n % 1_000 * 10_000).collect();
+        record(&histogram, &nanos);
+        let read = total(&read(&histogram));
+        assert!((8_000..100_000).contains(&read), "{read}");
+        // What is left is a sample of what was recorded, so the rank may fall into the bucket beside it.
+        let p50 = self::read(&histogram).latency().expect("recorded").p50.as_nanos() as f64;
+        let exact = sorted(&mut nanos)[0] as f64;
+        assert!((p50 - exact).abs() <= 0.06 * exact, "{p50} for {exact}");
+    }
+
+    #[test]
+    fn nothing_is_lost_when_threads_record_and_others_read() {
+        let histogram = Histogram::new();
+        thread::scope(|scope| {
+            for thread in 0..4_u64 {
+                let histogram = &histogram;
+                scope.spawn(move || {
+                    (0..16_000).for_each(|n| histogram.record(Duration::from_micros(10 + thread + n % 3)));
+                });
+            }
+            for _ in 0..100 {
+                assert!(total(&read(&histogram)) <= 64_000);
+            }
+        });
+        assert_eq!(total(&read(&histogram)), 64_000);
+    }
+}
