@@ -3,6 +3,8 @@
 //! Reading through a loose tree instead of typed serde fields is what lets an error name the field, show the
 //! value and say what would be right, and what lets Go's zero values read as absent.
 
+mod text;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -13,6 +15,12 @@ use serde_json::Value;
 
 use crate::error::{Error, ErrorKind};
 use crate::{duration, range};
+
+pub(crate) use text::from_json;
+#[cfg(feature = "toml")]
+pub(crate) use text::from_toml;
+#[cfg(feature = "yaml")]
+pub(crate) use text::from_yaml;
 
 /// One value. It has no `Debug`, because it can hold secrets.
 #[derive(Clone)]
@@ -98,15 +106,6 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>, T>(
 pub(crate) fn unknown_key_of(error: &Error) -> Option<(&str, &str)> {
     let detail = |name| error.details().get(name).and_then(Value::as_str);
     Some((detail("section")?, detail("key")?))
-}
-
-/// A JSON text as a document; `noun` is what it is called.
-pub(crate) fn from_json(json: &str, noun: &str) -> Result<Raw, Error> {
-    serde_json::from_str(json).map_err(|error| {
-        Error::new(ErrorKind::Validation, format!("{noun} is not valid JSON: {error}"))
-            .with_detail("line", error.line())
-            .with_detail("column", error.column())
-    })
 }
 
 /// The fields of an object whose keys are all known.
@@ -285,6 +284,9 @@ struct RawVisitor;
 /// What `serde_json` calls a number when some crate of the program has switched `arbitrary_precision` on.
 const ARBITRARY_NUMBER: &str = "$serde_json::private::Number";
 
+/// What `toml` calls a date, which is text here.
+const TOML_DATETIME: &str = "$__toml_private_datetime";
+
 impl<'de> Visitor<'de> for RawVisitor {
     type Value = Raw;
 
@@ -349,6 +351,9 @@ impl<'de> Visitor<'de> for RawVisitor {
         while let Some(key) = access.next_key::<String>()? {
             if key == ARBITRARY_NUMBER {
                 return arbitrary_number(&access.next_value::<String>()?);
+            }
+            if key == TOML_DATETIME {
+                return access.next_value::<String>().map(Raw::Text);
             }
             let value = access.next_value()?;
             if values.insert(key.clone(), value).is_some() {

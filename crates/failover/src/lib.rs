@@ -70,6 +70,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `memory`, on by default | `failover::memory`: the provider that keeps its endpoints in memory |
+//! | `toml`, `yaml` | `from_toml`, `from_yaml` of the configurations |
 //! | `full` | all of them |
 //!
 //! It needs Rust 1.85, and tokio for everything but [`ServiceHandle::fixed`] and [`ServiceHandle::select`].

@@ -70,6 +70,55 @@ impl FailoverConfig {
         document::from_json(json, "configuration").and_then(Self::from_raw)
     }
 
+    /// Reads a TOML document.
+    ///
+    /// ```
+    /// # use failover_core::FailoverConfig;
+    /// let config = FailoverConfig::from_toml(
+    ///     r#"
+    /// strategy = "least_connections"
+    /// timeout = "2s"
+    ///
+    /// [circuit_breaker]
+    /// failure_threshold = 3
+    /// "#,
+    /// )?;
+    /// assert_eq!(config.circuit_breaker().failure_threshold(), 3);
+    /// # Ok::<(), failover_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`from_json`](Self::from_json).
+    #[cfg(feature = "toml")]
+    pub fn from_toml(text: &str) -> Result<Self, Error> {
+        document::from_toml(text, "configuration").and_then(Self::from_raw)
+    }
+
+    /// Reads a YAML document.
+    ///
+    /// ```
+    /// # use failover_core::FailoverConfig;
+    /// let config = FailoverConfig::from_yaml(
+    ///     r#"
+    /// strategy: least_connections
+    /// timeout: 2s
+    /// circuit_breaker:
+    ///   failure_threshold: 3
+    /// "#,
+    /// )?;
+    /// assert_eq!(config.circuit_breaker().failure_threshold(), 3);
+    /// # Ok::<(), failover_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`from_json`](Self::from_json).
+    #[cfg(feature = "yaml")]
+    pub fn from_yaml(text: &str) -> Result<Self, Error> {
+        document::from_yaml(text, "configuration").and_then(Self::from_raw)
+    }
+
     /// In which order endpoints are candidates; default round robin.
     pub fn strategy(&self) -> StrategyKind {
         self.strategy

@@ -68,6 +68,53 @@ impl ManagerConfig {
         document::from_json(json, "manager configuration").and_then(Self::from_raw)
     }
 
+    /// Reads a TOML document.
+    ///
+    /// ```
+    /// # use failover_core::ManagerConfig;
+    /// let config = ManagerConfig::from_toml(
+    ///     r#"
+    /// default_provider = "consul"
+    ///
+    /// [failover]
+    /// max_retries = 1
+    /// "#,
+    /// )?;
+    /// assert_eq!(config.failover().max_retries(), 1);
+    /// # Ok::<(), failover_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`from_json`](Self::from_json).
+    #[cfg(feature = "toml")]
+    pub fn from_toml(text: &str) -> Result<Self, Error> {
+        document::from_toml(text, "manager configuration").and_then(Self::from_raw)
+    }
+
+    /// Reads a YAML document.
+    ///
+    /// ```
+    /// # use failover_core::ManagerConfig;
+    /// let config = ManagerConfig::from_yaml(
+    ///     r#"
+    /// default_provider: consul
+    /// failover:
+    ///   max_retries: 1
+    /// "#,
+    /// )?;
+    /// assert_eq!(config.failover().max_retries(), 1);
+    /// # Ok::<(), failover_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`from_json`](Self::from_json).
+    #[cfg(feature = "yaml")]
+    pub fn from_yaml(text: &str) -> Result<Self, Error> {
+        document::from_yaml(text, "manager configuration").and_then(Self::from_raw)
+    }
+
     /// The provider that is meant where none is named; default the first that the manager was given.
     pub fn default_provider(&self) -> Option<&str> {
         self.default_provider.as_deref()

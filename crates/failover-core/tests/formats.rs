@@ -1,0 +1,111 @@
+//! TOML and YAML: the example files of the documentation, and what is said about mistakes.
+
+#![cfg(all(feature = "toml", feature = "yaml"))]
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use failover_core::{Error, ErrorKind, FailoverConfig, ManagerConfig, StrategyKind};
+
+fn example(file: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/config").join(file);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn the_example_files_of_a_service_say_the_same_in_both_formats() {
+    let toml = FailoverConfig::from_toml(&example("failover.toml")).expect("valid");
+    let yaml = FailoverConfig::from_yaml(&example("failover.yaml")).expect("valid");
+    assert_eq!(toml, yaml);
+    assert_eq!(toml.strategy(), StrategyKind::LeastConnections);
+    assert_eq!(toml.attempt_timeout(), Duration::from_millis(500));
+    assert_eq!(toml.circuit_breaker().failure_threshold(), 3);
+    assert_eq!(toml.load_balancer().weights().len(), 2);
+    assert_eq!(toml.retry_budget().capacity(), 1_000);
+    let json = serde_json::to_string(&toml).expect("serialises");
+    assert_eq!(FailoverConfig::from_json(&json).expect("valid"), toml);
+}
+
+#[test]
+fn the_example_files_of_a_manager_say_the_same_in_both_formats() {
+    let toml = ManagerConfig::from_toml(&example("manager.toml")).expect("valid");
+    let yaml = ManagerConfig::from_yaml(&example("manager.yaml")).expect("valid");
+    assert_eq!(toml, yaml);
+    assert_eq!(toml.default_provider(), Some("memory"));
+    assert_eq!(toml.failover().max_retries(), 1);
+    assert_eq!(toml.failover().circuit_breaker().failure_threshold(), 3);
+}
+
+#[test]
+fn any_serde_reader_of_the_formats_works_as_well() {
+    let toml: FailoverConfig = toml::from_str(&example("failover.toml")).expect("valid");
+    let yaml: FailoverConfig = serde_saphyr::from_str(&example("failover.yaml")).expect("valid");
+    assert_eq!(toml, yaml);
+}
+
+fn told(error: &Error) -> String {
+    assert_eq!(error.kind(), ErrorKind::Validation);
+    assert!(!error.to_string().contains('\n'), "one line: {error}");
+    error.to_string()
+}
+
+#[test]
+fn what_is_no_toml_or_yaml_is_told_with_its_line() {
+    for (text, line) in [("timeout = \"2s\"\nmax_retries = = 3\n", 2), ("a = 1\na = 2\n", 2), ("[circuit", 1)]
+    {
+        let error = FailoverConfig::from_toml(text).expect_err(text);
+        assert!(told(&error).starts_with("configuration is not valid TOML: "), "{error}");
+        assert!(told(&error).contains(&format!("line {line}")), "{error}");
+        assert_eq!(error.details()["line"], line, "{error}");
+    }
+    for (text, line) in
+        [("timeout: 2s\nmax_retries: [3\n", 2), ("timeout: 2s\nmax_retries: 3\ntimeout: 3s\n", 3)]
+    {
+        let error = FailoverConfig::from_yaml(text).expect_err(text);
+        assert!(told(&error).starts_with("configuration is not valid YAML: "), "{error}");
+        let at = error.details()["line"].as_u64().expect("a line");
+        assert!((line..=line + 1).contains(&at), "{error}");
+        assert!(told(&error).contains(&format!("line {at}")), "{error}");
+    }
+}
+
+#[test]
+fn a_key_that_is_not_known_and_a_wrong_value_are_told_with_their_path() {
+    let unknown = "circuit_breaker.failure_treshold: this key is not known; did you mean failure_threshold?";
+    let wrong = "circuit_breaker.recovery_timeout: \"2h\" is not allowed";
+    for (toml, yaml, expected) in [
+        ("circuit_breaker.failure_treshold = 3", "circuit_breaker:\n  failure_treshold: 3", unknown),
+        ("circuit_breaker.recovery_timeout = \"2h\"", "circuit_breaker:\n  recovery_timeout: 2h", wrong),
+        ("fail_fast = \"no\"", "fail_fast: no", "fail_fast: \"no\" is not allowed; give true or false"),
+        ("timeout = 2026-01-01", "timeout: 2026-01-01", "timeout: \"2026-01-01\" is not allowed"),
+    ] {
+        for error in [
+            FailoverConfig::from_toml(toml).expect_err(toml),
+            FailoverConfig::from_yaml(yaml).expect_err(yaml),
+        ] {
+            assert!(told(&error).starts_with(expected), "{error}");
+        }
+    }
+    for error in [
+        ManagerConfig::from_toml("[failover]\nmax_retries = 99").expect_err("too many"),
+        ManagerConfig::from_yaml("failover:\n  max_retries: 99").expect_err("too many"),
+    ] {
+        assert!(told(&error).starts_with("failover: max_retries: 99 is not allowed"), "{error}");
+    }
+}
+
+#[test]
+fn what_would_grow_without_a_bound_is_refused() {
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..9 {
+        let alias = format!("*a{}", level - 1);
+        writeln!(bomb, "a{level}: &a{level} [{}]", vec![alias; 10].join(", ")).expect("a string");
+    }
+    told(&FailoverConfig::from_yaml(&bomb).expect_err("a thousand million values"));
+    let deep = format!("metadata: {}{}", "[".repeat(100_000), "]".repeat(100_000));
+    told(&FailoverConfig::from_yaml(&deep).expect_err("too deep"));
+    let deep = format!("metadata = {}{}", "[".repeat(100_000), "]".repeat(100_000));
+    told(&FailoverConfig::from_toml(&deep).expect_err("too deep"));
+}
