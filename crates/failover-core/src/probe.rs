@@ -17,6 +17,7 @@ use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, one_line};
 use crate::health::Health;
 use crate::health_check::HealthCheck;
+use crate::provider::Trust;
 
 pub(crate) use scheduler::Scheduler;
 
@@ -78,6 +79,12 @@ impl ProbeTarget {
     pub(crate) fn within(endpoint: Arc<Endpoint>, addresses: AddressPolicy) -> Self {
         let check = Arc::new(endpoint.health_check().cloned().unwrap_or_default());
         Self { endpoint, check, addresses }
+    }
+
+    /// The same endpoint, as named by a registry that is trusted so far: see
+    /// [`ManagerBuilder::allow_loopback`](crate::ManagerBuilder::allow_loopback).
+    pub fn named_by(self, trust: Trust, allow_loopback: bool) -> Self {
+        Self { addresses: AddressPolicy::new(trust, allow_loopback), ..self }
     }
 
     /// The endpoint.

@@ -71,6 +71,7 @@
 //! |---|---|
 //! | `memory`, on by default | `failover::memory`: the provider that keeps its endpoints in memory |
 //! | `toml`, `yaml` | `from_toml`, `from_yaml` of the configurations |
+//! | `probe` | `failover::probe`: health probes over HTTP, HTTPS and TCP; brings hyper and rustls |
 //! | `full` | all of them |
 //!
 //! It needs Rust 1.85, and tokio for everything but [`ServiceHandle::fixed`] and [`ServiceHandle::select`].
@@ -83,4 +84,11 @@ pub use failover_core::*;
 pub mod memory {
     #[doc(inline)]
     pub use failover_memory::*;
+}
+
+/// The probes that this process asks endpoints with: HTTP, HTTPS and TCP.
+#[cfg(feature = "probe")]
+pub mod probe {
+    #[doc(inline)]
+    pub use failover_probe::*;
 }

@@ -1,0 +1,112 @@
+//! From an endpoint to a connection, past the check of its address.
+
+use std::io;
+use std::net::SocketAddr;
+
+use failover_core::{Error, ErrorKind, ProbeTarget};
+use tokio::net::TcpStream;
+
+/// How a host name is looked up.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Lookup {
+    #[default]
+    System,
+    /// Tests say what a name stands for.
+    #[cfg(test)]
+    Scripted(std::sync::Arc<std::sync::Mutex<std::collections::VecDeque<Vec<SocketAddr>>>>),
+}
+
+impl Lookup {
+    async fn look_up(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        match self {
+            Self::System => Ok(tokio::net::lookup_host((host, port)).await?.collect()),
+            #[cfg(test)]
+            Self::Scripted(answers) => {
+                Ok(answers.lock().expect("whole").pop_front().expect("as often as it is asked"))
+            }
+        }
+    }
+
+    /// Connects to the first of the endpoint's addresses that answers, of those that it may have.
+    pub(crate) async fn connect(&self, target: &ProbeTarget) -> Result<(TcpStream, SocketAddr), Error> {
+        let endpoint = target.endpoint();
+        let addresses = match endpoint.socket_addr() {
+            Some(address) => vec![address],
+            None => self.look_up(endpoint.address(), endpoint.port()).await.map_err(|error| {
+                failed(ErrorKind::Connection, format!("{} cannot be resolved: {error}", endpoint.address()))
+            })?,
+        };
+        let mut last = None;
+        for address in addresses {
+            // The very address that is connected to: a name may stand for another one each time it is asked.
+            if let Err(refused) = target.ensure_allowed(address.ip()) {
+                last = Some(refused);
+                continue;
+            }
+            match TcpStream::connect(address).await {
+                Ok(stream) => return Ok((stream, address)),
+                Err(error) => {
+                    last = Some(failed(ErrorKind::Connection, format!("connecting to {address}: {error}")));
+                }
+            }
+        }
+        Err(last.unwrap_or_else(|| {
+            failed(ErrorKind::Connection, format!("{} stands for no address", endpoint.address()))
+        }))
+    }
+}
+
+pub(crate) fn failed(kind: ErrorKind, message: String) -> Error {
+    Error::new(kind, message).with_code("HEALTH_CHECK_FAILED")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use failover_core::{Endpoint, Trust};
+
+    use super::*;
+
+    fn scripted(answers: &[&[SocketAddr]]) -> Lookup {
+        Lookup::Scripted(Arc::new(Mutex::new(answers.iter().map(|answer| answer.to_vec()).collect())))
+    }
+
+    fn target(port: u16, trust: Trust) -> ProbeTarget {
+        let endpoint = Endpoint::builder("a", "users", "users.example", port).build().expect("valid");
+        ProbeTarget::new(endpoint).named_by(trust, false)
+    }
+
+    #[tokio::test]
+    async fn a_name_that_comes_to_stand_for_this_machine_or_for_metadata_is_refused_each_time() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let here = listener.local_addr().expect("bound");
+        let target = target(here.port(), Trust::Remote);
+        for address in [
+            here,
+            SocketAddr::from(([169, 254, 169, 254], 80)),
+            "[::ffff:169.254.169.254]:80".parse().expect("valid"),
+            "[fd00:ec2::254]:80".parse().expect("valid"),
+            "[::1]:80".parse().expect("valid"),
+        ] {
+            let error = scripted(&[&[address]]).connect(&target).await.expect_err("refused");
+            assert_eq!((error.kind(), error.code()), (ErrorKind::Permission, "ADDRESS_REFUSED"), "{address}");
+            assert!(error.to_string().starts_with("users.example is at "), "{error}");
+        }
+        // Refused ones beside one that is allowed: only that one is tried.
+        let allowed = self::target(here.port(), Trust::Loopback);
+        let both = [SocketAddr::from(([169, 254, 169, 254], 80)), here];
+        let (_, address) = scripted(&[&both]).connect(&allowed).await.expect("connects");
+        assert_eq!(address, here);
+        // First a good answer, then another: the second connection is checked again.
+        let twice = scripted(&[&[here], &[SocketAddr::from(([169, 254, 169, 254], 80))]]);
+        twice.connect(&allowed).await.expect("connects");
+        twice.connect(&allowed).await.expect_err("rebound");
+    }
+
+    #[tokio::test]
+    async fn a_name_without_an_address_says_so() {
+        let error = scripted(&[&[]]).connect(&target(80, Trust::Remote)).await.expect_err("nothing");
+        assert_eq!(error.to_string(), "users.example stands for no address");
+    }
+}

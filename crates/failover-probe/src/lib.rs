@@ -1,0 +1,46 @@
+//! Active health probes of `failover`: HTTP, HTTPS and TCP.
+//!
+//! ```
+//! use failover_core::{Endpoint, FailoverConfig, FailoverManager, HealthCheck};
+//! use failover_memory::MemoryProvider;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let manager = FailoverManager::builder()
+//!     .provider(MemoryProvider::new())
+//!     .probes(failover_probe::standard())
+//!     .config(FailoverConfig::builder().health_check(true).build()?)
+//!     .build()
+//!     .await?;
+//! let check = HealthCheck::builder().path("/health").build()?;
+//! # let port = 1;
+//! let endpoint = Endpoint::builder("users-1", "user-service", "127.0.0.1", port).protocol("http");
+//! manager.register_endpoint(endpoint.health_check(check).build()?).await?;
+//!
+//! let report = manager.health_check("users-1").await?; // asks now; the manager goes on asking by itself
+//! println!("{report}");
+//! # Ok(()) }
+//! ```
+//!
+//! A probe looks at the status of an answer alone: a body is never read, a redirect is not followed, a proxy of the
+//! environment is not used. The address that a host name stands for is checked each time it is resolved. TLS is rustls
+//! with ring; nothing is installed for the process.
+//!
+//! There are no features. It needs Rust 1.85.
+
+mod connect;
+mod http;
+mod tcp;
+
+use std::sync::Arc;
+
+use failover_core::Probe;
+
+pub use crate::http::{HttpProbe, HttpProbeBuilder};
+pub use tcp::TcpProbe;
+
+/// The probes for `http`, `https` and `tcp`, as they are without any setting.
+pub fn standard() -> [(&'static str, Arc<dyn Probe>); 3] {
+    let http: Arc<dyn Probe> = Arc::new(HttpProbe::new());
+    [("http", Arc::clone(&http)), ("https", http), ("tcp", Arc::new(TcpProbe::new()))]
+}

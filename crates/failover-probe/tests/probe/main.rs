@@ -1,0 +1,104 @@
+//! The probes against servers on this machine: ones that answer, and ones that do what no server should.
+
+#![allow(clippy::disallowed_methods, reason = "tests measure time")]
+
+mod faults;
+mod http;
+mod tls;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use failover_core::{
+    Endpoint, EndpointBuilder, Error, FailoverManager, Finding, HealthCheck, HealthReport, Probe, ProbeTarget,
+};
+use failover_memory::MemoryProvider;
+use failover_probe::HttpProbe;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// A server that reads one request of each connection, and then does what it is told to.
+struct Server {
+    address: SocketAddr,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    async fn answering<F, Fut>(answer: F) -> Self
+    where
+        F: Fn(TcpStream) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let address = listener.local_addr().expect("bound");
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&requests);
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.expect("accepts");
+                let request = read_request(&mut stream).await;
+                seen.lock().expect("whole").push(request);
+                answer(stream).await;
+            }
+        });
+        Self { address, requests }
+    }
+
+    /// Always these bytes, and then the connection is closed.
+    async fn saying(answer: &'static str) -> Self {
+        Self::answering(move |mut stream| async move {
+            let _ = stream.write_all(answer.as_bytes()).await;
+        })
+        .await
+    }
+
+    fn endpoint(&self) -> EndpointBuilder {
+        endpoint(self.address)
+    }
+
+    fn requests(&self) -> Vec<String> {
+        self.requests.lock().expect("whole").clone()
+    }
+}
+
+fn endpoint(address: SocketAddr) -> EndpointBuilder {
+    Endpoint::builder("a", "users", address.ip().to_string(), address.port()).protocol("http")
+}
+
+/// As far as the empty line, and the body after it.
+async fn read_request(stream: &mut TcpStream) -> String {
+    let mut read = Vec::new();
+    loop {
+        let mut buffer = [0; 4096];
+        let count = stream.read(&mut buffer).await.unwrap_or(0);
+        read.extend_from_slice(&buffer[..count]);
+        let text = String::from_utf8_lossy(&read).into_owned();
+        let body = text.split_once("\r\n\r\n").map(|(head, body)| {
+            let length = head
+                .lines()
+                .find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+            body.len() >= length.unwrap_or(0)
+        });
+        let tls = read.first() == Some(&0x16);
+        if count == 0 || body == Some(true) || tls {
+            return text;
+        }
+    }
+}
+
+async fn probe(probe: &HttpProbe, endpoint: EndpointBuilder) -> Result<Finding, Error> {
+    let target = ProbeTarget::new(endpoint.build().expect("valid"));
+    let limit = Duration::from_secs(20);
+    tokio::time::timeout(limit, probe.probe(&target)).await.expect("it does not hang")
+}
+
+/// Asked through a manager, which minds the time.
+async fn report(endpoint: EndpointBuilder, timeout: Duration) -> HealthReport {
+    let check = HealthCheck::builder().timeout(timeout).build().expect("valid");
+    let builder = FailoverManager::builder().provider(MemoryProvider::new());
+    let manager = builder.probes(failover_probe::standard()).build().await.expect("builds");
+    let endpoint = endpoint.health_check(check).build().expect("valid");
+    manager.register_endpoint(endpoint).await.expect("registers");
+    manager.health_check("a").await.expect("is there")
+}
