@@ -1,5 +1,7 @@
 //! What happened and why: a bounded memory of it, and a subscription that may miss some.
 
+mod flood;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +14,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use crate::clock::Clock;
 use crate::endpoint::{EndpointId, ServiceName};
 use crate::error::one_line;
+use flood::Flood;
 
 /// How many events of state changes a service remembers, how many of single calls beside them, and how far a
 /// subscriber may fall behind before it misses events.
@@ -247,6 +250,7 @@ struct Remembered {
     changes: VecDeque<(u64, Arc<Event>)>,
     calls: VecDeque<(u64, Arc<Event>)>,
     next: u64,
+    flood: Flood,
 }
 
 impl EventLog {
@@ -266,6 +270,10 @@ impl EventLog {
     }
 
     pub(crate) fn tell(&self, mut event: Event) {
+        let Some(untold) = self.remembered().flood.admit(event.kind, self.clock.now()) else { return };
+        if untold > 0 {
+            event.details.insert("not_told_before", untold.into());
+        }
         event.at = self.clock.wall();
         event.service.clone_from(&self.service);
         event.trace();
@@ -384,7 +392,7 @@ mod tests {
         let log = log();
         let mut events = log.subscribe();
         for n in 0..OF_SERVICE + 10 {
-            log.tell(Event::new(EventKind::EndpointUp, format!("number {n}")));
+            log.tell(Event::new(EventKind::CircuitOpen, format!("number {n}")));
         }
         assert_eq!(events.try_recv().expect("some are left").reason, "number 10");
         assert_eq!(events.missed(), 10);

@@ -22,6 +22,7 @@ use crate::health::{Health, Lifecycle};
 
 pub use info::{ConnectionInfo, ConnectionStatus, Feature, ProviderInfo, Trust};
 pub use query::Query;
+pub(crate) use set::Rejections;
 pub use set::{EndpointSet, RejectedEntry, Revision};
 pub use store::{ConfigKey, ConfigStore, ConfigStream, StoredConfig};
 

@@ -163,7 +163,7 @@ impl Driver {
         let sifted = sift(self.sink.service(), set, self.addresses);
         self.sink.rejected(&sifted.rejected);
         if sifted.is_garbage() {
-            let count = sifted.rejected.len();
+            let count = sifted.rejected.count();
             let message = format!("none of the {count} entries of its answer can be used");
             self.failed(following, Error::new(ErrorKind::Validation, message).with_code("BAD_ANSWER"));
             return false;

@@ -7,15 +7,15 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::address::AddressPolicy;
-use crate::endpoint::{EndpointEntry, EndpointId, ServiceName};
+use crate::endpoint::{Endpoint, EndpointEntry, EndpointId, ServiceName};
 use crate::error::{Error, ErrorKind};
-use crate::provider::{EndpointSet, RejectedEntry};
+use crate::provider::{EndpointSet, RejectedEntry, Rejections};
 
 /// An answer, sifted.
 #[derive(Debug)]
 pub(crate) struct Sifted {
     pub(crate) entries: Vec<EndpointEntry>,
-    pub(crate) rejected: Vec<RejectedEntry>,
+    pub(crate) rejected: Rejections,
     pub(crate) confirmed: bool,
     pub(crate) unknown: bool,
     /// How old the answer was when it came.
@@ -25,49 +25,77 @@ pub(crate) struct Sifted {
 impl Sifted {
     /// Whether the answer held entries and none of them can be used: that is garbage, not an empty service.
     pub(crate) fn is_garbage(&self) -> bool {
-        self.entries.is_empty() && !self.rejected.is_empty()
+        self.entries.is_empty() && self.rejected.count() > 0
     }
 }
 
-/// Leaves out what belongs to another service, an address that the source may not name, an id that stands twice, and an address that stands twice: the
-/// first of them counts.
-pub(crate) fn sift(service: &ServiceName, set: EndpointSet, addresses: AddressPolicy) -> Sifted {
-    let mut rejected = set.rejected().to_vec();
+/// How many endpoints of one answer are taken: more than anything real, and a bound for what a registry can make this
+/// process hold.
+const MOST: usize = 100_000;
+
+/// Leaves out what belongs to another service, an address that the source may not name, an id that stands twice, an
+/// address that stands twice (the first of them counts), and what is too much.
+pub(crate) fn sift(service: &ServiceName, mut set: EndpointSet, addresses: AddressPolicy) -> Sifted {
+    let mut rejected = set.take_rejected();
     let (confirmed, unknown, age) = (set.is_confirmed(), set.is_unknown_service(), set.age());
     let mut ids: HashSet<EndpointId> = HashSet::new();
     let mut places: HashSet<(String, u16)> = HashSet::new();
     let mut entries = set.into_entries();
     entries.retain(|entry| {
         let endpoint = entry.endpoint();
-        let fault = if endpoint.service() != service {
-            Some(format!("belongs to service {}, not to {service}", endpoint.service()))
+        let place = (endpoint.address().to_owned(), endpoint.port());
+        let fault: Fault<'_> = if endpoint.service() != service {
+            Fault::Elsewhere(service)
         } else if let Some(why) = endpoint.ip().and_then(|ip| addresses.refuses(ip)) {
-            Some(format!("its address {} {why}", endpoint.address()))
+            Fault::Address(why)
         } else if ids.contains(endpoint.id()) {
-            Some("its id stands twice; the first one counts".to_owned())
-        } else if !places.insert((endpoint.address().to_owned(), endpoint.port())) {
-            Some(format!("its address {} stands twice; the first one counts", endpoint.authority()))
+            Fault::IdTwice
+        } else if places.contains(&place) {
+            Fault::AddressTwice
+        } else if ids.len() == MOST {
+            Fault::TooMany
         } else {
             ids.insert(endpoint.id().clone());
-            None
+            places.insert(place);
+            return true;
         };
-        if let Some(fault) = fault {
-            let what = format!("endpoint {}", endpoint.id());
-            rejected.push(RejectedEntry::new(
-                what,
-                Error::new(ErrorKind::Validation, fault).with_code("ENTRY_REJECTED"),
-            ));
-            return false;
-        }
-        true
+        rejected.add(|| fault.of(endpoint));
+        false
     });
     Sifted { entries, rejected, confirmed, unknown, age }
+}
+
+/// Why an entry is left out.
+#[derive(Clone, Copy)]
+enum Fault<'a> {
+    Elsewhere(&'a ServiceName),
+    Address(&'static str),
+    IdTwice,
+    AddressTwice,
+    TooMany,
+}
+
+impl Fault<'_> {
+    fn of(self, endpoint: &Endpoint) -> RejectedEntry {
+        let fault = match self {
+            Self::Elsewhere(service) => {
+                format!("belongs to service {}, not to {service}", endpoint.service())
+            }
+            Self::Address(why) => format!("its address {} {why}", endpoint.address()),
+            Self::IdTwice => "its id stands twice; the first one counts".to_owned(),
+            Self::AddressTwice => {
+                format!("its address {} stands twice; the first one counts", endpoint.authority())
+            }
+            Self::TooMany => format!("there are more than {MOST} endpoints, and the first ones count"),
+        };
+        let error = Error::new(ErrorKind::Validation, fault).with_code("ENTRY_REJECTED");
+        RejectedEntry::new(format!("endpoint {}", endpoint.id()), error)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::endpoint::Endpoint;
 
     fn entry(id: &str, service: &str, address: &str) -> EndpointEntry {
         EndpointEntry::new(Endpoint::builder(id, service, address, 80).build().expect("valid"))
@@ -87,8 +115,12 @@ mod tests {
         let sifted = sift(&service, set, AddressPolicy::IN_PROCESS);
         let kept: Vec<_> = sifted.entries.iter().map(|entry| entry.endpoint().id().as_str()).collect();
         assert_eq!(kept, ["a", "d"]);
-        let told: Vec<_> =
-            sifted.rejected.iter().map(|entry| format!("{}: {}", entry.what(), entry.error())).collect();
+        let told: Vec<_> = sifted
+            .rejected
+            .kept()
+            .iter()
+            .map(|entry| format!("{}: {}", entry.what(), entry.error()))
+            .collect();
         assert_eq!(
             told,
             [
@@ -109,5 +141,17 @@ mod tests {
                 .is_garbage()
         );
         assert!(!sift(&service, EndpointSet::new([]), AddressPolicy::IN_PROCESS).is_garbage());
+    }
+
+    #[test]
+    fn more_endpoints_than_anything_real_has_are_left_out_and_counted() {
+        let service = ServiceName::new("users").expect("valid");
+        let at = |n: usize| format!("10.{}.{}.{}", n >> 16, (n >> 8) & 255, n & 255);
+        let all = (0..MOST + 5_000).map(|n| entry(&format!("users-{n}"), "users", &at(n)));
+        let sifted = sift(&service, EndpointSet::new(all), AddressPolicy::IN_PROCESS);
+        assert_eq!((sifted.entries.len(), sifted.rejected.count()), (MOST, 5_000));
+        assert_eq!(sifted.rejected.kept().len(), 1_024, "the others are only counted");
+        let told = sifted.rejected.kept()[0].error().to_string();
+        assert_eq!(told, "there are more than 100000 endpoints, and the first ones count");
     }
 }

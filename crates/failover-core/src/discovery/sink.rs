@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::config::EmptyPolicy;
 use crate::endpoint::{EndpointEntry, ServiceName};
 use crate::error::Error;
-use crate::provider::RejectedEntry;
+use crate::provider::Rejections;
 use crate::random::Random;
 
 /// What one source's driver tells of its service, and the little that it has to know of it.
@@ -29,7 +29,7 @@ pub(crate) trait Sink: Debug + Send + Sync + 'static {
     fn publish(&self, entries: Vec<EndpointEntry>, unknown: bool, age: Duration);
 
     /// Entries of an answer that cannot be used.
-    fn rejected(&self, entries: &[RejectedEntry]);
+    fn rejected(&self, entries: &Rejections);
 
     /// The source did not answer: what it said before stays.
     fn failed(&self, error: Error);

@@ -224,6 +224,10 @@ fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), Error> {
     if metadata.len() > limits::METADATA {
         return Err(Error::invalid("metadata", metadata.len(), "at most 256 entries"));
     }
+    let bytes: usize = metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if bytes > limits::ALL_BYTES {
+        return Err(Error::invalid("metadata", format!("{bytes} bytes"), "at most 65536 bytes in all"));
+    }
     for (key, value) in metadata {
         if !(1..=limits::METADATA_KEY).contains(&key.len()) {
             return Err(Error::invalid("metadata key", key, "1 to 256 bytes"));
@@ -239,6 +243,10 @@ fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), Error> {
 fn check_tags(tags: &[String]) -> Result<(), Error> {
     if tags.len() > limits::TAGS {
         return Err(Error::invalid("tags", tags.len(), "at most 256 tags"));
+    }
+    let bytes: usize = tags.iter().map(String::len).sum();
+    if bytes > limits::ALL_BYTES {
+        return Err(Error::invalid("tags", format!("{bytes} bytes"), "at most 65536 bytes in all"));
     }
     match tags.iter().find(|tag| tag.len() > limits::TAG) {
         None => Ok(()),

@@ -16,6 +16,8 @@ pub(crate) const METADATA: usize = 256;
 pub(crate) const METADATA_KEY: usize = 256;
 /// Bytes of a metadata value.
 pub(crate) const METADATA_VALUE: usize = 16 * 1024;
+/// Bytes of all metadata keys and values together, and of all tags.
+pub(crate) const ALL_BYTES: usize = 64 * 1024;
 /// Number of tags.
 pub(crate) const TAGS: usize = 256;
 /// Bytes of a tag.

@@ -27,15 +27,13 @@ use crate::endpoint::EndpointEntry;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 use crate::latency::Times;
-use crate::provider::RejectedEntry;
+use crate::provider::Rejections;
 use crate::snapshot::Snapshot;
 
 pub(crate) use probed::Probed;
 
 /// How many endpoints or entries are told one by one of each kind of change; the rest is a number.
 const TOLD: usize = 16;
-/// How many faults of a source's last answer are remembered.
-const FAULTS: usize = 1024;
 
 #[derive(Debug)]
 pub(crate) struct Control {
@@ -216,17 +214,15 @@ impl Engine {
 
     /// Entries that a source's answer held and that cannot be used. All are counted; those that its last answer held,
     /// too, are not told again.
-    pub(crate) fn entries_rejected(&self, id: SourceId, rejected: &[RejectedEntry]) {
+    pub(crate) fn entries_rejected(&self, id: SourceId, rejected: &Rejections) {
         let events = {
             let mut control = self.control();
             let source = &mut control.sources[id.0];
-            source.rejected += rejected.len() as u64;
-            let faults: Vec<_> = rejected
-                .iter()
-                .take(FAULTS)
-                .map(|entry| format!("{}: {}", entry.what(), entry.error()))
-                .collect();
+            source.rejected += rejected.count();
+            let faults: Vec<_> =
+                rejected.kept().iter().map(|entry| format!("{}: {}", entry.what(), entry.error())).collect();
             let mut events: Vec<_> = rejected
+                .kept()
                 .iter()
                 .zip(&faults)
                 .filter(|(_, fault)| !source.faults.contains(*fault))
@@ -238,7 +234,7 @@ impl Engine {
                 .collect();
             let new = events.len();
             events.truncate(TOLD);
-            let more = (new - events.len()) + (rejected.len() - faults.len());
+            let more = (new - events.len()) as u64 + (rejected.count() - faults.len() as u64);
             if more > 0 && new > 0 {
                 let reason = format!("and {more} more in the same answer");
                 events.push(

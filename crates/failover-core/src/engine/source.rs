@@ -10,7 +10,7 @@ use crate::discovery::Sink;
 use crate::endpoint::{EndpointEntry, ServiceName};
 use crate::error::Error;
 use crate::events::EventKind;
-use crate::provider::RejectedEntry;
+use crate::provider::Rejections;
 use crate::random::Random;
 
 #[derive(Clone, Debug)]
@@ -44,7 +44,7 @@ impl Sink for EngineSource {
         self.engine.publish(self.id, entries, unknown, age);
     }
 
-    fn rejected(&self, entries: &[RejectedEntry]) {
+    fn rejected(&self, entries: &Rejections) {
         self.engine.entries_rejected(self.id, entries);
     }
 

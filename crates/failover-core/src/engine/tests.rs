@@ -457,8 +457,10 @@ async fn a_half_open_endpoint_that_rejects_has_answered_and_one_that_is_dropped_
 async fn ten_thousand_bad_entries_are_told_in_a_few_events() {
     let bench = Bench::with(&["a"]);
     let fault = || Error::invalid("port", 0, "a number from 1 to 65535");
-    let rejected: Vec<_> =
-        (0..10_000).map(|n| crate::provider::RejectedEntry::new(format!("entry {n}"), fault())).collect();
+    let mut rejected = crate::provider::Rejections::default();
+    for n in 0..10_000 {
+        rejected.add(|| crate::provider::RejectedEntry::new(format!("entry {n}"), fault()));
+    }
     bench.engine.entries_rejected(bench.source, &rejected);
     let told = bench.told(EventKind::EntryRejected);
     assert_eq!(told.len(), 17);

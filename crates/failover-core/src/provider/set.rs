@@ -10,7 +10,7 @@ use crate::error::{Error, one_line};
 #[derive(Clone, Debug, Default)]
 pub struct EndpointSet {
     entries: Vec<EndpointEntry>,
-    rejected: Vec<RejectedEntry>,
+    rejected: Rejections,
     revision: Option<Revision>,
     age: Duration,
     confirmed: bool,
@@ -51,7 +51,7 @@ impl EndpointSet {
 
     /// Adds an entry that could not be read: it is left out, counted and reported, and the others stand.
     pub fn reject(&mut self, what: impl Into<String>, error: Error) {
-        self.rejected.push(RejectedEntry::new(what, error));
+        self.rejected.add(|| RejectedEntry::new(what, error));
     }
 
     /// The entries.
@@ -64,9 +64,18 @@ impl EndpointSet {
         self.entries
     }
 
-    /// The entries that could not be read.
+    /// The entries that could not be read: the first 1 024 of them.
     pub fn rejected(&self) -> &[RejectedEntry] {
-        &self.rejected
+        &self.rejected.kept
+    }
+
+    /// How many entries could not be read.
+    pub fn rejected_count(&self) -> u64 {
+        self.rejected.count()
+    }
+
+    pub(crate) fn take_rejected(&mut self) -> Rejections {
+        std::mem::take(&mut self.rejected)
     }
 
     /// The registry's own mark of this answer.
@@ -87,6 +96,35 @@ impl EndpointSet {
     /// Whether the registry said that it does not know the service.
     pub fn is_unknown_service(&self) -> bool {
         self.unknown
+    }
+}
+
+/// Entries that cannot be used: the first ones, and how many there are, so that an answer of a million bad entries
+/// costs no more memory than one of a thousand.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rejections {
+    kept: Vec<RejectedEntry>,
+    more: u64,
+}
+
+impl Rejections {
+    const KEPT: usize = 1024;
+
+    /// Adds an entry; it is not even made when there are enough.
+    pub(crate) fn add(&mut self, entry: impl FnOnce() -> RejectedEntry) {
+        if self.kept.len() < Self::KEPT {
+            self.kept.push(entry());
+        } else {
+            self.more += 1;
+        }
+    }
+
+    pub(crate) fn kept(&self) -> &[RejectedEntry] {
+        &self.kept
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.kept.len() as u64 + self.more
     }
 }
 

@@ -128,7 +128,7 @@ impl ServiceBuilder {
         let sifted =
             crate::discovery::ingest::sift(&service, EndpointSet::new(entries), AddressPolicy::IN_PROCESS);
         // A list in the program is the program's own mistake: it is told at once.
-        if let Some(rejected) = sifted.rejected.first() {
+        if let Some(rejected) = sifted.rejected.kept().first() {
             return Err(rejected.error().clone().in_place(rejected.what()));
         }
         let clock = self.clock.unwrap_or_else(Clock::system);
