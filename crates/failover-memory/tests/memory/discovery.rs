@@ -7,8 +7,8 @@ use failover_core::{
 };
 use tokio::time::sleep;
 
-use crate::scripted::{Script, Scripted, Step};
-use crate::{endpoint, endpoint_of, named, told, until, virtual_manager};
+use crate::{down, endpoint, endpoint_of, named, told, until, virtual_manager};
+use failover_memory::{Script, ScriptedProvider, Step};
 
 /// A restart comes 250 ms after the first failure at the latest.
 const SOON: Duration = Duration::from_secs(1);
@@ -16,7 +16,7 @@ const HOLD: Duration = Duration::from_secs(300);
 
 /// A manager and its service with `users-1` and `users-2`. The manager is kept, because discovery ends with it.
 async fn known(
-    (provider, script): (Scripted, Script),
+    (provider, script): (ScriptedProvider, Script),
 ) -> (failover_core::FailoverManager, ServiceHandle, Script) {
     script.endpoints([endpoint("users-1", 1), endpoint("users-2", 2)]);
     let manager = virtual_manager(provider).build().await.expect("builds");
@@ -31,7 +31,7 @@ async fn becomes(service: &ServiceHandle, ids: &[&str]) {
 
 #[tokio::test(start_paused = true)]
 async fn a_provider_that_cannot_watch_is_polled_at_jittered_intervals() {
-    let (provider, script) = Scripted::polled();
+    let (provider, script) = ScriptedProvider::polled();
     script.endpoints([endpoint("users-1", 1)]);
     let manager =
         virtual_manager(provider).poll_interval(Duration::from_secs(10)).build().await.expect("builds");
@@ -52,7 +52,7 @@ async fn a_provider_that_cannot_watch_is_polled_at_jittered_intervals() {
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_that_panics_is_started_again_and_its_endpoints_stay() {
-    let (_manager, service, script) = known(Scripted::watching()).await;
+    let (_manager, service, script) = known(ScriptedProvider::watching()).await;
     script.step(Step::Panic);
     until("the panic", SOON, || !told(&service, EventKind::ProviderPanicked).is_empty()).await;
     assert_eq!(
@@ -73,7 +73,7 @@ async fn a_watch_that_panics_is_started_again_and_its_endpoints_stay() {
 
 #[tokio::test(start_paused = true)]
 async fn a_list_that_panics_is_asked_again_and_its_endpoints_stay() {
-    let (_manager, service, script) = known(Scripted::polled()).await;
+    let (_manager, service, script) = known(ScriptedProvider::polled()).await;
     script.step(Step::Panic);
     until("the panic", Duration::from_secs(11), || !told(&service, EventKind::ProviderPanicked).is_empty())
         .await;
@@ -86,7 +86,7 @@ async fn a_list_that_panics_is_asked_again_and_its_endpoints_stay() {
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_that_ends_is_started_again_and_its_endpoints_stay() {
-    let (_manager, service, script) = known(Scripted::watching()).await;
+    let (_manager, service, script) = known(ScriptedProvider::watching()).await;
     script.step(Step::End);
     until("the end", SOON, || service.is_stale()).await;
     assert_eq!(named(&service), ["users-1", "users-2"]);
@@ -98,7 +98,7 @@ async fn a_watch_that_ends_is_started_again_and_its_endpoints_stay() {
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_that_ends_again_and_again_is_not_started_in_a_tight_loop() {
-    let (_manager, service, script) = known(Scripted::watching()).await;
+    let (_manager, service, script) = known(ScriptedProvider::watching()).await;
     for _ in 0..1000 {
         script.step(Step::End);
     }
@@ -110,10 +110,10 @@ async fn a_watch_that_ends_again_and_again_is_not_started_in_a_tight_loop() {
 
 #[tokio::test(start_paused = true)]
 async fn an_error_marks_the_source_stale_once_and_no_endpoint_goes() {
-    for scripted in [Scripted::watching(), Scripted::polled()] {
+    for scripted in [ScriptedProvider::watching(), ScriptedProvider::polled()] {
         let (_manager, service, script) = known(scripted).await;
         for _ in 0..3 {
-            script.step(Step::Fail("the registry is down"));
+            script.fail(down("the registry is down"));
             sleep(Duration::from_secs(15)).await;
         }
         assert!(service.is_stale());
@@ -139,7 +139,7 @@ async fn an_error_marks_the_source_stale_once_and_no_endpoint_goes() {
 #[tokio::test(start_paused = true)]
 async fn an_unconfirmed_empty_answer_is_believed_after_five_minutes() {
     for empty in [EndpointSet::new([]), EndpointSet::unknown_service()] {
-        let (_manager, service, script) = known(Scripted::watching()).await;
+        let (_manager, service, script) = known(ScriptedProvider::watching()).await;
         let unknown = empty.is_unknown_service();
         script.step(Step::Answer(empty.clone()));
         until("the answer", SOON, || service.is_stale()).await;
@@ -164,7 +164,7 @@ async fn an_unconfirmed_empty_answer_is_believed_after_five_minutes() {
 
 #[tokio::test(start_paused = true)]
 async fn an_unconfirmed_empty_answer_of_a_polled_source_is_believed_after_five_minutes() {
-    let (_manager, service, script) = known(Scripted::polled()).await;
+    let (_manager, service, script) = known(ScriptedProvider::polled()).await;
     script.step(Step::Answer(EndpointSet::new([])));
     until("the answer", Duration::from_secs(11), || service.is_stale()).await;
     sleep(HOLD.saturating_sub(SOON)).await;
@@ -175,7 +175,7 @@ async fn an_unconfirmed_empty_answer_of_a_polled_source_is_believed_after_five_m
 
 #[tokio::test(start_paused = true)]
 async fn a_held_empty_answer_is_forgotten_when_endpoints_come() {
-    let (_manager, service, script) = known(Scripted::watching()).await;
+    let (_manager, service, script) = known(ScriptedProvider::watching()).await;
     script.step(Step::Answer(EndpointSet::new([])));
     until("the answer", SOON, || service.is_stale()).await;
     sleep(HOLD / 2).await;
@@ -188,11 +188,11 @@ async fn a_held_empty_answer_is_forgotten_when_endpoints_come() {
 
 #[tokio::test(start_paused = true)]
 async fn a_held_empty_answer_is_not_believed_while_the_registry_fails() {
-    let (_manager, service, script) = known(Scripted::watching()).await;
+    let (_manager, service, script) = known(ScriptedProvider::watching()).await;
     script.step(Step::Answer(EndpointSet::new([])));
     until("the answer", SOON, || service.is_stale()).await;
     for _ in 0..8 {
-        script.step(Step::Fail("the registry is down"));
+        script.fail(down("the registry is down"));
         sleep(Duration::from_secs(60)).await;
     }
     assert_eq!(named(&service), ["users-1", "users-2"]);
@@ -202,7 +202,7 @@ async fn a_held_empty_answer_is_not_believed_while_the_registry_fails() {
 
 #[tokio::test(start_paused = true)]
 async fn a_confirmed_empty_answer_is_believed_at_once() {
-    let (_manager, service, script) = known(Scripted::watching()).await;
+    let (_manager, service, script) = known(ScriptedProvider::watching()).await;
     script.step(Step::Answer(EndpointSet::new([]).confirmed()));
     becomes(&service, &[]).await;
     assert!(!service.is_stale());
@@ -212,7 +212,7 @@ async fn a_confirmed_empty_answer_is_believed_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn an_unconfirmed_empty_answer_is_believed_at_once_where_the_policy_says_so() {
-    let (_manager, service, script) = known(Scripted::watching()).await;
+    let (_manager, service, script) = known(ScriptedProvider::watching()).await;
     let config = FailoverConfig::builder().empty_policy(EmptyPolicy::Trust).build().expect("valid");
     service.configure(config).expect("configures");
     script.step(Step::Answer(EndpointSet::new([])));
@@ -221,7 +221,7 @@ async fn an_unconfirmed_empty_answer_is_believed_at_once_where_the_policy_says_s
 
 #[tokio::test(start_paused = true)]
 async fn an_empty_first_answer_takes_nothing_away_and_is_believed() {
-    let (provider, script) = Scripted::watching();
+    let (provider, script) = ScriptedProvider::watching();
     script.step(Step::Answer(EndpointSet::new([])));
     let manager = virtual_manager(provider).build().await.expect("builds");
     let service = manager.service("users").await.expect("a handle");
@@ -231,7 +231,7 @@ async fn an_empty_first_answer_takes_nothing_away_and_is_believed() {
 
 #[tokio::test(start_paused = true)]
 async fn bad_entries_are_skipped_counted_and_named_and_the_good_ones_stay() {
-    let (_manager, service, script) = known(Scripted::watching()).await;
+    let (_manager, service, script) = known(ScriptedProvider::watching()).await;
     let mut set = EndpointSet::new(
         [
             endpoint("users-1", 1),
@@ -263,7 +263,7 @@ async fn bad_entries_are_skipped_counted_and_named_and_the_good_ones_stay() {
 
 #[tokio::test(start_paused = true)]
 async fn a_bad_entry_that_stays_is_told_once() {
-    let (_manager, service, script) = known(Scripted::polled()).await;
+    let (_manager, service, script) = known(ScriptedProvider::polled()).await;
     let mut set = EndpointSet::new([endpoint("users-1", 1).into()]);
     set.reject("entry 1", Error::invalid("port", 0, "a number from 1 to 65535"));
     script.step(Step::Answer(set));
@@ -274,7 +274,7 @@ async fn a_bad_entry_that_stays_is_told_once() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_of_nothing_but_bad_entries_is_an_error_and_no_endpoint_goes() {
-    let (_manager, service, script) = known(Scripted::watching()).await;
+    let (_manager, service, script) = known(ScriptedProvider::watching()).await;
     script.step(Step::Answer(EndpointSet::new([endpoint_of("orders", "orders-1", 3).into()]).confirmed()));
     until("the answer", SOON, || service.is_stale()).await;
     assert_eq!(named(&service), ["users-1", "users-2"]);
@@ -284,7 +284,7 @@ async fn an_answer_of_nothing_but_bad_entries_is_an_error_and_no_endpoint_goes()
 
 #[tokio::test(start_paused = true)]
 async fn the_newest_of_many_waiting_answers_is_taken() {
-    let (_manager, service, script) = known(Scripted::watching()).await;
+    let (_manager, service, script) = known(ScriptedProvider::watching()).await;
     for number in 0..500_u16 {
         script.endpoints([endpoint(&format!("users-{number}"), u8::try_from(number % 250).expect("small"))]);
     }
@@ -294,9 +294,9 @@ async fn the_newest_of_many_waiting_answers_is_taken() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_is_not_lost_to_an_error_that_follows_it_at_once() {
-    let (_manager, service, script) = known(Scripted::watching()).await;
+    let (_manager, service, script) = known(ScriptedProvider::watching()).await;
     script.endpoints([endpoint("users-3", 3)]);
-    script.step(Step::Fail("the registry is down"));
+    script.fail(down("the registry is down"));
     until("the error", SOON, || service.is_stale()).await;
     becomes(&service, &["users-3"]).await;
 }

@@ -12,8 +12,8 @@ use failover_memory::MemoryProvider;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout};
 
-use crate::scripted::Scripted;
 use crate::{endpoint, named, picked, until, virtual_manager};
+use failover_memory::ScriptedProvider;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -94,7 +94,7 @@ async fn the_last_handle_may_go_before_or_after_the_manager() {
 
 #[tokio::test(start_paused = true)]
 async fn a_provider_that_hangs_does_not_keep_a_task() {
-    let (provider, _script) = Scripted::watching();
+    let (provider, _script) = ScriptedProvider::watching();
     let manager = virtual_manager(provider).build().await.expect("builds");
     let _service = manager.service("users").await.expect("a handle");
     assert!(tasks() > 0);

@@ -8,7 +8,6 @@ mod discovery;
 mod lifetime;
 mod managers;
 mod probes;
-mod scripted;
 mod serving;
 mod sources;
 mod start;
@@ -20,8 +19,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use failover_core::{
-    Clock, Endpoint, EndpointId, EndpointSet, Error, EventKind, FailoverManager, ManagerBuilder, Provider,
-    Random, ServiceHandle, ServiceName, WatchStream,
+    Clock, Endpoint, EndpointId, EndpointSet, Error, ErrorKind, EventKind, FailoverManager, ManagerBuilder,
+    Provider, Random, ServiceHandle, ServiceName, WatchStream,
 };
 use tokio::time::{Instant, sleep};
 
@@ -93,4 +92,9 @@ fn named(service: &ServiceHandle) -> Vec<String> {
 fn told(service: &ServiceHandle, kind: EventKind) -> Vec<String> {
     let events = service.events(usize::MAX);
     events.iter().filter(|event| event.kind == kind).map(ToString::to_string).collect()
+}
+
+/// What a registry that is down says.
+fn down(message: &str) -> Error {
+    Error::new(ErrorKind::Connection, message)
 }

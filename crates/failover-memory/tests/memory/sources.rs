@@ -11,8 +11,8 @@ use failover_core::{
 use failover_memory::MemoryProvider;
 use tokio::time::sleep;
 
-use crate::scripted::{Scripted, Step};
-use crate::{endpoint, picked, told, until, virtual_manager};
+use crate::{down, endpoint, picked, told, until, virtual_manager};
+use failover_memory::{ScriptedProvider, Step};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -122,13 +122,13 @@ async fn the_next_provider_answers_while_the_endpoints_of_the_default_one_are_do
 
 #[tokio::test(start_paused = true)]
 async fn a_default_provider_that_is_merely_out_of_reach_moves_nothing() {
-    let (first, script) = Scripted::watching();
+    let (first, script) = ScriptedProvider::watching();
     let second = MemoryProvider::new();
     with(&second, &[("b", 11)]).await;
     script.endpoints([endpoint("a", 1)]);
     let manager = two(first, second).build().await.expect("builds");
     let users = manager.service("users").await.expect("a handle");
-    script.step(Step::Fail("connection refused"));
+    script.fail(down("connection refused"));
     let stale = || users.is_stale();
     until("stale", SECOND, stale).await;
     sleep(600 * SECOND).await;
@@ -139,8 +139,8 @@ async fn a_default_provider_that_is_merely_out_of_reach_moves_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_default_provider_that_never_answers_or_does_not_know_the_service_is_stood_in_for() {
-    for step in [Step::Hang, Step::Fail("down"), Step::Answer(EndpointSet::unknown_service())] {
-        let (first, script) = Scripted::watching();
+    for step in [Step::Hang, Step::Fail(down("down")), Step::Answer(EndpointSet::unknown_service())] {
+        let (first, script) = ScriptedProvider::watching();
         let second = MemoryProvider::new();
         with(&second, &[("b", 11)]).await;
         script.step(step.clone());

@@ -5,8 +5,8 @@ use std::time::Duration;
 use failover_core::{Error, ErrorKind, NoEndpointsReason};
 use tokio::time::{Instant, timeout};
 
-use crate::scripted::{Scripted, Step};
-use crate::{endpoint, named, until, virtual_manager};
+use crate::{down, endpoint, named, until, virtual_manager};
+use failover_memory::ScriptedProvider;
 
 const START: Duration = Duration::from_secs(5);
 /// A restart comes 250 ms after the first failure at the latest.
@@ -14,7 +14,7 @@ const SOON: Duration = Duration::from_secs(1);
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_that_hangs_holds_a_service_up_until_start_timeout_and_no_longer() {
-    let (provider, script) = Scripted::watching();
+    let (provider, script) = ScriptedProvider::watching();
     let manager = virtual_manager(provider).build().await.expect("builds");
     let begun = Instant::now();
     let service = manager.service("users").await.expect("a handle, whatever the provider does");
@@ -35,7 +35,7 @@ async fn a_watch_that_hangs_holds_a_service_up_until_start_timeout_and_no_longer
 
 #[tokio::test(start_paused = true)]
 async fn a_list_that_hangs_is_given_up_after_the_timeout_and_asked_again() {
-    let (provider, script) = Scripted::polled();
+    let (provider, script) = ScriptedProvider::polled();
     let manager = virtual_manager(provider).timeout(Duration::from_secs(20)).build().await.expect("builds");
     let begun = Instant::now();
     let service = manager.service("users").await.expect("a handle, whatever the provider does");
@@ -55,8 +55,8 @@ async fn a_list_that_hangs_is_given_up_after_the_timeout_and_asked_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_provider_that_fails_gives_a_handle_by_start_timeout_that_says_what_failed() {
-    for (provider, script) in [Scripted::watching(), Scripted::polled()] {
-        script.step(Step::Fail("the registry is down"));
+    for (provider, script) in [ScriptedProvider::watching(), ScriptedProvider::polled()] {
+        script.fail(down("the registry is down"));
         let manager = virtual_manager(provider).build().await.expect("builds");
         let begun = Instant::now();
         let service = manager.service("users").await.expect("a handle, whatever the provider does");
@@ -82,8 +82,8 @@ async fn a_provider_that_fails_gives_a_handle_by_start_timeout_that_says_what_fa
 
 #[tokio::test(start_paused = true)]
 async fn a_registry_that_fails_at_first_and_then_answers_holds_a_service_up_no_longer_than_that() {
-    let (provider, script) = Scripted::watching();
-    script.step(Step::Fail("the registry is starting"));
+    let (provider, script) = ScriptedProvider::watching();
+    script.fail(down("the registry is starting"));
     let manager = virtual_manager(provider).build().await.expect("builds");
     let begun = Instant::now();
     let (service, ()) = tokio::join!(manager.service("users"), async {
@@ -96,8 +96,8 @@ async fn a_registry_that_fails_at_first_and_then_answers_holds_a_service_up_no_l
 
 #[tokio::test(start_paused = true)]
 async fn a_registry_that_is_down_for_long_is_asked_less_and_less_and_never_given_up() {
-    let (provider, script) = Scripted::polled();
-    script.step(Step::Fail("the registry is down"));
+    let (provider, script) = ScriptedProvider::polled();
+    script.fail(down("the registry is down"));
     let manager = virtual_manager(provider).build().await.expect("builds");
     let service = manager.service("users").await.expect("a handle");
     tokio::time::sleep(Duration::from_secs(3600)).await;
@@ -110,7 +110,7 @@ async fn a_registry_that_is_down_for_long_is_asked_less_and_less_and_never_given
 
 #[tokio::test(start_paused = true)]
 async fn a_start_timeout_of_zero_waits_for_nothing() {
-    let (provider, script) = Scripted::watching();
+    let (provider, script) = ScriptedProvider::watching();
     let manager = virtual_manager(provider).start_timeout(Duration::ZERO).build().await.expect("builds");
     let begun = Instant::now();
     let service = manager.service("users").await.expect("a handle");
@@ -122,9 +122,9 @@ async fn a_start_timeout_of_zero_waits_for_nothing() {
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_readiness_is_told_when_the_manager_closes() {
     for failing in [false, true] {
-        let (provider, script) = Scripted::watching();
+        let (provider, script) = ScriptedProvider::watching();
         if failing {
-            script.step(Step::Fail("the registry is down"));
+            script.fail(down("the registry is down"));
         }
         let manager = virtual_manager(provider).build().await.expect("builds");
         let service = manager.service("users").await.expect("a handle");
