@@ -17,6 +17,8 @@ pub(crate) struct Claim {
     pub(crate) lifecycle: Lifecycle,
     /// Weight 0 while others of its tier have one above: no new calls.
     pub(crate) weightless: bool,
+    /// Its source does not name it any more; it is kept for when nothing else is left.
+    pub(crate) lame: bool,
 }
 
 impl Claim {
@@ -27,7 +29,7 @@ impl Claim {
 
     /// Out because its source says so, not on purpose: used when nothing else is left.
     pub(crate) fn is_unhealthy(self) -> bool {
-        self.out() == Some(OutCause::Unhealthy)
+        matches!(self.out(), Some(OutCause::Unhealthy | OutCause::Removed))
     }
 
     fn out(self) -> Option<OutCause> {
@@ -35,6 +37,9 @@ impl Claim {
             Lifecycle::Draining => return Some(OutCause::Draining),
             Lifecycle::Maintenance => return Some(OutCause::Maintenance),
             Lifecycle::InService => {}
+        }
+        if self.lame {
+            return Some(OutCause::Removed);
         }
         if self.weightless {
             return Some(OutCause::WeightZero);
@@ -83,6 +88,8 @@ pub enum OutCause {
     WeightZero,
     /// Its source says that it is unhealthy.
     Unhealthy,
+    /// Its source named it no more, together with many others: a last resort until the removal guard's grace ends.
+    Removed,
     /// A probe of this process says that it does not work.
     ProbeFailed,
     /// Its breaker is open.
@@ -142,6 +149,7 @@ impl fmt::Display for OutCause {
             Self::Maintenance => f.write_str("in maintenance"),
             Self::WeightZero => f.write_str("weight 0"),
             Self::Unhealthy => f.write_str("unhealthy, by its source"),
+            Self::Removed => f.write_str("no longer named by its source, like many others"),
             Self::ProbeFailed => f.write_str("unhealthy, by its probe"),
             Self::BreakerOpen { retry_in } => write!(f, "breaker open, tried again in {}", rough(*retry_in)),
             Self::BreakerHalfOpen => f.write_str("breaker half-open, probe calls only"),
@@ -154,7 +162,7 @@ mod tests {
     use super::*;
 
     const CLAIM: Claim =
-        Claim { health: Health::Unknown, lifecycle: Lifecycle::InService, weightless: false };
+        Claim { health: Health::Unknown, lifecycle: Lifecycle::InService, weightless: false, lame: false };
 
     #[test]
     fn every_source_of_health_has_its_say() {
@@ -179,6 +187,7 @@ mod tests {
             (Claim { lifecycle: Lifecycle::Draining, ..CLAIM }, closed, true, out(OutCause::Draining)),
             (Claim { lifecycle: Lifecycle::Maintenance, ..CLAIM }, open, true, out(OutCause::Maintenance)),
             (Claim { weightless: true, ..CLAIM }, closed, false, out(OutCause::WeightZero)),
+            (Claim { lame: true, ..CLAIM }, closed, false, out(OutCause::Removed)),
             (CLAIM, open, false, out(breaker_open)),
             (CLAIM, open, true, Availability::In { held_by_floor: true }),
             (CLAIM, half, false, out(OutCause::BreakerHalfOpen)),

@@ -65,6 +65,8 @@ pub enum EventKind {
     SourceChanged,
     /// An unconfirmed empty answer is not believed yet.
     EmptyHeld,
+    /// Many endpoints went at once; they are kept as a last resort for a while.
+    RemovalHeld,
     /// One entry of the registry's answer cannot be used and was left out.
     EntryRejected,
     /// A new configuration is in use.
@@ -100,6 +102,7 @@ impl EventKind {
             Self::SourceFresh => "source_fresh",
             Self::SourceChanged => "source_changed",
             Self::EmptyHeld => "empty_held",
+            Self::RemovalHeld => "removal_held",
             Self::EntryRejected => "entry_rejected",
             Self::ConfigApplied => "config_applied",
             Self::ConfigRejected => "config_rejected",
@@ -121,6 +124,7 @@ impl EventKind {
             | Self::EndpointEjected
             | Self::SourceStale
             | Self::EmptyHeld
+            | Self::RemovalHeld
             | Self::EntryRejected
             | Self::ConfigRejected
             | Self::ProviderPanicked

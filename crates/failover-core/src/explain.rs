@@ -203,6 +203,7 @@ fn next(availability: Availability, breaker: &Breaker, policy: &Policy, now: Tim
             OutCause::Draining | OutCause::Maintenance | OutCause::Unhealthy => {
                 "its source puts it back, or says that it is gone".to_owned()
             }
+            OutCause::Removed => "its source names it again, or the removal guard's grace ends".to_owned(),
             OutCause::WeightZero => "a weight above 0 puts it back".to_owned(),
             OutCause::ProbeFailed => "probes that succeed bring it back".to_owned(),
             OutCause::BreakerOpen { .. } | OutCause::BreakerHalfOpen => by_breaker(),

@@ -84,8 +84,8 @@ pub use clock::Clock;
 pub use config::{
     Algorithm, BackoffConfig, BackoffConfigBuilder, CircuitBreakerConfig, CircuitBreakerConfigBuilder,
     EmptyPolicy, FailoverConfig, FailoverConfigBuilder, LoadBalancerConfig, LoadBalancerConfigBuilder,
-    ManagerConfig, ManagerConfigBuilder, ProbePolicy, RetryBudgetConfig, RetryBudgetConfigBuilder,
-    StrategyKind,
+    ManagerConfig, ManagerConfigBuilder, ProbePolicy, RemovalGuard, RetryBudgetConfig,
+    RetryBudgetConfigBuilder, StrategyKind,
 };
 pub use endpoint::{Endpoint, EndpointBuilder, EndpointEntry, EndpointId, ServiceName};
 pub use engine::{NoEndpoints, NoEndpointsReason, OutEndpoint};

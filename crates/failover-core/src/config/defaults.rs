@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::{EmptyPolicy, ProbePolicy, StrategyKind};
+use super::{EmptyPolicy, ProbePolicy, RemovalGuard, StrategyKind};
 
 const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -29,6 +29,11 @@ pub(crate) const TIMEOUT: Duration = secs(30);
 pub(crate) const TIMEOUT_RANGE: RangeInclusive<Duration> = ms(1)..=secs(DAY);
 pub(crate) const FAIL_FAST: bool = false;
 pub(crate) const EMPTY_POLICY: EmptyPolicy = EmptyPolicy::Hold(secs(5 * MINUTE));
+pub(crate) const REMOVAL_GUARD: RemovalGuard = RemovalGuard::Off;
+pub(crate) const REMOVAL_SHARE: f64 = 0.5;
+pub(crate) const REMOVAL_SHARE_RANGE: RangeInclusive<f64> = 0.01..=1.0;
+pub(crate) const REMOVAL_GRACE: Duration = secs(5 * MINUTE);
+pub(crate) const REMOVAL_GRACE_RANGE: RangeInclusive<Duration> = EMPTY_HOLD_RANGE;
 pub(crate) const EMPTY_HOLD_RANGE: RangeInclusive<Duration> = ms(1)..=secs(7 * DAY);
 
 // The circuit breaker.

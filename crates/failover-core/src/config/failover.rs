@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     Algorithm, BackoffConfig, CircuitBreakerConfig, EmptyPolicy, LoadBalancerConfig, ProbePolicy,
-    RetryBudgetConfig, StrategyKind, defaults,
+    RemovalGuard, RetryBudgetConfig, StrategyKind, defaults,
 };
 use crate::document::{self, Document, Raw};
 use crate::error::Error;
@@ -45,6 +45,7 @@ pub struct FailoverConfig {
     retry_budget: RetryBudgetConfig,
     fail_fast: bool,
     empty_policy: EmptyPolicy,
+    removal_guard: RemovalGuard,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     metadata: BTreeMap<String, Value>,
 }
@@ -194,6 +195,11 @@ impl FailoverConfig {
         self.empty_policy
     }
 
+    /// What an answer means that removes many endpoints at once; default they are gone at once.
+    pub fn removal_guard(&self) -> RemovalGuard {
+        self.removal_guard
+    }
+
     /// What its owner adds; it has no meaning here.
     pub fn metadata(&self) -> &BTreeMap<String, Value> {
         &self.metadata
@@ -242,6 +248,9 @@ impl FailoverConfig {
         if let Some(raw) = fields.take("empty_policy") {
             draft.empty_policy = EmptyPolicy::from_raw(raw)?;
         }
+        if let Some(raw) = fields.take("removal_guard") {
+            draft.removal_guard = RemovalGuard::from_raw(raw)?;
+        }
         for (key, value) in fields.object("metadata")? {
             let value = value.into_json(&document::path("metadata", &key))?;
             draft.metadata.insert(key, value);
@@ -266,6 +275,7 @@ impl Default for FailoverConfig {
             retry_budget: RetryBudgetConfig::default(),
             fail_fast: defaults::FAIL_FAST,
             empty_policy: defaults::EMPTY_POLICY,
+            removal_guard: defaults::REMOVAL_GUARD,
             metadata: BTreeMap::new(),
         }
     }
@@ -363,6 +373,12 @@ impl FailoverConfigBuilder {
         self
     }
 
+    /// What an answer means that removes many endpoints at once; default they are gone at once.
+    pub fn removal_guard(mut self, guard: RemovalGuard) -> Self {
+        self.draft.removal_guard = guard;
+        self
+    }
+
     /// Adds an entry that has no meaning here.
     pub fn metadata(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
         self.draft.metadata.insert(key.into(), value.into());
@@ -383,6 +399,7 @@ impl FailoverConfigBuilder {
             }
         }
         config.empty_policy.check()?;
+        config.removal_guard.check()?;
         config.backoff = config.backoff.beginning_with(config.retry_delay);
         Ok(config)
     }
@@ -402,6 +419,7 @@ const KEYS: &[&str] = &[
     "retry_budget",
     "fail_fast",
     "empty_policy",
+    "removal_guard",
     "metadata",
 ];
 

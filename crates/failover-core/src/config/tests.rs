@@ -184,7 +184,8 @@ fn what_is_written_has_words_and_no_nulls() {
         json,
         json!({
             "strategy": "round_robin", "health_check": false,
-            "probe": "auto", "max_retries": 2, "retry_delay": "25ms",
+            "probe": "auto",
+            "removal_guard": "off", "max_retries": 2, "retry_delay": "25ms",
             "circuit_breaker": {
                 "enabled": true, "failure_threshold": 5, "recovery_timeout": "5s", "jitter": 0.2,
                 "half_open_max_calls": 3, "half_open_max_wait": "30s", "success_threshold": 2, "min_available": 1,

@@ -1,5 +1,6 @@
 //! The task that keeps a service's endpoints up to date from one source.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -14,8 +15,9 @@ use super::guarded::guarded;
 use super::ingest::{Sifted, sift};
 use super::sink::Sink;
 use crate::clock::Time;
-use crate::config::EmptyPolicy;
+use crate::config::{EmptyPolicy, RemovalGuard};
 use crate::duration::rough;
+use crate::endpoint::{EndpointEntry, EndpointId};
 use crate::error::{Error, ErrorKind};
 use crate::provider::{EndpointSet, Provider, Query};
 use crate::retry::backoff::Backoff;
@@ -61,6 +63,17 @@ struct Following {
     failures: u32,
     /// An empty answer that is not believed yet, and when it will be.
     held: Option<(Sifted, Time)>,
+    /// Endpoints that went together with many others, and when they are gone for good.
+    lame: Option<(Vec<EndpointEntry>, Time)>,
+}
+
+impl Following {
+    /// When something must be done although the source says nothing.
+    fn due(&self) -> Option<Time> {
+        let held = self.held.as_ref().map(|(_, until)| *until);
+        let lame = self.lame.as_ref().map(|(_, until)| *until);
+        held.into_iter().chain(lame).min()
+    }
 }
 
 impl Driver {
@@ -102,14 +115,14 @@ impl Driver {
         following: &mut Following,
     ) {
         loop {
-            let item = match &following.held {
+            let item = match following.due() {
                 None => next(&mut stream).await,
-                Some((_, until)) => {
+                Some(until) => {
                     let left = until.since(self.sink.clock().now());
                     match tokio::time::timeout(left, next(&mut stream)).await {
                         Ok(item) => item,
                         Err(_) => {
-                            self.believe(following);
+                            self.time_has_come(following);
                             continue;
                         }
                     }
@@ -139,9 +152,7 @@ impl Driver {
             };
             following.failures =
                 if self.take(answer, following) { 0 } else { following.failures.saturating_add(1) };
-            if following.held.as_ref().is_some_and(|(_, until)| *until <= self.sink.clock().now()) {
-                self.believe(following);
-            }
+            self.time_has_come(following);
             if following.failures > 0 {
                 self.back_off(following).await;
             } else {
@@ -172,10 +183,47 @@ impl Driver {
             EmptyPolicy::Hold(hold) if self.is_doubtful(&sifted) => self.hold(sifted, hold, following),
             _ => {
                 following.held = None;
-                self.sink.publish(sifted.entries, sifted.unknown, sifted.age);
+                self.publish(sifted, following);
             }
         }
         true
+    }
+
+    /// Takes over an answer that is believed. What it removes stays as a last resort where that is suspiciously much.
+    fn publish(&self, sifted: Sifted, following: &mut Following) {
+        let Sifted { entries, unknown, age, .. } = sifted;
+        let RemovalGuard::Keep { share, grace } = self.sink.removal_guard() else {
+            following.lame = None;
+            return self.sink.publish(entries, Vec::new(), unknown, age);
+        };
+        let known = self.sink.entries();
+        let named: HashSet<&EndpointId> = entries.iter().map(|entry| entry.endpoint().id()).collect();
+        let is_gone = |entry: &EndpointEntry| !named.contains(entry.endpoint().id());
+        let (mut lame, mut until) = following.lame.take().unwrap_or((Vec::new(), Time::NEVER));
+        lame.retain(is_gone);
+        let gone: Vec<_> = known.iter().filter(|entry| is_gone(entry)).cloned().collect();
+        if !gone.is_empty() && gone.len() as f64 >= share * known.len() as f64 {
+            let (count, of) = (gone.len(), known.len());
+            self.sink.removal_held(format!(
+                "{count} of {of} endpoints went at once; for {} they are a last resort",
+                rough(grace)
+            ));
+            lame.extend(gone);
+            until = self.sink.clock().now() + grace;
+        }
+        following.lame = (!lame.is_empty()).then(|| (lame.clone(), until));
+        self.sink.publish(entries, lame, unknown, age);
+    }
+
+    /// Does what is due by now.
+    fn time_has_come(&self, following: &mut Following) {
+        let now = self.sink.clock().now();
+        if following.held.as_ref().is_some_and(|(_, until)| *until <= now) {
+            self.believe(following);
+        }
+        if following.lame.take_if(|(_, until)| *until <= now).is_some() {
+            self.sink.drop_lame();
+        }
     }
 
     /// Whether an answer may mean that the registry has lost its data, or hides it: an empty one, unconfirmed, after one
@@ -202,7 +250,7 @@ impl Driver {
 
     fn believe(&self, following: &mut Following) {
         if let Some((sifted, _)) = following.held.take() {
-            self.sink.publish(sifted.entries, sifted.unknown, sifted.age);
+            self.publish(sifted, following);
         }
     }
 

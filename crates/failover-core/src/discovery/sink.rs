@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::config::EmptyPolicy;
+use crate::config::{EmptyPolicy, RemovalGuard};
 use crate::endpoint::{EndpointEntry, ServiceName};
 use crate::error::Error;
 use crate::provider::Rejections;
@@ -25,8 +25,20 @@ pub(crate) trait Sink: Debug + Send + Sync + 'static {
     /// How many endpoints the source has named last.
     fn known(&self) -> usize;
 
-    /// A good answer: these entries, checked one by one, replace the last ones. `age`: how old it was when it came.
-    fn publish(&self, entries: Vec<EndpointEntry>, unknown: bool, age: Duration);
+    fn removal_guard(&self) -> RemovalGuard;
+
+    /// The endpoints that the source has named last.
+    fn entries(&self) -> Vec<EndpointEntry>;
+
+    /// A good answer: these entries, checked one by one, replace the last ones, of which the lame stay as a last
+    /// resort. `age`: how old it was when it came.
+    fn publish(&self, entries: Vec<EndpointEntry>, lame: Vec<EndpointEntry>, unknown: bool, age: Duration);
+
+    /// Many endpoints went at once and are kept for a while.
+    fn removal_held(&self, reason: String);
+
+    /// The time of those that were kept as a last resort is over.
+    fn drop_lame(&self);
 
     /// Entries of an answer that cannot be used.
     fn rejected(&self, entries: &Rejections);

@@ -64,6 +64,8 @@ struct Source {
     /// Whether it checks the health of its endpoints itself.
     checks_health: bool,
     entries: Vec<EndpointEntry>,
+    /// Those that it does not name any more and that are kept as a last resort.
+    lame: Vec<EndpointEntry>,
     answered: Option<Time>,
     /// How old its last good answer was when it came.
     age: Duration,
@@ -138,6 +140,7 @@ impl Engine {
             addresses: AddressPolicy::IN_PROCESS,
             checks_health: false,
             entries: Vec::new(),
+            lame: Vec::new(),
             answered: None,
             age: Duration::ZERO,
             unknown: false,
@@ -168,6 +171,18 @@ impl Engine {
 
     /// A good answer of a source: these entries, already checked one by one, replace its last ones.
     pub(crate) fn publish(&self, id: SourceId, entries: Vec<EndpointEntry>, unknown: bool, age: Duration) {
+        self.publish_beside(id, entries, Vec::new(), unknown, age);
+    }
+
+    /// As [`publish`](Self::publish); the lame are not named any more and stay as a last resort.
+    pub(crate) fn publish_beside(
+        &self,
+        id: SourceId,
+        entries: Vec<EndpointEntry>,
+        lame: Vec<EndpointEntry>,
+        unknown: bool,
+        age: Duration,
+    ) {
         let mut events = Vec::new();
         {
             let mut control = self.control();
@@ -187,8 +202,9 @@ impl Engine {
                         .provider(&source.name),
                 );
             }
-            if source.entries != entries || first {
+            if source.entries != entries || source.lame != lame || first {
                 source.entries = entries;
+                source.lame = lame;
                 self.rebuild(&mut control, &mut events);
             }
         }
@@ -286,6 +302,26 @@ impl Engine {
     /// How many endpoints the source has named last.
     pub(crate) fn source_endpoints(&self, id: SourceId) -> usize {
         self.control().sources[id.0].entries.len()
+    }
+
+    /// The endpoints that a source has named last.
+    pub(crate) fn source_entries(&self, id: SourceId) -> Vec<EndpointEntry> {
+        self.control().sources[id.0].entries.clone()
+    }
+
+    /// Endpoints that a source keeps as a last resort are gone for good.
+    pub(crate) fn drop_lame(&self, id: SourceId) {
+        let mut events = Vec::new();
+        {
+            let mut control = self.control();
+            let source = &mut control.sources[id.0];
+            if source.lame.is_empty() {
+                return;
+            }
+            source.lame.clear();
+            self.rebuild(&mut control, &mut events);
+        }
+        self.told(events);
     }
 
     /// Takes another configuration into use. Endpoints keep their state; calls under way keep the old one.

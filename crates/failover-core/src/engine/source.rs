@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Engine, SourceId};
 use crate::clock::Clock;
-use crate::config::EmptyPolicy;
+use crate::config::{EmptyPolicy, RemovalGuard};
 use crate::discovery::Sink;
 use crate::endpoint::{EndpointEntry, ServiceName};
 use crate::error::Error;
@@ -40,8 +40,24 @@ impl Sink for EngineSource {
         self.engine.source_endpoints(self.id)
     }
 
-    fn publish(&self, entries: Vec<EndpointEntry>, unknown: bool, age: Duration) {
-        self.engine.publish(self.id, entries, unknown, age);
+    fn removal_guard(&self) -> RemovalGuard {
+        self.engine.config().removal_guard()
+    }
+
+    fn entries(&self) -> Vec<EndpointEntry> {
+        self.engine.source_entries(self.id)
+    }
+
+    fn publish(&self, entries: Vec<EndpointEntry>, lame: Vec<EndpointEntry>, unknown: bool, age: Duration) {
+        self.engine.publish_beside(self.id, entries, lame, unknown, age);
+    }
+
+    fn removal_held(&self, reason: String) {
+        self.engine.tell_source(self.id, EventKind::RemovalHeld, reason);
+    }
+
+    fn drop_lame(&self) {
+        self.engine.drop_lame(self.id);
     }
 
     fn rejected(&self, entries: &Rejections) {

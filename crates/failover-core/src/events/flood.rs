@@ -55,6 +55,7 @@ fn is_caused_by_a_source(kind: EventKind) -> bool {
             | EventKind::SourceStale
             | EventKind::SourceFresh
             | EventKind::EmptyHeld
+            | EventKind::RemovalHeld
             | EventKind::LoadBalance
             | EventKind::ProviderPanicked
     )

@@ -40,8 +40,8 @@ const WRONG: &str = r#"
 {"backoff": []}             => backoff: a list ... an object
 {"retry_budget": false}     => retry_budget: a boolean ... an object
 []                          => configuration: a list ... an object
-{"retries": 1}              => retries: this key ... empty_policy, metadata
-{"max_retry": 1}            => max_retry: this key ... empty_policy, metadata
+{"retries": 1}              => retries: this key ... empty_policy, removal_guard, metadata
+{"max_retry": 1}            => max_retry: this key ... empty_policy, removal_guard, metadata
 {"max-retries": 1}          => max-retries: this key ... did you mean max_retries?
 {"Strategy": ""}            => Strategy: this key ... did you mean strategy?
 "#;

@@ -19,6 +19,8 @@ struct Ranked<'a> {
     rank: (u32, u32),
     entry: &'a EndpointEntry,
     weight: u32,
+    /// Kept although its source does not name it any more.
+    lame: bool,
 }
 
 impl Engine {
@@ -81,6 +83,7 @@ impl Engine {
             health: entry.health(),
             lifecycle: entry.lifecycle(),
             weightless: weighted && ranked.weight == 0,
+            lame: ranked.lame,
         };
         Slot { endpoint, claim, cell, tier }
     }
@@ -127,10 +130,11 @@ fn ranked<'a>(config: &FailoverConfig, sources: &'a [Source]) -> Vec<Ranked<'a>>
     let overrides = config.load_balancer().weights();
     let mut by_id: HashMap<&EndpointId, Ranked<'_>> = HashMap::new();
     for source in sources {
-        for entry in &source.entries {
+        let lame = source.lame.iter().map(|entry| (entry, true));
+        for (entry, lame) in source.entries.iter().map(|entry| (entry, false)).chain(lame) {
             let endpoint = entry.endpoint();
             let weight = overrides.get(endpoint.id()).copied().unwrap_or(endpoint.weight());
-            let ranked = Ranked { rank: (source.tier, endpoint.priority()), entry, weight };
+            let ranked = Ranked { rank: (source.tier, endpoint.priority()), entry, weight, lame };
             let kept = by_id.entry(endpoint.id()).or_insert(Ranked { entry, ..ranked });
             if ranked.rank.0 < kept.rank.0 {
                 *kept = ranked;

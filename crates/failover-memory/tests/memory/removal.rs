@@ -1,0 +1,91 @@
+//! Many endpoints that go at once.
+
+use std::time::Duration;
+
+use failover_core::{
+    Availability, Endpoint, EventKind, FailoverConfig, FailoverManager, OutCause, Outcome, RemovalGuard,
+    ServiceHandle,
+};
+use failover_memory::{Script, ScriptedProvider};
+use tokio::time::sleep;
+
+use crate::{endpoint, named, picked, told, until, virtual_manager};
+
+const SOON: Duration = Duration::from_secs(1);
+const GRACE: Duration = Duration::from_secs(60);
+
+fn some(numbers: impl IntoIterator<Item = u8>) -> Vec<Endpoint> {
+    numbers.into_iter().map(|number| endpoint(&format!("users-{number}"), number)).collect()
+}
+
+async fn ten(
+    guard: RemovalGuard,
+    (provider, script): (ScriptedProvider, Script),
+) -> (FailoverManager, ServiceHandle, Script) {
+    let config = FailoverConfig::builder().removal_guard(guard).build().expect("valid");
+    script.endpoints(some(0..10));
+    let manager = virtual_manager(provider).config(config).build().await.expect("builds");
+    let service = manager.service("users").await.expect("a handle");
+    until("the ten", SOON, || named(&service).len() == 10).await;
+    (manager, service, script)
+}
+
+const GUARD: RemovalGuard = RemovalGuard::Keep { share: 0.5, grace: GRACE };
+
+fn removed(service: &ServiceHandle) -> usize {
+    let cause = Availability::Out { cause: OutCause::Removed };
+    service.stats().endpoints.iter().filter(|endpoint| endpoint.availability == cause).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn r5_a_mass_removal_is_believed_at_once_unless_the_guard_is_on() {
+    assert_eq!(FailoverConfig::default().removal_guard(), RemovalGuard::Off);
+    let (_manager, service, script) = ten(RemovalGuard::Off, ScriptedProvider::watching()).await;
+    script.endpoints(some([0]));
+    until("the one", SOON, || named(&service).len() == 1).await;
+    assert!(told(&service, EventKind::RemovalHeld).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn r5_with_the_guard_what_went_at_once_is_a_last_resort_until_its_grace_ends() {
+    for scripted in [ScriptedProvider::watching(), ScriptedProvider::polled()] {
+        let (_manager, service, script) = ten(GUARD, scripted).await;
+        script.endpoints(some([0]));
+        until("the answer", Duration::from_secs(15), || removed(&service) == 9).await;
+        assert_eq!(picked(&service).len(), 1, "calls go to the one that is still named");
+        let held = told(&service, EventKind::RemovalHeld);
+        assert_eq!(held.len(), 1);
+        assert!(held[0].contains("9 of 10 endpoints went at once"), "{held:?}");
+
+        // The one that is left dies: the others were there all the time.
+        for _ in 0..40 {
+            let Ok(pick) = service.select() else { break };
+            let dead = pick.endpoint().id().as_str() == "users-0";
+            pick.finish(if dead { Outcome::Failure } else { Outcome::Success });
+        }
+        let done = service.execute(async |attempt| match attempt.id().as_str() {
+            "users-0" => Err("dead"),
+            _ => Ok(()),
+        });
+        done.await.expect("a removed one answers");
+
+        sleep(GRACE + Duration::from_secs(15)).await;
+        assert_eq!(named(&service), ["users-0"], "the grace is over");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn r5_with_the_guard_what_comes_back_is_in_at_once_and_few_that_go_are_gone_at_once() {
+    let (_manager, service, script) = ten(GUARD, ScriptedProvider::watching()).await;
+    script.endpoints(some(0..8));
+    until("two are gone", SOON, || named(&service).len() == 8).await;
+    assert!(told(&service, EventKind::RemovalHeld).is_empty(), "two of ten are no mass");
+
+    script.endpoints(some(0..2));
+    until("six are held", SOON, || removed(&service) == 6).await;
+    script.endpoints(some(0..10));
+    until("all are back", SOON, || removed(&service) == 0).await;
+    assert_eq!(named(&service).len(), 10);
+    sleep(GRACE * 2).await;
+    assert_eq!((named(&service).len(), picked(&service).len()), (10, 10));
+}
