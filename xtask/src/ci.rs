@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use crate::{build, features, isolation, msrv, suite, tidy};
+use crate::{build, features, isolation, loom, msrv, suite, tidy};
 
 type Step = (&'static str, fn() -> Result<(), String>);
 
@@ -16,6 +16,7 @@ pub(crate) fn run() -> Result<(), String> {
         ("features", features::run),
         ("isolation", isolation::run),
         ("msrv", msrv::run),
+        ("loom", loom::run),
     ];
     let after: &[Step] = &[("bench", build::bench), ("quickstart", build::quickstart)];
 

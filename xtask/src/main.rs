@@ -7,6 +7,7 @@ mod cargo;
 mod ci;
 mod features;
 mod isolation;
+mod loom;
 mod msrv;
 mod results;
 mod suite;
@@ -61,6 +62,11 @@ const COMMANDS: &[Command] = &[
         name: "msrv",
         about: "each library compiles with the oldest Rust that it promises",
         run: |args| no_arguments(args).and_then(|()| msrv::run()),
+    },
+    Command {
+        name: "loom",
+        about: "half-open permits, retry budget and in-flight in every order of events",
+        run: |args| no_arguments(args).and_then(|()| loom::run()),
     },
     Command {
         name: "tidy",

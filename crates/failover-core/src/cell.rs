@@ -1,5 +1,6 @@
 //! What the engine keeps of one endpoint while it lives, laid out for the calls that touch it.
 
+pub(crate) mod flow;
 pub(crate) mod slab;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -14,6 +15,7 @@ use crate::endpoint::Endpoint;
 use crate::health::Health;
 use crate::latency::{Histogram, Times};
 use crate::outcome::Outcome;
+use flow::Flow;
 
 /// What calls to an endpoint read and write. It outlives snapshots: the key is the endpoint's id, and another one is
 /// taken only when the address behind the id changes.
@@ -30,16 +32,12 @@ pub(crate) struct Cell {
 #[repr(align(64))]
 struct Hot {
     gate: Gate,
-    /// Calls in flight in the lowest 24 bits, successes above them, so that a success is one write: there is room for
-    /// 16 million calls at a time and a million million successes.
-    flow: AtomicU64,
+    /// Calls in flight and successes.
+    flow: Flow,
     /// The weight that counts, at least 1.
     weight: AtomicU32,
     nanos: AtomicU64,
 }
-
-const SUCCESS: u64 = 1 << 24;
-const IN_FLIGHT: u64 = SUCCESS - 1;
 
 #[derive(Debug, Default)]
 pub(crate) struct Cold {
@@ -138,11 +136,11 @@ impl Tally {
 }
 
 impl Cell {
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             hot: Hot {
                 gate: Gate::new(),
-                flow: AtomicU64::new(0),
+                flow: Flow::new(),
                 weight: AtomicU32::new(1),
                 nanos: AtomicU64::new(0),
             },
@@ -170,7 +168,7 @@ impl Cell {
     /// Calls that have begun and not ended.
     #[inline]
     pub(crate) fn in_flight(&self) -> u32 {
-        (self.hot.flow.load(Ordering::Relaxed) & IN_FLIGHT) as u32
+        self.hot.flow.in_flight()
     }
 
     #[inline]
@@ -180,7 +178,7 @@ impl Cell {
 
     #[inline]
     pub(crate) fn begin(&self) {
-        self.hot.flow.fetch_add(1, Ordering::Relaxed);
+        self.hot.flow.begin();
     }
 
     #[inline]
@@ -193,10 +191,10 @@ impl Cell {
         }
         // The flow last, so that who sees nothing in flight sees the counts as well.
         if verdict == Verdict::Success {
-            self.hot.flow.fetch_add(SUCCESS - 1, Ordering::Release);
+            self.hot.flow.succeed();
         } else {
             self.cold.others[verdict as usize - 1].fetch_add(1, Ordering::Relaxed);
-            self.hot.flow.fetch_sub(1, Ordering::Release);
+            self.hot.flow.end();
         }
     }
 
@@ -254,11 +252,11 @@ impl Cell {
 
     /// Whether nothing is in flight; what was counted is then complete.
     pub(crate) fn is_idle(&self) -> bool {
-        self.hot.flow.load(Ordering::Acquire) & IN_FLIGHT == 0
+        self.hot.flow.is_idle()
     }
 
     pub(crate) fn tally(&self) -> Tally {
-        let mut ended = [self.hot.flow.load(Ordering::Relaxed) >> SUCCESS.trailing_zeros(); VERDICTS];
+        let mut ended = [self.hot.flow.successes(); VERDICTS];
         for (to, from) in ended[1..].iter_mut().zip(&self.cold.others) {
             *to = from.load(Ordering::Relaxed);
         }
@@ -281,7 +279,8 @@ impl Cell {
         self.hot.gate.clear();
         self.hot.weight.store(1, Ordering::Relaxed);
         self.cold.endpoint.store(None);
-        let counts = [&self.hot.flow, &self.hot.nanos, &self.cold.opened, &self.cold.recovered];
+        self.hot.flow.clear();
+        let counts = [&self.hot.nanos, &self.cold.opened, &self.cold.recovered];
         for count in counts.into_iter().chain(&self.cold.others) {
             count.store(0, Ordering::Relaxed);
         }

@@ -61,6 +61,8 @@ mod health;
 mod health_check;
 mod latency;
 mod manager;
+#[cfg(all(test, failover_loom))]
+mod models;
 mod outcome;
 mod per_endpoint;
 mod pick;
@@ -74,6 +76,7 @@ mod select;
 mod service;
 mod snapshot;
 mod stats;
+mod sync;
 mod task;
 mod wire;
 

@@ -4,10 +4,9 @@
 //! the phase (open until, half-open since) stands beside it with the generation it is of. Who wins the swap into
 //! a new phase writes the time next; until it stands there, the others see "not yet known" and are refused.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use super::{Breaker, Effect, Event, Phase, Rules, Ticket};
 use crate::clock::Time;
+use crate::sync::{AtomicU64, Ordering};
 
 /// Bits of the word, from the lowest: two counters of 20, doublings 6, generation 15, early 1, phase 2.
 const COUNTER: u32 = 20;
@@ -37,7 +36,7 @@ pub(crate) struct Change {
 }
 
 impl Gate {
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { word: AtomicU64::new(0), time: AtomicU64::new(0) }
     }
 

@@ -4,9 +4,8 @@
 //! each call that succeeds at once. Because only successes fill it, clients do not feed a collapse: a budget
 //! funded by requests (Finagle, tower) keeps one going, this one recovers as fast as no retries at all.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
 use crate::config::RetryBudgetConfig;
+use crate::sync::{AtomicU32, Ordering};
 
 /// The rules of a budget, as plain numbers that a call can carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +43,7 @@ pub(crate) struct Withdrawal<'a> {
 }
 
 impl Budget {
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { taken: AtomicU32::new(0) }
     }
 
