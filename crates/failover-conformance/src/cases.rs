@@ -1,0 +1,146 @@
+//! The clauses of the provider contract, each as a case.
+
+mod config;
+mod outage;
+mod registry;
+mod watch;
+
+use std::future::Future;
+use std::pin::Pin;
+
+use failover_core::{ErrorKind, Feature};
+use tokio::time::{Instant, timeout};
+
+use crate::subject::{Bench, Done, ensure, fail, works};
+
+/// One clause.
+pub(crate) struct Case {
+    pub(crate) number: u32,
+    pub(crate) name: &'static str,
+    pub(crate) run: for<'a> fn(&'a Bench<'a>) -> Running<'a>,
+}
+
+pub(crate) type Running<'a> = Pin<Box<dyn Future<Output = Done> + Send + 'a>>;
+
+/// `CASES` as a table: number, clause, function.
+macro_rules! cases {
+    ($($number:literal $name:literal $run:path;)+) => {
+        pub(crate) const CASES: &[Case] =
+            &[$(Case { number: $number, name: $name, run: |bench| Box::pin($run(bench)) }),+];
+    };
+}
+
+cases! {
+    1 "info answers at once, and names what the provider offers" info;
+    2 "connect and ping work, and connecting twice is no error" connects;
+    3 "a service that nobody registered is an answer without endpoints, not an error" unknown_service;
+    4 "every field of the model comes back as it was registered" registry::round_trip;
+    5 "registering again replaces" registry::upsert;
+    6 "update replaces what is there" registry::update;
+    7 "update of what is not there is NotFound and writes nothing" registry::update_of_nothing;
+    8 "a deregistered endpoint is gone, and stays gone" registry::deregister;
+    9 "deregistering what is not there is no error, and says so" registry::deregister_nothing;
+    10 "get answers one endpoint, or NotFound" registry::get;
+    11 "list answers what matches the query, and nothing else" registry::query;
+    12 "many registrations at once all stand" registry::many;
+    13 "ids of any allowed characters are kept apart" registry::odd_ids;
+    14 "a dropped registration is whole or not at all" registry::cancelled;
+    15 "claims of health and lifecycle are seen, or Unsupported" registry::claims;
+    20 "a watch begins with what there is" watch::first;
+    21 "a watch sees every change in the end" watch::changes;
+    22 "a watch is calm while nothing changes" watch::calm;
+    23 "a watch that is dropped leaves the others alone" watch::dropped;
+    30 "an outage is an error, never an empty set" outage::error;
+    31 "a watch outlives an outage" outage::watch;
+    40 "a configuration document comes back as it was stored" config::round_trip;
+    41 "compare-and-swap is kept" config::swap;
+    42 "a configuration watch sees what is there and every change" config::watch;
+    50 "closing ends within a second, twice as well, and ends the watches" close;
+    51 "no secret shows" secrets;
+}
+
+async fn info(bench: &Bench<'_>) -> Done {
+    let provider = bench.provider().await?;
+    let info = provider.info();
+    ensure(!info.kind().is_empty() && !info.version().is_empty(), "a kind and a version", &info)?;
+    let watches = provider.watch(&bench.service()).is_some();
+    for (feature, offered) in [
+        (Feature::Registry, provider.registry().is_some()),
+        (Feature::ConfigStore, provider.config_store().is_some()),
+        (Feature::Watch, watches),
+    ] {
+        let named = info.features().contains(&feature);
+        ensure(
+            named == offered,
+            &format!("{feature:?} named if and only if it is offered"),
+            (named, offered),
+        )?;
+    }
+    Ok(())
+}
+
+async fn connects(bench: &Bench<'_>) -> Done {
+    let provider = bench.provider().await?;
+    works("connect", provider.connect().await)?;
+    works("connecting again", provider.connect().await)?;
+    works("ping", provider.ping().await)
+}
+
+async fn unknown_service(bench: &Bench<'_>) -> Done {
+    let provider = bench.provider().await?;
+    let set = works("listing a service that nobody registered", provider.list(&bench.query()).await)?;
+    ensure(set.entries().is_empty(), "no endpoints", crate::subject::shown(&set))
+}
+
+async fn close(bench: &Bench<'_>) -> Done {
+    let provider = bench.provider().await?;
+    let service = bench.service();
+    let mut stream = provider.watch(&service);
+    for time in ["closing", "closing again"] {
+        let begun = Instant::now();
+        let second = std::time::Duration::from_secs(1);
+        match timeout(second, provider.close()).await {
+            Ok(closed) => works(time, closed)?,
+            Err(_) => {
+                return fail(
+                    format!("{time} ends within a second"),
+                    format!("not after {:?}", begun.elapsed()),
+                );
+            }
+        }
+    }
+    let Some(stream) = &mut stream else { return Ok(()) };
+    let ended = async { while crate::subject::next(stream).await.is_some_and(|item| item.is_ok()) {} };
+    let ended = timeout(bench.subject.patience(), ended).await;
+    ensure(ended.is_ok(), "a watch ends, or says why not, when its provider is closed", "it goes on waiting")
+}
+
+async fn secrets(bench: &Bench<'_>) -> Done {
+    let secrets = bench.subject.secrets();
+    if secrets.is_empty() {
+        return crate::subject::skip("the subject names no secrets");
+    }
+    let provider = bench.provider().await?;
+    let mut places = bench.subject.shown();
+    places.push(serde_json::to_string(&provider.info()).unwrap_or_default());
+    places.push(format!("{:?}", provider.info()));
+    if let Some(registry) = provider.registry() {
+        let missing = registry.get(&bench.service(), bench.plain("nobody", 1).id()).await;
+        places.extend(missing.err().map(|error| format!("{error} {error:?}")));
+    }
+    let _ = timeout(bench.subject.patience(), provider.close()).await;
+    let closed = provider.list(&bench.query()).await;
+    places.extend(closed.err().map(|error| format!("{error} {error:?}")));
+    for secret in secrets {
+        if let Some(place) = places.iter().find(|place| place.contains(&secret)) {
+            // Not in this report, either.
+            return fail("the secret stands nowhere", place.replace(&secret, "<the secret>"));
+        }
+    }
+    Ok(())
+}
+
+/// The kind of an error, or none.
+fn kind<T>(result: &Result<T, failover_core::Error>) -> Option<ErrorKind> {
+    result.as_ref().err().map(failover_core::Error::kind)
+}

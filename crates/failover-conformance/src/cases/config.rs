@@ -1,0 +1,87 @@
+//! Configuration documents.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+
+use failover_core::{ConfigKey, ConfigStore, ConfigStream, ErrorKind, Provider, Revision, StoredConfig};
+use tokio::time::{Instant, timeout_at};
+
+use super::kind;
+use crate::subject::{Bench, Done, ensure, fail, skip, works};
+
+fn store(provider: &Arc<dyn Provider>) -> Done<&dyn ConfigStore> {
+    provider.config_store().map_or_else(|| skip("the provider keeps no configuration"), Ok)
+}
+
+fn key(bench: &Bench<'_>) -> ConfigKey {
+    ConfigKey::Service(bench.service())
+}
+
+pub(super) async fn round_trip(bench: &Bench<'_>) -> Done {
+    let provider = bench.provider().await?;
+    let store = store(&provider)?;
+    let key = key(bench);
+    let nothing = works("loading what nobody stored", store.load(&key).await)?;
+    ensure(nothing.is_none(), "nothing", &nothing)?;
+    let document = r#"{"v":1,"max_retries":3,"metadata":{"note":"ümlaut \"quoted\""}}"#;
+    let revision = works("storing", store.store(&key, document, None).await)?;
+    let other = bench.provider().await?;
+    let read = works("loading", self::store(&other)?.load(&key).await)?;
+    let right =
+        read.as_ref().is_some_and(|stored| stored.document() == document && *stored.revision() == revision);
+    ensure(right, "the document and the revision that storing answered", &read)
+}
+
+pub(super) async fn swap(bench: &Bench<'_>) -> Done {
+    let provider = bench.provider().await?;
+    let store = store(&provider)?;
+    let key = key(bench);
+    let first = works("storing", store.store(&key, "{\"v\":1}", None).await)?;
+    let again = store.store(&key, "{\"v\":2}", None).await;
+    ensure(kind(&again) == Some(ErrorKind::Conflict), "Conflict, because something is there", &again)?;
+    let second = works("storing over the newest", store.store(&key, "{\"v\":3}", Some(&first)).await)?;
+    let late = store.store(&key, "{\"v\":4}", Some(&first)).await;
+    ensure(kind(&late) == Some(ErrorKind::Conflict), "Conflict, because it was changed meanwhile", &late)?;
+    ensure(first != second, "another revision after a change", (&first, &second))?;
+    let read = works("loading", store.load(&key).await)?;
+    let document = read.as_ref().map(StoredConfig::document);
+    ensure(document == Some("{\"v\":3}"), "the document of the last store that worked", document)
+}
+
+pub(super) async fn watch(bench: &Bench<'_>) -> Done {
+    let provider = bench.provider().await?;
+    let store = store(&provider)?;
+    let key = key(bench);
+    let watcher = bench.provider().await?;
+    let mut stream = self::store(&watcher)?.watch(&key);
+    sees(bench, &mut stream, "that nothing is stored", |stored| stored.is_none()).await?;
+    let mut expected: Option<Revision> = None;
+    for document in ["{\"v\":1}", "{\"v\":2}"] {
+        // What a store that ignores `expected` does is another clause.
+        expected = Some(works("storing", store.store(&key, document, expected.as_ref()).await)?);
+        let right =
+            |stored: Option<&StoredConfig>| stored.is_some_and(|stored| stored.document() == document);
+        sees(bench, &mut stream, document, right).await?;
+    }
+    Ok(())
+}
+
+async fn sees(
+    bench: &Bench<'_>,
+    stream: &mut ConfigStream<'_>,
+    expected: &str,
+    right: impl Fn(Option<&StoredConfig>) -> bool,
+) -> Done {
+    let until = Instant::now() + bench.subject.patience();
+    let mut last = "nothing".to_owned();
+    loop {
+        match timeout_at(until, poll_fn(|context| stream.as_mut().poll_next(context))).await {
+            Err(_) => {
+                return fail(expected, format!("not within {:?}; last {last}", bench.subject.patience()));
+            }
+            Ok(None) => return fail(expected, format!("the stream ended after {last}")),
+            Ok(Some(Ok(stored))) if right(stored.as_ref()) => return Ok(()),
+            Ok(Some(item)) => last = format!("{item:?}"),
+        }
+    }
+}

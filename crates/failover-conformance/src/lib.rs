@@ -1,0 +1,60 @@
+//! The contract between `failover` and its providers, as a test suite that a provider crate runs over itself.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use failover_conformance::Subject;
+//! use failover_core::{Error, Provider, async_trait};
+//! use failover_memory::{MemoryCluster, MemoryProvider};
+//!
+//! struct Memory(MemoryCluster);
+//!
+//! #[async_trait]
+//! impl Subject for Memory {
+//!     async fn provider(&self) -> Result<Arc<dyn Provider>, Error> {
+//!         Ok(Arc::new(self.0.provider()))
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let report = failover_conformance::run(&Memory(MemoryCluster::new())).await;
+//! println!("{report}");
+//! report.assert(); // panics with the report when a case has failed
+//! # }
+//! ```
+//!
+//! Every case has the number of its clause in the provider contract. What a provider does not offer is skipped, and the
+//! report says so; what it offers has to be right. The cases use services of their own, whose names begin with
+//! `conformance-`, and remove what they registered.
+//!
+//! There are no features. It needs Rust 1.85 and a tokio runtime with its timer.
+
+#![allow(clippy::disallowed_methods, reason = "a suite that waits, in the time of the runtime")]
+
+mod cases;
+mod report;
+mod subject;
+
+pub use report::{CaseReport, Outcome, Report};
+pub use subject::{Subject, Trouble};
+
+/// Runs every case that the subject's providers offer something for, one after the other.
+///
+/// # Cancel safety
+///
+/// A dropped future leaves behind what the case under way has registered.
+pub async fn run(subject: &dyn Subject) -> Report {
+    let mut cases = Vec::new();
+    for case in cases::CASES {
+        let bench = subject::Bench::new(subject, case.number);
+        let outcome = match bench.within(subject.patience() * 12, (case.run)(&bench)).await {
+            Ok(()) => Outcome::Passed,
+            Err(Trouble::Skipped(why)) => Outcome::Skipped { why },
+            Err(Trouble::Failed { expected, seen }) => Outcome::Failed { expected, seen },
+        };
+        bench.clean_up().await;
+        cases.push(CaseReport { number: case.number, name: case.name, outcome });
+    }
+    Report { cases }
+}

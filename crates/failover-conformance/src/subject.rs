@@ -1,0 +1,225 @@
+//! What is tested, and what the cases need to test it.
+
+use std::fmt::Debug;
+use std::future::{Future, poll_fn};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use failover_core::{
+    Endpoint, EndpointBuilder, EndpointEntry, EndpointId, EndpointSet, Error, Provider, Query, Registry,
+    ServiceName, WatchStream, async_trait,
+};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+/// A kind of provider with a backend behind it.
+#[async_trait]
+pub trait Subject: Send + Sync {
+    /// Another provider on the same backend, connected.
+    ///
+    /// # Errors
+    ///
+    /// When there is none to be had; every case fails then.
+    async fn provider(&self) -> Result<Arc<dyn Provider>, Error>;
+
+    /// How long a change may take until another provider on the backend sees it; default 5 s.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(5)
+    }
+
+    /// How long it is watched that nothing happens; default 300 ms. A slow backend needs longer.
+    fn calm(&self) -> Duration {
+        Duration::from_millis(300)
+    }
+
+    /// Takes the backend away from its providers, or gives it back. The answer says whether that can be done at all;
+    /// default false, and the cases about outages are skipped.
+    async fn outage(&self, begins: bool) -> bool {
+        let _ = begins;
+        false
+    }
+
+    /// Texts that must show nowhere, such as the token that the providers of this subject use.
+    fn secrets(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What `Debug` shows of a provider, of its configuration and of its builder, for who has secrets.
+    fn shown(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// Why a case did not pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Trouble {
+    /// It is not offered.
+    Skipped(String),
+    /// It is not as the contract says.
+    Failed {
+        /// What the contract says.
+        expected: String,
+        /// What happened.
+        seen: String,
+    },
+}
+
+pub(crate) type Done<T = ()> = Result<T, Trouble>;
+
+pub(crate) fn skip<T>(why: &str) -> Done<T> {
+    Err(Trouble::Skipped(why.to_owned()))
+}
+
+pub(crate) fn fail<T>(expected: impl Into<String>, seen: impl Into<String>) -> Done<T> {
+    Err(Trouble::Failed { expected: expected.into(), seen: seen.into() })
+}
+
+/// Fails unless the condition holds.
+pub(crate) fn ensure(holds: bool, expected: &str, seen: impl Debug) -> Done {
+    if holds { Ok(()) } else { fail(expected, format!("{seen:?}")) }
+}
+
+/// An operation that has to work.
+pub(crate) fn works<T>(what: &str, result: Result<T, Error>) -> Done<T> {
+    result.or_else(|error| fail(format!("{what} works"), format!("error of kind {}: {error}", error.kind())))
+}
+
+/// One case at work.
+pub(crate) struct Bench<'a> {
+    pub(crate) subject: &'a dyn Subject,
+    service: String,
+    registered: Mutex<Vec<(ServiceName, EndpointId)>>,
+}
+
+impl<'a> Bench<'a> {
+    pub(crate) fn new(subject: &'a dyn Subject, number: u32) -> Self {
+        // Another run on the same backend must not meet what this one leaves.
+        let run = std::process::id();
+        Self { subject, service: format!("conformance-{number}-{run}"), registered: Mutex::default() }
+    }
+
+    pub(crate) async fn provider(&self) -> Done<Arc<dyn Provider>> {
+        works("making a provider", self.subject.provider().await)
+    }
+
+    pub(crate) fn service(&self) -> ServiceName {
+        ServiceName::new(&self.service).expect("letters, digits and hyphens")
+    }
+
+    pub(crate) fn query(&self) -> Query {
+        Query::service(&self.service())
+    }
+
+    /// An endpoint of the case's service, at `10.1.2.last`.
+    pub(crate) fn endpoint(&self, id: &str, last: u8) -> EndpointBuilder {
+        Endpoint::builder(id, self.service.clone(), format!("10.1.2.{last}"), 8080).protocol("http")
+    }
+
+    pub(crate) fn plain(&self, id: &str, last: u8) -> Endpoint {
+        self.endpoint(id, last).build().expect("valid")
+    }
+
+    /// Registers, and remembers to deregister.
+    pub(crate) async fn register(&self, provider: &Arc<dyn Provider>, endpoint: &Endpoint) -> Done {
+        let registry = registry(provider)?;
+        self.registered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((endpoint.service().clone(), endpoint.id().clone()));
+        works("register", registry.register(endpoint).await)
+    }
+
+    /// Lists until the answer is right.
+    pub(crate) async fn lists(
+        &self,
+        provider: &Arc<dyn Provider>,
+        expected: &str,
+        right: impl Fn(&EndpointSet) -> bool,
+    ) -> Done<EndpointSet> {
+        let until = Instant::now() + self.subject.patience();
+        loop {
+            let seen = provider.list(&self.query()).await;
+            match seen {
+                Ok(set) if right(&set) => return Ok(set),
+                Ok(set) if Instant::now() >= until => return fail(expected, shown(&set)),
+                Err(error) if Instant::now() >= until => return fail(expected, format!("{error}")),
+                _ => sleep(self.subject.calm() / 20).await,
+            }
+        }
+    }
+
+    /// Reads a watch until it has what is expected; errors on the way are allowed, the end is not.
+    pub(crate) async fn watches(
+        &self,
+        stream: &mut WatchStream<'_>,
+        expected: &str,
+        right: impl Fn(&EndpointSet) -> bool,
+    ) -> Done {
+        let until = Instant::now() + self.subject.patience();
+        let mut last = "nothing".to_owned();
+        loop {
+            match before(until, next(stream)).await {
+                None => {
+                    return fail(expected, format!("not within {:?}; last {last}", self.subject.patience()));
+                }
+                Some(None) => return fail(expected, format!("the stream ended after {last}")),
+                Some(Some(Ok(set))) if right(&set) => return Ok(()),
+                Some(Some(Ok(set))) => last = shown(&set),
+                Some(Some(Err(error))) => last = format!("error: {error}"),
+            }
+        }
+    }
+
+    pub(crate) async fn within(&self, limit: Duration, case: impl Future<Output = Done>) -> Done {
+        match timeout(limit, case).await {
+            Ok(done) => done,
+            Err(_) => fail("every operation ends", format!("the case is not done after {limit:?}")),
+        }
+    }
+
+    /// Also after a case that did not come to its end.
+    pub(crate) async fn clean_up(&self) {
+        self.subject.outage(false).await;
+        let left = std::mem::take(&mut *self.registered.lock().unwrap_or_else(PoisonError::into_inner));
+        if left.is_empty() {
+            return;
+        }
+        let cleaning = async {
+            let Ok(provider) = self.subject.provider().await else { return };
+            if let Some(registry) = provider.registry() {
+                for (service, id) in left {
+                    let _ = registry.deregister(&service, &id).await;
+                }
+            }
+        };
+        let _ = timeout(self.subject.patience(), cleaning).await;
+    }
+}
+
+pub(crate) fn registry(provider: &Arc<dyn Provider>) -> Done<&dyn Registry> {
+    provider.registry().map_or_else(|| skip("the provider cannot be written to"), Ok)
+}
+
+/// What comes before this time, if anything does; also when the other side is always ready.
+pub(crate) async fn before<T>(until: Instant, what: impl Future<Output = T>) -> Option<T> {
+    if Instant::now() >= until { None } else { timeout_at(until, what).await.ok() }
+}
+
+pub(crate) async fn next(stream: &mut WatchStream<'_>) -> Option<Result<EndpointSet, Error>> {
+    poll_fn(|context| stream.as_mut().poll_next(context)).await
+}
+
+pub(crate) fn ids(set: &EndpointSet) -> Vec<&str> {
+    let mut ids: Vec<_> = set.entries().iter().map(|entry| entry.endpoint().id().as_str()).collect();
+    ids.sort_unstable();
+    ids
+}
+
+pub(crate) fn find<'s>(set: &'s EndpointSet, id: &str) -> Option<&'s EndpointEntry> {
+    set.entries().iter().find(|entry| entry.endpoint().id().as_str() == id)
+}
+
+pub(crate) fn shown(set: &EndpointSet) -> String {
+    let endpoints: Vec<_> = set.entries().iter().map(|entry| entry.endpoint().to_string()).collect();
+    format!("[{}] and {} rejected entries", endpoints.join(", "), set.rejected().len())
+}

@@ -1,0 +1,401 @@
+//! The memory provider with a backend that can go away, and with one flaw at most.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use failover_conformance::Subject;
+use failover_core::{
+    ConfigKey, ConfigStore, ConfigStream, Endpoint, EndpointEntry, EndpointId, EndpointSet, Error, ErrorKind,
+    Feature, Health, Lifecycle, Provider, ProviderInfo, Query, Registry, Revision, ServiceName, StoredConfig,
+    WatchStream, async_trait,
+};
+use failover_memory::{MemoryCluster, MemoryProvider};
+use futures_core::Stream;
+use tokio::sync::watch;
+
+pub(crate) const SECRET: &str = "hunter2-canary";
+
+/// What is wrong with a provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    NamesNoRegistry,
+    CannotConnectTwice,
+    UnknownServiceIsAnError,
+    DropsMetadata,
+    KeepsTheFirstRegistration,
+    LosesAnUpdate,
+    UpdateRegisters,
+    Resurrects,
+    MissingIsAnError,
+    GetsSomebodyElse,
+    IgnoresTags,
+    ForgetsTheLast,
+    CutsIdsAtTheSlash,
+    WritesInTwoSteps,
+    ForgetsClaims,
+    BeginsEmpty,
+    NeverWakes,
+    Floods,
+    OneWatchForAll,
+    EmptiesOnAnError,
+    EndsOnAnError,
+    CutsDocuments,
+    IgnoresCompareAndSwap,
+    ConfigNeverWakes,
+    BlocksClose,
+    LeaksASecretInDebug,
+}
+
+/// A backend and its flaw.
+pub(crate) struct Broken {
+    cluster: MemoryCluster,
+    flaw: Option<Flaw>,
+    down: Arc<watch::Sender<bool>>,
+}
+
+impl Broken {
+    pub(crate) fn new(flaw: Option<Flaw>) -> Self {
+        Self { cluster: MemoryCluster::new(), flaw, down: Arc::new(watch::Sender::new(false)) }
+    }
+}
+
+#[async_trait]
+impl Subject for Broken {
+    async fn provider(&self) -> Result<Arc<dyn Provider>, Error> {
+        Ok(Arc::new(Flawed {
+            inner: Arc::new(self.cluster.provider()),
+            flaw: self.flaw,
+            down: Arc::clone(&self.down),
+            connected: AtomicBool::new(false),
+            watches: AtomicU64::new(0),
+            reached: Mutex::default(),
+        }))
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    async fn outage(&self, begins: bool) -> bool {
+        self.down.send_replace(begins);
+        true
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        vec![SECRET.to_owned()]
+    }
+
+    fn shown(&self) -> Vec<String> {
+        let token = if self.flaw == Some(Flaw::LeaksASecretInDebug) { SECRET } else { "<redacted>" };
+        vec![format!("Broken {{ token: {token} }}")]
+    }
+}
+
+struct Flawed {
+    inner: Arc<MemoryProvider>,
+    flaw: Option<Flaw>,
+    down: Arc<watch::Sender<bool>>,
+    connected: AtomicBool,
+    watches: AtomicU64,
+    /// Registrations so far, by service.
+    reached: Mutex<Vec<ServiceName>>,
+}
+
+impl Flawed {
+    fn has(&self, flaw: Flaw) -> bool {
+        self.flaw == Some(flaw)
+    }
+
+    fn up(&self) -> Result<&MemoryProvider, Error> {
+        if *self.down.borrow() { Err(refused()) } else { Ok(&self.inner) }
+    }
+
+    fn id(&self, id: &EndpointId) -> EndpointId {
+        let end = if self.has(Flaw::CutsIdsAtTheSlash) { id.as_str().find('/') } else { None };
+        EndpointId::new(&id.as_str()[..end.unwrap_or(id.as_str().len())]).expect("valid")
+    }
+}
+
+fn refused() -> Error {
+    Error::new(ErrorKind::Connection, "connection refused")
+}
+
+fn with_id(endpoint: &Endpoint, id: &EndpointId) -> Endpoint {
+    let json = serde_json::to_value(endpoint).expect("serialises");
+    let mut json = json;
+    json["id"] = id.as_str().into();
+    serde_json::from_value(json).expect("valid")
+}
+
+#[async_trait]
+impl Provider for Flawed {
+    fn info(&self) -> ProviderInfo {
+        let info = self.inner.info();
+        let features: Vec<_> = info.features().to_vec();
+        let hidden = self.has(Flaw::NamesNoRegistry);
+        info.with_features(features.into_iter().filter(|feature| !(hidden && *feature == Feature::Registry)))
+    }
+
+    async fn connect(&self) -> Result<(), Error> {
+        if self.connected.swap(true, Ordering::SeqCst) && self.has(Flaw::CannotConnectTwice) {
+            return Err(Error::new(ErrorKind::Internal, "it is connected already"));
+        }
+        self.up()?.connect().await
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        self.up()?.ping().await
+    }
+
+    async fn close(&self) -> Result<(), Error> {
+        if self.has(Flaw::BlocksClose) {
+            std::future::pending::<()>().await;
+        }
+        self.inner.close().await
+    }
+
+    async fn list(&self, query: &Query) -> Result<EndpointSet, Error> {
+        let provider = match self.up() {
+            Ok(provider) => provider,
+            Err(_) if self.has(Flaw::EmptiesOnAnError) => return Ok(EndpointSet::new([])),
+            Err(error) => return Err(error),
+        };
+        let set = provider.list(query).await?;
+        if set.is_unknown_service() && self.has(Flaw::UnknownServiceIsAnError) && never_used(query) {
+            return Err(Error::new(ErrorKind::NotFound, "there is no such service"));
+        }
+        if self.has(Flaw::IgnoresTags) && set.entries().len() == 1 {
+            let service = query.service_name().expect("the cases name one");
+            return provider.list(&Query::service(service)).await;
+        }
+        Ok(set)
+    }
+
+    fn watch(&self, service: &ServiceName) -> Option<WatchStream<'_>> {
+        let number = self.watches.fetch_add(1, Ordering::SeqCst);
+        let inner = self.inner.watch(service)?;
+        Some(Box::pin(Watch {
+            inner,
+            owner: self,
+            down: Box::pin(changed(self.down.subscribe())),
+            yielded: 0,
+            last: None,
+            changes: service.as_str().starts_with("conformance-21-"),
+            dead: self.has(Flaw::OneWatchForAll) && number > 1,
+            ended: false,
+        }))
+    }
+
+    fn registry(&self) -> Option<&dyn Registry> {
+        Some(self)
+    }
+
+    fn config_store(&self) -> Option<&dyn ConfigStore> {
+        Some(self)
+    }
+}
+
+/// Case 3 asks for a service that it never registers in.
+fn never_used(query: &Query) -> bool {
+    query.service_name().is_some_and(|name| name.as_str().starts_with("conformance-3-"))
+}
+
+async fn changed(mut down: watch::Receiver<bool>) -> bool {
+    // The subject holds the sender.
+    let _ = down.changed().await;
+    *down.borrow()
+}
+
+struct Watch<'a> {
+    inner: WatchStream<'a>,
+    owner: &'a Flawed,
+    down: Pin<Box<dyn Future<Output = bool> + Send>>,
+    yielded: u32,
+    last: Option<EndpointSet>,
+    /// Whether it is a watch of the case about changes: other cases watch, too, and would fail with it.
+    changes: bool,
+    dead: bool,
+    ended: bool,
+}
+
+impl Stream for Watch<'_> {
+    type Item = Result<EndpointSet, Error>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let watch = self.get_mut();
+        if watch.ended || watch.dead {
+            return if watch.ended { Poll::Ready(None) } else { Poll::Pending };
+        }
+        while let Poll::Ready(down) = watch.down.as_mut().poll(context) {
+            watch.down = Box::pin(changed(watch.owner.down.subscribe()));
+            if down {
+                watch.ended = watch.owner.has(Flaw::EndsOnAnError);
+                let empty = watch.owner.has(Flaw::EmptiesOnAnError);
+                return Poll::Ready(Some(if empty { Ok(EndpointSet::new([])) } else { Err(refused()) }));
+            }
+        }
+        if watch.owner.has(Flaw::NeverWakes) && watch.yielded > 0 && watch.changes {
+            return Poll::Pending;
+        }
+        match watch.inner.as_mut().poll_next(context) {
+            Poll::Ready(Some(Ok(set))) => {
+                watch.yielded += 1;
+                watch.last = Some(set.clone());
+                let blind =
+                    watch.owner.has(Flaw::BeginsEmpty) && watch.yielded == 1 && !set.entries().is_empty();
+                if blind
+                    && set
+                        .entries()
+                        .iter()
+                        .all(|entry| entry.endpoint().service().as_str().starts_with("conformance-20-"))
+                {
+                    return Poll::Pending;
+                }
+                Poll::Ready(Some(Ok(set)))
+            }
+            Poll::Pending if watch.owner.has(Flaw::Floods) && watch.yielded > 0 => {
+                context.waker().wake_by_ref();
+                Poll::Ready(watch.last.clone().map(Ok))
+            }
+            other => other,
+        }
+    }
+}
+
+#[async_trait]
+impl Registry for Flawed {
+    async fn register(&self, endpoint: &Endpoint) -> Result<(), Error> {
+        let provider = self.up()?;
+        let mut endpoint = with_id(endpoint, &self.id(endpoint.id()));
+        if self.has(Flaw::DropsMetadata) {
+            endpoint = endpoint.to_builder().metadata_map::<&str, &str>([]).build().expect("valid");
+        }
+        if self.has(Flaw::KeepsTheFirstRegistration)
+            && provider.get(endpoint.service(), endpoint.id()).await.is_ok()
+        {
+            return Ok(());
+        }
+        let number = {
+            let mut reached = self.reached.lock().expect("whole");
+            reached.push(endpoint.service().clone());
+            reached.iter().filter(|service| *service == endpoint.service()).count()
+        };
+        if self.has(Flaw::ForgetsTheLast) && number == 20 {
+            return Ok(());
+        }
+        if self.has(Flaw::WritesInTwoSteps) {
+            let half = endpoint.to_builder().weight(1).build().expect("valid");
+            provider.register(&half).await?;
+            tokio::task::yield_now().await;
+        }
+        provider.register(&endpoint).await
+    }
+
+    async fn update(&self, endpoint: &Endpoint) -> Result<(), Error> {
+        let provider = self.up()?;
+        if self.has(Flaw::LosesAnUpdate) {
+            return provider.get(endpoint.service(), endpoint.id()).await.map(drop);
+        }
+        if self.has(Flaw::UpdateRegisters) {
+            return provider.register(endpoint).await;
+        }
+        provider.update(endpoint).await
+    }
+
+    async fn deregister(&self, service: &ServiceName, id: &EndpointId) -> Result<bool, Error> {
+        let provider = self.up()?;
+        let id = &self.id(id);
+        let before = provider.get(service, id).await;
+        let was = provider.deregister(service, id).await?;
+        if !was && self.has(Flaw::MissingIsAnError) {
+            return Err(Error::new(ErrorKind::NotFound, "it is not there"));
+        }
+        if let (true, Ok(entry)) = (self.has(Flaw::Resurrects), before) {
+            let inner = Arc::clone(&self.inner);
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                let _ = inner.register(entry.endpoint()).await;
+            });
+        }
+        Ok(was)
+    }
+
+    async fn get(&self, service: &ServiceName, id: &EndpointId) -> Result<EndpointEntry, Error> {
+        let provider = self.up()?;
+        let found = provider.get(service, &self.id(id)).await;
+        match found {
+            Err(_) if self.has(Flaw::GetsSomebodyElse) => {
+                let set = provider.list(&Query::service(service)).await?;
+                set.into_entries().into_iter().next().ok_or_else(|| Error::new(ErrorKind::NotFound, "nobody"))
+            }
+            found => found,
+        }
+    }
+
+    async fn set_health(&self, service: &ServiceName, id: &EndpointId, health: Health) -> Result<(), Error> {
+        if self.has(Flaw::ForgetsClaims) {
+            return self.up()?.get(service, id).await.map(drop);
+        }
+        self.up()?.set_health(service, id, health).await
+    }
+
+    async fn set_lifecycle(
+        &self,
+        service: &ServiceName,
+        id: &EndpointId,
+        lifecycle: Lifecycle,
+    ) -> Result<(), Error> {
+        self.up()?.set_lifecycle(service, id, lifecycle).await
+    }
+}
+
+#[async_trait]
+impl ConfigStore for Flawed {
+    async fn load(&self, key: &ConfigKey) -> Result<Option<StoredConfig>, Error> {
+        let stored = self.up()?.load(key).await?;
+        let cut = |stored: StoredConfig| {
+            let document: String = stored.document().chars().filter(char::is_ascii).collect();
+            StoredConfig::new(document, stored.revision().clone())
+        };
+        Ok(if self.has(Flaw::CutsDocuments) { stored.map(cut) } else { stored })
+    }
+
+    async fn store(
+        &self,
+        key: &ConfigKey,
+        document: &str,
+        expected: Option<&Revision>,
+    ) -> Result<Revision, Error> {
+        let provider = self.up()?;
+        if self.has(Flaw::IgnoresCompareAndSwap) {
+            let current = provider.load(key).await?;
+            return provider.store(key, document, current.as_ref().map(StoredConfig::revision)).await;
+        }
+        provider.store(key, document, expected).await
+    }
+
+    fn watch(&self, key: &ConfigKey) -> ConfigStream<'_> {
+        let inner = ConfigStore::watch(&*self.inner, key);
+        if self.has(Flaw::ConfigNeverWakes) { Box::pin(Once(inner, false)) } else { inner }
+    }
+}
+
+/// The first item, and then nothing any more.
+struct Once<'a>(ConfigStream<'a>, bool);
+
+impl Stream for Once<'_> {
+    type Item = Result<Option<StoredConfig>, Error>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let once = self.get_mut();
+        if once.1 {
+            return Poll::Pending;
+        }
+        let item = once.0.as_mut().poll_next(context);
+        once.1 = item.is_ready();
+        item
+    }
+}
