@@ -3,5 +3,6 @@
 #![allow(clippy::disallowed_methods, reason = "tests measure time")]
 
 mod allocation;
+mod client;
 mod faults;
 mod statistics;

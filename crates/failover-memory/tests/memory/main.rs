@@ -8,6 +8,7 @@ mod discovery;
 mod lifetime;
 mod managers;
 mod probes;
+mod registry;
 mod removal;
 mod serving;
 mod sources;
