@@ -49,6 +49,10 @@ pub(crate) struct Cold {
     /// Times that the breaker opened, and times that it closed again.
     pub(crate) opened: AtomicU64,
     pub(crate) recovered: AtomicU64,
+    /// Probes that this process has made.
+    pub(crate) probes: AtomicU64,
+    /// The number of the source that names it.
+    pub(crate) source: AtomicU32,
     /// Given calls although its breaker is not closed, because too few others are left.
     pub(crate) held: AtomicBool,
     /// Its half-open round ended because the probe calls did not answer in time, and that is not told yet.
@@ -96,10 +100,13 @@ pub(crate) struct Tally {
     ended: [u64; VERDICTS],
     pub(crate) time: Duration,
     pub(crate) recovered: u64,
+    /// Probes that this process has made.
+    pub(crate) probes: u64,
 }
 
 impl Tally {
-    pub(crate) const NONE: Self = Self { ended: [0; VERDICTS], time: Duration::ZERO, recovered: 0 };
+    pub(crate) const NONE: Self =
+        Self { ended: [0; VERDICTS], time: Duration::ZERO, recovered: 0, probes: 0 };
 
     pub(crate) fn of(&self, verdict: Verdict) -> u64 {
         self.ended[verdict as usize]
@@ -131,6 +138,7 @@ impl Tally {
         }
         self.time += other.time;
         self.recovered += other.recovered;
+        self.probes += other.probes;
         self
     }
 }
@@ -150,6 +158,8 @@ impl Cell {
                 others: [const { AtomicU64::new(0) }; VERDICTS - 1],
                 opened: AtomicU64::new(0),
                 recovered: AtomicU64::new(0),
+                probes: AtomicU64::new(0),
+                source: AtomicU32::new(0),
                 held: AtomicBool::new(false),
                 expired: AtomicBool::new(false),
                 since: AtomicU64::new(0),
@@ -264,6 +274,7 @@ impl Cell {
             ended,
             time: Duration::from_nanos(self.hot.nanos.load(Ordering::Relaxed)),
             recovered: self.cold.recovered.load(Ordering::Relaxed),
+            probes: self.cold.probes.load(Ordering::Relaxed),
         }
     }
 
@@ -280,7 +291,7 @@ impl Cell {
         self.hot.weight.store(1, Ordering::Relaxed);
         self.cold.endpoint.store(None);
         self.hot.flow.clear();
-        let counts = [&self.hot.nanos, &self.cold.opened, &self.cold.recovered];
+        let counts = [&self.hot.nanos, &self.cold.opened, &self.cold.recovered, &self.cold.probes];
         for count in counts.into_iter().chain(&self.cold.others) {
             count.store(0, Ordering::Relaxed);
         }

@@ -71,8 +71,6 @@ pub(crate) struct CallCounts {
     pub(crate) retried: AtomicU64,
     pub(crate) failovers: AtomicU64,
     pub(crate) refused: AtomicU64,
-    /// Probes that have been made.
-    pub(crate) health_checks: AtomicU64,
     /// Wall time in milliseconds since 1970; 0 for never.
     pub(crate) last_failover: AtomicU64,
     pub(crate) last_recovery: AtomicU64,

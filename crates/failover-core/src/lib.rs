@@ -110,4 +110,4 @@ pub use provider::{
 };
 pub use random::Random;
 pub use service::{IntoEndpoint, ServiceBuilder, ServiceHandle};
-pub use stats::{EndpointStats, ServiceStats, SourceStats};
+pub use stats::{EndpointStats, ProviderStats, ServiceStats, SourceStats};

@@ -25,7 +25,7 @@ use crate::probe::Probes;
 use crate::provider::{Provider, ProviderInfo};
 use crate::random::Random;
 use crate::service::ServiceHandle;
-use crate::stats::ServiceStats;
+use crate::stats::{ProviderStats, ServiceStats};
 use providers::{Named, Providers};
 use serve::Served;
 use services::{Route, Services};
@@ -199,6 +199,19 @@ impl FailoverManager {
     /// What has been counted so far, for each service that is kept.
     pub fn stats(&self) -> Vec<ServiceStats> {
         self.0.services().engines().map(|engine| engine.stats()).collect()
+    }
+
+    /// What has been counted so far, for each provider.
+    pub fn provider_stats(&self) -> BTreeMap<Arc<str>, ProviderStats> {
+        let now = self.0.clock.wall();
+        let names = self.0.providers().iter().map(|named| Arc::clone(&named.name)).collect::<Vec<_>>();
+        let mut all =
+            names.into_iter().map(|name| (Arc::clone(&name), ProviderStats::new(name, now))).collect();
+        let engines: Vec<_> = self.0.services().engines().cloned().collect();
+        for engine in engines {
+            engine.add_to_providers(&mut all);
+        }
+        all
     }
 
     /// The newest events of all services, oldest first: at most `limit`.

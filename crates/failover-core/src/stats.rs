@@ -1,5 +1,7 @@
 //! What has been counted, read without stopping who counts.
 
+mod provider;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -15,6 +17,8 @@ use crate::engine::Engine;
 use crate::health::{Health, Lifecycle};
 use crate::latency::{Latency, Times};
 use crate::snapshot::{Slot, Snapshot};
+
+pub use provider::ProviderStats;
 
 /// What a service's calls came to since its handle was made. The JSON names are those of the Go package, and more.
 #[derive(Clone, Debug, Serialize)]
@@ -158,7 +162,7 @@ impl Engine {
             retried: count(&calls.retried),
             failovers: count(&calls.failovers),
             recoveries: tally.recovered,
-            health_checks: count(&calls.health_checks),
+            health_checks: tally.probes,
             in_flight: gone_in_flight + cells().map(|cell| u64::from(cell.in_flight())).sum::<u64>(),
             average_response_time: tally.mean(),
             latency: times.latency(),

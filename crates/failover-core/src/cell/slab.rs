@@ -3,7 +3,7 @@
 //! A cell whose endpoint is gone is used again, once its last call has ended and the last snapshot that knows it is
 //! gone; so memory follows the largest number of endpoints at a time, not the number that there ever were.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{OnceLock, Weak};
 
@@ -31,7 +31,7 @@ pub(crate) struct Ledger<S> {
     current: u64,
     past: Vec<(u64, Weak<S>)>,
     /// What the cells that are free again have counted.
-    retired: Tally,
+    retired: BTreeMap<u32, Tally>,
     times: Option<Times>,
 }
 
@@ -79,7 +79,7 @@ impl<S> Ledger<S> {
             leaving: Vec::new(),
             current: 0,
             past: Vec::new(),
-            retired: Tally::NONE,
+            retired: BTreeMap::new(),
             times: None,
         }
     }
@@ -118,7 +118,8 @@ impl<S> Ledger<S> {
             if leaving.known_to >= oldest || !cell.is_idle() {
                 return true;
             }
-            *retired = retired.plus(&cell.tally());
+            let of_source = retired.entry(cell.cold.source.load(Ordering::Relaxed)).or_insert(Tally::NONE);
+            *of_source = of_source.plus(&cell.tally());
             cell.times_into(times.get_or_insert_with(Times::none));
             cell.clear();
             free.insert(leaving.cell);
@@ -131,8 +132,9 @@ impl<S> Ledger<S> {
         self.leaving.iter().map(|leaving| leaving.cell)
     }
 
-    pub(crate) fn retired(&self) -> Tally {
-        self.retired
+    /// What the cells that are free again have counted, by the number of their source.
+    pub(crate) fn retired(&self) -> &BTreeMap<u32, Tally> {
+        &self.retired
     }
 
     /// How long the attempts took whose cells are free again.
@@ -174,6 +176,6 @@ mod tests {
         ledger.sweep(&slab);
         assert_eq!(ledger.take(&slab), first);
         assert_eq!(slab.cell(first).tally().ended(), 0, "as new");
-        assert_eq!(ledger.retired().ended(), 1);
+        assert_eq!(ledger.retired()[&0].ended(), 1);
     }
 }

@@ -8,7 +8,7 @@ mod probed;
 mod rebuild;
 mod serving;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::slice::SliceIndex;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -359,12 +359,29 @@ impl Engine {
     pub(crate) fn gone(&self) -> (Tally, Times, u64) {
         let control = self.control();
         let leaving = control.ledger.leaving().map(|number| self.slab.cell(number));
+        let retired = control.ledger.retired().values().fold(Tally::NONE, Tally::plus);
         let mut times = control.ledger.retired_times();
-        let (tally, in_flight) = leaving.fold((control.ledger.retired(), 0), |(tally, in_flight), cell| {
+        let (tally, in_flight) = leaving.fold((retired, 0), |(tally, in_flight), cell| {
             cell.times_into(&mut times);
             (tally.plus(&cell.tally()), in_flight + u64::from(cell.in_flight()))
         });
         (tally, times, in_flight)
+    }
+
+    /// What the attempts came to, and how many are in flight, by the number of the source that named their endpoint.
+    pub(crate) fn tallies_by_source(&self) -> BTreeMap<u32, (Tally, u64)> {
+        let control = self.control();
+        let snapshot = self.snapshot.load_full();
+        let mut by_source: BTreeMap<u32, (Tally, u64)> =
+            control.ledger.retired().iter().map(|(source, tally)| (*source, (*tally, 0))).collect();
+        let cells = snapshot.slots.iter().map(|slot| slot.cell).chain(control.ledger.leaving());
+        for cell in cells.map(|number| self.slab.cell(number)) {
+            let source = cell.cold.source.load(Ordering::Relaxed);
+            let (tally, in_flight) = by_source.entry(source).or_insert((Tally::NONE, 0));
+            *tally = tally.plus(&cell.tally());
+            *in_flight += u64::from(cell.in_flight());
+        }
+        by_source
     }
 
     /// A breaker has moved: works out who is given calls, and tells.

@@ -230,3 +230,44 @@ fn virtual_empty(settings: &ManagerConfig) -> ManagerBuilder {
         .clock(failover_core::Clock::tokio())
         .random(failover_core::Random::seeded(7))
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_service_with_two_providers_counts_where_each_attempt_went() {
+    let (first, second) = (MemoryProvider::new(), MemoryProvider::new());
+    with(&first, &[("a", 1)]).await;
+    with(&second, &[("b", 11)]).await;
+    let manager = two(first, second).build().await.expect("builds");
+    let users = manager.service("users").await.expect("a handle");
+    calls(&users, SECOND / 10, "").await;
+    let (_, failed) = calls(&users, SECOND / 10, "a").await;
+    assert_eq!(failed, 0);
+    manager.on("second").expect("there").deregister_endpoint(("users", "b")).await.expect("removes");
+    sleep(SECOND).await;
+    let stats = manager.provider_stats();
+    let (first, second) = (&stats["first"], &stats["second"]);
+    let count =
+        |of: &failover_core::ProviderStats| (of.total_requests, of.successful_requests, of.failed_requests);
+    assert_eq!(
+        (count(first), count(second)),
+        ((105, 100, 5), (100, 100, 0)),
+        "what is gone is still counted"
+    );
+    assert_eq!((first.failovers, first.endpoints, second.endpoints), (5, 1, 0));
+    assert!(first.last_failover.is_some() && first.average_response_time.is_some());
+    let json = serde_json::to_value(first).expect("serialises");
+    for name in [
+        "total_requests",
+        "successful_requests",
+        "failed_requests",
+        "health_checks",
+        "failovers",
+        "recoveries",
+        "average_response_time",
+        "last_failover",
+        "uptime",
+        "last_update",
+        "provider",
+    ] {
+        assert!(json.get(name).is_some(), "{name} in {json}");
+    }
+}

@@ -66,7 +66,7 @@ impl Engine {
         changed: Option<Health>,
         evidence: &str,
     ) {
-        self.calls.health_checks.fetch_add(1, Ordering::Relaxed);
+        self.slab.cell(cell).cold.probes.fetch_add(1, Ordering::Relaxed);
         let Some(verdict) = changed else { return };
         let mut events = Vec::new();
         {

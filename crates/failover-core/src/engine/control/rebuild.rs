@@ -17,6 +17,8 @@ use crate::snapshot::{Slot, Snapshot};
 /// An entry with its place in the order of tiers and the weight that counts for it.
 struct Ranked<'a> {
     rank: (u32, u32),
+    /// The number of its source.
+    source: u32,
     entry: &'a EndpointEntry,
     weight: u32,
     /// Kept although its source does not name it any more.
@@ -79,6 +81,7 @@ impl Engine {
         });
         let cell = same_place.map_or_else(|| ledger.take(&self.slab), |slot| slot.cell);
         self.slab.cell(cell).set(&endpoint, ranked.weight.max(1));
+        self.slab.cell(cell).cold.source.store(ranked.source, Ordering::Relaxed);
         let claim = Claim {
             health: entry.health(),
             lifecycle: entry.lifecycle(),
@@ -129,12 +132,13 @@ impl Engine {
 fn ranked<'a>(config: &FailoverConfig, sources: &'a [Source]) -> Vec<Ranked<'a>> {
     let overrides = config.load_balancer().weights();
     let mut by_id: HashMap<&EndpointId, Ranked<'_>> = HashMap::new();
-    for source in sources {
+    for (source, number) in sources.iter().zip(0..) {
         let lame = source.lame.iter().map(|entry| (entry, true));
         for (entry, lame) in source.entries.iter().map(|entry| (entry, false)).chain(lame) {
             let endpoint = entry.endpoint();
             let weight = overrides.get(endpoint.id()).copied().unwrap_or(endpoint.weight());
-            let ranked = Ranked { rank: (source.tier, endpoint.priority()), entry, weight, lame };
+            let rank = (source.tier, endpoint.priority());
+            let ranked = Ranked { rank, source: number, entry, weight, lame };
             let kept = by_id.entry(endpoint.id()).or_insert(Ranked { entry, ..ranked });
             if ranked.rank.0 < kept.rank.0 {
                 *kept = ranked;
