@@ -1,5 +1,7 @@
 //! Facts about the files: what must stand in every crate, what must stand nowhere, what stands twice.
 
+mod from_go;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -32,6 +34,7 @@ pub(crate) fn run() -> Result<(), String> {
     manifests(&mut faults)?;
     sources(&mut faults)?;
     invariants(&mut faults)?;
+    from_go::check(&mut faults)?;
     for fault in &faults {
         println!("{fault}");
     }

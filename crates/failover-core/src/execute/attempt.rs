@@ -149,6 +149,11 @@ impl Attempts {
         self.failed.iter().chain(std::iter::once(&self.last))
     }
 
+    /// The time of all attempts together; waits between them are not in it.
+    pub fn duration(&self) -> Duration {
+        self.iter().map(|record| record.duration).sum()
+    }
+
     /// The one that succeeded.
     pub fn last(&self) -> &AttemptRecord {
         &self.last

@@ -10,6 +10,7 @@ mod managers;
 mod probes;
 mod registry;
 mod removal;
+mod scopes;
 mod serving;
 mod sources;
 mod start;
