@@ -10,10 +10,10 @@ use std::sync::{OnceLock, Weak};
 use super::{Cell, Tally};
 use crate::latency::Times;
 
-/// The first bucket; each one after it doubles what there is.
+/// The first bucket. Each four after it double what there is, so that at most a quarter of the cells wait for use.
 const FIRST: u32 = 8;
 /// Enough for 2^31 cells.
-const BUCKETS: usize = 29;
+const BUCKETS: usize = 1 + 4 * 28;
 
 #[derive(Debug)]
 pub(crate) struct Slab {
@@ -58,17 +58,23 @@ impl Slab {
 
     fn grow_to(&self, index: u32) {
         let (bucket, _) = locate(index);
-        let size = if bucket == 0 { FIRST } else { FIRST << (bucket - 1) };
+        let size = if bucket == 0 { FIRST } else { (FIRST / 4) << ((bucket - 1) / 4) };
         self.buckets[bucket].get_or_init(|| (0..size).map(|_| Cell::new()).collect());
     }
 }
 
-/// Bucket 0 holds the first eight, bucket `n` as many as all before it.
+/// Bucket 0 holds the first eight; after it come four for each doubling.
 #[inline]
 fn locate(index: u32) -> (usize, usize) {
-    let bucket = (index / FIRST).checked_ilog2().map_or(0, |power| power + 1);
-    let start = if bucket == 0 { 0 } else { FIRST << (bucket - 1) };
-    (bucket as usize, (index - start) as usize)
+    match (index / FIRST).checked_ilog2() {
+        None => (0, index as usize),
+        Some(doubling) => {
+            // A quarter of what there was before this doubling.
+            let size = (FIRST / 4) << doubling;
+            let quarter = (index / size) & 3;
+            ((1 + 4 * doubling + quarter) as usize, (index & (size - 1)) as usize)
+        }
+    }
 }
 
 impl<S> Ledger<S> {
@@ -155,8 +161,8 @@ mod tests {
         let places: HashSet<_> = (0..10_000).map(locate).collect();
         assert_eq!(places.len(), 10_000);
         assert_eq!(
-            [0, 7, 8, 15, 16, 31, 32].map(locate),
-            [(0, 0), (0, 7), (1, 0), (1, 7), (2, 0), (2, 15), (3, 0)]
+            [0, 7, 8, 9, 10, 15, 16, 19, 20, 31, 32].map(locate),
+            [(0, 0), (0, 7), (1, 0), (1, 1), (2, 0), (4, 1), (5, 0), (5, 3), (6, 0), (8, 3), (9, 0)]
         );
         assert_eq!(locate((1 << 31) - 1).0, BUCKETS - 1);
     }

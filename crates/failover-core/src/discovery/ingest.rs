@@ -62,6 +62,8 @@ pub(crate) fn sift(service: &ServiceName, mut set: EndpointSet, addresses: Addre
         rejected.add(|| fault.of(endpoint));
         false
     });
+    // They are kept for long, and what they were collected in can be many times as large.
+    entries.shrink_to_fit();
     Sifted { entries, rejected, confirmed, unknown, age }
 }
 
