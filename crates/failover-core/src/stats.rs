@@ -48,7 +48,7 @@ pub struct ServiceStats {
     pub health_checks: u64,
     /// Attempts that are under way.
     pub in_flight: u64,
-    /// The mean time of an attempt that had an answer.
+    /// The mean time of the attempts that were not cancelled, within 2 %; the newest hundred thousand weigh most.
     #[serde(serialize_with = "crate::duration::write_option", skip_serializing_if = "Option::is_none")]
     pub average_response_time: Option<Duration>,
     /// How long attempts took; absent when none has ended.
@@ -130,7 +130,7 @@ pub struct EndpointStats {
     pub opened: u64,
     /// Times that its breaker closed again.
     pub recoveries: u64,
-    /// The mean time of an attempt that had an answer.
+    /// The mean time of the attempts that were not cancelled, within 2 %; the newest hundred thousand weigh most.
     #[serde(serialize_with = "crate::duration::write_option", skip_serializing_if = "Option::is_none")]
     pub average_response_time: Option<Duration>,
     /// How long its attempts took; absent when none has ended.

@@ -39,7 +39,7 @@ fn own(count: usize) {
         kept = Some(service);
     })
     .bytes_current;
-    let own = (all - data) / count as i64;
+    let own = (all - data) / i64::try_from(count).expect("small");
     println!("{own} bytes for each endpoint");
     assert!((200..=1_024).contains(&own), "{own} bytes for each endpoint");
     assert_eq!((shared.len(), kept.map(|service| service.endpoints().len())), (count, Some(count)));

@@ -481,7 +481,7 @@ async fn statistics_have_the_names_of_the_go_package() {
         assert!(!json[name].is_null(), "{name}: {json}");
     }
     assert_eq!(json["last_update"], "1970-01-01T00:00:00Z", "RFC 3339, of the test's clock");
-    assert_eq!(json["average_response_time"], "0s");
+    assert!(json["average_response_time"].is_string(), "{json}");
     let source = &json["sources"][0];
     assert_eq!((&source["provider"], &source["stale"]), (&"test".into(), &false.into()));
     let b = &json["endpoints"][1];
