@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use crate::{build, features, isolation, loom, msrv, suite, tidy};
+use crate::{build, deny, features, isolation, loom, msrv, suite, tidy};
 
 type Step = (&'static str, fn() -> Result<(), String>);
 
@@ -11,6 +11,7 @@ pub(crate) fn run() -> Result<(), String> {
     let before: &[Step] = &[
         ("fmt", build::fmt),
         ("tidy", tidy::run),
+        ("deny", deny::run),
         ("clippy", build::clippy),
         ("docs", build::docs),
         ("features", features::run),

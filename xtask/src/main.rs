@@ -5,6 +5,7 @@
 mod build;
 mod cargo;
 mod ci;
+mod deny;
 mod features;
 mod isolation;
 mod loom;
@@ -62,6 +63,11 @@ const COMMANDS: &[Command] = &[
         name: "msrv",
         about: "each library compiles with the oldest Rust that it promises",
         run: |args| no_arguments(args).and_then(|()| msrv::run()),
+    },
+    Command {
+        name: "deny",
+        about: "licences, bans, sources and known advisories of all dependencies",
+        run: |args| no_arguments(args).and_then(|()| deny::run()),
     },
     Command {
         name: "loom",
