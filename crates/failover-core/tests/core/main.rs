@@ -4,5 +4,6 @@
 
 mod allocation;
 mod client;
+mod documentation;
 mod faults;
 mod statistics;
