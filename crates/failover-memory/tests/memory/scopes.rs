@@ -1,4 +1,4 @@
-//! Every operation on a named provider: what Go writes as "…WithProvider".
+//! Every operation on a named provider: what has `WithProvider` in its name in Go.
 
 use failover_core::{EndpointRef, ErrorKind, FailoverConfig, FailoverManager, Health, Lifecycle, Query};
 use failover_memory::MemoryProvider;
