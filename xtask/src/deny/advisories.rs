@@ -1,4 +1,4 @@
-//! The advisories of RustSec that concern what this workspace depends on, or could, as of August 2026.
+//! The advisories of `RustSec` that concern what this workspace depends on, or could, as of August 2026.
 //!
 //! A snapshot: where cargo-deny is installed, it asks the database itself.
 

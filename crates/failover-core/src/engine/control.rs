@@ -322,6 +322,7 @@ impl Engine {
             self.rebuild(&mut control, &mut events);
         }
         self.told(events);
+        self.tell_keepers();
     }
 
     /// Takes another configuration into use. Endpoints keep their state; calls under way keep the old one.

