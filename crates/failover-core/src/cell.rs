@@ -1,5 +1,6 @@
 //! What the engine keeps of one endpoint while it lives, laid out for the calls that touch it.
 
+pub(crate) mod average;
 pub(crate) mod flow;
 pub(crate) mod slab;
 
@@ -15,6 +16,7 @@ use crate::endpoint::Endpoint;
 use crate::health::Health;
 use crate::latency::{Histogram, Times};
 use crate::outcome::Outcome;
+use average::Average;
 use flow::Flow;
 
 /// What calls to an endpoint read and write. It outlives snapshots: the key is the endpoint's id, and another one is
@@ -36,6 +38,10 @@ struct Hot {
     flow: Flow,
     /// The weight that counts, at least 1.
     weight: AtomicU32,
+    /// How long its attempts take of late.
+    average: Average,
+    /// Whether it is among those of its tier that are given calls.
+    seated: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -150,7 +156,13 @@ impl Tally {
 impl Cell {
     pub(crate) fn new() -> Self {
         Self {
-            hot: Hot { gate: Gate::new(), flow: Flow::new(), weight: AtomicU32::new(1) },
+            hot: Hot {
+                gate: Gate::new(),
+                flow: Flow::new(),
+                weight: AtomicU32::new(1),
+                average: Average::new(),
+                seated: AtomicBool::new(false),
+            },
             cold: Cold {
                 endpoint: ArcSwapOption::const_empty(),
                 times: OnceLock::new(),
@@ -183,6 +195,21 @@ impl Cell {
     #[inline]
     pub(crate) fn weight(&self) -> u32 {
         self.hot.weight.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn average(&self) -> &Average {
+        &self.hot.average
+    }
+
+    #[inline]
+    pub(crate) fn is_seated(&self) -> bool {
+        self.hot.seated.load(Ordering::Relaxed)
+    }
+
+    /// Under the control lock only.
+    pub(crate) fn set_seated(&self, seated: bool) {
+        self.hot.seated.store(seated, Ordering::Relaxed);
     }
 
     #[inline]
@@ -293,6 +320,8 @@ impl Cell {
         self.hot.weight.store(1, Ordering::Relaxed);
         self.cold.endpoint.store(None);
         self.hot.flow.clear();
+        self.hot.average.clear();
+        self.set_seated(false);
         let counts = [&self.cold.opened, &self.cold.recovered, &self.cold.probes];
         for count in counts.into_iter().chain(&self.cold.others) {
             count.store(0, Ordering::Relaxed);

@@ -5,6 +5,7 @@
 
 mod choose;
 mod control;
+mod custom;
 mod keepers;
 mod none;
 mod report;
@@ -68,6 +69,8 @@ struct Lonely<T>(T);
 #[derive(Debug, Default)]
 pub(crate) struct CallCounts {
     pub(crate) failed: AtomicU64,
+    /// How often the caller's own strategy failed.
+    pub(crate) strategy_faults: AtomicU64,
     pub(crate) retried: AtomicU64,
     pub(crate) failovers: AtomicU64,
     pub(crate) refused: AtomicU64,
@@ -94,7 +97,7 @@ impl Engine {
         let turn = Lonely(AtomicU64::new(random.bits() >> 48));
         Ok(Self {
             began: clock.now(),
-            snapshot: ArcSwap::from_pointee(Snapshot::new(Arc::clone(&config), Vec::new(), &[], &slab)),
+            snapshot: ArcSwap::from_pointee(Snapshot::new(Arc::clone(&config), Vec::new(), &[], None, &slab)),
             slab,
             turn,
             probe_at: AtomicU64::new(Time::NEVER.as_nanos()),

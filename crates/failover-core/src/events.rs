@@ -77,6 +77,8 @@ pub enum EventKind {
     ProviderPanicked,
     /// This process stood still; what it measured in that time does not count.
     ProcessStalled,
+    /// The caller's own strategy panicked, or chose what is no candidate.
+    StrategyFailed,
 }
 
 impl EventKind {
@@ -108,6 +110,7 @@ impl EventKind {
             Self::ConfigRejected => "config_rejected",
             Self::ProviderPanicked => "provider_panicked",
             Self::ProcessStalled => "process_stalled",
+            Self::StrategyFailed => "strategy_failed",
         }
     }
 
@@ -128,7 +131,8 @@ impl EventKind {
             | Self::EntryRejected
             | Self::ConfigRejected
             | Self::ProviderPanicked
-            | Self::ProcessStalled => Weight::Warning,
+            | Self::ProcessStalled
+            | Self::StrategyFailed => Weight::Warning,
             _ => Weight::Notice,
         }
     }

@@ -159,7 +159,7 @@ impl Engine {
             EndpointExplanation {
                 id: id.clone(),
                 address: slot.endpoint.authority(),
-                tier: snapshot.tiers[slot.tier as usize].rank,
+                tier: snapshot.tiers[slot.tier as usize].rank.place(),
                 availability,
                 since: now.since(cell.since(now)),
                 next: next(availability, &breaker, &snapshot.policy, now),

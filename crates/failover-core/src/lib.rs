@@ -57,6 +57,7 @@ mod error;
 mod events;
 mod execute;
 mod explain;
+mod hash;
 mod health;
 mod health_check;
 mod latency;
@@ -74,8 +75,10 @@ mod range;
 mod retry;
 mod select;
 mod service;
+mod slow_start;
 mod snapshot;
 mod stats;
+mod strategy;
 mod sync;
 mod task;
 mod wire;
@@ -87,8 +90,8 @@ pub use clock::Clock;
 pub use config::{
     Algorithm, BackoffConfig, BackoffConfigBuilder, CircuitBreakerConfig, CircuitBreakerConfigBuilder,
     EmptyPolicy, FailoverConfig, FailoverConfigBuilder, LoadBalancerConfig, LoadBalancerConfigBuilder,
-    ManagerConfig, ManagerConfigBuilder, ProbePolicy, RemovalGuard, RetryBudgetConfig,
-    RetryBudgetConfigBuilder, StrategyKind,
+    Locality, ManagerConfig, ManagerConfigBuilder, ProbePolicy, RemovalGuard, RetryBudgetConfig,
+    RetryBudgetConfigBuilder, SlowStartConfig, SlowStartConfigBuilder, StrategyKind,
 };
 pub use endpoint::{Endpoint, EndpointBuilder, EndpointEntry, EndpointId, ServiceName};
 pub use engine::{NoEndpoints, NoEndpointsReason, OutEndpoint};
@@ -111,3 +114,4 @@ pub use provider::{
 pub use random::Random;
 pub use service::{IntoEndpoint, ServiceBuilder, ServiceHandle};
 pub use stats::{EndpointStats, ProviderStats, ServiceStats, SourceStats};
+pub use strategy::{Candidate, Candidates, Strategy};

@@ -52,6 +52,9 @@ impl<E: Deref<Target = Engine>> Held<E> {
     #[inline]
     fn finish(self, outcome: Outcome) {
         let verdict = Verdict::from(outcome);
+        if let Outcome::Overload(Some(pause)) = outcome {
+            self.engine.charge(self.cell(), pause);
+        }
         match verdict {
             Verdict::Success => self.engine.budget.deposit(|| self.engine.policy().budget),
             Verdict::Rejected => {}

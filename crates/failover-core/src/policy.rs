@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::breaker::Rules;
-use crate::config::{Algorithm, FailoverConfig};
+use crate::config::{Algorithm, FailoverConfig, StrategyKind};
 use crate::retry::backoff::Backoff;
 use crate::retry::budget::BudgetRules;
+use crate::slow_start::SlowStart;
 
 /// A copy of what a call needs of its configuration: the call keeps what it began with, and no shared count is
 /// written for it.
@@ -21,6 +22,10 @@ pub(crate) struct Policy {
     pub(crate) breaker: Rules,
     pub(crate) min_available: u32,
     pub(crate) fail_fast: bool,
+    /// Whether the caller's own strategy chooses.
+    pub(crate) custom: bool,
+    pub(crate) panic_threshold: u32,
+    pub(crate) slow_start: SlowStart,
 }
 
 impl From<&FailoverConfig> for Policy {
@@ -35,6 +40,9 @@ impl From<&FailoverConfig> for Policy {
             breaker: Rules::from(config.circuit_breaker()),
             min_available: config.circuit_breaker().min_available(),
             fail_fast: config.fail_fast(),
+            custom: config.strategy() == StrategyKind::Custom,
+            panic_threshold: config.panic_threshold(),
+            slow_start: SlowStart::from(config.slow_start()),
         }
     }
 }

@@ -42,6 +42,17 @@ impl Random {
         self.with(|generator| generator.random_range(0..bound))
     }
 
+    /// Two different whole numbers from 0 to `bound - 1`, at random; the bound is at least 2.
+    #[inline]
+    pub(crate) fn two_below(&self, bound: u32) -> (u32, u32) {
+        let bits = self.bits();
+        // The upper and the lower half of one draw, each scaled down: off by less than bound / 2^32.
+        let scaled = |half: u32, bound: u32| ((u64::from(half) * u64::from(bound)) >> 32) as u32;
+        let first = scaled((bits >> 32) as u32, bound);
+        let second = scaled(bits as u32, bound - 1);
+        (first, second + u32::from(second >= first))
+    }
+
     /// A number from 0 to just below 1.
     pub(crate) fn unit(&self) -> f64 {
         self.with(RngExt::random)

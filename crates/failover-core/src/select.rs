@@ -3,61 +3,97 @@
 //! An algorithm sees the cells that are given calls and answers a place among them. It never waits, locks or
 //! allocates, and its work does not grow with the number of endpoints.
 
+mod keyed;
 mod least_connections;
+mod peak_ewma;
 mod random;
 mod round_robin;
+mod weighted;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::cell::Cell;
 use crate::cell::slab::Slab;
+use crate::clock::Time;
 use crate::config::{Algorithm, FailoverConfig, StrategyKind};
 use crate::error::{Error, ErrorKind};
+use crate::hash::xxh64;
 use crate::random::Random;
+use crate::snapshot::Tier;
 
 /// What an algorithm chooses from.
 #[derive(Clone, Copy)]
 pub(crate) struct Candidates<'s, 't> {
     /// The cells that are given calls; not empty.
     pub(crate) members: &'s [AtomicU32],
+    pub(crate) tier: &'s Tier,
     pub(crate) slab: &'s Slab,
     pub(crate) tried: Tried<'t>,
 }
 
-/// The cells of the endpoints that the call has tried already.
+/// The cells of the endpoints that the call has tried already, and one that it passes over.
 #[derive(Clone, Copy)]
-pub(crate) struct Tried<'a>(pub(crate) &'a [u32]);
+pub(crate) struct Tried<'a> {
+    pub(crate) cells: &'a [u32],
+    /// No cell has the number `u32::MAX`.
+    passed: u32,
+}
 
-impl Tried<'_> {
-    pub(crate) const NONE: Self = Tried(&[]);
+impl<'a> Tried<'a> {
+    pub(crate) const NONE: Self = Self::of(&[]);
+
+    pub(crate) const fn of(cells: &'a [u32]) -> Self {
+        Self { cells, passed: u32::MAX }
+    }
+
+    /// Passes over this one as well.
+    pub(crate) const fn and(self, cell: u32) -> Self {
+        Self { passed: cell, ..self }
+    }
 
     #[inline]
     pub(crate) fn contains(self, cell: u32) -> bool {
-        self.0.contains(&cell)
+        self.cells.contains(&cell) || self.passed == cell
+    }
+
+    /// At most how many there are.
+    #[inline]
+    fn len(self) -> u32 {
+        self.cells.len() as u32 + u32::from(self.passed != u32::MAX)
     }
 }
 
-/// Whether this version can do what a configuration asks for.
+/// What a call asks of its choice beyond what the configuration says.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wish {
+    /// The hash of its key.
+    pub(crate) key: Option<u64>,
+    /// Another algorithm than the service's own.
+    pub(crate) algorithm: Option<Algorithm>,
+}
+
+impl Wish {
+    pub(crate) const NONE: Self = Self { key: None, algorithm: None };
+
+    /// For calls with this key; an empty one is none.
+    pub(crate) fn keyed(key: &[u8]) -> Self {
+        Self { key: (!key.is_empty()).then(|| xxh64(key, 0)), ..Self::NONE }
+    }
+}
+
+/// Whether a configuration says all that its strategy needs.
 pub(crate) fn supported(config: &FailoverConfig) -> Result<(), Error> {
-    const CAN: &str = "use round_robin, random or least_connections";
-    let (strategy, algorithm) = (config.strategy(), config.algorithm());
-    let asked = if !matches!(
-        strategy,
-        StrategyKind::RoundRobin | StrategyKind::Random | StrategyKind::LeastConnections
-    ) {
-        format!("strategy {strategy}")
-    } else if !matches!(algorithm, Algorithm::RoundRobin | Algorithm::Random | Algorithm::LeastConnections) {
-        format!("load_balancer.algorithm {algorithm}")
-    } else if config.load_balancer().sticky() {
-        "load_balancer.sticky".to_owned()
-    } else {
-        return Ok(());
+    let (asked, lacks) = match config.strategy() {
+        StrategyKind::Geographic if config.locality().is_none() => {
+            ("strategy geographic", "needs `locality.zone`, where this process runs")
+        }
+        StrategyKind::Custom if config.custom().is_none() => {
+            ("strategy custom", "needs a `Strategy`, set with `custom_strategy` in code")
+        }
+        _ => return Ok(()),
     };
-    let message = match asked.strip_suffix("sticky") {
-        Some(_) => format!("{asked} is not in this version; leave it out"),
-        None => format!("{asked} is not in this version; {CAN}"),
-    };
-    Err(Error::new(ErrorKind::Unsupported, message).with_code("INVALID_STRATEGY").with_detail("asked", asked))
+    let message = format!("{asked} {lacks}");
+    Err(Error::new(ErrorKind::Validation, message).with_code("INVALID_STRATEGY").with_detail("asked", asked))
 }
 
 /// The next endpoint; one that was tried only when all were.
@@ -65,17 +101,28 @@ pub(crate) fn supported(config: &FailoverConfig) -> Result<(), Error> {
 pub(crate) fn choose(
     algorithm: Algorithm,
     candidates: Candidates<'_, '_>,
+    key: Option<u64>,
     turn: &AtomicU64,
     random: &Random,
+    now: Time,
 ) -> Option<u32> {
     if candidates.members.is_empty() {
         return None;
     }
     let place = match algorithm {
-        Algorithm::Random => random::place(candidates, random),
+        Algorithm::RoundRobin => round_robin::place(candidates, turn),
         Algorithm::LeastConnections => least_connections::place(candidates, random),
-        // What is not supported is refused where a configuration is taken.
-        _ => round_robin::place(candidates, turn),
+        Algorithm::PeakEwma => peak_ewma::place(candidates, random, now),
+        Algorithm::Random => random::place(candidates, random),
+        Algorithm::Weighted => match candidates.tier.schedule() {
+            Some(schedule) => return Some(weighted::cell(candidates, schedule, turn, random)),
+            None => random::place(candidates, random),
+        },
+        Algorithm::IpHash => match (candidates.tier.keyed(), key) {
+            (Some(keyed), Some(key)) => return Some(keyed::cell(candidates, keyed, key)),
+            // A call without a key belongs nowhere.
+            _ => random::place(candidates, random),
+        },
     };
     Some(candidates.number(place))
 }
@@ -96,15 +143,22 @@ impl<'s> Candidates<'s, '_> {
         self.members.len() as u32
     }
 
+    /// Whether a cell of the tier can be had: it is given calls, and was not tried.
+    #[inline]
+    fn takes(self, cell: u32) -> bool {
+        (self.slab.cell(cell).is_seated() || self.tier.in_panic()) && !self.tried.contains(cell)
+    }
+
     /// `place`, or the next one round the circle that was not tried. It looks at no more places than were tried,
     /// and one.
     #[inline]
     fn untried_from(self, place: u32) -> u32 {
-        if self.tried.0.is_empty() {
+        let tried = self.tried.len();
+        if tried == 0 {
             return place;
         }
         let len = self.len();
-        let looks = len.min(self.tried.0.len() as u32 + 1);
+        let looks = len.min(tried + 1);
         (0..looks)
             .map(|step| (place + step) % len)
             .find(|place| !self.tried.contains(self.number(*place)))

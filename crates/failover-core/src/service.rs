@@ -15,7 +15,7 @@ use crate::execute::{Attempt, Call, CallError, Done};
 use crate::explain::Explanation;
 use crate::outcome::{Classify, OkIsSuccess, Outcome};
 use crate::pick::{OwnedPick, Pick};
-use crate::select::Tried;
+use crate::select::{Tried, Wish};
 use crate::stats::ServiceStats;
 
 pub use builder::{IntoEndpoint, ServiceBuilder};
@@ -138,6 +138,31 @@ impl<C> ServiceHandle<C> {
     pub fn select(&self) -> Result<Pick<'_>, NoEndpoints> {
         match self.engine.choose(Tried::NONE, true) {
             Some(choice) => Ok(Pick::new(&self.engine, choice)),
+            None => Err(self.engine.refuse()),
+        }
+    }
+
+    /// As [`select`](Self::select), for a call with this key: see [`Call::key`].
+    ///
+    /// # Errors
+    ///
+    /// As [`select`](Self::select).
+    #[inline]
+    pub fn select_for(&self, key: impl AsRef<[u8]>) -> Result<Pick<'_>, NoEndpoints> {
+        match self.engine.choose_by(Tried::NONE, true, Wish::keyed(key.as_ref())) {
+            Some(choice) => Ok(Pick::new(&self.engine, choice)),
+            None => Err(self.engine.refuse()),
+        }
+    }
+
+    /// As [`select_for`](Self::select_for), for a pick that has to outlive the handle.
+    ///
+    /// # Errors
+    ///
+    /// As [`select`](Self::select).
+    pub fn select_owned_for(&self, key: impl AsRef<[u8]>) -> Result<OwnedPick, NoEndpoints> {
+        match self.engine.choose_by(Tried::NONE, true, Wish::keyed(key.as_ref())) {
+            Some(choice) => Ok(OwnedPick::new(Arc::clone(&self.engine), choice)),
             None => Err(self.engine.refuse()),
         }
     }

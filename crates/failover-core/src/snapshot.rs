@@ -1,9 +1,15 @@
 //! One immutable view of a service's endpoints, with all that a pick needs worked out beforehand.
 //!
 //! Only membership moves inside it: which endpoints of a tier are given calls. That is a partition of a fixed
-//! array ([`partition`]), changed in O(1) under the service's control lock and read by picks without one.
+//! array ([`partition`]), changed in O(1) under the service's control lock and read by picks without one; with weights
+//! a tree of sums beside it ([`sums`]), changed in O(log n).
 
+pub(crate) mod keyed;
 pub(crate) mod partition;
+pub(crate) mod schedule;
+pub(crate) mod sticky;
+pub(crate) mod sums;
+pub(crate) mod tier;
 pub(crate) mod tiers;
 
 use std::collections::HashMap;
@@ -12,11 +18,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::availability::Claim;
 use crate::cell::slab::Slab;
-use crate::config::FailoverConfig;
+use crate::config::{Algorithm, FailoverConfig, StrategyKind};
 use crate::endpoint::{Endpoint, EndpointId};
 use crate::policy::Policy;
-use partition::Partition;
+use sticky::Sticky;
 use tiers::{Headcount, shares};
+
+pub(crate) use tier::{Rank, Tier};
 
 #[derive(Debug)]
 pub(crate) struct Snapshot {
@@ -28,6 +36,8 @@ pub(crate) struct Snapshot {
     pub(crate) tiers: Box<[Tier]>,
     /// How many eligible endpoints have a closed breaker.
     closed: AtomicU32,
+    /// Where sessions are, if they stick.
+    sticky: Option<Arc<Sticky>>,
     /// How many endpoints their source leaves to the engine.
     pub(crate) eligible: u32,
 }
@@ -43,47 +53,76 @@ pub(crate) struct Slot {
     pub(crate) tier: u32,
 }
 
-/// Endpoints that are tried before those of the next tier.
-#[derive(Debug)]
-pub(crate) struct Tier {
-    /// Source tier and priority.
-    pub(crate) rank: (u32, u32),
-    pub(crate) members: Partition,
-    /// Cells of endpoints that their source calls unhealthy: used when nothing else is left.
-    pub(crate) unhealthy: Box<[u32]>,
-    /// Up to which of 100 lots calls go to this tier or one before it.
-    upto: AtomicU32,
-}
-
 impl Snapshot {
-    /// A snapshot of these slots, which are sorted by tier; `ranks` says what each tier is.
+    /// A snapshot of these slots, which are sorted by tier; `ranks` says what each tier is. What is the same as in the
+    /// snapshot before is taken over from there.
     pub(crate) fn new(
         config: Arc<FailoverConfig>,
         slots: Vec<Slot>,
-        ranks: &[(u32, u32)],
+        ranks: &[Rank],
+        before: Option<&Self>,
         slab: &Slab,
     ) -> Self {
         let by_id = slots.iter().zip(0..).map(|(slot, index)| (slot.endpoint.id().clone(), index)).collect();
         for (slot, index) in slots.iter().zip(0..) {
-            slab.cell(slot.cell).cold.slot.store(index, Ordering::Relaxed);
+            let cell = slab.cell(slot.cell);
+            cell.cold.slot.store(index, Ordering::Relaxed);
+            if !slot.claim.eligible() {
+                cell.set_seated(false);
+            }
         }
-        let tiers = slots
+        let policy = Policy::from(&*config);
+        let mut first = 0;
+        let tiers: Box<[Tier]> = slots
             .chunk_by(|a, b| a.tier == b.tier)
             .map(|of_tier| {
-                let cells = |which: fn(Claim) -> bool| {
-                    of_tier.iter().filter(move |slot| which(slot.claim)).map(|slot| slot.cell)
-                };
-                Tier {
-                    rank: ranks[of_tier[0].tier as usize],
-                    members: Partition::new(slab, cells(Claim::eligible)),
-                    unhealthy: cells(Claim::is_unhealthy).collect(),
-                    upto: AtomicU32::new(0),
-                }
+                let rank = ranks[of_tier[0].tier as usize];
+                let tier = Tier::new(rank, of_tier, first, policy.panic_threshold > 0, slab);
+                let twin = before.and_then(|before| before.tiers.iter().find(|tier| tier.rank == rank));
+                tier.build(policy.algorithm, of_tier, twin, slab);
+                first += of_tier.len() as u32;
+                tier
             })
-            .collect::<Box<[Tier]>>();
+            .collect();
         let eligible = tiers.iter().map(|tier| tier.members.len() as u32).sum();
-        let policy = Policy::from(&*config);
-        Self { config, policy, slots: slots.into(), by_id, tiers, closed: AtomicU32::new(0), eligible }
+        let balancer = config.load_balancer();
+        let (sessions, ttl) = (balancer.sticky_sessions(), balancer.sticky_ttl());
+        let sticky = balancer.sticky().then(|| {
+            let kept = before.and_then(|before| before.sticky.clone());
+            kept.filter(|sticky| sticky.is_of(sessions, ttl))
+                .unwrap_or_else(|| Arc::new(Sticky::new(sessions, ttl)))
+        });
+        let closed = AtomicU32::new(0);
+        Self { config, policy, slots: slots.into(), by_id, tiers, closed, sticky, eligible }
+    }
+
+    /// Where sessions are, if they stick.
+    #[inline]
+    pub(crate) fn sticky(&self) -> Option<&Sticky> {
+        self.sticky.as_deref()
+    }
+
+    /// Whether this cell is that of one of its endpoints. Right for the newest snapshot only.
+    pub(crate) fn knows(&self, cell: u32, slab: &Slab) -> bool {
+        let index = slab.cell(cell).cold.slot.load(Ordering::Relaxed);
+        self.slots.get(index as usize).is_some_and(|slot| slot.cell == cell)
+    }
+
+    /// Builds what this algorithm reads, where another one is the service's own. Under the control lock only.
+    pub(crate) fn build(&self, algorithm: Algorithm, slab: &Slab) {
+        for (of_tier, tier) in self.slots.chunk_by(|a, b| a.tier == b.tier).zip(&self.tiers) {
+            tier.build(algorithm, of_tier, None, slab);
+        }
+    }
+
+    /// Whether what this algorithm reads is there.
+    #[inline]
+    pub(crate) fn has(&self, algorithm: Algorithm) -> bool {
+        self.tiers.iter().all(|tier| match algorithm {
+            Algorithm::Weighted => tier.schedule().is_some(),
+            Algorithm::IpHash => tier.keyed().is_some(),
+            _ => true,
+        })
     }
 
     pub(crate) fn slot(&self, index: u32) -> &Slot {
@@ -108,29 +147,44 @@ impl Snapshot {
     /// The tier that lot number `lot` (0 to 99) falls to.
     #[inline]
     pub(crate) fn tier_for(&self, lot: u32) -> usize {
-        self.tiers.iter().position(|tier| lot < tier.upto.load(Ordering::Relaxed)).unwrap_or(0)
+        self.tiers.iter().position(|tier| lot < tier.upto()).unwrap_or(0)
     }
 
     /// Works out anew how calls spread over the tiers. Under the control lock only; true when it changed.
     pub(crate) fn spread(&self) -> bool {
-        if self.tiers.len() < 2 {
+        if self.tiers.len() < 2 && self.policy.panic_threshold == 0 {
             return false;
         }
+        let by_health = self.config.strategy() == StrategyKind::HealthBased;
+        let of_priority = |of: &Tier| {
+            let same = |tier: &&Tier| {
+                if by_health { tier.rank.place() == of.rank.place() } else { tier.rank == of.rank }
+            };
+            self.tiers.iter().filter(same).fold((0, 0), |(available, hosts), tier| {
+                (available + tier.members.available().len() as u32, hosts + tier.hosts())
+            })
+        };
         let heads: Vec<_> = self
             .tiers
             .iter()
             .map(|tier| Headcount {
                 available: tier.members.available().len() as u32,
-                total: (tier.members.len() + tier.unhealthy.len()) as u32,
+                hosts: tier.hosts(),
+                of_priority: of_priority(tier),
             })
             .collect();
         let mut upto = 0;
         let mut changed = false;
-        for (tier, share) in self.tiers.iter().zip(shares(&heads)) {
-            upto += share;
-            changed |= tier.upto.swap(upto, Ordering::Relaxed) != upto;
+        for (tier, share) in self.tiers.iter().zip(shares(&heads, self.policy.panic_threshold)) {
+            upto += share.percent;
+            changed |= tier.set_share(upto, share);
         }
         changed
+    }
+
+    /// Whether availability is ignored somewhere, because too few are available everywhere.
+    pub(crate) fn panics(&self) -> bool {
+        self.tiers.iter().any(Tier::in_panic)
     }
 
     /// The percentage of calls that each tier gets.
@@ -142,7 +196,7 @@ impl Snapshot {
         self.tiers
             .iter()
             .map(|tier| {
-                let upto = tier.upto.load(Ordering::Relaxed);
+                let upto = tier.upto();
                 let share = upto.saturating_sub(before);
                 before = upto;
                 share

@@ -189,7 +189,7 @@ impl Engine {
         EndpointStats {
             id: slot.endpoint.id().clone(),
             address: slot.endpoint.authority(),
-            tier: snapshot.tiers[slot.tier as usize].rank,
+            tier: snapshot.tiers[slot.tier as usize].rank.place(),
             health: slot.claim.health,
             lifecycle: slot.claim.lifecycle,
             availability: Availability::derive(slot.claim, cell.probed(), &breaker, held, now),

@@ -55,6 +55,18 @@ pub(crate) const MIN_AVAILABLE_RANGE: RangeInclusive<u32> = 0..=10_000;
 
 // The load balancer.
 pub(crate) const STICKY: bool = false;
+pub(crate) const STICKY_TTL: Duration = secs(30 * MINUTE);
+pub(crate) const STICKY_TTL_RANGE: RangeInclusive<Duration> = secs(1)..=secs(DAY);
+pub(crate) const STICKY_SESSIONS: u32 = 65_536;
+pub(crate) const STICKY_SESSIONS_RANGE: RangeInclusive<u32> = 4..=4_194_304;
+
+// Where calls go when some endpoints are out, or new.
+pub(crate) const PANIC_THRESHOLD: u32 = 0;
+pub(crate) const PANIC_THRESHOLD_RANGE: RangeInclusive<u32> = 0..=100;
+pub(crate) const SLOW_START: Duration = Duration::ZERO;
+pub(crate) const SLOW_START_RANGE: RangeInclusive<Duration> = Duration::ZERO..=secs(HOUR);
+pub(crate) const AGGRESSION: f64 = 1.0;
+pub(crate) const AGGRESSION_RANGE: RangeInclusive<f64> = 0.1..=10.0;
 
 // The waits between retries.
 pub(crate) const MULTIPLIER: f64 = 2.0;

@@ -7,11 +7,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use super::{
-    Algorithm, BackoffConfig, CircuitBreakerConfig, EmptyPolicy, LoadBalancerConfig, ProbePolicy,
-    RemovalGuard, RetryBudgetConfig, StrategyKind, defaults,
+    Algorithm, BackoffConfig, CircuitBreakerConfig, EmptyPolicy, LoadBalancerConfig, Locality, ProbePolicy,
+    RemovalGuard, RetryBudgetConfig, SlowStartConfig, StrategyKind, defaults,
 };
 use crate::document::{self, Document, Raw};
 use crate::error::Error;
+use crate::strategy::{CustomStrategy, Strategy};
 use crate::{duration, range};
 
 /// How the calls of a service are made. Every value has a default, and all were checked when it was built or read.
@@ -44,6 +45,13 @@ pub struct FailoverConfig {
     backoff: BackoffConfig,
     retry_budget: RetryBudgetConfig,
     fail_fast: bool,
+    panic_threshold: u32,
+    slow_start: SlowStartConfig,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    locality: Option<Locality>,
+    /// The caller's own strategy; no document can hold it.
+    #[serde(skip)]
+    custom: Option<CustomStrategy>,
     empty_policy: EmptyPolicy,
     removal_guard: RemovalGuard,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -190,6 +198,27 @@ impl FailoverConfig {
         self.fail_fast
     }
 
+    /// Below which percentage of available endpoints a tier's calls go to all of its endpoints, whatever is known of
+    /// them, if all tiers together cannot take all calls: panic mode. 0 to 100; default 0, never.
+    pub fn panic_threshold(&self) -> u32 {
+        self.panic_threshold
+    }
+
+    /// How an endpoint is broken in that has just come, or come back; default at once.
+    pub fn slow_start(&self) -> &SlowStartConfig {
+        &self.slow_start
+    }
+
+    /// Where this process runs; the strategy geographic needs it.
+    pub fn locality(&self) -> Option<&Locality> {
+        self.locality.as_ref()
+    }
+
+    /// The caller's own strategy.
+    pub(crate) fn custom(&self) -> Option<&CustomStrategy> {
+        self.custom.as_ref()
+    }
+
     /// What an unconfirmed empty answer of a registry means; default hold for 5 min.
     pub fn empty_policy(&self) -> EmptyPolicy {
         self.empty_policy
@@ -245,6 +274,15 @@ impl FailoverConfig {
         if let Some(fail_fast) = fields.flag("fail_fast")? {
             draft.fail_fast = fail_fast;
         }
+        if let Some(threshold) = fields.whole("panic_threshold", &defaults::PANIC_THRESHOLD_RANGE)? {
+            draft.panic_threshold = threshold;
+        }
+        if let Some(raw) = fields.take("slow_start") {
+            draft.slow_start = SlowStartConfig::from_raw(raw)?;
+        }
+        if let Some(raw) = fields.take("locality") {
+            draft.locality = Some(Locality::from_raw(raw)?);
+        }
         if let Some(raw) = fields.take("empty_policy") {
             draft.empty_policy = EmptyPolicy::from_raw(raw)?;
         }
@@ -274,6 +312,10 @@ impl Default for FailoverConfig {
             backoff: BackoffConfig::default(),
             retry_budget: RetryBudgetConfig::default(),
             fail_fast: defaults::FAIL_FAST,
+            panic_threshold: defaults::PANIC_THRESHOLD,
+            slow_start: SlowStartConfig::default(),
+            locality: None,
+            custom: None,
             empty_policy: defaults::EMPTY_POLICY,
             removal_guard: defaults::REMOVAL_GUARD,
             metadata: BTreeMap::new(),
@@ -298,6 +340,13 @@ impl FailoverConfigBuilder {
     /// In which order endpoints are candidates; default round robin.
     pub fn strategy(mut self, strategy: StrategyKind) -> Self {
         self.draft.strategy = strategy;
+        self
+    }
+
+    /// The caller's own strategy, and [`StrategyKind::Custom`].
+    pub fn custom_strategy(mut self, strategy: impl Strategy) -> Self {
+        self.draft.strategy = StrategyKind::Custom;
+        self.draft.custom = Some(CustomStrategy::new(strategy));
         self
     }
 
@@ -367,6 +416,24 @@ impl FailoverConfigBuilder {
         self
     }
 
+    /// Below which percentage of available endpoints availability is ignored, 0 to 100; default 0, never.
+    pub fn panic_threshold(mut self, percent: u32) -> Self {
+        self.draft.panic_threshold = percent;
+        self
+    }
+
+    /// How an endpoint is broken in that has just come, or come back; default at once.
+    pub fn slow_start(mut self, config: SlowStartConfig) -> Self {
+        self.draft.slow_start = config;
+        self
+    }
+
+    /// Where this process runs; the strategy geographic needs it.
+    pub fn locality(mut self, locality: impl Into<Option<Locality>>) -> Self {
+        self.draft.locality = locality.into();
+        self
+    }
+
     /// What an unconfirmed empty answer of a registry means; default hold for 5 min.
     pub fn empty_policy(mut self, policy: EmptyPolicy) -> Self {
         self.draft.empty_policy = policy;
@@ -398,6 +465,7 @@ impl FailoverConfigBuilder {
                 return Err(Error::invalid("attempt_timeout", duration::short(attempt), &wanted));
             }
         }
+        range::whole("panic_threshold", config.panic_threshold, &defaults::PANIC_THRESHOLD_RANGE)?;
         config.empty_policy.check()?;
         config.removal_guard.check()?;
         config.backoff = config.backoff.beginning_with(config.retry_delay);
@@ -418,6 +486,9 @@ const KEYS: &[&str] = &[
     "backoff",
     "retry_budget",
     "fail_fast",
+    "panic_threshold",
+    "slow_start",
+    "locality",
     "empty_policy",
     "removal_guard",
     "metadata",

@@ -1,6 +1,7 @@
 //! Who is picked among equals.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -8,6 +9,7 @@ use super::{Algorithm, defaults};
 use crate::document::{self, Document, Raw};
 use crate::endpoint::EndpointId;
 use crate::error::Error;
+use crate::{duration, range};
 
 /// Who is picked among the endpoints that are equal to the strategy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -17,12 +19,16 @@ pub struct LoadBalancerConfig {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     weights: BTreeMap<EndpointId, u32>,
     sticky: bool,
+    #[serde(serialize_with = "duration::write", skip_serializing_if = "is_default_ttl")]
+    sticky_ttl: Duration,
+    #[serde(skip_serializing_if = "is_default_sessions")]
+    sticky_sessions: u32,
 }
 
 impl LoadBalancerConfig {
     /// A builder that holds the defaults.
     pub fn builder() -> LoadBalancerConfigBuilder {
-        LoadBalancerConfigBuilder { algorithm: None, weights: BTreeMap::new(), sticky: defaults::STICKY }
+        Self::default().to_builder()
     }
 
     /// A builder that holds these values.
@@ -31,6 +37,8 @@ impl LoadBalancerConfig {
             algorithm: self.algorithm,
             weights: self.weights.iter().map(|(id, weight)| (id.into(), *weight)).collect(),
             sticky: self.sticky,
+            sticky_ttl: self.sticky_ttl,
+            sticky_sessions: self.sticky_sessions,
         }
     }
 
@@ -49,8 +57,20 @@ impl LoadBalancerConfig {
         self.sticky
     }
 
+    /// How long a session that makes no calls is remembered, 1 s to 24 h; default 30 min.
+    pub fn sticky_ttl(&self) -> Duration {
+        self.sticky_ttl
+    }
+
+    /// How many sessions are remembered, at 8 bytes each, 4 to 4 194 304; default 65 536. Beyond that the one that made
+    /// no call for the longest time makes room.
+    pub fn sticky_sessions(&self) -> u32 {
+        self.sticky_sessions
+    }
+
     pub(super) fn from_raw(raw: Raw) -> Result<Self, Error> {
-        let mut fields = Document::open(raw, SECTION, "load balancer", &["algorithm", "weights", "sticky"])?;
+        let known = ["algorithm", "weights", "sticky", "sticky_ttl", "sticky_sessions"];
+        let mut fields = Document::open(raw, SECTION, "load balancer", &known)?;
         let mut builder = Self::builder();
         builder.algorithm = match fields.take("algorithm") {
             None => None,
@@ -64,13 +84,25 @@ impl LoadBalancerConfig {
         if let Some(sticky) = fields.flag("sticky")? {
             builder.sticky = sticky;
         }
+        if let Some(ttl) = fields.duration("sticky_ttl", &defaults::STICKY_TTL_RANGE)? {
+            builder.sticky_ttl = ttl;
+        }
+        if let Some(sessions) = fields.whole("sticky_sessions", &defaults::STICKY_SESSIONS_RANGE)? {
+            builder.sticky_sessions = sessions;
+        }
         builder.build()
     }
 }
 
 impl Default for LoadBalancerConfig {
     fn default() -> Self {
-        Self { algorithm: None, weights: BTreeMap::new(), sticky: defaults::STICKY }
+        Self {
+            algorithm: None,
+            weights: BTreeMap::new(),
+            sticky: defaults::STICKY,
+            sticky_ttl: defaults::STICKY_TTL,
+            sticky_sessions: defaults::STICKY_SESSIONS,
+        }
     }
 }
 
@@ -87,6 +119,8 @@ pub struct LoadBalancerConfigBuilder {
     algorithm: Option<Algorithm>,
     weights: BTreeMap<String, u32>,
     sticky: bool,
+    sticky_ttl: Duration,
+    sticky_sessions: u32,
 }
 
 impl LoadBalancerConfigBuilder {
@@ -114,18 +148,45 @@ impl LoadBalancerConfigBuilder {
         self
     }
 
+    /// How long a session that makes no calls is remembered, 1 s to 24 h; default 30 min.
+    pub fn sticky_ttl(mut self, ttl: Duration) -> Self {
+        self.sticky_ttl = ttl;
+        self
+    }
+
+    /// How many sessions are remembered, at 8 bytes each, 4 to 4 194 304; default 65 536.
+    pub fn sticky_sessions(mut self, sessions: u32) -> Self {
+        self.sticky_sessions = sessions;
+        self
+    }
+
     /// Checks the values.
     pub fn build(self) -> Result<LoadBalancerConfig, Error> {
         let checked = |(id, weight)| {
             let id = EndpointId::new(id).map_err(|error| error.in_place(WEIGHTS))?;
             Ok((id, weight))
         };
+        let field = |name| document::path(SECTION, name);
+        range::duration(&field("sticky_ttl"), self.sticky_ttl, &defaults::STICKY_TTL_RANGE)?;
+        range::whole(&field("sticky_sessions"), self.sticky_sessions, &defaults::STICKY_SESSIONS_RANGE)?;
         Ok(LoadBalancerConfig {
             algorithm: self.algorithm,
             weights: self.weights.into_iter().map(checked).collect::<Result<_, Error>>()?,
             sticky: self.sticky,
+            sticky_ttl: self.sticky_ttl,
+            sticky_sessions: self.sticky_sessions,
         })
     }
+}
+
+// What only sticky sessions read is not written where it says nothing.
+fn is_default_ttl(ttl: &Duration) -> bool {
+    *ttl == defaults::STICKY_TTL
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_default_sessions(sessions: &u32) -> bool {
+    *sessions == defaults::STICKY_SESSIONS
 }
 
 const SECTION: &str = "load_balancer";

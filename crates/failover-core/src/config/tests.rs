@@ -39,6 +39,8 @@ fn nothing_set_is_every_default_of_the_design() {
     assert_eq!(config.timeout(), secs(30));
     assert_eq!(config.attempt_timeout(), secs(10));
     assert!(!config.fail_fast());
+    assert_eq!((config.panic_threshold(), config.slow_start().window()), (0, Duration::ZERO));
+    assert_eq!(config.locality(), None);
     assert_eq!(config.empty_policy(), EmptyPolicy::Hold(secs(300)));
     assert!(config.metadata().is_empty());
 
@@ -192,7 +194,8 @@ fn what_is_written_has_words_and_no_nulls() {
             },
             "load_balancer": {"sticky": false}, "timeout": "30s", "backoff": {"multiplier": 2.0},
             "retry_budget": {"enabled": true, "capacity": 500, "retry_cost": 5, "success_deposit": 1},
-            "fail_fast": false, "empty_policy": {"hold": "5m0s"},
+            "fail_fast": false, "panic_threshold": 0, "slow_start": {"window": "0s", "aggression": 1.0},
+            "empty_policy": {"hold": "5m0s"},
         })
     );
     assert_eq!(serde_json::to_value(EmptyPolicy::Trust).unwrap(), json!("trust"));

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use super::Engine;
 use crate::breaker::{Effect, Event, Phase, Ticket};
+use crate::cell::Cell;
 use crate::clock::Time;
-use crate::select::{Candidates, Tried, choose};
+use crate::config::Algorithm;
+use crate::select::{Candidates, Tried, Wish, choose};
 use crate::snapshot::{Snapshot, Tier};
 
 /// How many endpoints that are out one call looks at, so that its work is bounded however many are.
@@ -44,6 +46,8 @@ struct Search<'a> {
     last: bool,
     now: Time,
     moved: Moved,
+    algorithm: Algorithm,
+    key: Option<u64>,
 }
 
 impl Engine {
@@ -53,20 +57,50 @@ impl Engine {
     /// It never waits, locks or allocates, and its work does not grow with the number of endpoints.
     #[inline]
     pub(crate) fn choose(&self, tried: Tried<'_>, may_probe: bool) -> Option<Choice> {
+        self.choose_by(tried, may_probe, Wish::NONE)
+    }
+
+    /// As [`choose`](Self::choose), for a call with a key, or with an algorithm of its own. What the algorithm reads has
+    /// to be there: see [`prepare`](Self::prepare).
+    #[inline]
+    pub(crate) fn choose_by(&self, tried: Tried<'_>, may_probe: bool, wish: Wish) -> Option<Choice> {
         let snapshot = self.snapshot.load();
         let now = self.clock.now();
         let last = !may_probe;
-        let mut search = Search { engine: self, snapshot: &snapshot, tried, last, now, moved: Moved::No };
+        let algorithm = wish.algorithm.unwrap_or(snapshot.policy.algorithm);
+        let key = wish.key;
+        let mut search =
+            Search { engine: self, snapshot: &snapshot, tried, last, now, moved: Moved::No, algorithm, key };
         let due = self.probe_at.load(Ordering::Relaxed);
-        let probe = if now.as_nanos() < due { None } else { search.probe(due, may_probe) };
+        let settled = if key.is_some() { search.settled() } else { None };
+        let probe = match settled {
+            Some(found) => Some(found),
+            None if now.as_nanos() < due => None,
+            None => search.probe(due, may_probe),
+        };
         let (cell, ticket) = match probe {
             Some(found) => found,
-            None if snapshot.closed() > 0 => search.available().or_else(|| search.last_resort())?,
+            None if snapshot.closed() > 0 || snapshot.panics() => {
+                search.available().or_else(|| search.last_resort())?
+            }
             None => search.last_resort()?,
         };
+        if let (Some(key), Some(sticky)) = (key, snapshot.sticky()) {
+            if !ticket.permit {
+                sticky.keep(key, cell, now);
+            }
+        }
         // While the snapshot is held: from here on the cell stays the endpoint's.
         self.slab.cell(cell).begin();
         Some(Choice { cell, ticket, moved: search.moved, began: now })
+    }
+
+    /// Has what this algorithm reads ready, for calls that ask for another one than the service's own. Cheap when it
+    /// is; else it takes the control lock once for each snapshot.
+    pub(crate) fn prepare(&self, algorithm: Algorithm) {
+        if !self.snapshot.load().has(algorithm) {
+            self.build(algorithm);
+        }
     }
 
     /// Whether a call that has tried these can go to another endpoint.
@@ -90,13 +124,20 @@ impl<'a> Search<'a> {
     /// One of the endpoints that are given calls.
     #[inline]
     fn available(&mut self) -> Option<(u32, Ticket)> {
+        if self.snapshot.policy.custom {
+            if let Some(cell) = self.engine.ask_custom(self.snapshot, self.tried, self.now) {
+                if let Some(ticket) = self.engine.slab.cell(cell).gate().ticket_if_closed() {
+                    return Some((cell, ticket));
+                }
+            }
+        }
         let tiers = &self.snapshot.tiers;
         if let [only] = &**tiers {
             return self.member(only);
         }
         let mut first = self.snapshot.tier_for(self.engine.random.below(100));
         // What the attempts before have found may be so of their whole tier: the last one does not share its fate.
-        if let Some(failed) = self.tried.0.last().filter(|_| self.last) {
+        if let Some(failed) = self.tried.cells.last().filter(|_| self.last) {
             let slot = self.engine.slab.cell(*failed).cold.slot.load(Ordering::Relaxed);
             let tier = self.snapshot.slots.get(slot as usize).map_or(0, |slot| slot.tier as usize);
             first = if first == tier { first + 1 } else { first };
@@ -118,21 +159,54 @@ impl<'a> Search<'a> {
     #[inline]
     fn member(&mut self, tier: &Tier) -> Option<(u32, Ticket)> {
         let engine = self.engine;
+        let slow_start = &self.snapshot.policy.slow_start;
+        let mut tried = self.tried;
+        let mut new = None;
         for _ in 0..RACES {
-            let candidates =
-                Candidates { members: tier.members.available(), slab: &engine.slab, tried: self.tried };
-            let algorithm = self.snapshot.policy.algorithm;
-            let number = choose(algorithm, candidates, &engine.turn.0, &engine.random)?;
+            let candidates = Candidates { members: tier.candidates(), tier, slab: &engine.slab, tried };
+            let Some(number) =
+                choose(self.algorithm, candidates, self.key, &engine.turn.0, &engine.random, self.now)
+            else {
+                break;
+            };
             let cell = engine.slab.cell(number);
-            if let Some(ticket) = cell.gate().ticket_if_closed() {
-                return Some((number, ticket));
+            let ticket = match cell.gate().ticket_if_closed() {
+                Some(ticket) => ticket,
+                // Not closed: either all are used, or the floor holds it, or its breaker has opened just now and it is
+                // about to leave.
+                None if tier.in_panic() || cell.cold.held.load(Ordering::Relaxed) => {
+                    self.admit_beyond(number)
+                }
+                None => continue,
+            };
+            if slow_start.is_on() && !ticket.permit && !self.is_broken_in(cell) {
+                // It has had its part: another one, unless all are new.
+                new = new.or(Some((number, ticket)));
+                tried = tried.and(number);
+                continue;
             }
-            // Not closed: either the floor holds it, or its breaker has opened just now and it is about to leave.
-            if cell.cold.held.load(Ordering::Relaxed) {
-                return Some((number, self.admit_beyond(number)));
-            }
+            return Some((number, ticket));
         }
-        None
+        new
+    }
+
+    /// Whether an endpoint that is new gets this call: with the probability that slow start says.
+    #[cold]
+    fn is_broken_in(&self, cell: &Cell) -> bool {
+        let part = self.snapshot.policy.slow_start.part(self.now.since(cell.since(self.now)));
+        part >= 1.0 || self.engine.random.unit() < part
+    }
+
+    /// Where the session of this call is, while it can stay there; or the home of its key, when that may be back.
+    fn settled(&mut self) -> Option<(u32, Ticket)> {
+        let key = self.key?;
+        let cell = self.snapshot.sticky()?.seat(key, self.now)?;
+        let known = self.snapshot.knows(cell, &self.engine.slab);
+        if !known || self.tried.contains(cell) || !self.engine.slab.cell(cell).is_seated() {
+            return None;
+        }
+        let ticket = self.engine.slab.cell(cell).gate().ticket_if_closed()?;
+        Some((cell, ticket))
     }
 
     /// A probe call for an endpoint whose open time has passed, if there is one. A call that cannot be repeated is

@@ -20,15 +20,15 @@ use crate::breaker::gate::Change;
 use crate::cell::slab::Ledger;
 use crate::cell::{Cell, Tally};
 use crate::clock::Time;
-use crate::config::FailoverConfig;
+use crate::config::{Algorithm, FailoverConfig};
 use crate::discovery::AddressPolicy;
 use crate::duration::rough;
-use crate::endpoint::EndpointEntry;
+use crate::endpoint::{EndpointEntry, EndpointId};
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 use crate::latency::Times;
 use crate::provider::Rejections;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Rank, Snapshot};
 
 pub(crate) use probed::Probed;
 
@@ -45,6 +45,8 @@ pub(crate) struct Control {
     closed: Vec<bool>,
     /// Cells that the floor holds.
     held: Vec<u32>,
+    /// Endpoints that have a weight in the configuration and are not there.
+    strangers: Vec<EndpointId>,
     ledger: Ledger<Snapshot>,
 }
 
@@ -120,6 +122,7 @@ impl Control {
             serving: None,
             closed: Vec::new(),
             held: Vec::new(),
+            strangers: Vec::new(),
             ledger: Ledger::new(),
         }
     }
@@ -355,6 +358,12 @@ impl Engine {
         Ok(())
     }
 
+    /// Builds what this algorithm reads, for calls that ask for another one than the service's own.
+    pub(super) fn build(&self, algorithm: Algorithm) {
+        let _control = self.control();
+        self.snapshot.load().build(algorithm, &self.slab);
+    }
+
     /// What the endpoints that are gone have counted, how long their calls took, and how many of them are in flight
     /// still.
     pub(crate) fn gone(&self) -> (Tally, Times, u64) {
@@ -421,7 +430,7 @@ impl Engine {
         }
         if closed {
             self.release(control, snapshot, cell);
-            snapshot.tier_of(slot).members.put_in(&self.slab, cell);
+            snapshot.tier_of(slot).put_in(&self.slab, cell);
         }
         self.balance_floor(control, snapshot, index);
         self.mark(control, snapshot, index);
@@ -447,7 +456,7 @@ impl Engine {
         if control.closed[index as usize] || control.held.contains(&slot.cell) {
             return;
         }
-        let members = &snapshot.tier_of(slot).members;
+        let tier = snapshot.tier_of(slot);
         // A live standby takes over from a tier that is dead; only without one does the floor hold it.
         let tier_of = |cell: u32| snapshot.slot(self.slab.cell(cell).cold.slot.load(Ordering::Relaxed)).tier;
         let held_in = |tier: u32| control.held.iter().filter(|cell| tier_of(**cell) == tier).count();
@@ -456,9 +465,9 @@ impl Engine {
         if control.held.len() < wanted as usize && !standby {
             control.held.push(slot.cell);
             self.slab.cell(slot.cell).cold.held.store(true, Ordering::Relaxed);
-            members.put_in(&self.slab, slot.cell);
+            tier.put_in(&self.slab, slot.cell);
         } else {
-            members.take_out(&self.slab, slot.cell);
+            tier.take_out(&self.slab, slot.cell);
         }
     }
 
@@ -477,7 +486,7 @@ impl Engine {
         cold.held.store(false, Ordering::Relaxed);
         let index = cold.slot.load(Ordering::Relaxed);
         if !control.closed[index as usize] {
-            snapshot.tier_of(snapshot.slot(index)).members.take_out(&self.slab, cell);
+            snapshot.tier_of(snapshot.slot(index)).take_out(&self.slab, cell);
             self.mark(control, snapshot, index);
         }
     }
@@ -545,13 +554,17 @@ impl Engine {
 
 fn spread_event(snapshot: &Snapshot) -> Event {
     let spread = snapshot.spread_percent();
+    let steps = snapshot.tiers.iter().any(|tier| tier.rank.step > 0);
     let words: Vec<_> = snapshot
         .tiers
         .iter()
         .zip(&spread)
         .map(|(tier, percent)| {
-            let (source, priority) = tier.rank;
-            format!("{percent} % to priority {priority} of source tier {source}")
+            let Rank { source, priority, step } = tier.rank;
+            let step = if steps { format!(", step {step}") } else { String::new() };
+            let panic =
+                if tier.in_panic() { ", whatever is known of them: too few are available" } else { "" };
+            format!("{percent} % to priority {priority} of source tier {source}{step}{panic}")
         })
         .collect();
     Event::new(EventKind::LoadBalance, format!("calls go {}", words.join(", "))).detail("percent", spread)

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Choice, Engine, Moved};
 use crate::breaker::gate::Change;
 use crate::breaker::{BreakerState, Effect, Event, Ticket};
+use crate::cell::average::{LONGEST_PENALTY, PENALTY};
 use crate::cell::{Cell, Verdict};
 use crate::clock::Time;
 
@@ -25,8 +26,17 @@ impl Engine {
         if verdict != Verdict::Success || ticket.permit || !cell.gate().is_quiet() {
             self.tell_breaker(number, ticket, verdict, now);
         }
+        match verdict {
+            Verdict::Success | Verdict::Rejected => cell.average().observe(took, now),
+            _ => observe_failure(cell, verdict, took, now),
+        }
         cell.end(verdict, took);
         took
+    }
+
+    /// An endpoint has asked to be left alone for so long: that counts as the time of its attempt.
+    pub(crate) fn charge(&self, cell: u32, pause: Duration) {
+        self.slab.cell(cell).average().raise_to(pause.min(LONGEST_PENALTY), self.clock.now());
     }
 
     /// The call was dropped: neither success nor failure.
@@ -83,5 +93,16 @@ impl Engine {
             cell.cold.opened.fetch_add(1, Ordering::Relaxed);
         }
         self.breaker_changed(number, change);
+    }
+}
+
+/// What an attempt without a good answer says of the time that one takes.
+#[cold]
+fn observe_failure(cell: &Cell, verdict: Verdict, took: Duration, now: Time) {
+    match verdict {
+        // It would have taken longer than that.
+        Verdict::Cancelled => cell.average().raise_to(took, now),
+        Verdict::Local => {}
+        _ => cell.average().raise_to(took.max(PENALTY), now),
     }
 }

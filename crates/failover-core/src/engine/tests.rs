@@ -346,9 +346,9 @@ async fn a_new_configuration_keeps_the_state_and_a_bad_one_changes_nothing() {
     bench.engine.configure(Arc::new(random.build().expect("valid"))).expect("supported");
     assert!(!bench.availability("b").is_in());
     assert_eq!(bench.told(EventKind::ConfigApplied).len(), 1);
-    let weighted =
-        FailoverConfig::builder().strategy(crate::config::StrategyKind::Weighted).build().expect("valid");
-    bench.engine.configure(Arc::new(weighted)).expect_err("not in this version");
+    let nowhere =
+        FailoverConfig::builder().strategy(crate::config::StrategyKind::Geographic).build().expect("valid");
+    bench.engine.configure(Arc::new(nowhere)).expect_err("it does not say where this process is");
     assert_eq!(bench.engine.config().strategy(), crate::config::StrategyKind::Random);
     assert_eq!(bench.told(EventKind::ConfigRejected).len(), 1);
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tracing::Instrument;
@@ -9,8 +10,10 @@ use tracing::Instrument;
 use super::attempt::{Attempt, Done};
 use super::call_error::CallError;
 use super::run::Run;
+use crate::config::Algorithm;
 use crate::engine::Engine;
 use crate::outcome::{Classify, Outcome};
+use crate::select::Wish;
 
 /// One call, with wishes that differ from the configuration.
 ///
@@ -47,6 +50,7 @@ pub(super) struct Wishes {
     pub(super) max_retries: Option<u32>,
     pub(super) not_idempotent: bool,
     pub(super) wait_ready: bool,
+    pub(super) choice: Wish,
 }
 
 impl<C> fmt::Debug for Call<'_, C> {
@@ -96,6 +100,31 @@ impl<'a, C> Call<'a, C> {
     pub fn wait_ready(mut self, wait: bool) -> Self {
         self.wishes.wait_ready = wait;
         self
+    }
+
+    /// Who is picked among equals, for this call. Default: the configuration's algorithm. `weighted` and `ip_hash` read
+    /// tables; where the configuration does not ask for them, the first such call after a change of endpoints builds
+    /// them, which can take milliseconds.
+    pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
+        self.engine.prepare(algorithm);
+        self.wishes.choice.algorithm = Some(algorithm);
+        self
+    }
+
+    /// What decides where the call goes, under the algorithm `ip_hash` and with sticky sessions: calls with the same key
+    /// go to the same endpoint while it is available. An empty key is none. Default: none.
+    pub fn key(mut self, key: impl AsRef<[u8]>) -> Self {
+        self.wishes.choice.key = Wish::keyed(key.as_ref()).key;
+        self
+    }
+
+    /// As [`key`](Self::key), by the address of the client that the call is made for. An IPv4 address counts the same
+    /// where it is written as an IPv6 one.
+    pub fn client_ip(self, address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => self.key(address.octets()),
+            IpAddr::V6(address) => self.key(address.octets()),
+        }
     }
 
     /// What the operation's replies mean, for this call: by a type that implements [`Classify`].

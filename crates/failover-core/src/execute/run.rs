@@ -105,6 +105,9 @@ impl<'a> Run<'a> {
             // The caller's own deadline left it less than half of an attempt's time: that proves nothing.
             let squeezed =
                 verdict == Verdict::Timeout && until.since(held.began()) < self.attempt_timeout / 2;
+            if let Some(pause) = pause {
+                self.engine.charge(cell, pause);
+            }
             let duration = held.end(if squeezed { Verdict::Cancelled } else { verdict });
             let record = AttemptRecord { endpoint, class: AttemptClass::from(verdict), duration };
             match (verdict, reply) {
@@ -152,7 +155,9 @@ impl<'a> Run<'a> {
     async fn choose(&mut self) -> Result<Held<&'a Engine>, StopReason> {
         let mut changes = None;
         loop {
-            if let Some(choice) = self.engine.choose(Tried(&self.tried), self.may_probe()) {
+            if let Some(choice) =
+                self.engine.choose_by(Tried::of(&self.tried), self.may_probe(), self.wishes.choice)
+            {
                 return Ok(Held::new(self.engine, choice));
             }
             if !self.wishes.wait_ready {

@@ -10,15 +10,19 @@ use crate::random::Random;
 
 #[inline]
 pub(super) fn place(candidates: Candidates<'_, '_>, random: &Random) -> u32 {
+    let (first, second) = pair(candidates, random);
+    if busier(candidates.cell(first), candidates.cell(second)) { second } else { first }
+}
+
+/// Two different places, drawn at random and not tried, as far as there are such.
+#[inline]
+pub(super) fn pair(candidates: Candidates<'_, '_>, random: &Random) -> (u32, u32) {
     let len = candidates.len();
     if len == 1 {
-        return 0;
+        return (0, 0);
     }
-    let first = random.below(len);
-    let mut second = random.below(len - 1);
-    second += u32::from(second >= first);
-    let (first, second) = (candidates.untried_from(first), candidates.untried_from(second));
-    if busier(candidates.cell(first), candidates.cell(second)) { second } else { first }
+    let (first, second) = random.two_below(len);
+    (candidates.untried_from(first), candidates.untried_from(second))
 }
 
 /// Whether one more call makes `a` busier than it makes `b`.

@@ -1,3 +1,5 @@
+mod strategies;
+
 use std::collections::{HashMap, HashSet};
 use std::thread;
 
@@ -104,16 +106,25 @@ fn least_connections_counts_calls_for_each_unit_of_weight() {
 
 #[test]
 fn every_algorithm_goes_elsewhere_while_it_can() {
-    for strategy in [StrategyKind::RoundRobin, StrategyKind::Random, StrategyKind::LeastConnections] {
+    let all = [
+        StrategyKind::RoundRobin,
+        StrategyKind::Random,
+        StrategyKind::LeastConnections,
+        StrategyKind::Weighted,
+        StrategyKind::HealthBased,
+        StrategyKind::IpHash,
+    ];
+    for strategy in all {
         for seed in 0..50 {
             let service = service(strategy, 4, seed);
             let engine = service.engine();
             let mut tried = Vec::new();
             for _ in 0..4 {
-                let choice = engine.choose(Tried(&tried), true).expect("available");
+                let choice = engine.choose(Tried::of(&tried), true).expect("available");
                 tried.push(choice.cell);
             }
-            let again = engine.choose(Tried(&tried), true).expect("when all were tried, one of them again");
+            let again =
+                engine.choose(Tried::of(&tried), true).expect("when all were tried, one of them again");
             assert!(tried.contains(&again.cell));
             let distinct: HashSet<_> = tried.iter().collect();
             assert_eq!(distinct.len(), 4, "{strategy} repeats with seed {seed}");
@@ -122,21 +133,15 @@ fn every_algorithm_goes_elsewhere_while_it_can() {
 }
 
 #[test]
-fn what_this_version_cannot_do_is_refused_and_named() {
-    for (document, named) in [
-        (r#"{"strategy": "weighted"}"#, "strategy weighted"),
-        (r#"{"strategy": "geographic"}"#, "strategy geographic"),
-        (r#"{"strategy": "health_based"}"#, "strategy health_based"),
-        (r#"{"strategy": "custom"}"#, "strategy custom"),
-        (r#"{"strategy": "ip_hash"}"#, "strategy ip_hash"),
-        (r#"{"load_balancer": {"algorithm": "weighted"}}"#, "load_balancer.algorithm weighted"),
-        (r#"{"load_balancer": {"algorithm": "peak_ewma"}}"#, "load_balancer.algorithm peak_ewma"),
-        (r#"{"load_balancer": {"sticky": true}}"#, "load_balancer.sticky"),
+fn what_a_strategy_lacks_is_named() {
+    for (document, says) in [
+        (r#"{"strategy": "geographic"}"#, "strategy geographic needs `locality.zone`"),
+        (r#"{"strategy": "custom"}"#, "strategy custom needs a `Strategy`"),
     ] {
         let config = FailoverConfig::from_json(document).expect("read as meant");
-        let error = supported(&config).expect_err("not in this version");
-        assert_eq!((error.kind(), error.code()), (ErrorKind::Unsupported, "INVALID_STRATEGY"));
-        assert!(error.to_string().starts_with(named), "{error}");
+        let error = ServiceHandle::builder("users").endpoints(["10.0.0.1:80"]).config(config).build();
+        let error = error.expect_err("it lacks something");
+        assert_eq!((error.kind(), error.code()), (ErrorKind::Validation, "INVALID_STRATEGY"));
+        assert!(error.to_string().starts_with(says), "{error}");
     }
-    assert!(supported(&config(StrategyKind::LeastConnections)).is_ok());
 }

@@ -49,7 +49,7 @@ impl Engine {
             // Several sources in one tier: what the least trusted of them may name.
             of_tier.map(|source| source.addresses).reduce(AddressPolicy::stricter)
         };
-        let tiers: Vec<_> = snapshot.tiers.iter().map(|tier| addresses(tier.rank.0)).collect();
+        let tiers: Vec<_> = snapshot.tiers.iter().map(|tier| addresses(tier.rank.source)).collect();
         let probed = |slot: &crate::snapshot::Slot| {
             let addresses = tiers[slot.tier as usize].unwrap_or(AddressPolicy::IN_PROCESS);
             Probed { endpoint: Arc::clone(&slot.endpoint), cell: slot.cell, addresses }

@@ -1,22 +1,23 @@
 //! A new snapshot from what the sources say now, with the state of every endpoint that stays.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Control, Engine, Source, differences, serving, spread_event};
+use super::{Control, Engine, Source, TOLD, differences, serving, spread_event};
 use crate::availability::Claim;
 use crate::breaker;
 use crate::cell::slab::Ledger;
 use crate::clock::Time;
-use crate::config::FailoverConfig;
-use crate::endpoint::{EndpointEntry, EndpointId};
-use crate::events::Event;
-use crate::snapshot::{Slot, Snapshot};
+use crate::config::{FailoverConfig, Locality, StrategyKind};
+use crate::endpoint::{Endpoint, EndpointEntry, EndpointId};
+use crate::events::{Event, EventKind};
+use crate::health::Health;
+use crate::snapshot::{Rank, Slot, Snapshot};
 
 /// An entry with its place in the order of tiers and the weight that counts for it.
 struct Ranked<'a> {
-    rank: (u32, u32),
+    rank: Rank,
     /// The number of its source.
     source: u32,
     entry: &'a EndpointEntry,
@@ -40,6 +41,7 @@ impl Engine {
             events.push(spread_event(&snapshot));
         }
         serving::tell(control, &snapshot, events);
+        tell_strangers(control, &snapshot, events);
         for slot in old.slots.iter().filter(|slot| !stays(slot, &snapshot)) {
             control.ledger.leave(slot.cell);
         }
@@ -53,16 +55,42 @@ impl Engine {
     fn assemble(&self, control: &mut Control, old: &Snapshot) -> Snapshot {
         let Control { config, sources, ledger, .. } = control;
         let ranked = ranked(config, sources);
-        let mut ranks: Vec<(u32, u32)> = ranked.iter().map(|ranked| ranked.rank).collect();
+        let mut ranks: Vec<Rank> = ranked.iter().map(|ranked| ranked.rank).collect();
         ranks.dedup();
         let mut slots = Vec::with_capacity(ranked.len());
+        let weighted: HashSet<_> =
+            ranked.iter().filter(|ranked| ranked.weight > 0).map(|ranked| ranked.rank.place()).collect();
         for (of_tier, tier) in ranked.chunk_by(|a, b| a.rank == b.rank).zip(0..) {
-            let weighted = of_tier.iter().any(|ranked| ranked.weight > 0);
             for ranked in of_tier {
+                let weighted = weighted.contains(&ranked.rank.place());
                 slots.push(self.slot(ranked, tier, weighted, old, ledger));
             }
         }
-        Snapshot::new(Arc::clone(config), slots, &ranks, &self.slab)
+        self.seed(&slots, old);
+        Snapshot::new(Arc::clone(config), slots, &ranks, Some(old), &self.slab)
+    }
+
+    /// Gives each new endpoint the median of what is known of the others: with nothing known of it, it would look the
+    /// best until its first answer.
+    fn seed(&self, slots: &[Slot], old: &Snapshot) {
+        let now = self.clock.now();
+        let is_new = |slot: &&Slot| {
+            let before = old.by_id.get(slot.endpoint.id()).map(|index| old.slot(*index).cell);
+            before != Some(slot.cell)
+        };
+        if slots.iter().find(is_new).is_none() {
+            return;
+        }
+        let average = |slot: &Slot| self.slab.cell(slot.cell).average().at(now);
+        let mut known: Vec<f32> = slots.iter().map(average).filter(|nanos| *nanos > 0.0).collect();
+        if known.is_empty() {
+            return;
+        }
+        let middle = known.len() / 2;
+        let (_, median, _) = known.select_nth_unstable_by(middle, f32::total_cmp);
+        for slot in slots.iter().filter(is_new) {
+            self.slab.cell(slot.cell).average().seed(*median, now);
+        }
     }
 
     fn slot(
@@ -109,7 +137,7 @@ impl Engine {
             if gate.ticket_if_closed().is_some() && !self.slab.cell(slot.cell).is_probed_down() {
                 control.closed[index as usize] = true;
                 closed += 1;
-                snapshot.tier_of(slot).members.put_in(&self.slab, slot.cell);
+                snapshot.tier_of(slot).put_in(&self.slab, slot.cell);
             } else {
                 outside.push(index);
             }
@@ -137,17 +165,58 @@ fn ranked<'a>(config: &FailoverConfig, sources: &'a [Source]) -> Vec<Ranked<'a>>
         for (entry, lame) in source.entries.iter().map(|entry| (entry, false)).chain(lame) {
             let endpoint = entry.endpoint();
             let weight = overrides.get(endpoint.id()).copied().unwrap_or(endpoint.weight());
-            let rank = (source.tier, endpoint.priority());
+            let rank = Rank { source: source.tier, priority: endpoint.priority(), step: step(config, entry) };
             let ranked = Ranked { rank, source: number, entry, weight, lame };
             let kept = by_id.entry(endpoint.id()).or_insert(Ranked { entry, ..ranked });
-            if ranked.rank.0 < kept.rank.0 {
+            if ranked.rank.source < kept.rank.source {
                 *kept = ranked;
             }
         }
     }
     let mut all: Vec<_> = by_id.into_values().collect();
-    all.sort_by(|a, b| (a.rank, a.entry.endpoint().id()).cmp(&(b.rank, b.entry.endpoint().id())));
+    // By health, all that are healthy come before the degraded ones of every priority.
+    let by_health = config.strategy() == StrategyKind::HealthBased;
+    let first = |ranked: &Ranked<'_>| if by_health { ranked.rank.step } else { 0 };
+    let key = |ranked: &Ranked<'a>| (first(ranked), ranked.rank, ranked.entry.endpoint().id());
+    all.sort_by(|a, b| key(a).cmp(&key(b)));
     all
+}
+
+/// Tells of weights for endpoints that nobody has named: once, until it is another set of them.
+fn tell_strangers(control: &mut Control, snapshot: &Snapshot, events: &mut Vec<Event>) {
+    let weights = snapshot.config.load_balancer().weights();
+    if snapshot.slots.is_empty() || (weights.is_empty() && control.strangers.is_empty()) {
+        return;
+    }
+    let strangers: Vec<_> =
+        weights.keys().filter(|id| !snapshot.by_id.contains_key(*id)).take(TOLD).cloned().collect();
+    if control.strangers != strangers && !strangers.is_empty() {
+        let ids: Vec<_> = strangers.iter().map(EndpointId::as_str).collect();
+        let reason = format!("load_balancer.weights names endpoints that do not exist: {}", ids.join(", "));
+        events.push(Event::new(EventKind::LoadBalance, reason).detail("unknown", ids.len()));
+    }
+    control.strangers = strangers;
+}
+
+/// What the strategy makes of an endpoint among those of its priority: the lower, the earlier its turn.
+fn step(config: &FailoverConfig, entry: &EndpointEntry) -> u32 {
+    match (config.strategy(), config.locality()) {
+        (StrategyKind::HealthBased, _) => u32::from(entry.health() == Health::Degraded),
+        (StrategyKind::Geographic, Some(here)) => distance(here, entry.endpoint()),
+        _ => 0,
+    }
+}
+
+/// 0 in the same zone, 1 in the same region, 2 elsewhere or nobody knows where. Two zones of one name in two regions
+/// are two.
+fn distance(here: &Locality, endpoint: &Endpoint) -> u32 {
+    let Some(zone) = endpoint.zone() else { return 2 };
+    match (here.region(), endpoint.region()) {
+        (Some(ours), Some(theirs)) if ours != theirs => 2,
+        _ if zone == here.zone() => 0,
+        (Some(_), Some(_)) => 1,
+        _ => 2,
+    }
 }
 
 fn stays(slot: &Slot, snapshot: &Snapshot) -> bool {

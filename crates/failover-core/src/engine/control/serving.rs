@@ -1,5 +1,7 @@
 //! Which of several sources carries the calls.
 
+use std::collections::BTreeMap;
+
 use super::Control;
 use crate::events::{Event, EventKind};
 use crate::snapshot::Snapshot;
@@ -34,13 +36,11 @@ fn busiest(snapshot: &Snapshot) -> Option<(u32, u32)> {
         return None;
     }
     let spread = snapshot.spread_percent();
-    let mut best: Option<(u32, u32)> = None;
-    let by_source = snapshot.tiers.iter().zip(&spread).collect::<Vec<_>>();
-    for of_source in by_source.chunk_by(|a, b| a.0.rank.0 == b.0.rank.0) {
-        let percent = of_source.iter().map(|(_, percent)| **percent).sum();
-        if percent > 0 && best.is_none_or(|(_, most)| percent > most) {
-            best = Some((of_source[0].0.rank.0, percent));
-        }
+    let mut by_source = BTreeMap::new();
+    for (tier, percent) in snapshot.tiers.iter().zip(&spread) {
+        *by_source.entry(tier.rank.source).or_default() += percent;
     }
-    best
+    // Of two that carry as much, the first.
+    let most = by_source.iter().rev().max_by_key(|(_, percent)| **percent);
+    most.filter(|(_, percent)| **percent > 0).map(|(source, percent)| (*source, *percent))
 }
