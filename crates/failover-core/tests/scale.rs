@@ -68,8 +68,8 @@ fn a_snapshot_of_ten_thousand_endpoints_takes_at_most_fifteen_times_one_of_a_tho
         let (thousand, ten_thousand) = (rebuild(1_000), rebuild(10_000));
         seen = format!("{thousand:?} for 1 000, {ten_thousand:?} for 10 000");
         println!("{seen}");
-        // Without optimisation it is some six times slower.
-        let limit = Duration::from_millis(if cfg!(debug_assertions) { 60 } else { 10 });
+        // Without optimisation, beside other tests, it is some ten times slower.
+        let limit = Duration::from_millis(if cfg!(debug_assertions) { 150 } else { 10 });
         if ten_thousand <= thousand * 15 && ten_thousand <= limit {
             return;
         }

@@ -10,10 +10,12 @@ use tracing::Instrument;
 use super::attempt::{Attempt, Done};
 use super::call_error::CallError;
 use super::run::Run;
-use crate::config::Algorithm;
-use crate::engine::Engine;
+use crate::config::{Algorithm, FailoverConfig};
+use crate::engine::{Engine, NoEndpoints};
 use crate::outcome::{Classify, Outcome};
-use crate::select::Wish;
+use crate::pick::Pick;
+use crate::policy::Policy;
+use crate::select::{Tried, Wish};
 
 /// One call, with wishes that differ from the configuration.
 ///
@@ -43,7 +45,7 @@ pub struct Call<'a, C> {
     wishes: Wishes,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Wishes {
     pub(super) deadline: Option<Duration>,
     pub(super) attempt_timeout: Option<Duration>,
@@ -51,6 +53,8 @@ pub(super) struct Wishes {
     pub(super) not_idempotent: bool,
     pub(super) wait_ready: bool,
     pub(super) choice: Wish,
+    /// Boxed, because it is large and rare.
+    pub(super) policy: Option<Box<Policy>>,
 }
 
 impl<C> fmt::Debug for Call<'_, C> {
@@ -65,6 +69,30 @@ impl<C> fmt::Debug for Call<'_, C> {
 impl<'a, C> Call<'a, C> {
     pub(crate) fn new(engine: &'a Engine, classifier: C) -> Self {
         Self { engine, classifier, wishes: Wishes::default() }
+    }
+
+    /// Another configuration for this call: its strategy's algorithm, retries, times, back-off and budget. What the
+    /// service's endpoints share stays the service's own: breakers, weights, tiers and sessions.
+    ///
+    /// The wishes of this call, set before or after, count more.
+    ///
+    /// ```
+    /// # use failover_core::{FailoverConfig, ServiceHandle};
+    /// # async fn example(users: ServiceHandle) -> Result<(), Box<dyn std::error::Error>> {
+    /// let patient = FailoverConfig::builder().max_retries(5).timeout(std::time::Duration::from_secs(60)).build()?;
+    /// let done = users.call().config(&patient).execute(async |endpoint| Ok::<_, String>(endpoint.port())).await?;
+    /// let pick = users.call().config(&patient).select()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn config(mut self, config: &FailoverConfig) -> Self {
+        self.wishes.policy = Some(Box::new(Policy::from(config)));
+        if self.wishes.choice.algorithm.is_none() {
+            let algorithm = config.algorithm();
+            if algorithm != self.engine.policy().algorithm {
+                self = self.algorithm(algorithm);
+            }
+        }
+        self
     }
 
     /// The time for the whole call, from when it is executed. Default: the configuration's `timeout`.
@@ -124,6 +152,19 @@ impl<'a, C> Call<'a, C> {
         match address.to_canonical() {
             IpAddr::V4(address) => self.key(address.octets()),
             IpAddr::V6(address) => self.key(address.octets()),
+        }
+    }
+
+    /// Picks an endpoint for this call, for a caller that owns its transport: as
+    /// [`ServiceHandle::select`](crate::ServiceHandle::select), with this call's key, algorithm and configuration.
+    ///
+    /// # Errors
+    ///
+    /// [`NoEndpoints`] with the reason.
+    pub fn select(self) -> Result<Pick<'a>, NoEndpoints> {
+        match self.engine.choose_by(Tried::NONE, true, self.wishes.choice) {
+            Some(choice) => Ok(Pick::new(self.engine, choice)),
+            None => Err(self.engine.refuse()),
         }
     }
 

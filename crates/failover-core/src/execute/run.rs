@@ -47,7 +47,7 @@ pub(super) struct Run<'a> {
 
 impl<'a> Run<'a> {
     pub(super) fn new(engine: &'a Engine, wishes: Wishes) -> Self {
-        let mut policy = engine.policy();
+        let mut policy = wishes.policy.as_deref().copied().unwrap_or_else(|| engine.policy());
         policy.max_retries = wishes.max_retries.unwrap_or(policy.max_retries).min(MOST_RETRIES);
         let timeout = wishes.deadline.unwrap_or(policy.timeout);
         let share = timeout / (policy.max_retries + 1);

@@ -66,6 +66,37 @@ async fn answers(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_may_bring_its_own_configuration() {
+    let users = service_with(FailoverConfig::default(), 3);
+    let own = FailoverConfig::builder()
+        .strategy(crate::StrategyKind::IpHash)
+        .max_retries(5)
+        .timeout(Duration::from_secs(9))
+        .build()
+        .expect("valid");
+    let begun = tokio::time::Instant::now();
+    let hang =
+        users.call().config(&own).execute(async |_| std::future::pending::<Result<(), ()>>().await).await;
+    let error = hang.expect_err("nobody answers");
+    assert_eq!((error.attempts().len(), begun.elapsed()), (6, Duration::from_secs(9)));
+    // Its wishes count more, whichever came first.
+    for call in [users.call().max_retries(0).config(&own), users.call().config(&own).max_retries(0)] {
+        assert_eq!(call.execute(async |_| Err::<(), _>("no")).await.expect_err("fails").attempts().len(), 1);
+    }
+    let users = service_with(FailoverConfig::default(), 3);
+    // Its algorithm is that of the call alone: the same key, the same endpoint; the others go on in turn.
+    let home = |call: crate::Call<'_, crate::OkIsSuccess>| {
+        call.config(&own).key("session-42").select().expect("there are some").endpoint().id().clone()
+    };
+    let first = home(users.call());
+    assert!((0..20).all(|_| home(users.call()) == first));
+    let in_turn: std::collections::BTreeSet<_> =
+        (0..3).map(|_| users.select().expect("there are some").endpoint().id().clone()).collect();
+    assert_eq!(in_turn.len(), 3);
+    assert_eq!(users.config().max_retries(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_attempt_that_fails_is_made_elsewhere_at_once() {
     let service = service(3);
     let began = tokio::time::Instant::now();

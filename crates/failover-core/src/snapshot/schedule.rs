@@ -180,18 +180,28 @@ mod tests {
         assert_eq!(schedule.draw(u64::MAX), Some(SLOTS as u32));
     }
 
+    #[test]
+    fn what_weights_have_in_common_takes_no_slots() {
+        assert_eq!(schedule(&[65_537]).turns.len(), 1);
+        assert_eq!(schedule(&[200_000, 100_000, 100_000]).turns.len(), 4);
+    }
+
     proptest! {
+        // Each builds a schedule of up to 64 Ki slots.
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
         #[test]
         fn a_period_has_exact_shares_where_the_sum_fits_and_the_stated_error_elsewhere(
             weights in prop::collection::vec(prop_oneof![4 => 1_u32..500, 1 => 1_u32..100_000], 1..60),
         ) {
             let schedule = schedule(&weights);
             let counts = counts(&schedule, 0, schedule.turns.len() as u64);
-            let sum: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
+            let common = weights.iter().copied().fold(0, gcd);
+            let sum: u64 = weights.iter().map(|weight| u64::from(weight / common)).sum();
             let slots = schedule.turns.len() as u64;
             prop_assert!(slots <= SLOTS as u64);
             for (index, weight) in weights.iter().enumerate() {
-                let (count, weight) = (counts[&(index as u32)], u64::from(*weight));
+                let (count, weight) = (counts[&(index as u32)], u64::from(*weight / common));
                 if sum <= SLOTS as u64 {
                     prop_assert_eq!(count * sum, weight * slots);
                 } else {
