@@ -25,6 +25,19 @@ pub(crate) fn bench() -> Result<(), String> {
     cargo::run(cargo(["bench", "--package", "failover-core", "--bench", "hot_path"]))
 }
 
+/// `cargo xtask kills [NUMBER]`.
+pub(crate) fn kills(args: &[String]) -> Result<(), String> {
+    match args {
+        [] => kill(100),
+        [number] => kill(number.parse().map_err(|_| format!("`{number}` is no number of kills"))?),
+        _ => Err("one number of kills is all that this command takes".to_owned()),
+    }
+}
+
+pub(crate) fn kill(times: u32) -> Result<(), String> {
+    cargo::run(cargo(["run", "--package", "quickstart", "--", "kills", &times.to_string()]))
+}
+
 pub(crate) fn quickstart() -> Result<(), String> {
     cargo::run(cargo(["run", "--package", "quickstart"]))
 }

@@ -85,6 +85,11 @@ const COMMANDS: &[Command] = &[
         run: |args| no_arguments(args).and_then(|()| build::bench()),
     },
     Command {
+        name: "kills",
+        about: "servers killed under load, 100 times or as often as is said (`kills 5`); no call fails",
+        run: build::kills,
+    },
+    Command {
         name: "quickstart",
         about: "the main job on real servers, one killed and one frozen",
         run: |args| no_arguments(args).and_then(|()| build::quickstart()),

@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
+use crate::live;
+
 #[derive(Clone, Copy)]
 pub(crate) struct Clock {
     start: Instant,
@@ -24,6 +26,7 @@ impl Clock {
 
     /// Prints a line with the time before it.
     pub(crate) fn say(self, what: impl Display) {
+        live::clear();
         println!("{:6.2} s  {what}", self.seconds());
     }
 }

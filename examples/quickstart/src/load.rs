@@ -8,6 +8,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::client::{Answer, Client, HttpRules};
 use crate::clock::Clock;
+use crate::live::Live;
 use crate::report::Ledger;
 
 /// Calls begun in each second: above what the report demands, so that a pause of the machine is forgiven.
@@ -22,21 +23,22 @@ pub(crate) struct Finished {
     pub(crate) took: Duration,
 }
 
-/// Calls the service for that many seconds and waits for the last answer.
+/// Calls the service for as long as it goes on, and waits for the last answer.
 pub(crate) async fn run(
     service: ServiceHandle<HttpRules>,
     client: Client,
     clock: Clock,
-    seconds: f64,
+    goes_on: impl Fn() -> bool,
 ) -> Result<Ledger, JoinError> {
     let mut ledger = Ledger::new(clock);
     let mut calls = JoinSet::new();
     let mut ticks = interval(Duration::from_millis(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut begun = 0.0;
-    while clock.seconds() < seconds {
+    let mut live = Live::new(clock);
+    while goes_on() {
         ticks.tick().await;
-        let due = clock.seconds().min(seconds) * RATE;
+        let due = clock.seconds() * RATE;
         begun = f64::max(begun, due - CATCH_UP);
         while begun < due {
             begun += 1.0;
@@ -45,7 +47,10 @@ pub(crate) async fn run(
         while let Some(finished) = calls.try_join_next() {
             ledger.record(&finished?);
         }
-        ledger.tell_each_second();
+        match &mut live {
+            Some(live) => live.tell(|| service.stats()),
+            None => ledger.tell_each_second(),
+        }
     }
     ledger.load_ended();
     while let Some(finished) = calls.join_next().await {

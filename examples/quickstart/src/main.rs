@@ -9,6 +9,8 @@
 mod checks;
 mod client;
 mod clock;
+mod kills;
+mod live;
 mod load;
 mod narrator;
 mod report;
@@ -33,11 +35,13 @@ const LOAD: f64 = 12.0;
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let result = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => quickstart(),
+        [] => run(story()),
+        ["kills", number] => match number.parse() {
+            Ok(number) => run(kills::story(number)),
+            Err(_) => Err(format!("`{number}` is no number of kills").into()),
+        },
         ["serve", name, port] => serve(name, port),
-        _ => {
-            Err("usage: quickstart (without arguments; it starts `quickstart serve NAME PORT` itself)".into())
-        }
+        _ => Err("usage: quickstart [kills NUMBER] (it starts `quickstart serve NAME PORT` itself)".into()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -53,9 +57,9 @@ fn serve(name: &str, port: &str) -> Result<(), Box<dyn Error>> {
 }
 
 #[tokio::main]
-async fn quickstart() -> Result<(), Box<dyn Error>> {
+async fn run(story: impl Future<Output = Result<(), Box<dyn Error>>>) -> Result<(), Box<dyn Error>> {
     tokio::select! {
-        result = story() => result,
+        result = story => result,
         // Dropping the story ends the servers.
         _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
     }
@@ -67,8 +71,11 @@ async fn story() -> Result<(), Box<dyn Error>> {
         println!("{} listens on 127.0.0.1:{}, process {}", server.name(), server.port(), server.pid());
     }
     let client = Client::new()?;
-    let manager =
-        FailoverManager::builder().provider(MemoryProvider::new()).config(config()?).build().await?;
+    let manager = FailoverManager::builder()
+        .provider(MemoryProvider::new())
+        .config(config(Duration::from_secs(1))?)
+        .build()
+        .await?;
     for server in &servers {
         let endpoint = Endpoint::builder(server.name(), "user-service", "127.0.0.1", server.port());
         manager.register_endpoint(endpoint.protocol("http").build()?).await?;
@@ -79,7 +86,7 @@ async fn story() -> Result<(), Box<dyn Error>> {
     println!("\ncalling {} for {LOAD} s\n", users.name());
     let clock = Clock::start();
     let narrator = tokio::spawn(narrator::tell(users.subscribe(), clock));
-    let load = tokio::spawn(load::run(users.clone(), client, clock, LOAD));
+    let load = tokio::spawn(load::run(users.clone(), client, clock, move || clock.seconds() < LOAD));
     disturb(&mut servers, clock).await?;
     let mut ledger = load.await??;
     narrator.abort();
@@ -98,13 +105,13 @@ async fn story() -> Result<(), Box<dyn Error>> {
 }
 
 /// A server that doesn't answer is given up after a quarter of a second, and one that has failed five times in a row
-/// is left alone for a second. Calls go where the fewest are under way, so that a frozen server gets few of them even
+/// is left alone for `recovery`. Calls go where the fewest are under way, so that a frozen server gets few of them even
 /// before it is known to be frozen.
-fn config() -> Result<FailoverConfig, failover::Error> {
+fn config(recovery: Duration) -> Result<FailoverConfig, failover::Error> {
     let breaker = CircuitBreakerConfig::builder()
         .failure_threshold(5)
-        .recovery_timeout(Duration::from_secs(1))
-        .max_recovery_timeout(Duration::from_secs(1))
+        .recovery_timeout(recovery)
+        .max_recovery_timeout(recovery)
         .build()?;
     // In a quarter of a second a third of the load may begin on a server that is frozen: 200 calls. Each of their
     // retries costs 5 tokens, and the default of 500 would have to be earned back in between.

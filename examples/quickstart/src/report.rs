@@ -115,6 +115,11 @@ impl Ledger {
         self.load = self.clock.seconds();
     }
 
+    /// How many calls failed.
+    pub(crate) fn failed(&self) -> u64 {
+        self.total.failed
+    }
+
     /// What was not as it has to be.
     pub(crate) fn complaints(&self, endpoints: &[String]) -> Vec<String> {
         let mut complaints = Vec::new();

@@ -57,8 +57,7 @@ fn value(text: &str) -> Option<Value> {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is put into a document")]
-fn document(section: &str, field: &str, value: Value) -> String {
+fn document(section: &str, field: &str, value: &Value) -> String {
     let inner = json!({ field: value });
     let whole = if section.is_empty() || section == "manager" { inner } else { json!({ section: inner }) };
     whole.to_string()
@@ -69,7 +68,7 @@ fn every_default_in_the_documentation_is_the_one_of_the_code() {
     let mut compared = 0;
     for Row { section, field, default, .. } in rows() {
         let Some(value) = value(&default) else { continue };
-        let text = document(&section, &field, value);
+        let text = document(&section, &field, &value);
         if section == "manager" {
             let read = ManagerConfig::from_json(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(read, ManagerConfig::default(), "{text}");
@@ -98,7 +97,7 @@ fn same(one: &FailoverConfig, other: &FailoverConfig) -> bool {
 
 /// The keys that a section knows, as the error about one that it does not know names them.
 fn keys(section: &str) -> BTreeSet<String> {
-    let text = document(section, "a key that nobody knows", Value::Null);
+    let text = document(section, "a key that nobody knows", &Value::Null);
     let error = match section {
         "manager" => ManagerConfig::from_json(&text).expect_err("not known"),
         _ => FailoverConfig::from_json(&text).expect_err("not known"),
