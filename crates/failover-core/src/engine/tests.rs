@@ -1,4 +1,5 @@
 mod races;
+mod sequences;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
