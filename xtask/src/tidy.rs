@@ -34,6 +34,7 @@ pub(crate) fn run() -> Result<(), String> {
     manifests(&mut faults)?;
     sources(&mut faults)?;
     invariants(&mut faults)?;
+    documents(&mut faults)?;
     from_go::check(&mut faults)?;
     for fault in &faults {
         println!("{fault}");
@@ -73,8 +74,14 @@ fn manifests(faults: &mut Vec<String>) -> Result<(), String> {
             library(package, &manifest, faults);
         }
         for dependency in package["dependencies"].as_array().into_iter().flatten() {
-            let ours = packages.iter().any(|other| cargo::name(other) == cargo::name(dependency));
+            let of_ours = packages.iter().find(|other| cargo::name(other) == cargo::name(dependency));
+            let ours = of_ours.is_some();
             let requirement = dependency["req"].as_str().unwrap_or_default();
+            let version = of_ours.and_then(|other| other["version"].as_str()).unwrap_or_default();
+            if ours && requirement != "*" && requirement.trim_start_matches('^') != version {
+                let other = cargo::name(dependency);
+                faults.push(format!("{name}: asks for {other} {requirement}, which is {version} here"));
+            }
             if ours && requirement.contains('=') {
                 let other = cargo::name(dependency);
                 faults.push(format!(
@@ -122,13 +129,52 @@ fn invariants(faults: &mut Vec<String>) -> Result<(), String> {
     Ok(())
 }
 
+/// Versions of our crates that a document names, as one does in a line for somebody's `Cargo.toml`.
+fn documents(faults: &mut Vec<String>) -> Result<(), String> {
+    let packages = cargo::packages()?;
+    let mut files = vec![cargo::root().join("README.md")];
+    for directory in ["docs", "crates"] {
+        files_with("md", &cargo::root().join(directory), &mut files)?;
+    }
+    for file in files.iter().filter(|file| file.is_file()) {
+        let text = read(file)?;
+        for (number, line) in text.lines().enumerate() {
+            for package in packages.iter().filter(|package| cargo::is_library(package)) {
+                let version = package["version"].as_str().unwrap_or_default();
+                if named_version(line, cargo::name(package)).is_some_and(|named| !covers(named, version)) {
+                    let name = cargo::name(package);
+                    faults.push(format!("{}:{}: {name} is {version}", shown(file), number + 1));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The version in `NAME = "VERSION"` or `NAME = { version = "VERSION"`.
+fn named_version<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    let rest = line.trim_start().strip_prefix(name)?.trim_start().strip_prefix('=')?.trim_start();
+    let rest = match rest.strip_prefix('{') {
+        Some(table) => table.split_once("version")?.1.trim_start().strip_prefix('=')?.trim_start(),
+        None => rest,
+    };
+    rest.strip_prefix('"')?.split('"').next()
+}
+
+/// Whether `0.1` stands for `0.1.0`.
+fn covers(named: &str, version: &str) -> bool {
+    version == named || version.strip_prefix(named).is_some_and(|rest| rest.starts_with('.'))
+}
+
 fn sources(faults: &mut Vec<String>) -> Result<(), String> {
     let mut files = Vec::new();
     for directory in SOURCES {
         rust_files(&cargo::root().join(directory), &mut files)?;
     }
+    let mut sizes = Vec::new();
     for file in files {
         let text = read(&file)?;
+        sizes.push(text.lines().count());
         for (number, line) in text.lines().enumerate() {
             for word in LEFTOVERS.iter().filter(|word| line.contains(**word)) {
                 faults.push(format!("{}:{}: `{word}` is left in the code", shown(&file), number + 1));
@@ -142,16 +188,27 @@ fn sources(faults: &mut Vec<String>) -> Result<(), String> {
             _ => {}
         }
     }
+    sizes.sort_unstable();
+    if let (Some(middle), Some(longest)) = (sizes.get(sizes.len() / 2), sizes.last()) {
+        println!(
+            "{} files of Rust, half of them below {middle} lines, the longest of {longest}",
+            sizes.len()
+        );
+    }
     Ok(())
 }
 
 fn rust_files(directory: &Path, found: &mut Vec<PathBuf>) -> Result<(), String> {
+    files_with("rs", directory, found)
+}
+
+fn files_with(ending: &str, directory: &Path, found: &mut Vec<PathBuf>) -> Result<(), String> {
     for path in entries(directory)? {
         if path.is_dir() {
             if path.file_name().is_some_and(|name| name != "target") {
-                rust_files(&path, found)?;
+                files_with(ending, &path, found)?;
             }
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+        } else if path.extension().is_some_and(|extension| extension == ending) {
             found.push(path);
         }
     }
@@ -176,4 +233,22 @@ fn read(path: &Path) -> Result<String, String> {
 
 fn shown(path: &Path) -> String {
     path.strip_prefix(cargo::root()).unwrap_or(path).display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_in_a_line_for_cargo_toml_is_found_and_compared() {
+        assert_eq!(named_version("failover = \"0.1\"", "failover"), Some("0.1"));
+        assert_eq!(named_version("  failover = { version = \"0.2.0\", x = 1 }", "failover"), Some("0.2.0"));
+        assert_eq!(named_version("failover-core = \"0.1\"", "failover"), None);
+        assert_eq!(named_version("failover is 0.1", "failover"), None);
+        for (named, expected) in
+            [("0.1", true), ("0.1.0", true), ("0.2", false), ("0.1.1", false), ("0", true)]
+        {
+            assert_eq!(covers(named, "0.1.0"), expected, "{named}");
+        }
+    }
 }
