@@ -7,7 +7,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use failover_core::{Error, ErrorKind, FailoverConfig, ManagerConfig, StrategyKind};
+use failover_core::{Endpoint, Error, ErrorKind, FailoverConfig, HealthCheck, ManagerConfig, StrategyKind};
+use proptest::prelude::*;
 
 fn example(file: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/config").join(file);
@@ -108,4 +109,58 @@ fn what_would_grow_without_a_bound_is_refused() {
     told(&FailoverConfig::from_yaml(&deep).expect_err("too deep"));
     let deep = format!("metadata = {}{}", "[".repeat(100_000), "]".repeat(100_000));
     told(&FailoverConfig::from_toml(&deep).expect_err("too deep"));
+}
+
+/// An example with some of its characters replaced, and other text altogether.
+fn mangled(examples: [&'static str; 3]) -> impl Strategy<Value = String> {
+    let example = prop::sample::select(examples.to_vec()).prop_map(example);
+    let cuts = prop::collection::vec((any::<prop::sample::Index>(), any::<char>()), 1..8);
+    let replaced = (example, cuts).prop_map(|(text, cuts)| {
+        let mut all: Vec<char> = text.chars().collect();
+        for (at, with) in cuts {
+            let at = at.index(all.len());
+            all[at] = with;
+        }
+        all.into_iter().collect()
+    });
+    prop_oneof![3 => replaced, 1 => any::<String>()]
+}
+
+proptest! {
+    #[test]
+    fn r6_no_text_makes_a_reader_panic_and_every_error_is_one_line(
+        toml in mangled(["failover.toml", "manager.toml", "failover.yaml"]),
+        yaml in mangled(["failover.yaml", "manager.yaml", "manager.toml"]),
+        json in "[\\[\\]{}:,\"0-9a-z.eE+ -]{0,200}",
+    ) {
+        let errors = [
+            FailoverConfig::from_toml(&toml).err(),
+            ManagerConfig::from_toml(&toml).err(),
+            FailoverConfig::from_yaml(&yaml).err(),
+            ManagerConfig::from_yaml(&yaml).err(),
+            FailoverConfig::from_json(&json).err(),
+            ManagerConfig::from_json(&json).err(),
+        ];
+        for error in errors.iter().flatten() {
+            told(error);
+        }
+        let _ = serde_json::from_str::<Endpoint>(&json);
+        let _ = serde_json::from_str::<HealthCheck>(&json);
+    }
+
+    #[test]
+    fn r6_no_document_of_an_endpoint_makes_its_reader_panic(
+        port in prop_oneof![Just(serde_json::json!("80")), Just(serde_json::json!(65_536)), Just(serde_json::json!(-1)), Just(serde_json::json!(null)), any::<u64>().prop_map(|n| serde_json::json!(n)), any::<f64>().prop_map(|n| serde_json::json!(n))],
+        weight in prop_oneof![Just(serde_json::json!(1e308)), Just(serde_json::json!(-1)), Just(serde_json::json!(u64::MAX)), Just(serde_json::json!("NaN")), Just(serde_json::json!([])), any::<u32>().prop_map(|n| serde_json::json!(n))],
+        address in prop_oneof![any::<String>(), Just("h".repeat(65_536)), Just("10.0.0.1".to_owned())],
+        metadata in prop_oneof![Just("x".repeat(1 << 20)), any::<String>()],
+    ) {
+        let json = serde_json::json!({
+            "id": "a", "name": "users", "address": address, "port": port, "weight": weight, "metadata": {"k": metadata},
+        });
+        if let Ok(endpoint) = serde_json::from_value::<Endpoint>(json) {
+            prop_assert!(endpoint.port() > 0 && endpoint.address().len() <= 253);
+            prop_assert!(endpoint.metadata().values().all(|value| value.len() <= 16_384));
+        }
+    }
 }
