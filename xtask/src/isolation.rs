@@ -1,36 +1,57 @@
-//! Who takes the smallest facade takes no HTTP stack, TLS stack or registry client with it.
+//! Who takes a part of this takes no HTTP stack, TLS stack or registry client with it that the part does not need.
 
 use std::collections::BTreeSet;
 
 use crate::cargo::{self, cargo};
 
-const BANNED: &[&str] =
-    &["axum", "hyper", "kube", "native-tls", "openssl", "openssl-sys", "reqwest", "ring", "rustls"];
+/// What no part pulls: one TLS stack, and no second one.
+const NEVER: &[&str] = &["native-tls", "openssl", "openssl-sys", "aws-lc-rs", "aws-lc-sys"];
+/// What only those pull that talk to a network themselves.
+const NETWORK: &[&str] = &["axum", "hyper", "kube", "reqwest", "ring", "rustls"];
+
+/// A part, with some of its features.
+struct Set {
+    package: &'static str,
+    features: &'static [&'static str],
+    network: bool,
+    /// How many crates it may be, itself included: a new dependency is a decision.
+    most: usize,
+}
+
+const SETS: &[Set] = &[
+    Set { package: "failover", features: &["--features", "memory"], network: false, most: 40 },
+    Set { package: "failover-core", features: &[], network: false, most: 38 },
+    Set { package: "failover-core", features: &["--all-features"], network: false, most: 60 },
+    Set { package: "failover-memory", features: &[], network: false, most: 40 },
+    Set { package: "failover-probe", features: &["--all-features"], network: true, most: 90 },
+];
 
 pub(crate) fn run() -> Result<(), String> {
-    let command = cargo([
-        "tree",
-        "--package",
-        "failover",
-        "--no-default-features",
-        "--features",
-        "memory",
-        "--edges",
-        "normal",
-        "--prefix",
-        "none",
-    ]);
-    println!("$ {}", cargo::line(&command));
+    let faults = SETS.iter().map(check).collect::<Result<Vec<_>, _>>()?.concat();
+    for fault in &faults {
+        println!("{fault}; `cargo tree --invert CRATE` says by whom");
+    }
+    if faults.is_empty() { Ok(()) } else { Err(format!("{} parts pull too much; see above", faults.len())) }
+}
+
+fn check(set: &Set) -> Result<Vec<String>, String> {
+    let Set { package, features, network, most } = set;
+    let mut command = cargo(["tree", "--edges", "normal", "--prefix", "none", "--package", package]);
+    command.arg("--no-default-features").args(*features);
     let tree = cargo::output(command)?;
     let crates = crates(&tree);
-    let found: Vec<_> =
-        BANNED.iter().filter(|banned| crates.iter().any(|(name, _)| name == *banned)).collect();
-    println!("failover with `memory` alone: {} crates, itself included", crates.len());
-    if found.is_empty() {
-        Ok(())
-    } else {
-        Err(format!("failover with `memory` alone pulls {found:?}; `cargo tree --invert CRATE` says by whom"))
+    let what = format!("{package} {}", features.join(" "));
+    println!("{}: {} crates, itself included", what.trim_end(), crates.len());
+    let banned = NEVER.iter().chain(NETWORK.iter().filter(|_| !network));
+    let found: Vec<_> = banned.filter(|banned| crates.iter().any(|(name, _)| name == *banned)).collect();
+    let mut faults = Vec::new();
+    if !found.is_empty() {
+        faults.push(format!("{what} pulls {found:?}"));
     }
+    if crates.len() > *most {
+        faults.push(format!("{what} is {} crates, {most} is the most", crates.len()));
+    }
+    Ok(faults)
 }
 
 /// Name and version of every line; a crate that stands in the tree several times counts once.

@@ -56,7 +56,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "isolation",
-        about: "the facade with `memory` alone pulls no HTTP, TLS or registry client",
+        about: "no part pulls an HTTP, TLS or registry client that it does not need, nor too many crates",
         run: |args| no_arguments(args).and_then(|()| isolation::run()),
     },
     Command {
