@@ -36,6 +36,13 @@ pub(crate) fn kills(args: &[String]) -> Result<(), String> {
 
 pub(crate) fn kill(times: u32) -> Result<(), String> {
     cargo::run(cargo(["run", "--package", "quickstart", "--", "kills", &times.to_string()]))
+
+/// Ours beside others: a workspace of its own, which ci does not build.
+pub(crate) fn compare(args: &[String]) -> Result<(), String> {
+    let manifest = cargo::root().join("crates/failover-bench/Cargo.toml");
+    let mut command = cargo(["run", "--release", "--manifest-path"]);
+    command.arg(manifest).arg("--").args(args);
+    cargo::run(command)
 }
 
 pub(crate) fn quickstart() -> Result<(), String> {

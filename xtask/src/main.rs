@@ -81,8 +81,8 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "bench",
-        about: "the cost of the hot path beside its floor",
-        run: |args| no_arguments(args).and_then(|()| build::bench()),
+        about: "the costs beside those of other libraries (`--quick`, `--json FILE`, `--page FILE`)",
+        run: build::compare,
     },
     Command {
         name: "kills",

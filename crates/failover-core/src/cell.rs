@@ -40,6 +40,8 @@ struct Hot {
     weight: AtomicU32,
     /// How long its attempts take of late.
     average: Average,
+    /// How long its attempts took. There from the first endpoint on.
+    times: OnceLock<Box<Histogram>>,
     /// Whether it is among those of its tier that are given calls.
     seated: AtomicBool,
 }
@@ -48,8 +50,6 @@ struct Hot {
 pub(crate) struct Cold {
     /// The endpoint as its source names it now. Empty when the cell is free.
     endpoint: ArcSwapOption<Endpoint>,
-    /// How long its attempts took. There from the first endpoint on.
-    times: OnceLock<Box<Histogram>>,
     others: [AtomicU64; VERDICTS - 1],
     /// Times that the breaker opened, and times that it closed again.
     pub(crate) opened: AtomicU64,
@@ -161,11 +161,11 @@ impl Cell {
                 flow: Flow::new(),
                 weight: AtomicU32::new(1),
                 average: Average::new(),
+                times: OnceLock::new(),
                 seated: AtomicBool::new(false),
             },
             cold: Cold {
                 endpoint: ArcSwapOption::const_empty(),
-                times: OnceLock::new(),
                 others: [const { AtomicU64::new(0) }; VERDICTS - 1],
                 opened: AtomicU64::new(0),
                 recovered: AtomicU64::new(0),
@@ -220,7 +220,7 @@ impl Cell {
     #[inline]
     pub(crate) fn end(&self, verdict: Verdict, took: Duration) {
         if verdict != Verdict::Cancelled {
-            if let Some(times) = self.cold.times.get() {
+            if let Some(times) = self.hot.times.get() {
                 times.record(took);
             }
         }
@@ -244,7 +244,7 @@ impl Cell {
     /// Takes over what the source says now.
     pub(crate) fn set(&self, endpoint: &Arc<Endpoint>, weight: u32) {
         self.cold.endpoint.store(Some(Arc::clone(endpoint)));
-        self.cold.times.get_or_init(|| Box::new(Histogram::new()));
+        self.hot.times.get_or_init(|| Box::new(Histogram::new()));
         self.hot.weight.store(weight, Ordering::Relaxed);
     }
 
@@ -301,7 +301,7 @@ impl Cell {
             recovered: self.cold.recovered.load(Ordering::Relaxed),
             probes: self.cold.probes.load(Ordering::Relaxed),
         };
-        if let Some(mean) = self.cold.times.get().and_then(|times| times.mean()) {
+        if let Some(mean) = self.hot.times.get().and_then(|times| times.mean()) {
             tally.time = Duration::from_secs_f64(mean.as_secs_f64() * tally.answered() as f64);
         }
         tally
@@ -309,7 +309,7 @@ impl Cell {
 
     /// Adds how long its attempts took to `sum`.
     pub(crate) fn times_into(&self, sum: &mut Times) {
-        if let Some(times) = self.cold.times.get() {
+        if let Some(times) = self.hot.times.get() {
             times.read_into(sum);
         }
     }
@@ -326,7 +326,7 @@ impl Cell {
         for count in counts.into_iter().chain(&self.cold.others) {
             count.store(0, Ordering::Relaxed);
         }
-        if let Some(times) = self.cold.times.get() {
+        if let Some(times) = self.hot.times.get() {
             times.clear();
         }
         self.cold.held.store(false, Ordering::Relaxed);

@@ -1,0 +1,77 @@
+//! What a change of 10 000 endpoints costs, as a user sees it, and what memory they take.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use failover_core::{Algorithm, Endpoint, FailoverConfig, LoadBalancerConfig, ServiceHandle};
+use pingora_load_balancing::LoadBalancer;
+use pingora_load_balancing::selection::RoundRobin;
+
+use crate::measure::{Row, quantile};
+use crate::ours::urls;
+
+const N: usize = 10_000;
+
+fn endpoints() -> Vec<Endpoint> {
+    (0..N)
+        .map(|i| {
+            let address = format!("10.0.{}.{}", i / 250, i % 250 + 1);
+            Endpoint::builder(format!("e{i}"), "bench", address, 80).build().expect("valid")
+        })
+        .collect()
+}
+
+fn config(algorithm: Algorithm) -> FailoverConfig {
+    let balancer = LoadBalancerConfig::builder().algorithm(algorithm).build().expect("valid");
+    FailoverConfig::builder().load_balancer(balancer).build().expect("valid")
+}
+
+pub(crate) fn rows(rounds: usize) -> Vec<Row> {
+    let row = |peer, name: &str, samples: Vec<f64>| Row {
+        peer,
+        name: name.to_owned(),
+        n: N,
+        threads: 1,
+        nanos: quantile(samples, 0.5),
+        allocations: f64::NAN,
+    };
+    let all = endpoints();
+    let build = |algorithm: Algorithm| {
+        let all = all.clone();
+        let began = Instant::now();
+        let service =
+            ServiceHandle::builder("bench").endpoints(all).config(config(algorithm)).build().expect("valid");
+        (began.elapsed().as_secs_f64() * 1e9, service)
+    };
+    let (mut new, mut keyed, mut peer, mut same) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let addresses = urls(N);
+    for round in 0..rounds {
+        let (nanos, service) = build(Algorithm::RoundRobin);
+        new.push(nanos);
+        keyed.push(build(Algorithm::IpHash).0);
+        // All endpoints stay; the table is built anew.
+        let other = if round % 2 == 0 { Algorithm::Random } else { Algorithm::PeakEwma };
+        let began = Instant::now();
+        service.configure(config(other)).expect("valid");
+        same.push(began.elapsed().as_secs_f64() * 1e9);
+        let began = Instant::now();
+        black_box(LoadBalancer::<RoundRobin>::try_from_iter(&addresses).expect("addresses"));
+        peer.push(began.elapsed().as_secs_f64() * 1e9);
+    }
+    let mut resident = f64::NAN;
+    let counted = allocation_counter::measure(|| {
+        let service = build(Algorithm::RoundRobin).1;
+        resident = service.endpoints().len() as f64;
+        std::mem::forget(service);
+    });
+    let bytes = counted.bytes_current as f64 / N as f64;
+    let mut memory = row("failover", "resident (bytes for each endpoint, its own data too)", vec![bytes]);
+    memory.allocations = f64::NAN;
+    vec![
+        row("failover", "apply all_new", new),
+        row("failover", "apply all_new, ip_hash", keyed),
+        row("failover", "apply configuration, all stay", same),
+        row("pingora", "apply all_new, addresses parsed", peer),
+        memory,
+    ]
+}

@@ -1,0 +1,54 @@
+//! What a pick and a call cost, beside other libraries, measured in one run.
+//!
+//! `failover-bench [--quick] [--json FILE] [--page FILE]`
+
+mod apply;
+mod measure;
+mod ours;
+mod peers;
+mod report;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut quick = false;
+    let (mut json, mut page) = (None, None);
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        match &*arg {
+            "--quick" => quick = true,
+            "--json" => json = args.next(),
+            "--page" => page = args.next(),
+            _ => {
+                eprintln!("error: {arg} is not known; use --quick, --json FILE, --page FILE");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    let sizes: &[usize] = if quick { &[10, 1_000, 10_000] } else { &[3, 10, 100, 1_000, 10_000] };
+    let rounds = if quick { 61 } else { 301 };
+    let services: Vec<_> = sizes
+        .iter()
+        .flat_map(|n| ours::ALGORITHMS.map(|algorithm| (algorithm, *n, ours::service(algorithm, *n))))
+        .collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let mut cases = ours::cases(&services);
+    cases.extend(peers::cases(sizes));
+    cases.extend([10, 1_000].map(|n| peers::buffered(n, &runtime)));
+    let mut rows = measure::run(cases, rounds);
+    rows.extend(ours::contended(&services, rounds / 20));
+    for n in [10, 1_000] {
+        rows.extend(measure::threads("floor", "floor", n, rounds / 20, peers::floor(n)));
+    }
+    rows.extend(apply::rows(if quick { 5 } else { 15 }));
+
+    let (table, promises) = (report::table(&rows), report::promises(&rows));
+    println!("{table}\n{promises}");
+    let write = |file: Option<String>, text: String| match file {
+        Some(file) => std::fs::write(&file, text).map_err(|error| eprintln!("error: {file}: {error}")),
+        None => Ok(()),
+    };
+    let list = serde_json::to_string_pretty(&report::json(&rows)).expect("plain values");
+    let written = write(json, list).and(write(page, format!("{promises}\n{table}")));
+    if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,77 @@
+//! What is measured of `failover`, through its public API.
+
+use std::future::Future;
+use std::hint::black_box;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use failover_core::{Algorithm, FailoverConfig, LoadBalancerConfig, Outcome, ServiceHandle};
+
+use crate::measure::{Case, Row, threads};
+
+pub(crate) const ALGORITHMS: [Algorithm; 6] = [
+    Algorithm::RoundRobin,
+    Algorithm::Random,
+    Algorithm::Weighted,
+    Algorithm::LeastConnections,
+    Algorithm::PeakEwma,
+    Algorithm::IpHash,
+];
+
+pub(crate) fn urls(n: usize) -> Vec<String> {
+    (0..n).map(|i| format!("10.{}.{}.{}:80", i / 62_500, i / 250 % 250, i % 250 + 1)).collect()
+}
+
+pub(crate) fn service(algorithm: Algorithm, n: usize) -> ServiceHandle {
+    let mut balancer = LoadBalancerConfig::builder().algorithm(algorithm);
+    if algorithm == Algorithm::Weighted {
+        // Skewed: one is 65 535 times as heavy as the others.
+        balancer = balancer.weight("10.0.0.1:80", 65_535);
+    }
+    let config = FailoverConfig::builder().load_balancer(balancer.build().expect("valid"));
+    let config = config.build().expect("valid");
+    ServiceHandle::builder("bench").endpoints(urls(n)).config(config).build().expect("valid")
+}
+
+pub(crate) fn select(service: &ServiceHandle) -> impl Fn(u32) + Sync + '_ {
+    let keyed = service.config().algorithm() == Algorithm::IpHash;
+    move |times| {
+        for call in 0..times {
+            let pick = if keyed { service.select_for(call.to_le_bytes()) } else { service.select() };
+            pick.expect("available").finish(Outcome::Success);
+        }
+    }
+}
+
+pub(crate) fn cases<'a>(services: &'a [(Algorithm, usize, ServiceHandle)]) -> Vec<Case<'a>> {
+    let mut cases: Vec<_> = services
+        .iter()
+        .map(|(algorithm, n, service)| {
+            Case::new("failover", format!("select {algorithm}"), *n, select(service))
+        })
+        .collect();
+    for (_, n, service) in services.iter().filter(|(algorithm, ..)| *algorithm == Algorithm::RoundRobin) {
+        cases.push(Case::new("failover", "execute", *n, move |times| {
+            for _ in 0..times {
+                let done = ready(service.execute(async |attempt| Ok::<_, ()>(attempt.port())));
+                black_box(done.expect("succeeds").value);
+            }
+        }));
+    }
+    cases
+}
+
+pub(crate) fn contended(services: &[(Algorithm, usize, ServiceHandle)], rounds: usize) -> Vec<Row> {
+    let some = services.iter().filter(|(_, n, _)| [10, 1_000].contains(n));
+    some.flat_map(|(algorithm, n, service)| {
+        threads("failover", &format!("select {algorithm}"), *n, rounds, select(service))
+    })
+    .collect()
+}
+
+pub(crate) fn ready<F: Future>(future: F) -> F::Output {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => unreachable!("the operation is ready at once"),
+    }
+}

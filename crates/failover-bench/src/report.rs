@@ -1,0 +1,81 @@
+//! The table, the page and the list.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use crate::measure::Row;
+
+pub(crate) fn json(rows: &[Row]) -> Value {
+    let row = |row: &Row| {
+        json!({
+            "peer": row.peer, "name": row.name, "n": row.n, "threads": row.threads,
+            "ns": row.nanos, "allocs": if row.allocations.is_nan() { Value::Null } else { json!(row.allocations) },
+        })
+    };
+    rows.iter().map(row).collect()
+}
+
+pub(crate) fn table(rows: &[Row]) -> String {
+    let mut text = String::from("| peer | what | n | threads | ns | x floor | allocations |\n|---|---|---|---|---|---|---|\n");
+    for row in rows {
+        let floor = find(rows, "floor", "floor", row.n, row.threads);
+        let ratio = floor.map(|floor| format!("{:.2}", row.nanos / floor)).unwrap_or_default();
+        let allocations =
+            if row.allocations.is_nan() { String::new() } else { format!("{:.1}", row.allocations) };
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {:.1} | {ratio} | {allocations} |",
+            row.peer, row.name, row.n, row.threads, row.nanos
+        );
+    }
+    text
+}
+
+pub(crate) fn find(rows: &[Row], peer: &str, name: &str, n: usize, threads: usize) -> Option<f64> {
+    let found = rows
+        .iter()
+        .find(|row| row.peer == peer && row.name == name && row.n == n && row.threads == threads);
+    found.map(|row| row.nanos)
+}
+
+/// What is promised, and what came out.
+pub(crate) fn promises(rows: &[Row]) -> String {
+    let get = |peer: &str, name: &str, n, threads| find(rows, peer, name, n, threads).unwrap_or(f64::NAN);
+    let ours = |name: &str, n| get("failover", name, n, 1);
+    let floor = get("floor", "floor", 10, 1);
+    let mut text = String::from("| measure | found | promised | |\n|---|---|---|---|\n");
+    let mut line = |what: String, found: f64, most: f64, at_most: bool| {
+        let good = if at_most { found <= most } else { found >= most };
+        let word = if at_most { "at most" } else { "at least" };
+        let verdict = if good { "held" } else { "MISSED" };
+        let _ = writeln!(text, "| {what} | {found:.2} | {word} {most} | {verdict} |");
+    };
+    for (name, most) in [("round_robin", 2.0), ("least_connections", 2.2), ("peak_ewma", 3.0)] {
+        let at = |n| ours(&format!("select {name}"), n);
+        line(format!("select {name}, n = 10, to the floor"), at(10) / floor, most, true);
+        line(format!("select {name}, n = 10 000 to n = 10"), at(10_000) / at(10), 2.5, true);
+    }
+    let ewma = ours("select peak_ewma", 10);
+    line("tower p2c PeakEwma to select peak_ewma, n = 10".into(), get("tower", "p2c peak_ewma", 10, 1) / ewma, 8.0, false);
+    let buffer = get("tower", "p2c peak_ewma, Buffer", 10, 1);
+    line("the same through Buffer".into(), buffer / ewma, 12.0, false);
+    for n in [10, 1_000] {
+        let round_robin = get("pingora", "round_robin", n, 1) / ours("select round_robin", n);
+        line(format!("pingora RoundRobin to select round_robin, n = {n}"), round_robin, 3.0, false);
+        let consistent = get("pingora", "consistent", n, 1) / ours("select ip_hash", n);
+        line(format!("pingora Consistent to select ip_hash, n = {n}"), consistent, 3.0, false);
+    }
+    line("execute, ns over a future that is ready".into(), ours("execute", 10), 250.0, true);
+    for name in ["round_robin", "least_connections", "peak_ewma", "weighted", "random"] {
+        let name = format!("select {name}");
+        let two = 2.0 * ours(&name, 10) / get("failover", &name, 10, 2);
+        line(format!("{name}, n = 10: throughput of 2 threads to that of one"), two, 1.0, false);
+    }
+    line("apply all_new, 10 000, ms".into(), ours("apply all_new", 10_000) / 1e6, 10.0, true);
+    line("apply all_new, ip_hash, 10 000, ms".into(), ours("apply all_new, ip_hash", 10_000) / 1e6, 40.0, true);
+    let allocations = rows.iter().filter(|row| row.peer == "failover" && !row.allocations.is_nan());
+    let most = allocations.map(|row| row.allocations).fold(0.0, f64::max);
+    line("allocations in select, finish, execute".into(), most, 0.0, true);
+    text
+}
