@@ -36,6 +36,7 @@ pub(crate) fn kills(args: &[String]) -> Result<(), String> {
 
 pub(crate) fn kill(times: u32) -> Result<(), String> {
     cargo::run(cargo(["run", "--package", "quickstart", "--", "kills", &times.to_string()]))
+}
 
 /// Ours beside others: a workspace of its own, which ci does not build.
 pub(crate) fn compare(args: &[String]) -> Result<(), String> {
@@ -47,4 +48,9 @@ pub(crate) fn compare(args: &[String]) -> Result<(), String> {
 
 pub(crate) fn quickstart() -> Result<(), String> {
     cargo::run(cargo(["run", "--package", "quickstart"]))
+}
+
+/// The other examples, each of which checks what it shows.
+pub(crate) fn examples() -> Result<(), String> {
+    ["from-go", "strategies"].into_iter().try_for_each(|name| cargo::run(cargo(["run", "--package", name])))
 }

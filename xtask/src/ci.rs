@@ -19,8 +19,12 @@ pub(crate) fn run() -> Result<(), String> {
         ("msrv", msrv::run),
         ("loom", loom::run),
     ];
-    let after: &[Step] =
-        &[("bench", build::bench), ("quickstart", build::quickstart), ("kills", || build::kill(5))];
+    let after: &[Step] = &[
+        ("bench", build::bench),
+        ("quickstart", build::quickstart),
+        ("examples", build::examples),
+        ("kills", || build::kill(5)),
+    ];
 
     let mut times = Vec::new();
     for (name, step) in before {

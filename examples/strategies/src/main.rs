@@ -7,7 +7,9 @@ mod servers;
 use std::collections::BTreeMap;
 use std::error::Error;
 
-use failover::{Algorithm, Endpoint, FailoverConfig, LoadBalancerConfig, Locality, ServiceHandle, StrategyKind};
+use failover::{
+    Algorithm, Endpoint, FailoverConfig, LoadBalancerConfig, Locality, ServiceHandle, StrategyKind,
+};
 
 use servers::{Server, ask};
 

@@ -45,7 +45,8 @@ impl Drop for Server {
 async fn answer(mut stream: TcpStream, name: &str) -> io::Result<()> {
     let mut request = [0; 256];
     let _ = stream.read(&mut request).await?;
-    let reply = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{name}", name.len());
+    let reply =
+        format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{name}", name.len());
     stream.write_all(reply.as_bytes()).await?;
     stream.shutdown().await
 }
