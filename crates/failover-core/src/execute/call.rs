@@ -80,7 +80,7 @@ impl<'a, C> Call<'a, C> {
     /// # use failover_core::{FailoverConfig, ServiceHandle};
     /// # async fn example(users: ServiceHandle) -> Result<(), Box<dyn std::error::Error>> {
     /// let patient = FailoverConfig::builder().max_retries(5).timeout(std::time::Duration::from_secs(60)).build()?;
-    /// let done = users.call().config(&patient).execute(async |endpoint| Ok::<_, String>(endpoint.port())).await?;
+    /// let done = users.call().config(&patient).execute(async |endpoint| Ok::<_, std::io::Error>(endpoint.port())).await?;
     /// let pick = users.call().config(&patient).select()?;
     /// # Ok(()) }
     /// ```
