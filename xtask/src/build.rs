@@ -25,6 +25,13 @@ pub(crate) fn bench() -> Result<(), String> {
     cargo::run(cargo(["bench", "--package", "failover-core", "--bench", "hot_path"]))
 }
 
+/// With the profile of the benches, whose artefacts are there already.
+pub(crate) fn scale() -> Result<(), String> {
+    let mut command = cargo(["test", "--profile", "bench", "--package", "failover-core", "--test", "scale"]);
+    command.args(["--", "--nocapture", "--test-threads", "1"]);
+    cargo::run(command)
+}
+
 /// `cargo xtask kills [NUMBER]`.
 pub(crate) fn kills(args: &[String]) -> Result<(), String> {
     match args {

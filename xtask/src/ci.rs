@@ -21,6 +21,7 @@ pub(crate) fn run() -> Result<(), String> {
     ];
     let after: &[Step] = &[
         ("bench", build::bench),
+        ("scale", build::scale),
         ("quickstart", build::quickstart),
         ("examples", build::examples),
         ("kills", || build::kill(5)),

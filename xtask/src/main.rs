@@ -85,6 +85,11 @@ const COMMANDS: &[Command] = &[
         run: build::compare,
     },
     Command {
+        name: "scale",
+        about: "what ten thousand endpoints cost, with optimisation",
+        run: |args| no_arguments(args).and_then(|()| build::scale()),
+    },
+    Command {
         name: "kills",
         about: "servers killed under load, 100 times or as often as is said (`kills 5`); no call fails",
         run: build::kills,
