@@ -181,7 +181,7 @@ impl Engine {
     pub(crate) fn publish_beside(
         &self,
         id: SourceId,
-        entries: Vec<EndpointEntry>,
+        mut entries: Vec<EndpointEntry>,
         lame: Vec<EndpointEntry>,
         unknown: bool,
         age: Duration,
@@ -205,6 +205,8 @@ impl Engine {
                         .provider(&source.name),
                 );
             }
+            // In order once, so that each rebuild finds them nearly so, and another order is no change.
+            entries.sort_by(|a, b| a.endpoint().id().cmp(b.endpoint().id()));
             if source.entries != entries || source.lame != lame || first {
                 source.entries = entries;
                 source.lame = lame;

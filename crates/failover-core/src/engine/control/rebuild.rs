@@ -1,5 +1,6 @@
 //! A new snapshot from what the sources say now, with the state of every endpoint that stays.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -159,21 +160,28 @@ impl Engine {
 /// All entries by tier and id, each id once: the source of the lower tier wins.
 fn ranked<'a>(config: &FailoverConfig, sources: &'a [Source]) -> Vec<Ranked<'a>> {
     let overrides = config.load_balancer().weights();
-    let mut by_id: HashMap<&EndpointId, Ranked<'_>> = HashMap::new();
+    let mut all = Vec::with_capacity(sources.iter().map(|source| source.entries.len()).sum());
     for (source, number) in sources.iter().zip(0..) {
         let lame = source.lame.iter().map(|entry| (entry, true));
         for (entry, lame) in source.entries.iter().map(|entry| (entry, false)).chain(lame) {
             let endpoint = entry.endpoint();
             let weight = overrides.get(endpoint.id()).copied().unwrap_or(endpoint.weight());
             let rank = Rank { source: source.tier, priority: endpoint.priority(), step: step(config, entry) };
-            let ranked = Ranked { rank, source: number, entry, weight, lame };
-            let kept = by_id.entry(endpoint.id()).or_insert(Ranked { entry, ..ranked });
-            if ranked.rank.source < kept.rank.source {
-                *kept = ranked;
-            }
+            all.push(Ranked { rank, source: number, entry, weight, lame });
         }
     }
-    let mut all: Vec<_> = by_id.into_values().collect();
+    // One source names each id once; of several that name it, the one of the lower tier wins.
+    if sources.len() > 1 {
+        let mut by_id: HashMap<&EndpointId, Ranked<'_>> = HashMap::with_capacity(all.len());
+        for ranked in all {
+            match by_id.entry(ranked.entry.endpoint().id()) {
+                Entry::Vacant(place) => drop(place.insert(ranked)),
+                Entry::Occupied(kept) if kept.get().rank.source <= ranked.rank.source => {}
+                Entry::Occupied(mut kept) => drop(kept.insert(ranked)),
+            }
+        }
+        all = by_id.into_values().collect();
+    }
     // By health, all that are healthy come before the degraded ones of every priority.
     let by_health = config.strategy() == StrategyKind::HealthBased;
     let first = |ranked: &Ranked<'_>| if by_health { ranked.rank.step } else { 0 };
