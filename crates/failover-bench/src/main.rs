@@ -1,6 +1,6 @@
 //! What a pick and a call cost, beside other libraries, measured in one run.
 //!
-//! `failover-bench [--quick] [--json FILE] [--page FILE]`
+//! `failover-bench [--quick] [--json FILE] [--page FILE] [--only NAME]`; the last one measures a single row for long, for a profiler.
 
 mod apply;
 mod measure;
@@ -12,15 +12,16 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let mut quick = false;
-    let (mut json, mut page) = (None, None);
+    let (mut json, mut page, mut only) = (None, None, None);
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match &*arg {
             "--quick" => quick = true,
             "--json" => json = args.next(),
             "--page" => page = args.next(),
+            "--only" => only = args.next(),
             _ => {
-                eprintln!("error: {arg} is not known; use --quick, --json FILE, --page FILE");
+                eprintln!("error: {arg} is not known; use --quick, --json FILE, --page FILE, --only NAME");
                 return ExitCode::FAILURE;
             }
         }
@@ -35,6 +36,11 @@ fn main() -> ExitCode {
     let mut cases = ours::cases(&services);
     cases.extend(peers::cases(sizes));
     cases.extend([10, 1_000].map(|n| peers::buffered(n, &runtime)));
+    if let Some(name) = only {
+        cases.retain(|case| case.n == 10 && case.name == name);
+        println!("{}", report::table(&measure::run(cases, 5_000)));
+        return ExitCode::SUCCESS;
+    }
     let mut rows = measure::run(cases, rounds);
     rows.extend(ours::contended(&services, rounds / 20));
     for n in [10, 1_000] {

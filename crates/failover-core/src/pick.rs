@@ -28,7 +28,7 @@ impl<E: Deref<Target = Engine>> Held<E> {
     }
 
     pub(crate) fn cell(&self) -> u32 {
-        self.choice.as_ref().expect("a choice is taken only by what consumes it").cell
+        self.choice.as_ref().expect("a choice is taken only by what consumes it").cell()
     }
 
     /// Ends the attempt and says how long it took.
@@ -39,7 +39,7 @@ impl<E: Deref<Target = Engine>> Held<E> {
 
     /// When the attempt began.
     pub(crate) fn began(&self) -> Time {
-        self.choice.as_ref().map_or(Time::NEVER, |choice| choice.began)
+        self.choice.as_ref().map_or(Time::NEVER, Choice::began)
     }
 
     pub(crate) fn tell_moved(&mut self) {

@@ -69,7 +69,8 @@ impl Average {
 
 /// A sample of 0 still says that there was one.
 fn nanos(sample: Duration) -> f32 {
-    (sample.as_nanos() as f32).max(1.0)
+    // By way of 64 bits with a sign, which processors convert by themselves.
+    (sample.as_nanos() as i64 as f32).max(1.0)
 }
 
 fn pack(nanos: f32, now: Time) -> u64 {

@@ -1,5 +1,6 @@
 //! From a snapshot to one endpoint, admitted by its breaker.
 
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -18,16 +19,22 @@ const RACES: usize = 4;
 /// The longest time between two looks at the endpoints that are out. It bounds what a lost race can cost.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// An endpoint that was chosen. It is in flight until it is reported. Small, because it is moved about.
+/// An endpoint that was chosen. It is in flight until it is reported.
+///
+/// Two words, that it travels in registers: written part by part and read as a whole, it would wait for its own stores.
 #[derive(Debug)]
 pub(crate) struct Choice {
-    pub(crate) cell: u32,
-    pub(crate) ticket: Ticket,
-    /// What this choice did to the breaker; told later, because choosing itself tells nothing.
-    pub(crate) moved: Moved,
-    pub(crate) began: Time,
+    /// From the lowest bit: cell 32, generation 16, permit 1, what was moved 2; all one bit up, above one that is always set.
+    word: NonZeroU64,
+    began: Time,
 }
 
+const GENERATION_AT: u32 = 32;
+const PERMIT: u64 = 1 << 48;
+const MOVED_AT: u32 = 49;
+const MOVED_MASK: u64 = 0b11 << MOVED_AT;
+
+/// What this choice did to the breaker; told later, because choosing itself tells nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Moved {
     No,
@@ -35,6 +42,50 @@ pub(crate) enum Moved {
     HalfOpen,
     /// Half-open before that, because nothing else was available.
     HalfOpenEarly,
+}
+
+impl Choice {
+    #[inline]
+    pub(crate) fn new(cell: u32, ticket: Ticket, moved: Moved, began: Time) -> Self {
+        let permit = if ticket.permit { PERMIT } else { 0 };
+        let word = u64::from(cell)
+            | (u64::from(ticket.generation) << GENERATION_AT)
+            | permit
+            | ((moved as u64) << MOVED_AT);
+        Self { word: NonZeroU64::MIN | (word << 1), began }
+    }
+
+    #[inline]
+    fn bits(&self) -> u64 {
+        self.word.get() >> 1
+    }
+
+    #[inline]
+    pub(crate) fn cell(&self) -> u32 {
+        self.bits() as u32
+    }
+
+    #[inline]
+    pub(crate) fn ticket(&self) -> Ticket {
+        let bits = self.bits();
+        Ticket { generation: (bits >> GENERATION_AT) as u16, permit: bits & PERMIT != 0 }
+    }
+
+    #[inline]
+    pub(crate) fn began(&self) -> Time {
+        self.began
+    }
+
+    /// What it did to the breaker, if that is not told yet.
+    #[inline]
+    pub(crate) fn take_moved(&mut self) -> Moved {
+        let bits = self.bits();
+        if bits & MOVED_MASK == 0 {
+            return Moved::No;
+        }
+        self.word = NonZeroU64::MIN | ((bits & !MOVED_MASK) << 1);
+        if bits & (1 << MOVED_AT) != 0 { Moved::HalfOpen } else { Moved::HalfOpenEarly }
+    }
 }
 
 /// One search for an endpoint: what it looks at, and what it has done so far.
@@ -92,7 +143,7 @@ impl Engine {
         }
         // While the snapshot is held: from here on the cell stays the endpoint's.
         self.slab.cell(cell).begin();
-        Some(Choice { cell, ticket, moved: search.moved, began: now })
+        Some(Choice::new(cell, ticket, search.moved, now))
     }
 
     /// Has what this algorithm reads ready, for calls that ask for another one than the service's own. Cheap when it

@@ -18,7 +18,7 @@ impl Engine {
     #[inline]
     pub(crate) fn report(&self, mut choice: Choice, verdict: Verdict) -> Duration {
         self.tell_moved(&mut choice);
-        let Choice { cell: number, ticket, began, .. } = choice;
+        let (number, ticket, began) = (choice.cell(), choice.ticket(), choice.began());
         let cell = self.slab.cell(number);
         let now = self.clock.now();
         let took = now.since(began);
@@ -48,9 +48,9 @@ impl Engine {
     /// Tells what a choice did to the breaker. Where the call may take long, that is as soon as it is chosen.
     #[inline]
     pub(crate) fn tell_moved(&self, choice: &mut Choice) {
-        if choice.moved != Moved::No {
-            let early = std::mem::replace(&mut choice.moved, Moved::No) == Moved::HalfOpenEarly;
-            self.half_opened(self.slab.cell(choice.cell), early);
+        match choice.take_moved() {
+            Moved::No => {}
+            moved => self.half_opened(self.slab.cell(choice.cell()), moved == Moved::HalfOpenEarly),
         }
     }
 

@@ -55,7 +55,7 @@ impl Bench {
     }
 
     fn id(&self, choice: &Choice) -> String {
-        self.engine.slab.cell(choice.cell).endpoint().id().to_string()
+        self.engine.slab.cell(choice.cell()).endpoint().id().to_string()
     }
 
     fn calls(&self, count: usize, fails: &[&str]) -> BTreeMap<String, usize> {
@@ -302,7 +302,7 @@ async fn calls_in_flight_on_a_removed_endpoint_end_as_usual_and_then_its_state_i
     assert_eq!(bench.calls(10, &[]), BTreeMap::from([("b".into(), 10)]));
     assert_eq!(bench.engine.stats().in_flight, 1, "it is still counted");
     assert_eq!(bench.id(&choice), "a", "and it is still that endpoint");
-    let cell = choice.cell;
+    let cell = choice.cell();
     bench.engine.report(choice, Verdict::Success);
     bench.publish([entry("c", 0)]);
     let snapshot = bench.engine.snapshot();

@@ -27,5 +27,5 @@ fn cost(cell: &Cell, now: Time) -> f32 {
         return average * (in_flight + 1) as f32;
     }
     // Nothing is known. It costs nothing to try, and once it is tried, nothing good is assumed.
-    in_flight as f32 * PENALTY.as_nanos() as f32
+    in_flight as f32 * PENALTY.as_secs_f32() * 1e9
 }

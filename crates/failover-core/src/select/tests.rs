@@ -121,11 +121,11 @@ fn every_algorithm_goes_elsewhere_while_it_can() {
             let mut tried = Vec::new();
             for _ in 0..4 {
                 let choice = engine.choose(Tried::of(&tried), true).expect("available");
-                tried.push(choice.cell);
+                tried.push(choice.cell());
             }
             let again =
                 engine.choose(Tried::of(&tried), true).expect("when all were tried, one of them again");
-            assert!(tried.contains(&again.cell));
+            assert!(tried.contains(&again.cell()));
             let distinct: HashSet<_> = tried.iter().collect();
             assert_eq!(distinct.len(), 4, "{strategy} repeats with seed {seed}");
         }

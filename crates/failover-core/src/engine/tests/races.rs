@@ -42,8 +42,8 @@ fn a_choice_is_the_endpoint_that_it_was_however_fast_endpoints_come_and_go() {
     engine.publish(source, vec![entry("a", 0)], false, Duration::ZERO);
     let call = || {
         let choice = engine.choose(Tried::NONE, true).expect("there is always one");
-        let before = engine.slab.cell(choice.cell).endpoint();
-        let after = engine.slab.cell(choice.cell).endpoint();
+        let before = engine.slab.cell(choice.cell()).endpoint();
+        let after = engine.slab.cell(choice.cell()).endpoint();
         assert_eq!(before.id(), after.id());
         engine.report(choice, Verdict::Success);
     };

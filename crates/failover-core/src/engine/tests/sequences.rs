@@ -100,7 +100,7 @@ impl World {
             }
             Step::Begin => match engine.choose(Tried::NONE, true) {
                 Some(choice) => {
-                    let endpoint = engine.slab.cell(choice.cell).endpoint();
+                    let endpoint = engine.slab.cell(choice.cell()).endpoint();
                     let address = self.named.get(endpoint.id().as_str());
                     assert_eq!(address.map(String::as_str), Some(endpoint.address()), "a pick is in the set");
                     self.begun += 1;

@@ -39,7 +39,7 @@ impl Bench {
 
     fn pick(&self, wish: Wish) -> String {
         let choice = self.engine.choose_by(Tried::NONE, true, wish).expect("available");
-        let id = self.engine.slab.cell(choice.cell).endpoint().id().to_string();
+        let id = self.engine.slab.cell(choice.cell()).endpoint().id().to_string();
         self.engine.report(choice, crate::cell::Verdict::Success);
         id
     }
@@ -64,7 +64,7 @@ impl Bench {
         self.engine.slab.cell(cell).begin();
         let now = self.engine.clock.now();
         let began = Time::from_nanos(now.as_nanos().saturating_sub(before.as_nanos() as u64));
-        let choice = crate::engine::Choice { cell, ticket, moved: crate::engine::Moved::No, began };
+        let choice = crate::engine::Choice::new(cell, ticket, crate::engine::Moved::No, began);
         self.engine.report(choice, verdict);
     }
 
@@ -242,7 +242,7 @@ async fn health_based_prefers_healthy_ones_and_those_that_answer_best() {
     }
     let cheapest = counts((0..300).map(|_| {
         let choice = bench.engine.choose(Tried::NONE, true).unwrap();
-        let id = bench.engine.slab.cell(choice.cell).endpoint().id().to_string();
+        let id = bench.engine.slab.cell(choice.cell()).endpoint().id().to_string();
         bench.engine.report(choice, crate::cell::Verdict::Local);
         id
     }));
@@ -264,7 +264,7 @@ async fn one_that_fails_fast_gets_less_than_its_share() {
     let mut bad = 0;
     for _ in 0..2_000 {
         let choice = bench.engine.choose(Tried::NONE, true).unwrap();
-        let fails = bench.engine.slab.cell(choice.cell).endpoint().id() == "e003";
+        let fails = bench.engine.slab.cell(choice.cell()).endpoint().id() == "e003";
         tokio::time::advance(Duration::from_millis(if fails { 1 } else { 10 })).await;
         bad += u32::from(fails);
         let verdict = if fails { crate::cell::Verdict::Failure } else { crate::cell::Verdict::Success };
@@ -305,7 +305,7 @@ async fn panic_mode_uses_all_and_is_off_unless_asked_for() {
         let used: HashSet<_> = (0..100)
             .map(|_| {
                 let choice = bench.engine.choose(Tried::NONE, true).unwrap();
-                let cell = choice.cell;
+                let cell = choice.cell();
                 bench.engine.report(choice, crate::cell::Verdict::Local);
                 cell
             })
@@ -408,10 +408,10 @@ proptest! {
                         prop_assert!(snapshot.slots.is_empty(), "nothing, with endpoints there");
                         continue;
                     };
-                    let slot = snapshot.slots.iter().find(|slot| slot.cell == choice.cell);
+                    let slot = snapshot.slots.iter().find(|slot| slot.cell == choice.cell());
                     prop_assert!(slot.is_some(), "not in the snapshot");
-                    let seated = bench.engine.slab.cell(choice.cell).is_seated();
-                    prop_assert!(seated || choice.ticket.permit || snapshot.closed() == 0);
+                    let seated = bench.engine.slab.cell(choice.cell()).is_seated();
+                    prop_assert!(seated || choice.ticket().permit || snapshot.closed() == 0);
                     bench.engine.report(choice, crate::cell::Verdict::Success);
                 }
             }
