@@ -243,7 +243,10 @@ impl Cell {
 
     /// Takes over what the source says now.
     pub(crate) fn set(&self, endpoint: &Arc<Endpoint>, weight: u32) {
-        self.cold.endpoint.store(Some(Arc::clone(endpoint)));
+        // A store waits for readers, so most updates, which leave most endpoints as they are, do without.
+        if !self.cold.endpoint.load().as_ref().is_some_and(|before| Arc::ptr_eq(before, endpoint)) {
+            self.cold.endpoint.store(Some(Arc::clone(endpoint)));
+        }
         self.hot.times.get_or_init(|| Box::new(Histogram::new()));
         self.hot.weight.store(weight, Ordering::Relaxed);
     }
