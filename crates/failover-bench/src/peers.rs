@@ -123,7 +123,8 @@ fn breakers() -> Vec<Case<'static>> {
     let failsafe = failsafe::Config::new().build();
     let recloser = recloser::Recloser::custom().build();
     let layer = tower_resilience_circuitbreaker::CircuitBreakerLayer::builder().build().expect("valid");
-    let endpoint: Endpoint = Endpoint::new(service_fn(|()| std::future::ready(Ok::<(), tower::BoxError>(()))));
+    let endpoint: Endpoint =
+        Endpoint::new(service_fn(|()| std::future::ready(Ok::<(), tower::BoxError>(()))));
     let mut resilience = layer.layer(endpoint);
     vec![
         Case::new("failsafe", "breaker", 1, move |times| {

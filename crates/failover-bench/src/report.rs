@@ -17,9 +17,12 @@ pub(crate) fn json(rows: &[Row]) -> Value {
 }
 
 pub(crate) fn table(rows: &[Row]) -> String {
-    let mut text = String::from("| peer | what | n | threads | ns | x floor | allocations |\n|---|---|---|---|---|---|---|\n");
+    let mut text = String::from(
+        "| peer | what | n | threads | ns | x floor | allocations |\n|---|---|---|---|---|---|---|\n",
+    );
     for row in rows {
-        let floor = find(rows, "floor", "floor", row.n, row.threads);
+        // A change of endpoints is no pick.
+        let floor = find(rows, "floor", "floor", row.n, row.threads).filter(|_| !row.allocations.is_nan());
         let ratio = floor.map(|floor| format!("{:.2}", row.nanos / floor)).unwrap_or_default();
         let allocations =
             if row.allocations.is_nan() { String::new() } else { format!("{:.1}", row.allocations) };
@@ -33,9 +36,8 @@ pub(crate) fn table(rows: &[Row]) -> String {
 }
 
 pub(crate) fn find(rows: &[Row], peer: &str, name: &str, n: usize, threads: usize) -> Option<f64> {
-    let found = rows
-        .iter()
-        .find(|row| row.peer == peer && row.name == name && row.n == n && row.threads == threads);
+    let found =
+        rows.iter().find(|row| row.peer == peer && row.name == name && row.n == n && row.threads == threads);
     found.map(|row| row.nanos)
 }
 
@@ -57,7 +59,12 @@ pub(crate) fn promises(rows: &[Row]) -> String {
         line(format!("select {name}, n = 10 000 to n = 10"), at(10_000) / at(10), 2.5, true);
     }
     let ewma = ours("select peak_ewma", 10);
-    line("tower p2c PeakEwma to select peak_ewma, n = 10".into(), get("tower", "p2c peak_ewma", 10, 1) / ewma, 8.0, false);
+    line(
+        "tower p2c PeakEwma to select peak_ewma, n = 10".into(),
+        get("tower", "p2c peak_ewma", 10, 1) / ewma,
+        8.0,
+        false,
+    );
     let buffer = get("tower", "p2c peak_ewma, Buffer", 10, 1);
     line("the same through Buffer".into(), buffer / ewma, 12.0, false);
     for n in [10, 1_000] {
@@ -73,7 +80,12 @@ pub(crate) fn promises(rows: &[Row]) -> String {
         line(format!("{name}, n = 10: throughput of 2 threads to that of one"), two, 1.0, false);
     }
     line("apply all_new, 10 000, ms".into(), ours("apply all_new", 10_000) / 1e6, 10.0, true);
-    line("apply all_new, ip_hash, 10 000, ms".into(), ours("apply all_new, ip_hash", 10_000) / 1e6, 40.0, true);
+    line(
+        "apply all_new, ip_hash, 10 000, ms".into(),
+        ours("apply all_new, ip_hash", 10_000) / 1e6,
+        40.0,
+        true,
+    );
     let allocations = rows.iter().filter(|row| row.peer == "failover" && !row.allocations.is_nan());
     let most = allocations.map(|row| row.allocations).fold(0.0, f64::max);
     line("allocations in select, finish, execute".into(), most, 0.0, true);
