@@ -132,6 +132,24 @@ fn every_algorithm_goes_elsewhere_while_it_can() {
     }
 }
 
+/// Finagle's `LoadDistribution`: 5 clients, 150 calls each that do not end, 10 servers; twice the optimum is 150.
+#[test]
+fn many_clients_together_load_no_endpoint_with_twice_its_part() {
+    for strategy in [
+        StrategyKind::RoundRobin,
+        StrategyKind::Random,
+        StrategyKind::Weighted,
+        StrategyKind::LeastConnections,
+        StrategyKind::HealthBased,
+    ] {
+        let clients: Vec<_> = (0..5).map(|seed| service(strategy, 10, 1_000 * seed)).collect();
+        let held: Vec<_> =
+            clients.iter().flat_map(|client| (0..150).map(|_| client.select().expect("available"))).collect();
+        let counts = counts(held.iter().map(|pick| pick.endpoint().id().to_string()));
+        assert!(counts.len() == 10 && counts.values().all(|count| *count <= 150), "{strategy}: {counts:?}");
+    }
+}
+
 #[test]
 fn what_a_strategy_lacks_is_named() {
     for (document, says) in [
