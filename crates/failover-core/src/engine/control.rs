@@ -7,12 +7,11 @@ mod differences;
 mod probed;
 mod rebuild;
 mod serving;
+mod sources;
 
-use std::collections::{BTreeMap, HashSet};
-use std::slice::SliceIndex;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use super::{CallCounts, Engine};
 use crate::breaker::Phase;
@@ -21,16 +20,16 @@ use crate::cell::slab::Ledger;
 use crate::cell::{Cell, Tally};
 use crate::clock::Time;
 use crate::config::{Algorithm, FailoverConfig};
-use crate::discovery::AddressPolicy;
 use crate::duration::rough;
-use crate::endpoint::{EndpointEntry, EndpointId};
+use crate::endpoint::EndpointId;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 use crate::latency::Times;
-use crate::provider::Rejections;
 use crate::snapshot::{Rank, Snapshot};
 
 pub(crate) use probed::Probed;
+use sources::Source;
+pub(crate) use sources::{SourceId, SourceStatus};
 
 /// How many endpoints or entries are told one by one of each kind of change; the rest is a number.
 const TOLD: usize = 16;
@@ -48,70 +47,6 @@ pub(crate) struct Control {
     /// Endpoints that have a weight in the configuration and are not there.
     strangers: Vec<EndpointId>,
     ledger: Ledger<Snapshot>,
-}
-
-/// Which of a service's sources.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SourceId(usize);
-
-/// One place where the service's endpoints come from.
-#[derive(Debug)]
-struct Source {
-    name: Arc<str>,
-    tier: u32,
-    /// Nobody keeps it up to date any more; what still arrives is too late.
-    ended: bool,
-    /// Which addresses it may name.
-    addresses: AddressPolicy,
-    /// Whether it checks the health of its endpoints itself.
-    checks_health: bool,
-    entries: Vec<EndpointEntry>,
-    /// Those that it does not name any more and that are kept as a last resort.
-    lame: Vec<EndpointEntry>,
-    answered: Option<Time>,
-    /// How old its last good answer was when it came.
-    age: Duration,
-    unknown: bool,
-    error: Option<Error>,
-    rejected: u64,
-    /// What was wrong with its last answer, so that the same fault is told once and not with every answer.
-    faults: HashSet<String>,
-}
-
-/// What a source has said last.
-#[derive(Clone, Debug)]
-pub(crate) struct SourceStatus {
-    pub(crate) name: Arc<str>,
-    pub(crate) tier: u32,
-    pub(crate) answered: bool,
-    pub(crate) unknown: bool,
-    pub(crate) endpoints: usize,
-    pub(crate) rejected: u64,
-    /// How long ago it gave a good answer.
-    pub(crate) age: Option<Duration>,
-    pub(crate) error: Option<Error>,
-}
-
-impl Source {
-    /// An answer that is an error, or is not believed. It is told as an event of this kind the first time in a row.
-    fn failed(&mut self, error: Error, kind: EventKind, now: Time, events: &mut Vec<Event>) {
-        if self.error.is_none() {
-            let served = match self.answered {
-                Some(at) => format!(
-                    "its {} endpoints, {} old, are served meanwhile",
-                    self.entries.len(),
-                    rough(now.since(at) + self.age)
-                ),
-                None => "it has never answered, so nothing is served from it".to_owned(),
-            };
-            events.push(
-                Event::new(kind, format!("{error}; {served}"))
-                    .provider(&self.name)
-                    .detail("code", error.code()),
-            );
-        }
-        self.error = Some(error);
-    }
 }
 
 impl Control {
@@ -132,202 +67,6 @@ impl Engine {
     fn control(&self) -> MutexGuard<'_, Control> {
         // A panic under the lock would be a fault of this module; what it protects is replaced as a whole.
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn add_source(&self, name: Arc<str>, tier: u32) -> SourceId {
-        let mut control = self.control();
-        control.sources.push(Source {
-            name,
-            tier,
-            ended: false,
-            addresses: AddressPolicy::IN_PROCESS,
-            checks_health: false,
-            entries: Vec::new(),
-            lame: Vec::new(),
-            answered: None,
-            age: Duration::ZERO,
-            unknown: false,
-            error: None,
-            rejected: 0,
-            faults: HashSet::new(),
-        });
-        SourceId(control.sources.len() - 1)
-    }
-
-    pub(crate) fn sources(&self) -> Vec<SourceStatus> {
-        let now = self.clock.now();
-        self.control()
-            .sources
-            .iter()
-            .map(|source| SourceStatus {
-                name: Arc::clone(&source.name),
-                tier: source.tier,
-                answered: source.answered.is_some(),
-                unknown: source.unknown,
-                endpoints: source.entries.len(),
-                rejected: source.rejected,
-                age: source.answered.map(|at| now.since(at) + source.age),
-                error: source.error.clone(),
-            })
-            .collect()
-    }
-
-    /// A good answer of a source: these entries, already checked one by one, replace its last ones.
-    pub(crate) fn publish(&self, id: SourceId, entries: Vec<EndpointEntry>, unknown: bool, age: Duration) {
-        self.publish_beside(id, entries, Vec::new(), unknown, age);
-    }
-
-    /// As [`publish`](Self::publish); the lame are not named any more and stay as a last resort.
-    pub(crate) fn publish_beside(
-        &self,
-        id: SourceId,
-        mut entries: Vec<EndpointEntry>,
-        lame: Vec<EndpointEntry>,
-        unknown: bool,
-        age: Duration,
-    ) {
-        let mut events = Vec::new();
-        {
-            let mut control = self.control();
-            let now = self.clock.now();
-            let source = &mut control.sources[id.0];
-            if source.ended {
-                return;
-            }
-            let first = source.answered.is_none();
-            source.answered = Some(now);
-            source.age = age;
-            source.unknown = unknown;
-            if source.error.take().is_some() {
-                let count = entries.len();
-                events.push(
-                    Event::new(EventKind::SourceFresh, format!("it answers again, with {count} endpoints"))
-                        .provider(&source.name),
-                );
-            }
-            // In order once, so that each rebuild finds them nearly so, and another order is no change.
-            entries.sort_by(|a, b| a.endpoint().id().cmp(b.endpoint().id()));
-            if source.entries != entries || source.lame != lame || first {
-                source.entries = entries;
-                source.lame = lame;
-                self.rebuild(&mut control, &mut events);
-            }
-        }
-        self.told(events);
-        self.tell_keepers();
-    }
-
-    /// A source whose answer is an error, or is not believed: what it said before stays. The first time in a row is
-    /// told as an event of this kind.
-    pub(crate) fn source_failed(&self, id: SourceId, error: Error, kind: EventKind) {
-        let mut events = Vec::new();
-        {
-            let mut control = self.control();
-            let now = self.clock.now();
-            let source = &mut control.sources[id.0];
-            if source.ended {
-                return;
-            }
-            source.failed(error, kind, now, &mut events);
-        }
-        self.told(events);
-    }
-
-    /// Entries that a source's answer held and that cannot be used. All are counted; those that its last answer held,
-    /// too, are not told again.
-    pub(crate) fn entries_rejected(&self, id: SourceId, rejected: &Rejections) {
-        let events = {
-            let mut control = self.control();
-            let source = &mut control.sources[id.0];
-            source.rejected += rejected.count();
-            let faults: Vec<_> =
-                rejected.kept().iter().map(|entry| format!("{}: {}", entry.what(), entry.error())).collect();
-            let mut events: Vec<_> = rejected
-                .kept()
-                .iter()
-                .zip(&faults)
-                .filter(|(_, fault)| !source.faults.contains(*fault))
-                .map(|(entry, fault)| {
-                    Event::new(EventKind::EntryRejected, fault.clone())
-                        .provider(&source.name)
-                        .detail("code", entry.error().code())
-                })
-                .collect();
-            let new = events.len();
-            events.truncate(TOLD);
-            let more = (new - events.len()) as u64 + (rejected.count() - faults.len() as u64);
-            if more > 0 && new > 0 {
-                let reason = format!("and {more} more in the same answer");
-                events.push(
-                    Event::new(EventKind::EntryRejected, reason).provider(&source.name).detail("more", more),
-                );
-            }
-            source.faults = faults.into_iter().collect();
-            events
-        };
-        self.told(events);
-    }
-
-    /// Discovery of this service has ended: what is known stays, marked stale.
-    pub(crate) fn discovery_ended(&self, why: &Error) {
-        self.end(.., why);
-    }
-
-    /// Nobody keeps this source up to date any more: what it said stays, marked stale.
-    pub(crate) fn source_ended(&self, id: SourceId, why: &Error) {
-        self.end(id.0..=id.0, why);
-    }
-
-    fn end(&self, which: impl SliceIndex<[Source], Output = [Source]>, why: &Error) {
-        let mut events = Vec::new();
-        {
-            let mut control = self.control();
-            let now = self.clock.now();
-            for source in control.sources[which].iter_mut().filter(|source| !source.ended) {
-                source.ended = true;
-                source.failed(why.clone(), EventKind::SourceStale, now, &mut events);
-            }
-        }
-        self.told(events);
-        // Who waits for an answer waits in vain, even if nothing new was to be told.
-        self.changes.send_modify(|count| *count += 1);
-    }
-
-    /// A source is followed again.
-    pub(crate) fn source_resumed(&self, id: SourceId) {
-        self.control().sources[id.0].ended = false;
-    }
-
-    /// An event about a source.
-    pub(crate) fn tell_source(&self, id: SourceId, kind: EventKind, reason: String) {
-        let name = Arc::clone(&self.control().sources[id.0].name);
-        self.events.tell(Event::new(kind, reason).provider(&name));
-    }
-
-    /// How many endpoints the source has named last.
-    pub(crate) fn source_endpoints(&self, id: SourceId) -> usize {
-        self.control().sources[id.0].entries.len()
-    }
-
-    /// The endpoints that a source has named last.
-    pub(crate) fn source_entries(&self, id: SourceId) -> Vec<EndpointEntry> {
-        self.control().sources[id.0].entries.clone()
-    }
-
-    /// Endpoints that a source keeps as a last resort are gone for good.
-    pub(crate) fn drop_lame(&self, id: SourceId) {
-        let mut events = Vec::new();
-        {
-            let mut control = self.control();
-            let source = &mut control.sources[id.0];
-            if source.lame.is_empty() {
-                return;
-            }
-            source.lame.clear();
-            self.rebuild(&mut control, &mut events);
-        }
-        self.told(events);
-        self.tell_keepers();
     }
 
     /// Takes another configuration into use. Endpoints keep their state; calls under way keep the old one.

@@ -1,0 +1,277 @@
+//! The sources of a service: what each has said last, and what is made of it.
+
+use std::collections::HashSet;
+use std::slice::SliceIndex;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Engine, TOLD};
+use crate::clock::Time;
+use crate::discovery::AddressPolicy;
+use crate::duration::rough;
+use crate::endpoint::EndpointEntry;
+use crate::error::Error;
+use crate::events::{Event, EventKind};
+use crate::provider::Rejections;
+
+/// Which of a service's sources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SourceId(pub(super) usize);
+
+/// One place where the service's endpoints come from.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) name: Arc<str>,
+    pub(super) tier: u32,
+    /// Nobody keeps it up to date any more; what still arrives is too late.
+    pub(super) ended: bool,
+    /// Which addresses it may name.
+    pub(super) addresses: AddressPolicy,
+    /// Whether it checks the health of its endpoints itself.
+    pub(super) checks_health: bool,
+    pub(super) entries: Vec<EndpointEntry>,
+    /// Those that it does not name any more and that are kept as a last resort.
+    pub(super) lame: Vec<EndpointEntry>,
+    pub(super) answered: Option<Time>,
+    /// How old its last good answer was when it came.
+    pub(super) age: Duration,
+    pub(super) unknown: bool,
+    pub(super) error: Option<Error>,
+    pub(super) rejected: u64,
+    /// What was wrong with its last answer, so that the same fault is told once and not with every answer.
+    pub(super) faults: HashSet<String>,
+}
+
+/// What a source has said last.
+#[derive(Clone, Debug)]
+pub(crate) struct SourceStatus {
+    pub(crate) name: Arc<str>,
+    pub(crate) tier: u32,
+    pub(crate) answered: bool,
+    pub(crate) unknown: bool,
+    pub(crate) endpoints: usize,
+    pub(crate) rejected: u64,
+    /// How long ago it gave a good answer.
+    pub(crate) age: Option<Duration>,
+    pub(crate) error: Option<Error>,
+}
+
+impl Source {
+    /// An answer that is an error, or is not believed. It is told as an event of this kind the first time in a row.
+    fn failed(&mut self, error: Error, kind: EventKind, now: Time, events: &mut Vec<Event>) {
+        if self.error.is_none() {
+            let served = match self.answered {
+                Some(at) => format!(
+                    "its {} endpoints, {} old, are served meanwhile",
+                    self.entries.len(),
+                    rough(now.since(at) + self.age)
+                ),
+                None => "it has never answered, so nothing is served from it".to_owned(),
+            };
+            events.push(
+                Event::new(kind, format!("{error}; {served}"))
+                    .provider(&self.name)
+                    .detail("code", error.code()),
+            );
+        }
+        self.error = Some(error);
+    }
+}
+
+impl Engine {
+    pub(crate) fn add_source(&self, name: Arc<str>, tier: u32) -> SourceId {
+        let mut control = self.control();
+        control.sources.push(Source {
+            name,
+            tier,
+            ended: false,
+            addresses: AddressPolicy::IN_PROCESS,
+            checks_health: false,
+            entries: Vec::new(),
+            lame: Vec::new(),
+            answered: None,
+            age: Duration::ZERO,
+            unknown: false,
+            error: None,
+            rejected: 0,
+            faults: HashSet::new(),
+        });
+        SourceId(control.sources.len() - 1)
+    }
+
+    pub(crate) fn sources(&self) -> Vec<SourceStatus> {
+        let now = self.clock.now();
+        self.control()
+            .sources
+            .iter()
+            .map(|source| SourceStatus {
+                name: Arc::clone(&source.name),
+                tier: source.tier,
+                answered: source.answered.is_some(),
+                unknown: source.unknown,
+                endpoints: source.entries.len(),
+                rejected: source.rejected,
+                age: source.answered.map(|at| now.since(at) + source.age),
+                error: source.error.clone(),
+            })
+            .collect()
+    }
+
+    /// A good answer of a source: these entries, already checked one by one, replace its last ones.
+    pub(crate) fn publish(&self, id: SourceId, entries: Vec<EndpointEntry>, unknown: bool, age: Duration) {
+        self.publish_beside(id, entries, Vec::new(), unknown, age);
+    }
+
+    /// As [`publish`](Self::publish); the lame are not named any more and stay as a last resort.
+    pub(crate) fn publish_beside(
+        &self,
+        id: SourceId,
+        mut entries: Vec<EndpointEntry>,
+        lame: Vec<EndpointEntry>,
+        unknown: bool,
+        age: Duration,
+    ) {
+        let mut events = Vec::new();
+        {
+            let mut control = self.control();
+            let now = self.clock.now();
+            let source = &mut control.sources[id.0];
+            if source.ended {
+                return;
+            }
+            let first = source.answered.is_none();
+            source.answered = Some(now);
+            source.age = age;
+            source.unknown = unknown;
+            if source.error.take().is_some() {
+                let count = entries.len();
+                events.push(
+                    Event::new(EventKind::SourceFresh, format!("it answers again, with {count} endpoints"))
+                        .provider(&source.name),
+                );
+            }
+            // In order once, so that each rebuild finds them nearly so, and another order is no change.
+            entries.sort_by(|a, b| a.endpoint().id().cmp(b.endpoint().id()));
+            if source.entries != entries || source.lame != lame || first {
+                source.entries = entries;
+                source.lame = lame;
+                self.rebuild(&mut control, &mut events);
+            }
+        }
+        self.told(events);
+        self.tell_keepers();
+    }
+
+    /// A source whose answer is an error, or is not believed: what it said before stays. The first time in a row is
+    /// told as an event of this kind.
+    pub(crate) fn source_failed(&self, id: SourceId, error: Error, kind: EventKind) {
+        let mut events = Vec::new();
+        {
+            let mut control = self.control();
+            let now = self.clock.now();
+            let source = &mut control.sources[id.0];
+            if source.ended {
+                return;
+            }
+            source.failed(error, kind, now, &mut events);
+        }
+        self.told(events);
+    }
+
+    /// Entries that a source's answer held and that cannot be used. All are counted; those that its last answer held,
+    /// too, are not told again.
+    pub(crate) fn entries_rejected(&self, id: SourceId, rejected: &Rejections) {
+        let events = {
+            let mut control = self.control();
+            let source = &mut control.sources[id.0];
+            source.rejected += rejected.count();
+            let faults: Vec<_> =
+                rejected.kept().iter().map(|entry| format!("{}: {}", entry.what(), entry.error())).collect();
+            let mut events: Vec<_> = rejected
+                .kept()
+                .iter()
+                .zip(&faults)
+                .filter(|(_, fault)| !source.faults.contains(*fault))
+                .map(|(entry, fault)| {
+                    Event::new(EventKind::EntryRejected, fault.clone())
+                        .provider(&source.name)
+                        .detail("code", entry.error().code())
+                })
+                .collect();
+            let new = events.len();
+            events.truncate(TOLD);
+            let more = (new - events.len()) as u64 + (rejected.count() - faults.len() as u64);
+            if more > 0 && new > 0 {
+                let reason = format!("and {more} more in the same answer");
+                events.push(
+                    Event::new(EventKind::EntryRejected, reason).provider(&source.name).detail("more", more),
+                );
+            }
+            source.faults = faults.into_iter().collect();
+            events
+        };
+        self.told(events);
+    }
+
+    /// Discovery of this service has ended: what is known stays, marked stale.
+    pub(crate) fn discovery_ended(&self, why: &Error) {
+        self.end(.., why);
+    }
+
+    /// Nobody keeps this source up to date any more: what it said stays, marked stale.
+    pub(crate) fn source_ended(&self, id: SourceId, why: &Error) {
+        self.end(id.0..=id.0, why);
+    }
+
+    fn end(&self, which: impl SliceIndex<[Source], Output = [Source]>, why: &Error) {
+        let mut events = Vec::new();
+        {
+            let mut control = self.control();
+            let now = self.clock.now();
+            for source in control.sources[which].iter_mut().filter(|source| !source.ended) {
+                source.ended = true;
+                source.failed(why.clone(), EventKind::SourceStale, now, &mut events);
+            }
+        }
+        self.told(events);
+        // Who waits for an answer waits in vain, even if nothing new was to be told.
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// A source is followed again.
+    pub(crate) fn source_resumed(&self, id: SourceId) {
+        self.control().sources[id.0].ended = false;
+    }
+
+    /// An event about a source.
+    pub(crate) fn tell_source(&self, id: SourceId, kind: EventKind, reason: String) {
+        let name = Arc::clone(&self.control().sources[id.0].name);
+        self.events.tell(Event::new(kind, reason).provider(&name));
+    }
+
+    /// How many endpoints the source has named last.
+    pub(crate) fn source_endpoints(&self, id: SourceId) -> usize {
+        self.control().sources[id.0].entries.len()
+    }
+
+    /// The endpoints that a source has named last.
+    pub(crate) fn source_entries(&self, id: SourceId) -> Vec<EndpointEntry> {
+        self.control().sources[id.0].entries.clone()
+    }
+
+    /// Endpoints that a source keeps as a last resort are gone for good.
+    pub(crate) fn drop_lame(&self, id: SourceId) {
+        let mut events = Vec::new();
+        {
+            let mut control = self.control();
+            let source = &mut control.sources[id.0];
+            if source.lame.is_empty() {
+                return;
+            }
+            source.lame.clear();
+            self.rebuild(&mut control, &mut events);
+        }
+        self.told(events);
+        self.tell_keepers();
+    }
+}
