@@ -64,6 +64,8 @@ pub(crate) struct Cold {
     pub(crate) expired: AtomicBool,
     /// Since when it has been in or out, in nanoseconds, twice; odd when it is in. 0: it is new.
     since: AtomicU64,
+    /// Whether this process probes it.
+    pub(crate) asked: AtomicBool,
     /// What this process's own probes say of it, as a number.
     probed: AtomicU8,
     /// Where it stands in the newest snapshot, and in its tier's partition. Under the control lock only.
@@ -174,6 +176,7 @@ impl Cell {
                 held: AtomicBool::new(false),
                 expired: AtomicBool::new(false),
                 since: AtomicU64::new(0),
+                asked: AtomicBool::new(false),
                 probed: AtomicU8::new(Health::Unknown as u8),
                 slot: AtomicU32::new(0),
                 place: AtomicU32::new(0),
@@ -334,6 +337,7 @@ impl Cell {
         }
         self.cold.held.store(false, Ordering::Relaxed);
         self.cold.expired.store(false, Ordering::Relaxed);
+        self.cold.asked.store(false, Ordering::Relaxed);
         self.cold.probed.store(Health::Unknown as u8, Ordering::Relaxed);
         self.cold.since.store(0, Ordering::Relaxed);
     }

@@ -255,7 +255,7 @@ impl Inner {
         let left = self.end_serving(LEAVE).await;
         let limit = if left.is_ok() { LIMIT } else { LIMIT.saturating_sub(LEAVE) };
         let mut closing = tokio::task::JoinSet::new();
-        for Named { name, provider } in self.providers().all() {
+        for Named { name, provider, .. } in self.providers().all() {
             closing.spawn(async move {
                 match tokio::time::timeout(limit, provider.close()).await {
                     Ok(result) => result.map_err(|error| error.in_place(format!("provider {name}"))),

@@ -36,6 +36,7 @@ pub struct PerEndpoint<T>(Arc<Values<T>>);
 
 struct Values<T> {
     engine: Arc<Engine>,
+    _lease: Option<Arc<dyn Send + Sync>>,
     by_id: Mutex<HashMap<EndpointId, Place<T>>>,
 }
 
@@ -80,7 +81,7 @@ impl<T: Send + Sync + 'static> PerEndpoint<T> {
     /// A collection without values for a service.
     pub fn new<C>(service: &ServiceHandle<C>) -> Self {
         let engine = Arc::clone(service.engine());
-        let values = Arc::new(Values { engine, by_id: Mutex::default() });
+        let values = Arc::new(Values { engine, _lease: service.lease(), by_id: Mutex::default() });
         let keeper: Arc<dyn Keeper> = values.clone();
         values.engine.keep(&keeper);
         Self(values)

@@ -90,6 +90,10 @@ impl ServiceHandle {
 }
 
 impl<C> ServiceHandle<C> {
+    pub(crate) fn lease(&self) -> Option<Arc<dyn Send + Sync>> {
+        self.lease.clone()
+    }
+
     pub(crate) fn engine(&self) -> &Arc<Engine> {
         &self.engine
     }

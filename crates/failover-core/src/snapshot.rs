@@ -102,12 +102,6 @@ impl Snapshot {
         self.sticky.as_deref()
     }
 
-    /// Whether this cell is that of one of its endpoints. Right for the newest snapshot only.
-    pub(crate) fn knows(&self, cell: u32, slab: &Slab) -> bool {
-        let index = slab.cell(cell).cold.slot.load(Ordering::Relaxed);
-        self.slots.get(index as usize).is_some_and(|slot| slot.cell == cell)
-    }
-
     /// Builds what this algorithm reads, where another one is the service's own. Under the control lock only.
     pub(crate) fn build(&self, algorithm: Algorithm, slab: &Slab) {
         for (of_tier, tier) in self.slots.chunk_by(|a, b| a.tier == b.tier).zip(&self.tiers) {

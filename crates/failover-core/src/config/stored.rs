@@ -82,9 +82,12 @@ impl StoredDocument {
         let mut json = serde_json::to_value(&self.config).unwrap_or_default();
         json["v"] = self.version.into();
         for Unknown { section, key, value } in &self.unknown {
-            let place =
-                section.split('.').filter(|part| !part.is_empty()).fold(&mut json, |at, part| &mut at[part]);
-            place[key.as_str()] = value.clone();
+            let mut parts = section.split('.').filter(|part| !part.is_empty());
+            // A section that this configuration does not have, or writes as a word, has no place for more keys.
+            let place = parts.try_fold(&mut json, |at, part| at.as_object_mut()?.get_mut(part));
+            if let Some(fields) = place.and_then(Value::as_object_mut) {
+                fields.insert(key.clone(), value.clone());
+            }
         }
         json.to_string()
     }

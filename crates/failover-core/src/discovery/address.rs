@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::provider::Trust;
 
 /// What a source may name; host names are not looked up here.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AddressPolicy {
     in_process: bool,
     loopback: bool,

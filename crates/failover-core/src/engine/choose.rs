@@ -252,8 +252,7 @@ impl<'a> Search<'a> {
     fn settled(&mut self) -> Option<(u32, Ticket)> {
         let key = self.key?;
         let cell = self.snapshot.sticky()?.seat(key, self.now)?;
-        let known = self.snapshot.knows(cell, &self.engine.slab);
-        if !known || self.tried.contains(cell) || !self.engine.slab.cell(cell).is_seated() {
+        if self.tried.contains(cell) || !self.engine.slab.cell(cell).is_seated() {
             return None;
         }
         let ticket = self.engine.slab.cell(cell).gate().ticket_if_closed()?;

@@ -79,6 +79,7 @@ impl Engine {
             self.told(vec![Event::new(EventKind::ConfigRejected, format!("{error}; the last one stays"))]);
             return Err(error);
         }
+        let _before;
         let mut events = Vec::new();
         {
             let mut control = self.control();
@@ -92,8 +93,8 @@ impl Engine {
                 rough(config.timeout())
             );
             events.push(Event::new(EventKind::ConfigApplied, summary));
-            control.config = config;
-            self.rebuild(&mut control, &mut events);
+            let before = std::mem::replace(&mut control.config, config);
+            _before = (before, self.rebuild(&mut control, &mut events));
         }
         self.told(events);
         Ok(())

@@ -43,6 +43,8 @@ struct Known {
     /// Whether the store has answered at all.
     answered: watch::Sender<bool>,
     watcher: Option<Task>,
+    /// Held from before a write until it is applied here; answers of the watch wait for it.
+    writing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Default for Known {
@@ -53,6 +55,7 @@ impl Default for Known {
             failing: false,
             answered: watch::Sender::new(false),
             watcher: None,
+            writing: Arc::default(),
         }
     }
 }
@@ -103,7 +106,7 @@ impl Inner {
         named: &Named,
         service: &ServiceName,
     ) -> Vec<watch::Receiver<bool>> {
-        if named.provider.config_store().is_none() {
+        if !named.keeps_config {
             return Vec::new();
         }
         [ConfigKey::Service(service.clone()), ConfigKey::Default]
@@ -122,6 +125,8 @@ impl Inner {
     /// An answer of the store.
     fn document(&self, named: &Named, key: &ConfigKey, stored: Option<StoredConfig>) {
         let mut events = Vec::new();
+        // Dropped when the lock is free: it may hold the caller's own strategy.
+        let mut _replaced = None;
         {
             let mut services = self.services();
             let known = services.documents.known(&named.name, key);
@@ -147,7 +152,8 @@ impl Inner {
                             );
                         }
                     }
-                    known.config = document.map(|document| Arc::new(document.config));
+                    let config = document.map(|document| Arc::new(document.config));
+                    _replaced = std::mem::replace(&mut known.config, config);
                 }
                 Err(error) => {
                     let reason = format!("{} cannot be used: {error}; the last one stays", what(key));
@@ -157,6 +163,10 @@ impl Inner {
         }
         self.tell(named, key, events);
         self.apply(&named.name);
+    }
+
+    fn writing(&self, named: &Named, key: &ConfigKey) -> Arc<tokio::sync::Mutex<()>> {
+        Arc::clone(&self.services().documents.known(&named.name, key).writing)
     }
 
     fn store_failed(&self, named: &Named, key: &ConfigKey, error: &Error) {
@@ -214,19 +224,26 @@ impl Inner {
         if let ConfigKey::Service(service) = &key {
             self.ensure_known(named, service).await?;
         }
+        let writing = self.writing(named, &key);
+        let _turn = writing.lock().await;
         let replaced = match named.provider.config_store() {
+            Some(_) if config.custom().is_some() => {
+                let message =
+                    "a strategy of the caller's own cannot be stored; give it to the builder of the manager";
+                return Err(Error::new(ErrorKind::Unsupported, message));
+            }
             Some(store) => {
                 let action = format!("storing {}", what(&key));
                 self.within(&action, || write(store, &key, &config)).await?
             }
             None => None,
         };
-        {
+        let _before = {
             let mut services = self.services();
             let known = services.documents.known(&named.name, &key);
-            known.config = Some(Arc::new(config));
             known.replaced = replaced;
-        }
+            known.config.replace(Arc::new(config))
+        };
         self.apply(&named.name);
         Ok(())
     }
@@ -324,6 +341,8 @@ async fn follow(manager: Weak<Inner>, named: Named, key: ConfigKey) {
             let store = named.provider.config_store()?;
             let mut stream = store.watch(&key);
             while let Some(answer) = next(&mut stream).await {
+                let writing = manager.upgrade()?.writing(&named, &key);
+                let _turn = writing.lock().await;
                 let manager = manager.upgrade()?;
                 match answer {
                     Ok(stored) => manager.document(&named, &key, stored),

@@ -70,7 +70,7 @@ impl Inner {
                 return report(health, false, evidence, None);
             }
         };
-        let target = ProbeTarget::within(Arc::clone(endpoint), self.addresses(&named.provider.info()));
+        let target = ProbeTarget::within(Arc::clone(endpoint), self.addresses(named));
         let begun = self.clock.now();
         let found = self.probes.ask(&**probe, &target).await;
         let took = Some(self.clock.now().since(begun));

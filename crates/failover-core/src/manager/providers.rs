@@ -8,13 +8,17 @@ use super::Inner;
 use crate::duration::rough;
 use crate::error::{Error, ErrorKind};
 use crate::events::{Event, EventKind, EventLog};
-use crate::provider::{Provider, ProviderInfo};
+use crate::provider::{Feature, Provider, ProviderInfo, Trust};
 
 /// A provider and the name that it goes by.
 #[derive(Clone)]
 pub(super) struct Named {
     pub(super) name: Arc<str>,
     pub(super) provider: Arc<dyn Provider>,
+    pub(super) trust: Trust,
+    /// Whether it checks the health of its endpoints itself.
+    pub(super) checks_health: bool,
+    pub(super) keeps_config: bool,
 }
 
 impl std::fmt::Debug for Named {
@@ -27,9 +31,15 @@ impl std::fmt::Debug for Named {
 impl Named {
     /// Under the name of its kind, unless it has one of its own.
     pub(super) fn new(name: Option<String>, provider: Arc<dyn Provider>) -> Self {
-        // A provider is somebody else's code: it is asked while no lock is held.
-        let name = name.unwrap_or_else(|| provider.info().kind().to_owned()).into();
-        Self { name, provider }
+        // A provider is somebody else's code: it is asked here, while no lock is held, and not again.
+        let info = provider.info();
+        Self {
+            name: name.unwrap_or_else(|| info.kind().to_owned()).into(),
+            trust: info.trust(),
+            checks_health: info.features().contains(&Feature::HealthCheck),
+            keeps_config: provider.config_store().is_some(),
+            provider,
+        }
     }
 }
 
@@ -117,13 +127,14 @@ impl Inner {
             self.ensure_open()?;
             providers.add(named.clone())?;
         }
+        // Before it is connected, so that nothing is missing where somebody stops waiting for that.
+        self.follow_also(&named, &runtime);
         connect([&named], self.settings.start_timeout(), &self.events).await;
         if let Err(closed) = self.ensure_open() {
             // Closing may have come before the connection.
             let _ = tokio::time::timeout(self.settings.start_timeout(), named.provider.close()).await;
             return Err(closed);
         }
-        self.follow_also(&named, &runtime);
         Ok(())
     }
 }
@@ -135,7 +146,7 @@ pub(super) async fn connect(
     events: &Arc<EventLog>,
 ) {
     let mut connecting = tokio::task::JoinSet::new();
-    for Named { name, provider } in providers {
+    for Named { name, provider, .. } in providers {
         let (name, provider) = (Arc::clone(name), Arc::clone(provider));
         let events = Arc::clone(events);
         connecting.spawn(async move {

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::providers::Named;
-use super::{FailoverManager, Inner, ProviderScope};
+use super::{FailoverManager, Inner, ProviderScope, closed_error};
 use crate::config::defaults;
 use crate::duration::rough;
 use crate::endpoint::{Endpoint, EndpointId, ServiceName};
@@ -91,15 +91,13 @@ impl ProviderScope<'_> {
         self.register_endpoint(endpoint).await?;
         let (inner, named) = self.parts();
         let place = Place { named: named.clone(), service, id };
-        let number = {
-            let mut served = inner.served();
-            served.next += 1;
-            let number = served.next;
-            served.entries.insert(number, place.clone());
-            number
+        let limit = inner.settings.timeout();
+        let Some(number) = inner.add_served(&place) else {
+            // Closing has overtaken the registration.
+            place.deregister(limit).await?;
+            return Err(closed_error());
         };
         let manager = Arc::downgrade(inner);
-        let limit = inner.settings.timeout();
         // Registering has shown that there is a runtime.
         let runtime = Handle::current();
         Ok(Serving { place, manager, number, drain: defaults::DRAIN, limit, runtime, ended: false })
@@ -145,25 +143,30 @@ impl Serving {
 
     fn leave(&mut self) -> tokio::task::JoinHandle<Result<(), Error>> {
         self.ended = true;
-        let Some(place) = self.take() else {
+        if !is_served(&self.manager, self.number) {
             // The manager was closed, and has deregistered it.
             return self.runtime.spawn(ready(Ok(())));
-        };
+        }
+        let (place, manager, number) = (self.place.clone(), self.manager.clone(), self.number);
         let (drain, limit) = (self.drain, self.limit);
         self.runtime.spawn(async move {
             place.drain(limit).await;
             sleep(drain).await;
-            place.deregister(limit).await
+            if !is_served(&manager, number) {
+                return Ok(());
+            }
+            let left = place.deregister(limit).await;
+            // Not before: a manager that is closed meanwhile deregisters it at once.
+            if let Some(manager) = manager.upgrade() {
+                manager.served().entries.remove(&number);
+            }
+            left
         })
     }
+}
 
-    /// What is to be deregistered, if nobody else does it.
-    fn take(&self) -> Option<Place> {
-        match self.manager.upgrade() {
-            Some(manager) => manager.served().entries.remove(&self.number),
-            None => Some(self.place.clone()),
-        }
-    }
+fn is_served(manager: &Weak<Inner>, number: u64) -> bool {
+    manager.upgrade().is_none_or(|manager| manager.served().entries.contains_key(&number))
 }
 
 impl Drop for Serving {
@@ -207,22 +210,40 @@ impl Inner {
         self.served.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Deregisters all that this process serves, each within the limit.
+    /// Notes what is served, unless the manager is closed.
+    fn add_served(&self, place: &Place) -> Option<u64> {
+        let mut served = self.served();
+        // Under the lock that closing takes afterwards: it finds what was noted before.
+        self.ensure_open().ok()?;
+        served.next += 1;
+        let number = served.next;
+        served.entries.insert(number, place.clone());
+        Some(number)
+    }
+
+    /// Deregisters all that this process serves, each within the limit. What could not be deregistered is left to its
+    /// guard, and to another try.
     pub(super) async fn end_serving(&self, limit: Duration) -> Result<(), Error> {
         let mut leaving = JoinSet::new();
-        let places: Vec<_> = self.served().entries.drain().map(|(_, place)| place).collect();
-        for place in places {
+        let places: Vec<_> =
+            self.served().entries.iter().map(|(number, place)| (*number, place.clone())).collect();
+        for (number, place) in places {
             leaving.spawn(async move {
-                timeout(limit, place.deregister(limit)).await.unwrap_or_else(|_| {
+                let left = timeout(limit, place.deregister(limit)).await.unwrap_or_else(|_| {
                     let message =
                         format!("{}/{}: not deregistered in {}", place.service, place.id, rough(limit));
                     Err(Error::new(ErrorKind::Timeout, message))
-                })
+                });
+                (number, left)
             });
         }
         let mut first = Ok(());
         while let Some(ended) = leaving.join_next().await {
-            first = first.and(ended.unwrap_or(Ok(())));
+            let Ok((number, left)) = ended else { continue };
+            if left.is_ok() {
+                self.served().entries.remove(&number);
+            }
+            first = first.and(left);
         }
         first
     }

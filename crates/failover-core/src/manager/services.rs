@@ -17,7 +17,6 @@ use crate::endpoint::ServiceName;
 use crate::engine::{Engine, EngineSource, SourceId};
 use crate::error::{Error, ErrorKind};
 use crate::probe::Scheduler;
-use crate::provider::{Feature, ProviderInfo};
 use crate::service::ServiceHandle;
 use crate::task::Task;
 
@@ -277,23 +276,21 @@ impl Inner {
 
     fn follow(&self, runtime: &Handle, engine: &Arc<Engine>, named: Named, tier: u32) -> Followed {
         let id = engine.add_source(Arc::clone(&named.name), tier);
-        let info = named.provider.info();
-        let checks_health = info.features().contains(&Feature::HealthCheck);
-        engine.describe_source(id, self.addresses(&info), checks_health);
+        engine.describe_source(id, self.addresses(&named), named.checks_health);
         let driver = self.drive(runtime, engine, id, &named);
         Followed { named, tier, id, driver }
     }
 
     fn drive(&self, runtime: &Handle, engine: &Arc<Engine>, source: SourceId, named: &Named) -> Task {
         let pace = Pace { poll: self.settings.poll_interval(), answer: self.settings.timeout() };
-        let addresses = self.addresses(&named.provider.info());
+        let addresses = self.addresses(named);
         let sink = Box::new(EngineSource { engine: Arc::clone(engine), id: source });
         let driver = Driver { sink, pace, addresses, provider: Arc::clone(&named.provider) };
         Task::spawn(runtime, async move { match driver.run().await {} })
     }
 
-    pub(super) fn addresses(&self, info: &ProviderInfo) -> AddressPolicy {
-        AddressPolicy::new(info.trust(), self.settings.allow_loopback())
+    pub(super) fn addresses(&self, named: &Named) -> AddressPolicy {
+        AddressPolicy::new(named.trust, self.settings.allow_loopback())
     }
 
     fn probe(&self, runtime: &Handle, engine: &Arc<Engine>) -> Option<Task> {

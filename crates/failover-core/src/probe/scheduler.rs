@@ -59,6 +59,9 @@ impl Scheduler {
         running.retain(|id, running| {
             let same = |probed: &Probed| {
                 probed.cell == running.cell
+                    && probed.endpoint.address() == running.target.endpoint().address()
+                    && probed.endpoint.port() == running.target.endpoint().port()
+                    && probed.addresses == running.target.addresses
                     && probed.endpoint.protocol() == running.target.endpoint().protocol()
                     && probed.endpoint.server_name() == running.target.endpoint().server_name()
                     && probed.endpoint.health_check() == Some(running.target.health_check())
@@ -87,6 +90,7 @@ impl Scheduler {
                 cell: probed.cell,
             };
             let task = Task::spawn(&Handle::current(), async move { match task.run().await {} });
+            self.engine.probe_begun(probed.cell);
             running.insert(id, Running { target, cell: probed.cell, _task: task });
         }
     }

@@ -9,6 +9,7 @@ mod lifetime;
 mod managers;
 mod probes;
 mod registry;
+mod regressions;
 mod removal;
 mod scopes;
 mod serving;

@@ -4,13 +4,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Engine, SourceId, serving, spread_event};
+use super::{Control, Engine, SourceId, serving, spread_event};
 use crate::config::ProbePolicy;
 use crate::discovery::AddressPolicy;
 use crate::endpoint::{Endpoint, EndpointId};
 use crate::events::{Event, EventKind};
 use crate::health::Health;
 use crate::probe::ProbeTarget;
+use crate::snapshot::Snapshot;
 
 /// An endpoint that this process is to probe.
 pub(crate) struct Probed {
@@ -75,8 +76,14 @@ impl Engine {
             let state = self.slab.cell(cell);
             let index = state.cold.slot.load(Ordering::Relaxed);
             let id = target.endpoint().id();
-            // It may be gone, or another one may have its cell.
-            let theirs = |slot: &crate::snapshot::Slot| slot.cell == cell && slot.endpoint.id() == id;
+            // It may be gone, another one may have its cell, or nobody may ask any more.
+            let theirs = |slot: &crate::snapshot::Slot| {
+                let (now, then) = (&slot.endpoint, target.endpoint());
+                slot.cell == cell
+                    && now.id() == id
+                    && (now.address(), now.port()) == (then.address(), then.port())
+                    && state.cold.asked.load(Ordering::Relaxed)
+            };
             if !snapshot.slots.get(index as usize).is_some_and(theirs) {
                 return;
             }
@@ -101,16 +108,35 @@ impl Engine {
         self.told(events);
     }
 
+    /// An endpoint is probed from now on.
+    pub(crate) fn probe_begun(&self, cell: u32) {
+        let _control = self.control();
+        self.slab.cell(cell).cold.asked.store(true, Ordering::Relaxed);
+    }
+
     /// An endpoint is not probed any more: what was found counts no longer.
     pub(crate) fn probe_ended(&self, cell: u32) {
         let mut control = self.control();
         let snapshot = self.snapshot.load_full();
+        self.forget_probe(&mut control, &snapshot, cell);
+    }
+
+    /// Nothing is probed any more: who was out for its probe alone is found out about by calls again.
+    pub(super) fn forget_probes(&self, control: &mut Control) {
+        let snapshot = self.snapshot.load_full();
+        for slot in &snapshot.slots {
+            self.forget_probe(control, &snapshot, slot.cell);
+        }
+    }
+
+    fn forget_probe(&self, control: &mut Control, snapshot: &Snapshot, cell: u32) {
         let state = self.slab.cell(cell);
+        state.cold.asked.store(false, Ordering::Relaxed);
         let index = state.cold.slot.load(Ordering::Relaxed);
         if snapshot.slots.get(index as usize).is_some_and(|slot| slot.cell == cell)
             && state.set_probed(Health::Unknown) == Health::Unhealthy
         {
-            self.settle(&mut control, &snapshot, index);
+            self.settle(control, snapshot, index);
             snapshot.spread();
         }
     }

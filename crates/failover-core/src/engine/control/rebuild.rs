@@ -28,7 +28,10 @@ struct Ranked<'a> {
 }
 
 impl Engine {
-    pub(super) fn rebuild(&self, control: &mut Control, events: &mut Vec<Event>) {
+    /// The answer is the configuration before it, to be dropped when the lock is free: it may hold the caller's own
+    /// strategy.
+    #[must_use = "it is dropped when the lock is free"]
+    pub(super) fn rebuild(&self, control: &mut Control, events: &mut Vec<Event>) -> Arc<FailoverConfig> {
         let old = self.snapshot.load_full();
         control.ledger.sweep(&self.slab);
         let snapshot = self.assemble(control, &old);
@@ -44,13 +47,16 @@ impl Engine {
         serving::tell(control, &snapshot, events);
         tell_strangers(control, &snapshot, events);
         for slot in old.slots.iter().filter(|slot| !stays(slot, &snapshot)) {
+            self.slab.cell(slot.cell).set_seated(false);
             control.ledger.leave(slot.cell);
         }
         self.snapshot.store(Arc::new(snapshot));
         control.ledger.replaced(Arc::downgrade(&old));
+        let before = Arc::clone(&old.config);
         drop(old);
         control.ledger.sweep(&self.slab);
         self.changes.send_modify(|count| *count += 1);
+        before
     }
 
     fn assemble(&self, control: &mut Control, old: &Snapshot) -> Snapshot {

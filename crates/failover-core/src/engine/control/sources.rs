@@ -131,6 +131,7 @@ impl Engine {
         unknown: bool,
         age: Duration,
     ) {
+        let mut _before = None;
         let mut events = Vec::new();
         {
             let mut control = self.control();
@@ -155,7 +156,7 @@ impl Engine {
             if source.entries != entries || source.lame != lame || first {
                 source.entries = entries;
                 source.lame = lame;
-                self.rebuild(&mut control, &mut events);
+                _before = Some(self.rebuild(&mut control, &mut events));
             }
         }
         self.told(events);
@@ -215,6 +216,7 @@ impl Engine {
 
     /// Discovery of this service has ended: what is known stays, marked stale.
     pub(crate) fn discovery_ended(&self, why: &Error) {
+        self.forget_probes(&mut self.control());
         self.end(.., why);
     }
 
@@ -261,6 +263,7 @@ impl Engine {
 
     /// Endpoints that a source keeps as a last resort are gone for good.
     pub(crate) fn drop_lame(&self, id: SourceId) {
+        let mut _before = None;
         let mut events = Vec::new();
         {
             let mut control = self.control();
@@ -269,7 +272,7 @@ impl Engine {
                 return;
             }
             source.lame.clear();
-            self.rebuild(&mut control, &mut events);
+            _before = Some(self.rebuild(&mut control, &mut events));
         }
         self.told(events);
         self.tell_keepers();
