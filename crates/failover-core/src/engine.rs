@@ -84,7 +84,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// `Unsupported` when the configuration asks for what this version cannot do.
+    /// `Validation` when the strategy of the configuration lacks what it needs.
     pub(crate) fn new(
         name: ServiceName,
         config: Arc<FailoverConfig>,

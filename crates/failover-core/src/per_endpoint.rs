@@ -31,11 +31,13 @@ use crate::snapshot::Snapshot;
 /// ```
 ///
 /// Who holds a value keeps it alive: what is dropped when an endpoint goes is the share of this collection. An endpoint
-/// that has gone already while its last call runs is given a value that is kept nowhere.
+/// that has gone already while its last call runs is given a value that is kept nowhere. As long as there is a clone of
+/// it, the service is looked after as if there were a handle.
 pub struct PerEndpoint<T>(Arc<Values<T>>);
 
 struct Values<T> {
     engine: Arc<Engine>,
+    /// Without it the service could be let go, and come back with other endpoints than those that are asked for here.
     _lease: Option<Arc<dyn Send + Sync>>,
     by_id: Mutex<HashMap<EndpointId, Place<T>>>,
 }

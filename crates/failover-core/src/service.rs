@@ -327,7 +327,7 @@ impl<C> ServiceHandle<C> {
     ///
     /// # Errors
     ///
-    /// `Unsupported` when it asks for what this version cannot do; the old one stays in use.
+    /// `Validation` when its strategy lacks what it needs; the old one stays in use.
     pub fn configure(&self, config: FailoverConfig) -> Result<(), Error> {
         self.engine.configure(Arc::new(config))
     }

@@ -248,7 +248,7 @@ impl<'a> Search<'a> {
         part >= 1.0 || self.engine.random.unit() < part
     }
 
-    /// Where the session of this call is, while it can stay there; or the home of its key, when that may be back.
+    /// Where the session of this call is, while it can stay there.
     fn settled(&mut self) -> Option<(u32, Ticket)> {
         let key = self.key?;
         let cell = self.snapshot.sticky()?.seat(key, self.now)?;

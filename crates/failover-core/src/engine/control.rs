@@ -73,7 +73,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// `Unsupported` when it asks for what this version cannot do; the old one stays in use.
+    /// `Validation` when its strategy lacks what it needs; the old one stays in use.
     pub(crate) fn configure(&self, config: Arc<FailoverConfig>) -> Result<(), Error> {
         if let Err(error) = crate::select::supported(&config) {
             self.told(vec![Event::new(EventKind::ConfigRejected, format!("{error}; the last one stays"))]);

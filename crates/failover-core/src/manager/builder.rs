@@ -146,8 +146,8 @@ impl ManagerBuilder {
     ///
     /// # Errors
     ///
-    /// `Validation` when two providers have one name, the default is none of them, or a setting is out of its range;
-    /// `Unsupported` when the configuration asks for what this version cannot do; `Internal` outside of a tokio
+    /// `Validation` when two providers have one name, the default is none of them, a setting is out of its range,
+    /// or the strategy of the configuration lacks what it needs; `Internal` outside of a tokio
     /// runtime.
     ///
     /// # Cancel safety

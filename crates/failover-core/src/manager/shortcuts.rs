@@ -111,7 +111,8 @@ impl FailoverManager {
     ///
     /// # Errors
     ///
-    /// `Unsupported` when it asks for what this version cannot do; `Conflict` when others change it all the time;
+    /// `Validation` when its strategy lacks what it needs; `Unsupported` when the provider keeps configuration and this one
+    /// has a strategy of the caller's own, which no other process could read; `Conflict` when others change it all the time;
     /// `Connection`, `Timeout` or `Permission` when the store does not take it: nothing is applied then.
     ///
     /// # Cancel safety

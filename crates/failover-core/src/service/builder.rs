@@ -116,8 +116,8 @@ impl ServiceBuilder {
     ///
     /// # Errors
     ///
-    /// `Validation` when the name, one of the endpoints, or two of them together are not valid, naming them;
-    /// `Unsupported` when the configuration asks for what this version cannot do.
+    /// `Validation` when the name, one of the endpoints, or two of them together are not valid, naming them, or
+    /// when the strategy of the configuration lacks what it needs.
     pub fn build(self) -> Result<ServiceHandle, Error> {
         let service = self.service?;
         let entries = self
