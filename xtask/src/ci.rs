@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use crate::{build, deny, features, isolation, loom, msrv, suite, tidy};
+use crate::{build, deny, features, isolation, loom, msrv, servers, suite, tidy};
 
 type Step = (&'static str, fn() -> Result<(), String>);
 
@@ -18,6 +18,7 @@ pub(crate) fn run() -> Result<(), String> {
         ("isolation", isolation::run),
         ("msrv", msrv::run),
         ("loom", loom::run),
+        ("servers", servers::run),
     ];
     let after: &[Step] = &[
         ("bench", build::bench),

@@ -11,6 +11,7 @@ mod isolation;
 mod loom;
 mod msrv;
 mod results;
+mod servers;
 mod suite;
 mod tidy;
 
@@ -73,6 +74,11 @@ const COMMANDS: &[Command] = &[
         name: "loom",
         about: "half-open permits, retry budget and in-flight in every order of events",
         run: |args| no_arguments(args).and_then(|()| loom::run()),
+    },
+    Command {
+        name: "servers",
+        about: "the real servers for the tests, found or built: `servers consul`, `consul-debian`, `k8s`, or all",
+        run: servers::command,
     },
     Command {
         name: "tidy",

@@ -1,0 +1,21 @@
+//! What the tests of failover's own crates share: real servers, scripted faults, certificates. Not published.
+
+#![allow(clippy::disallowed_methods, reason = "real servers take real time")]
+
+#[cfg(feature = "net")]
+pub mod certificates;
+#[cfg(feature = "net")]
+mod fault;
+mod ports;
+mod process;
+pub mod servers;
+#[cfg(feature = "net")]
+mod until;
+
+#[cfg(feature = "net")]
+pub use fault::{FaultServer, Reply, Request};
+pub use ports::{free_port, free_ports};
+pub use process::Process;
+pub use tempfile::TempDir;
+#[cfg(feature = "net")]
+pub use until::until;
