@@ -1,6 +1,7 @@
 //! What a pick and a call cost, beside other libraries, measured in one run.
 //!
-//! `failover-bench [--quick] [--json FILE] [--page FILE] [--only NAME]`; the last one measures a single row for long, for a profiler.
+//! `failover-bench [--quick] [--json FILE] [--page FILE] [--only NAME]`; the last one measures the rows of a
+//! name for long, beside the floor, for a profiler.
 
 mod apply;
 mod measure;
@@ -37,8 +38,8 @@ fn main() -> ExitCode {
     cases.extend(peers::cases(sizes));
     cases.extend([10, 1_000].map(|n| peers::buffered(n, &runtime)));
     if let Some(name) = only {
-        cases.retain(|case| case.n == 10 && case.name == name);
-        println!("{}", report::table(&measure::run(cases, 5_000)));
+        cases.retain(|case| case.name == name || case.peer == "floor");
+        println!("{}", report::table(&measure::run(cases, 1_000)));
         return ExitCode::SUCCESS;
     }
     let mut rows = measure::run(cases, rounds);

@@ -34,7 +34,12 @@ impl<E: Deref<Target = Engine>> Held<E> {
     /// Ends the attempt and says how long it took.
     #[inline]
     pub(crate) fn end(mut self, verdict: Verdict) -> Duration {
-        self.choice.take().map(|choice| self.engine.report(choice, verdict)).unwrap_or_default()
+        Duration::from_nanos(self.report(verdict))
+    }
+
+    #[inline]
+    fn report(&mut self, verdict: Verdict) -> u64 {
+        self.choice.take().map_or(0, |choice| self.engine.report(choice, verdict))
     }
 
     /// When the attempt began.
@@ -50,7 +55,7 @@ impl<E: Deref<Target = Engine>> Held<E> {
 
     /// Ends a call that is a single attempt.
     #[inline]
-    fn finish(self, outcome: Outcome) {
+    fn finish(mut self, outcome: Outcome) {
         let verdict = Verdict::from(outcome);
         if let Outcome::Overload(Some(pause)) = outcome {
             self.engine.charge(self.cell(), pause);
@@ -62,7 +67,7 @@ impl<E: Deref<Target = Engine>> Held<E> {
                 self.engine.calls.failed.fetch_add(1, Ordering::Relaxed);
             }
         }
-        self.end(verdict);
+        self.report(verdict);
     }
 }
 

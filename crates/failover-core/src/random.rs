@@ -42,7 +42,7 @@ impl Random {
         self.with(|generator| generator.random_range(0..bound))
     }
 
-    /// Two different whole numbers from 0 to `bound - 1`, at random; the bound is at least 2.
+    /// Two different whole numbers from 0 to `bound - 1`, at random; twice 0 when the bound is 1.
     #[inline]
     pub(crate) fn two_below(&self, bound: u32) -> (u32, u32) {
         let bits = self.bits();
@@ -50,7 +50,7 @@ impl Random {
         let scaled = |half: u32, bound: u32| ((u64::from(half) * u64::from(bound)) >> 32) as u32;
         let first = scaled((bits >> 32) as u32, bound);
         let second = scaled(bits as u32, bound - 1);
-        (first, second + u32::from(second >= first))
+        (first, second + u32::from(second >= first && bound > 1))
     }
 
     /// A number from 0 to just below 1.
@@ -58,6 +58,7 @@ impl Random {
         self.with(RngExt::random)
     }
 
+    #[inline]
     pub(crate) fn bits(&self) -> u64 {
         self.with(Rng::next_u64)
     }

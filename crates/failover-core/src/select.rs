@@ -52,6 +52,11 @@ impl<'a> Tried<'a> {
     }
 
     #[inline]
+    pub(crate) fn is_none(self) -> bool {
+        self.len() == 0
+    }
+
+    #[inline]
     pub(crate) fn contains(self, cell: u32) -> bool {
         self.cells.contains(&cell) || self.passed == cell
     }
@@ -96,35 +101,41 @@ pub(crate) fn supported(config: &FailoverConfig) -> Result<(), Error> {
     Err(Error::new(ErrorKind::Validation, message).with_code("INVALID_STRATEGY").with_detail("asked", asked))
 }
 
+/// An endpoint that was found.
+#[derive(Clone, Copy)]
+pub(crate) struct Found<'s> {
+    pub(crate) number: u32,
+    pub(crate) cell: &'s Cell,
+}
+
 /// The next endpoint; one that was tried only when all were.
 #[inline]
-pub(crate) fn choose(
+pub(crate) fn choose<'s>(
     algorithm: Algorithm,
-    candidates: Candidates<'_, '_>,
+    candidates: Candidates<'s, '_>,
     key: Option<u64>,
     turn: &AtomicU64,
     random: &Random,
     now: Time,
-) -> Option<u32> {
+) -> Option<Found<'s>> {
     if candidates.members.is_empty() {
         return None;
     }
-    let place = match algorithm {
-        Algorithm::RoundRobin => round_robin::place(candidates, turn),
-        Algorithm::LeastConnections => least_connections::place(candidates, random),
-        Algorithm::PeakEwma => peak_ewma::place(candidates, random, now),
-        Algorithm::Random => random::place(candidates, random),
+    Some(match algorithm {
+        Algorithm::RoundRobin => round_robin::found(candidates, turn),
+        Algorithm::LeastConnections => least_connections::found(candidates, random),
+        Algorithm::PeakEwma => peak_ewma::found(candidates, random, now),
+        Algorithm::Random => random::found(candidates, random),
         Algorithm::Weighted => match candidates.tier.schedule() {
-            Some(schedule) => return Some(weighted::cell(candidates, schedule, turn, random)),
-            None => random::place(candidates, random),
+            Some(schedule) => weighted::found(candidates, schedule, turn, random),
+            None => random::found(candidates, random),
         },
         Algorithm::IpHash => match (candidates.tier.keyed(), key) {
-            (Some(keyed), Some(key)) => return Some(keyed::cell(candidates, keyed, key)),
+            (Some(keyed), Some(key)) => keyed::found(candidates, keyed, key),
             // A call without a key belongs nowhere.
-            _ => random::place(candidates, random),
+            _ => random::found(candidates, random),
         },
-    };
-    Some(candidates.number(place))
+    })
 }
 
 impl<'s> Candidates<'s, '_> {
@@ -134,8 +145,8 @@ impl<'s> Candidates<'s, '_> {
     }
 
     #[inline]
-    fn cell(self, place: u32) -> &'s Cell {
-        self.slab.cell(self.number(place))
+    fn found(self, number: u32) -> Found<'s> {
+        Found { number, cell: self.slab.cell(number) }
     }
 
     #[inline]
@@ -145,24 +156,24 @@ impl<'s> Candidates<'s, '_> {
 
     /// Whether a cell of the tier can be had: it is given calls, and was not tried.
     #[inline]
-    fn takes(self, cell: u32) -> bool {
-        (self.slab.cell(cell).is_seated() || self.tier.in_panic()) && !self.tried.contains(cell)
+    fn takes(self, found: &Found<'_>) -> bool {
+        (found.cell.is_seated() || self.tier.in_panic()) && !self.tried.contains(found.number)
     }
 
-    /// `place`, or the next one round the circle that was not tried. It looks at no more places than were tried,
-    /// and one.
+    /// The one at `place`, or the next one round the circle that was not tried. It looks at no more places than were
+    /// tried, and one.
     #[inline]
-    fn untried_from(self, place: u32) -> u32 {
-        let tried = self.tried.len();
-        if tried == 0 {
-            return place;
-        }
+    fn untried_from(self, place: u32) -> Found<'s> {
+        let number = if self.tried.len() == 0 { self.number(place) } else { self.untried_number(place) };
+        self.found(number)
+    }
+
+    #[cold]
+    fn untried_number(self, place: u32) -> u32 {
         let len = self.len();
-        let looks = len.min(tried + 1);
-        (0..looks)
-            .map(|step| (place + step) % len)
-            .find(|place| !self.tried.contains(self.number(*place)))
-            .unwrap_or(place)
+        let looks = len.min(self.tried.len() + 1);
+        let mut numbers = (0..looks).map(|step| self.number((place + step) % len));
+        numbers.find(|number| !self.tried.contains(*number)).unwrap_or_else(|| self.number(place))
     }
 }
 

@@ -36,6 +36,8 @@ pub(crate) struct Snapshot {
     pub(crate) tiers: Box<[Tier]>,
     /// How many eligible endpoints have a closed breaker.
     closed: AtomicU32,
+    /// One tier and nothing that a pick has to look at besides.
+    plain: bool,
     /// Where sessions are, if they stick.
     sticky: Option<Arc<Sticky>>,
     /// How many endpoints their source leaves to the engine.
@@ -93,7 +95,14 @@ impl Snapshot {
                 .unwrap_or_else(|| Arc::new(Sticky::new(sessions, ttl)))
         });
         let closed = AtomicU32::new(0);
-        Self { config, policy, slots: slots.into(), by_id, tiers, closed, sticky, eligible }
+        let plain = tiers.len() == 1 && sticky.is_none() && !policy.custom && !policy.slow_start.is_on();
+        Self { config, policy, slots: slots.into(), by_id, tiers, closed, plain, sticky, eligible }
+    }
+
+    /// Whether a pick has nothing to look at but the endpoints of one tier, while all of these are well.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.plain
     }
 
     /// Where sessions are, if they stick.

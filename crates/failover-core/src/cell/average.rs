@@ -35,20 +35,21 @@ impl Average {
 
     /// Takes in a sample. Of two at the same moment one may be lost, unless it is a peak.
     #[inline]
-    pub(crate) fn observe(&self, sample: Duration, now: Time) {
+    pub(crate) fn observe(&self, nanos: u64, now: Time) {
         let word = self.0.load(Ordering::Relaxed);
-        let sample = nanos(sample);
-        let next = pack(observed(word, sample, now, TAU), now);
-        if sample <= value(word) {
-            self.0.store(next, Ordering::Relaxed);
-        } else {
-            self.raise(sample, now);
+        let sample = float(nanos);
+        if sample > value(word) {
+            return self.raise(sample, now);
+        }
+        // Within the tick of the last one it would leave all as it is.
+        if word as u32 != tick(now) {
+            self.0.store(pack(observed(word, sample, now, TAU), now), Ordering::Relaxed);
         }
     }
 
     /// Takes in a sample that is a lower bound: it counts where it is above the average.
     pub(crate) fn raise_to(&self, sample: Duration, now: Time) {
-        self.raise(nanos(sample), now);
+        self.raise(float(sample.as_nanos() as u64), now);
     }
 
     /// What is known of a new endpoint: the average of its peers.
@@ -60,6 +61,7 @@ impl Average {
         self.0.store(0, Ordering::Relaxed);
     }
 
+    #[cold]
     fn raise(&self, sample: f32, now: Time) {
         let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
             (sample > decayed(word, now, TAU)).then(|| pack(sample, now))
@@ -68,9 +70,11 @@ impl Average {
 }
 
 /// A sample of 0 still says that there was one.
-fn nanos(sample: Duration) -> f32 {
+#[inline]
+#[allow(clippy::cast_possible_wrap, reason = "292 years do not wrap")]
+fn float(nanos: u64) -> f32 {
     // By way of 64 bits with a sign, which processors convert by themselves.
-    (sample.as_nanos() as i64 as f32).max(1.0)
+    (nanos as i64 as f32).max(1.0)
 }
 
 fn pack(nanos: f32, now: Time) -> u64 {
@@ -93,7 +97,12 @@ fn remains(word: u64, now: Time, tau: f32) -> f32 {
     if ticks == 0 || ticks > u32::MAX / 2 {
         return 1.0;
     }
-    (-(ticks as f32) * (1_u32 << TICK) as f32 / tau).exp()
+    let past = ticks as f32 * ((1_u32 << TICK) as f32 / tau);
+    if past < 0.1 {
+        // The first terms of the series: within 0.02 %, at a fraction of the cost.
+        return 1.0 - past + past * past / 2.0;
+    }
+    (-past).exp()
 }
 
 #[inline]
@@ -135,10 +144,10 @@ mod tests {
     fn a_peak_counts_at_once_and_a_fast_answer_slowly() {
         let average = Average::new();
         assert!(average.at(at(0)) == 0.0);
-        average.observe(Duration::from_millis(10), at(0));
-        average.observe(Duration::from_millis(100), at(0));
+        average.observe(10 * MS, at(0));
+        average.observe(100 * MS, at(0));
         assert!((average.at(at(0)) - 100e6).abs() < 1.0);
-        average.observe(Duration::from_millis(10), at(10_000));
+        average.observe(10 * MS, at(10_000));
         // A tenth of the sample's weight is 1 - 1/e.
         let expected = 10e6 * (1.0 - (-1.0_f32).exp()) + 100e6 * (-1.0_f32).exp();
         let found = average.at(at(10_000));
@@ -148,7 +157,7 @@ mod tests {
     #[test]
     fn a_lower_bound_counts_only_above_the_average() {
         let average = Average::new();
-        average.observe(Duration::from_millis(50), at(0));
+        average.observe(50 * MS, at(0));
         average.raise_to(Duration::from_millis(20), at(0));
         assert!((average.at(at(0)) - 50e6).abs() < 1.0);
         average.raise_to(Duration::from_millis(70), at(0));
@@ -158,7 +167,7 @@ mod tests {
     #[test]
     fn a_clock_that_stands_askew_does_no_harm() {
         let average = Average::new();
-        average.observe(Duration::from_millis(50), at(1_000));
+        average.observe(50 * MS, at(1_000));
         assert!((average.at(at(900)) - 50e6).abs() < 1.0);
     }
 }

@@ -10,10 +10,11 @@ use std::sync::{OnceLock, Weak};
 use super::{Cell, Tally};
 use crate::latency::Times;
 
-/// The first bucket. Each four after it double what there is, so that at most a quarter of the cells wait for use.
+/// How many cells the first four buckets hold. Each four after them hold twice as many as the four before, so that at
+/// most a quarter of the cells wait for use.
 const FIRST: u32 = 8;
-/// Enough for 2^31 cells.
-const BUCKETS: usize = 1 + 4 * 28;
+/// Enough for 2^32 cells but eight.
+const BUCKETS: usize = 4 * 29;
 
 #[derive(Debug)]
 pub(crate) struct Slab {
@@ -58,23 +59,20 @@ impl Slab {
 
     fn grow_to(&self, index: u32) {
         let (bucket, _) = locate(index);
-        let size = if bucket == 0 { FIRST } else { (FIRST / 4) << ((bucket - 1) / 4) };
+        let size = (FIRST / 4) << (bucket / 4);
         self.buckets[bucket].get_or_init(|| (0..size).map(|_| Cell::new()).collect());
     }
 }
 
-/// Bucket 0 holds the first eight; after it come four for each doubling.
+/// Four buckets for each doubling. Every pick asks; so there is no case to tell apart.
 #[inline]
 fn locate(index: u32) -> (usize, usize) {
-    match (index / FIRST).checked_ilog2() {
-        None => (0, index as usize),
-        Some(doubling) => {
-            // A quarter of what there was before this doubling.
-            let size = (FIRST / 4) << doubling;
-            let quarter = (index / size) & 3;
-            ((1 + 4 * doubling + quarter) as usize, (index & (size - 1)) as usize)
-        }
-    }
+    let shifted = index + FIRST;
+    let doubling = (shifted | FIRST).ilog2() - FIRST.ilog2();
+    // The bits after the highest: two tell the quarter, the others the place in it.
+    let bits = doubling + (FIRST / 4).ilog2();
+    let quarter = (shifted >> bits) & 3;
+    ((4 * doubling + quarter) as usize, (shifted & ((1 << bits) - 1)) as usize)
 }
 
 impl<S> Ledger<S> {
@@ -161,10 +159,24 @@ mod tests {
         let places: HashSet<_> = (0..10_000).map(locate).collect();
         assert_eq!(places.len(), 10_000);
         assert_eq!(
-            [0, 7, 8, 9, 10, 15, 16, 19, 20, 31, 32].map(locate),
-            [(0, 0), (0, 7), (1, 0), (1, 1), (2, 0), (4, 1), (5, 0), (5, 3), (6, 0), (8, 3), (9, 0)]
+            [0, 1, 2, 7, 8, 11, 12, 23, 24, 31, 32, 55, 56].map(locate),
+            [
+                (0, 0),
+                (0, 1),
+                (1, 0),
+                (3, 1),
+                (4, 0),
+                (4, 3),
+                (5, 0),
+                (7, 3),
+                (8, 0),
+                (8, 7),
+                (9, 0),
+                (11, 7),
+                (12, 0)
+            ]
         );
-        assert_eq!(locate((1 << 31) - 1).0, BUCKETS - 1);
+        assert_eq!(locate(u32::MAX - FIRST).0, BUCKETS - 1);
     }
 
     #[test]
@@ -178,7 +190,7 @@ mod tests {
         ledger.replaced(Weak::new());
         ledger.sweep(&slab);
         assert_eq!(ledger.take(&slab), 2, "a call is in flight");
-        slab.cell(first).end(Verdict::Success, std::time::Duration::ZERO);
+        slab.cell(first).end(Verdict::Success, 0);
         ledger.sweep(&slab);
         assert_eq!(ledger.take(&slab), first);
         assert_eq!(slab.cell(first).tally().ended(), 0, "as new");

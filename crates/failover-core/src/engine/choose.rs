@@ -9,7 +9,7 @@ use crate::breaker::{Effect, Event, Phase, Ticket};
 use crate::cell::Cell;
 use crate::clock::Time;
 use crate::config::Algorithm;
-use crate::select::{Candidates, Tried, Wish, choose};
+use crate::select::{Candidates, Found, Tried, Wish, choose};
 use crate::snapshot::{Snapshot, Tier};
 
 /// How many endpoints that are out one call looks at, so that its work is bounded however many are.
@@ -99,6 +99,8 @@ struct Search<'a> {
     moved: Moved,
     algorithm: Algorithm,
     key: Option<u64>,
+    /// The first one that was drawn, if that has been done.
+    drawn: Option<u32>,
 }
 
 impl Engine {
@@ -117,33 +119,35 @@ impl Engine {
     pub(crate) fn choose_by(&self, tried: Tried<'_>, may_probe: bool, wish: Wish) -> Option<Choice> {
         let snapshot = self.snapshot.load();
         let now = self.clock.now();
-        let last = !may_probe;
         let algorithm = wish.algorithm.unwrap_or(snapshot.policy.algorithm);
-        let key = wish.key;
-        let mut search =
-            Search { engine: self, snapshot: &snapshot, tried, last, now, moved: Moved::No, algorithm, key };
-        let due = self.probe_at.load(Ordering::Relaxed);
-        let settled = if key.is_some() { search.settled() } else { None };
-        let probe = match settled {
-            Some(found) => Some(found),
-            None if now.as_nanos() < due => None,
-            None => search.probe(due, may_probe),
-        };
-        let (cell, ticket) = match probe {
-            Some(found) => found,
-            None if snapshot.closed() > 0 || snapshot.panics() => {
-                search.available().or_else(|| search.last_resort())?
-            }
-            None => search.last_resort()?,
-        };
-        if let (Some(key), Some(sticky)) = (key, snapshot.sticky()) {
-            if !ticket.permit {
-                sticky.keep(key, cell, now);
+        let mut drawn = None;
+        // The way of nearly every call: there is nothing to look at but the endpoints of one tier, and all is well.
+        if snapshot.is_plain() && tried.is_none() && now.as_nanos() < self.probe_at.load(Ordering::Relaxed) {
+            let tier = &snapshot.tiers[0];
+            let candidates =
+                Candidates { members: tier.candidates(), tier, slab: &self.slab, tried: Tried::NONE };
+            drawn = choose(algorithm, candidates, wish.key, &self.turn.0, &self.random, now);
+            if let Some(Found { number, cell }) = drawn {
+                if let Some(ticket) = cell.gate().ticket_if_closed() {
+                    cell.begin();
+                    return Some(Choice::new(number, ticket, Moved::No, now));
+                }
             }
         }
-        // While the snapshot is held: from here on the cell stays the endpoint's.
-        self.slab.cell(cell).begin();
-        Some(Choice::new(cell, ticket, search.moved, now))
+        let drawn = drawn.map(|found| found.number);
+        let last = !may_probe;
+        let search = Search {
+            engine: self,
+            snapshot: &snapshot,
+            tried,
+            last,
+            now,
+            moved: Moved::No,
+            algorithm,
+            key: wish.key,
+            drawn,
+        };
+        search.run()
     }
 
     /// Has what this algorithm reads ready, for calls that ask for another one than the service's own. Cheap when it
@@ -172,6 +176,34 @@ impl Engine {
 }
 
 impl<'a> Search<'a> {
+    /// All that can matter, in order: the session's place, a probe call that is due, the endpoints that are given calls,
+    /// and then the others.
+    fn run(mut self) -> Option<Choice> {
+        let engine = self.engine;
+        let due = engine.probe_at.load(Ordering::Relaxed);
+        let settled = if self.key.is_some() { self.settled() } else { None };
+        let probe = match settled {
+            Some(found) => Some(found),
+            None if self.now.as_nanos() < due => None,
+            None => self.probe(due, !self.last),
+        };
+        let (cell, ticket) = match probe {
+            Some(found) => found,
+            None if self.snapshot.closed() > 0 || self.snapshot.panics() => {
+                self.available().or_else(|| self.last_resort())?
+            }
+            None => self.last_resort()?,
+        };
+        if let (Some(key), Some(sticky)) = (self.key, self.snapshot.sticky()) {
+            if !ticket.permit {
+                sticky.keep(key, cell, self.now);
+            }
+        }
+        // While the snapshot is held: from here on the cell stays the endpoint's.
+        engine.slab.cell(cell).begin();
+        Some(Choice::new(cell, ticket, self.moved, self.now))
+    }
+
     /// One of the endpoints that are given calls.
     #[inline]
     fn available(&mut self) -> Option<(u32, Ticket)> {
@@ -215,11 +247,9 @@ impl<'a> Search<'a> {
         let mut new = None;
         for _ in 0..RACES {
             let candidates = Candidates { members: tier.candidates(), tier, slab: &engine.slab, tried };
-            let Some(number) =
-                choose(self.algorithm, candidates, self.key, &engine.turn.0, &engine.random, self.now)
-            else {
-                break;
-            };
+            let next =
+                || choose(self.algorithm, candidates, self.key, &engine.turn.0, &engine.random, self.now);
+            let Some(number) = self.drawn.take().or_else(|| next().map(|found| found.number)) else { break };
             let cell = engine.slab.cell(number);
             let ticket = match cell.gate().ticket_if_closed() {
                 Some(ticket) => ticket,

@@ -14,14 +14,14 @@ use crate::clock::Time;
 const PAUSE: Duration = Duration::from_millis(50);
 
 impl Engine {
-    /// Ends a choice: counts it, tells the breaker, and says how long it took.
+    /// Ends a choice: counts it, tells the breaker, and says how many nanoseconds it took.
     #[inline]
-    pub(crate) fn report(&self, mut choice: Choice, verdict: Verdict) -> Duration {
+    pub(crate) fn report(&self, mut choice: Choice, verdict: Verdict) -> u64 {
         self.tell_moved(&mut choice);
         let (number, ticket, began) = (choice.cell(), choice.ticket(), choice.began());
         let cell = self.slab.cell(number);
         let now = self.clock.now();
-        let took = now.since(began);
+        let took = now.nanos_since(began);
         // The breaker first: once the call has ended, the cell may be another endpoint's.
         if verdict != Verdict::Success || ticket.permit || !cell.gate().is_quiet() {
             self.tell_breaker(number, ticket, verdict, now);
@@ -98,7 +98,8 @@ impl Engine {
 
 /// What an attempt without a good answer says of the time that one takes.
 #[cold]
-fn observe_failure(cell: &Cell, verdict: Verdict, took: Duration, now: Time) {
+fn observe_failure(cell: &Cell, verdict: Verdict, took: u64, now: Time) {
+    let took = Duration::from_nanos(took);
     match verdict {
         // It would have taken longer than that.
         Verdict::Cancelled => cell.average().raise_to(took, now),

@@ -4,18 +4,18 @@
 //! retries on Maglev; which one that is depends on the key alone, so that the keys of one endpoint spread over all
 //! others.
 
-use super::Candidates;
+use super::{Candidates, Found};
 use crate::snapshot::keyed::Keyed;
 
 /// How many places of the table are looked at before any that is in will do.
 const LOOKS: u64 = 16;
 
 #[inline]
-pub(super) fn cell(candidates: Candidates<'_, '_>, keyed: &Keyed, key: u64) -> u32 {
-    let mut looks = (0..LOOKS).filter_map(|again| keyed.at(key, again));
-    let found = looks.find(|cell| candidates.takes(*cell));
+pub(super) fn found<'s>(candidates: Candidates<'s, '_>, keyed: &Keyed, key: u64) -> Found<'s> {
+    let looks = (0..LOOKS).filter_map(|again| keyed.at(key, again));
+    let found = looks.map(|number| candidates.found(number)).find(|found| candidates.takes(found));
     found.unwrap_or_else(|| {
         let place = (key % u64::from(candidates.len())) as u32;
-        candidates.number(candidates.untried_from(place))
+        candidates.untried_from(place)
     })
 }

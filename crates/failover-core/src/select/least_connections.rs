@@ -4,24 +4,21 @@
 //! replacement, as Envoy and gRPC do, the busier of two would still get a quarter of the calls. Busy is calls in
 //! flight for each unit of weight; a tie goes to the first drawn.
 
-use super::Candidates;
+use super::{Candidates, Found};
 use crate::cell::Cell;
 use crate::random::Random;
 
 #[inline]
-pub(super) fn place(candidates: Candidates<'_, '_>, random: &Random) -> u32 {
+pub(super) fn found<'s>(candidates: Candidates<'s, '_>, random: &Random) -> Found<'s> {
     let (first, second) = pair(candidates, random);
-    if busier(candidates.cell(first), candidates.cell(second)) { second } else { first }
+    if busier(first.cell, second.cell) { second } else { first }
 }
 
-/// Two different places, drawn at random and not tried, as far as there are such.
-#[inline]
-pub(super) fn pair(candidates: Candidates<'_, '_>, random: &Random) -> (u32, u32) {
-    let len = candidates.len();
-    if len == 1 {
-        return (0, 0);
-    }
-    let (first, second) = random.two_below(len);
+/// Two different endpoints, drawn at random and not tried, as far as there are such.
+#[allow(clippy::inline_always, reason = "four words by way of memory cost as much as the choice")]
+#[inline(always)]
+pub(super) fn pair<'s>(candidates: Candidates<'s, '_>, random: &Random) -> (Found<'s>, Found<'s>) {
+    let (first, second) = random.two_below(candidates.len());
     (candidates.untried_from(first), candidates.untried_from(second))
 }
 

@@ -4,17 +4,17 @@
 //! in flight, here for each unit of weight; see [`Average`](crate::cell::average::Average). An endpoint of which nothing
 //! is known gets one call, and then no other before it has answered, unless all others are worse.
 
-use super::Candidates;
 use super::least_connections::pair;
+use super::{Candidates, Found};
 use crate::cell::Cell;
 use crate::cell::average::PENALTY;
 use crate::clock::Time;
 use crate::random::Random;
 
 #[inline]
-pub(super) fn place(candidates: Candidates<'_, '_>, random: &Random, now: Time) -> u32 {
+pub(super) fn found<'s>(candidates: Candidates<'s, '_>, random: &Random, now: Time) -> Found<'s> {
     let (first, second) = pair(candidates, random);
-    let (a, b) = (candidates.cell(first), candidates.cell(second));
+    let (a, b) = (first.cell, second.cell);
     let (cost_a, cost_b) = (cost(a, now) * b.weight() as f32, cost(b, now) * a.weight() as f32);
     if cost_a > cost_b { second } else { first }
 }

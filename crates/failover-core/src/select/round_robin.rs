@@ -6,10 +6,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Candidates;
+use super::{Candidates, Found};
 
 #[inline]
-pub(super) fn place(candidates: Candidates<'_, '_>, turn: &AtomicU64) -> u32 {
+pub(super) fn found<'s>(candidates: Candidates<'s, '_>, turn: &AtomicU64) -> Found<'s> {
     let turn = turn.fetch_add(1, Ordering::Relaxed);
     let len = candidates.len();
     // A division of 32 bits is several times cheaper, and enough for the first four thousand million turns.

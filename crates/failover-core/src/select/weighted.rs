@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Candidates, random};
+use super::{Candidates, Found, random};
 use crate::random::Random;
 use crate::snapshot::schedule::Schedule;
 
@@ -13,22 +13,22 @@ use crate::snapshot::schedule::Schedule;
 const DRAWS: usize = 8;
 
 #[inline]
-pub(super) fn cell(
-    candidates: Candidates<'_, '_>,
+pub(super) fn found<'s>(
+    candidates: Candidates<'s, '_>,
     schedule: &Schedule,
     turn: &AtomicU64,
     random: &Random,
-) -> u32 {
-    let scheduled = schedule.at(turn.fetch_add(1, Ordering::Relaxed));
-    if let Some(cell) = scheduled.filter(|cell| candidates.takes(*cell)) {
-        return cell;
+) -> Found<'s> {
+    let scheduled = schedule.at(turn.fetch_add(1, Ordering::Relaxed)).map(|number| candidates.found(number));
+    if let Some(found) = scheduled.filter(|found| candidates.takes(found)) {
+        return found;
     }
     drawn(candidates, schedule, random)
 }
 
 #[cold]
-fn drawn(candidates: Candidates<'_, '_>, schedule: &Schedule, random: &Random) -> u32 {
-    let mut draws = (0..DRAWS).filter_map(|_| schedule.draw(random.bits()));
-    let drawn = draws.find(|cell| candidates.takes(*cell));
-    drawn.unwrap_or_else(|| candidates.number(random::place(candidates, random)))
+fn drawn<'s>(candidates: Candidates<'s, '_>, schedule: &Schedule, random: &Random) -> Found<'s> {
+    let draws = (0..DRAWS).filter_map(|_| schedule.draw(random.bits()));
+    let drawn = draws.map(|number| candidates.found(number)).find(|found| candidates.takes(found));
+    drawn.unwrap_or_else(|| random::found(candidates, random))
 }
