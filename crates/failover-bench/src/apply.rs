@@ -1,12 +1,14 @@
 //! What a change of 10 000 endpoints costs, as a user sees it, and what memory they take.
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Instant;
 
-use failover_core::{Algorithm, Endpoint, FailoverConfig, LoadBalancerConfig, ServiceHandle};
+use failover_core::{Algorithm, Endpoint, EndpointEntry, FailoverConfig, LoadBalancerConfig, ServiceHandle};
 use pingora_load_balancing::LoadBalancer;
 use pingora_load_balancing::selection::RoundRobin;
 
+use crate::feed::Fed;
 use crate::measure::{Row, quantile};
 use crate::ours::urls;
 
@@ -24,6 +26,31 @@ fn endpoints() -> Vec<Endpoint> {
 fn config(algorithm: Algorithm) -> FailoverConfig {
     let balancer = LoadBalancerConfig::builder().algorithm(algorithm).build().expect("valid");
     FailoverConfig::builder().load_balancer(balancer).build().expect("valid")
+}
+
+/// Answers of a registry, of which the second one of each round changes nothing. `anew`: all of it is read anew each
+/// time, as from a provider that keeps nothing; else what stays is what the provider gave before.
+fn answers(all: &[Endpoint], anew: bool, rounds: usize) -> (Vec<f64>, Vec<f64>) {
+    let fed = Fed::new("bench");
+    let mut all: Vec<_> = all.iter().cloned().map(Arc::new).collect();
+    let read = |all: &[Arc<Endpoint>]| {
+        let entry = |e: &Arc<Endpoint>| {
+            EndpointEntry::new(if anew { Arc::new((**e).clone()) } else { Arc::clone(e) })
+        };
+        all.iter().map(entry).collect::<Vec<_>>()
+    };
+    fed.answer(read(&all));
+    let (mut replaced, mut unchanged) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        let (id, address) = (format!("new{round}"), format!("10.1.0.{}", round % 250 + 1));
+        let place = (round * 997 + N / 2) % N;
+        all[place] = Arc::new(Endpoint::builder(id.as_str(), "bench", address, 80).build().expect("valid"));
+        let (one, same) = (read(&all), read(&all));
+        replaced.push(fed.answer(one));
+        assert!(fed.service().endpoint(&id).is_some(), "it is applied");
+        unchanged.push(fed.answer(same));
+    }
+    (replaced, unchanged)
 }
 
 pub(crate) fn rows(rounds: usize) -> Vec<Row> {
@@ -58,6 +85,8 @@ pub(crate) fn rows(rounds: usize) -> Vec<Row> {
         black_box(LoadBalancer::<RoundRobin>::try_from_iter(&addresses).expect("addresses"));
         peer.push(began.elapsed().as_secs_f64() * 1e9);
     }
+    let (replaced, unchanged) = answers(&all, false, rounds);
+    let (replaced_anew, unchanged_anew) = answers(&all, true, rounds);
     let mut resident = f64::NAN;
     let counted = allocation_counter::measure(|| {
         let service = build(Algorithm::RoundRobin).1;
@@ -71,6 +100,10 @@ pub(crate) fn rows(rounds: usize) -> Vec<Row> {
         row("failover", "apply all_new", new),
         row("failover", "apply all_new, ip_hash", keyed),
         row("failover", "apply configuration, all stay", same),
+        row("failover", "apply one_replaced", replaced),
+        row("failover", "apply nothing_changed", unchanged),
+        row("failover", "apply one_replaced, all read anew", replaced_anew),
+        row("failover", "apply nothing_changed, all read anew", unchanged_anew),
         row("pingora", "apply all_new, addresses parsed", peer),
         memory,
     ]

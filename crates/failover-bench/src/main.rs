@@ -1,9 +1,10 @@
 //! What a pick and a call cost, beside other libraries, measured in one run.
 //!
 //! `failover-bench [--quick] [--json FILE] [--page FILE] [--only NAME]`; the last one measures the rows of a
-//! name for long, beside the floor, for a profiler.
+//! name (or `apply`) for long, beside the floor, for a profiler.
 
 mod apply;
+mod feed;
 mod measure;
 mod ours;
 mod peers;
@@ -37,6 +38,10 @@ fn main() -> ExitCode {
     let mut cases = ours::cases(&services);
     cases.extend(peers::cases(sizes));
     cases.extend([10, 1_000].map(|n| peers::buffered(n, &runtime)));
+    if only.as_deref() == Some("apply") {
+        println!("{}", report::table(&apply::rows(15)));
+        return ExitCode::SUCCESS;
+    }
     if let Some(name) = only {
         cases.retain(|case| case.name == name || case.peer == "floor");
         println!("{}", report::table(&measure::run(cases, 1_000)));

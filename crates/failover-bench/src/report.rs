@@ -80,6 +80,8 @@ pub(crate) fn promises(rows: &[Row]) -> String {
         line(format!("{name}, n = 10: throughput of 2 threads to that of one"), two, 1.0, false);
     }
     line("apply all_new, 10 000, ms".into(), ours("apply all_new", 10_000) / 1e6, 10.0, true);
+    line("apply one_replaced, 10 000, ms".into(), ours("apply one_replaced", 10_000) / 1e6, 2.0, true);
+    line("apply nothing_changed, 10 000, ms".into(), ours("apply nothing_changed", 10_000) / 1e6, 0.5, true);
     line(
         "apply all_new, ip_hash, 10 000, ms".into(),
         ours("apply all_new, ip_hash", 10_000) / 1e6,

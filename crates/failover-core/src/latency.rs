@@ -451,9 +451,9 @@ mod tests {
             });
             let mut before = 0;
             while !writer.is_finished() {
-                // Halved once or twice on the way.
+                // Of a byte that goes round the 256 may not stand in the table yet.
                 let now = read(&histogram).total();
-                assert!(now <= 64_000 && now >= before / 4, "{now} after {before}");
+                assert!(now <= 64_000 && now + 256 >= before, "{now} after {before}");
                 before = now;
             }
         });

@@ -167,7 +167,7 @@ impl<T> Place<T> {
 }
 
 fn current(snapshot: &Snapshot, endpoint: &Endpoint) -> bool {
-    let slot = snapshot.by_id.get(endpoint.id()).map(|index| &snapshot.slot(*index).endpoint);
+    let slot = snapshot.find(endpoint.id().as_str()).map(|index| &snapshot.slot(index).endpoint);
     slot.is_some_and(|now| now.address() == endpoint.address() && now.port() == endpoint.port())
 }
 
@@ -177,7 +177,7 @@ impl<T: Send + Sync> Keeper for Values<T> {
             let mut by_id = self.by_id();
             let snapshot = self.engine.snapshot();
             let stays = |id: &EndpointId, place: &Place<T>| {
-                let slot = snapshot.by_id.get(id).map(|index| &snapshot.slot(*index).endpoint);
+                let slot = snapshot.find(id.as_str()).map(|index| &snapshot.slot(index).endpoint);
                 slot.is_some_and(|endpoint| place.is_of(endpoint))
             };
             let gone: Vec<_> =

@@ -314,7 +314,7 @@ impl<C> ServiceHandle<C> {
     /// One endpoint by its id.
     pub fn endpoint(&self, id: &str) -> Option<Arc<Endpoint>> {
         let snapshot = self.engine.snapshot();
-        snapshot.by_id.get(id).map(|index| Arc::clone(&snapshot.slot(*index).endpoint))
+        snapshot.find(id).map(|index| Arc::clone(&snapshot.slot(index).endpoint))
     }
 
     /// The configuration in use.

@@ -12,14 +12,13 @@ pub(crate) mod sums;
 pub(crate) mod tier;
 pub(crate) mod tiers;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::availability::Claim;
 use crate::cell::slab::Slab;
 use crate::config::{Algorithm, FailoverConfig, StrategyKind};
-use crate::endpoint::{Endpoint, EndpointId};
+use crate::endpoint::Endpoint;
 use crate::policy::Policy;
 use sticky::Sticky;
 use tiers::{Headcount, shares};
@@ -32,7 +31,6 @@ pub(crate) struct Snapshot {
     pub(crate) policy: Policy,
     /// By tier, then by id.
     pub(crate) slots: Box<[Slot]>,
-    pub(crate) by_id: HashMap<EndpointId, u32>,
     pub(crate) tiers: Box<[Tier]>,
     /// How many eligible endpoints have a closed breaker.
     closed: AtomicU32,
@@ -65,7 +63,6 @@ impl Snapshot {
         before: Option<&Self>,
         slab: &Slab,
     ) -> Self {
-        let by_id = slots.iter().zip(0..).map(|(slot, index)| (slot.endpoint.id().clone(), index)).collect();
         for (slot, index) in slots.iter().zip(0..) {
             let cell = slab.cell(slot.cell);
             cell.cold.slot.store(index, Ordering::Relaxed);
@@ -96,7 +93,7 @@ impl Snapshot {
         });
         let closed = AtomicU32::new(0);
         let plain = tiers.len() == 1 && sticky.is_none() && !policy.custom && !policy.slow_start.is_on();
-        Self { config, policy, slots: slots.into(), by_id, tiers, closed, plain, sticky, eligible }
+        Self { config, policy, slots: slots.into(), tiers, closed, plain, sticky, eligible }
     }
 
     /// Whether a pick has nothing to look at but the endpoints of one tier, while all of these are well.
@@ -125,6 +122,16 @@ impl Snapshot {
             Algorithm::Weighted => tier.schedule().is_some(),
             Algorithm::IpHash => tier.keyed().is_some(),
             _ => true,
+        })
+    }
+
+    /// Where the endpoint of this id stands: O(tiers · log endpoints).
+    pub(crate) fn find(&self, id: &str) -> Option<u32> {
+        let ends = self.tiers.iter().skip(1).map(Tier::first).chain([self.slots.len() as u32]);
+        self.tiers.iter().zip(ends).find_map(|(tier, end)| {
+            let of_tier = &self.slots[tier.first() as usize..end as usize];
+            let found = of_tier.binary_search_by(|slot| slot.endpoint.id().as_str().cmp(id));
+            found.ok().map(|place| tier.first() + place as u32)
         })
     }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_core::Stream;
 
 use super::address::AddressPolicy;
+use super::change::Change;
 use super::guarded::guarded;
 use super::ingest::{Sifted, sift};
 use super::sink::Sink;
@@ -65,9 +66,18 @@ struct Following {
     held: Option<(Sifted, Time)>,
     /// Endpoints that went together with many others, and when they are gone for good.
     lame: Option<(Vec<EndpointEntry>, Time)>,
+    /// The answer that was taken over last, in its source's order, if nothing of it was left out.
+    last: Option<Vec<EndpointEntry>>,
 }
 
 impl Following {
+    /// Holds an answer against the last one, where neither has anything to be said of but its endpoints.
+    fn change(&self, set: &mut EndpointSet) -> Option<Change> {
+        let last = self.last.as_ref().filter(|_| self.lame.is_none())?;
+        let plain = !set.entries().is_empty() && set.rejected_count() == 0;
+        plain.then(|| Change::between(last, set.entries_mut()))
+    }
+
     /// When something must be done although the source says nothing.
     fn due(&self) -> Option<Time> {
         let held = self.held.as_ref().map(|(_, until)| *until);
@@ -164,14 +174,25 @@ impl Driver {
 
     /// Takes an answer over, or not; false when it was none.
     fn take(&self, answer: Result<EndpointSet, Error>, following: &mut Following) -> bool {
-        let set = match answer {
+        let mut set = match answer {
             Ok(set) => set,
             Err(error) => {
                 self.failed(following, error);
                 return false;
             }
         };
-        let sifted = sift(self.sink.service(), set, self.addresses);
+        let change = following.change(&mut set);
+        if change.is_some_and(Change::is_none) {
+            following.held = None;
+            self.sink.answered_again(set.age());
+            return true;
+        }
+        let is_good = |change: &Change| change.is_good(set.entries(), self.sink.service(), self.addresses);
+        let sifted = if change.as_ref().is_some_and(is_good) {
+            Sifted::from(set)
+        } else {
+            sift(self.sink.service(), set, self.addresses)
+        };
         self.sink.rejected(&sifted.rejected);
         if sifted.is_garbage() {
             let count = sifted.rejected.count();
@@ -183,19 +204,29 @@ impl Driver {
             EmptyPolicy::Hold(hold) if self.is_doubtful(&sifted) => self.hold(sifted, hold, following),
             _ => {
                 following.held = None;
-                self.publish(sifted, following);
+                self.publish(sifted, change, following);
             }
         }
         true
     }
 
     /// Takes over an answer that is believed. What it removes stays as a last resort where that is suspiciously much.
-    fn publish(&self, sifted: Sifted, following: &mut Following) {
+    /// `change`: what tells it from the last one, where that is known.
+    fn publish(&self, sifted: Sifted, change: Option<Change>, following: &mut Following) {
+        let is_whole = sifted.rejected.count() == 0 && !sifted.entries.is_empty();
         let Sifted { entries, unknown, age, .. } = sifted;
+        following.last = match (change, following.last.take()) {
+            (Some(change), Some(last)) if is_whole => Some(change.made(last, &entries)),
+            _ => is_whole.then(|| entries.clone()),
+        };
         let RemovalGuard::Keep { share, grace } = self.sink.removal_guard() else {
             following.lame = None;
             return self.sink.publish(entries, Vec::new(), unknown, age);
         };
+        let few = change.is_some_and(|change| (change.before as f64) < share * self.sink.known() as f64);
+        if few && following.lame.is_none() {
+            return self.sink.publish(entries, Vec::new(), unknown, age);
+        }
         let known = self.sink.entries();
         let named: HashSet<&EndpointId> = entries.iter().map(|entry| entry.endpoint().id()).collect();
         let is_gone = |entry: &EndpointEntry| !named.contains(entry.endpoint().id());
@@ -250,7 +281,7 @@ impl Driver {
 
     fn believe(&self, following: &mut Following) {
         if let Some((sifted, _)) = following.held.take() {
-            self.publish(sifted, following);
+            self.publish(sifted, None, following);
         }
     }
 

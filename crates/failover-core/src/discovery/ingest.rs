@@ -33,54 +33,79 @@ impl Sifted {
 /// process hold.
 const MOST: usize = 100_000;
 
+impl From<EndpointSet> for Sifted {
+    /// An answer that has nothing to be left out.
+    fn from(mut set: EndpointSet) -> Self {
+        let rejected = set.take_rejected();
+        let (confirmed, unknown, age) = (set.is_confirmed(), set.is_unknown_service(), set.age());
+        Self { entries: set.into_entries(), rejected, confirmed, unknown, age }
+    }
+}
+
 /// Leaves out what belongs to another service, an address that the source may not name, an id that stands twice, an
 /// address that stands twice (the first of them counts), and what is too much.
-pub(crate) fn sift(service: &ServiceName, mut set: EndpointSet, addresses: AddressPolicy) -> Sifted {
-    let mut rejected = set.take_rejected();
-    let (confirmed, unknown, age) = (set.is_confirmed(), set.is_unknown_service(), set.age());
-    let mut ids: HashSet<EndpointId> = HashSet::new();
-    let mut places: HashSet<(String, u16)> = HashSet::new();
-    let mut entries = set.into_entries();
+pub(crate) fn sift(service: &ServiceName, set: EndpointSet, addresses: AddressPolicy) -> Sifted {
+    let mut sifted = Sifted::from(set);
+    let Sifted { entries, rejected, .. } = &mut sifted;
+    let size = entries.len().min(MOST);
+    let mut ids: HashSet<&EndpointId> = HashSet::with_capacity(size);
+    let mut places: HashSet<(&str, u16)> = HashSet::with_capacity(size);
+    let faults: Vec<_> = entries
+        .iter()
+        .map(|entry| {
+            let endpoint = entry.endpoint();
+            let place = (endpoint.address(), endpoint.port());
+            let fault = fault(endpoint, service, addresses);
+            if fault.is_some() {
+                fault
+            } else if ids.contains(endpoint.id()) {
+                Some(Fault::IdTwice)
+            } else if places.contains(&place) {
+                Some(Fault::AddressTwice)
+            } else if ids.len() == MOST {
+                Some(Fault::TooMany)
+            } else {
+                ids.insert(endpoint.id());
+                places.insert(place);
+                None
+            }
+        })
+        .collect();
+    let mut faults = faults.into_iter();
     entries.retain(|entry| {
-        let endpoint = entry.endpoint();
-        let place = (endpoint.address().to_owned(), endpoint.port());
-        let fault: Fault<'_> = if endpoint.service() != service {
-            Fault::Elsewhere(service)
-        } else if let Some(why) = endpoint.ip().and_then(|ip| addresses.refuses(ip)) {
-            Fault::Address(why)
-        } else if ids.contains(endpoint.id()) {
-            Fault::IdTwice
-        } else if places.contains(&place) {
-            Fault::AddressTwice
-        } else if ids.len() == MOST {
-            Fault::TooMany
-        } else {
-            ids.insert(endpoint.id().clone());
-            places.insert(place);
-            return true;
-        };
-        rejected.add(|| fault.of(endpoint));
-        false
+        let fault = faults.next().flatten();
+        if let Some(fault) = fault {
+            rejected.add(|| fault.of(entry.endpoint(), service));
+        }
+        fault.is_none()
     });
     // They are kept for long, and what they were collected in can be many times as large.
     entries.shrink_to_fit();
-    Sifted { entries, rejected, confirmed, unknown, age }
+    sifted
+}
+
+/// What is wrong with an endpoint by itself, whatever stands beside it.
+pub(super) fn fault(endpoint: &Endpoint, service: &ServiceName, addresses: AddressPolicy) -> Option<Fault> {
+    if endpoint.service() != service {
+        return Some(Fault::Elsewhere);
+    }
+    endpoint.ip().and_then(|ip| addresses.refuses(ip)).map(Fault::Address)
 }
 
 /// Why an entry is left out.
-#[derive(Clone, Copy)]
-enum Fault<'a> {
-    Elsewhere(&'a ServiceName),
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Fault {
+    Elsewhere,
     Address(&'static str),
     IdTwice,
     AddressTwice,
     TooMany,
 }
 
-impl Fault<'_> {
-    fn of(self, endpoint: &Endpoint) -> RejectedEntry {
+impl Fault {
+    fn of(self, endpoint: &Endpoint, service: &ServiceName) -> RejectedEntry {
         let fault = match self {
-            Self::Elsewhere(service) => {
+            Self::Elsewhere => {
                 format!("belongs to service {}, not to {service}", endpoint.service())
             }
             Self::Address(why) => format!("its address {} {why}", endpoint.address()),

@@ -34,6 +34,9 @@ pub(crate) trait Sink: Debug + Send + Sync + 'static {
     /// resort. `age`: how old it was when it came.
     fn publish(&self, entries: Vec<EndpointEntry>, lame: Vec<EndpointEntry>, unknown: bool, age: Duration);
 
+    /// A good answer that names what the last one named, which came `age` ago.
+    fn answered_again(&self, age: Duration);
+
     /// Many endpoints went at once and are kept for a while.
     fn removal_held(&self, reason: String);
 

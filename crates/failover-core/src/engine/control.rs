@@ -175,7 +175,7 @@ impl Engine {
             snapshot.tier_of(slot).put_in(&self.slab, cell);
         }
         self.balance_floor(control, snapshot, index);
-        self.mark(control, snapshot, index);
+        self.mark(control, snapshot, index, self.clock.now());
         match phase {
             Phase::Open { until } => self.probe_from(until),
             Phase::HalfOpen { .. } => self.probe_from(self.clock.now()),
@@ -214,11 +214,11 @@ impl Engine {
     }
 
     /// Notes whether an endpoint is given calls, and since when.
-    fn mark(&self, control: &Control, snapshot: &Snapshot, index: u32) {
+    fn mark(&self, control: &Control, snapshot: &Snapshot, index: u32, now: Time) {
         let slot = snapshot.slot(index);
         let is_in =
             slot.claim.eligible() && (control.closed[index as usize] || control.held.contains(&slot.cell));
-        self.slab.cell(slot.cell).mark(is_in, self.clock.now());
+        self.slab.cell(slot.cell).mark(is_in, now);
     }
 
     fn release(&self, control: &mut Control, snapshot: &Snapshot, cell: u32) {
@@ -229,7 +229,7 @@ impl Engine {
         let index = cold.slot.load(Ordering::Relaxed);
         if !control.closed[index as usize] {
             snapshot.tier_of(snapshot.slot(index)).take_out(&self.slab, cell);
-            self.mark(control, snapshot, index);
+            self.mark(control, snapshot, index, self.clock.now());
         }
     }
 

@@ -52,6 +52,10 @@ impl Sink for EngineSource {
         self.engine.publish_beside(self.id, entries, lame, unknown, age);
     }
 
+    fn answered_again(&self, age: Duration) {
+        self.engine.answered_again(self.id, age);
+    }
+
     fn removal_held(&self, reason: String) {
         self.engine.tell_source(self.id, EventKind::RemovalHeld, reason);
     }

@@ -393,7 +393,7 @@ async fn a_cell_is_not_given_away_while_an_older_snapshot_knows_it() {
     let bench = Bench::with(&["a", "b"]);
     // As a choice holds it that was interrupted.
     let held = bench.engine.snapshot();
-    let cell = held.slot(held.by_id["a"]).cell;
+    let cell = held.slot(held.find("a").expect("there")).cell;
     bench.publish([entry("a", 0), entry("b", 0), entry("c", 0)]);
     bench.publish([entry("b", 0), entry("c", 0)]);
     bench.publish([entry("b", 0), entry("c", 0), entry("x", 0)]);

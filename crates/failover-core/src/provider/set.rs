@@ -74,6 +74,10 @@ impl EndpointSet {
         self.rejected.count()
     }
 
+    pub(crate) fn entries_mut(&mut self) -> &mut [EndpointEntry] {
+        &mut self.entries
+    }
+
     pub(crate) fn take_rejected(&mut self) -> Rejections {
         std::mem::take(&mut self.rejected)
     }

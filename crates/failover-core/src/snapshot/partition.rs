@@ -61,8 +61,12 @@ impl Partition {
     }
 
     fn swap(&self, slab: &Slab, a: u32, b: u32) {
-        let cell_a = self.order[a as usize].load(Ordering::Relaxed);
-        let cell_b = self.order[b as usize].swap(cell_a, Ordering::Relaxed);
+        // While a snapshot is filled, each one stands where it belongs already.
+        if a == b {
+            return;
+        }
+        let [cell_a, cell_b] = [a, b].map(|place| self.order[place as usize].load(Ordering::Relaxed));
+        self.order[b as usize].store(cell_a, Ordering::Relaxed);
         self.order[a as usize].store(cell_b, Ordering::Relaxed);
         slab.cell(cell_a).cold.place.store(b, Ordering::Relaxed);
         slab.cell(cell_b).cold.place.store(a, Ordering::Relaxed);

@@ -99,6 +99,11 @@ impl Tier {
         available.get(place as usize).is_some_and(|at| at.load(Ordering::Relaxed) == cell)
     }
 
+    /// The index of its first slot.
+    pub(super) fn first(&self) -> u32 {
+        self.first
+    }
+
     #[inline]
     pub(crate) fn schedule(&self) -> Option<&Schedule> {
         self.schedule.get()

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::TOLD;
+use super::rebuild::Twins;
 use crate::cell::slab::Slab;
 use crate::events::{Event, EventKind};
 use crate::snapshot::{Slot, Snapshot};
@@ -31,18 +32,17 @@ impl Differences<'_> {
     }
 }
 
-pub(super) fn tell(old: &Snapshot, new: &Snapshot, slab: &Slab, events: &mut Vec<Event>) {
+pub(super) fn tell(old: &Snapshot, new: &Snapshot, twins: &Twins, slab: &Slab, events: &mut Vec<Event>) {
     let mut differences = Differences { events, counts: BTreeMap::new() };
-    for slot in old.slots.iter().filter(|slot| !new.by_id.contains_key(slot.endpoint.id())) {
+    for (slot, _) in old.slots.iter().zip(&twins.after).filter(|(_, after)| after.is_none()) {
         differences.tell(EventKind::EndpointRemoved, slot, || {
             let reason = format!("{} is no longer named by its source", slot.endpoint.authority());
             let in_flight = slab.cell(slot.cell).in_flight();
             Event::new(EventKind::EndpointRemoved, reason).detail("in_flight", in_flight)
         });
     }
-    for slot in &new.slots {
-        let before = old.by_id.get(slot.endpoint.id()).map(|index| old.slot(*index));
-        match before {
+    for (slot, before) in new.slots.iter().zip(&twins.before) {
+        match before.map(|index| old.slot(index)) {
             None => differences.tell(EventKind::EndpointAdded, slot, || {
                 Event::new(EventKind::EndpointAdded, format!("{} is new", slot.endpoint.authority()))
             }),

@@ -27,6 +27,34 @@ struct Ranked<'a> {
     lame: bool,
 }
 
+/// Which slots of two snapshots are of the same endpoint.
+pub(super) struct Twins {
+    /// For each slot of the new one.
+    pub(super) before: Vec<Option<u32>>,
+    /// For each slot of the old one.
+    pub(super) after: Vec<Option<u32>>,
+}
+
+impl Twins {
+    /// Both are sorted alike, so that most twins follow on each other; the others are looked up.
+    fn new(old: &Snapshot, ranked: &[Ranked<'_>]) -> Self {
+        let mut after = vec![None; old.slots.len()];
+        let mut next = 0;
+        let twin = |(ranked, index): (&Ranked<'_>, u32)| {
+            let id = ranked.entry.endpoint().id();
+            let follows = old.slots.get(next as usize).is_some_and(|slot| slot.endpoint.id() == id);
+            let found = if follows { Some(next) } else { old.find(id.as_str()) };
+            if let Some(found) = found {
+                after[found as usize] = Some(index);
+                next = found + 1;
+            }
+            found
+        };
+        let before = ranked.iter().zip(0..).map(twin).collect();
+        Self { before, after }
+    }
+}
+
 impl Engine {
     /// The answer is the configuration before it, to be dropped when the lock is free: it may hold the caller's own
     /// strategy.
@@ -34,8 +62,8 @@ impl Engine {
     pub(super) fn rebuild(&self, control: &mut Control, events: &mut Vec<Event>) -> Arc<FailoverConfig> {
         let old = self.snapshot.load_full();
         control.ledger.sweep(&self.slab);
-        let snapshot = self.assemble(control, &old);
-        differences::tell(&old, &snapshot, &self.slab, events);
+        let (snapshot, twins) = self.assemble(control, &old);
+        differences::tell(&old, &snapshot, &twins, &self.slab, events);
         self.seat(control, &snapshot);
         snapshot.spread();
         if !old.slots.is_empty()
@@ -46,9 +74,11 @@ impl Engine {
         }
         serving::tell(control, &snapshot, events);
         tell_strangers(control, &snapshot, events);
-        for slot in old.slots.iter().filter(|slot| !stays(slot, &snapshot)) {
-            self.slab.cell(slot.cell).set_seated(false);
-            control.ledger.leave(slot.cell);
+        for (slot, twin) in old.slots.iter().zip(&twins.after) {
+            if twin.is_none_or(|index| snapshot.slot(index).cell != slot.cell) {
+                self.slab.cell(slot.cell).set_seated(false);
+                control.ledger.leave(slot.cell);
+            }
         }
         self.snapshot.store(Arc::new(snapshot));
         control.ledger.replaced(Arc::downgrade(&old));
@@ -59,44 +89,47 @@ impl Engine {
         before
     }
 
-    fn assemble(&self, control: &mut Control, old: &Snapshot) -> Snapshot {
+    fn assemble(&self, control: &mut Control, old: &Snapshot) -> (Snapshot, Twins) {
         let Control { config, sources, ledger, .. } = control;
         let ranked = ranked(config, sources);
         let mut ranks: Vec<Rank> = ranked.iter().map(|ranked| ranked.rank).collect();
         ranks.dedup();
+        let twins = Twins::new(old, &ranked);
         let mut slots = Vec::with_capacity(ranked.len());
         let weighted: HashSet<_> =
             ranked.iter().filter(|ranked| ranked.weight > 0).map(|ranked| ranked.rank.place()).collect();
         for (of_tier, tier) in ranked.chunk_by(|a, b| a.rank == b.rank).zip(0..) {
+            let weighted = weighted.contains(&of_tier[0].rank.place());
             for ranked in of_tier {
-                let weighted = weighted.contains(&ranked.rank.place());
-                slots.push(self.slot(ranked, tier, weighted, old, ledger));
+                let before = twins.before[slots.len()].map(|index| old.slot(index));
+                slots.push(self.slot(ranked, tier, weighted, before, ledger));
             }
         }
-        self.seed(&slots, old);
-        Snapshot::new(Arc::clone(config), slots, &ranks, Some(old), &self.slab)
+        self.seed(&slots, &twins, old);
+        (Snapshot::new(Arc::clone(config), slots, &ranks, Some(old), &self.slab), twins)
     }
 
     /// Gives each new endpoint the median of what is known of the others: with nothing known of it, it would look the
     /// best until its first answer.
-    fn seed(&self, slots: &[Slot], old: &Snapshot) {
+    fn seed(&self, slots: &[Slot], twins: &Twins, old: &Snapshot) {
         let now = self.clock.now();
-        let is_new = |slot: &&Slot| {
-            let before = old.by_id.get(slot.endpoint.id()).map(|index| old.slot(*index).cell);
-            before != Some(slot.cell)
-        };
-        if slots.iter().find(is_new).is_none() {
+        let is_new =
+            |(slot, twin): &(&Slot, &Option<u32>)| twin.map(|index| old.slot(index).cell) != Some(slot.cell);
+        let new: Vec<_> = slots.iter().zip(&twins.before).filter(is_new).map(|(slot, _)| slot.cell).collect();
+        if new.is_empty() {
             return;
         }
         let average = |slot: &Slot| self.slab.cell(slot.cell).average().at(now);
-        let mut known: Vec<f32> = slots.iter().map(average).filter(|nanos| *nanos > 0.0).collect();
+        // A thousand of them, from everywhere, tell it as well as all.
+        let some = slots.iter().step_by(slots.len().div_ceil(1000));
+        let mut known: Vec<f32> = some.map(average).filter(|nanos| *nanos > 0.0).collect();
         if known.is_empty() {
             return;
         }
         let middle = known.len() / 2;
         let (_, median, _) = known.select_nth_unstable_by(middle, f32::total_cmp);
-        for slot in slots.iter().filter(is_new) {
-            self.slab.cell(slot.cell).average().seed(*median, now);
+        for cell in new {
+            self.slab.cell(cell).average().seed(*median, now);
         }
     }
 
@@ -105,12 +138,11 @@ impl Engine {
         ranked: &Ranked<'_>,
         tier: u32,
         weighted: bool,
-        old: &Snapshot,
+        before: Option<&Slot>,
         ledger: &mut Ledger<Snapshot>,
     ) -> Slot {
         let entry = ranked.entry;
         let endpoint = Arc::clone(entry.endpoint());
-        let before = old.by_id.get(endpoint.id()).map(|index| old.slot(*index));
         let same_place = before.filter(|slot| {
             slot.endpoint.address() == endpoint.address() && slot.endpoint.port() == endpoint.port()
         });
@@ -156,8 +188,9 @@ impl Engine {
         for index in outside {
             self.balance_floor(control, snapshot, index);
         }
+        let now = self.clock.now();
         for index in 0..snapshot.slots.len() as u32 {
-            self.mark(control, snapshot, index);
+            self.mark(control, snapshot, index, now);
         }
         self.probe_at.store(next.as_nanos(), Ordering::Relaxed);
     }
@@ -192,7 +225,11 @@ fn ranked<'a>(config: &FailoverConfig, sources: &'a [Source]) -> Vec<Ranked<'a>>
     let by_health = config.strategy() == StrategyKind::HealthBased;
     let first = |ranked: &Ranked<'_>| if by_health { ranked.rank.step } else { 0 };
     let key = |ranked: &Ranked<'a>| (first(ranked), ranked.rank, ranked.entry.endpoint().id());
-    all.sort_by(|a, b| key(a).cmp(&key(b)));
+    // The entries of a source are in order already.
+    let one_rank = all.windows(2).all(|two| two[0].rank == two[1].rank);
+    if sources.len() > 1 || !one_rank || sources.iter().any(|source| !source.lame.is_empty()) {
+        all.sort_by(|a, b| key(a).cmp(&key(b)));
+    }
     all
 }
 
@@ -203,7 +240,7 @@ fn tell_strangers(control: &mut Control, snapshot: &Snapshot, events: &mut Vec<E
         return;
     }
     let strangers: Vec<_> =
-        weights.keys().filter(|id| !snapshot.by_id.contains_key(*id)).take(TOLD).cloned().collect();
+        weights.keys().filter(|id| snapshot.find(id.as_str()).is_none()).take(TOLD).cloned().collect();
     if control.strangers != strangers && !strangers.is_empty() {
         let ids: Vec<_> = strangers.iter().map(EndpointId::as_str).collect();
         let reason = format!("load_balancer.weights names endpoints that do not exist: {}", ids.join(", "));
@@ -231,9 +268,4 @@ fn distance(here: &Locality, endpoint: &Endpoint) -> u32 {
         (Some(_), Some(_)) => 1,
         _ => 2,
     }
-}
-
-fn stays(slot: &Slot, snapshot: &Snapshot) -> bool {
-    let now = snapshot.by_id.get(slot.endpoint.id()).map(|index| snapshot.slot(*index));
-    now.is_some_and(|now| now.cell == slot.cell)
 }

@@ -57,6 +57,14 @@ pub(crate) struct SourceStatus {
 }
 
 impl Source {
+    /// A good answer with so many endpoints. It is told after a failure.
+    fn answer(&mut self, now: Time, age: Duration, count: usize) -> Option<Event> {
+        self.answered = Some(now);
+        self.age = age;
+        let reason = format!("it answers again, with {count} endpoints");
+        self.error.take().map(|_| Event::new(EventKind::SourceFresh, reason).provider(&self.name))
+    }
+
     /// An answer that is an error, or is not believed. It is told as an event of this kind the first time in a row.
     fn failed(&mut self, error: Error, kind: EventKind, now: Time, events: &mut Vec<Event>) {
         if self.error.is_none() {
@@ -141,16 +149,8 @@ impl Engine {
                 return;
             }
             let first = source.answered.is_none();
-            source.answered = Some(now);
-            source.age = age;
             source.unknown = unknown;
-            if source.error.take().is_some() {
-                let count = entries.len();
-                events.push(
-                    Event::new(EventKind::SourceFresh, format!("it answers again, with {count} endpoints"))
-                        .provider(&source.name),
-                );
-            }
+            events.extend(source.answer(now, age, entries.len()));
             // In order once, so that each rebuild finds them nearly so, and another order is no change.
             entries.sort_by(|a, b| a.endpoint().id().cmp(b.endpoint().id()));
             if source.entries != entries || source.lame != lame || first {
@@ -161,6 +161,21 @@ impl Engine {
         }
         self.told(events);
         self.tell_keepers();
+    }
+
+    /// A source whose answer names what its last one named.
+    pub(crate) fn answered_again(&self, id: SourceId, age: Duration) {
+        let event = {
+            let mut control = self.control();
+            let now = self.clock.now();
+            let source = &mut control.sources[id.0];
+            if source.ended {
+                return;
+            }
+            let count = source.entries.len();
+            source.answer(now, age, count)
+        };
+        self.told(event.into_iter().collect());
     }
 
     /// A source whose answer is an error, or is not believed: what it said before stays. The first time in a row is

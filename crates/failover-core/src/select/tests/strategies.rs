@@ -58,7 +58,7 @@ impl Bench {
     /// One attempt on this endpoint that ends like this, now.
     fn end(&self, id: &str, verdict: crate::cell::Verdict, before: Duration) {
         let snapshot = self.engine.snapshot();
-        let cell = snapshot.slot(snapshot.by_id[id]).cell;
+        let cell = snapshot.slot(snapshot.find(id).expect("there")).cell;
         let ticket = self.engine.slab.cell(cell).gate().ticket_if_closed();
         let Some(ticket) = ticket else { return };
         self.engine.slab.cell(cell).begin();
@@ -283,7 +283,7 @@ async fn a_new_endpoint_begins_with_the_median_of_its_peers_and_a_late_cancel_co
     bench.publish(entries(4));
     let average = |id: &str| {
         let snapshot = bench.engine.snapshot();
-        let cell = snapshot.slot(snapshot.by_id[id]).cell;
+        let cell = snapshot.slot(snapshot.find(id).expect("there")).cell;
         bench.engine.slab.cell(cell).average().at(bench.engine.clock.now()) / 1e6
     };
     assert!((average("e003") - 20.0).abs() < 0.1, "{}", average("e003"));
@@ -396,7 +396,7 @@ proptest! {
                 match what {
                     0 => bench.publish((0..=which).rev().step_by(2).map(|n| entry(&format!("e{n:03}"))).collect()),
                     1 => bench.publish(entries(which)),
-                    2 if bench.engine.snapshot().by_id.contains_key(&*format!("e{which:03}")) => {
+                    2 if bench.engine.snapshot().find(&format!("e{which:03}")).is_some() => {
                         bench.break_down(&format!("e{which:03}"));
                     }
                     _ => tokio::time::advance(Duration::from_millis(100)).await,
