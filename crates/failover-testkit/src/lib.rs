@@ -6,6 +6,8 @@
 pub mod certificates;
 #[cfg(feature = "net")]
 mod fault;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 mod ports;
 mod process;
 pub mod servers;
