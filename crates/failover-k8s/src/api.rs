@@ -1,0 +1,309 @@
+//! The few requests that this crate makes, on plain JSON: what a newer server adds to an object stays in it.
+
+use std::fmt::Write as _;
+
+use failover_core::{Error, ErrorKind};
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::client::{Ask, Events, Origin};
+use crate::error;
+use crate::names::MANAGER;
+
+/// How many objects a page of a list has.
+const PAGE: usize = 200;
+/// The most objects of one list, as many as the engine takes endpoints.
+const MOST_OBJECTS: usize = 100_000;
+/// How often a list is begun anew when it grows too old between two of its pages.
+const RESTARTS: usize = 3;
+
+/// A kind of object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Slices,
+    Leases,
+    ConfigMaps,
+    Services,
+}
+
+impl Kind {
+    fn plural(self) -> &'static str {
+        match self {
+            Self::Slices => "endpointslices",
+            Self::Leases => "leases",
+            Self::ConfigMaps => "configmaps",
+            Self::Services => "services",
+        }
+    }
+
+    fn group(self) -> &'static str {
+        match self {
+            Self::Slices => "/apis/discovery.k8s.io/v1",
+            Self::Leases => "/apis/coordination.k8s.io/v1",
+            Self::ConfigMaps | Self::Services => "/api/v1",
+        }
+    }
+
+    fn api_group(self) -> &'static str {
+        match self {
+            Self::Slices => "discovery.k8s.io",
+            Self::Leases => "coordination.k8s.io",
+            Self::ConfigMaps | Self::Services => "",
+        }
+    }
+}
+
+/// Which objects of a kind.
+#[derive(Clone, Debug)]
+pub(crate) struct Scope {
+    pub(crate) kind: Kind,
+    /// A label selector; empty for all.
+    pub(crate) labels: String,
+    /// A field selector; empty for all.
+    pub(crate) fields: String,
+}
+
+impl Scope {
+    pub(crate) fn labelled(kind: Kind, labels: impl Into<String>) -> Self {
+        Self { kind, labels: labels.into(), fields: String::new() }
+    }
+
+    pub(crate) fn named(kind: Kind, name: &str) -> Self {
+        Self { kind, labels: String::new(), fields: format!("metadata.name={name}") }
+    }
+
+    fn query(&self) -> String {
+        let mut query = String::new();
+        for (key, value) in [("labelSelector", &self.labels), ("fieldSelector", &self.fields)] {
+            if !value.is_empty() {
+                let _ = write!(query, "{key}={}&", encoded(value));
+            }
+        }
+        query
+    }
+}
+
+/// The requests of one namespace.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Api<'a> {
+    pub(crate) origin: &'a Origin,
+    pub(crate) namespace: &'a str,
+}
+
+impl Api<'_> {
+    fn target(&self, kind: Kind, name: &str) -> String {
+        let slash = if name.is_empty() { "" } else { "/" };
+        format!("{}/namespaces/{}/{}{slash}{}", kind.group(), self.namespace, kind.plural(), encoded(name))
+    }
+
+    fn what(&self, verb: &str, kind: Kind, name: &str) -> String {
+        let space = if name.is_empty() { "" } else { " " };
+        format!("{verb} {}{space}{name} in namespace {}", kind.plural(), self.namespace)
+    }
+
+    fn ask(&self, method: Method, verb: &str, kind: Kind, name: &str) -> Ask {
+        let path_name = if method == Method::POST { "" } else { name };
+        Ask { method, target: self.target(kind, path_name), body: None, what: self.what(verb, kind, name) }
+    }
+
+    /// All objects of a scope, read one by one as their page comes, and the version of the list.
+    pub(crate) async fn list<T>(
+        &self,
+        scope: &Scope,
+        mut read: impl FnMut(Value) -> T,
+    ) -> Result<(Vec<T>, String), Error> {
+        let mut restarts = 0;
+        'again: loop {
+            let mut objects = Vec::new();
+            let mut next = String::new();
+            loop {
+                let page = match self.page(scope, &next).await {
+                    // The list is older than the server keeps: what was read of it is of no use.
+                    Err(error)
+                        if !next.is_empty() && error::status(&error) == Some(410) && restarts < RESTARTS =>
+                    {
+                        restarts += 1;
+                        continue 'again;
+                    }
+                    page => page?,
+                };
+                let Value::Object(mut page) = page else {
+                    return Err(error::garbage(&self.what("list", scope.kind, ""), "it is no list"));
+                };
+                let Some(Value::Object(metadata)) = page.remove("metadata") else {
+                    return Err(error::garbage(&self.what("list", scope.kind, ""), "it has no metadata"));
+                };
+                match page.remove("items") {
+                    Some(Value::Array(items)) => objects.extend(items.into_iter().map(&mut read)),
+                    None | Some(Value::Null) => {}
+                    Some(_) => {
+                        return Err(error::garbage(
+                            &self.what("list", scope.kind, ""),
+                            "its items are no list",
+                        ));
+                    }
+                }
+                if objects.len() > MOST_OBJECTS {
+                    let why = format!("there are more than {MOST_OBJECTS} objects");
+                    return Err(error::garbage(&self.what("list", scope.kind, ""), &why));
+                }
+                let text =
+                    |key: &str| metadata.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+                next = text("continue");
+                if next.is_empty() {
+                    return Ok((objects, text("resourceVersion")));
+                }
+            }
+        }
+    }
+
+    async fn page(&self, scope: &Scope, next: &str) -> Result<Value, Error> {
+        let mut target = format!("{}?{}limit={PAGE}", self.target(scope.kind, ""), scope.query());
+        if !next.is_empty() {
+            let _ = write!(target, "&continue={}", encoded(next));
+        }
+        self.origin.object(&Ask::get(target, self.what("list", scope.kind, ""))).await
+    }
+
+    /// Opens a watch from a version on, for so many seconds.
+    pub(crate) async fn watch(&self, scope: &Scope, version: &str, seconds: u64) -> Result<Events, Error> {
+        let target = format!(
+            "{}?{}watch=true&allowWatchBookmarks=true&resourceVersion={}&timeoutSeconds={seconds}",
+            self.target(scope.kind, ""),
+            scope.query(),
+            encoded(version),
+        );
+        self.origin.events(&Ask::get(target, self.what("watch", scope.kind, ""))).await
+    }
+
+    /// An object, if it is there.
+    pub(crate) async fn get(&self, kind: Kind, name: &str) -> Result<Option<Value>, Error> {
+        absent(self.origin.object(&self.ask(Method::GET, "get", kind, name)).await)
+    }
+
+    /// Writes an object that is not there; `Conflict` when it is.
+    pub(crate) async fn create(&self, kind: Kind, name: &str, object: Value) -> Result<Value, Error> {
+        let mut ask = self.ask(Method::POST, "create", kind, name);
+        let _ = write!(ask.target, "?fieldManager={MANAGER}");
+        ask.body = Some(("application/json", object));
+        self.origin.object(&ask).await
+    }
+
+    /// Replaces an object by one that names the version which it replaces; `Conflict` when there is another, `None` when
+    /// there is none.
+    pub(crate) async fn replace(
+        &self,
+        kind: Kind,
+        name: &str,
+        object: Value,
+    ) -> Result<Option<Value>, Error> {
+        let version = object.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or_default();
+        if version.is_empty() {
+            // Without a version it would be unconditional.
+            return Err(error::garbage(&self.what("update", kind, name), "the object has no version"));
+        }
+        let mut ask = self.ask(Method::PUT, "update", kind, name);
+        let _ = write!(ask.target, "?fieldManager={MANAGER}");
+        ask.body = Some(("application/json", object));
+        absent(self.origin.object(&ask).await)
+    }
+
+    /// Writes an object whether or not it is there: what it names is ours from then on.
+    pub(crate) async fn apply(&self, kind: Kind, name: &str, object: Value) -> Result<Value, Error> {
+        let mut ask = self.ask(Method::PATCH, "patch", kind, name);
+        let _ = write!(ask.target, "?fieldManager={MANAGER}&force=true");
+        // JSON is YAML.
+        ask.body = Some(("application/apply-patch+yaml", object));
+        self.origin.object(&ask).await
+    }
+
+    /// Deletes this very object, and with a version only while it is of that; false when it is not there. `Conflict`:
+    /// there is another one of that name.
+    pub(crate) async fn delete(
+        &self,
+        kind: Kind,
+        name: &str,
+        uid: &str,
+        version: Option<&str>,
+    ) -> Result<bool, Error> {
+        let mut preconditions = json!({"uid": uid});
+        if let Some(version) = version {
+            preconditions["resourceVersion"] = version.into();
+        }
+        let mut ask = self.ask(Method::DELETE, "delete", kind, name);
+        let options = json!({"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": preconditions});
+        ask.body = Some(("application/json", options));
+        Ok(absent(self.origin.object(&ask).await)?.is_some())
+    }
+
+    /// Fails, naming the right that is missing, when this user may not do that.
+    pub(crate) async fn ensure_allowed(&self, verb: &str, kind: Kind) -> Result<(), Error> {
+        let what = format!("ask whether we may {verb} {}", kind.plural());
+        let review = json!({
+            "kind": "SelfSubjectAccessReview",
+            "apiVersion": "authorization.k8s.io/v1",
+            "spec": {"resourceAttributes": {
+                "namespace": self.namespace, "verb": verb, "group": kind.api_group(), "resource": kind.plural(),
+            }},
+        });
+        let ask = Ask {
+            method: Method::POST,
+            target: "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews".to_owned(),
+            body: Some(("application/json", review)),
+            what,
+        };
+        let review = match self.origin.object(&ask).await {
+            Ok(review) => review,
+            // Where even the question is not allowed, the request itself will tell.
+            Err(error) if matches!(error::status(&error), Some(403 | 404)) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if review.pointer("/status/allowed") != Some(&Value::Bool(false)) {
+            return Ok(());
+        }
+        let message = format!(
+            "the credentials do not allow to {verb} {} (group {:?}) in namespace {}; bind a Role with that right",
+            kind.plural(),
+            kind.api_group(),
+            self.namespace,
+        );
+        Err(Error::new(ErrorKind::Permission, message)
+            .with_detail("verb", verb)
+            .with_detail("resource", kind.plural()))
+    }
+}
+
+/// What is not there, apart from errors.
+fn absent(answer: Result<Value, Error>) -> Result<Option<Value>, Error> {
+    match answer {
+        Ok(object) => Ok(Some(object)),
+        Err(error) if error::status(&error) == Some(404) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Percent-encoded for a part of a path or a value of a query.
+fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_in_a_target_is_encoded() {
+        assert_eq!(encoded("kubernetes.io/service-name=users"), "kubernetes.io%2Fservice-name%3Dusers");
+        assert_eq!(encoded("a b?c#d/..%2e\r\nü"), "a%20b%3Fc%23d%2F..%252e%0D%0A%C3%BC");
+        let scope = Scope::named(Kind::ConfigMaps, "a&b");
+        assert_eq!(scope.query(), "fieldSelector=metadata.name%3Da%26b&");
+    }
+}

@@ -1,0 +1,466 @@
+//! Requests to the API server: each one ends in time, nothing is retried behind its caller's back, and no answer is
+//! larger than it may be.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use failover_core::{ConnectionInfo, ConnectionStatus, Error, ErrorKind, Trust};
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::BodyExt;
+use k8s_openapi::jiff::Timestamp;
+use kube::client::Body;
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::{Client, Config};
+use rustls::crypto::{CryptoProvider, ring};
+use serde_json::Value;
+use tokio::time::{Instant, timeout};
+
+use crate::config::{check_server, is_loopback};
+use crate::{clock, error};
+
+/// The most that one answer may hold: a page of slices with as many endpoints as the controllers write, many times over.
+const MOST_BYTES: usize = 32 * 1024 * 1024;
+/// The most that one event of a watch may hold: the API takes objects of at most 3 MiB.
+const MOST_LINE: usize = 8 * 1024 * 1024;
+/// The most of an answer that is an error.
+const MOST_ERROR: usize = 64 * 1024;
+/// The most that a token file may hold.
+const MOST_TOKEN: u64 = 64 * 1024;
+/// Between two times that credentials are read again because the server refuses them.
+const RENEWAL: Duration = Duration::from_secs(30);
+
+/// Where the API server is and who asks. `Debug` shows no secret.
+#[derive(Clone)]
+pub(crate) enum Credentials {
+    Environment,
+    Kubeconfig { file: PathBuf, context: Option<String> },
+    Server { url: String, authority: Vec<u8>, token_file: Option<PathBuf> },
+    Client(Client),
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Environment => f.write_str("Environment"),
+            Self::Kubeconfig { file, context } => {
+                f.debug_struct("Kubeconfig").field("file", file).field("context", context).finish()
+            }
+            Self::Server { token_file, .. } => {
+                f.debug_struct("Server").field("token_file", token_file).finish_non_exhaustive()
+            }
+            Self::Client(_) => f.write_str("Client"),
+        }
+    }
+}
+
+/// One request.
+#[derive(Clone, Debug)]
+pub(crate) struct Ask {
+    pub(crate) method: Method,
+    /// The path and the query, encoded.
+    pub(crate) target: String,
+    /// The media type and the object that is sent.
+    pub(crate) body: Option<(&'static str, Value)>,
+    /// What it is for, for errors: `list endpointslices in namespace shop`.
+    pub(crate) what: String,
+}
+
+impl Ask {
+    pub(crate) fn get(target: String, what: String) -> Self {
+        Self { method: Method::GET, target, body: None, what }
+    }
+
+    fn request(&self) -> Result<Request<Body>, Error> {
+        let bytes = match &self.body {
+            None => Vec::new(),
+            Some((_, object)) => {
+                serde_json::to_vec(object).map_err(|error| error::garbage(&self.what, &error.to_string()))?
+            }
+        };
+        let mut builder = Request::builder().method(&self.method).uri(&self.target);
+        builder = builder.header(header::ACCEPT, "application/json");
+        if let Some((kind, _)) = &self.body {
+            builder = builder.header(header::CONTENT_TYPE, *kind);
+        }
+        builder.body(Body::from(bytes)).map_err(|error| {
+            Error::new(ErrorKind::Internal, format!("{}: the request cannot be built: {error}", self.what))
+        })
+    }
+}
+
+/// The way to one API server.
+pub(crate) struct Origin {
+    credentials: Credentials,
+    dangerous: bool,
+    deadline: Duration,
+    client: Mutex<Client>,
+    namespace: String,
+    /// Without credentials; a client that was given does not tell it.
+    url: Option<String>,
+    trust: Trust,
+    status: AtomicU8,
+    open: AtomicBool,
+    renewed: tokio::sync::Mutex<Option<Instant>>,
+}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Origin")
+            .field("credentials", &self.credentials)
+            .field("url", &self.url)
+            .field("status", &self.info().status())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Origin {
+    /// Reads the configuration. Nothing is asked of the server yet.
+    pub(crate) async fn open(
+        credentials: Credentials,
+        dangerous: bool,
+        deadline: Duration,
+    ) -> Result<Self, Error> {
+        if CryptoProvider::get_default().is_none() {
+            // kube takes the process's default, and rustls has none where several were compiled in. Somebody else may
+            // be quicker: any will do.
+            let _ = ring::default_provider().install_default();
+        }
+        let (client, namespace, url) = match &credentials {
+            Credentials::Client(client) => (client.clone(), client.default_namespace().to_owned(), None),
+            from_files => {
+                let config = timeout(deadline, configuration(from_files, dangerous))
+                    .await
+                    .map_err(|_| error::late("read the configuration", deadline))??;
+                let namespace = config.default_namespace.clone();
+                let url = config.cluster_url.clone();
+                (client_of(config)?, namespace, Some(url))
+            }
+        };
+        let here = url.as_ref().and_then(http::Uri::host).is_some_and(is_loopback);
+        let shown = url.map(|url| {
+            let port = url.port_u16().map_or_else(String::new, |port| format!(":{port}"));
+            format!("{}://{}{port}", url.scheme_str().unwrap_or("https"), url.host().unwrap_or_default())
+        });
+        Ok(Self {
+            credentials,
+            dangerous,
+            deadline,
+            client: Mutex::new(client),
+            namespace,
+            url: shown,
+            trust: if here { Trust::Loopback } else { Trust::Remote },
+            status: AtomicU8::new(Status::Disconnected as u8),
+            open: AtomicBool::new(true),
+            renewed: tokio::sync::Mutex::new(None),
+        })
+    }
+
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    pub(crate) fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    pub(crate) fn trust(&self) -> Trust {
+        self.trust
+    }
+
+    pub(crate) fn info(&self) -> ConnectionInfo {
+        let status = match self.status.load(Ordering::Relaxed) {
+            connected if connected == Status::Connected as u8 => ConnectionStatus::Connected,
+            failed if failed == Status::Failed as u8 => ConnectionStatus::Error,
+            _ => ConnectionStatus::Disconnected,
+        };
+        let info = ConnectionInfo::new(status);
+        match &self.url {
+            Some(url) => info.with_address(url.as_str()),
+            None => info,
+        }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_open(&self, open: bool) {
+        self.open.store(open, Ordering::Release);
+        self.status.store(Status::Disconnected as u8, Ordering::Relaxed);
+    }
+
+    /// Asks, and reads the whole answer, within the deadline. An answer that is an error is one here.
+    pub(crate) async fn ask(&self, ask: &Ask) -> Result<Vec<u8>, Error> {
+        self.ask_within(ask, self.deadline).await
+    }
+
+    pub(crate) async fn ask_within(&self, ask: &Ask, limit: Duration) -> Result<Vec<u8>, Error> {
+        let asked = async {
+            let answer = self.answer(ask).await?;
+            read(answer.into_body(), MOST_BYTES, &ask.what).await
+        };
+        let result = timeout(limit, asked).await.unwrap_or_else(|_| Err(error::late(&ask.what, limit)));
+        self.note(result.as_ref().err());
+        result
+    }
+
+    /// Asks, and reads the answer as JSON.
+    pub(crate) async fn object(&self, ask: &Ask) -> Result<Value, Error> {
+        let bytes = self.ask(ask).await?;
+        serde_json::from_slice(&bytes).map_err(|error| error::garbage(&ask.what, &error.to_string()))
+    }
+
+    /// Opens a watch: its head has to come within the deadline, and after it one event a line.
+    pub(crate) async fn events(&self, ask: &Ask) -> Result<Events, Error> {
+        let opened = timeout(self.deadline, self.answer(ask))
+            .await
+            .unwrap_or_else(|_| Err(error::late(&ask.what, self.deadline)));
+        self.note(opened.as_ref().err());
+        Ok(Events { body: opened?.into_body(), buffer: Vec::new(), searched: 0, what: ask.what.clone() })
+    }
+
+    /// An answer that is no error. Credentials that are refused are read again, once.
+    async fn answer(&self, ask: &Ask) -> Result<Response<Body>, Error> {
+        let mut again = true;
+        loop {
+            if !self.is_open() {
+                let message = "the kubernetes provider is closed; connect opens it again";
+                return Err(Error::new(ErrorKind::Shutdown, message));
+            }
+            let client = self.client().await?;
+            let answer =
+                client.send(ask.request()?).await.map_err(|error| error::of_kube(&ask.what, &error))?;
+            let status = answer.status();
+            if status.is_success() {
+                return Ok(answer);
+            }
+            if status == StatusCode::UNAUTHORIZED && std::mem::take(&mut again) && self.renew().await? {
+                continue;
+            }
+            let seconds = answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+            let seconds = seconds.and_then(|value| value.trim().parse().ok());
+            let body = read(answer.into_body(), MOST_ERROR, &ask.what).await.unwrap_or_default();
+            return Err(error::refused(&ask.what, status.as_u16(), seconds, &body));
+        }
+    }
+
+    /// The client, made anew where its credentials have an end that has come.
+    async fn client(&self) -> Result<Client, Error> {
+        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if client.valid_until().as_ref().is_some_and(|end| *end <= Timestamp::now()) && self.renew().await? {
+            return Ok(self.client.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        }
+        Ok(client)
+    }
+
+    /// Reads the credentials again; false where that was done lately, or cannot be done.
+    async fn renew(&self) -> Result<bool, Error> {
+        if matches!(self.credentials, Credentials::Client(_)) {
+            return Ok(false);
+        }
+        let mut renewed = self.renewed.lock().await;
+        if renewed.is_some_and(|last| clock::now().saturating_duration_since(last) < RENEWAL) {
+            return Ok(false);
+        }
+        *renewed = Some(clock::now());
+        let client = client_of(configuration(&self.credentials, self.dangerous).await?)?;
+        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
+        Ok(true)
+    }
+
+    /// Keeps whether the server answered last time. One that refuses has answered.
+    fn note(&self, error: Option<&Error>) {
+        let status = match error {
+            None => Status::Connected,
+            Some(error) if error.kind() == ErrorKind::Shutdown => Status::Disconnected,
+            Some(error) if error::status(error).is_some_and(|code| code < 500) => Status::Connected,
+            Some(_) => Status::Failed,
+        };
+        if self.is_open() {
+            self.status.store(status as u8, Ordering::Relaxed);
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Status {
+    Disconnected,
+    Connected,
+    Failed,
+}
+
+async fn configuration(credentials: &Credentials, dangerous: bool) -> Result<Config, Error> {
+    let mut config = match credentials {
+        Credentials::Environment => environment().await?,
+        Credentials::Kubeconfig { file, context } => {
+            let kubeconfig = Kubeconfig::read_from(file).map_err(|error| error::of_kubeconfig(&error))?;
+            let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
+            Config::from_custom_kubeconfig(kubeconfig, &options)
+                .await
+                .map_err(|error| error::of_kubeconfig(&error))?
+        }
+        Credentials::Server { url, authority, token_file } => server(url, authority, token_file.as_ref())?,
+        Credentials::Client(_) => {
+            return Err(Error::new(ErrorKind::Internal, "a client that was given has no configuration"));
+        }
+    };
+    let auth = &config.auth_info;
+    let has_secret =
+        auth.token.is_some() || auth.token_file.is_some() || auth.password.is_some() || auth.exec.is_some();
+    if let Some(file) = &auth.token_file {
+        check_token_file(file)?;
+    }
+    if !dangerous {
+        check_server(&config.cluster_url, has_secret)?;
+        if config.accept_invalid_certs {
+            let message = "kubeconfig: insecure-skip-tls-verify gives the token to whoever is in between; \
+                 name the certificate authority instead";
+            return Err(Error::new(ErrorKind::Validation, message));
+        }
+    }
+    // A variable that somebody set for web pages must not lead this traffic elsewhere; what the kubeconfig itself says
+    // is an error of the client's, which has no proxy.
+    let proxies = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
+    let is_of_the_environment = |proxy: &http::Uri| {
+        proxies
+            .iter()
+            .filter_map(|name| std::env::var(name).ok())
+            .any(|value| value.parse::<http::Uri>().is_ok_and(|value| value == *proxy))
+    };
+    config.proxy_url = config.proxy_url.take().filter(|proxy| !is_of_the_environment(proxy));
+    // Its own retries take minutes, for writes as well.
+    config.default_retry = false;
+    config.connect_timeout = Some(Duration::from_secs(5));
+    config.write_timeout = Some(Duration::from_secs(10));
+    config.read_timeout = None;
+    Ok(config)
+}
+
+/// As `kubectl` finds it, and in a pod its service account. A kubeconfig that is there and broken is an error.
+async fn environment() -> Result<Config, Error> {
+    match Config::from_kubeconfig(&KubeConfigOptions::default()).await {
+        Ok(config) => Ok(config),
+        Err(KubeconfigError::FindPath | KubeconfigError::ReadConfig(..)) => Config::incluster().map_err(|error| {
+            let message = format!(
+                "no kubeconfig (KUBECONFIG or ~/.kube/config), and this is no pod with a service account: {error}"
+            );
+            Error::new(ErrorKind::Validation, message)
+        }),
+        Err(error) => Err(error::of_kubeconfig(&error)),
+    }
+}
+
+fn server(url: &str, authority: &[u8], token_file: Option<&PathBuf>) -> Result<Config, Error> {
+    let uri: http::Uri =
+        url.parse().map_err(|_| Error::invalid("server", "this URL", "https://HOST:PORT"))?;
+    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err(Error::invalid("server", "a URL with a user", "https://HOST:PORT"));
+    }
+    let mut config = Config::new(uri);
+    if !authority.is_empty() {
+        use rustls::pki_types::CertificateDer;
+        use rustls::pki_types::pem::PemObject;
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(authority).collect();
+        let certificates: Vec<Vec<u8>> = certificates
+            .unwrap_or_default()
+            .into_iter()
+            .map(|certificate| certificate.as_ref().to_vec())
+            .collect();
+        if certificates.is_empty() {
+            return Err(Error::invalid("authority", "what was given", "certificates as PEM"));
+        }
+        config.root_cert = Some(certificates);
+    }
+    config.auth_info.token_file = token_file.map(|file| file.to_string_lossy().into_owned());
+    Ok(config)
+}
+
+fn check_token_file(file: &str) -> Result<(), Error> {
+    let size = match std::fs::metadata(file) {
+        Ok(metadata) => metadata.len(),
+        Err(error) => {
+            let message = format!("the token file {file} cannot be read: {error}");
+            return Err(Error::new(ErrorKind::Permission, message).with_code("UNAUTHENTICATED"));
+        }
+    };
+    if size <= MOST_TOKEN {
+        return Ok(());
+    }
+    Err(Error::invalid("token file", format!("{file}, {size} bytes,"), "a file of at most 65536 bytes"))
+}
+
+fn client_of(config: Config) -> Result<Client, Error> {
+    Client::try_from(config).map_err(|error| error::of_kube("make a client", &error))
+}
+
+async fn read(mut body: Body, most: usize, what: &str) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| error::of_kube(what, &error))?;
+        if let Some(data) = frame.data_ref() {
+            if bytes.len() + data.len() > most {
+                return Err(error::garbage(what, &format!("it is larger than {most} bytes")));
+            }
+            bytes.extend_from_slice(data);
+        }
+    }
+    Ok(bytes)
+}
+
+/// The events of a watch. Dropping it closes its connection.
+pub(crate) struct Events {
+    body: Body,
+    buffer: Vec<u8>,
+    /// How much of the buffer is known to hold no end of a line.
+    searched: usize,
+    what: String,
+}
+
+impl Events {
+    /// The next event; `None` at the end. Nothing is lost when the future is dropped.
+    pub(crate) async fn next(&mut self) -> Result<Option<Value>, Error> {
+        loop {
+            if let Some(event) = self.waiting() {
+                return event.map(Some);
+            }
+            if self.buffer.len() > MOST_LINE {
+                return Err(error::garbage(
+                    &self.what,
+                    &format!("an event is larger than {MOST_LINE} bytes"),
+                ));
+            }
+            match self.body.frame().await {
+                Some(Ok(frame)) => {
+                    if let Some(data) = frame.data_ref() {
+                        self.buffer.extend_from_slice(data);
+                    }
+                }
+                Some(Err(error)) => return Err(error::of_kube(&self.what, &error)),
+                // Half an event at the end was cut off with the connection: the watch goes on before it.
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// An event that has come already.
+    pub(crate) fn waiting(&mut self) -> Option<Result<Value, Error>> {
+        loop {
+            let Some(at) = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n') else {
+                self.searched = self.buffer.len();
+                return None;
+            };
+            let end = self.searched + at;
+            let line = &self.buffer[..end];
+            let blank = line.iter().all(u8::is_ascii_whitespace);
+            let read = serde_json::from_slice::<Value>(line);
+            self.buffer.drain(..=end);
+            self.searched = 0;
+            if !blank {
+                return Some(read.map_err(|error| error::garbage(&self.what, &error.to_string())));
+            }
+        }
+    }
+}

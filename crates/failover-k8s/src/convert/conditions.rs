@@ -1,0 +1,75 @@
+//! What Kubernetes says of an endpoint, and what that means here.
+
+use failover_core::{EndpointEntry, Health, Lifecycle};
+use serde_json::{Map, Value, json};
+
+/// The conditions of an endpoint; each of them may be unsaid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Conditions {
+    ready: Option<bool>,
+    serving: Option<bool>,
+    terminating: Option<bool>,
+}
+
+impl Conditions {
+    /// Whatever is not there, or is not a boolean, is unsaid.
+    pub(super) fn read(endpoint: &Value) -> Self {
+        let said =
+            |name: &str| endpoint.get("conditions").and_then(|all| all.get(name)).and_then(Value::as_bool);
+        Self { ready: said("ready"), serving: said("serving"), terminating: said("terminating") }
+    }
+
+    /// As kube-proxy reads it: unsaid is ready.
+    pub(super) fn ready(self) -> bool {
+        self.ready.unwrap_or(true)
+    }
+
+    pub(super) fn serving(self) -> bool {
+        self.serving.unwrap_or(true)
+    }
+
+    pub(super) fn terminating(self) -> bool {
+        self.terminating.unwrap_or(false)
+    }
+
+    /// What they say of an endpoint of which nothing else is known.
+    pub(super) fn claims(self) -> (Health, Lifecycle) {
+        if self.ready() {
+            (Health::Healthy, Lifecycle::InService)
+        } else if self.terminating() {
+            let health = if self.serving() { Health::Healthy } else { Health::Unhealthy };
+            (health, Lifecycle::Draining)
+        } else {
+            (Health::Unhealthy, Lifecycle::InService)
+        }
+    }
+
+    /// What is written for these claims. Unknown health in service is left unsaid.
+    pub(super) fn of(entry: &EndpointEntry, expired: bool) -> Self {
+        let (health, lifecycle) = (entry.health(), entry.lifecycle());
+        if health == Health::Unknown && lifecycle == Lifecycle::InService && !expired {
+            return Self::default();
+        }
+        let serving = health != Health::Unhealthy && lifecycle != Lifecycle::Maintenance && !expired;
+        let terminating = lifecycle == Lifecycle::Draining;
+        Self { ready: Some(serving && !terminating), serving: Some(serving), terminating: Some(terminating) }
+    }
+
+    /// Whether they mean the same to who reads them.
+    pub(super) fn means(self, other: Self) -> bool {
+        let meaning = |one: Self| (one.ready(), one.serving(), one.terminating());
+        meaning(self) == meaning(other)
+    }
+
+    pub(super) fn write(self) -> Value {
+        let mut out = Map::new();
+        for (name, value) in
+            [("ready", self.ready), ("serving", self.serving), ("terminating", self.terminating)]
+        {
+            if let Some(value) = value {
+                out.insert(name.to_owned(), json!(value));
+            }
+        }
+        Value::Object(out)
+    }
+}

@@ -1,0 +1,367 @@
+//! Reading slices, whoever wrote them. Every part is looked at on its own: a bad one costs no other.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use failover_core::{Endpoint, EndpointEntry, Error, ErrorKind, Health, Lifecycle, ServiceName};
+use k8s_openapi::jiff::Timestamp;
+use serde_json::Value;
+
+use super::conditions::Conditions;
+use super::document::Document;
+use crate::config::{AddressFamily, PortChoice, Reading};
+use crate::names;
+
+/// What one slice says.
+#[derive(Clone, Debug)]
+pub(crate) struct Slice {
+    pub(crate) name: String,
+    pub(crate) uid: String,
+    pub(crate) service: ServiceName,
+    /// Its version, where it is a number.
+    pub(crate) version: Option<u64>,
+    pub(crate) candidates: Vec<Candidate>,
+    /// What could not be read: what it is, and why.
+    pub(crate) rejected: Vec<(String, Error)>,
+}
+
+/// One endpoint of a slice.
+#[derive(Clone, Debug)]
+pub(crate) struct Candidate {
+    pub(crate) entry: EndpointEntry,
+    /// Whether this crate wrote it.
+    pub(crate) managed: bool,
+    /// Ready before serving before the rest.
+    pub(crate) rank: u8,
+    /// It works and is about to go: what is used when nothing is ready.
+    pub(crate) is_last_resort: bool,
+    pub(crate) family: Family,
+    /// The pod, by which two addresses of one pod know each other.
+    pub(crate) target: Option<Arc<str>>,
+}
+
+/// What kind of address it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    V4,
+    V6,
+    Name,
+}
+
+impl Family {
+    fn of(endpoint: &Endpoint) -> Self {
+        match endpoint.ip() {
+            Some(IpAddr::V4(_)) => Self::V4,
+            Some(IpAddr::V6(_)) => Self::V6,
+            None => Self::Name,
+        }
+    }
+
+    fn is_wanted(self, wanted: AddressFamily) -> bool {
+        !matches!((self, wanted), (Self::V4, AddressFamily::Ipv6) | (Self::V6, AddressFamily::Ipv4))
+    }
+}
+
+/// Reads a slice. It is an error only where it cannot be told which slice it is.
+pub(crate) fn read(object: &Value, reading: &Reading) -> Result<Slice, Error> {
+    let metadata = object.get("metadata");
+    let text = |key: &str| metadata.and_then(|metadata| metadata.get(key)).and_then(Value::as_str);
+    let name = text("name").unwrap_or_default().to_owned();
+    let label = metadata.and_then(|m| m.get("labels")).and_then(|labels| labels.get(names::SERVICE));
+    let service = ServiceName::new(label.and_then(Value::as_str).unwrap_or_default())
+        .map_err(|error| error.in_place(format!("slice {name}: label {}", names::SERVICE)))?;
+    if name.is_empty() {
+        return Err(Error::new(ErrorKind::Validation, "a slice without a name"));
+    }
+    let annotation = metadata.and_then(|m| m.get("annotations")).and_then(|all| all.get(names::ENDPOINT));
+    let mut slice = Slice {
+        name,
+        uid: text("uid").unwrap_or_default().to_owned(),
+        service,
+        version: text("resourceVersion").and_then(|version| version.parse().ok()),
+        candidates: Vec::new(),
+        rejected: Vec::new(),
+    };
+    let created =
+        text("creationTimestamp").and_then(|text| text.parse::<Timestamp>().ok()).map(SystemTime::from);
+    let endpoints = object.get("endpoints").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let mut foreign = endpoints;
+    if let Some(document) = annotation.and_then(Value::as_str) {
+        slice.read_managed(object, document, endpoints.first(), created);
+        foreign = endpoints.get(1..).unwrap_or_default();
+    }
+    slice.read_foreign(object, foreign, reading);
+    Ok(slice)
+}
+
+impl Slice {
+    /// A slice of which nothing can be used.
+    pub(crate) fn unreadable(object: &Value, service: &ServiceName, error: Error) -> Self {
+        let metadata = object.get("metadata");
+        let text = |key: &str| metadata.and_then(|metadata| metadata.get(key)).and_then(Value::as_str);
+        let name = text("name").unwrap_or_default().to_owned();
+        Self {
+            rejected: vec![(format!("slice {name}"), error)],
+            name,
+            uid: text("uid").unwrap_or_default().to_owned(),
+            service: service.clone(),
+            version: text("resourceVersion").and_then(|version| version.parse().ok()),
+            candidates: Vec::new(),
+        }
+    }
+
+    fn reject(&mut self, what: String, error: Error) {
+        self.rejected.push((what, error));
+    }
+
+    /// A slice of this crate's: the annotation, and what the slice itself says over it.
+    fn read_managed(
+        &mut self,
+        object: &Value,
+        document: &str,
+        native: Option<&Value>,
+        created: Option<SystemTime>,
+    ) {
+        let what = format!("slice {}", self.name);
+        let (mut document, unread) = match Document::parse(document) {
+            Ok(document) => (document, None),
+            Err(error) => (Document::default(), Some(error)),
+        };
+        let port = object.get("ports").and_then(Value::as_array).and_then(|ports| ports.first());
+        document.fields.insert("name".to_owned(), self.service.as_str().into());
+        if let Some(port) = port.and_then(|port| port.get("port")).filter(|port| !port.is_null()) {
+            document.fields.insert("port".to_owned(), port.clone());
+        }
+        if let Some(native) = native {
+            if let Some(address) = address(native) {
+                document.fields.insert("address".to_owned(), address.into());
+            }
+            if let Some(zone) = native.get("zone").and_then(Value::as_str) {
+                document.fields.insert("zone".to_owned(), zone.into());
+            }
+        }
+        let entry = match document.entry() {
+            Ok(entry) => entry,
+            Err(error) => {
+                // What can be used of it is used, and the annotation is told of.
+                self.reject(what, unread.unwrap_or(error));
+                match native_only(self, &document, native, port) {
+                    Some(entry) => entry,
+                    None => return,
+                }
+            }
+        };
+        let entry = with_creation(entry, created);
+        let entry = match native.map(Conditions::read) {
+            Some(said) if !said.means(Conditions::of(&entry, document.expired)) => {
+                let (health, lifecycle) = said.claims();
+                entry.with_health(health).with_lifecycle(lifecycle)
+            }
+            _ if document.expired => entry.with_health(Health::Unhealthy),
+            _ => entry,
+        };
+        let usable = entry.health() != Health::Unhealthy;
+        let rank = match (usable, entry.lifecycle()) {
+            (true, Lifecycle::InService) => 2,
+            (true, _) => 1,
+            _ => 0,
+        };
+        let family = Family::of(entry.endpoint());
+        self.candidates.push(Candidate {
+            entry,
+            managed: true,
+            rank,
+            is_last_resort: false,
+            family,
+            target: None,
+        });
+    }
+
+    fn read_foreign(&mut self, object: &Value, endpoints: &[Value], reading: &Reading) {
+        if endpoints.is_empty() {
+            return;
+        }
+        let port = port_of(object, reading);
+        for (number, native) in endpoints.iter().enumerate() {
+            let address = address(native).unwrap_or_default();
+            let what = || format!("slice {}, endpoint {number} ({address})", self.name);
+            let (port, protocol) = match &port {
+                Ok(port) => port,
+                Err(error) => {
+                    let what = what();
+                    self.reject(what, error.clone());
+                    continue;
+                }
+            };
+            match self.candidate(native, address, *port, protocol) {
+                Ok(candidate) if candidate.family.is_wanted(reading.family) => {
+                    self.candidates.push(candidate);
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    let what = what();
+                    self.reject(what, error);
+                }
+            }
+        }
+    }
+
+    fn candidate(
+        &self,
+        native: &Value,
+        address: &str,
+        port: u16,
+        protocol: &str,
+    ) -> Result<Candidate, Error> {
+        let target = native.get("targetRef");
+        let of_target = |key: &str| target.and_then(|target| target.get(key)).and_then(Value::as_str);
+        let uid = of_target("uid").filter(|uid| !uid.is_empty());
+        let id = match uid {
+            Some(uid) => format!("{uid}:{port}"),
+            None if address.contains(':') => format!("[{address}]:{port}"),
+            None => format!("{address}:{port}"),
+        };
+        let mut builder = Endpoint::builder(id, self.service.as_str(), address, port).protocol(protocol);
+        for (key, value) in [
+            ("k8s.pod", of_target("name")),
+            ("k8s.node", native.get("nodeName").and_then(Value::as_str)),
+            ("k8s.hostname", native.get("hostname").and_then(Value::as_str)),
+        ] {
+            if let Some(value) = value.filter(|value| !value.is_empty() && value.len() <= 253) {
+                builder = builder.metadata(key, value);
+            }
+        }
+        let hints = native.get("hints").and_then(|hints| hints.get("forZones")).and_then(Value::as_array);
+        let zones: Vec<_> = hints
+            .into_iter()
+            .flatten()
+            .take(8)
+            .filter_map(|hint| hint.get("name").and_then(Value::as_str))
+            .filter(|zone| zone.len() <= 253)
+            .collect();
+        if !zones.is_empty() {
+            builder = builder.metadata("k8s.zone_hints", zones.join(","));
+        }
+        let bare = builder.clone();
+        if let Some(zone) = native.get("zone").and_then(Value::as_str).filter(|zone| !zone.is_empty()) {
+            builder = builder.zone(zone);
+        }
+        // A zone that is none costs the zone, not the endpoint.
+        let endpoint = builder.build().or_else(|_| bare.build())?;
+        let said = Conditions::read(native);
+        let (health, lifecycle) = said.claims();
+        let family = Family::of(&endpoint);
+        let rank = match (said.ready(), said.serving()) {
+            (true, _) => 2,
+            (false, true) => 1,
+            (false, false) => 0,
+        };
+        Ok(Candidate {
+            entry: EndpointEntry::new(endpoint).with_health(health).with_lifecycle(lifecycle),
+            managed: false,
+            rank,
+            is_last_resort: !said.ready() && said.serving() && said.terminating(),
+            family,
+            target: uid.map(Arc::from),
+        })
+    }
+}
+
+/// The port and protocol of every endpoint of this slice: the same name can be another number in each slice.
+fn port_of(object: &Value, reading: &Reading) -> Result<(u16, String), Error> {
+    let kind = object.get("addressType").and_then(Value::as_str).unwrap_or_default();
+    if !matches!(kind, "IPv4" | "IPv6" | "FQDN") {
+        return Err(Error::invalid("addressType", kind, "IPv4, IPv6 or FQDN"));
+    }
+    let ports = object.get("ports").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let name = |port: &Value| port.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let number = |port: &Value| port.get("port").and_then(Value::as_i64);
+    let found = match &reading.port {
+        PortChoice::Only => match ports {
+            [only] => Some(only),
+            [] => return Err(Error::new(ErrorKind::Validation, "the slice names no port")),
+            several => {
+                let names: Vec<_> = several.iter().take(8).map(name).collect();
+                let message = format!(
+                    "the slice names several ports ({}); choose one with KubernetesProviderBuilder::port_name",
+                    names.join(", ")
+                );
+                return Err(Error::new(ErrorKind::Validation, message));
+            }
+        },
+        PortChoice::Name(wanted) => ports.iter().find(|port| name(port) == *wanted),
+        PortChoice::Number(wanted) => {
+            let exact = ports.iter().find(|port| number(port) == Some(i64::from(*wanted)));
+            // A port without a number stands for all of them.
+            exact.or_else(|| ports.iter().find(|port| port.get("port").is_none_or(Value::is_null)))
+        }
+    };
+    let Some(found) = found else {
+        let wanted = match &reading.port {
+            PortChoice::Name(name) => format!("named {name}"),
+            PortChoice::Number(number) => number.to_string(),
+            PortChoice::Only => String::new(),
+        };
+        return Err(Error::new(ErrorKind::Validation, format!("the slice has no port {wanted}")));
+    };
+    let port = match (number(found), &reading.port) {
+        (None, PortChoice::Number(wanted)) => i64::from(*wanted),
+        (number, _) => number.unwrap_or(0),
+    };
+    let port = u16::try_from(port)
+        .ok()
+        .filter(|port| *port > 0)
+        .ok_or_else(|| Error::invalid("port", port, "a number from 1 to 65535"))?;
+    Ok((port, protocol(found, &reading.protocol)))
+}
+
+/// Only the first address means anything.
+fn address(native: &Value) -> Option<&str> {
+    native.get("addresses")?.get(0)?.as_str()
+}
+
+/// The protocol of an endpoint by what its port says: `appProtocol`, or the transport.
+fn protocol(port: &Value, default: &str) -> String {
+    let said = port.get("appProtocol").and_then(Value::as_str).unwrap_or_default().to_ascii_lowercase();
+    let known = said.strip_prefix("kubernetes.io/").or_else(|| said.strip_prefix("failover.rs/"));
+    let word = known.unwrap_or(&said);
+    let is_scheme = !word.is_empty()
+        && word.len() <= 32
+        && word.starts_with(|c: char| c.is_ascii_alphabetic())
+        && word.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
+    if is_scheme {
+        return word.to_owned();
+    }
+    match port.get("protocol").and_then(Value::as_str) {
+        Some("UDP") => "udp".to_owned(),
+        Some("SCTP") => "sctp".to_owned(),
+        _ => default.to_owned(),
+    }
+}
+
+/// What the slice alone says of an endpoint whose annotation cannot be read.
+fn native_only(
+    slice: &Slice,
+    document: &Document,
+    native: Option<&Value>,
+    port: Option<&Value>,
+) -> Option<EndpointEntry> {
+    let native = native?;
+    let port = port?;
+    let number = u16::try_from(port.get("port")?.as_i64()?).ok()?;
+    let id = document.fields.get("id").and_then(Value::as_str).unwrap_or(&slice.name);
+    let build = |id: &str| {
+        let builder = Endpoint::builder(id, slice.service.as_str(), address(native)?, number);
+        builder.protocol(protocol(port, crate::config::defaults::PROTOCOL)).build().ok()
+    };
+    build(id).or_else(|| build(&slice.name)).map(EndpointEntry::new)
+}
+
+fn with_creation(entry: EndpointEntry, created: Option<SystemTime>) -> EndpointEntry {
+    if entry.endpoint().created_at().is_some() {
+        return entry;
+    }
+    let Ok(endpoint) = entry.endpoint().to_builder().created_at(created).build() else { return entry };
+    EndpointEntry::new(endpoint).with_health(entry.health()).with_lifecycle(entry.lifecycle())
+}

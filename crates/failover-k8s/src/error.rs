@@ -1,0 +1,225 @@
+//! What the API server and the client below say, in the words of `failover`.
+//!
+//! Texts of kube are not passed on where they can hold a secret: the output of a credentials plugin, or the part of a
+//! kubeconfig that cannot be read.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use failover_core::{Error, ErrorKind, RetryAdvice};
+use kube::config::KubeconfigError;
+use serde_json::Value;
+
+/// The detail that holds the HTTP status, or the code of an error in a watch.
+const STATUS: &str = "status";
+/// The most of a server's own text that is passed on.
+const SHOWN: usize = 400;
+/// The longest that a server's wish to wait is honoured.
+const MOST_WAIT: Duration = Duration::from_secs(60);
+
+/// An answer that is not what was asked for: its HTTP status, what `Retry-After` said in seconds, and its body.
+pub(crate) fn refused(what: &str, code: u16, retry_after: Option<u64>, body: &[u8]) -> Error {
+    match serde_json::from_slice::<Value>(body) {
+        Ok(status) if status.get("kind").and_then(Value::as_str) == Some("Status") => {
+            of_status(what, code, retry_after, &status)
+        }
+        _ => {
+            // A proxy in between, or the plain text of a server that is too busy.
+            let text = String::from_utf8_lossy(&body[..body.len().min(SHOWN)]);
+            let text = if text.trim_start().starts_with('<') { "a page of HTML" } else { text.trim() };
+            build(what, code, "", text, retry_after)
+        }
+    }
+}
+
+/// A `Status` object, as an answer or in a watch.
+pub(crate) fn of_status(what: &str, code: u16, retry_after: Option<u64>, status: &Value) -> Error {
+    let text = |key: &str| status.get(key).and_then(Value::as_str).unwrap_or_default();
+    let code =
+        status.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok()).unwrap_or(code);
+    let details = status.get("details");
+    let asked = details.and_then(|details| details.get("retryAfterSeconds")).and_then(Value::as_u64);
+    let causes = details.and_then(|details| details.get("causes")).and_then(Value::as_array);
+    let too_large = causes
+        .into_iter()
+        .flatten()
+        .any(|cause| cause.get("reason").and_then(Value::as_str) == Some("ResourceVersionTooLarge"));
+    // It asks for a list without a version, as one that is too old does.
+    let reason = if too_large { "ResourceVersionTooLarge" } else { text("reason") };
+    build(what, code, reason, text("message"), retry_after.or(asked.filter(|seconds| *seconds > 0)))
+}
+
+fn build(what: &str, code: u16, reason: &str, text: &str, retry_after: Option<u64>) -> Error {
+    let (kind, stable) = match code {
+        401 => (ErrorKind::Permission, "UNAUTHENTICATED"),
+        403 if text.contains("being terminated") => (ErrorKind::Permission, "NAMESPACE_TERMINATING"),
+        403 => (ErrorKind::Permission, "PERMISSION_DENIED"),
+        404 => (ErrorKind::NotFound, "NOT_FOUND"),
+        409 => (ErrorKind::Conflict, "CONFLICT"),
+        410 => (ErrorKind::Connection, "VERSION_EXPIRED"),
+        413 => (ErrorKind::Unsupported, "TOO_LARGE"),
+        400 | 405 | 415 | 422 => (ErrorKind::Validation, "REFUSED"),
+        429 => (ErrorKind::Connection, "TOO_MANY_REQUESTS"),
+        408 | 504 => (ErrorKind::Timeout, "TIMEOUT"),
+        _ => (ErrorKind::Connection, "CONNECTION_ERROR"),
+    };
+    let shown: String = text.chars().take(SHOWN).collect();
+    let said = if shown.is_empty() { reason } else { &shown };
+    let mut error = Error::new(kind, format!("{what}: the API server answers {code}: {said}"))
+        .with_code(stable)
+        .with_detail(STATUS, code);
+    if !reason.is_empty() {
+        error = error.with_detail("reason", reason);
+    }
+    if let (429 | 503 | 504, Some(seconds)) = (code, retry_after) {
+        error = error.with_retry(RetryAdvice::After(Duration::from_secs(seconds).min(MOST_WAIT)));
+    }
+    error
+}
+
+/// The HTTP status, if the API server answered with one.
+pub(crate) fn status(error: &Error) -> Option<u16> {
+    error.details().get(STATUS).and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok())
+}
+
+/// Whether a watch cannot go on from where it was: only a new list helps.
+pub(crate) fn wants_list(error: &Error) -> bool {
+    status(error) == Some(410)
+        || error.details().get("reason").and_then(Value::as_str) == Some("ResourceVersionTooLarge")
+}
+
+/// No answer came in time.
+pub(crate) fn late(what: &str, limit: Duration) -> Error {
+    Error::new(ErrorKind::Timeout, format!("{what}: no answer from the API server in {limit:?}"))
+}
+
+/// An answer that is not what the API says.
+pub(crate) fn garbage(what: &str, why: &str) -> Error {
+    Error::new(ErrorKind::Connection, format!("{what}: the answer of the API server cannot be read: {why}"))
+        .with_code("BAD_ANSWER")
+}
+
+/// What kube says when a request does not come to an answer.
+pub(crate) fn of_kube(what: &str, error: &kube::Error) -> Error {
+    match error {
+        kube::Error::Auth(_) => {
+            // Its text can hold what a credentials plugin printed.
+            let message = format!("{what}: the credentials cannot be had from where the configuration says");
+            Error::new(ErrorKind::Permission, message).with_code("UNAUTHENTICATED")
+        }
+        kube::Error::ProxyProtocolDisabled { .. } | kube::Error::ProxyProtocolUnsupported { .. } => {
+            let message = format!(
+                "{what}: the kubeconfig names a proxy; build a kube client with one and use from_client"
+            );
+            Error::new(ErrorKind::Unsupported, message)
+        }
+        kube::Error::InferKubeconfig(error) => of_kubeconfig(error),
+        kube::Error::RustlsTls(error) => {
+            Error::new(ErrorKind::Validation, format!("{what}: its certificates cannot be used: {error}"))
+        }
+        kube::Error::HyperError(error) => unreachable_server(what, error),
+        kube::Error::Service(error) => unreachable_server(what, &**error),
+        other => Error::new(ErrorKind::Connection, format!("{what}: {}", short(other))),
+    }
+}
+
+fn unreachable_server(what: &str, error: &(dyn StdError + 'static)) -> Error {
+    // The outermost text is "client error"; what a reader wants to know stands at the end of the chain.
+    let mut chain = vec![error.to_string()];
+    let mut source = error.source();
+    while let (Some(error), true) = (source, chain.len() < 8) {
+        let text = error.to_string();
+        if !chain.contains(&text) {
+            chain.push(text);
+        }
+        source = error.source();
+    }
+    let text: String = chain.join(": ").chars().take(SHOWN).collect();
+    Error::new(ErrorKind::Connection, format!("{what}: the API server cannot be reached: {text}"))
+}
+
+/// What is wrong with a kubeconfig, without what stands in it.
+pub(crate) fn of_kubeconfig(error: &KubeconfigError) -> Error {
+    let why = match error {
+        KubeconfigError::Parse(_) => "it is not YAML of the form of a kubeconfig".to_owned(),
+        KubeconfigError::LoadCertificateAuthority(_) => "its certificate authority cannot be read".to_owned(),
+        KubeconfigError::LoadClientCertificate(_) => "its client certificate cannot be read".to_owned(),
+        KubeconfigError::LoadClientKey(_) => "its client key cannot be read".to_owned(),
+        KubeconfigError::ParseCertificates(_) => "its certificates are not PEM".to_owned(),
+        KubeconfigError::ParseClusterUrl(_) => "the server's URL cannot be read".to_owned(),
+        KubeconfigError::ParseProxyUrl(_) => "the proxy's URL cannot be read".to_owned(),
+        other => short(other),
+    };
+    Error::new(ErrorKind::Validation, format!("kubeconfig: {why}"))
+}
+
+fn short(error: &dyn std::fmt::Display) -> String {
+    error.to_string().chars().take(SHOWN).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn each_status_has_its_kind() {
+        for (code, kind) in [
+            (400, ErrorKind::Validation),
+            (401, ErrorKind::Permission),
+            (403, ErrorKind::Permission),
+            (404, ErrorKind::NotFound),
+            (409, ErrorKind::Conflict),
+            (422, ErrorKind::Validation),
+            (429, ErrorKind::Connection),
+            (500, ErrorKind::Connection),
+            (503, ErrorKind::Connection),
+            (504, ErrorKind::Timeout),
+        ] {
+            let error = refused("list", code, None, b"");
+            assert_eq!((error.kind(), status(&error)), (kind, Some(code)), "{error}");
+        }
+    }
+
+    /// F32: a proxy's page.
+    #[test]
+    fn a_page_of_html_is_a_passing_fault_and_is_not_shown() {
+        let error = refused("list", 502, None, b"<html><body>Bad gateway</body></html>");
+        assert_eq!((error.kind(), error.retry()), (ErrorKind::Connection, RetryAdvice::Backoff));
+        assert_eq!(error.to_string(), "list: the API server answers 502: a page of HTML");
+    }
+
+    #[test]
+    fn a_wish_to_wait_is_honoured_from_the_header_and_from_the_body_and_has_a_bound() {
+        let body = json!({"kind": "Status", "code": 503, "details": {"retryAfterSeconds": 3}}).to_string();
+        let waits = |error: &Error| match error.retry() {
+            RetryAdvice::After(time) => time.as_secs(),
+            _ => 0,
+        };
+        assert_eq!(waits(&refused("list", 429, Some(2), b"Too many requests")), 2);
+        assert_eq!(waits(&refused("list", 503, None, body.as_bytes())), 3);
+        assert_eq!(waits(&refused("list", 503, Some(86_400), b"")), 60);
+        assert_eq!(waits(&refused("list", 500, Some(5), b"")), 0);
+    }
+
+    #[test]
+    fn what_only_a_new_list_can_mend_is_told_apart() {
+        let too_large = json!({"kind": "Status", "code": 504, "reason": "Timeout", "message": "Too large resource version",
+            "details": {"causes": [{"reason": "ResourceVersionTooLarge"}], "retryAfterSeconds": 1}});
+        assert!(wants_list(&refused("watch", 504, None, too_large.to_string().as_bytes())));
+        assert!(wants_list(&refused("watch", 410, None, b"")));
+        assert!(!wants_list(&refused("watch", 504, None, b"")));
+        assert!(!wants_list(&refused("watch", 503, None, b"")));
+    }
+
+    #[test]
+    fn a_long_text_is_cut_and_a_bad_kubeconfig_is_not_shown() {
+        let long = json!({"kind": "Status", "code": 422, "message": "x".repeat(10_000)}).to_string();
+        assert!(refused("register", 422, None, long.as_bytes()).to_string().len() < 600);
+        let broken = kube::config::Kubeconfig::from_yaml("users: [{name: a, user: {token: hunter2, }}, }")
+            .expect_err("broken");
+        let error = of_kubeconfig(&broken);
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+}

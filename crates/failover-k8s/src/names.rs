@@ -1,0 +1,153 @@
+//! What things are called in the cluster: labels, annotations, and the names of objects.
+
+use std::fmt::Write as _;
+
+use failover_core::{ConfigKey, EndpointId, Error, ErrorKind, ServiceName};
+use ring::digest::{SHA256, digest};
+
+/// The label by which Kubernetes finds the slices of a service.
+pub(crate) const SERVICE: &str = "kubernetes.io/service-name";
+/// The label that says who writes a slice.
+pub(crate) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+/// The value of [`MANAGED_BY`] on what this crate writes, and its field manager.
+pub(crate) const MANAGER: &str = "failover.rs";
+/// The label that keeps kube-proxy of every node out of what changes in a slice.
+pub(crate) const HEADLESS: &str = "service.kubernetes.io/headless";
+/// The label, on slices and on the lease, that names the process that registered them.
+pub(crate) const REGISTRANT: &str = "failover.rs/registrant";
+/// The annotation that holds the whole endpoint as JSON.
+pub(crate) const ENDPOINT: &str = "failover.rs/endpoint";
+/// The label of a `ConfigMap` that holds a configuration document.
+pub(crate) const CONFIG: &str = "failover.rs/config";
+/// The annotation that says whose configuration a `ConfigMap` holds.
+pub(crate) const CONFIG_KEY: &str = "failover.rs/key";
+/// The key of the document in a `ConfigMap`.
+pub(crate) const CONFIG_VALUE: &str = "value";
+
+/// The most characters of a label's value.
+const LABEL: usize = 63;
+
+/// The name of the slice that holds an endpoint: the same in every process, so that two that register one endpoint
+/// write one object.
+pub(crate) fn slice(namespace: &str, service: &ServiceName, id: &EndpointId) -> String {
+    // No part can hold the separator.
+    let hash = hash(&[namespace, service.as_str(), id.as_str()]);
+    format!("fo-{}-{hash}", slug(service.as_str()))
+}
+
+/// The name of the `ConfigMap` that holds a document.
+pub(crate) fn config(key: &ConfigKey) -> String {
+    let text = config_key(key);
+    format!("fo-cfg-{}-{}", slug(&text), hash(&["config", &text]))
+}
+
+/// What a `ConfigMap` says it is for.
+pub(crate) fn config_key(key: &ConfigKey) -> String {
+    match key {
+        ConfigKey::Service(service) => format!("service/{service}"),
+        _ => "default".to_owned(),
+    }
+}
+
+/// A text as the value of a label, if it can be one.
+pub(crate) fn is_label(text: &str) -> bool {
+    let edge = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
+    text.len() <= LABEL
+        && edge(text.bytes().next())
+        && edge(text.bytes().last())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+}
+
+/// Fails when a service's name has no place in the label by which Kubernetes finds slices.
+pub(crate) fn check_service(service: &ServiceName) -> Result<(), Error> {
+    if is_label(service.as_str()) {
+        return Ok(());
+    }
+    let wanted =
+        "at most 63 letters, digits, dots, underscores and hyphens, with a letter or digit at both ends";
+    let message = format!("service name {service} does not fit into a Kubernetes label; give {wanted}");
+    Err(Error::new(ErrorKind::Unsupported, message).with_detail("field", "service"))
+}
+
+/// The readable part of an object's name: lower case, at most 30 characters, with a letter or digit at both ends.
+fn slug(text: &str) -> String {
+    let kept: String = text
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+        .take(30)
+        .collect();
+    let trimmed = kept.trim_matches('-');
+    if trimmed.is_empty() { "x".to_owned() } else { trimmed.to_owned() }
+}
+
+/// The first 16 hexadecimal digits of the SHA-256 of the parts, which are kept apart.
+fn hash(parts: &[&str]) -> String {
+    let joined = parts.join("\u{0}");
+    let mut out = String::with_capacity(16);
+    for byte in &digest(&SHA256, joined.as_bytes()).as_ref()[..8] {
+        let _ = write!(out, "{byte:02x}");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn service(name: &str) -> ServiceName {
+        ServiceName::new(name).expect("valid")
+    }
+
+    fn id(text: &str) -> EndpointId {
+        EndpointId::new(text).expect("valid")
+    }
+
+    fn is_object_name(name: &str) -> bool {
+        let edge =
+            |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_digit() || byte.is_ascii_lowercase());
+        name.len() <= 63
+            && edge(name.bytes().next())
+            && edge(name.bytes().last())
+            && name.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase() || b == b'-')
+    }
+
+    #[test]
+    fn a_slice_has_the_same_name_in_every_process_and_another_for_each_endpoint() {
+        let name = slice("shop", &service("user-service"), &id("users-1"));
+        assert_eq!(name, slice("shop", &service("user-service"), &id("users-1")));
+        assert_eq!(name, "fo-user-service-b1102513a482b32e");
+        for other in [
+            slice("shop", &service("user-service"), &id("users-2")),
+            slice("shop", &service("User-service"), &id("users-1")),
+            slice("other", &service("user-service"), &id("users-1")),
+            slice("shop", &service("user-service"), &id("Users-1")),
+        ] {
+            assert_ne!(name, other);
+        }
+    }
+
+    #[test]
+    fn a_label_is_what_kubernetes_takes() {
+        for good in ["a", "users", "User_Service.v1-x", &"x".repeat(63)] {
+            assert!(is_label(good), "{good}");
+        }
+        for bad in ["", "-a", "a-", ".a", "a_", "a/b", "ü", &"x".repeat(64)] {
+            assert!(!is_label(bad), "{bad}");
+        }
+        let error = check_service(&service(&"x".repeat(64))).expect_err("too long");
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        check_service(&service("users")).expect("fits");
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_is_one_that_kubernetes_takes(name in "[A-Za-z0-9._-]{1,253}", text in "[^\\s\\p{C}]{1,255}") {
+            if let (Ok(service), Ok(id)) = (ServiceName::new(&name), EndpointId::new(&text)) {
+                prop_assert!(is_object_name(&slice("shop", &service, &id)));
+                prop_assert!(is_object_name(&config(&ConfigKey::Service(service))));
+            }
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! Taking out what processes that are gone have registered.
+//!
+//! Any number of processes may do it at once, without a leader: each write names the version that it replaces, so that
+//! only one of them comes through, and none if the process turned out to be alive.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use failover_core::Error;
+use serde_json::Value;
+use tokio::time::{Instant, sleep_until};
+
+use crate::api::{Kind, Scope};
+use crate::config::defaults;
+use crate::provider::Inner;
+use crate::registry::identity;
+use crate::{clock, convert, error, names};
+
+/// After so many times its duration without a sign of life a lease is deleted, with what is bound to it.
+const GONE: u32 = 3;
+/// Every so many rounds it is looked for slices whose lease is gone.
+const ORPHANS: u32 = 10;
+
+/// A lease as it was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Seen {
+    name: String,
+    uid: String,
+    /// Changes with each renewal. That it changes is all that counts: clocks of other machines are not compared.
+    mark: String,
+    version: String,
+    duration: Duration,
+}
+
+#[derive(Debug)]
+struct Sighting {
+    seen: Seen,
+    since: Instant,
+    expired: bool,
+}
+
+/// What is to be done about a lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// What is bound to it is taken out of calls.
+    Expire(Seen),
+    /// It is deleted, and what is bound to it.
+    Delete(Seen),
+}
+
+/// How long each lease has shown no sign of life, by this machine's monotonic clock.
+#[derive(Debug, Default)]
+struct Sightings(HashMap<String, Sighting>);
+
+impl Sightings {
+    fn look(&mut self, leases: Vec<Seen>, now: Instant) -> Vec<Verdict> {
+        let mut before = std::mem::take(&mut self.0);
+        let mut verdicts = Vec::new();
+        for seen in leases {
+            let sighting = match before.remove(&seen.name) {
+                Some(known) if (&known.seen.uid, &known.seen.mark) == (&seen.uid, &seen.mark) => {
+                    Sighting { seen, ..known }
+                }
+                _ => Sighting { seen, since: now, expired: false },
+            };
+            let silent = now.saturating_duration_since(sighting.since);
+            if silent >= sighting.seen.duration * GONE {
+                verdicts.push(Verdict::Delete(sighting.seen.clone()));
+            } else if silent >= sighting.seen.duration && !sighting.expired {
+                verdicts.push(Verdict::Expire(sighting.seen.clone()));
+            }
+            self.0.insert(sighting.seen.name.clone(), sighting);
+        }
+        verdicts
+    }
+
+    fn expired(&mut self, name: &str) {
+        if let Some(sighting) = self.0.get_mut(name) {
+            sighting.expired = true;
+        }
+    }
+
+    /// When the next verdict can be due.
+    fn due(&self) -> Option<Instant> {
+        self.0.values().map(|one| one.since + one.seen.duration * if one.expired { GONE } else { 1 }).min()
+    }
+}
+
+/// Looks after the leases of the namespace until it is dropped.
+pub(crate) async fn reap(inner: &Inner) {
+    let period = inner.settings.lease.unwrap_or(defaults::LEASE) / 3;
+    let mut sightings = Sightings::default();
+    let mut orphans: HashMap<String, Instant> = HashMap::new();
+    let mut complained = false;
+    for round in 1_u32.. {
+        let next = clock::now() + period.mul_f64(0.8 + 0.2 * clock::unit());
+        match look(inner, &mut sightings).await {
+            Ok(names) => {
+                complained = false;
+                if round % ORPHANS == 0 {
+                    let found = look_for_orphans(inner, &names, &mut orphans, period * 3).await;
+                    if let Err(error) = found {
+                        tracing::debug!(target: "failover", "slices without a lease are not looked for: {error}");
+                    }
+                }
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut complained, true) {
+                    tracing::warn!(target: "failover", "what processes that are gone have registered is not taken out: {error}");
+                }
+                // A refusal does not pass by itself.
+                let pause = if error::status(&error) == Some(403) { period * 10 } else { period };
+                sleep_until(clock::now() + clock::jittered(pause, 0.2)).await;
+                continue;
+            }
+        }
+        // Exactly when a lease runs out, not up to a period later.
+        let soonest = clock::now() + Duration::from_millis(50);
+        let due = sightings.due().map(|due| due.max(soonest));
+        sleep_until(due.map_or(next, |due| due.min(next))).await;
+    }
+}
+
+/// One look at all leases, and what follows from it. Answers their names.
+async fn look(inner: &Inner, sightings: &mut Sightings) -> Result<Vec<String>, Error> {
+    let api = inner.api();
+    let scope = Scope::labelled(Kind::Leases, names::REGISTRANT);
+    let (leases, _) = api.list(&scope, |object| seen(&object)).await?;
+    let mut leases: Vec<_> = leases.into_iter().flatten().collect();
+    let all = leases.iter().map(|seen| seen.name.clone()).collect();
+    leases.retain(|seen| seen.name != inner.registrant.name());
+    for verdict in sightings.look(leases, clock::now()) {
+        match verdict {
+            Verdict::Expire(seen) => {
+                if expire(inner, &seen).await? {
+                    sightings.expired(&seen.name);
+                }
+            }
+            Verdict::Delete(seen) => delete(inner, &seen).await?,
+        }
+    }
+    Ok(all)
+}
+
+fn seen(lease: &Value) -> Option<Seen> {
+    let name = lease.pointer("/metadata/name")?.as_str()?.to_owned();
+    let (uid, version) = identity(lease);
+    let spec = |key: &str| lease.get("spec").and_then(|spec| spec.get(key));
+    let text = |key: &str| spec(key).and_then(Value::as_str).unwrap_or_default();
+    let seconds = spec("leaseDurationSeconds").and_then(Value::as_u64);
+    Some(Seen {
+        name,
+        uid: uid.to_owned(),
+        mark: format!("{}/{}", text("holderIdentity"), text("renewTime")),
+        version: version.to_owned(),
+        // What somebody emptied counts as a lease of the usual length, and an absurd length as an hour.
+        duration: Duration::from_secs(
+            seconds.filter(|s| *s > 0).unwrap_or(defaults::LEASE.as_secs()).min(3600),
+        ),
+    })
+}
+
+fn bound_to(lease: &str) -> Scope {
+    Scope::labelled(Kind::Slices, format!("{}={lease}", names::REGISTRANT))
+}
+
+/// Marks what is bound to a lease as left behind. False when some of it could not be.
+async fn expire(inner: &Inner, lease: &Seen) -> Result<bool, Error> {
+    let api = inner.api();
+    let (slices, _) = api.list(&bound_to(&lease.name), |object| object).await?;
+    let mut all = true;
+    let mut marked = 0;
+    for object in slices {
+        if convert::is_expired(&object) {
+            continue;
+        }
+        let Some(name) = object.pointer("/metadata/name").and_then(Value::as_str).map(str::to_owned) else {
+            continue;
+        };
+        let entry = convert::read(&object, &inner.settings.reading)
+            .ok()
+            .and_then(|slice| slice.candidates.into_iter().find(|one| one.managed))
+            .map(|candidate| candidate.entry);
+        let Some(object) = convert::expire(object, entry.as_ref()) else { continue };
+        match api.replace(Kind::Slices, &name, object).await {
+            Ok(Some(_)) => marked += 1,
+            Ok(None) => {}
+            Err(error) if error::status(&error) == Some(409) => all = false,
+            Err(error) => return Err(error),
+        }
+    }
+    if marked > 0 {
+        tracing::warn!(target: "failover", lease = %lease.name, "{marked} endpoints are taken out: the process that registered them gives no sign of life");
+    }
+    Ok(all)
+}
+
+/// Deletes a lease that nobody has renewed since it was seen, and then what was bound to it.
+async fn delete(inner: &Inner, lease: &Seen) -> Result<(), Error> {
+    let api = inner.api();
+    match api.delete(Kind::Leases, &lease.name, &lease.uid, Some(&lease.version)).await {
+        Ok(_) => {}
+        // It was renewed, or somebody else was quicker.
+        Err(error) if error::status(&error) == Some(409) => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    let (slices, _) = api.list(&bound_to(&lease.name), |object| object).await?;
+    tracing::warn!(target: "failover", lease = %lease.name, "{} endpoints are deleted: the process that registered them is gone", slices.len());
+    for slice in slices {
+        delete_slice(inner, &slice).await?;
+    }
+    Ok(())
+}
+
+/// Deletes a slice in the version in which it was read: one that was registered anew meanwhile stays.
+async fn delete_slice(inner: &Inner, slice: &Value) -> Result<(), Error> {
+    let name = slice.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    let (uid, version) = identity(slice);
+    match inner.api().delete(Kind::Slices, name, uid, Some(version)).await {
+        Ok(_) => Ok(()),
+        Err(error) if error::status(&error) == Some(409) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Deletes slices that have named a lease which is not there for so long: who deleted the lease did not come to them.
+async fn look_for_orphans(
+    inner: &Inner,
+    leases: &[String],
+    orphans: &mut HashMap<String, Instant>,
+    patience: Duration,
+) -> Result<(), Error> {
+    let (slices, _) =
+        inner.api().list(&Scope::labelled(Kind::Slices, names::REGISTRANT), |object| object).await?;
+    let now = clock::now();
+    let mut still = HashMap::new();
+    for slice in slices {
+        let label =
+            slice.get("metadata").and_then(|m| m.get("labels")).and_then(|all| all.get(names::REGISTRANT));
+        let lease = label.and_then(Value::as_str).unwrap_or_default();
+        if lease == inner.registrant.name() || leases.iter().any(|name| name == lease) {
+            continue;
+        }
+        let (uid, version) = identity(&slice);
+        let key = format!("{uid}/{version}");
+        let since = orphans.get(&key).copied().unwrap_or(now);
+        if now.saturating_duration_since(since) >= patience {
+            delete_slice(inner, &slice).await?;
+        } else {
+            still.insert(key, since);
+        }
+    }
+    *orphans = still;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(mark: &str) -> Seen {
+        Seen {
+            name: "a".into(),
+            uid: "1".into(),
+            mark: mark.into(),
+            version: "7".into(),
+            duration: Duration::from_secs(30),
+        }
+    }
+
+    #[test]
+    fn a_lease_expires_when_it_has_not_changed_for_its_time_and_only_then() {
+        let begin = clock::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let mut sightings = Sightings::default();
+        assert_eq!(sightings.look(vec![lease("x")], at(0)), []);
+        assert_eq!(sightings.due(), Some(at(30)));
+        assert_eq!(sightings.look(vec![lease("x")], at(29)), []);
+        assert_eq!(sightings.look(vec![lease("y")], at(29)), [], "a sign of life");
+        assert_eq!(sightings.look(vec![lease("y")], at(58)), []);
+        assert_eq!(sightings.look(vec![lease("y")], at(59)), [Verdict::Expire(lease("y"))]);
+        sightings.expired("a");
+        assert_eq!(sightings.look(vec![lease("y")], at(60)), [], "once");
+        assert_eq!(sightings.due(), Some(at(29 + 90)));
+        assert_eq!(sightings.look(vec![lease("y")], at(119)), [Verdict::Delete(lease("y"))]);
+        assert_eq!(sightings.look(vec![lease("z")], at(120)), [], "it is back");
+        assert_eq!(sightings.look(vec![], at(121)), []);
+        assert_eq!(sightings.due(), None, "what is gone is forgotten");
+    }
+
+    /// F24, as far as it is about registrations: times that other machines wrote mean nothing.
+    #[test]
+    fn a_time_from_the_past_or_the_future_is_only_a_mark() {
+        let begin = clock::now();
+        for mark in ["p/1970-01-01T00:00:00.000000Z", "p/2999-01-01T00:00:00.000000Z", "p/", "/"] {
+            let mut sightings = Sightings::default();
+            assert_eq!(sightings.look(vec![lease(mark)], begin), [], "{mark}");
+            let later = begin + Duration::from_secs(29);
+            assert_eq!(sightings.look(vec![lease(mark)], later), [], "{mark}");
+        }
+    }
+
+    /// F25, as far as it is about registrations.
+    #[test]
+    fn a_lease_that_somebody_emptied_is_read_without_a_panic() {
+        use serde_json::json;
+        let base = |spec: Value| json!({"metadata": {"name": "a", "uid": "1", "resourceVersion": "7"}, "spec": spec});
+        for spec in [
+            json!(null),
+            json!({}),
+            json!({"leaseDurationSeconds": null, "renewTime": null}),
+            json!({"leaseDurationSeconds": -1}),
+            json!({"leaseDurationSeconds": 0}),
+            json!([]),
+        ] {
+            assert_eq!(seen(&base(spec)).expect("it has a name").duration, Duration::from_secs(30));
+        }
+        let long = json!({"leaseDurationSeconds": 4_000_000_000_u64});
+        assert_eq!(seen(&base(long)).expect("it has a name").duration, Duration::from_secs(3600));
+        assert!(seen(&json!({"spec": {}})).is_none());
+        assert!(seen(&json!(null)).is_none());
+    }
+}

@@ -1,0 +1,313 @@
+//! The lease of a process that has registered something, and what it has registered.
+//!
+//! One lease for the whole process, not one heartbeat for each endpoint: every watcher of a slice would see each beat.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use failover_core::{EndpointEntry, EndpointId, Error, ErrorKind, ServiceName};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::api::Kind;
+use crate::convert::{self, Owner};
+use crate::provider::Inner;
+use crate::registry::{apply, entry_of, identity};
+use crate::{clock, error, names};
+
+/// An endpoint that this process has registered, or none any more. It is locked while it is written, so that a
+/// deregistration and the return of a lost lease do not pass each other.
+type Slot = Arc<tokio::sync::Mutex<Option<EndpointEntry>>>;
+type Key = (ServiceName, EndpointId);
+
+pub(crate) struct Registrant {
+    /// The lease's name, and the identity in it: no other process has it.
+    name: String,
+    duration: Option<Duration>,
+    lease: tokio::sync::Mutex<Option<Held>>,
+    own: Mutex<HashMap<Key, Slot>>,
+}
+
+/// A lease that this process holds.
+#[derive(Debug)]
+struct Held {
+    /// As the server last answered it.
+    object: Value,
+    /// When the last renewal that arrived was sent.
+    renewed: Instant,
+    behind: Behind,
+}
+
+/// What is to be done about the slices since the lease was not renewed for too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Behind {
+    Nothing,
+    /// They may be marked as left behind.
+    Restore,
+    /// The lease was deleted, and they with it.
+    Register,
+}
+
+impl Registrant {
+    pub(crate) fn new(readable: Option<&str>, duration: Option<Duration>) -> Self {
+        let host = readable.map_or_else(host, str::to_owned);
+        let name = format!("fo-{host}-{:08x}", clock::bits() as u32);
+        Self { name, duration, lease: tokio::sync::Mutex::new(None), own: Mutex::default() }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How many endpoints this process has registered and not deregistered.
+    pub(crate) fn count(&self) -> usize {
+        let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        own.values().filter(|slot| slot.try_lock().map_or(true, |slot| slot.is_some())).count()
+    }
+
+    /// The place of an endpoint, which is empty where there is none.
+    pub(crate) fn slot(&self, service: &ServiceName, id: &EndpointId) -> Slot {
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(own.entry((service.clone(), id.clone())).or_default())
+    }
+
+    /// The place of an endpoint that this process has registered.
+    pub(crate) fn known(&self, service: &ServiceName, id: &EndpointId) -> Option<Slot> {
+        let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        own.get(&(service.clone(), id.clone())).cloned()
+    }
+
+    /// Lets go of places that are empty and that nobody is using.
+    pub(crate) fn tidy(&self) {
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        own.retain(|_, slot| {
+            Arc::strong_count(slot) > 1 || slot.try_lock().map_or(true, |slot| slot.is_some())
+        });
+    }
+
+    fn slots(&self) -> Vec<(Key, Slot)> {
+        let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        own.iter().map(|(key, slot)| (key.clone(), Arc::clone(slot))).collect()
+    }
+
+    /// The lease that a registration is bound to, made where there is none yet.
+    pub(crate) async fn owner(&self, inner: &Inner) -> Result<Option<Owner>, Error> {
+        let Some(duration) = self.duration else { return Ok(None) };
+        let mut lease = self.lease.lock().await;
+        if lease.is_none() {
+            *lease = Some(self.acquire(inner, duration).await?);
+        }
+        let uid = lease.as_ref().map(|held| identity(&held.object).0.to_owned()).unwrap_or_default();
+        Ok(Some(Owner { lease: self.name.clone(), uid }))
+    }
+
+    async fn acquire(&self, inner: &Inner, duration: Duration) -> Result<Held, Error> {
+        let now = clock::stamp();
+        let object = json!({
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {
+                "name": self.name,
+                "namespace": inner.settings.namespace,
+                "labels": {names::REGISTRANT: self.name, "app.kubernetes.io/managed-by": names::MANAGER},
+            },
+            "spec": {
+                "holderIdentity": self.name,
+                "leaseDurationSeconds": duration.as_secs().max(1),
+                "acquireTime": now,
+                "renewTime": now,
+            },
+        });
+        let sent = clock::now();
+        let object = match inner.api().create(Kind::Leases, &self.name, object).await {
+            Ok(object) => object,
+            // An answer of before that was lost: nobody else has this name.
+            Err(error) if error::status(&error) == Some(409) => {
+                inner.api().get(Kind::Leases, &self.name).await?.ok_or(error)?
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Held { object, renewed: sent, behind: Behind::Nothing })
+    }
+
+    /// Renews the lease for as long as it is polled.
+    pub(crate) async fn keep(&self, inner: &Inner) {
+        let Some(duration) = self.duration else { return };
+        let mut failures = 0_u32;
+        loop {
+            // After a failure sooner, so that several tries fit into the lease.
+            let pause = if failures == 0 { duration / 3 } else { duration / 12 };
+            sleep(clock::jittered(pause, 0.2)).await;
+            match self.renew(inner, duration).await {
+                Ok(()) => failures = 0,
+                Err(error) => {
+                    if failures == 0 {
+                        tracing::warn!(target: "failover", lease = %self.name, "the lease is not renewed: {error}");
+                    }
+                    failures = failures.saturating_add(1);
+                }
+            }
+        }
+    }
+
+    async fn renew(&self, inner: &Inner, duration: Duration) -> Result<(), Error> {
+        let mut lease = self.lease.lock().await;
+        let Some(held) = lease.as_mut() else {
+            if self.count() == 0 {
+                return Ok(());
+            }
+            // It was lost, and making a new one failed.
+            let mut held = self.acquire(inner, duration).await?;
+            held.behind = Behind::Register;
+            *lease = Some(held);
+            drop(lease);
+            return self.catch_up(inner).await;
+        };
+        let sent = clock::now();
+        // Late is as bad as not at all: the next try needs its time, too.
+        let limit = inner.origin.deadline().min(duration / 3);
+        let written = timeout(limit, self.write(inner, held)).await;
+        match written.unwrap_or_else(|_| Err(error::late("renew the lease", limit)))? {
+            Some(object) => {
+                // Only if nothing arrived for so long can anybody have taken this process for dead.
+                if sent.saturating_duration_since(held.renewed) >= duration && held.behind == Behind::Nothing
+                {
+                    tracing::warn!(target: "failover", lease = %self.name, "the lease had run out; what is registered is looked after");
+                    held.behind = Behind::Restore;
+                }
+                (held.object, held.renewed) = (object, sent);
+            }
+            None => {
+                tracing::warn!(target: "failover", lease = %self.name, "the lease was deleted; everything is registered again");
+                *lease = None;
+                let mut held = self.acquire(inner, duration).await?;
+                held.behind = Behind::Register;
+                *lease = Some(held);
+            }
+        }
+        let behind = lease.as_ref().is_some_and(|held| held.behind != Behind::Nothing);
+        drop(lease);
+        if behind { self.catch_up(inner).await } else { Ok(()) }
+    }
+
+    /// Writes the time into the lease; `None` when it is not there any more.
+    async fn write(&self, inner: &Inner, held: &Held) -> Result<Option<Value>, Error> {
+        let api = inner.api();
+        let renewed = |mut object: Value| {
+            object["spec"]["renewTime"] = clock::stamp().into();
+            object
+        };
+        match api.replace(Kind::Leases, &self.name, renewed(held.object.clone())).await {
+            Err(error) if error::status(&error) == Some(409) => {
+                // Somebody has written into it, or it is another object of this name by now.
+                let Some(object) = api.get(Kind::Leases, &self.name).await? else { return Ok(None) };
+                if identity(&object).0 != identity(&held.object).0 {
+                    return Ok(None);
+                }
+                if object.pointer("/spec").is_none_or(|spec| !spec.is_object()) {
+                    return Err(Error::new(ErrorKind::Conflict, "somebody has emptied the lease"));
+                }
+                api.replace(Kind::Leases, &self.name, renewed(object)).await
+            }
+            other => other,
+        }
+    }
+
+    /// Mends the slices after the lease was lost for a while.
+    async fn catch_up(&self, inner: &Inner) -> Result<(), Error> {
+        let (owner, behind) = {
+            let lease = self.lease.lock().await;
+            let Some(held) = lease.as_ref() else { return Ok(()) };
+            let owner = Owner { lease: self.name.clone(), uid: identity(&held.object).0.to_owned() };
+            (owner, held.behind)
+        };
+        let mut failed = None;
+        for ((service, id), slot) in self.slots() {
+            let mut slot = slot.lock().await;
+            let Some(entry) = slot.clone() else { continue };
+            let mended = match behind {
+                Behind::Nothing => return Ok(()),
+                Behind::Register => apply(inner, &entry, Some(&owner)).await,
+                Behind::Restore => match restore(inner, &entry).await {
+                    Ok(true) => Ok(()),
+                    Ok(false) => {
+                        // Not by the lease, which is still there: somebody has deregistered it.
+                        tracing::warn!(target: "failover", "{service}/{id} was deregistered by somebody else and stays so");
+                        *slot = None;
+                        Ok(())
+                    }
+                    Err(error) => Err(error),
+                },
+            };
+            if let Err(error) = mended {
+                failed = Some(error);
+            }
+        }
+        self.tidy();
+        match failed {
+            Some(error) => Err(error),
+            None => {
+                if let Some(held) = self.lease.lock().await.as_mut() {
+                    // Unless it was lost again meanwhile.
+                    if held.behind == behind {
+                        held.behind = Behind::Nothing;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives the lease up, if nothing is bound to it.
+    pub(crate) async fn leave(&self, inner: &Inner) -> Result<(), Error> {
+        if self.count() > 0 {
+            return Ok(());
+        }
+        let mut lease = self.lease.lock().await;
+        let Some(held) = lease.take() else { return Ok(()) };
+        let uid = identity(&held.object).0;
+        match inner.api().delete(Kind::Leases, &self.name, uid, None).await {
+            Ok(_) => Ok(()),
+            Err(error) if error::status(&error) == Some(409) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Takes the mark of an absent process off a slice; false when the slice is not there.
+async fn restore(inner: &Inner, entry: &EndpointEntry) -> Result<bool, Error> {
+    let (service, id) = (entry.endpoint().service(), entry.endpoint().id());
+    let name = names::slice(&inner.settings.namespace, service, id);
+    for _ in 0..3 {
+        let Some(object) = inner.api().get(Kind::Slices, &name).await? else { return Ok(false) };
+        if !convert::is_expired(&object) {
+            return Ok(true);
+        }
+        // Its claims are those of before; what others changed in the endpoint meanwhile stays.
+        let now = entry_of(inner, &object, id).map_or_else(
+            || entry.clone(),
+            |found| found.with_health(entry.health()).with_lifecycle(entry.lifecycle()),
+        );
+        let amended = convert::amend(object, &now, true, false)?;
+        match inner.api().replace(Kind::Slices, &name, amended).await {
+            Ok(written) => return Ok(written.is_some()),
+            Err(error) if error::status(&error) == Some(409) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Error::new(ErrorKind::Conflict, format!("{service}/{id}: somebody else changes it all the time")))
+}
+
+/// The host's name as the part of an object's name.
+fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let kept: String = name
+        .trim()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+        .take(40)
+        .collect();
+    let trimmed = kept.trim_matches('-');
+    if trimmed.is_empty() { "process".to_owned() } else { trimmed.to_owned() }
+}

@@ -1,0 +1,266 @@
+//! Writing endpoints: each one is a slice of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use failover_core::{
+    Endpoint, EndpointEntry, EndpointId, Error, ErrorKind, Health, Lifecycle, Query, Registry, ServiceName,
+    async_trait,
+};
+use serde_json::Value;
+use tokio::time::sleep;
+
+use crate::api::Kind;
+use crate::provider::{Inner, KubernetesProvider};
+use crate::{clock, convert, error, names};
+
+/// How often a change is made again on what somebody else has changed meanwhile.
+const TRIES: u32 = 5;
+
+#[async_trait]
+impl Registry for KubernetesProvider {
+    /// Writes the slice of an endpoint, by server-side apply: the newest registration of an id stands, in service and of
+    /// unknown health.
+    ///
+    /// Where it moves from an IPv4 to an IPv6 address or back the slice is made anew: dropped in between, it is not there.
+    async fn register(&self, endpoint: &Endpoint) -> Result<(), Error> {
+        let inner = &*self.inner;
+        inner.ensure_ours(endpoint.service()).await?;
+        let slot = inner.registrant.slot(endpoint.service(), endpoint.id());
+        let mut slot = slot.lock().await;
+        let owner = inner.registrant.owner(inner).await?;
+        let entry = EndpointEntry::new(endpoint.clone());
+        apply(inner, &entry, owner.as_ref()).await?;
+        if owner.is_some() {
+            *slot = Some(entry);
+            self.start_keeping();
+        }
+        Ok(())
+    }
+
+    /// Replaces what is there, by compare-and-swap, tried up to five times. What others have written into the slice stays.
+    ///
+    /// Where the address changes its family, as [`register`](Self::register).
+    async fn update(&self, endpoint: &Endpoint) -> Result<(), Error> {
+        names::check_service(endpoint.service())?;
+        let replacement = Arc::new(endpoint.clone());
+        change(&self.inner, endpoint.service(), endpoint.id(), |before| {
+            EndpointEntry::new(Arc::clone(&replacement))
+                .with_health(before.health())
+                .with_lifecycle(before.lifecycle())
+        })
+        .await
+    }
+
+    /// Shows it as draining for [`drain_time`](crate::KubernetesProviderBuilder::drain_time), and deletes this very slice.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped while it drains, the slice stays, as draining; do it again.
+    async fn deregister(&self, service: &ServiceName, id: &EndpointId) -> Result<bool, Error> {
+        if names::check_service(service).is_err() {
+            return Ok(false);
+        }
+        let inner = &*self.inner;
+        let was = {
+            let slot = inner.registrant.slot(service, id);
+            let mut slot = slot.lock().await;
+            // First of all, so that nothing brings it back.
+            *slot = None;
+            remove(inner, service, id).await
+        };
+        inner.registrant.tidy();
+        was
+    }
+
+    async fn get(&self, service: &ServiceName, id: &EndpointId) -> Result<EndpointEntry, Error> {
+        if names::check_service(service).is_err() {
+            return Err(missing(service, id));
+        }
+        let inner = &*self.inner;
+        let name = names::slice(&inner.settings.namespace, service, id);
+        if let Some(object) = inner.api().get(Kind::Slices, &name).await?
+            && let Some(entry) = entry_of(inner, &object, id)
+        {
+            return Ok(entry);
+        }
+        // It may be one that Kubernetes itself wrote.
+        let set = inner.list(Query::service(service).service_name()).await?;
+        let found = set.into_entries().into_iter().find(|entry| entry.endpoint().id() == id);
+        found.ok_or_else(|| missing(service, id))
+    }
+
+    async fn set_health(&self, service: &ServiceName, id: &EndpointId, health: Health) -> Result<(), Error> {
+        change(&self.inner, service, id, |entry| entry.with_health(health)).await
+    }
+
+    async fn set_lifecycle(
+        &self,
+        service: &ServiceName,
+        id: &EndpointId,
+        lifecycle: Lifecycle,
+    ) -> Result<(), Error> {
+        change(&self.inner, service, id, |entry| entry.with_lifecycle(lifecycle)).await
+    }
+}
+
+/// Writes the slice of an entry, whether or not it is there.
+pub(crate) async fn apply(
+    inner: &Inner,
+    entry: &EndpointEntry,
+    owner: Option<&convert::Owner>,
+) -> Result<(), Error> {
+    let endpoint = entry.endpoint();
+    let namespace = &inner.settings.namespace;
+    let name = names::slice(namespace, endpoint.service(), endpoint.id());
+    let object = convert::slice(namespace, entry, owner, inner.settings.secrets)?;
+    let api = inner.api();
+    match api.apply(Kind::Slices, &name, object.clone()).await {
+        Ok(_) => Ok(()),
+        Err(error) if error::status(&error) == Some(422) => {
+            // The type of its addresses cannot be changed; only a new slice can have another one.
+            let before = api.get(Kind::Slices, &name).await?;
+            let Some(before) = before.filter(|before| has_other_type(before, endpoint)) else {
+                return Err(error);
+            };
+            let (uid, version) = identity(&before);
+            api.delete(Kind::Slices, &name, uid, Some(version)).await?;
+            api.apply(Kind::Slices, &name, object).await.map(drop)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Changes an entry that is there.
+async fn change(
+    inner: &Inner,
+    service: &ServiceName,
+    id: &EndpointId,
+    changed: impl Fn(EndpointEntry) -> EndpointEntry,
+) -> Result<(), Error> {
+    if names::check_service(service).is_err() {
+        return Err(missing(service, id));
+    }
+    let slot = inner.registrant.known(service, id);
+    let mut own = match &slot {
+        Some(slot) => Some(slot.lock().await),
+        None => None,
+    };
+    let name = names::slice(&inner.settings.namespace, service, id);
+    let api = inner.api();
+    let mut last = None;
+    for number in 0..TRIES {
+        if number > 0 {
+            sleep(clock::jittered(Duration::from_millis(20) * number, 0.5)).await;
+        }
+        let Some(object) = api.get(Kind::Slices, &name).await? else { return Err(missing(service, id)) };
+        let Some(before) = entry_of(inner, &object, id) else { return Err(missing(service, id)) };
+        let entry = changed(before.clone());
+        let expired = convert::is_expired(&object);
+        if entry == before && !expired {
+            // Each write is sent to everybody who watches.
+            return Ok(());
+        }
+        let written = if has_other_type(&object, entry.endpoint()) {
+            replace_by_new(inner, &name, &object, &entry).await
+        } else {
+            let amended = convert::amend(object, &entry, inner.settings.secrets, false)?;
+            api.replace(Kind::Slices, &name, amended).await
+        };
+        match written {
+            Ok(Some(_)) => {
+                if let Some(own) = own.as_mut().and_then(|slot| slot.as_mut()) {
+                    *own = entry;
+                }
+                return Ok(());
+            }
+            Ok(None) => return Err(missing(service, id)),
+            Err(error) if error::status(&error) == Some(409) => last = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    let message =
+        format!("{service}/{id}: somebody else changes it all the time; {TRIES} tries were too few");
+    let error = Error::new(ErrorKind::Conflict, message);
+    Err(match last {
+        Some(last) => error.with_source(last),
+        None => error,
+    })
+}
+
+/// Puts a new slice in the place of one whose type of addresses is another. Whose it is stays.
+async fn replace_by_new(
+    inner: &Inner,
+    name: &str,
+    before: &Value,
+    entry: &EndpointEntry,
+) -> Result<Option<Value>, Error> {
+    let mut object = convert::slice(&inner.settings.namespace, entry, None, inner.settings.secrets)?;
+    if let (Some(old), Some(new)) = (before.get("metadata"), object.get_mut("metadata")) {
+        for key in ["labels", "ownerReferences"] {
+            if let Some(kept) = old.get(key) {
+                new[key] = kept.clone();
+            }
+        }
+    }
+    let (uid, version) = identity(before);
+    if !inner.api().delete(Kind::Slices, name, uid, Some(version)).await? {
+        return Ok(None);
+    }
+    inner.api().create(Kind::Slices, name, object).await.map(Some)
+}
+
+async fn remove(inner: &Inner, service: &ServiceName, id: &EndpointId) -> Result<bool, Error> {
+    let name = names::slice(&inner.settings.namespace, service, id);
+    let api = inner.api();
+    let Some(object) = api.get(Kind::Slices, &name).await? else { return Ok(false) };
+    let uid = identity(&object).0.to_owned();
+    let drain = inner.settings.drain;
+    if !drain.is_zero()
+        && let Some(entry) = entry_of(inner, &object, id)
+    {
+        let amended = convert::amend(object, &entry.with_lifecycle(Lifecycle::Draining), true, false)?;
+        match api.replace(Kind::Slices, &name, amended).await {
+            // Somebody else has written it meanwhile: it is only told a little later that it goes.
+            Ok(_) => {}
+            Err(error) if error::status(&error) == Some(409) => {}
+            Err(error) => return Err(error),
+        }
+        sleep(drain).await;
+    }
+    match api.delete(Kind::Slices, &name, &uid, None).await {
+        // Gone meanwhile, or registered anew by somebody, whose it is now.
+        Ok(_) => Ok(true),
+        Err(error) if error::status(&error) == Some(409) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// The entry of one of this crate's slices.
+pub(crate) fn entry_of(inner: &Inner, object: &Value, id: &EndpointId) -> Option<EndpointEntry> {
+    let slice = convert::read(object, &inner.settings.reading).ok()?;
+    let mut candidates = slice.candidates.into_iter().map(|candidate| candidate.entry);
+    candidates.find(|entry| entry.endpoint().id() == id)
+}
+
+/// The identity of an object: which one it is, and in what version.
+pub(crate) fn identity(object: &Value) -> (&str, &str) {
+    let text = |key: &str| {
+        object.get("metadata").and_then(|m| m.get(key)).and_then(Value::as_str).unwrap_or_default()
+    };
+    (text("uid"), text("resourceVersion"))
+}
+
+fn has_other_type(object: &Value, endpoint: &Endpoint) -> bool {
+    object
+        .get("addressType")
+        .and_then(Value::as_str)
+        .is_some_and(|kind| kind != convert::address_type(endpoint))
+}
+
+fn missing(service: &ServiceName, id: &EndpointId) -> Error {
+    let message = format!("{service}/{id}: there is no such endpoint; register it first");
+    Error::new(ErrorKind::NotFound, message)
+        .with_detail("service", service.as_str())
+        .with_detail("id", id.as_str())
+}

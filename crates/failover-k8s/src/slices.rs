@@ -1,0 +1,219 @@
+//! All slices of one service, and the one set of endpoints that they are together.
+//!
+//! It knows no time and no network: what happened goes in, with the time at which it did, and what is to be told comes
+//! out.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use failover_core::{EndpointEntry, EndpointId, EndpointSet, Error, Health, Lifecycle};
+use tokio::time::Instant;
+
+use crate::config::AddressFamily;
+use crate::convert::{Candidate, Family, Slice};
+
+/// The slices of one service.
+#[derive(Debug)]
+pub(crate) struct Slices {
+    family: AddressFamily,
+    settle: Duration,
+    /// By name.
+    known: BTreeMap<String, Slice>,
+    /// The version up to which events are known, where versions are numbers.
+    position: Option<u64>,
+    /// Endpoints that have left every slice and may be on their way into another one, and when they are gone.
+    leaving: BTreeMap<EndpointId, Instant>,
+    /// What was told last.
+    told: Option<BTreeMap<EndpointId, Told>>,
+    /// Whether the last slice went by an event that said so.
+    emptied: bool,
+    /// Something has to be told, whether or not it is new.
+    again: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Told {
+    entry: EndpointEntry,
+    managed: bool,
+}
+
+impl Slices {
+    pub(crate) fn new(family: AddressFamily, settle: Duration) -> Self {
+        Self {
+            family,
+            settle,
+            known: BTreeMap::new(),
+            position: None,
+            leaving: BTreeMap::new(),
+            told: None,
+            emptied: false,
+            again: false,
+        }
+    }
+
+    /// A whole list: it replaces everything.
+    pub(crate) fn listed(&mut self, slices: Vec<Slice>, version: &str) {
+        self.emptied &= slices.is_empty();
+        self.position = version.parse().ok();
+        self.known = slices.into_iter().map(|slice| (slice.name.clone(), slice)).collect();
+    }
+
+    /// A slice is new, or has changed.
+    pub(crate) fn changed(&mut self, slice: Slice) {
+        if self.is_old(slice.version) {
+            return;
+        }
+        self.emptied = false;
+        self.known.insert(slice.name.clone(), slice);
+    }
+
+    /// A slice is gone.
+    pub(crate) fn deleted(&mut self, name: &str, uid: &str, version: Option<u64>) {
+        if self.is_old(version) {
+            return;
+        }
+        // One of the same name that came after it is another one.
+        if self.known.get(name).is_some_and(|slice| uid.is_empty() || slice.uid == uid) {
+            self.known.remove(name);
+            self.emptied = self.known.is_empty();
+        }
+    }
+
+    /// An event that is repeated, or comes late, changes nothing: what is known is newer.
+    fn is_old(&mut self, version: Option<u64>) -> bool {
+        match (version, self.position) {
+            (Some(version), Some(position)) if version <= position => true,
+            (Some(version), Some(_)) => {
+                self.position = Some(version);
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// After an error the same set is told again, so that whoever hears it knows that it holds.
+    pub(crate) fn tell_again(&mut self) {
+        self.again = true;
+    }
+
+    /// When there will be something to tell although nothing happens.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.leaving.values().min().copied()
+    }
+
+    /// The set as it is now, if it is another one than was told last.
+    pub(crate) fn tell(&mut self, now: Instant) -> Option<EndpointSet> {
+        let mut rejected = Vec::new();
+        let mut union = union(self.known.values(), self.family, &mut rejected);
+        self.keep_leaving(&mut union, now);
+        if !self.again && self.told.as_ref() == Some(&union) {
+            return None;
+        }
+        self.again = false;
+        let mut set = EndpointSet::new(union.values().map(|told| told.entry.clone()));
+        if union.is_empty() && rejected.is_empty() {
+            set = match (self.known.is_empty(), self.emptied) {
+                // Slices without endpoints, or events that took each of them away, are no doubt.
+                (false, _) | (true, true) => set.confirmed(),
+                (true, false) => EndpointSet::unknown_service(),
+            };
+        }
+        self.told = Some(union);
+        for (what, error) in rejected {
+            set.reject(what, error);
+        }
+        Some(set)
+    }
+
+    /// Endpoints of others that are in no slice any more stay for a moment: they may be moving from one to another.
+    fn keep_leaving(&mut self, union: &mut BTreeMap<EndpointId, Told>, now: Instant) {
+        let mut leaving = BTreeMap::new();
+        let mut kept = Vec::new();
+        for (id, told) in self.told.iter().flatten() {
+            if told.managed || union.contains_key(id) {
+                continue;
+            }
+            let until = self.leaving.get(id).copied().unwrap_or(now + self.settle);
+            if until > now {
+                leaving.insert(id.clone(), until);
+                kept.push((id.clone(), told.clone()));
+            }
+        }
+        self.leaving = leaving;
+        if kept.is_empty() {
+            return;
+        }
+        // The address of one that leaves may be another's already.
+        let places: HashSet<Place> = union.values().map(|told| place(&told.entry)).collect();
+        union.extend(kept.into_iter().filter(|(_, told)| !places.contains(&place(&told.entry))));
+    }
+}
+
+/// An address, a port and a transport.
+type Place = (String, u16, bool);
+
+fn place(entry: &EndpointEntry) -> Place {
+    let endpoint = entry.endpoint();
+    (endpoint.address().to_owned(), endpoint.port(), endpoint.protocol() == "udp")
+}
+
+/// The endpoints of all slices, each once, and what could not be read.
+fn union<'s>(
+    slices: impl Iterator<Item = &'s Slice>,
+    family: AddressFamily,
+    rejected: &mut Vec<(String, Error)>,
+) -> BTreeMap<EndpointId, Told> {
+    let mut best: HashMap<Place, (&Candidate, Option<u64>)> = HashMap::new();
+    for slice in slices {
+        rejected.extend(slice.rejected.iter().cloned());
+        for candidate in &slice.candidates {
+            let newer = |(known, version): &(&Candidate, Option<u64>)| {
+                // As kube-proxy has it: one that runs before one that ends, and then the newer.
+                (candidate.rank, candidate.managed, slice.version) > (known.rank, known.managed, *version)
+            };
+            let place = place(&candidate.entry);
+            if best.get(&place).is_none_or(newer) {
+                best.insert(place, (candidate, slice.version));
+            }
+        }
+    }
+    let mut chosen: Vec<_> = best.into_values().collect();
+    let preferred = match family {
+        AddressFamily::PreferIpv4 => Some(Family::V4),
+        AddressFamily::PreferIpv6 => Some(Family::V6),
+        _ => None,
+    };
+    if let Some(preferred) = preferred {
+        // A pod that has an address of the preferred family is not taken twice.
+        let targets: HashSet<Arc<str>> = chosen
+            .iter()
+            .filter(|(candidate, _)| candidate.family == preferred)
+            .filter_map(|(candidate, _)| candidate.target.clone())
+            .collect();
+        chosen.retain(|(candidate, _)| {
+            candidate.family == preferred
+                || candidate.target.as_ref().is_none_or(|target| !targets.contains(target))
+        });
+    }
+    // Where nothing is ready, what works and is about to go is used, as kube-proxy does.
+    let is_usable = |entry: &EndpointEntry| {
+        entry.health() != Health::Unhealthy && entry.lifecycle() == Lifecycle::InService
+    };
+    let nothing_ready = !chosen.iter().any(|(candidate, _)| is_usable(&candidate.entry));
+    chosen.sort_by_key(|(candidate, version)| (candidate.rank, candidate.managed, *version));
+    chosen
+        .into_iter()
+        .map(|(candidate, _)| {
+            let mut entry = candidate.entry.clone();
+            if nothing_ready && candidate.is_last_resort {
+                entry = entry.with_health(Health::Degraded).with_lifecycle(Lifecycle::InService);
+            }
+            // The best of one id comes last and stays.
+            (entry.endpoint().id().clone(), Told { entry, managed: candidate.managed })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

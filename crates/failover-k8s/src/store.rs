@@ -1,0 +1,201 @@
+//! Configuration documents, each in a `ConfigMap` of its own.
+
+use std::sync::Arc;
+
+use failover_core::{
+    ConfigKey, ConfigStore, ConfigStream, Error, ErrorKind, Revision, StoredConfig, async_trait,
+};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::api::{Kind, Scope};
+use crate::follow::{Mirror, Pace, follow};
+use crate::names;
+use crate::provider::KubernetesProvider;
+use crate::registry::identity;
+use crate::watch::{Teller, tell, tell_error};
+
+/// The most that a document may hold, as in the other registries; a `ConfigMap` holds 1 MiB.
+const MOST: usize = 512 * 1024;
+
+/// A revision names the object and its version (`uid/resourceVersion`): one that was deleted and made again is another.
+#[async_trait]
+impl ConfigStore for KubernetesProvider {
+    async fn load(&self, key: &ConfigKey) -> Result<Option<StoredConfig>, Error> {
+        match self.inner.api().get(Kind::ConfigMaps, &names::config(key)).await? {
+            Some(object) => stored(&object).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn store(
+        &self,
+        key: &ConfigKey,
+        document: &str,
+        expected: Option<&Revision>,
+    ) -> Result<Revision, Error> {
+        if document.len() > MOST {
+            let size = format!("{} bytes", document.len());
+            return Err(Error::invalid("configuration", size, &format!("at most {MOST} bytes")));
+        }
+        let api = self.inner.api();
+        let name = names::config(key);
+        let Some(expected) = expected else {
+            let object = json!({
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {
+                    "name": name,
+                    "namespace": self.inner.settings.namespace,
+                    "labels": {names::CONFIG: "true", "app.kubernetes.io/managed-by": names::MANAGER},
+                    "annotations": {names::CONFIG_KEY: names::config_key(key)},
+                },
+                "data": {names::CONFIG_VALUE: document},
+            });
+            return match api.create(Kind::ConfigMaps, &name, object).await {
+                Ok(object) => Ok(revision(&object)),
+                Err(error) if error.kind() == ErrorKind::Conflict => Err(changed()),
+                Err(error) => Err(error),
+            };
+        };
+        // What others wrote into the object stays.
+        let Some(mut object) = api.get(Kind::ConfigMaps, &name).await? else { return Err(changed()) };
+        if revision(&object) != *expected {
+            return Err(changed());
+        }
+        if object.get("immutable") == Some(&Value::Bool(true)) {
+            let message = format!(
+                "the ConfigMap {name} is immutable: somebody has set it so; delete it to store another"
+            );
+            return Err(Error::new(ErrorKind::Unsupported, message).with_code("IMMUTABLE"));
+        }
+        if !object.get("data").is_some_and(Value::is_object) {
+            object["data"] = json!({});
+        }
+        object["data"][names::CONFIG_VALUE] = document.into();
+        if let Some(binary) = object.get_mut("binaryData").and_then(Value::as_object_mut) {
+            // A key can stand in one of them only.
+            binary.remove(names::CONFIG_VALUE);
+        }
+        match api.replace(Kind::ConfigMaps, &name, object).await {
+            Ok(Some(object)) => Ok(revision(&object)),
+            Ok(None) => Err(changed()),
+            Err(error) if error.kind() == ErrorKind::Conflict => Err(changed()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What is stored, and each change of the document. A change of the object that leaves the document as it is is not
+    /// told, so that the revision told last may be older than the newest.
+    fn watch(&self, key: &ConfigKey) -> ConfigStream<'_> {
+        let key = key.clone();
+        self.configs.stream(key.clone(), move |teller| {
+            if !self.inner.origin.is_open() {
+                return None;
+            }
+            let inner = Arc::clone(&self.inner);
+            Some(tokio::spawn(async move {
+                let pace = Pace { watch: inner.settings.watch, relist: inner.settings.relist };
+                let name = names::config(&key);
+                let mirror = Kept::new(teller);
+                follow(inner.api(), Scope::named(Kind::ConfigMaps, &name), pace, mirror).await;
+            }))
+        })
+    }
+}
+
+fn changed() -> Error {
+    Error::new(ErrorKind::Conflict, "the configuration was changed by somebody else; load it again")
+}
+
+fn revision(object: &Value) -> Revision {
+    let (uid, version) = identity(object);
+    Revision::new(format!("{uid}/{version}"))
+}
+
+fn stored(object: &Value) -> Result<StoredConfig, Error> {
+    let text = object.get("data").and_then(|data| data.get(names::CONFIG_VALUE)).and_then(Value::as_str);
+    if let Some(text) = text {
+        return Ok(StoredConfig::new(text, revision(object)));
+    }
+    let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    let binary = object.get("binaryData").and_then(|data| data.get(names::CONFIG_VALUE)).is_some();
+    let why = if binary { "is binary, not text" } else { "is not there" };
+    let message =
+        format!("ConfigMap {name}: its key {} {why}; store a configuration as text", names::CONFIG_VALUE);
+    Err(Error::new(ErrorKind::Validation, message))
+}
+
+/// Keeps one document.
+struct Kept {
+    teller: Teller<Option<StoredConfig>>,
+    now: Option<Result<StoredConfig, Error>>,
+    listed: bool,
+    /// Whether `document` is what was told last.
+    told: bool,
+    document: Option<String>,
+    error: Option<Error>,
+    down: bool,
+}
+
+impl Kept {
+    fn new(teller: Teller<Option<StoredConfig>>) -> Self {
+        Self { teller, now: None, listed: false, told: false, document: None, error: None, down: false }
+    }
+}
+
+impl Mirror for Kept {
+    type Item = Result<StoredConfig, Error>;
+
+    fn read(&self, object: Value) -> Self::Item {
+        stored(&object)
+    }
+
+    fn listed(&mut self, items: Vec<Self::Item>, _version: &str) {
+        self.listed = true;
+        self.now = items.into_iter().next();
+    }
+
+    fn changed(&mut self, item: Self::Item) {
+        self.now = Some(item);
+    }
+
+    fn deleted(&mut self, _item: Self::Item) {
+        self.now = None;
+    }
+
+    fn failed(&mut self, error: Error) {
+        (self.error, self.down) = (Some(error), true);
+    }
+
+    fn recovered(&mut self) {
+        (self.error, self.down, self.told) = (None, false, false);
+    }
+
+    fn tell(&mut self, _now: Instant) {
+        if let Some(error) = self.error.take() {
+            return tell_error(&self.teller, error);
+        }
+        if self.down || !self.listed {
+            return;
+        }
+        match &self.now {
+            Some(Err(error)) => {
+                self.told = false;
+                tell_error(&self.teller, error.clone());
+            }
+            now => {
+                let stored = now.as_ref().and_then(|stored| stored.as_ref().ok());
+                let document = stored.map(|stored| stored.document().to_owned());
+                if !self.told || self.document != document {
+                    (self.told, self.document) = (true, document);
+                    tell(&self.teller, stored.cloned());
+                }
+            }
+        }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        None
+    }
+}

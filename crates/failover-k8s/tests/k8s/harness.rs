@@ -1,0 +1,170 @@
+//! A cluster for the tests, and shorthands.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use failover_core::{Endpoint, EndpointId, EndpointSet, Error, Provider, ServiceName, WatchStream};
+use failover_k8s::{KubernetesProvider, KubernetesProviderBuilder};
+use failover_testkit::kubernetes::{Answer, ControlPlane};
+use futures_util::StreamExt;
+use serde_json::Value;
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
+
+/// What the documentation tells people to give the provider: the tests have exactly these rights.
+pub(crate) const RBAC: &str = include_str!("../../../../examples/k8s/rbac.yaml");
+
+static CALM: OnceCell<Option<ControlPlane>> = OnceCell::const_new();
+static ROUGH: Mutex<Option<ControlPlane>> = Mutex::const_new(None);
+static NUMBER: AtomicUsize = AtomicUsize::new(0);
+
+fn directory(name: &str) -> PathBuf {
+    // Not one for each run: what a killed run leaves behind is emptied by the next one.
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
+
+/// A namespace of its own on the API server that all calm tests share.
+pub(crate) async fn calm() -> Option<Space<&'static ControlPlane>> {
+    let plane = CALM.get_or_init(|| ControlPlane::start(&directory_of("calm"))).await.as_ref()?;
+    Some(Space::new(plane).await)
+}
+
+fn directory_of(name: &'static str) -> &'static Path {
+    Box::leak(directory(name).into_boxed_path())
+}
+
+/// A control plane that a test may kill, pause and compact; one test at a time has it.
+pub(crate) async fn rough() -> Option<MutexGuard<'static, Option<ControlPlane>>> {
+    let mut plane = ROUGH.lock().await;
+    match plane.as_mut() {
+        None => *plane = Some(ControlPlane::start(&directory("rough")).await?),
+        Some(plane) => {
+            plane.resume_apiserver();
+            if !plane.is_running() {
+                plane.start_apiserver().await;
+            }
+            plane.until_ready().await;
+        }
+    }
+    Some(plane)
+}
+
+/// A namespace with the roles of the documentation, and a token of the service account that has them.
+pub(crate) struct Space<P> {
+    pub(crate) plane: P,
+    pub(crate) namespace: String,
+    pub(crate) token: String,
+    token_file: PathBuf,
+}
+
+impl<P: std::ops::Deref<Target = ControlPlane>> Space<P> {
+    pub(crate) async fn new(plane: P) -> Self {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let namespace = format!("t{number}-{}", std::process::id());
+        plane.namespace(&namespace).await;
+        plane.apply(RBAC, &namespace).await;
+        let token = plane.service_account_token(&namespace, "failover").await;
+        let token_file = plane.token_file(&namespace, &token);
+        let space = Self { plane, namespace, token, token_file };
+        // A role takes effect a moment after it is bound.
+        let path = space.path("endpointslices", "");
+        failover_testkit::until(Duration::from_secs(10), "the role is bound", || async {
+            space.plane.request(&space.token, "GET", &path, "").await.status == 200
+        })
+        .await;
+        space
+    }
+
+    pub(crate) fn builder(&self) -> KubernetesProviderBuilder {
+        KubernetesProvider::builder()
+            .api_server(self.plane.url(), self.plane.authority(), &self.token_file)
+            .namespace(&self.namespace)
+            .registrant("test")
+    }
+
+    pub(crate) async fn provider(&self) -> KubernetesProvider {
+        self.builder().build().await.expect("builds")
+    }
+
+    /// The path of an object of this namespace, or of all of a kind.
+    pub(crate) fn path(&self, resource: &str, name: &str) -> String {
+        let group = match resource {
+            "endpointslices" => "/apis/discovery.k8s.io/v1",
+            "leases" => "/apis/coordination.k8s.io/v1",
+            "rolebindings" => "/apis/rbac.authorization.k8s.io/v1",
+            _ => "/api/v1",
+        };
+        let slash = if name.is_empty() { "" } else { "/" };
+        format!("{group}/namespaces/{}/{resource}{slash}{name}", self.namespace)
+    }
+
+    /// As the administrator.
+    pub(crate) async fn admin(&self, method: &str, resource: &str, name: &str, body: &str) -> Answer {
+        self.plane.request(self.plane.admin(), method, &self.path(resource, name), body).await
+    }
+
+    /// All objects of a kind, as the administrator sees them.
+    pub(crate) async fn objects(&self, resource: &str) -> Vec<Value> {
+        let answer = self.admin("GET", resource, "", "").await;
+        let mut list: Value = serde_json::from_str(&answer.body).expect("a list");
+        match list["items"].take() {
+            Value::Array(items) => items,
+            _ => Vec::new(),
+        }
+    }
+
+    /// Applies a YAML document.
+    pub(crate) async fn apply(&self, resource: &str, name: &str, body: &str) -> Answer {
+        let path = format!("{}?fieldManager=kubectl&force=true", self.path(resource, name));
+        self.plane.request(self.plane.admin(), "PATCH", &path, body).await
+    }
+}
+
+pub(crate) fn service(name: &str) -> ServiceName {
+    ServiceName::new(name).expect("valid")
+}
+
+pub(crate) fn id(text: &str) -> EndpointId {
+    EndpointId::new(text).expect("valid")
+}
+
+pub(crate) fn endpoint(id: &str, address: &str) -> Endpoint {
+    Endpoint::builder(id, "users", address, 8080).protocol("http").build().expect("valid")
+}
+
+pub(crate) fn ids(set: &EndpointSet) -> Vec<&str> {
+    let mut ids: Vec<_> = set.entries().iter().map(|entry| entry.endpoint().id().as_str()).collect();
+    ids.sort_unstable();
+    ids
+}
+
+/// The next item, within ten seconds.
+pub(crate) async fn next(stream: &mut WatchStream<'_>) -> Result<EndpointSet, Error> {
+    let item = tokio::time::timeout(Duration::from_secs(10), stream.next()).await;
+    item.expect("an item within ten seconds").expect("the watch goes on")
+}
+
+/// Reads the watch until a set is right; errors on the way are passed over.
+pub(crate) async fn sees(
+    stream: &mut WatchStream<'_>,
+    limit: Duration,
+    what: &str,
+    right: impl Fn(&EndpointSet) -> bool,
+) -> EndpointSet {
+    let mut last = String::new();
+    let looking = async {
+        loop {
+            match stream.next().await.expect("the watch goes on") {
+                Ok(set) if right(&set) => return set,
+                other => last = format!("{other:?}"),
+            }
+        }
+    };
+    let seen = tokio::time::timeout(limit, looking).await;
+    seen.unwrap_or_else(|_| panic!("not within {limit:?}: {what}; last {last}"))
+}
+
+pub(crate) fn shared(provider: KubernetesProvider) -> Arc<dyn Provider> {
+    Arc::new(provider)
+}

@@ -1,0 +1,8 @@
+//! The provider against a real API server, and against one that does what a real one won't do on command.
+//!
+//! Names of tests and the comments above them say which fault of the project's list they hold (F, R, S).
+
+#![allow(clippy::disallowed_methods, reason = "a real server takes real time")]
+
+mod conformance;
+mod harness;
