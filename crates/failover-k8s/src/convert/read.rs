@@ -194,7 +194,7 @@ impl Slice {
                     continue;
                 }
             };
-            match self.candidate(native, address, *port, protocol) {
+            match self.candidate(native, address, *port, protocol, reading.family) {
                 Ok(candidate) if candidate.family.is_wanted(reading.family) => {
                     self.candidates.push(candidate);
                 }
@@ -213,11 +213,14 @@ impl Slice {
         address: &str,
         port: u16,
         protocol: &str,
+        family: AddressFamily,
     ) -> Result<Candidate, Error> {
         let target = native.get("targetRef");
         let of_target = |key: &str| target.and_then(|target| target.get(key)).and_then(Value::as_str);
         let uid = of_target("uid").filter(|uid| !uid.is_empty());
         let id = match uid {
+            // Both addresses of a pod are endpoints then, and need names of their own.
+            Some(uid) if family == AddressFamily::Both => format!("{uid}:{port}@{address}"),
             Some(uid) => format!("{uid}:{port}"),
             None if address.contains(':') => format!("[{address}]:{port}"),
             None => format!("{address}:{port}"),
