@@ -11,7 +11,7 @@ use crate::clock;
 use crate::error;
 
 /// Before the first repetition, doubling by half to the last.
-const FIRST: Duration = Duration::from_millis(200);
+const FIRST: Duration = Duration::from_millis(250);
 const LAST: Duration = Duration::from_secs(30);
 /// After a refusal: rights come back when a person gives them.
 const REFUSED: Duration = Duration::from_secs(30);
@@ -235,4 +235,75 @@ fn delay(failures: &mut u32, error: &Error) -> Duration {
         _ => ladder,
     };
     full.mul_f64(0.5 + 0.5 * clock::unit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unreachable_server() -> Error {
+        Error::new(ErrorKind::Connection, "refused")
+    }
+
+    /// When a client asks during an outage.
+    fn tries(outage: Duration) -> Vec<Duration> {
+        let (mut failures, mut now, mut all) = (0, Duration::ZERO, Vec::new());
+        while now <= outage {
+            all.push(now);
+            now += delay(&mut failures, &unreachable_server());
+        }
+        all.push(now);
+        all
+    }
+
+    /// R1: at most 40 requests in an outage of ten minutes.
+    #[test]
+    fn an_outage_of_ten_minutes_costs_few_requests() {
+        for _ in 0..1000 {
+            let count = tries(Duration::from_secs(600)).len() - 1;
+            assert!((20..=40).contains(&count), "{count}");
+        }
+    }
+
+    /// R2: of a thousand clients that wait for one server, no tenth of a second has more than 5 %.
+    #[test]
+    fn clients_do_not_come_back_together() {
+        for outage in [10, 60, 600] {
+            let outage = Duration::from_secs(outage);
+            let mut slots = std::collections::HashMap::<u128, u32>::new();
+            for _ in 0..1000 {
+                let back = tries(outage).pop().expect("it comes back") - outage;
+                *slots.entry(back.as_millis() / 100).or_default() += 1;
+            }
+            let most = slots.values().max().copied().unwrap_or_default();
+            assert!(most <= 50, "{most} of 1000 in one slot after {outage:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_was_restarted_is_found_again_within_five_seconds() {
+        for _ in 0..1000 {
+            for outage in [1, 3, 4] {
+                let outage = Duration::from_secs(outage);
+                let back = tries(outage).pop().expect("it comes back") - outage;
+                assert!(back < Duration::from_secs(5), "{back:?} after {outage:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_server_asks_for_is_waited_and_a_refusal_is_not_asked_hotly() {
+        let asked = unreachable_server().with_retry(RetryAdvice::After(Duration::from_secs(7)));
+        let refused = |code: u16| error::refused("list", code, None, b"");
+        for _ in 0..1000 {
+            assert!(delay(&mut 0, &asked) >= Duration::from_secs(7));
+            let pause = delay(&mut 0, &refused(403));
+            assert!((15..=30).contains(&pause.as_secs()), "{pause:?}");
+            let pause = delay(&mut 0, &refused(401));
+            assert!((30..=60).contains(&pause.as_secs()), "{pause:?}");
+        }
+        // Numbers stay in their range however long it lasts.
+        assert!(delay(&mut (u32::MAX - 1), &unreachable_server()) <= LAST);
+        assert!(delay(&mut u32::MAX.clone(), &unreachable_server()) <= LAST);
+    }
 }

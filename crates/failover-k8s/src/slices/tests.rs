@@ -80,7 +80,7 @@ fn an_endpoint_that_goes_is_gone_after_a_moment_and_a_new_one_is_there_at_once()
     slices.changed(slice_of("a", 12, json!([{"addresses": ["10.0.0.2"], "targetRef": {"uid": "new"}}])));
     let set = slices.tell(due).expect("it is another one");
     let ids: Vec<_> = set.entries().iter().map(|entry| entry.endpoint().id().as_str()).collect();
-    assert_eq!(ids, ["10.0.0.3:80", "new:80"]);
+    assert_eq!(ids, ["10.0.0.3:80", "new:80@10.0.0.2"]);
 }
 
 #[test]

@@ -4,5 +4,9 @@
 
 #![allow(clippy::disallowed_methods, reason = "a real server takes real time")]
 
+mod config;
 mod conformance;
+mod discovery;
 mod harness;
+mod registration;
+mod scripted;

@@ -1,0 +1,88 @@
+//! Configuration in ConfigMaps of a real API server.
+
+use std::time::Duration;
+
+use failover_core::{ConfigKey, ConfigStore, ErrorKind};
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+
+use crate::harness::{calm, service};
+
+fn name_of(objects: &[Value]) -> String {
+    objects[0]["metadata"]["name"].as_str().expect("a name").to_owned()
+}
+
+/// F27: two writers, and one that was deleted and made again in between.
+#[tokio::test]
+async fn a_revision_is_of_one_object_and_not_of_its_name() {
+    let Some(space) = calm().await else { return };
+    let provider = space.provider().await;
+    let key = ConfigKey::Service(service("users"));
+    let first = provider.store(&key, "{\"v\":1}", None).await.expect("stores");
+    let second = provider.store(&key, "{\"v\":2}", Some(&first)).await.expect("stores");
+    let late = provider.store(&key, "{\"v\":3}", Some(&first)).await.expect_err("somebody was quicker");
+    assert_eq!(late.kind(), ErrorKind::Conflict);
+    let maps = space.objects("configmaps").await;
+    space.admin("DELETE", "configmaps", &name_of(&maps), "").await;
+    let gone = provider.store(&key, "{\"v\":4}", Some(&second)).await.expect_err("it is gone");
+    assert_eq!(gone.kind(), ErrorKind::Conflict);
+    let again = provider.store(&key, "{\"v\":5}", None).await.expect("stores");
+    assert_ne!(again, second);
+    let stale = provider.store(&key, "{\"v\":6}", Some(&second)).await.expect_err("it is another object");
+    assert_eq!(stale.kind(), ErrorKind::Conflict);
+    assert_eq!(provider.load(&key).await.expect("loads").expect("there").document(), "{\"v\":5}");
+    assert!(provider.load(&ConfigKey::Default).await.expect("loads").is_none(), "each key is apart");
+}
+
+/// F28: what people do to a ConfigMap.
+#[tokio::test]
+async fn a_config_map_that_is_deleted_binary_immutable_or_too_large_is_told_as_what_it_is() {
+    let Some(space) = calm().await else { return };
+    let provider = space.provider().await;
+    let key = ConfigKey::Default;
+    let mut watch = ConfigStore::watch(&provider, &key);
+    let next = async |watch: &mut failover_core::ConfigStream<'_>| {
+        tokio::time::timeout(Duration::from_secs(10), watch.next())
+            .await
+            .expect("in time")
+            .expect("it goes on")
+    };
+    assert!(next(&mut watch).await.expect("an answer").is_none());
+    provider.store(&key, "{\"v\":1}", None).await.expect("stores");
+    assert_eq!(next(&mut watch).await.expect("an answer").expect("there").document(), "{\"v\":1}");
+    let maps = space.objects("configmaps").await;
+    let name = name_of(&maps);
+
+    // A label that somebody adds changes the object, and not the document.
+    let mut labelled = maps[0].clone();
+    labelled["metadata"]["labels"]["team"] = json!("blue");
+    space.admin("PUT", "configmaps", &name, &labelled.to_string()).await;
+    let stored = provider.load(&key).await.expect("loads").expect("there");
+    provider.store(&key, "{\"v\":2}", Some(stored.revision())).await.expect("stores");
+    assert_eq!(next(&mut watch).await.expect("an answer").expect("there").document(), "{\"v\":2}");
+    assert_eq!(space.objects("configmaps").await[0]["metadata"]["labels"]["team"], "blue");
+
+    space.admin("DELETE", "configmaps", &name, "").await;
+    assert!(next(&mut watch).await.expect("an answer").is_none(), "it is gone");
+
+    let binary = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "binaryData": {"value": "AAE="}});
+    space.admin("POST", "configmaps", "", &binary.to_string()).await;
+    let error = next(&mut watch).await.expect_err("it is no text");
+    assert!(error.kind() == ErrorKind::Validation && error.to_string().contains("binary"), "{error}");
+    assert_eq!(provider.load(&key).await.expect_err("it is no text").kind(), ErrorKind::Validation);
+    space.admin("DELETE", "configmaps", &name, "").await;
+
+    let fixed = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"value": "{}"}, "immutable": true});
+    space.admin("POST", "configmaps", "", &fixed.to_string()).await;
+    let stored = provider.load(&key).await.expect("loads").expect("there");
+    let error =
+        provider.store(&key, "{\"v\":9}", Some(stored.revision())).await.expect_err("it cannot be changed");
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Unsupported, "IMMUTABLE"));
+    space.admin("DELETE", "configmaps", &name, "").await;
+
+    let large = "x".repeat(512 * 1024 + 1);
+    let error = provider.store(&key, &large, None).await.expect_err("too large");
+    assert_eq!(error.kind(), ErrorKind::Validation);
+    assert!(space.objects("configmaps").await.is_empty(), "nothing was sent");
+    provider.store(&key, &large[1..], None).await.expect("the most that fits");
+}

@@ -1,0 +1,614 @@
+//! What a real API server won't do on command.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use failover_core::{
+    EndpointSet, Error, ErrorKind, FailoverManager, Provider, Query, Registry, RetryAdvice, WatchStream,
+};
+use failover_k8s::{KubernetesProvider, KubernetesProviderBuilder};
+use failover_testkit::{FaultServer, Reply, Request, TempDir, free_port, until};
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::harness::{endpoint, service};
+
+/// A slice with pods, as a server has it.
+pub(crate) fn slice(name: &str, version: u64, pods: &[u8]) -> Value {
+    let endpoints: Vec<_> = pods.iter().map(|pod| json!({"addresses": [format!("10.0.0.{pod}")]})).collect();
+    json!({
+        "metadata": {"name": name, "uid": format!("uid-{name}"), "resourceVersion": version.to_string(),
+                     "labels": {"kubernetes.io/service-name": "users"}},
+        "addressType": "IPv4", "endpoints": endpoints, "ports": [{"port": 80}],
+    })
+}
+
+pub(crate) fn list(version: u64, items: &[Value]) -> Reply {
+    paged(version, items, "")
+}
+
+fn paged(version: u64, items: &[Value], next: &str) -> Reply {
+    let metadata = json!({"resourceVersion": version.to_string(), "continue": next});
+    let body = json!({"kind": "EndpointSliceList", "apiVersion": "discovery.k8s.io/v1", "metadata": metadata, "items": items});
+    Reply::json(200, body.to_string())
+}
+
+fn event(kind: &str, object: &Value) -> Vec<u8> {
+    format!("{}\n", json!({"type": kind, "object": object})).into_bytes()
+}
+
+fn status(code: u16, reason: &str) -> Value {
+    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": reason})
+}
+
+pub(crate) fn is_watch(request: &Request) -> bool {
+    request.query("watch") == Some("true")
+}
+
+pub(crate) fn is_slices(request: &Request) -> bool {
+    request.path().contains("endpointslices")
+}
+
+/// What a watch says when nothing happens: it stays open.
+fn quiet() -> Reply {
+    Reply::black_hole(200)
+}
+
+pub(crate) fn builder(url: &str) -> (TempDir, KubernetesProviderBuilder) {
+    let directory = TempDir::new().expect("a directory");
+    let token = directory.path().join("token");
+    std::fs::write(&token, "canary-token").expect("writes");
+    let builder = KubernetesProvider::builder().api_server(url, Vec::new(), &token).namespace("shop");
+    (directory, builder)
+}
+
+pub(crate) async fn provider(url: &str) -> KubernetesProvider {
+    builder(url).1.deadline(Duration::from_secs(1)).build().await.expect("builds")
+}
+
+async fn item(stream: &mut WatchStream<'_>, limit: Duration) -> Result<EndpointSet, Error> {
+    let item = tokio::time::timeout(limit, stream.next()).await;
+    item.unwrap_or_else(|_| panic!("nothing within {limit:?}")).expect("the watch goes on")
+}
+
+const SOON: Duration = Duration::from_secs(5);
+
+fn addresses(set: &EndpointSet) -> Vec<&str> {
+    let mut all: Vec<_> = set.entries().iter().map(|entry| entry.endpoint().address()).collect();
+    all.sort_unstable();
+    all
+}
+
+fn watches(server: &FaultServer) -> Vec<Request> {
+    server.requests().into_iter().filter(is_watch).collect()
+}
+
+fn lists(server: &FaultServer) -> Vec<Request> {
+    server.requests().into_iter().filter(|request| is_slices(request) && !is_watch(request)).collect()
+}
+
+/// F1 and R1: nobody is there at the start; it is told in time, and found when it comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_down_at_the_start_is_told_and_found_later() {
+    let port = free_port();
+    let url = format!("http://127.0.0.1:{port}");
+    let provider = provider(&url).await;
+    let begun = Instant::now();
+    let error = provider.connect().await.expect_err("nobody is there");
+    assert_eq!(error.kind(), ErrorKind::Connection, "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(2));
+    let manager =
+        FailoverManager::builder().provider(provider).build().await.expect("it starts all the same");
+    let looking = tokio::spawn(async move {
+        let users = manager.service("users").await.expect("a handle");
+        let begun = Instant::now();
+        let refused = users.select().map(drop).expect_err("nobody is known");
+        assert!(begun.elapsed() < Duration::from_millis(50));
+        assert!(refused.to_string().contains("users"), "{refused}");
+        let waiting = async || users.select().is_ok();
+        until(Duration::from_secs(10), "an endpoint", waiting).await;
+    });
+    tokio::time::sleep(Duration::from_millis(5500)).await;
+    let answer =
+        async |request: Request| if is_watch(&request) { quiet() } else { list(5, &[slice("a", 1, &[1])]) };
+    let _server = FaultServer::start_at(port, answer).await;
+    looking.await.expect("it is found");
+}
+
+/// F3 and R3: connections are taken and nothing is answered.
+#[tokio::test]
+async fn a_server_that_never_answers_blocks_nobody_beyond_the_deadline() {
+    let server = FaultServer::start(async |_| Reply::hang()).await;
+    let provider =
+        builder(&server.url()).1.deadline(Duration::from_millis(300)).build().await.expect("builds");
+    let one = endpoint("a", "10.0.0.1");
+    let begun = Instant::now();
+    for error in [
+        provider.connect().await.expect_err("no answer"),
+        provider.ping().await.expect_err("no answer"),
+        provider.list(&Query::all()).await.map(drop).expect_err("no answer"),
+        provider.register(&one).await.expect_err("no answer"),
+        provider.update(&one).await.expect_err("no answer"),
+        provider.deregister(one.service(), one.id()).await.map(drop).expect_err("no answer"),
+        provider.get(one.service(), one.id()).await.map(drop).expect_err("no answer"),
+    ] {
+        assert_eq!((error.kind(), error.retry()), (ErrorKind::Timeout, RetryAdvice::Backoff), "{error}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let mut watch = provider.watch(&service("users")).expect("it watches");
+    assert_eq!(item(&mut watch, SOON).await.expect_err("no answer").kind(), ErrorKind::Timeout);
+}
+
+/// A head that never comes for a watch, after a list that did.
+#[tokio::test]
+async fn a_watch_whose_head_never_comes_is_given_up_and_listed_again() {
+    let hangs = Arc::new(AtomicBool::new(true));
+    let hanging = Arc::clone(&hangs);
+    let server = FaultServer::start(move |request| {
+        let hangs = hanging.load(Ordering::Relaxed);
+        async move {
+            match is_watch(&request) {
+                true if hangs => Reply::hang(),
+                true => quiet(),
+                false => list(5, &[slice("a", 1, &[1])]),
+            }
+        }
+    })
+    .await;
+    let provider =
+        builder(&server.url()).1.deadline(Duration::from_millis(200)).build().await.expect("builds");
+    let mut watch = provider.watch(&service("users")).expect("it watches");
+    assert_eq!(addresses(&item(&mut watch, SOON).await.expect("a set")), ["10.0.0.1"]);
+    assert_eq!(item(&mut watch, SOON).await.expect_err("no head").kind(), ErrorKind::Timeout);
+    hangs.store(false, Ordering::Relaxed);
+    loop {
+        if let Ok(set) = item(&mut watch, SOON).await {
+            assert_eq!(addresses(&set), ["10.0.0.1"], "it is told again that it holds");
+            break;
+        }
+    }
+}
+
+/// F4 and R8: the watch is open and silent. It is noticed, and goes on where it was.
+#[tokio::test]
+async fn a_silent_watch_is_noticed_and_goes_on_without_a_loss() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    let server = FaultServer::start(move |request| {
+        let number = if is_watch(&request) { counted.fetch_add(1, Ordering::Relaxed) } else { usize::MAX };
+        async move {
+            match number {
+                usize::MAX => list(5, &[slice("a", 1, &[1])]),
+                0 => {
+                    let (sender, reply) = Reply::stream(200);
+                    let bookmark = json!({"kind": "EndpointSlice", "metadata": {"resourceVersion": "8"}});
+                    sender.send(event("BOOKMARK", &bookmark)).await.expect("room");
+                    // It is kept, so that the stream does not end.
+                    std::mem::forget(sender);
+                    reply
+                }
+                _ => {
+                    let (sender, reply) = Reply::stream(200);
+                    sender.send(event("MODIFIED", &slice("a", 9, &[1, 2]))).await.expect("room");
+                    std::mem::forget(sender);
+                    reply
+                }
+            }
+        }
+    })
+    .await;
+    let provider =
+        builder(&server.url()).1.watch_timeout(Duration::from_secs(5)).build().await.expect("builds");
+    let mut watch = provider.watch(&service("users")).expect("it watches");
+    item(&mut watch, SOON).await.expect("a set");
+    let begun = Instant::now();
+    let error = item(&mut watch, Duration::from_secs(12)).await.expect_err("it is dead");
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Timeout, "WATCH_SILENT"), "{error}");
+    let noticed = begun.elapsed();
+    assert!((9_000..11_500).contains(&noticed.as_millis()), "{noticed:?}: the watch time and 5 s");
+    let set = loop {
+        let set = item(&mut watch, SOON).await.expect("it goes on");
+        if set.entries().len() == 2 {
+            break set;
+        }
+    };
+    assert_eq!(addresses(&set), ["10.0.0.1", "10.0.0.2"]);
+    assert_eq!(lists(&server).len(), 1, "no new list was needed");
+    assert_eq!(watches(&server)[1].query("resourceVersion"), Some("8"), "it goes on from the bookmark");
+}
+
+/// F5 and R9: the version is too old in the middle of a watch.
+#[tokio::test]
+async fn an_expired_version_in_the_stream_is_one_new_list_without_a_dip() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let server = FaultServer::start(move |request| {
+        let number = count.load(Ordering::Relaxed);
+        if is_watch(&request) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        async move {
+            match (is_watch(&request), number) {
+                (true, 0) => Reply::new(200, event("ERROR", &status(410, "Expired"))),
+                (true, _) => quiet(),
+                (false, 0) => list(5, &[slice("a", 1, &[1, 2]), slice("b", 2, &[3])]),
+                (false, _) => list(50, &[slice("a", 40, &[1]), slice("c", 41, &[3, 4])]),
+            }
+        }
+    })
+    .await;
+    let provider = provider(&server.url()).await;
+    let mut watch = provider.watch(&service("users")).expect("it watches");
+    assert_eq!(
+        addresses(&item(&mut watch, SOON).await.expect("a set")),
+        ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+    );
+    let set = item(&mut watch, SOON).await.expect("no error: the list tells");
+    assert_eq!(
+        addresses(&set),
+        ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"],
+        "what is new is there at once"
+    );
+    let set = item(&mut watch, SOON).await.expect("a set");
+    assert_eq!(addresses(&set), ["10.0.0.1", "10.0.0.3", "10.0.0.4"], "what has gone is gone");
+    assert_eq!(lists(&server).len(), 2);
+}
+
+/// F6: the version is refused whenever a watch begins. It is listed, and not hotly.
+#[tokio::test]
+async fn a_version_that_is_always_refused_is_listed_again_at_a_bounded_rate() {
+    let too_large = json!({"kind": "Status", "code": 504, "reason": "Timeout", "message": "Too large resource version",
+        "details": {"causes": [{"reason": "ResourceVersionTooLarge"}]}});
+    for refusal in [status(410, "Expired"), too_large] {
+        let code = refusal["code"].as_u64().expect("a code") as u16;
+        let refusal = refusal.to_string();
+        let server = FaultServer::start(move |request| {
+            let refusal = refusal.clone();
+            async move {
+                if is_watch(&request) { Reply::json(code, refusal) } else { list(5, &[slice("a", 1, &[1])]) }
+            }
+        })
+        .await;
+        let provider = provider(&server.url()).await;
+        let mut watch = provider.watch(&service("users")).expect("it watches");
+        assert_eq!(addresses(&item(&mut watch, SOON).await.expect("a set")), ["10.0.0.1"]);
+        let quiet = tokio::time::timeout(Duration::from_secs(4), watch.next()).await;
+        assert!(quiet.is_err(), "the lists are good and say nothing new: {quiet:?}");
+        let (lists, watches) = (lists(&server).len(), watches(&server).len());
+        assert!(
+            (3..=8).contains(&lists) && lists.abs_diff(watches) <= 1,
+            "{lists} lists, {watches} watches in 4 s"
+        );
+    }
+}
+
+/// R7: a server that ends every watch at once is not asked hotly.
+#[tokio::test]
+async fn a_server_that_ends_every_watch_at_once_is_not_asked_hotly() {
+    for line in [Vec::new(), event("BOOKMARK", &json!({"metadata": {"resourceVersion": "6"}}))] {
+        let server =
+            FaultServer::start(move |request| {
+                let line = line.clone();
+                async move {
+                    if is_watch(&request) { Reply::new(200, line) } else { list(5, &[slice("a", 1, &[1])]) }
+                }
+            })
+            .await;
+        let provider = provider(&server.url()).await;
+        let mut watch = provider.watch(&service("users")).expect("it watches");
+        item(&mut watch, SOON).await.expect("a set");
+        let _ = tokio::time::timeout(Duration::from_secs(10), watch.next()).await;
+        let requests = server.request_count();
+        assert!(requests <= 10, "{requests} requests in 10 s");
+    }
+}
+
+/// F7: what the server asks for is waited, for lists and for watches, and callers are not held up by it.
+#[tokio::test]
+async fn a_busy_server_is_left_alone_for_as_long_as_it_asks() {
+    for (code, body) in
+        [(503, status(503, "ServiceUnavailable").to_string()), (429, "Too many requests".into())]
+    {
+        let count = Arc::new(AtomicUsize::new(0));
+        let server = FaultServer::start(move |request| {
+            let number = count.fetch_add(1, Ordering::Relaxed);
+            let body = body.clone();
+            async move {
+                match number {
+                    0 | 2 => Reply::json(code, body).header("retry-after", "2"),
+                    _ if is_watch(&request) => quiet(),
+                    _ => list(5, &[slice("a", 1, &[1])]),
+                }
+            }
+        })
+        .await;
+        let provider = provider(&server.url()).await;
+        let begun = Instant::now();
+        let error = provider.list(&Query::all()).await.expect_err("busy");
+        assert!(begun.elapsed() < Duration::from_secs(1), "a caller is told at once");
+        assert_eq!(error.retry(), RetryAdvice::After(Duration::from_secs(2)), "{error}");
+        let mut watch = provider.watch(&service("users")).expect("it watches");
+        item(&mut watch, SOON).await.expect("the list works");
+        let begun = Instant::now();
+        item(&mut watch, SOON).await.expect_err("the watch is refused");
+        item(&mut watch, SOON).await.expect("it is told that it holds");
+        assert!(begun.elapsed() >= Duration::from_millis(1900), "{:?}", begun.elapsed());
+        assert_eq!(server.request_count(), 4);
+    }
+}
+
+/// F9 and R10: a token that is not taken any more is read again from its file.
+#[tokio::test]
+async fn a_token_that_was_replaced_on_disk_is_used_from_the_next_refusal_on() {
+    let server = FaultServer::start(async |request: Request| {
+        match (request.header("authorization"), is_watch(&request)) {
+            (Some("Bearer second"), true) => quiet(),
+            (Some("Bearer second"), false) => list(5, &[slice("a", 1, &[1])]),
+            _ => Reply::json(401, status(401, "Unauthorized").to_string()),
+        }
+    })
+    .await;
+    let directory = TempDir::new().expect("a directory");
+    let token = directory.path().join("token");
+    std::fs::write(&token, "first\n").expect("writes");
+    let build = || {
+        KubernetesProvider::builder().api_server(server.url(), Vec::new(), &token).namespace("shop").build()
+    };
+    let provider = build().await.expect("builds");
+    let refused = build().await.expect("builds");
+    let error = refused.list(&Query::all()).await.expect_err("the token is not taken");
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Permission, "UNAUTHENTICATED"));
+    assert!(!format!("{error:?}").contains("first"));
+    std::fs::write(&token, "second\n").expect("writes");
+    provider.list(&Query::all()).await.expect("the new token is taken");
+    assert_eq!(server.request_count(), 4, "two refusals that were asked again once");
+}
+
+/// F10: a list of several pages that grows too old in between is begun anew, and nothing of it is told before.
+#[tokio::test]
+async fn a_list_of_pages_is_told_whole_or_not_at_all() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let server = FaultServer::start(move |request| {
+        let number = count.fetch_add(1, Ordering::Relaxed);
+        async move {
+            match (request.query("continue"), number) {
+                _ if is_watch(&request) => quiet(),
+                (None, _) => paged(5, &[slice("a", 1, &[1])], "to%ken/1"),
+                (Some("to%25ken%2F1"), 1) => Reply::json(410, status(410, "Expired").to_string()),
+                (Some("to%25ken%2F1"), _) => paged(5, &[slice("b", 2, &[2])], "2"),
+                (Some(_), _) => list(5, &[slice("c", 3, &[3])]),
+            }
+        }
+    })
+    .await;
+    let provider = provider(&server.url()).await;
+    let mut watch = provider.watch(&service("users")).expect("it watches");
+    let set = item(&mut watch, SOON).await.expect("a set");
+    assert_eq!(addresses(&set), ["10.0.0.1", "10.0.0.2", "10.0.0.3"], "never a part of it");
+    assert_eq!(lists(&server).len(), 5);
+    assert!(lists(&server).iter().all(|request| request.query("limit").is_some()));
+}
+
+/// F26: the store was set back. The API server says nothing of it; the list that comes from time to time does.
+#[tokio::test]
+async fn a_store_that_was_set_back_is_found_out_by_the_next_list() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let server = FaultServer::start(move |request| {
+        let number = if is_watch(&request) { usize::MAX } else { count.fetch_add(1, Ordering::Relaxed) };
+        async move {
+            match number {
+                usize::MAX => quiet(),
+                0 => list(1000, &[slice("a", 990, &[1])]),
+                _ => list(7, &[slice("a", 3, &[2])]),
+            }
+        }
+    })
+    .await;
+    let provider =
+        builder(&server.url()).1.relist_interval(Duration::from_secs(10)).build().await.expect("builds");
+    let mut watch = provider.watch(&service("users")).expect("it watches");
+    assert_eq!(addresses(&item(&mut watch, SOON).await.expect("a set")), ["10.0.0.1"]);
+    let set = item(&mut watch, Duration::from_secs(13)).await.expect("no error");
+    assert_eq!(addresses(&set), ["10.0.0.1", "10.0.0.2"]);
+    assert_eq!(addresses(&item(&mut watch, SOON).await.expect("a set")), ["10.0.0.2"]);
+}
+
+/// F29: whatever it is doing, what is dropped leaves no connection behind.
+#[tokio::test]
+async fn a_provider_that_is_dropped_leaves_no_connection_and_no_task() {
+    let server = FaultServer::start(async |request: Request| {
+        match (is_watch(&request), request.query("labelSelector")) {
+            (true, _) => quiet(),
+            (false, Some(selector)) if selector.contains("hangs") => Reply::hang(),
+            _ => list(5, &[slice("a", 1, &[1])]),
+        }
+    })
+    .await;
+    for closed in [false, true] {
+        let provider = provider(&server.url()).await;
+        {
+            let (users, hangs) = (service("users"), service("hangs"));
+            let mut watch = provider.watch(&users).expect("it watches");
+            item(&mut watch, SOON).await.expect("a set");
+            let mut hanging = provider.watch(&hangs).expect("it watches");
+            let nothing = tokio::time::timeout(Duration::from_millis(200), hanging.next()).await;
+            assert!(nothing.is_err() && server.open_connections() >= 2);
+            if closed {
+                provider.close().await.expect("closes");
+                assert!(watch.next().await.is_none(), "a watch ends with its provider");
+            }
+        }
+        let begun = Instant::now();
+        drop(provider);
+        until(Duration::from_secs(1), "all connections are closed", async || server.open_connections() == 0)
+            .await;
+        assert!(begun.elapsed() < Duration::from_millis(300), "{:?}", begun.elapsed());
+    }
+}
+
+/// F32: a proxy in between has a page for it.
+#[tokio::test]
+async fn a_page_of_html_is_a_fault_that_passes() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let server = FaultServer::start(move |request| {
+        let number = count.fetch_add(1, Ordering::Relaxed);
+        async move {
+            match number {
+                0 => Reply::new(502, "<html><body>Bad gateway</body></html>")
+                    .header("content-type", "text/html"),
+                1 => Reply::new(200, "<html><body>Log in, please</body></html>")
+                    .header("content-type", "text/html"),
+                _ if is_watch(&request) => quiet(),
+                _ => list(5, &[slice("a", 1, &[1])]),
+            }
+        }
+    })
+    .await;
+    let provider = provider(&server.url()).await;
+    let mut watch = provider.watch(&service("users")).expect("it watches");
+    let error = item(&mut watch, SOON).await.expect_err("a proxy");
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::Connection, RetryAdvice::Backoff));
+    let error = item(&mut watch, SOON).await.expect_err("a page is no list");
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Connection, "BAD_ANSWER"));
+    assert_eq!(addresses(&item(&mut watch, SOON).await.expect("a set")), ["10.0.0.1"]);
+}
+
+/// R6: garbage of every kind is an error and never an empty set, in lists and in watches.
+#[tokio::test]
+async fn garbage_is_an_error_and_never_an_empty_set() {
+    let whole = json!({"metadata": {"resourceVersion": "5"}, "items": [slice("a", 1, &[1])]}).to_string();
+    let garbage: Vec<(&str, Reply)> = vec![
+        ("empty", Reply::json(200, "")),
+        ("half", Reply::json(200, &whole.as_bytes()[..whole.len() / 2])),
+        ("cut off", Reply::truncated(200, whole.clone(), 40)),
+        ("a list", Reply::json(200, "[]")),
+        ("null", Reply::json(200, "null")),
+        ("no metadata", Reply::json(200, "{}")),
+        ("items", Reply::json(200, r#"{"metadata":{},"items":{}}"#)),
+        ("deep", Reply::json(200, "[".repeat(100_000))),
+        ("bytes", Reply::json(200, [0xff, 0xfe, 0x00, b'{'])),
+        ("reset", Reply::reset()),
+        ("closed", Reply::close()),
+        ("no HTTP", Reply::raw("hello\r\n\r\n")),
+        ("redirect", Reply::new(302, "").header("location", "http://127.0.0.1:1/elsewhere")),
+        ("no content", Reply::new(204, "")),
+    ];
+    for (name, reply) in garbage {
+        let reply = std::sync::Mutex::new(Some(reply));
+        let server = FaultServer::start(move |_| {
+            let reply = reply.lock().expect("whole").take();
+            async move { reply.unwrap_or_else(|| Reply::json(500, "")) }
+        })
+        .await;
+        let listed = provider(&server.url()).await.list(&Query::service(&service("users"))).await;
+        let error = listed.expect_err(name);
+        assert_eq!(error.kind(), ErrorKind::Connection, "{name}: {error}");
+    }
+    // Entries that are none cost themselves.
+    let items = json!([null, 7, {}, {"metadata": {"name": "x"}}, slice("a", 1, &[1])]);
+    let body = json!({"metadata": {"resourceVersion": "5"}, "items": items}).to_string();
+    let server = FaultServer::start(move |_| {
+        let body = body.clone();
+        async move { Reply::json(200, body) }
+    })
+    .await;
+    let set = provider(&server.url()).await.list(&Query::service(&service("users"))).await.expect("a set");
+    assert_eq!((addresses(&set), set.rejected_count()), (vec!["10.0.0.1"], 4));
+}
+
+/// R6 in a watch: what cannot be read is listed again, and what is known stays.
+#[tokio::test]
+async fn garbage_in_a_watch_is_listed_again() {
+    for garbage in
+        ["hello\n", "{\"type\":\n", "[]\n{\"type\":7}\n\n \n{\"type\":\"ADDED\",\"object\":null}\nx\n"]
+    {
+        let count = Arc::new(AtomicUsize::new(0));
+        let server = FaultServer::start(move |request| {
+            let number = if is_watch(&request) { count.fetch_add(1, Ordering::Relaxed) } else { usize::MAX };
+            let lists = count.load(Ordering::Relaxed);
+            async move {
+                match number {
+                    usize::MAX if lists == 0 => list(5, &[slice("a", 1, &[1])]),
+                    usize::MAX => list(9, &[slice("a", 8, &[1, 2])]),
+                    0 => Reply::new(200, garbage),
+                    _ => quiet(),
+                }
+            }
+        })
+        .await;
+        let provider = provider(&server.url()).await;
+        let mut watch = provider.watch(&service("users")).expect("it watches");
+        assert_eq!(addresses(&item(&mut watch, SOON).await.expect("a set")), ["10.0.0.1"]);
+        let mut last = item(&mut watch, SOON).await.expect("the list tells");
+        while last.entries().len() < 2 {
+            assert_eq!(addresses(&last), ["10.0.0.1"], "{garbage}");
+            last = item(&mut watch, SOON).await.expect("the list tells");
+        }
+        assert_eq!(addresses(&last), ["10.0.0.1", "10.0.0.2"], "{garbage}");
+    }
+}
+
+/// R4: a list that is suddenly empty is not believed by the engine: the calls go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_is_suddenly_empty_takes_nobody_out() {
+    let empty = Arc::new(AtomicBool::new(false));
+    let emptied = Arc::clone(&empty);
+    let server = FaultServer::start(move |request| {
+        let empty = emptied.load(Ordering::Relaxed);
+        async move {
+            match (is_watch(&request), empty) {
+                (true, false) => Reply::new(200, event("ERROR", &status(410, "Expired"))),
+                (true, true) => quiet(),
+                (false, true) => list(9, &[]),
+                (false, false) => list(5, &[slice("a", 1, &[1])]),
+            }
+        }
+    })
+    .await;
+    let provider = provider(&server.url()).await;
+    let manager = FailoverManager::builder().provider(provider).build().await.expect("builds");
+    let users = manager.service("users").await.expect("a handle");
+    users.select().map(drop).expect("one is known");
+    empty.store(true, Ordering::Relaxed);
+    until(Duration::from_secs(5), "it was asked", async || watches(&server).len() >= 2).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for _ in 0..1000 {
+        users.select().map(drop).expect("what is known is kept");
+    }
+}
+
+/// R11: a thousand changes in a second are told together, and the newest soon.
+#[tokio::test]
+async fn a_flood_of_changes_is_told_together() {
+    let server = FaultServer::start(async |request: Request| {
+        if !is_watch(&request) {
+            return list(5, &[slice("a", 1, &[1])]);
+        }
+        let (sender, reply) = Reply::stream(200);
+        tokio::spawn(async move {
+            for version in 0..1000_u64 {
+                let pods = [1, if version == 999 { 99 } else { (version % 90) as u8 + 2 }];
+                if sender.send(event("MODIFIED", &slice("a", 10 + version, &pods))).await.is_err() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            sender.closed().await;
+        });
+        reply
+    })
+    .await;
+    let provider = builder(&server.url()).1.settle_time(Duration::ZERO).build().await.expect("builds");
+    let mut watch = provider.watch(&service("users")).expect("it watches");
+    let (begun, mut sets) = (Instant::now(), 0_u32);
+    loop {
+        let set = item(&mut watch, SOON).await.expect("a set");
+        sets += 1;
+        if addresses(&set).contains(&"10.0.0.99") {
+            break;
+        }
+    }
+    let most = begun.elapsed().as_millis() / 10 + 2;
+    assert!(u128::from(sets) <= most, "{sets} sets in {:?}", begun.elapsed());
+}
