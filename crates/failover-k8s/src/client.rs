@@ -2,7 +2,6 @@
 //! larger than it may be.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -12,13 +11,12 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use k8s_openapi::jiff::Timestamp;
 use kube::client::Body;
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
-use kube::{Client, Config};
 use rustls::crypto::{CryptoProvider, ring};
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
-use crate::config::{check_server, is_loopback};
+use crate::config::is_loopback;
+use crate::credentials::{self, Credentials, Way};
 use crate::{clock, error};
 
 /// The most that one answer may hold: a page of slices with as many endpoints as the controllers write, many times over.
@@ -27,34 +25,8 @@ const MOST_BYTES: usize = 32 * 1024 * 1024;
 const MOST_LINE: usize = 8 * 1024 * 1024;
 /// The most of an answer that is an error.
 const MOST_ERROR: usize = 64 * 1024;
-/// The most that a token file may hold.
-const MOST_TOKEN: u64 = 64 * 1024;
 /// Between two times that credentials are read again because the server refuses them.
 const RENEWAL: Duration = Duration::from_secs(30);
-
-/// Where the API server is and who asks. `Debug` shows no secret.
-#[derive(Clone)]
-pub(crate) enum Credentials {
-    Environment,
-    Kubeconfig { file: PathBuf, context: Option<String> },
-    Server { url: String, authority: Vec<u8>, token_file: Option<PathBuf> },
-    Client(Client),
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Environment => f.write_str("Environment"),
-            Self::Kubeconfig { file, context } => {
-                f.debug_struct("Kubeconfig").field("file", file).field("context", context).finish()
-            }
-            Self::Server { token_file, .. } => {
-                f.debug_struct("Server").field("token_file", token_file).finish_non_exhaustive()
-            }
-            Self::Client(_) => f.write_str("Client"),
-        }
-    }
-}
 
 /// One request.
 #[derive(Clone, Debug)]
@@ -96,7 +68,7 @@ pub(crate) struct Origin {
     credentials: Credentials,
     dangerous: bool,
     deadline: Duration,
-    client: Mutex<Client>,
+    way: Mutex<Way>,
     namespace: String,
     /// Without credentials; a client that was given does not tell it.
     url: Option<String>,
@@ -128,15 +100,18 @@ impl Origin {
             // be quicker: any will do.
             let _ = ring::default_provider().install_default();
         }
-        let (client, namespace, url) = match &credentials {
-            Credentials::Client(client) => (client.clone(), client.default_namespace().to_owned(), None),
+        let (way, namespace, url) = match &credentials {
+            Credentials::Client(client) => {
+                let way = Way { client: client.clone(), token: None };
+                (way, client.default_namespace().to_owned(), None)
+            }
             from_files => {
-                let config = timeout(deadline, configuration(from_files, dangerous))
+                let config = timeout(deadline, credentials::configuration(from_files, dangerous))
                     .await
                     .map_err(|_| error::late("read the configuration", deadline))??;
                 let namespace = config.default_namespace.clone();
                 let url = config.cluster_url.clone();
-                (client_of(config)?, namespace, Some(url))
+                (Way::new(config)?, namespace, Some(url))
             }
         };
         let here = url.as_ref().and_then(http::Uri::host).is_some_and(is_loopback);
@@ -148,7 +123,7 @@ impl Origin {
             credentials,
             dangerous,
             deadline,
-            client: Mutex::new(client),
+            way: Mutex::new(way),
             namespace,
             url: shown,
             trust: if here { Trust::Loopback } else { Trust::Remote },
@@ -230,9 +205,12 @@ impl Origin {
                 let message = "the kubernetes provider is closed; connect opens it again";
                 return Err(Error::new(ErrorKind::Shutdown, message));
             }
-            let client = self.client().await?;
-            let answer =
-                client.send(ask.request()?).await.map_err(|error| error::of_kube(&ask.what, &error))?;
+            let way = self.way().await?;
+            let mut request = ask.request()?;
+            if let Some(token) = &way.token {
+                request.headers_mut().insert(header::AUTHORIZATION, token.header()?);
+            }
+            let answer = way.client.send(request).await.map_err(|error| error::of_kube(&ask.what, &error))?;
             let status = answer.status();
             if status.is_success() {
                 return Ok(answer);
@@ -247,13 +225,15 @@ impl Origin {
         }
     }
 
-    /// The client, made anew where its credentials have an end that has come.
-    async fn client(&self) -> Result<Client, Error> {
-        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if client.valid_until().as_ref().is_some_and(|end| *end <= Timestamp::now()) && self.renew().await? {
-            return Ok(self.client.lock().unwrap_or_else(PoisonError::into_inner).clone());
+    /// The way as it is now, made anew where its credentials have an end that has come.
+    async fn way(&self) -> Result<Way, Error> {
+        let way = self.way.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if way.client.valid_until().as_ref().is_some_and(|end| *end <= Timestamp::now())
+            && self.renew().await?
+        {
+            return Ok(self.way.lock().unwrap_or_else(PoisonError::into_inner).clone());
         }
-        Ok(client)
+        Ok(way)
     }
 
     /// Reads the credentials again; false where that was done lately, or cannot be done.
@@ -266,8 +246,8 @@ impl Origin {
             return Ok(false);
         }
         *renewed = Some(clock::now());
-        let client = client_of(configuration(&self.credentials, self.dangerous).await?)?;
-        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
+        let way = Way::new(credentials::configuration(&self.credentials, self.dangerous).await?)?;
+        *self.way.lock().unwrap_or_else(PoisonError::into_inner) = way;
         Ok(true)
     }
 
@@ -290,110 +270,6 @@ enum Status {
     Disconnected,
     Connected,
     Failed,
-}
-
-async fn configuration(credentials: &Credentials, dangerous: bool) -> Result<Config, Error> {
-    let mut config = match credentials {
-        Credentials::Environment => environment().await?,
-        Credentials::Kubeconfig { file, context } => {
-            let kubeconfig = Kubeconfig::read_from(file).map_err(|error| error::of_kubeconfig(&error))?;
-            let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
-            Config::from_custom_kubeconfig(kubeconfig, &options)
-                .await
-                .map_err(|error| error::of_kubeconfig(&error))?
-        }
-        Credentials::Server { url, authority, token_file } => server(url, authority, token_file.as_ref())?,
-        Credentials::Client(_) => {
-            return Err(Error::new(ErrorKind::Internal, "a client that was given has no configuration"));
-        }
-    };
-    let auth = &config.auth_info;
-    let has_secret =
-        auth.token.is_some() || auth.token_file.is_some() || auth.password.is_some() || auth.exec.is_some();
-    if let Some(file) = &auth.token_file {
-        check_token_file(file)?;
-    }
-    if !dangerous {
-        check_server(&config.cluster_url, has_secret)?;
-        if config.accept_invalid_certs {
-            let message = "kubeconfig: insecure-skip-tls-verify gives the token to whoever is in between; \
-                 name the certificate authority instead";
-            return Err(Error::new(ErrorKind::Validation, message));
-        }
-    }
-    // A variable that somebody set for web pages must not lead this traffic elsewhere; what the kubeconfig itself says
-    // is an error of the client's, which has no proxy.
-    let proxies = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
-    let is_of_the_environment = |proxy: &http::Uri| {
-        proxies
-            .iter()
-            .filter_map(|name| std::env::var(name).ok())
-            .any(|value| value.parse::<http::Uri>().is_ok_and(|value| value == *proxy))
-    };
-    config.proxy_url = config.proxy_url.take().filter(|proxy| !is_of_the_environment(proxy));
-    // Its own retries take minutes, for writes as well.
-    config.default_retry = false;
-    config.connect_timeout = Some(Duration::from_secs(5));
-    config.write_timeout = Some(Duration::from_secs(10));
-    config.read_timeout = None;
-    Ok(config)
-}
-
-/// As `kubectl` finds it, and in a pod its service account. A kubeconfig that is there and broken is an error.
-async fn environment() -> Result<Config, Error> {
-    match Config::from_kubeconfig(&KubeConfigOptions::default()).await {
-        Ok(config) => Ok(config),
-        Err(KubeconfigError::FindPath | KubeconfigError::ReadConfig(..)) => Config::incluster().map_err(|error| {
-            let message = format!(
-                "no kubeconfig (KUBECONFIG or ~/.kube/config), and this is no pod with a service account: {error}"
-            );
-            Error::new(ErrorKind::Validation, message)
-        }),
-        Err(error) => Err(error::of_kubeconfig(&error)),
-    }
-}
-
-fn server(url: &str, authority: &[u8], token_file: Option<&PathBuf>) -> Result<Config, Error> {
-    let uri: http::Uri =
-        url.parse().map_err(|_| Error::invalid("server", "this URL", "https://HOST:PORT"))?;
-    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-        return Err(Error::invalid("server", "a URL with a user", "https://HOST:PORT"));
-    }
-    let mut config = Config::new(uri);
-    if !authority.is_empty() {
-        use rustls::pki_types::CertificateDer;
-        use rustls::pki_types::pem::PemObject;
-        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(authority).collect();
-        let certificates: Vec<Vec<u8>> = certificates
-            .unwrap_or_default()
-            .into_iter()
-            .map(|certificate| certificate.as_ref().to_vec())
-            .collect();
-        if certificates.is_empty() {
-            return Err(Error::invalid("authority", "what was given", "certificates as PEM"));
-        }
-        config.root_cert = Some(certificates);
-    }
-    config.auth_info.token_file = token_file.map(|file| file.to_string_lossy().into_owned());
-    Ok(config)
-}
-
-fn check_token_file(file: &str) -> Result<(), Error> {
-    let size = match std::fs::metadata(file) {
-        Ok(metadata) => metadata.len(),
-        Err(error) => {
-            let message = format!("the token file {file} cannot be read: {error}");
-            return Err(Error::new(ErrorKind::Permission, message).with_code("UNAUTHENTICATED"));
-        }
-    };
-    if size <= MOST_TOKEN {
-        return Ok(());
-    }
-    Err(Error::invalid("token file", format!("{file}, {size} bytes,"), "a file of at most 65536 bytes"))
-}
-
-fn client_of(config: Config) -> Result<Client, Error> {
-    Client::try_from(config).map_err(|error| error::of_kube("make a client", &error))
 }
 
 async fn read(mut body: Body, most: usize, what: &str) -> Result<Vec<u8>, Error> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use failover_core::{Error, ErrorKind};
 use http::Uri;
 
-use crate::client::Credentials;
+use crate::credentials::Credentials;
 use crate::names;
 use crate::provider::KubernetesProvider;
 

@@ -40,6 +40,7 @@ mod client;
 mod clock;
 mod config;
 mod convert;
+mod credentials;
 mod error;
 mod follow;
 mod names;

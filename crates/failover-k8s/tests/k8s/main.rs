@@ -10,3 +10,4 @@ mod discovery;
 mod harness;
 mod registration;
 mod scripted;
+mod security;
