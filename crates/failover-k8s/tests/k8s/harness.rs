@@ -150,7 +150,7 @@ pub(crate) async fn sees(
     stream: &mut WatchStream<'_>,
     limit: Duration,
     what: &str,
-    right: impl Fn(&EndpointSet) -> bool,
+    mut right: impl FnMut(&EndpointSet) -> bool,
 ) -> EndpointSet {
     let mut last = String::new();
     let looking = async {
@@ -167,4 +167,36 @@ pub(crate) async fn sees(
 
 pub(crate) fn shared(provider: KubernetesProvider) -> Arc<dyn Provider> {
     Arc::new(provider)
+}
+
+/// Forwards connections to another port of this machine for as long as it lives; then they are refused.
+pub(crate) struct Way {
+    pub(crate) port: u16,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Way {
+    /// From this port, or from a free one.
+    pub(crate) async fn to(url: &str, from: Option<u16>) -> Self {
+        let to: u16 = url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+        let port = from.unwrap_or_else(failover_testkit::free_port);
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.expect("it is free");
+        let task = tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            while let Ok((mut here, _)) = listener.accept().await {
+                connections.spawn(async move {
+                    if let Ok(mut there) = tokio::net::TcpStream::connect(("127.0.0.1", to)).await {
+                        let _ = tokio::io::copy_bidirectional(&mut here, &mut there).await;
+                    }
+                });
+            }
+        });
+        Self { port, task }
+    }
+}
+
+impl Drop for Way {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }

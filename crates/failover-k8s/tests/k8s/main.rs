@@ -8,6 +8,8 @@ mod config;
 mod conformance;
 mod discovery;
 mod harness;
+mod leases;
+mod outage;
 mod registration;
 mod scripted;
 mod security;

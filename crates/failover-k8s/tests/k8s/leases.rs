@@ -1,0 +1,231 @@
+//! Processes that register something and die, sleep, or are taken for dead.
+
+use std::process::Command;
+use std::time::Duration;
+
+use failover_core::{Health, Provider, Query, Registry, WatchStream};
+use failover_k8s::KubernetesProvider;
+use failover_testkit::kubernetes::ControlPlane;
+use failover_testkit::{Process, until};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::harness::{Space, calm, endpoint, id, ids, sees, service};
+
+const LEASE: Duration = Duration::from_secs(3);
+/// Every third of the lease it is looked at all of them.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Another process that registers `id`, renews its lease, and does nothing else.
+fn registrant(space: &Space<&'static ControlPlane>, id: &str, address: &str) -> Process {
+    let directory = space.plane.directory();
+    let authority = directory.join("ca.crt");
+    let token = space.plane.token_file(&space.namespace, &space.token);
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    command
+        .args(["--exact", "leases::a_process_that_registers", "--ignored", "--nocapture"])
+        .env("CHILD_URL", space.plane.url())
+        .env("CHILD_AUTHORITY", authority)
+        .env("CHILD_TOKEN", token)
+        .env("CHILD_NAMESPACE", &space.namespace)
+        .env("CHILD_ENDPOINT", format!("{id} {address}"));
+    Process::start(&command, &directory.join(format!("{}-{id}.log", space.namespace))).expect("starts")
+}
+
+/// Not a test: what [`registrant`] runs.
+#[tokio::test]
+#[ignore = "the program of another process, which tests start"]
+async fn a_process_that_registers() {
+    let Ok(url) = std::env::var("CHILD_URL") else { return };
+    let variable = |name: &str| std::env::var(name).expect("it is set");
+    let authority = std::fs::read(variable("CHILD_AUTHORITY")).expect("reads");
+    let provider = KubernetesProvider::builder()
+        .api_server(url, authority, variable("CHILD_TOKEN"))
+        .namespace(variable("CHILD_NAMESPACE"))
+        .lease_duration(LEASE)
+        .reaper(false)
+        .build()
+        .await
+        .expect("builds");
+    let named = variable("CHILD_ENDPOINT");
+    let (id, address) = named.split_once(' ').expect("an id and an address");
+    provider.register(&endpoint(id, address)).await.expect("registers");
+    std::future::pending::<()>().await;
+}
+
+async fn reaper(space: &Space<&'static ControlPlane>) -> KubernetesProvider {
+    space.builder().lease_duration(LEASE).reaper(true).build().await.expect("builds")
+}
+
+async fn is_registered(provider: &KubernetesProvider, name: &str) {
+    until(Duration::from_secs(20), "the other process has registered", async || {
+        provider.get(&service("users"), &id(name)).await.is_ok()
+    })
+    .await;
+}
+
+fn health(set: &failover_core::EndpointSet, name: &str) -> Option<Health> {
+    set.entries()
+        .iter()
+        .find(|entry| entry.endpoint().id().as_str() == name)
+        .map(failover_core::EndpointEntry::health)
+}
+
+async fn sees_health(
+    watch: &mut WatchStream<'_>,
+    limit: Duration,
+    name: &str,
+    wanted: Option<Health>,
+) -> Duration {
+    let begun = Instant::now();
+    sees(watch, limit, &format!("{name} is {wanted:?}"), |set| health(set, name) == wanted).await;
+    begun.elapsed()
+}
+
+/// F18: a process that is killed is out of selection after its lease and one period, and gone after three leases; with
+/// addresses that Kubernetes takes and with those that it does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_process_has_registered_goes_in_time() {
+    let Some(space) = calm().await else { return };
+    let survivor = reaper(&space).await;
+    let mut killed = [registrant(&space, "routable", "10.0.0.1"), registrant(&space, "local", "127.0.0.1")];
+    for name in ["routable", "local"] {
+        is_registered(&survivor, name).await;
+    }
+    let users = service("users");
+    let mut watch = survivor.watch(&users).expect("it watches");
+    // It is alive for longer than its lease.
+    tokio::time::sleep(LEASE + PERIOD * 2).await;
+    let set = survivor.list(&Query::service(&users)).await.expect("lists");
+    assert_eq!(
+        (health(&set, "routable"), health(&set, "local")),
+        (Some(Health::Unknown), Some(Health::Unknown))
+    );
+    for process in &mut killed {
+        process.kill();
+    }
+    let begun = Instant::now();
+    let both = |wanted: Option<Health>| {
+        move |set: &failover_core::EndpointSet| {
+            health(set, "routable") == wanted && health(set, "local") == wanted
+        }
+    };
+    sees(&mut watch, Duration::from_secs(10), "both are out", both(Some(Health::Unhealthy))).await;
+    let out = begun.elapsed();
+    assert!(out <= LEASE + PERIOD + Duration::from_millis(500), "{out:?}");
+    sees(&mut watch, Duration::from_secs(15), "both are gone", both(None)).await;
+    let gone = begun.elapsed();
+    assert!(gone <= LEASE * 3 + PERIOD + Duration::from_millis(1000), "{gone:?}");
+    println!("measured: out after {out:?}, gone after {gone:?}, with a lease of {LEASE:?}");
+    assert!(space.objects("leases").await.is_empty() && space.objects("endpointslices").await.is_empty());
+}
+
+/// F19: a process that slept is back when it wakes, whether its slices were only marked or deleted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_slept_is_back_when_it_wakes() {
+    let Some(space) = calm().await else { return };
+    let survivor = reaper(&space).await;
+    let mut sleeper = registrant(&space, "sleeper", "10.0.0.1");
+    is_registered(&survivor, "sleeper").await;
+    let users = service("users");
+    let mut watch = survivor.watch(&users).expect("it watches");
+    for (asleep, wanted) in [("marked", Some(Health::Unhealthy)), ("deleted", None)] {
+        sleeper.pause();
+        sees_health(&mut watch, Duration::from_secs(20), "sleeper", wanted).await;
+        sleeper.resume();
+        let back = sees_health(&mut watch, Duration::from_secs(10), "sleeper", Some(Health::Unknown)).await;
+        println!("measured: {asleep} while it slept, back after {back:?}");
+        // And stays.
+        tokio::time::sleep(LEASE + PERIOD).await;
+        let set = survivor.list(&Query::service(&users)).await.expect("lists");
+        assert_eq!(health(&set, "sleeper"), Some(Health::Unknown), "{asleep}");
+    }
+}
+
+/// F19: what somebody deregistered while its process slept does not come back with the process.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_deregistered_stays_gone_when_its_process_wakes() {
+    let Some(space) = calm().await else { return };
+    let survivor = reaper(&space).await;
+    let mut sleeper = registrant(&space, "sleeper", "10.0.0.1");
+    is_registered(&survivor, "sleeper").await;
+    let users = service("users");
+    let mut watch = survivor.watch(&users).expect("it watches");
+    sleeper.pause();
+    sees_health(&mut watch, Duration::from_secs(20), "sleeper", Some(Health::Unhealthy)).await;
+    assert!(survivor.deregister(&users, &id("sleeper")).await.expect("removes"));
+    sleeper.resume();
+    let renewed = space.objects("leases").await[0]["spec"]["renewTime"].clone();
+    until(Duration::from_secs(10), "it is awake", async || {
+        space.objects("leases").await.iter().any(|lease| lease["spec"]["renewTime"] != renewed)
+    })
+    .await;
+    tokio::time::sleep(LEASE).await;
+    assert!(survivor.list(&Query::service(&users)).await.expect("lists").entries().is_empty());
+    // The same for one that was awake all the time.
+    let mut awake = registrant(&space, "awake", "10.0.0.2");
+    is_registered(&survivor, "awake").await;
+    assert!(survivor.deregister(&users, &id("awake")).await.expect("removes"));
+    tokio::time::sleep(LEASE).await;
+    assert!(survivor.list(&Query::service(&users)).await.expect("lists").entries().is_empty());
+    awake.kill();
+}
+
+/// F18: one that survives a process takes over its endpoint, which is not deleted with what the process left behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_else_has_registered_anew_is_not_deleted_with_the_dead() {
+    let Some(space) = calm().await else { return };
+    let survivor = reaper(&space).await;
+    let mut killed = registrant(&space, "a", "10.0.0.1");
+    is_registered(&survivor, "a").await;
+    killed.kill();
+    survivor.register(&endpoint("a", "10.0.0.2")).await.expect("registers");
+    let leases = || async { space.objects("leases").await.len() };
+    until(Duration::from_secs(20), "the lease of the dead is deleted", || async { leases().await == 1 })
+        .await;
+    tokio::time::sleep(PERIOD).await;
+    let entry = survivor.get(&service("users"), &id("a")).await.expect("it stays");
+    assert_eq!((entry.endpoint().address(), entry.health()), ("10.0.0.2", Health::Unknown));
+}
+
+/// F25, as far as it is about registrations: what people do to a lease is mended or believed, and never a panic.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_is_deleted_or_emptied_is_mended() {
+    let Some(space) = calm().await else { return };
+    let provider = space.builder().lease_duration(LEASE).build().await.expect("builds");
+    provider.register(&endpoint("a", "10.0.0.1")).await.expect("registers");
+    let lease = space.objects("leases").await.remove(0);
+    let name = lease["metadata"]["name"].as_str().expect("a name").to_owned();
+    let renewed = |lease: &Value| lease["spec"]["renewTime"].clone();
+    // Emptied and relabelled: the next renewals write it again.
+    let mut emptied = lease.clone();
+    emptied["spec"] = json!({"holderIdentity": "", "leaseDurationSeconds": 1});
+    emptied["metadata"].as_object_mut().expect("an object").remove("resourceVersion");
+    let answer = space.admin("PUT", "leases", &name, &emptied.to_string()).await;
+    assert!(matches!(answer.status, 200 | 422), "{answer:?}");
+    until(Duration::from_secs(10), "it is renewed", async || {
+        space
+            .objects("leases")
+            .await
+            .first()
+            .is_some_and(|now| renewed(now) != renewed(&lease) && !renewed(now).is_null())
+    })
+    .await;
+    // Deleted, as the reaper of somebody who took this process for dead does it, with what was bound to it.
+    space.admin("DELETE", "leases", &name, "").await;
+    let slice = space.objects("endpointslices").await.remove(0);
+    space.admin("DELETE", "endpointslices", slice["metadata"]["name"].as_str().expect("a name"), "").await;
+    until(Duration::from_secs(10), "it is registered again", async || {
+        provider.get(&service("users"), &id("a")).await.is_ok()
+    })
+    .await;
+    let (lease, slice) =
+        (space.objects("leases").await.remove(0), space.objects("endpointslices").await.remove(0));
+    assert_eq!(
+        slice["metadata"]["ownerReferences"][0]["uid"], lease["metadata"]["uid"],
+        "bound to the new lease"
+    );
+    let set = provider.list(&Query::all()).await.expect("lists");
+    assert_eq!(ids(&set), ["a"]);
+    provider.close().await.expect("closes");
+}

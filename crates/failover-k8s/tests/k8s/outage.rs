@@ -1,0 +1,156 @@
+//! A real API server that is killed, paused and compacted under load.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use failover_core::{ErrorKind, FailoverManager, Provider, Query, Registry, ServiceHandle};
+use failover_k8s::KubernetesProvider;
+use failover_testkit::until;
+use futures_util::StreamExt;
+use tokio::time::Instant;
+
+use crate::discovery::controllers;
+use crate::harness::{Space, Way, endpoint, ids, next, rough, sees, service};
+
+/// Calls a service a thousand times a second until it is told to stop; answers how many there were and how many failed.
+fn calls(users: ServiceHandle, stop: Arc<AtomicBool>) -> tokio::task::JoinHandle<(u64, u64)> {
+    let (done, failed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    tokio::spawn(async move {
+        let begun = Instant::now();
+        while !stop.load(Ordering::Relaxed) {
+            // As many as are due by now.
+            while u128::from(done.load(Ordering::Relaxed)) < begun.elapsed().as_millis() {
+                done.fetch_add(1, Ordering::Relaxed);
+                let called = users.execute(async |_| Ok::<_, std::io::Error>(())).await;
+                failed.fetch_add(u64::from(called.is_err()), Ordering::Relaxed);
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        (done.load(Ordering::Relaxed), failed.load(Ordering::Relaxed))
+    })
+}
+
+/// F2 and R2: killed under load and started again. No call fails, and what changes afterwards is seen soon.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_is_restarted_costs_no_call_and_is_found_again() {
+    let Some(mut plane) = rough().await else { return };
+    let plane = plane.as_mut().expect("it was started");
+    let (reader, writer, watcher) = {
+        let space = Space::new(&*plane).await;
+        (space.provider().await, space.provider().await, space.provider().await)
+    };
+    for last in 1..=3 {
+        writer.register(&endpoint(&format!("u{last}"), &format!("10.0.0.{last}"))).await.expect("registers");
+    }
+    let manager = FailoverManager::builder().provider(reader).build().await.expect("builds");
+    let users = manager.service("users").await.expect("a handle");
+    users.ready().await.expect("it is found");
+    let stop = Arc::new(AtomicBool::new(false));
+    let calling = calls(users.clone(), Arc::clone(&stop));
+    let name = service("users");
+    let mut watch = watcher.watch(&name).expect("it watches");
+    next(&mut watch).await.expect("a set");
+    plane.kill_apiserver();
+    let killed = Instant::now();
+    until(Duration::from_secs(10), "it is stale", async || users.is_stale()).await;
+    println!("measured: stale {:?} after the kill", killed.elapsed());
+    plane.start_apiserver().await;
+    let (back, outage) = (Instant::now(), killed.elapsed());
+    writer.register(&endpoint("u4", "10.0.0.4")).await.expect("registers");
+    until(Duration::from_secs(10), "the change is seen", async || users.endpoints().len() == 4).await;
+    let fresh = back.elapsed();
+    assert!(!users.is_stale());
+    println!("measured: fresh {fresh:?} after the return, from an outage of {outage:?}");
+    assert!(fresh < Duration::from_secs(5), "{fresh:?}");
+    stop.store(true, Ordering::Relaxed);
+    let (calls, failed) = calling.await.expect("no panic");
+    println!("measured: calls={calls} failed={failed}");
+    assert!(failed == 0 && calls > 2000, "calls={calls} failed={failed}");
+    // What the watch has told: errors, and never a set with fewer.
+    let told = tokio::time::timeout(Duration::from_secs(10), async {
+        loop {
+            match watch.next().await.expect("it goes on") {
+                Ok(set) if set.entries().len() == 4 => return,
+                Ok(set) => assert_eq!(set.entries().len(), 3),
+                Err(error) => {
+                    assert!(matches!(error.kind(), ErrorKind::Connection | ErrorKind::Timeout), "{error}")
+                }
+            }
+        }
+    });
+    told.await.expect("the change is told");
+}
+
+/// F3 with a real server: it is paused, keeps its connections, and answers nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_is_paused_blocks_nobody() {
+    let Some(mut plane) = rough().await else { return };
+    let plane = plane.as_mut().expect("it was started");
+    let provider = {
+        let space = Space::new(&*plane).await;
+        space.builder().deadline(Duration::from_millis(500)).build().await.expect("builds")
+    };
+    provider.register(&endpoint("a", "10.0.0.1")).await.expect("registers");
+    let users = service("users");
+    let mut watch = provider.watch(&users).expect("it watches");
+    next(&mut watch).await.expect("a set");
+    plane.pause_apiserver();
+    for _ in 0..3 {
+        let begun = Instant::now();
+        let error = provider.list(&Query::all()).await.expect_err("no answer");
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    }
+    plane.resume_apiserver();
+    until(Duration::from_secs(10), "it answers again", async || provider.list(&Query::all()).await.is_ok())
+        .await;
+    provider.register(&endpoint("b", "10.0.0.2")).await.expect("registers");
+    sees(&mut watch, Duration::from_secs(10), "the change", |set| ids(set) == ["a", "b"]).await;
+}
+
+/// F5 with a real server: its store has forgotten the version at which the watch was. The set never dips.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_was_compacted_costs_a_list_and_no_endpoint() {
+    let Some(mut plane) = rough().await else { return };
+    let plane = plane.as_mut().expect("it was started");
+    // Through a way that can be closed, so that the watch misses all that happens.
+    let way = Way::to(&plane.url(), None).await;
+    let port = way.port;
+    let (provider, path) = {
+        let space = Space::new(&*plane).await;
+        space
+            .apply("endpointslices", "users-a", &controllers("users-a", "users", &[1, 2, 3]).to_string())
+            .await;
+        space
+            .apply("endpointslices", "users-b", &controllers("users-b", "users", &[4, 5, 6]).to_string())
+            .await;
+        let url = format!("https://127.0.0.1:{port}");
+        let token = plane.token_file(&space.namespace, &space.token);
+        let builder = KubernetesProvider::builder().api_server(url, plane.authority(), token);
+        (builder.namespace(&space.namespace).build().await.expect("builds"), space.path("endpointslices", ""))
+    };
+    let users = service("users");
+    let mut watch = provider.watch(&users).expect("it watches");
+    assert_eq!(next(&mut watch).await.expect("a set").entries().len(), 6);
+    let listed = plane.request(plane.admin(), "GET", &path, "").await.body;
+    let listed: serde_json::Value = serde_json::from_str(&listed).expect("a list");
+    let version = listed["metadata"]["resourceVersion"].as_str().expect("a version").to_owned();
+    drop(way);
+    plane.request(plane.admin(), "DELETE", &format!("{path}/users-b"), "").await;
+    plane.compact().await;
+    // Its cache would still have the events.
+    plane.kill_apiserver();
+    plane.start_apiserver().await;
+    let asked = format!("{path}?watch=true&resourceVersion={version}&timeoutSeconds=1");
+    let gone = plane.request(plane.admin(), "GET", &asked, "").await;
+    assert!(gone.body.contains("\"code\":410"), "the version is too old by now: {gone:?}");
+    let _way = Way::to(&plane.url(), Some(port)).await;
+    let mut fewest = 6;
+    sees(&mut watch, Duration::from_secs(20), "what was deleted is gone", |set| {
+        fewest = fewest.min(set.entries().len());
+        set.entries().len() == 3
+    })
+    .await;
+    assert_eq!(fewest, 3, "three are left, and never fewer");
+}
