@@ -8,13 +8,17 @@ pub(crate) fn fmt() -> Result<(), String> {
 }
 
 pub(crate) fn clippy() -> Result<(), String> {
-    cargo::run(cargo(["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"]))
+    let mut command = cargo(["clippy", "--workspace", "--all-targets"]);
+    command.args(cargo::all_features_of_all(&cargo::packages()?)).args(["--", "-D", "warnings"]);
+    cargo::run(command)
 }
 
 pub(crate) fn docs() -> Result<(), String> {
     let packages = cargo::packages()?;
-    let mut command = cargo(["doc", "--no-deps", "--all-features", "--lib"]);
-    for package in packages.iter().filter(|package| cargo::is_library(package)) {
+    let libraries: Vec<_> = packages.into_iter().filter(cargo::is_library).collect();
+    let mut command = cargo(["doc", "--no-deps", "--lib"]);
+    command.args(cargo::all_features_of_all(&libraries));
+    for package in &libraries {
         command.args(["--package", cargo::name(package)]);
     }
     command.env("RUSTDOCFLAGS", "-D warnings");

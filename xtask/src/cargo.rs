@@ -68,6 +68,25 @@ pub(crate) fn name(package: &Value) -> &str {
     package["name"].as_str().unwrap_or_default()
 }
 
+/// Whether a feature chooses a version of Kubernetes. One excludes the others, and the workspace's own builds have theirs
+/// in `.cargo/config.toml`, so that `--all-features` cannot be built.
+pub(crate) fn is_choice(feature: &str) -> bool {
+    feature.starts_with("k8s-")
+}
+
+/// All features of a package that can be built together, but `default`, which is a choice among them.
+pub(crate) fn features(package: &Value) -> Vec<&str> {
+    let features = package["features"].as_object();
+    let names = features.into_iter().flat_map(|features| features.keys().map(String::as_str));
+    names.filter(|feature| *feature != "default" && !is_choice(feature)).collect()
+}
+
+/// `--features` with all of them, of the whole workspace.
+pub(crate) fn all_features_of_all(packages: &[Value]) -> [String; 2] {
+    let named = |package| features(package).into_iter().map(|feature| format!("{}/{feature}", name(package)));
+    ["--features".to_owned(), packages.iter().flat_map(named).collect::<Vec<_>>().join(",")]
+}
+
 /// Whether others can depend on the package.
 pub(crate) fn is_library(package: &Value) -> bool {
     let kinds =

@@ -24,6 +24,7 @@ const SETS: &[Set] = &[
     Set { package: "failover-core", features: &["--all-features"], network: false, most: 60 },
     Set { package: "failover-memory", features: &[], network: false, most: 40 },
     Set { package: "failover-probe", features: &["--all-features"], network: true, most: 90 },
+    Set { package: "failover-k8s", features: &[], network: true, most: 140 },
 ];
 
 pub(crate) fn run() -> Result<(), String> {

@@ -37,8 +37,8 @@ pub(crate) fn command(args: &[String]) -> Result<(), String> {
 /// Runs the tests, streams their output and lists skips, failures and problems.
 pub(crate) fn run(filter: &[String]) -> Result<Tally, String> {
     let skips = SkipFile::new()?;
-    let mut command =
-        cargo(["test", "--workspace", "--all-features", "--no-fail-fast", "--color", "never", "--"]);
+    let mut command = cargo(["test", "--workspace", "--no-fail-fast", "--color", "never"]);
+    command.args(cargo::all_features_of_all(&cargo::packages()?)).arg("--");
     command.args(filter).env(SKIPS, &skips.path);
     // The lines that announce a test program are read; these settings would change or drop them.
     command.env("CARGO_TERM_QUIET", "false").env("CARGO_TERM_VERBOSE", "false");

@@ -2,7 +2,7 @@
 //!
 //! For programs that call services of a cluster, from inside or outside of it: the endpoints come from the `EndpointSlices`
 //! of a Service, and changes arrive as the API server sends them. Endpoints that run elsewhere can be registered, and
-//! configuration is kept in a `ConfigMap` for each document. Programs that take the facade `failover` have it as `failover::kubernetes`.
+//! configuration is kept in a `ConfigMap` for each document. Programs that take the facade `failover` have it as `failover::k8s`.
 //!
 //! ```no_run
 //! use failover_core::FailoverManager;

@@ -1,6 +1,6 @@
 //! The control plane of a cluster: a real etcd and a real kube-apiserver, with nothing behind them.
 //!
-//! No controllers run: nobody writes EndpointSlices for Services, nobody collects garbage, and a namespace that is
+//! No controllers run: nobody writes the slices of Services, nobody collects garbage, and a namespace that is
 //! deleted stays. Authorisation is by RBAC; users come with tokens.
 
 mod client;
@@ -135,7 +135,7 @@ impl ControlPlane {
             Process::start(&command, &self.directory.join("etcd.log")).expect("etcd can be started");
         self.etcd = Some(process);
         let begun = Instant::now();
-        while !client::plain(client, "GET", "/health", "").await.is_some_and(|answer| answer.status == 200) {
+        while client::plain(client, "GET", "/health", "").await.is_none_or(|answer| answer.status != 200) {
             check(self.etcd.as_mut(), "etcd", begun);
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

@@ -72,9 +72,11 @@
 //! | `memory`, on by default | `failover::memory`: the provider that keeps its endpoints in memory |
 //! | `toml`, `yaml` | `from_toml`, `from_yaml` of the configurations |
 //! | `probe` | `failover::probe`: health probes over HTTP, HTTPS and TCP; brings hyper and rustls |
-//! | `full` | all of them |
+//! | `full` | all of the above |
+//! | `k8s` | `failover::k8s`: the provider for Kubernetes; brings kube, hyper and rustls, and needs Rust 1.89 |
+//! | `k8s-v1_33` … `k8s-v1_37`, `k8s-latest` | `k8s`, built for that version of Kubernetes: a program with `k8s` chooses one, the oldest API server that it talks to |
 //!
-//! It needs Rust 1.85, and tokio for everything but [`ServiceHandle::fixed`] and [`ServiceHandle::select`].
+//! It needs Rust 1.85 without `k8s`, and tokio for everything but [`ServiceHandle::fixed`] and [`ServiceHandle::select`].
 
 #[doc(inline)]
 pub use failover_core::*;
@@ -84,6 +86,13 @@ pub use failover_core::*;
 pub mod memory {
     #[doc(inline)]
     pub use failover_memory::*;
+}
+
+/// The provider whose registry is a Kubernetes cluster.
+#[cfg(feature = "k8s")]
+pub mod k8s {
+    #[doc(inline)]
+    pub use failover_k8s::*;
 }
 
 /// The probes that this process asks endpoints with: HTTP, HTTPS and TCP.

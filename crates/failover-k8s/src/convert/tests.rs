@@ -14,6 +14,7 @@ fn reading() -> Reading {
     Reading { port: PortChoice::Only, family: AddressFamily::PreferIpv4, protocol: "tcp".into() }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "it is made where it is given")]
 fn foreign(endpoints: Value, ports: Value) -> Value {
     json!({
         "metadata": {"name": "users-abc", "uid": "u1", "resourceVersion": "7", "labels": {names::SERVICE: "users"}},

@@ -10,6 +10,7 @@ use crate::{clock, names};
 
 const SETTLE: Duration = Duration::from_millis(250);
 
+#[allow(clippy::needless_pass_by_value, reason = "it is made where it is given")]
 fn slice_of(name: &str, version: u64, endpoints: Value) -> Slice {
     let reading = Reading { port: PortChoice::Only, family: AddressFamily::Both, protocol: "tcp".into() };
     let object = json!({
@@ -34,6 +35,7 @@ fn pods(set: Option<EndpointSet>) -> Option<Vec<String>> {
     Some(all.iter().map(|address| address.replace("10.0.0.", "")).collect())
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "it is compared with what may be nothing")]
 fn some(pods: &[&str]) -> Option<Vec<String>> {
     Some(pods.iter().map(|pod| (*pod).to_owned()).collect())
 }

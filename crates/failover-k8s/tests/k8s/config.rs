@@ -1,4 +1,4 @@
-//! Configuration in ConfigMaps of a real API server.
+//! Configuration that is kept by a real API server.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn a_revision_is_of_one_object_and_not_of_its_name() {
     assert!(provider.load(&ConfigKey::Default).await.expect("loads").is_none(), "each key is apart");
 }
 
-/// F28: what people do to a ConfigMap.
+/// F28: what people do to a `ConfigMap`.
 #[tokio::test]
 async fn a_config_map_that_is_deleted_binary_immutable_or_too_large_is_told_as_what_it_is() {
     let Some(space) = calm().await else { return };

@@ -26,7 +26,7 @@ fn directory(name: &str) -> PathBuf {
 
 /// A namespace of its own on the API server that all calm tests share.
 pub(crate) async fn calm() -> Option<Space<&'static ControlPlane>> {
-    let plane = CALM.get_or_init(|| ControlPlane::start(&directory_of("calm"))).await.as_ref()?;
+    let plane = CALM.get_or_init(|| ControlPlane::start(directory_of("calm"))).await.as_ref()?;
     Some(Space::new(plane).await)
 }
 

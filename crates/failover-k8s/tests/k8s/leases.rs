@@ -115,7 +115,7 @@ async fn what_a_killed_process_has_registered_goes_in_time() {
     assert!(out <= LEASE + PERIOD + Duration::from_millis(500), "{out:?}");
     sees(&mut watch, Duration::from_secs(15), "both are gone", both(None)).await;
     let gone = begun.elapsed();
-    assert!(gone <= LEASE * 3 + PERIOD + Duration::from_millis(1000), "{gone:?}");
+    assert!(gone <= LEASE * 3 + PERIOD + Duration::from_secs(1), "{gone:?}");
     println!("measured: out after {out:?}, gone after {gone:?}, with a lease of {LEASE:?}");
     assert!(space.objects("leases").await.is_empty() && space.objects("endpointslices").await.is_empty());
 }

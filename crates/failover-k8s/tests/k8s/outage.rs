@@ -74,7 +74,7 @@ async fn an_api_server_that_is_restarted_costs_no_call_and_is_found_again() {
                 Ok(set) if set.entries().len() == 4 => return,
                 Ok(set) => assert_eq!(set.entries().len(), 3),
                 Err(error) => {
-                    assert!(matches!(error.kind(), ErrorKind::Connection | ErrorKind::Timeout), "{error}")
+                    assert!(matches!(error.kind(), ErrorKind::Connection | ErrorKind::Timeout), "{error}");
                 }
             }
         }
