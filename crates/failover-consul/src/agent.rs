@@ -1,0 +1,125 @@
+//! What the agent itself has, and writing to it.
+
+use failover_core::{EndpointEntry, Error, ErrorKind, Lifecycle, ServiceName};
+
+use crate::client::{Client, Limit};
+use crate::convert::{self, Claims, DRAINING, MAINTENANCE};
+use crate::error;
+use crate::wire::{CheckState, Instance, Registration, Service};
+
+/// An instance that is registered with this agent.
+#[derive(Debug)]
+pub(crate) struct Local {
+    /// The service that it belongs to.
+    pub(crate) service: String,
+    /// The provider that registered it, if it was one of ours.
+    pub(crate) owner: Option<String>,
+    pub(crate) claims: Claims,
+    /// Whether its own check is one with a time to live.
+    pub(crate) has_ttl: bool,
+    body: Vec<u8>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Answered<'a> {
+    #[serde(borrow)]
+    service: Option<Service<'a>>,
+    #[serde(borrow)]
+    checks: Option<Vec<CheckState<'a>>>,
+}
+
+/// The instance of this id in Consul, if the agent has it.
+pub(crate) async fn local(client: &Client, id: &str) -> Result<Option<Local>, Error> {
+    let call = client.settings.local(id)?;
+    let what = call.what.clone();
+    let answer = client.ask(call, Limit::Short).await?;
+    // The status says how its checks are: 429 is a warning, 503 is critical, and both come with the instance. An agent
+    // that is overloaded answers the same without it.
+    match answer.status {
+        404 => return Ok(None),
+        200 | 429 | 503 => {}
+        _ => return Err(error::of_status(&what, &answer)),
+    }
+    let read: Answered<'_> = match serde_json::from_slice(&answer.body) {
+        Ok(read) => read,
+        Err(error) if answer.status == 200 => return Err(error::of_content(&what, error)),
+        Err(_) => return Err(error::of_status(&what, &answer)),
+    };
+    let Some(service) = read.service else { return Err(error::of_content(&what, "it names no service")) };
+    let own = convert::has_check(id);
+    let has_ttl = read
+        .checks
+        .iter()
+        .flatten()
+        .any(|check| check.id.as_deref() == Some(own.as_str()) && check.kind.as_deref() == Some("ttl"));
+    Ok(Some(Local {
+        service: service.name.as_deref().unwrap_or_default().to_owned(),
+        owner: convert::owner(&service).map(str::to_owned),
+        claims: convert::claims(read.checks.as_deref(), client.settings.ignore_node_checks),
+        has_ttl,
+        body: answer.body,
+    }))
+}
+
+impl Local {
+    pub(crate) fn entry(&self, client: &Client, service: &ServiceName) -> Result<EndpointEntry, Error> {
+        let read: Answered<'_> =
+            serde_json::from_slice(&self.body).map_err(|error| error::of_content("reading the agent", error))?;
+        let instance = Instance { node: None, service: read.service, checks: read.checks };
+        convert::entry(service, &instance, &client.settings)
+    }
+
+    /// Whether the agent has just what was sent; for who does not know whether that arrived.
+    fn is(&self, registration: &Registration) -> bool {
+        let Ok(read) = serde_json::from_slice::<Answered<'_>>(&self.body) else { return false };
+        let Some(service) = read.service else { return false };
+        let meta = service.meta.unwrap_or_default();
+        self.service == registration.name
+            && service.address.as_deref() == Some(registration.address.as_str())
+            && service.port == Some(i64::from(registration.port))
+            && service.tags.unwrap_or_default() == registration.tags
+            && service.weights.is_some_and(|weights| weights.passing == registration.weights.passing)
+            && meta.len() == registration.meta.len()
+            && meta.iter().all(|(key, value)| registration.meta.get(key) == value.as_ref())
+    }
+}
+
+/// Registers, and makes sure of it where the answer got lost. An older agent that refuses what it does not know of the check is
+/// asked again without that.
+pub(crate) async fn write(client: &Client, registration: &mut Registration, replace_checks: bool) -> Result<(), Error> {
+    loop {
+        match client.done(client.settings.register(registration, replace_checks)?).await {
+            Ok(_) => return Ok(()),
+            Err(error) if error::is_unknown_outcome(&error) => {
+                // Registering is idempotent, and the agent answers for itself even while the servers do not.
+                return match local(client, &registration.id).await {
+                    Ok(Some(local)) if local.is(registration) => Ok(()),
+                    _ => Err(error),
+                };
+            }
+            Err(error) if error.code() == "REFUSED" && registration.check.tls_server_name.take().is_some() => {
+                tracing::warn!(
+                    id = registration.id,
+                    "this agent cannot check a TLS server by another name than its address (TLSServerName)"
+                );
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Begins a maintenance, or ends it.
+pub(crate) async fn set_lifecycle(client: &Client, id: &str, lifecycle: Lifecycle) -> Result<(), Error> {
+    let reason = match lifecycle {
+        Lifecycle::InService => None,
+        Lifecycle::Draining => Some(DRAINING),
+        _ => Some(MAINTENANCE),
+    };
+    match client.done(client.settings.maintenance(id, reason)?).await {
+        Ok(_) => Ok(()),
+        // None to end.
+        Err(error) if error.kind() == ErrorKind::NotFound && reason.is_none() => Ok(()),
+        Err(error) => Err(error),
+    }
+}

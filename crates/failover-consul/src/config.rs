@@ -1,0 +1,472 @@
+//! How a provider is set up.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use failover_core::{Endpoint, Error, ErrorKind};
+
+use crate::address::Address;
+use crate::provider::ConsulProvider;
+use crate::secret::{Secret, TokenFile, TokenSource};
+use crate::{env, tls};
+
+/// Which data a watch reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Consistency {
+    /// Whatever server answers, however much it lags, as long as that is not more than this. A watch goes on while a
+    /// leader is elected, and the load is spread over the servers. An answer that lags more is not taken: the leader is
+    /// asked instead, and if there is none the endpoints are stale.
+    Stale(Duration),
+    /// The leader answers.
+    Leader,
+    /// The leader answers after making sure that it still is.
+    Consistent,
+}
+
+/// Every default of this crate.
+pub(crate) mod defaults {
+    use std::time::Duration;
+
+    pub(crate) const ADDRESS: &str = "127.0.0.1:8500";
+    pub(crate) const MAX_STALE: Duration = Duration::from_secs(10);
+    pub(crate) const CONNECTIONS: usize = 100;
+    pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+    pub(crate) const WAIT: Duration = Duration::from_secs(30);
+    pub(crate) const POLL: Duration = Duration::from_secs(10);
+    pub(crate) const ANSWER_BYTES: usize = 64 << 20;
+    pub(crate) const EMPTY_GRACE: Duration = Duration::from_secs(60);
+    pub(crate) const TTL: Duration = Duration::from_secs(30);
+    pub(crate) const DEREGISTER_AFTER: Duration = Duration::from_secs(600);
+    pub(crate) const CONFIG_PREFIX: &str = "failover/config";
+    pub(crate) const PROTOCOL: &str = "tcp";
+}
+
+/// What was set, checked.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) address: Address,
+    pub(crate) token: TokenSource,
+    pub(crate) datacenter: Option<String>,
+    pub(crate) namespace: Option<String>,
+    pub(crate) consistency: Consistency,
+    pub(crate) connections: usize,
+    pub(crate) deadline: Duration,
+    pub(crate) wait: Duration,
+    pub(crate) poll: Duration,
+    pub(crate) answer_bytes: usize,
+    pub(crate) empty_grace: Duration,
+    pub(crate) ttl: Duration,
+    pub(crate) agent_checks: bool,
+    pub(crate) deregister_after: Option<Duration>,
+    pub(crate) ignore_node_checks: bool,
+    pub(crate) secret_headers: bool,
+    pub(crate) config_prefix: String,
+    /// Of instances that say nothing of it.
+    pub(crate) protocol: String,
+}
+
+/// Builds a [`ConsulProvider`]; what is not set has its default, and nothing is read from the environment.
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct ConsulBuilder {
+    address: String,
+    tls: bool,
+    token: Option<String>,
+    token_file: Option<PathBuf>,
+    ca_files: Vec<PathBuf>,
+    client: Option<(PathBuf, PathBuf)>,
+    datacenter: Option<String>,
+    namespace: Option<String>,
+    consistency: Consistency,
+    connections: usize,
+    deadline: Duration,
+    wait: Duration,
+    poll: Duration,
+    answer_bytes: usize,
+    empty_grace: Duration,
+    ttl: Duration,
+    agent_checks: bool,
+    deregister_after: Option<Duration>,
+    ignore_node_checks: bool,
+    secret_headers: bool,
+    config_prefix: String,
+    protocol: String,
+    token_in_clear: bool,
+}
+
+impl ConsulBuilder {
+    pub(crate) fn new() -> Self {
+        Self {
+            address: defaults::ADDRESS.to_owned(),
+            tls: false,
+            token: None,
+            token_file: None,
+            ca_files: Vec::new(),
+            client: None,
+            datacenter: None,
+            namespace: None,
+            consistency: Consistency::Stale(defaults::MAX_STALE),
+            connections: defaults::CONNECTIONS,
+            deadline: defaults::DEADLINE,
+            wait: defaults::WAIT,
+            poll: defaults::POLL,
+            answer_bytes: defaults::ANSWER_BYTES,
+            empty_grace: defaults::EMPTY_GRACE,
+            ttl: defaults::TTL,
+            agent_checks: true,
+            deregister_after: Some(defaults::DEREGISTER_AFTER),
+            ignore_node_checks: false,
+            secret_headers: false,
+            config_prefix: defaults::CONFIG_PREFIX.to_owned(),
+            protocol: defaults::PROTOCOL.to_owned(),
+            token_in_clear: false,
+        }
+    }
+
+    /// A builder with what Consul's own variables say: `CONSUL_HTTP_ADDR`, `CONSUL_HTTP_SSL`, `CONSUL_HTTP_TOKEN`,
+    /// `CONSUL_HTTP_TOKEN_FILE`, `CONSUL_CACERT`, `CONSUL_CLIENT_CERT`, `CONSUL_CLIENT_KEY`, `CONSUL_DATACENTER` and
+    /// `CONSUL_NAMESPACE`. One that is empty counts as not set. The token file counts before the token, as in Consul.
+    ///
+    /// # Errors
+    ///
+    /// A value that cannot be read; `CONSUL_HTTP_SSL_VERIFY=false` and `CONSUL_CAPATH`, which are not offered;
+    /// one of `CONSUL_CLIENT_CERT` and `CONSUL_CLIENT_KEY` without the other.
+    pub fn from_env() -> Result<Self, Error> {
+        env::read(Self::new(), |name| match std::env::var(name) {
+            Ok(value) => Ok(Some(value)),
+            Err(std::env::VarError::NotPresent) => Ok(None),
+            Err(std::env::VarError::NotUnicode(_)) => {
+                Err(Error::new(ErrorKind::Validation, format!("{name}: it is not text")))
+            }
+        })
+    }
+
+    /// Where the agent is: `127.0.0.1:8500` (the default), `[::1]:8500`, `consul.example`,
+    /// `https://consul.example:8501/prefix`. Without a scheme it is HTTP unless [`tls`](Self::tls) is set; without
+    /// scheme and port the port is 8500. A local agent is the best address: it outlives the loss of any server, and what
+    /// is registered there is checked there.
+    pub fn address(mut self, address: impl Into<String>) -> Self {
+        self.address = address.into();
+        self
+    }
+
+    /// Whether an address without a scheme is HTTPS; default false.
+    pub fn tls(mut self, tls: bool) -> Self {
+        self.tls = tls;
+        self
+    }
+
+    /// The ACL token. It is sent in a header that no log shows, and only over HTTPS or to this machine, unless
+    /// [`dangerous_token_over_http`](Self::dangerous_token_over_http) is set.
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(token.into());
+        self
+    }
+
+    /// A file of at most 64 KiB that holds the ACL token, instead of [`token`](Self::token). It is read again every few seconds, and when the
+    /// token was refused.
+    pub fn token_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.token_file = Some(path.into());
+        self
+    }
+
+    /// Adds a file with certificates of authorities in PEM, one or many. With at least one such file the authorities of the
+    /// system are not trusted; without any they are.
+    pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.ca_files.push(path.into());
+        self
+    }
+
+    /// The certificate chain and the private key (PKCS#8, SEC1 or PKCS#1) of this client, both PEM.
+    pub fn client_certificate(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.client = Some((certificate.into(), key.into()));
+        self
+    }
+
+    /// The datacenter to read from; default the agent's own. Nothing can be registered in another one than the agent's. For
+    /// several datacenters make a provider for each, and give each its place in the order of the service's sources.
+    pub fn datacenter(mut self, datacenter: impl Into<String>) -> Self {
+        self.datacenter = Some(datacenter.into());
+        self
+    }
+
+    /// The namespace (Consul Enterprise); default none.
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = Some(namespace.into());
+        self
+    }
+
+    /// Which data watches read; default stale by at most 10 s. What is listed, loaded or stored once is asked of the
+    /// leader, unless this is [`Consistency::Consistent`].
+    pub fn consistency(mut self, consistency: Consistency) -> Self {
+        self.consistency = consistency;
+        self
+    }
+
+    /// How many requests may be open at once, 4 to 10 000; default 100 (an agent allows 200 for each address, and
+    /// drops what is above without a word). Up to a quarter of them, at most 16, are for requests that are not watches. Services
+    /// that are watched beyond the rest are polled.
+    pub fn connections(mut self, connections: usize) -> Self {
+        self.connections = connections;
+        self
+    }
+
+    /// How long a request that is no watch may take, 1 s to 5 min; default 20 s. While the servers have no quorum an
+    /// agent needs 7 s to accept a registration and 14 s to forget one.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// How long a watch waits for a change before it asks again, 1 s to 10 min; default 30 s. Where the servers lose
+    /// their data this is how long a change can stay unseen.
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// How often a service is asked for that is beyond the [`connections`](Self::connections), 100 ms to 1 h;
+    /// default 10 s, with a tenth of jitter.
+    pub fn poll(mut self, poll: Duration) -> Self {
+        self.poll = poll;
+        self
+    }
+
+    /// How large an answer may be, unpacked, 64 KiB to 1 GiB; default 64 MiB. 10 000 endpoints are 5 to 10 MiB.
+    pub fn answer_bytes(mut self, bytes: usize) -> Self {
+        self.answer_bytes = bytes;
+        self
+    }
+
+    /// For how long an empty answer is not believed after the servers have gone back to older data, up to 1 h; default 60 s: an
+    /// agent that has lost its data knows no service until it is registered again.
+    pub fn empty_grace(mut self, grace: Duration) -> Self {
+        self.empty_grace = grace;
+        self
+    }
+
+    /// For how long an endpoint without a check of the agent counts as healthy after this process was heard last, 10 s to
+    /// 24 h; default 30 s. It is heard three times as often.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// Whether the agent does the health checks that endpoints ask for; default true. False where the agent cannot reach
+    /// the endpoints: each has a time to live then.
+    pub fn agent_checks(mut self, agent_checks: bool) -> Self {
+        self.agent_checks = agent_checks;
+        self
+    }
+
+    /// When the agent deregisters an endpoint that has been critical all the time, at least 1 min (it looks every 30 s); `None`
+    /// for never. Default 10 min. While this provider lives it registers such an endpoint again.
+    pub fn deregister_critical_after(mut self, after: impl Into<Option<Duration>>) -> Self {
+        self.deregister_after = after.into();
+        self
+    }
+
+    /// Whether a node's own checks say nothing of the endpoints on it; default false. When an agent dies Consul calls
+    /// its node critical within seconds, though the programs beside it may well live: with true they stay in.
+    pub fn ignore_node_checks(mut self, ignore: bool) -> Self {
+        self.ignore_node_checks = ignore;
+        self
+    }
+
+    /// Whether headers that can be secret, and the body, of a health check are given to the agent and written where everyone who
+    /// may read the service can read them; default false. An endpoint whose check needs them is refused then.
+    pub fn store_secret_headers(mut self, store: bool) -> Self {
+        self.secret_headers = store;
+        self
+    }
+
+    /// The protocol of instances that were not registered by this library and so say nothing of it, as the scheme of a URL;
+    /// default `tcp`.
+    pub fn default_protocol(mut self, protocol: impl Into<String>) -> Self {
+        self.protocol = protocol.into();
+        self
+    }
+
+    /// Under which path of the key-value store configuration is kept; default `failover/config`.
+    pub fn config_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.config_prefix = prefix.into();
+        self
+    }
+
+    /// Lets the token travel over plain HTTP to another machine, where everyone on the way can read it; default false.
+    pub fn dangerous_token_over_http(mut self, allow: bool) -> Self {
+        self.token_in_clear = allow;
+        self
+    }
+
+    /// Checks the values and reads the certificates. It does not connect.
+    ///
+    /// # Errors
+    ///
+    /// The first value that is not allowed; files that cannot be read. A token is never shown.
+    pub fn build(self) -> Result<ConsulProvider, Error> {
+        let address = Address::parse(&self.address, self.tls)?;
+        let token = match (self.token, self.token_file) {
+            (Some(_), Some(_)) => {
+                let message = "token and token_file: give one of them";
+                return Err(Error::new(ErrorKind::Validation, message));
+            }
+            (Some(token), None) => {
+                Secret::parse(&token, "token")?.map_or(TokenSource::None, TokenSource::Text)
+            }
+            (None, Some(path)) => {
+                let file = TokenFile::new(path);
+                file.current(true)?;
+                TokenSource::File(file)
+            }
+            (None, None) => TokenSource::None,
+        };
+        if token.is_some() && !address.is_https() && !address.is_loopback() && !self.token_in_clear {
+            let wanted = "an https address where there is a token: over http everyone on the way reads it \
+                          (dangerous_token_over_http allows that)";
+            return Err(Error::invalid("address", address.base(), wanted));
+        }
+        if let Consistency::Stale(most) = self.consistency {
+            range("consistency", most, Duration::from_millis(100), Duration::from_secs(86_400))?;
+        }
+        let second = Duration::from_secs(1);
+        range("deadline", self.deadline, second, second * 300)?;
+        range("wait", self.wait, second, second * 600)?;
+        range("poll", self.poll, second / 10, second * 3600)?;
+        range("empty_grace", self.empty_grace, Duration::ZERO, second * 3600)?;
+        range("ttl", self.ttl, second * 10, second * 86_400)?;
+        if let Some(after) = self.deregister_after {
+            range("deregister_critical_after", after, second * 60, second * 86_400 * 30)?;
+        }
+        if !(4..=10_000).contains(&self.connections) {
+            return Err(Error::invalid("connections", self.connections, "4 to 10000"));
+        }
+        if !(64 << 10..=1 << 30).contains(&self.answer_bytes) {
+            return Err(Error::invalid("answer_bytes", self.answer_bytes, "65536 to 1073741824 bytes"));
+        }
+        for (field, value) in [("datacenter", &self.datacenter), ("namespace", &self.namespace)] {
+            if let Some(value) = value.as_ref().filter(|value| !is_name(value)) {
+                return Err(Error::invalid(field, value, "letters, digits, underscores and hyphens, at most 128"));
+            }
+        }
+        let prefix = self.config_prefix.trim_matches('/');
+        if prefix.len() > 256 || !prefix.split('/').all(is_path_segment) {
+            let wanted = "letters, digits, dots, underscores and hyphens, with a / between them";
+            return Err(Error::invalid("config_prefix", &self.config_prefix, wanted));
+        }
+        // The model's own rule for protocols.
+        Endpoint::builder("a", "a", "localhost", 1).protocol(&self.protocol).build()?;
+        let tls = tls::config(&self.ca_files, self.client.as_ref(), address.is_https())?;
+        let settings = Settings {
+            address,
+            token,
+            datacenter: self.datacenter,
+            namespace: self.namespace,
+            consistency: self.consistency,
+            connections: self.connections,
+            deadline: self.deadline,
+            wait: self.wait,
+            poll: self.poll,
+            answer_bytes: self.answer_bytes,
+            empty_grace: self.empty_grace,
+            ttl: self.ttl,
+            agent_checks: self.agent_checks,
+            deregister_after: self.deregister_after,
+            ignore_node_checks: self.ignore_node_checks,
+            secret_headers: self.secret_headers,
+            config_prefix: prefix.to_owned(),
+            protocol: self.protocol.to_ascii_lowercase(),
+        };
+        ConsulProvider::new(settings, tls)
+    }
+}
+
+/// Never the token.
+impl fmt::Debug for ConsulBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // An address that was not checked yet may hold a password.
+        let address = Address::parse(&self.address, self.tls);
+        f.debug_struct("ConsulBuilder")
+            .field("address", &address.as_ref().map_or("<not an address>", Address::base))
+            .field("token", &self.token.as_ref().map(|_| "<redacted>"))
+            .field("token_file", &self.token_file)
+            .field("ca_files", &self.ca_files)
+            .field("client_certificate", &self.client.as_ref().map(|(certificate, _)| certificate))
+            .field("datacenter", &self.datacenter)
+            .field("namespace", &self.namespace)
+            .field("consistency", &self.consistency)
+            .field("connections", &self.connections)
+            .field("deadline", &self.deadline)
+            .field("wait", &self.wait)
+            .field("ttl", &self.ttl)
+            .finish_non_exhaustive()
+    }
+}
+
+fn range(field: &str, value: Duration, least: Duration, most: Duration) -> Result<(), Error> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::invalid(field, format!("{value:?}"), &format!("{least:?} to {most:?}")))
+}
+
+fn is_name(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    (1..=128).contains(&text.len()) && text.bytes().all(allowed)
+}
+
+fn is_path_segment(segment: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    !segment.is_empty() && segment.bytes().all(allowed) && !segment.contains("..") && segment != "."
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(change: impl FnOnce(ConsulBuilder) -> ConsulBuilder) -> String {
+        change(ConsulBuilder::new()).build().expect_err("not allowed").to_string()
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_refused_with_its_name() {
+        let second = Duration::from_secs(1);
+        for (field, told) in [
+            ("wait", refused(|b| b.wait(Duration::ZERO))),
+            ("wait", refused(|b| b.wait(second * 601))),
+            ("deadline", refused(|b| b.deadline(second / 2))),
+            ("ttl", refused(|b| b.ttl(second * 9))),
+            ("connections", refused(|b| b.connections(3))),
+            ("answer_bytes", refused(|b| b.answer_bytes(1))),
+            ("datacenter", refused(|b| b.datacenter("dc1&x=y"))),
+            ("datacenter", refused(|b| b.datacenter(""))),
+            ("namespace", refused(|b| b.namespace("a/b"))),
+            ("config_prefix", refused(|b| b.config_prefix("a/../b"))),
+            ("config_prefix", refused(|b| b.config_prefix("a%2Fb"))),
+            ("config_prefix", refused(|b| b.config_prefix(""))),
+            ("deregister_critical_after", refused(|b| b.deregister_critical_after(second))),
+            ("poll", refused(|b| b.poll(Duration::ZERO))),
+        ] {
+            assert!(told.starts_with(field), "{field}: {told}");
+        }
+    }
+
+    #[test]
+    fn a_token_goes_over_http_to_this_machine_alone_unless_that_is_allowed() {
+        let far = |builder: ConsulBuilder| builder.address("consul.example:8500").token("canary");
+        let told = refused(far);
+        assert!(told.contains("dangerous_token_over_http") && !told.contains("canary"), "{told}");
+        assert!(far(ConsulBuilder::new()).dangerous_token_over_http(true).build().is_ok());
+        assert!(ConsulBuilder::new().address("127.0.0.1:8500").token("canary").build().is_ok());
+        assert!(ConsulBuilder::new().address("https://consul.example").token("canary").build().is_ok());
+        assert!(ConsulBuilder::new().address("consul.example").build().is_ok(), "without a token");
+    }
+
+    #[test]
+    fn debug_shows_neither_the_token_nor_a_password_in_the_address() {
+        let builder = ConsulBuilder::new().address("http://me:hunter2@host").token("canary");
+        let shown = format!("{builder:?}");
+        assert!(!shown.contains("canary") && !shown.contains("hunter2"), "{shown}");
+    }
+}

@@ -1,0 +1,311 @@
+//! An endpoint as Consul keeps it, and back.
+//!
+//! What Consul has a place for stands there. The rest stands in the service's metadata under keys that begin with
+//! `fo-`, and what does not fit there in a JSON document that is cut into pieces of 512 bytes (`fo-x00`, `fo-x01`, …).
+
+mod check;
+mod id;
+mod overflow;
+mod states;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::{Duration, SystemTime};
+
+use failover_core::{Endpoint, EndpointEntry, EndpointId, EndpointSet, Error, ErrorKind, Health, ServiceName};
+
+use crate::config::Settings;
+use crate::wire::{Instance, Registration, Service, Weights, entries};
+
+pub(crate) use check::{has_check, status_of};
+pub(crate) use id::encode as encode_id;
+pub(crate) use states::{Claims, DRAINING, MAINTENANCE, claims};
+
+use overflow::Overflow;
+
+/// Everything that Consul takes under one service.
+const MOST_META: usize = 64;
+/// Plain pairs that are kept as they are; there must be room for ours and for the pieces.
+const MOST_PLAIN: usize = 40;
+/// Bytes of a value.
+const MOST_VALUE: usize = 512;
+const MOST_WEIGHT: u32 = 65_535;
+
+const SCHEMA: &str = "fo-v";
+const PROTOCOL: &str = "fo-proto";
+const WEIGHT: &str = "fo-weight";
+const PRIORITY: &str = "fo-prio";
+const REGION: &str = "fo-region";
+const ZONE: &str = "fo-zone";
+const SERVER_NAME: &str = "fo-sn";
+const CREATED: &str = "fo-ctime";
+const UPDATED: &str = "fo-utime";
+const OWNER: &str = "fo-owner";
+const OURS: &str = "fo-";
+
+/// The endpoint as it is registered, by the provider that calls itself `owner`.
+///
+/// # Errors
+///
+/// `Unsupported`, naming the field that Consul has no place for.
+pub(crate) fn registration(endpoint: &Endpoint, owner: &str, settings: &Settings) -> Result<Registration, Error> {
+    let id = id::encode(endpoint.id());
+    let check = check::check(endpoint, &id, settings)?;
+    Ok(Registration {
+        id,
+        name: endpoint.service().as_str().to_owned(),
+        tags: endpoint.tags().to_vec(),
+        address: address(endpoint)?,
+        port: endpoint.port(),
+        meta: meta(endpoint, owner, settings)?,
+        weights: Weights { passing: i64::from(endpoint.weight().clamp(1, MOST_WEIGHT)), warning: 1 },
+        enable_tag_override: false,
+        check,
+    })
+}
+
+/// Consul refuses these two itself, with less of a reason.
+fn address(endpoint: &Endpoint) -> Result<String, Error> {
+    if endpoint.ip().is_some_and(|ip| ip.is_unspecified()) {
+        return Err(unsupported("address", "consul takes no unspecified address"));
+    }
+    Ok(endpoint.address().to_owned())
+}
+
+fn meta(endpoint: &Endpoint, owner: &str, settings: &Settings) -> Result<BTreeMap<String, String>, Error> {
+    let mut meta = BTreeMap::from([
+        (SCHEMA.to_owned(), "1".to_owned()),
+        (PROTOCOL.to_owned(), endpoint.protocol().to_owned()),
+        (OWNER.to_owned(), owner.to_owned()),
+    ]);
+    let weight = endpoint.weight();
+    let optional = [
+        (WEIGHT, (!(1..=MOST_WEIGHT).contains(&weight)).then(|| weight.to_string())),
+        (PRIORITY, (endpoint.priority() != 0).then(|| endpoint.priority().to_string())),
+        (REGION, endpoint.region().map(str::to_owned)),
+        (ZONE, endpoint.zone().map(str::to_owned)),
+        (SERVER_NAME, endpoint.server_name().map(str::to_owned)),
+        (CREATED, endpoint.created_at().map(millis)),
+        (UPDATED, endpoint.updated_at().map(millis)),
+    ];
+    meta.extend(optional.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
+    let check = endpoint.health_check().map(|check| {
+        if settings.secret_headers { check.clone() } else { check.without_secrets() }
+    });
+    let (plain, long): (Vec<_>, Vec<_>) =
+        endpoint.metadata().iter().partition(|(key, value)| is_plain(key) && value.len() <= MOST_VALUE);
+    let count = if plain.len() <= MOST_PLAIN { plain.len() } else { MOST_PLAIN };
+    // Long pieces hold more than pairs do: where it does not fit with so many pairs, it may without any.
+    for count in [count, 0] {
+        let mut whole = meta.clone();
+        whole.extend(plain[..count].iter().map(|(key, value)| ((*key).clone(), (*value).clone())));
+        let rest = plain[count..].iter().chain(&long).map(|(key, value)| ((*key).clone(), (*value).clone()));
+        let overflow = Overflow { metadata: rest.collect(), health_check: check.clone() };
+        whole.extend(overflow.pieces()?);
+        if whole.len() <= MOST_META {
+            return Ok(whole);
+        }
+    }
+    Err(unsupported("metadata", "with the health check it is larger than the 25 KiB that consul has room for"))
+}
+
+fn is_plain(key: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    let reserved = |prefix: &str| key.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    (1..=128).contains(&key.len()) && key.bytes().all(allowed) && !reserved(OURS) && !reserved("consul-")
+}
+
+fn millis(time: SystemTime) -> String {
+    match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => after.as_millis().to_string(),
+        Err(before) => format!("-{}", before.duration().as_millis()),
+    }
+}
+
+fn time(millis: &str) -> Option<SystemTime> {
+    let millis: i64 = millis.parse().ok()?;
+    let distance = Duration::from_millis(millis.unsigned_abs());
+    if millis < 0 {
+        SystemTime::UNIX_EPOCH.checked_sub(distance)
+    } else {
+        SystemTime::UNIX_EPOCH.checked_add(distance)
+    }
+}
+
+fn unsupported(field: &str, why: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("{field}: {why}")).with_detail("field", field)
+}
+
+/// The provider that registered an instance, if it was one of ours.
+pub(crate) fn owner<'a>(service: &'a Service<'_>) -> Option<&'a str> {
+    service.meta.as_ref()?.get(OWNER)?.as_deref()
+}
+
+/// All instances of an answer as endpoints of this service. An instance that cannot be used is left out and named.
+///
+/// The same id on two nodes is two endpoints: the first by the node's name has the id, the others are `id@node`.
+///
+/// # Errors
+///
+/// When the answer is no list.
+pub(crate) fn set(service: &ServiceName, body: &[u8], settings: &Settings) -> Result<EndpointSet, serde_json::Error> {
+    let mut read = Vec::new();
+    let mut rejected = Vec::new();
+    for (number, raw) in entries(body)?.into_iter().enumerate() {
+        match serde_json::from_str::<Instance<'_>>(raw.get()) {
+            Ok(instance) => read.push(instance),
+            // What it says of the text is its place in the entry, not the entry.
+            Err(error) => {
+                let error = Error::new(ErrorKind::Validation, format!("it cannot be read: {error}"));
+                rejected.push((format!("instance {number}"), error));
+            }
+        }
+    }
+    read.sort_by(|a, b| key(a).cmp(&key(b)));
+    let mut ids: HashSet<String> = HashSet::new();
+    let mut found = Vec::with_capacity(read.len());
+    for instance in &read {
+        let (id, node) = key(instance);
+        match entry(service, instance, settings) {
+            Ok(entry) => {
+                let entry = if ids.insert(entry.endpoint().id().as_str().to_owned()) {
+                    Ok(entry)
+                } else {
+                    at_node(&entry, node)
+                };
+                match entry {
+                    Ok(entry) => found.push(entry),
+                    Err(error) => rejected.push((format!("instance {id} on node {node}"), error)),
+                }
+            }
+            Err(error) => rejected.push((format!("instance {id} on node {node}"), error)),
+        }
+    }
+    let mut set = EndpointSet::new(found);
+    for (what, error) in rejected {
+        set.reject(what, error);
+    }
+    Ok(set)
+}
+
+fn key<'a>(instance: &'a Instance<'_>) -> (&'a str, &'a str) {
+    let service = instance.service.as_ref();
+    let id = service.and_then(|s| s.id.as_deref().filter(|id| !id.is_empty()).or(s.name.as_deref()));
+    (id.unwrap_or_default(), node(instance))
+}
+
+pub(crate) fn node<'a>(instance: &'a Instance<'_>) -> &'a str {
+    instance.node.as_ref().and_then(|node| node.node.as_deref()).unwrap_or_default()
+}
+
+fn at_node(entry: &EndpointEntry, node: &str) -> Result<EndpointEntry, Error> {
+    let endpoint = entry.endpoint();
+    // Only the builder sets an id, and only when it begins.
+    let id = EndpointId::new(format!("{}@{node}", endpoint.id()))?;
+    let mut copy = Endpoint::builder(id, endpoint.service(), endpoint.address(), endpoint.port())
+        .protocol(endpoint.protocol())
+        .health_check(endpoint.health_check().cloned())
+        .metadata_map(endpoint.metadata())
+        .tags(endpoint.tags())
+        .weight(endpoint.weight())
+        .priority(endpoint.priority())
+        .created_at(endpoint.created_at())
+        .updated_at(endpoint.updated_at());
+    if let Some(name) = endpoint.server_name() {
+        copy = copy.server_name(name);
+    }
+    if let Some(region) = endpoint.region() {
+        copy = copy.region(region);
+    }
+    if let Some(zone) = endpoint.zone() {
+        copy = copy.zone(zone);
+    }
+    Ok(EndpointEntry::new(copy.build()?).with_health(entry.health()).with_lifecycle(entry.lifecycle()))
+}
+
+/// One instance as an endpoint, with what its checks say.
+///
+/// # Errors
+///
+/// When it cannot be used; the error says why.
+pub(crate) fn entry(service: &ServiceName, instance: &Instance<'_>, settings: &Settings) -> Result<EndpointEntry, Error> {
+    let Some(found) = &instance.service else {
+        return Err(Error::new(ErrorKind::Validation, "it has no service"));
+    };
+    let name = found.name.as_deref().unwrap_or_default();
+    // Consul does not tell small letters from capitals in names; we do.
+    if service != name {
+        let message = format!("it belongs to service {name}, not to {service}");
+        return Err(Error::new(ErrorKind::Validation, message));
+    }
+    let endpoint = endpoint(service, instance, found, settings)?;
+    let Claims { health, lifecycle } = claims(instance.checks.as_deref(), settings.ignore_node_checks);
+    Ok(EndpointEntry::new(endpoint).with_health(health).with_lifecycle(lifecycle))
+}
+
+fn endpoint(
+    service: &ServiceName,
+    instance: &Instance<'_>,
+    found: &Service<'_>,
+    settings: &Settings,
+) -> Result<Endpoint, Error> {
+    let empty = BTreeMap::new();
+    let meta = found.meta.as_ref().unwrap_or(&empty);
+    let get = |key: &str| meta.get(key).and_then(Option::as_deref);
+    let ours = get(SCHEMA).is_some();
+    let id = found.id.as_deref().filter(|id| !id.is_empty()).unwrap_or(service.as_str());
+    let id = if ours { id::decode(id) } else { id.into() };
+    let port = found.port.unwrap_or(0);
+    let port = u16::try_from(port).map_err(|_| Error::invalid("port", port, "a number from 1 to 65535"))?;
+    let node = instance.node.as_ref();
+    let own = found.address.as_deref().filter(|address| !address.is_empty());
+    let address = own.or_else(|| node.and_then(|node| node.address.as_deref())).unwrap_or_default();
+    let weight = match get(WEIGHT).filter(|_| ours).and_then(|weight| weight.parse().ok()) {
+        Some(exact) => exact,
+        None => found.weights.as_ref().map_or(1, |weights| weights.passing.clamp(0, i64::from(u32::MAX)) as u32),
+    };
+    let overflow = if ours { Overflow::read(&get) } else { Overflow::default() };
+    let plain = meta.iter().filter(|(key, _)| !(ours && key.starts_with(OURS)));
+    let mut metadata: BTreeMap<String, String> =
+        plain.map(|(key, value)| (key.clone(), value.clone().unwrap_or_default())).collect();
+    metadata.extend(overflow.metadata);
+    let mut builder = Endpoint::builder(id, service, address, port)
+        .protocol(get(PROTOCOL).filter(|_| ours).unwrap_or(&settings.protocol))
+        .health_check(overflow.health_check)
+        .metadata_map(metadata)
+        .tags(found.tags.clone().unwrap_or_default())
+        .weight(weight);
+    if !ours {
+        let node_meta = node.and_then(|node| node.meta.as_ref());
+        let of_node = |key: &str| node_meta.and_then(|meta| meta.get(key)).filter(|value| !value.is_empty());
+        if let Some(zone) = of_node("zone").or_else(|| of_node("availability-zone")) {
+            builder = builder.zone(zone);
+        }
+        let datacenter = node.and_then(|node| node.datacenter.as_deref());
+        if let Some(region) = of_node("region").map(String::as_str).or(datacenter).filter(|region| !region.is_empty()) {
+            builder = builder.region(region);
+        }
+        return builder.build();
+    }
+    builder = builder
+        .priority(get(PRIORITY).and_then(|priority| priority.parse().ok()).unwrap_or(0))
+        .created_at(get(CREATED).and_then(time))
+        .updated_at(get(UPDATED).and_then(time));
+    if let Some(name) = get(SERVER_NAME) {
+        builder = builder.server_name(name);
+    }
+    if let Some(region) = get(REGION) {
+        builder = builder.region(region);
+    }
+    if let Some(zone) = get(ZONE) {
+        builder = builder.zone(zone);
+    }
+    builder.build()
+}
+
+/// Whether an instance that another node names is alive there: one that is not may be taken over.
+pub(crate) fn is_alive(instance: &Instance<'_>) -> bool {
+    claims(instance.checks.as_deref(), false).health != Health::Unhealthy
+}

@@ -1,0 +1,93 @@
+//! The check that an endpoint asks for.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use failover_core::{Endpoint, Error, Health, HealthCheck};
+
+use super::unsupported;
+use crate::config::Settings;
+use crate::wire::Check;
+
+/// The id of the one check that an instance of ours has.
+pub(crate) fn has_check(id: &str) -> String {
+    format!("service:{id}")
+}
+
+/// Consul's word for a health; it has none for not knowing.
+pub(crate) fn status_of(health: Health) -> Option<&'static str> {
+    match health {
+        Health::Healthy => Some("passing"),
+        Health::Degraded => Some("warning"),
+        Health::Unhealthy => Some("critical"),
+        _ => None,
+    }
+}
+
+/// By the agent, as the endpoint's protocol asks for; with a time to live where it asks for none.
+pub(super) fn check(endpoint: &Endpoint, id: &str, settings: &Settings) -> Result<Check, Error> {
+    let base = Check {
+        id: has_check(id),
+        name: format!("service {} check", endpoint.service()),
+        // Whoever registers it says that it works; a check that finds otherwise says so within its interval.
+        status: "passing".to_owned(),
+        deregister_critical_service_after: settings.deregister_after.map(go),
+        ..Check::default()
+    };
+    let Some(asked) = endpoint.health_check().filter(|_| settings.agent_checks) else {
+        return Ok(Check { ttl: Some(go(settings.ttl)), ..base });
+    };
+    let base = Check {
+        interval: Some(go(asked.interval())),
+        timeout: Some(go(asked.timeout())),
+        success_before_passing: Some(asked.healthy_threshold()),
+        failures_before_critical: Some(asked.unhealthy_threshold()),
+        ..base
+    };
+    match endpoint.protocol() {
+        "http" | "https" => http(endpoint, asked, base, settings),
+        "grpc" | "grpcs" => Ok(Check {
+            grpc: Some(format!("{}{}", endpoint.authority(), service_path(asked.path()))),
+            grpc_tls: (endpoint.protocol() == "grpcs").then_some(true),
+            tls_server_name: endpoint.server_name().filter(|_| endpoint.protocol() == "grpcs").map(str::to_owned),
+            ..base
+        }),
+        _ => Ok(Check { tcp: Some(endpoint.authority()), ..base }),
+    }
+}
+
+fn http(endpoint: &Endpoint, asked: &HealthCheck, base: Check, settings: &Settings) -> Result<Check, Error> {
+    let open = asked.without_secrets();
+    if !settings.secret_headers && (asked.body() != open.body() || asked.headers() != open.headers()) {
+        let field = if asked.body() == open.body() { "health_check.headers" } else { "health_check.body" };
+        let why = "it can be secret, and the agent would have to keep it; store_secret_headers allows that, and \
+                   agent_checks(false) does without a check of the agent";
+        return Err(unsupported(field, why));
+    }
+    let mut header: BTreeMap<_, _> =
+        asked.headers().iter().map(|(name, value)| (name.clone(), vec![value.clone()])).collect();
+    if let Some(name) = endpoint.server_name() {
+        if !header.keys().any(|key| key.eq_ignore_ascii_case("host")) {
+            header.insert("Host".to_owned(), vec![name.to_owned()]);
+        }
+    }
+    Ok(Check {
+        http: Some(endpoint.url(asked.path())),
+        method: Some(asked.method().to_owned()),
+        tls_server_name: endpoint.server_name().filter(|_| endpoint.protocol() == "https").map(str::to_owned),
+        header,
+        body: asked.body().map(str::to_owned),
+        ..base
+    })
+}
+
+/// The service that a gRPC check asks for; none is the whole server.
+fn service_path(path: &str) -> String {
+    let service = path.trim_matches('/');
+    if service.is_empty() { String::new() } else { format!("/{service}") }
+}
+
+/// A duration in Go's notation.
+fn go(time: Duration) -> String {
+    format!("{}ms", time.as_millis())
+}

@@ -1,0 +1,132 @@
+//! What went wrong with a request, in the words of the contract.
+
+use std::time::Duration;
+
+use failover_core::{Error, ErrorKind, RetryAdvice};
+
+use crate::client::Answer;
+use crate::secret::Secret;
+
+/// A status that is no success. The text of the answer is told where it is one short line, as Consul's own are.
+pub(crate) fn of_status(what: &str, answer: &Answer) -> Error {
+    let status = answer.status;
+    let said = said(&answer.body, answer.token.as_ref());
+    let (kind, code) = match status {
+        300..=399 => (ErrorKind::Connection, "REDIRECTED"),
+        401 | 403 => (ErrorKind::Permission, "PERMISSION_DENIED"),
+        404 => (ErrorKind::NotFound, "NOT_FOUND"),
+        409 => (ErrorKind::Conflict, "CONFLICT"),
+        413 => (ErrorKind::Validation, "TOO_LARGE"),
+        429 => (ErrorKind::Connection, "RATE_LIMITED"),
+        400..=499 => (ErrorKind::Validation, "REFUSED"),
+        _ if said.contains("No path to datacenter") => (ErrorKind::Connection, "NO_PATH_TO_DATACENTER"),
+        _ if said.contains("No cluster leader") => (ErrorKind::Connection, "NO_LEADER"),
+        _ => (ErrorKind::Connection, "SERVER_ERROR"),
+    };
+    let hint = if kind == ErrorKind::Connection && code == "REDIRECTED" {
+        "; redirects are not followed, so that no token goes elsewhere"
+    } else {
+        ""
+    };
+    let error = Error::new(kind, format!("{what}: consul answered {status}{said}{hint}"))
+        .with_code(code)
+        .with_detail("status", status);
+    match answer.retry_after {
+        Some(after) => error.with_retry(RetryAdvice::After(after)),
+        None => error,
+    }
+}
+
+/// What a short answer of plain text says, without the token if it should stand there.
+fn said(body: &[u8], token: Option<&Secret>) -> String {
+    const LONGEST: usize = 200;
+    let Ok(text) = std::str::from_utf8(body) else { return String::new() };
+    let text = text.trim();
+    if text.is_empty() || text.len() > LONGEST || text.contains(['<', '\n', '{']) {
+        return String::new();
+    }
+    match token {
+        Some(token) if text.contains(token.expose()) => String::new(),
+        _ => format!(": {text}"),
+    }
+}
+
+/// A request that got no answer, or not a whole one.
+pub(crate) fn of_transport(what: &str, error: reqwest::Error) -> Error {
+    let error = error.without_url();
+    let mut cause: &dyn std::error::Error = &error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    let code = if error.is_connect() { "CONNECTION_ERROR" } else { "CONNECTION_LOST" };
+    Error::new(ErrorKind::Connection, format!("{what}: {cause}")).with_code(code)
+}
+
+pub(crate) fn of_time(what: &str, limit: Duration) -> Error {
+    Error::new(ErrorKind::Timeout, format!("{what}: no whole answer in {limit:?}"))
+}
+
+pub(crate) fn of_size(what: &str, limit: usize) -> Error {
+    let message = format!("{what}: the answer is larger than {limit} bytes (answer_bytes)");
+    Error::new(ErrorKind::Validation, message).with_code("TOO_LARGE")
+}
+
+/// An answer with a good status that cannot be read. It is not shown.
+pub(crate) fn of_content(what: &str, why: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Connection, format!("{what}: the answer cannot be read: {why}")).with_code("BAD_ANSWER")
+}
+
+pub(crate) fn closed() -> Error {
+    Error::new(ErrorKind::Shutdown, "the consul provider is closed; connect opens it again")
+}
+
+/// Whether a request may have been done although its error says that nobody knows.
+pub(crate) fn is_unknown_outcome(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Timeout) || error.code() == "CONNECTION_LOST"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, body: &str) -> Answer {
+        let token = Secret::parse("canary", "token").expect("valid");
+        Answer { status, body: body.into(), token, ..Answer::default() }
+    }
+
+    #[test]
+    fn a_status_says_what_the_caller_can_do() {
+        for (status, body, kind, code) in [
+            (301, "", ErrorKind::Connection, "REDIRECTED"),
+            (400, "Invalid", ErrorKind::Validation, "REFUSED"),
+            (403, "ACL not found", ErrorKind::Permission, "PERMISSION_DENIED"),
+            (404, "", ErrorKind::NotFound, "NOT_FOUND"),
+            (413, "", ErrorKind::Validation, "TOO_LARGE"),
+            (429, "", ErrorKind::Connection, "RATE_LIMITED"),
+            (500, "rpc error making call: EOF", ErrorKind::Connection, "SERVER_ERROR"),
+            (500, "No path to datacenter", ErrorKind::Connection, "NO_PATH_TO_DATACENTER"),
+            (500, "No cluster leader", ErrorKind::Connection, "NO_LEADER"),
+            (503, "", ErrorKind::Connection, "SERVER_ERROR"),
+        ] {
+            let error = of_status("asking", &answer(status, body));
+            assert_eq!((error.kind(), error.code()), (kind, code), "{status} {body}");
+            assert!(error.to_string().contains(&status.to_string()), "{error}");
+        }
+    }
+
+    #[test]
+    fn pages_long_texts_and_tokens_are_not_told() {
+        for body in ["<html>502</html>", &"x".repeat(500), "bad token canary", "{\"a\":1}"] {
+            let error = of_status("asking", &answer(500, body)).to_string();
+            assert_eq!(error, "asking: consul answered 500");
+        }
+        let error = of_status("asking", &answer(500, "rpc error")).to_string();
+        assert_eq!(error, "asking: consul answered 500: rpc error");
+    }
+
+    #[test]
+    fn retry_after_is_told() {
+        let late = Answer { retry_after: Some(Duration::from_secs(7)), ..answer(429, "") };
+        assert_eq!(of_status("asking", &late).retry(), RetryAdvice::After(Duration::from_secs(7)));
+    }
+}

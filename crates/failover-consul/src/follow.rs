@@ -1,0 +1,318 @@
+//! The loop that follows one service: blocking queries, and what their answers are worth.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use failover_core::{EndpointSet, Error, ErrorKind, RetryAdvice, Revision, ServiceName};
+use tokio::sync::SemaphorePermit;
+use tokio::time::Instant;
+
+use crate::activity::{Counts, Watching};
+use crate::client::{Answer, Client, Limit};
+use crate::config::Consistency;
+use crate::convert;
+use crate::emptiness::{self, Emptiness};
+use crate::error;
+use crate::hub::Publisher;
+use crate::leader::Leader;
+use crate::pace::{Backoff, Limiter, jittered, now, unit};
+use crate::wire::{Mode, Read};
+
+/// After a refusal for lack of permission, unless there is another token by then.
+const REFUSED: Duration = Duration::from_secs(30);
+
+/// Follows a service until it is aborted.
+pub(crate) struct Follower {
+    pub(crate) client: Arc<Client>,
+    pub(crate) leader: Arc<Leader>,
+    pub(crate) counts: Arc<Counts>,
+    pub(crate) service: ServiceName,
+    pub(crate) publisher: Publisher<EndpointSet>,
+}
+
+/// What is kept from one answer to the next.
+struct Memory<'a> {
+    /// The index to wait for a change of; 0 asks at once.
+    index: u64,
+    /// The highest index that counted.
+    highest: u64,
+    /// The next answer has to be the leader's.
+    in_doubt: bool,
+    /// Until then an empty answer is not believed: the servers have gone back to older data.
+    empty_from: Option<Instant>,
+    last: Option<EndpointSet>,
+    failing: bool,
+    polling: bool,
+    backoff: Backoff,
+    limiter: Limiter,
+    place: Option<SemaphorePermit<'a>>,
+    watching: Watching,
+}
+
+/// What an answer was.
+enum Step {
+    /// It counts, and said something new or not.
+    Good { news: bool },
+    /// It does not count; ask again, within the rate.
+    Again,
+    /// The service is to be called stale, and asked for after a while.
+    Failed(Error),
+}
+
+impl Follower {
+    pub(crate) async fn run(self) {
+        let client = Arc::clone(&self.client);
+        let mut memory = Memory {
+            index: 0,
+            highest: 0,
+            in_doubt: false,
+            empty_from: None,
+            last: None,
+            failing: false,
+            polling: false,
+            backoff: Backoff::default(),
+            limiter: Limiter::new(),
+            place: None,
+            watching: self.counts.watching(),
+        };
+        loop {
+            self.find_place(&client, &mut memory);
+            if memory.polling && memory.index > 0 {
+                tokio::time::sleep(jittered(client.settings.poll)).await;
+                self.find_place(&client, &mut memory);
+            }
+            let began = now();
+            let (mode, after) = self.next(&memory);
+            let (step, bytes) = match self.ask(mode, after).await {
+                Ok(answer) => {
+                    let bytes = answer.body.len();
+                    (self.take(answer, mode, after, &mut memory).await, bytes)
+                }
+                Err(error) => (Step::Failed(error), 0),
+            };
+            match step {
+                Step::Failed(error) => self.failed(error, &mut memory).await,
+                Step::Good { .. } if after.is_some_and(|(_, wait)| now().duration_since(began) >= wait) => {}
+                Step::Good { news } => {
+                    let pause = memory.limiter.after_answer(now(), bytes, news);
+                    tokio::time::sleep(pause).await;
+                }
+                Step::Again => {
+                    let pause = memory.limiter.after_answer(now(), bytes, false);
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
+    }
+
+    /// Takes a place among the watches that wait, or says that there is none.
+    fn find_place<'a>(&self, client: &'a Client, memory: &mut Memory<'a>) {
+        if memory.place.is_none() {
+            memory.place = client.place();
+        }
+        let polling = memory.place.is_none();
+        if polling != memory.polling {
+            memory.polling = polling;
+            memory.watching.set_polling(polling);
+            let service = self.service.as_str();
+            if polling {
+                let (most, every) = (client.settings.connections, client.settings.poll);
+                tracing::warn!(
+                    service,
+                    connections = most,
+                    "no connection is left for a watch: the service is polled every {every:?} (connections)"
+                );
+            } else {
+                tracing::info!(service, "the service is watched, not polled any more");
+            }
+        }
+    }
+
+    fn next(&self, memory: &Memory<'_>) -> (Mode, Option<(u64, Duration)>) {
+        let settings = &self.client.settings;
+        let mode = match settings.consistency {
+            _ if memory.in_doubt => Mode::Leader,
+            Consistency::Stale(_) => Mode::Stale,
+            Consistency::Leader => Mode::Leader,
+            Consistency::Consistent => Mode::Consistent,
+        };
+        if memory.index == 0 || memory.polling {
+            return (mode, None);
+        }
+        // While an empty answer is held the end of that is not slept through.
+        let held = memory.empty_from.map(|until| until.saturating_duration_since(now()));
+        let wait = held.map_or(settings.wait, |left| left.clamp(Duration::from_secs(1), settings.wait));
+        (mode, Some((memory.index, Duration::from_secs(wait.as_secs().max(1)))))
+    }
+
+    async fn ask(&self, mode: Mode, after: Option<(u64, Duration)>) -> Result<Answer, Error> {
+        let call = self.client.settings.health(self.service.as_str(), None, Read { mode, after })?;
+        let what = call.what.clone();
+        let limit = after.map_or(Limit::Short, |(_, wait)| Limit::Wait(wait));
+        let answer = self.client.ask(call, limit).await?;
+        if answer.status == 200 {
+            return Ok(answer);
+        }
+        let refused = error::of_status(&what, &answer);
+        if refused.kind() == ErrorKind::Permission {
+            // The file is read again now, so that a token that was rotated costs one request.
+            if self.client.settings.token.renewed(answer.token.as_ref()) {
+                return Err(refused.with_retry(RetryAdvice::After(Duration::from_millis(250))));
+            }
+            return Err(refused.with_retry(RetryAdvice::After(jittered(REFUSED))));
+        }
+        Err(refused)
+    }
+
+    async fn take(
+        &self,
+        answer: Answer,
+        mode: Mode,
+        after: Option<(u64, Duration)>,
+        memory: &mut Memory<'_>,
+    ) -> Step {
+        let what = format!("reading service {}", self.service);
+        let set = match convert::set(&self.service, &answer.body, &self.client.settings) {
+            Ok(set) => set,
+            Err(error) => return Step::Failed(error::of_content(&what, error)),
+        };
+        // 0 would ask again and again without a pause.
+        let index = answer.index.unwrap_or(1).max(1);
+        if index < memory.highest {
+            // A server with older data, or one that has lost its data. This answer is not told; the leader's is.
+            tracing::debug!(service = self.service.as_str(), "the index went back; the leader is asked");
+            memory.highest = index;
+            memory.index = 0;
+            memory.in_doubt = true;
+            memory.empty_from = Some(now() + self.client.settings.empty_grace);
+            return Step::Again;
+        }
+        let set = set.with_age(answer.last_contact).with_revision(Revision::new(index.to_string()));
+        if let Some(error) = self.lags(&answer, mode) {
+            if memory.last.is_none() && !set.entries().is_empty() {
+                // Better than nothing, and told to be stale at once.
+                self.tell(set, memory);
+            }
+            return Step::Failed(error);
+        }
+        if set.entries().is_empty() && set.rejected_count() == 0 {
+            return self.take_empty(&answer, set, index, memory).await;
+        }
+        memory.empty_from = None;
+        memory.highest = index;
+        let waited_for_nothing = after.is_some_and(|(old, _)| old == index);
+        memory.index = index;
+        memory.in_doubt = false;
+        if waited_for_nothing && answer.is_streaming() {
+            // This part of the server says nothing of the leader.
+            if let Err(error) = self.leader.is_known(&self.client).await {
+                return Step::Failed(error);
+            }
+        }
+        memory.backoff.reset();
+        Step::Good { news: self.tell(set, memory) }
+    }
+
+    /// An answer without instances: nobody is there, or the data are lost or hidden.
+    async fn take_empty(&self, answer: &Answer, set: EndpointSet, index: u64, memory: &mut Memory<'_>) -> Step {
+        let before = memory.last.as_ref();
+        if before.is_some_and(|last| last.entries().is_empty()) && !memory.failing && memory.empty_from.is_none() {
+            // It was looked into already.
+            memory.highest = index;
+            memory.index = index;
+            return Step::Good { news: false };
+        }
+        let had_some = before.is_some_and(|last| !last.entries().is_empty());
+        match emptiness::examine(&self.client, &self.service, answer).await {
+            Ok(Emptiness::NotEmpty) => {
+                // The leader knows better; its answer is asked for on its own.
+                memory.index = 0;
+                memory.in_doubt = true;
+                Step::Again
+            }
+            Ok(found) => {
+                memory.highest = index;
+                memory.index = index;
+                memory.in_doubt = false;
+                let held = memory.empty_from.is_some_and(|until| now() < until);
+                if had_some && held {
+                    if !memory.failing {
+                        memory.failing = true;
+                        let message = format!(
+                            "service {} is empty since the servers went back to older data; for {:?} that is not believed",
+                            self.service, self.client.settings.empty_grace
+                        );
+                        self.publisher.error(Error::new(ErrorKind::NotFound, message).with_code("EMPTY_AFTER_RESET"));
+                    }
+                    return Step::Good { news: false };
+                }
+                let was_reset = memory.empty_from.take().is_some();
+                memory.backoff.reset();
+                let empty = EndpointSet::unknown_service()
+                    .with_age(set.age())
+                    .with_revision(Revision::new(index.to_string()));
+                let sure = found == Emptiness::Certain && !(was_reset && had_some);
+                Step::Good { news: self.tell(if sure { empty.confirmed() } else { empty }, memory) }
+            }
+            Err(error) => Step::Failed(error),
+        }
+    }
+
+    /// Whether an answer is too old to count.
+    fn lags(&self, answer: &Answer, mode: Mode) -> Option<Error> {
+        let Consistency::Stale(most) = self.client.settings.consistency else { return None };
+        if mode != Mode::Stale {
+            return None;
+        }
+        let late = answer.last_contact;
+        if late > most {
+            let message = format!("reading service {}: the server is {late:?} behind the leader", self.service);
+            return Some(Error::new(ErrorKind::Connection, message).with_code("STALE"));
+        }
+        if answer.known_leader == Some(false) && !answer.is_streaming() {
+            let message = format!("reading service {}: the servers have no leader", self.service);
+            return Some(Error::new(ErrorKind::Connection, message).with_code("NO_LEADER"));
+        }
+        None
+    }
+
+    /// Tells what is new, and what was failing before; false if there is nothing to tell.
+    fn tell(&self, set: EndpointSet, memory: &mut Memory<'_>) -> bool {
+        let same = memory.last.as_ref().is_some_and(|last| is_same(last, &set));
+        if same && !memory.failing {
+            return false;
+        }
+        memory.failing = false;
+        memory.last = Some(set.clone());
+        self.publisher.good(set);
+        !same
+    }
+
+    async fn failed(&self, error: Error, memory: &mut Memory<'_>) {
+        let pause = match error.retry() {
+            RetryAdvice::After(pause) => pause,
+            _ => memory.backoff.after_failure(now(), unit()),
+        };
+        // Whoever has nothing yet takes what a server without a leader has, every other time.
+        memory.in_doubt = memory.last.is_some() || !memory.in_doubt;
+        memory.failing = true;
+        memory.index = 0;
+        let waits_for_permission = error.kind() == ErrorKind::Permission;
+        self.publisher.error(error);
+        if waits_for_permission {
+            tokio::time::sleep(pause).await;
+        } else {
+            self.client.pause(pause).await;
+        }
+    }
+}
+
+fn is_same(a: &EndpointSet, b: &EndpointSet) -> bool {
+    let rejected = |set: &EndpointSet| -> Vec<String> {
+        set.rejected().iter().map(|entry| format!("{} {}", entry.what(), entry.error())).collect()
+    };
+    a.entries() == b.entries()
+        && a.rejected_count() == b.rejected_count()
+        && a.is_confirmed() == b.is_confirmed()
+        && rejected(a) == rejected(b)
+}

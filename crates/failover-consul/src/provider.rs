@@ -1,0 +1,366 @@
+//! The provider: what it is, its connection, and what it reads.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use failover_core::{
+    ConfigKey, ConfigStore, EndpointSet, Error, ErrorKind, Feature, Provider, ProviderInfo, Query, Registry,
+    ServiceName, StoredConfig, Trust, WatchStream, async_trait,
+};
+use serde::de::IgnoredAny;
+use std::collections::HashMap;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+use crate::activity::{Activity, Counts};
+use crate::client::Client;
+use crate::config::{Consistency, ConsulBuilder, Settings};
+use crate::emptiness::{self, Emptiness};
+use crate::follow::Follower;
+use crate::hub::{Hubs, listen};
+use crate::keeper::Keepers;
+use crate::leader::{self, Leader};
+use crate::pace::now;
+use crate::wire::{AgentConfig, AgentSelf, Mode, Read, agent_self};
+use crate::{convert, error};
+
+/// A provider whose registry is a Consul agent.
+///
+/// It is open from the start and connects with its first request. After [`close`](Provider::close) its watches have
+/// ended, endpoints that it kept alive are deregistered, and every operation answers [`Shutdown`](ErrorKind::Shutdown) until
+/// [`connect`](Provider::connect) opens it again. Dropped without that it leaves what it registered; what has a time to live
+/// becomes critical when that is over.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use failover_consul::ConsulProvider;
+/// use failover_core::{Endpoint, FailoverManager, HealthCheck};
+///
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let consul = ConsulProvider::builder().address("127.0.0.1:8500").build()?;
+/// let manager = FailoverManager::builder().provider(consul).build().await?;
+///
+/// let check = HealthCheck::builder().path("/health").interval(Duration::from_secs(1)).build()?;
+/// let endpoint = Endpoint::builder("users-1", "user-service", "10.0.0.1", 8080)
+///     .protocol("http")
+///     .health_check(check)
+///     .build()?;
+/// manager.register_endpoint(endpoint).await?;
+///
+/// let users = manager.service("user-service").await?;
+/// println!("{}", users.select()?.endpoint());
+/// # Ok(()) }
+/// ```
+pub struct ConsulProvider {
+    pub(crate) client: Arc<Client>,
+    pub(crate) keepers: Keepers,
+    /// Tells what this provider registered from what another one did.
+    pub(crate) owner: String,
+    counts: Arc<Counts>,
+    leader: Arc<Leader>,
+    services: Hubs<ServiceName, EndpointSet>,
+    pub(crate) documents: Hubs<ConfigKey, Option<StoredConfig>>,
+    agent: Mutex<Option<AgentConfig>>,
+}
+
+/// How many services are read at once when all are listed.
+const AT_ONCE: usize = 8;
+/// The contract gives closing a second.
+const CLOSING: Duration = Duration::from_millis(900);
+
+impl ConsulProvider {
+    /// A builder that holds the defaults.
+    pub fn builder() -> ConsulBuilder {
+        ConsulBuilder::new()
+    }
+
+    /// A provider as Consul's own environment variables say, see [`ConsulBuilder::from_env`].
+    ///
+    /// # Errors
+    ///
+    /// A variable that cannot be read, or names what is not offered.
+    pub fn from_env() -> Result<Self, Error> {
+        ConsulBuilder::from_env()?.build()
+    }
+
+    pub(crate) fn new(settings: Settings, tls: Option<rustls::ClientConfig>) -> Result<Self, Error> {
+        let client = Arc::new(Client::new(settings, tls)?);
+        Ok(Self {
+            keepers: Keepers::default(),
+            owner: format!("{:016x}", (crate::pace::unit() * (1_u64 << 53) as f64) as u64),
+            counts: Arc::default(),
+            leader: Arc::default(),
+            services: Hubs::default(),
+            documents: Hubs::default(),
+            agent: Mutex::default(),
+            client,
+        })
+    }
+
+    /// What it has asked for and is watching.
+    pub fn activity(&self) -> Activity {
+        let (requests, bytes) = self.client.traffic();
+        Activity {
+            requests,
+            bytes,
+            services: self.counts.services(),
+            polled: self.counts.polled(),
+            registered: self.keepers.count(),
+        }
+    }
+
+    pub(crate) fn opened(&self) -> Result<&Arc<Client>, Error> {
+        if self.client.is_open() { Ok(&self.client) } else { Err(error::closed()) }
+    }
+
+    /// Who the agent is; `None` where the token may not know.
+    ///
+    /// # Errors
+    ///
+    /// When the agent does not answer, or does not know the token.
+    pub(crate) async fn agent(&self) -> Result<Option<AgentConfig>, Error> {
+        if let Some(known) = self.agent.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+            return Ok(Some(known));
+        }
+        self.ask_agent().await
+    }
+
+    async fn ask_agent(&self) -> Result<Option<AgentConfig>, Error> {
+        let answer = match self.opened()?.done(agent_self()?).await {
+            Ok(answer) => answer,
+            Err(error) if error.kind() == ErrorKind::Permission => {
+                // A token that exists may do other things than this one.
+                if !self.client.settings.token.is_some() || error.to_string().contains("ACL not found") {
+                    return Err(error);
+                }
+                tracing::debug!("the token may not read the agent (agent:read): other nodes' endpoints cannot be told from its own");
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let read: AgentSelf = serde_json::from_slice(&answer.body)
+            .map_err(|error| error::of_content("reading the agent", error))?;
+        self.agent.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&read.config);
+        Ok(read.config)
+    }
+
+    async fn check(&self) -> Result<(), Error> {
+        self.ask_agent().await?;
+        leader::ask(self.opened()?).await
+    }
+
+    async fn read(&self, service: &ServiceName) -> Result<EndpointSet, Error> {
+        let client = self.opened()?;
+        let answer = client.done(client.settings.health(service.as_str(), None, self.once())?).await?;
+        let what = format!("reading service {service}");
+        let set = convert::set(service, &answer.body, &client.settings).map_err(|error| error::of_content(&what, error))?;
+        if set.entries().is_empty() && set.rejected_count() == 0 {
+            return match emptiness::examine(client, service, &answer).await? {
+                Emptiness::Certain => Ok(EndpointSet::unknown_service().confirmed()),
+                Emptiness::Likely => Ok(EndpointSet::unknown_service()),
+                Emptiness::NotEmpty => {
+                    let message = format!("{what}: it was empty, and then it was not; ask again");
+                    Err(Error::new(ErrorKind::Connection, message))
+                }
+            };
+        }
+        Ok(set)
+    }
+
+    /// How what is asked once is read.
+    pub(crate) fn once(&self) -> Read {
+        Read::now(match self.client.settings.consistency {
+            Consistency::Consistent => Mode::Consistent,
+            _ => Mode::Leader,
+        })
+    }
+
+    async fn read_all(&self) -> Result<EndpointSet, Error> {
+        let client = self.opened()?;
+        let answer = client.done(client.settings.services(self.once())?).await?;
+        let names: HashMap<String, IgnoredAny> = serde_json::from_slice(&answer.body)
+            .map_err(|error| error::of_content("reading the names of all services", error))?;
+        let mut rejected = Vec::new();
+        let mut left = Vec::new();
+        for name in names.into_keys() {
+            match ServiceName::new(&name) {
+                Ok(name) => left.push(name),
+                Err(error) => rejected.push((format!("service {name}"), error)),
+            }
+        }
+        left.sort_by(|a, b| b.cmp(a));
+        let mut reading = JoinSet::new();
+        let mut entries = Vec::new();
+        loop {
+            while reading.len() < AT_ONCE {
+                let Some(name) = left.pop() else { break };
+                let (client, read) = (Arc::clone(client), self.once());
+                reading.spawn(async move {
+                    let answer = client.done(client.settings.health(name.as_str(), None, read)?).await?;
+                    convert::set(&name, &answer.body, &client.settings)
+                        .map_err(|error| error::of_content(&format!("reading service {name}"), error))
+                });
+            }
+            let Some(done) = reading.join_next().await else { break };
+            let set = done.map_err(|error| Error::new(ErrorKind::Internal, format!("listing: {error}")))??;
+            let count = set.rejected_count() as usize;
+            rejected.extend(set.rejected().iter().take(count).map(|r| (r.what().to_owned(), r.error().clone())));
+            entries.extend(set.into_entries());
+        }
+        let mut set = EndpointSet::new(entries);
+        for (what, error) in rejected {
+            set.reject(what, error);
+        }
+        Ok(set)
+    }
+}
+
+impl fmt::Debug for ConsulProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConsulProvider")
+            .field("address", &self.client.settings.address.base())
+            .field("datacenter", &self.client.settings.datacenter)
+            .field("open", &self.client.is_open())
+            .field("activity", &self.activity())
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Provider for ConsulProvider {
+    fn info(&self) -> ProviderInfo {
+        let trust = if self.client.settings.address.is_loopback() { Trust::Loopback } else { Trust::Remote };
+        ProviderInfo::new("consul", env!("CARGO_PKG_VERSION"))
+            .with_features([
+                Feature::Registry,
+                Feature::Watch,
+                Feature::ConfigStore,
+                Feature::HealthCheck,
+                Feature::WeightedRouting,
+                Feature::GeographicRouting,
+            ])
+            .with_connection(self.client.connection())
+            .with_trust(trust)
+    }
+
+    /// Asks the agent who it is and whether the servers have a leader.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: it only reads. The provider is open from the first poll on.
+    async fn connect(&self) -> Result<(), Error> {
+        self.client.set_open(true);
+        self.check().await
+    }
+
+    /// As [`connect`](Provider::connect), without opening what is closed.
+    async fn ping(&self) -> Result<(), Error> {
+        self.opened()?;
+        self.check().await
+    }
+
+    /// Ends the watches, deregisters the endpoints that had their time to live from this provider (their checks would become
+    /// critical without it), and closes. What the agent checks itself stays registered.
+    ///
+    /// # Errors
+    ///
+    /// When an endpoint could not be deregistered within 900 ms; it becomes critical when its time to live is over.
+    ///
+    /// # Cancel safety
+    ///
+    /// Watches have ended and nothing is kept alive any more from the first poll on.
+    async fn close(&self) -> Result<(), Error> {
+        self.services.close();
+        self.documents.close();
+        let leases = self.keepers.close();
+        if !self.client.is_open() {
+            return Ok(());
+        }
+        let count = leases.len();
+        let leaving = async {
+            let mut leaving = JoinSet::new();
+            for id in leases {
+                let client = Arc::clone(&self.client);
+                leaving.spawn(async move { client.done(client.settings.deregister(&id)?).await });
+            }
+            let mut first = Ok(());
+            while let Some(done) = leaving.join_next().await {
+                match done {
+                    // What is not there any more need not be removed.
+                    Ok(Err(error)) if error.kind() != ErrorKind::NotFound => first = first.and(Err(error)),
+                    _ => {}
+                }
+            }
+            first
+        };
+        let left = timeout(CLOSING, leaving).await.unwrap_or_else(|_| {
+            let message = format!("closing: not all of {count} endpoints were deregistered in {CLOSING:?}");
+            Err(Error::new(ErrorKind::Timeout, message))
+        });
+        self.client.set_open(false);
+        left
+    }
+
+    /// Asks the leader, whatever the consistency of watches is.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: it only reads.
+    async fn list(&self, query: &Query) -> Result<EndpointSet, Error> {
+        let set = match query.service_name() {
+            Some(service) => self.read(service).await?,
+            None => self.read_all().await?,
+        };
+        if set.entries().iter().all(|entry| query.matches(entry.endpoint())) {
+            return Ok(set);
+        }
+        let rejected: Vec<_> = set.rejected().iter().map(|r| (r.what().to_owned(), r.error().clone())).collect();
+        let matching: Vec<_> =
+            set.into_entries().into_iter().filter(|entry| query.matches(entry.endpoint())).collect();
+        let mut matching = EndpointSet::new(matching);
+        for (what, error) in rejected {
+            matching.reject(what, error);
+        }
+        Ok(matching)
+    }
+
+    /// All watches of a service share one task and one connection. The task starts with the first poll and ends with the
+    /// last of the streams.
+    fn watch(&self, service: &ServiceName) -> Option<WatchStream<'_>> {
+        let service = service.clone();
+        let start = {
+            let service = service.clone();
+            move |publisher| {
+                let follower = Follower {
+                    client: Arc::clone(&self.client),
+                    leader: Arc::clone(&self.leader),
+                    counts: Arc::clone(&self.counts),
+                    service: service.clone(),
+                    publisher,
+                };
+                tokio::spawn(async move {
+                    if follower.client.is_open() {
+                        follower.run().await;
+                    }
+                })
+            }
+        };
+        Some(Box::pin(listen(&self.services, service, start, aged)))
+    }
+
+    fn registry(&self) -> Option<&dyn Registry> {
+        Some(self)
+    }
+
+    fn config_store(&self) -> Option<&dyn ConfigStore> {
+        Some(self)
+    }
+}
+
+/// An answer is older for who comes later.
+fn aged(set: EndpointSet, at: Instant) -> EndpointSet {
+    let age = set.age() + now().duration_since(at);
+    set.with_age(age)
+}

@@ -1,0 +1,289 @@
+//! Writing endpoints.
+
+use failover_core::{
+    Endpoint, EndpointEntry, EndpointId, Error, ErrorKind, Health, Lifecycle, Query, Provider, Registry, ServiceName,
+    async_trait,
+};
+
+use crate::agent::{self, Local};
+use crate::client::Client;
+use crate::convert::{self, encode_id, status_of};
+use crate::keeper::{Kept, tell};
+use crate::provider::ConsulProvider;
+use crate::wire::{Instance, Mode, Read, entries};
+
+/// Everything is written to the agent that the provider talks to, and belongs to that agent's node: what another node has is
+/// [`Conflict`](ErrorKind::Conflict). While this provider lives it keeps what it registered: it says that the endpoint lives, where that
+/// has a time to live, and registers it again when the agent has lost it.
+#[async_trait]
+impl Registry for ConsulProvider {
+    /// Registers on the agent. An endpoint with a health check is checked by the agent, another one lives as long as this provider
+    /// says so. It is in service and healthy again, whatever was claimed before.
+    ///
+    /// # Errors
+    ///
+    /// `Conflict` when the id belongs to another service on this agent, or is alive on another node; `Unsupported`, naming the
+    /// field, for what Consul has no place for; `Timeout` when nobody knows whether it was registered: doing it again is safe.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future leaves the endpoint registered whole or not at all. It is not kept then: with a time to live it becomes
+    /// critical, and doing it again is safe.
+    async fn register(&self, endpoint: &Endpoint) -> Result<(), Error> {
+        let client = self.opened()?;
+        self.own_datacenter().await?;
+        let mut registration = convert::registration(endpoint, &self.owner, &client.settings)?;
+        let id = registration.id.clone();
+        let _turn = self.keepers.turn(&id).await;
+        let local = agent::local(client, &id).await?;
+        match &local {
+            Some(local) => {
+                own_service(local, endpoint.service(), &id)?;
+                if local.owner.as_deref().is_some_and(|owner| owner != self.owner) {
+                    tracing::info!(id, "an endpoint that another process registered is taken over");
+                }
+            }
+            None => {
+                if let Some(node) = self.elsewhere(endpoint.service(), &id).await {
+                    return Err(not_owner(endpoint.service(), endpoint.id(), &node));
+                }
+            }
+        }
+        self.keepers.let_go(&id).await;
+        agent::write(client, &mut registration, true).await?;
+        if local.is_some() && registration.check.ttl.is_some() {
+            // An agent keeps the state that a check of this id had.
+            tell(client, &id, "passing").await?;
+        }
+        let kept = Kept { registration, health: Health::Healthy, lifecycle: Lifecycle::InService };
+        self.keepers.keep(client, &self.owner, kept);
+        Ok(())
+    }
+
+    /// Replaces what this agent has. Maintenance stays, and so does the state of a check of the same kind.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`register`](Registry::register).
+    async fn update(&self, endpoint: &Endpoint) -> Result<(), Error> {
+        let client = self.opened()?;
+        self.own_datacenter().await?;
+        let mut registration = convert::registration(endpoint, &self.owner, &client.settings)?;
+        let id = registration.id.clone();
+        let _turn = self.keepers.turn(&id).await;
+        let local = self.owned(client, endpoint.service(), endpoint.id(), &id).await?;
+        self.keepers.let_go(&id).await;
+        let health = local.claims.health;
+        if let Some(status) = status_of(health) {
+            status.clone_into(&mut registration.check.status);
+        }
+        let lifecycle = local.claims.lifecycle;
+        // Replacing the checks would end a maintenance, and the endpoint would have calls for a moment. Without that an older
+        // agent goes on with a check of another kind.
+        let same_kind = registration.check.ttl.is_some() == local.has_ttl;
+        let replace = lifecycle == Lifecycle::InService || !same_kind;
+        agent::write(client, &mut registration, replace).await?;
+        if replace && lifecycle != Lifecycle::InService {
+            agent::set_lifecycle(client, &id, lifecycle).await?;
+        }
+        self.keepers.keep(client, &self.owner, Kept { registration, health, lifecycle });
+        Ok(())
+    }
+
+    /// Removes it from the agent, and makes sure that it is gone.
+    ///
+    /// # Errors
+    ///
+    /// `Conflict` when another node has it.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future leaves it registered or not; it is not kept any more. Doing it again is safe.
+    async fn deregister(&self, service: &ServiceName, id: &EndpointId) -> Result<bool, Error> {
+        let client = self.opened()?;
+        let key = encode_id(id);
+        let _turn = self.keepers.turn(&key).await;
+        match agent::local(client, &key).await? {
+            Some(local) if service != local.service.as_str() => return Ok(false),
+            Some(_) => {}
+            None => {
+                self.keepers.let_go(&key).await;
+                return match self.elsewhere(service, &key).await {
+                    Some(node) => Err(not_owner(service, id, &node)),
+                    None => Ok(false),
+                };
+            }
+        }
+        self.keepers.let_go(&key).await;
+        match client.done(client.settings.deregister(&key)?).await {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            // It may have arrived even so.
+            Err(error) if crate::error::is_unknown_outcome(&error) => {
+                return match agent::local(client, &key).await {
+                    Ok(None) => Ok(true),
+                    _ => Err(error),
+                };
+            }
+            Err(error) => return Err(error),
+        }
+        if agent::local(client, &key).await?.is_some() {
+            let message = format!("deregistering {service}/{id}: the agent has it still, or somebody registers it again");
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
+        Ok(true)
+    }
+
+    /// One endpoint, as the agent has it, or else as the leader knows it of other nodes.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: it only reads.
+    async fn get(&self, service: &ServiceName, id: &EndpointId) -> Result<EndpointEntry, Error> {
+        let client = self.opened()?;
+        // Another datacenter is not the agent's.
+        if client.settings.datacenter.is_none() {
+            let local = agent::local(client, &encode_id(id)).await;
+            // Whoever may not read it here may know it from the list.
+            if let Some(local) = local.ok().flatten().filter(|local| service == local.service.as_str()) {
+                return local.entry(client, service);
+            }
+        }
+        let set = self.list(&Query::service(service)).await?;
+        set.into_entries()
+            .into_iter()
+            .find(|entry| entry.endpoint().id() == id)
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("{service}/{id} is not registered")))
+    }
+
+    /// Claims a health for an endpoint that has a time to live; another one is the agent's to check.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` for what the agent checks, and for [`Health::Unknown`], which Consul has no word for.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future leaves the claim made or not; doing it again is safe.
+    async fn set_health(&self, service: &ServiceName, id: &EndpointId, health: Health) -> Result<(), Error> {
+        let client = self.opened()?;
+        let key = encode_id(id);
+        let _turn = self.keepers.turn(&key).await;
+        self.owned(client, service, id, &key).await?;
+        let Some(status) = status_of(health) else {
+            let message = format!("set_health of {service}/{id}: consul has no word for {health}");
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        };
+        let kept = self.keepers.kept(&key);
+        let mut kept = match &kept {
+            Some(kept) => Some(kept.lock().await),
+            None => None,
+        };
+        match tell(client, &key, status).await {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let message = format!("set_health of {service}/{id}: its health is found by the agent's own check");
+                return Err(Error::new(ErrorKind::Unsupported, message));
+            }
+            Err(error) => return Err(error),
+        }
+        if let Some(kept) = &mut kept {
+            kept.health = health;
+        }
+        Ok(())
+    }
+
+    /// Draining and maintenance are Consul's maintenance, told apart by the reason. From one of them to the other the endpoint is in
+    /// service for a moment.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future leaves it said or not; doing it again is safe.
+    async fn set_lifecycle(&self, service: &ServiceName, id: &EndpointId, lifecycle: Lifecycle) -> Result<(), Error> {
+        let client = self.opened()?;
+        let key = encode_id(id);
+        let _turn = self.keepers.turn(&key).await;
+        let local = self.owned(client, service, id, &key).await?;
+        let kept = self.keepers.kept(&key);
+        let mut kept = match &kept {
+            Some(kept) => Some(kept.lock().await),
+            None => None,
+        };
+        if local.claims.lifecycle != lifecycle {
+            if local.claims.lifecycle != Lifecycle::InService && lifecycle != Lifecycle::InService {
+                // An agent does not change the reason of a maintenance.
+                agent::set_lifecycle(client, &key, Lifecycle::InService).await?;
+            }
+            agent::set_lifecycle(client, &key, lifecycle).await?;
+        }
+        if let Some(kept) = &mut kept {
+            kept.lifecycle = lifecycle;
+        }
+        Ok(())
+    }
+}
+
+impl ConsulProvider {
+    /// What the agent has of an endpoint that is to be changed.
+    async fn owned(&self, client: &Client, service: &ServiceName, id: &EndpointId, key: &str) -> Result<Local, Error> {
+        match agent::local(client, key).await? {
+            Some(local) if service == local.service.as_str() => Ok(local),
+            found => {
+                if found.is_none() {
+                    if let Some(node) = self.elsewhere(service, key).await {
+                        return Err(not_owner(service, id, &node));
+                    }
+                }
+                Err(Error::new(ErrorKind::NotFound, format!("{service}/{id} is not registered")))
+            }
+        }
+    }
+
+    /// The other node that has this instance alive, as far as can be seen.
+    async fn elsewhere(&self, service: &ServiceName, key: &str) -> Option<String> {
+        let client = &self.client;
+        let own = self.agent().await.ok()??.node_name?;
+        let call = client.settings.health(service.as_str(), Some(key), Read::now(Mode::Stale)).ok()?;
+        let answer = client.done(call).await.ok()?;
+        entries(&answer.body)
+            .ok()?
+            .into_iter()
+            .filter_map(|raw| serde_json::from_str::<Instance<'_>>(raw.get()).ok())
+            .find(|instance| !convert::node(instance).eq_ignore_ascii_case(&own) && convert::is_alive(instance))
+            .map(|instance| convert::node(&instance).to_owned())
+    }
+
+    /// An agent registers in its own datacenter, whatever it is asked.
+    async fn own_datacenter(&self) -> Result<(), Error> {
+        let Some(wanted) = &self.client.settings.datacenter else { return Ok(()) };
+        let own = self.agent().await?.and_then(|agent| agent.datacenter);
+        match own {
+            Some(own) if own.eq_ignore_ascii_case(wanted) => Ok(()),
+            Some(own) => {
+                let message = format!("the agent is in datacenter {own}: nothing can be registered in {wanted} through it");
+                Err(Error::new(ErrorKind::Unsupported, message))
+            }
+            None => {
+                let message = "the token may not read in which datacenter the agent is (agent:read)";
+                Err(Error::new(ErrorKind::Permission, message))
+            }
+        }
+    }
+}
+
+/// Ids count for a whole agent there, and for a service here.
+fn own_service(local: &Local, service: &ServiceName, id: &str) -> Result<(), Error> {
+    if service == local.service.as_str() {
+        return Ok(());
+    }
+    let message = format!(
+        "id {id} belongs to service {} on this agent: consul has an id once on each agent, whatever the service",
+        local.service
+    );
+    Err(Error::new(ErrorKind::Conflict, message))
+}
+
+fn not_owner(service: &ServiceName, id: &EndpointId, node: &str) -> Error {
+    let message = format!("{service}/{id} belongs to the agent on node {node}: only there it can be changed");
+    Error::new(ErrorKind::Conflict, message).with_code("NOT_OWNER")
+}

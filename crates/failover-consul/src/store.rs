@@ -1,0 +1,241 @@
+//! Configuration in the key-value store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use failover_core::{
+    ConfigKey, ConfigStore, ConfigStream, Error, ErrorKind, RetryAdvice, Revision, StoredConfig, async_trait,
+};
+use tokio::time::Instant;
+
+use crate::client::{Answer, Client, Limit};
+use crate::error;
+use crate::hub::{Publisher, listen};
+use crate::pace::{Backoff, Limiter, jittered, now, unit};
+use crate::provider::ConsulProvider;
+use crate::wire::{KeyValue, Mode, Read};
+
+/// Consul's own bound for a value.
+const MOST_BYTES: usize = 512 * 1024;
+const REFUSED: Duration = Duration::from_secs(30);
+
+/// A document is a key under the prefix: `default`, or `service/NAME`. Its revision is the index of its last change.
+#[async_trait]
+impl ConfigStore for ConsulProvider {
+    /// # Cancel safety
+    ///
+    /// Safe: it only reads.
+    async fn load(&self, key: &ConfigKey) -> Result<Option<StoredConfig>, Error> {
+        let client = self.opened()?;
+        let (call, what) = read(client, key, self.once())?;
+        let answer = client.ask(call, Limit::Short).await?;
+        Ok(stored(&what, &answer)?.map(|(document, index)| config(document, index)))
+    }
+
+    /// At most 512 KiB.
+    async fn store(&self, key: &ConfigKey, document: &str, expected: Option<&Revision>) -> Result<Revision, Error> {
+        let client = self.opened()?;
+        let path = path(client, key)?;
+        if document.len() > MOST_BYTES {
+            let found = format!("{} bytes", document.len());
+            return Err(Error::invalid("document", found, "at most 524288 bytes, consul's bound").with_code("TOO_LARGE"));
+        }
+        let conflict = || {
+            let message = format!("key {path}: it was changed, created or deleted meanwhile; load it again");
+            Error::new(ErrorKind::Conflict, message)
+        };
+        let before = match expected {
+            None => 0,
+            // A revision that is no index never was one of this store's, or is that of a document that was overwritten.
+            Some(revision) => match revision.as_str().parse::<u64>() {
+                Ok(index) if index > 0 => index,
+                _ => return Err(conflict()),
+            },
+        };
+        let swap = client.done(client.settings.kv_swap(&path, document.as_bytes(), before)?).await;
+        let unknown = match swap {
+            Ok(answer) => match answer.body.trim_ascii() {
+                b"true" => None,
+                b"false" => return Err(conflict()),
+                _ => return Err(error::of_content(&format!("writing key {path}"), "it is neither true nor false")),
+            },
+            Err(error) if error::is_unknown_outcome(&error) => Some(error),
+            Err(error) => return Err(error),
+        };
+        // The answer names no index, and somebody else may have written since.
+        let (call, what) = read(client, key, Read::now(Mode::Leader))?;
+        let now = match client.ask(call, Limit::Short).await.and_then(|answer| stored(&what, &answer)) {
+            Ok(now) => now,
+            Err(error) => return Err(unknown.unwrap_or(error)),
+        };
+        match (now, unknown) {
+            (Some((found, index)), None) if found == document => Ok(Revision::new(index.to_string())),
+            // It was written, if the index has moved.
+            (Some((found, index)), Some(_)) if found == document && index > before => {
+                Ok(Revision::new(index.to_string()))
+            }
+            // It was written and is overwritten by now: a revision that nothing has any more.
+            (_, None) => Ok(Revision::new(format!("overwritten after {before}"))),
+            (Some((_, index)), Some(_)) if index != before => Err(conflict()),
+            (_, Some(error)) => Err(error),
+        }
+    }
+
+    /// All watches of a key share one task and one connection.
+    fn watch(&self, key: &ConfigKey) -> ConfigStream<'_> {
+        let of = key.clone();
+        let start = move |publisher| {
+            let (client, key) = (Arc::clone(&self.client), of.clone());
+            tokio::spawn(async move {
+                if client.is_open() {
+                    follow(&client, &key, &publisher).await;
+                }
+            })
+        };
+        Box::pin(listen(&self.documents, key.clone(), start, |stored, _| stored))
+    }
+}
+
+fn path(client: &Client, key: &ConfigKey) -> Result<String, Error> {
+    let prefix = &client.settings.config_prefix;
+    match key {
+        ConfigKey::Default => Ok(format!("{prefix}/default")),
+        ConfigKey::Service(service) if service.as_str().contains("..") => {
+            let message = format!("service {service}: newer versions of consul take no key with two dots in a row");
+            Err(Error::new(ErrorKind::Unsupported, message))
+        }
+        ConfigKey::Service(service) => Ok(format!("{prefix}/service/{service}")),
+        _ => Err(Error::new(ErrorKind::Unsupported, "this version keeps no such configuration")),
+    }
+}
+
+fn read(client: &Client, key: &ConfigKey, read: Read) -> Result<(crate::wire::Call, String), Error> {
+    let call = client.settings.kv_read(&path(client, key)?, read)?;
+    let what = call.what.clone();
+    Ok((call, what))
+}
+
+/// The document and its index; `None` for a key that does not exist.
+fn stored(what: &str, answer: &Answer) -> Result<Option<(String, u64)>, Error> {
+    match answer.status {
+        200 => {}
+        // What stands between may answer 404, too, but it does not know a leader.
+        404 if answer.index.is_some() && answer.known_leader != Some(false) => return Ok(None),
+        404 => return Err(error::of_content(what, "a 404 that is not consul's own")),
+        _ => return Err(error::of_status(what, answer)),
+    }
+    let read: Vec<KeyValue> =
+        serde_json::from_slice(&answer.body).map_err(|error| error::of_content(what, error))?;
+    let Some(first) = read.into_iter().next() else { return Err(error::of_content(what, "an empty list")) };
+    let bytes = STANDARD
+        .decode(first.value.unwrap_or_default())
+        .map_err(|_| error::of_content(what, "its value is not base64"))?;
+    let document = String::from_utf8(bytes).map_err(|_| error::of_content(what, "its value is not UTF-8"))?;
+    Ok(Some((document, first.modify_index)))
+}
+
+fn config(document: String, index: u64) -> StoredConfig {
+    StoredConfig::new(document, Revision::new(index.to_string()))
+}
+
+/// What is kept from one answer to the next.
+#[derive(Default)]
+struct Memory {
+    index: u64,
+    highest: u64,
+    /// Until then it is not believed that the document is gone: the servers have gone back to older data.
+    gone_from: Option<Instant>,
+    /// The document as it was told last; `None` before the first.
+    told: Option<Option<StoredConfig>>,
+    failing: bool,
+    backoff: Backoff,
+}
+
+/// Follows a key until it is aborted. While a key does not exist every change of any key ends the wait: the rate is
+/// limited.
+async fn follow(client: &Client, key: &ConfigKey, publisher: &Publisher<Option<StoredConfig>>) {
+    let mut memory = Memory::default();
+    let mut limiter = Limiter::new();
+    let mut place = None;
+    loop {
+        place = place.or_else(|| client.place());
+        if place.is_none() && memory.index > 0 {
+            tokio::time::sleep(jittered(client.settings.poll)).await;
+        }
+        let settings = &client.settings;
+        let waits = place.is_some() && memory.index > 0;
+        let after = waits.then_some((memory.index, settings.wait));
+        let limit = if waits { Limit::Wait(settings.wait) } else { Limit::Short };
+        let began = now();
+        let answer = match read(client, key, Read { mode: Mode::Leader, after }) {
+            Ok((call, what)) => match client.ask(call, limit).await {
+                Ok(answer) => stored(&what, &answer).map(|stored| (stored, answer)),
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(error),
+        };
+        match answer {
+            Ok((stored, answer)) => {
+                let news = take(stored, &answer, client, publisher, &mut memory);
+                if !waits || now().duration_since(began) < settings.wait {
+                    let pause = limiter.after_answer(now(), answer.body.len(), news);
+                    tokio::time::sleep(pause).await;
+                }
+            }
+            Err(error) => {
+                memory.index = 0;
+                memory.failing = true;
+                let pause = match (error.retry(), error.kind()) {
+                    (RetryAdvice::After(pause), _) => pause,
+                    (_, ErrorKind::Permission | ErrorKind::Unsupported) => jittered(REFUSED),
+                    _ => memory.backoff.after_failure(now(), unit()),
+                };
+                publisher.error(error);
+                client.pause(pause).await;
+            }
+        }
+    }
+}
+
+/// Takes an answer over; whether it said something new.
+fn take(
+    stored: Option<(String, u64)>,
+    answer: &Answer,
+    client: &Client,
+    publisher: &Publisher<Option<StoredConfig>>,
+    memory: &mut Memory,
+) -> bool {
+    let index = answer.index.unwrap_or(1).max(1);
+    if index < memory.highest {
+        // As for a service: this answer is not told, and what it lacks may have been lost.
+        memory.highest = index;
+        memory.index = 0;
+        memory.gone_from = Some(now() + client.settings.empty_grace);
+        return false;
+    }
+    memory.highest = index;
+    memory.index = index;
+    memory.backoff.reset();
+    let stored = stored.map(|(document, index)| config(document, index));
+    let is_held = memory.gone_from.is_some_and(|until| now() < until);
+    if stored.is_none() && is_held && memory.told.as_ref().is_some_and(Option::is_some) {
+        if !memory.failing {
+            memory.failing = true;
+            let message = "the document is gone since the servers went back to older data; that is not believed yet";
+            publisher.error(Error::new(ErrorKind::NotFound, message).with_code("EMPTY_AFTER_RESET"));
+        }
+        // Asked for again rather than waited for, so that the end of this is not slept through.
+        memory.index = 0;
+        return false;
+    }
+    memory.gone_from = None;
+    let is_new = memory.told.as_ref() != Some(&stored);
+    if is_new || memory.failing {
+        memory.failing = false;
+        memory.told = Some(stored.clone());
+        publisher.good(stored);
+    }
+    is_new
+}

@@ -1,0 +1,400 @@
+//! Requests and answers of Consul's HTTP interface.
+//!
+//! The only module that knows consulrs and rustify: their request types say which path, query and body a request has, and
+//! nothing else of them is used.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use consulrs::api::check::requests::TtlCheckUpdateRequest;
+use consulrs::api::features::{Blocking, ConsistencyMode, Features};
+use consulrs::api::kv::requests::{ReadKeyRequest, SetKeyRequest};
+use consulrs::api::service::requests::DeregisterServiceRequest;
+use consulrs::api::{catalog, kv};
+use failover_core::{Error, ErrorKind};
+use reqwest::Method;
+use rustify::endpoint::Endpoint;
+use rustify::enums::{RequestMethod, RequestType, ResponseType};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tracing::dispatcher::{self, Dispatch};
+
+use crate::config::Settings;
+
+/// A request, ready to be sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    /// What it is for, as an error names it.
+    pub(crate) what: String,
+    pub(crate) method: Method,
+    /// Path and query, from `/v1` on.
+    pub(crate) target: String,
+    pub(crate) body: Vec<u8>,
+}
+
+/// How a read is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Stale,
+    Leader,
+    Consistent,
+}
+
+/// How a read is asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Read {
+    pub(crate) mode: Mode,
+    /// Waits until the index is above this one, at most for so long.
+    pub(crate) after: Option<(u64, Duration)>,
+}
+
+impl Read {
+    /// At once.
+    pub(crate) fn now(mode: Mode) -> Self {
+        Self { mode, after: None }
+    }
+
+    fn features(self) -> Features {
+        Features {
+            blocking: self.after.map(|(index, wait)| Blocking {
+                index,
+                // In whole seconds and never 0, which would mean five minutes.
+                wait: Some(format!("{}s", wait.as_secs().max(1))),
+            }),
+            mode: match self.mode {
+                Mode::Stale => Some(ConsistencyMode::STALE),
+                Mode::Leader => None,
+                Mode::Consistent => Some(ConsistencyMode::CONSISTENT),
+            },
+            ..Features::default()
+        }
+    }
+}
+
+/// A request that consulrs has no type for.
+#[derive(Debug)]
+struct Ask {
+    method: RequestMethod,
+    path: String,
+    query: Vec<(&'static str, String)>,
+    body: Option<Vec<u8>>,
+}
+
+impl Endpoint for Ask {
+    type Response = ();
+    const REQUEST_BODY_TYPE: RequestType = RequestType::JSON;
+    const RESPONSE_BODY_TYPE: ResponseType = ResponseType::JSON;
+
+    fn path(&self) -> String {
+        self.path.clone()
+    }
+
+    fn method(&self) -> RequestMethod {
+        self.method.clone()
+    }
+
+    fn query(&self) -> Result<Option<String>, rustify::errors::ClientError> {
+        if self.query.is_empty() { Ok(None) } else { rustify::http::build_query(&self.query).map(Some) }
+    }
+
+    fn body(&self) -> Result<Option<Vec<u8>>, rustify::errors::ClientError> {
+        Ok(self.body.clone())
+    }
+}
+
+/// Stands for the agent while a request is made; the client puts the real address there.
+const BASE: &str = "http://agent/v1";
+
+fn call(what: String, endpoint: &impl Endpoint, features: Option<&Features>) -> Result<Call, Error> {
+    // Both libraries write a line for each request at the level of information, and some at that of errors: what is
+    // worth a line is said elsewhere.
+    let request = dispatcher::with_default(&Dispatch::none(), || {
+        endpoint.request(BASE).map(|mut request| {
+            if let Some(features) = features {
+                features.process(&mut request);
+            }
+            request
+        })
+    });
+    let broken = |why: String| Error::new(ErrorKind::Internal, format!("{what}: the request cannot be made: {why}"));
+    let request = request.map_err(|error| broken(error.to_string()))?;
+    let target = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
+    let method = Method::from_bytes(request.method().as_str().as_bytes()).map_err(|error| broken(error.to_string()))?;
+    Ok(Call { what, method, target, body: request.into_body() })
+}
+
+impl Settings {
+    fn place(&self, query: &mut Vec<(&'static str, String)>) {
+        query.extend(self.datacenter.iter().map(|dc| ("dc", dc.clone())));
+        self.namespaced(query);
+    }
+
+    fn namespaced(&self, query: &mut Vec<(&'static str, String)>) {
+        query.extend(self.namespace.iter().map(|namespace| ("ns", namespace.clone())));
+    }
+
+    /// The instances of a service with their checks; with an id only those that have it.
+    pub(crate) fn health(&self, service: &str, id: Option<&str>, read: Read) -> Result<Call, Error> {
+        let mut query = Vec::new();
+        self.place(&mut query);
+        if let Some(id) = id {
+            query.push(("filter", format!("Service.ID == {}", quoted(id))));
+        }
+        let path = format!("health/service/{service}");
+        let ask = Ask { method: RequestMethod::GET, path, query, body: None };
+        call(format!("reading service {service}"), &ask, Some(&read.features()))
+    }
+
+    /// The names of all services.
+    pub(crate) fn services(&self, read: Read) -> Result<Call, Error> {
+        let request = catalog::requests::ListServicesRequest {
+            dc: self.datacenter.clone(),
+            ns: self.namespace.clone(),
+            ..Default::default()
+        };
+        call("reading the names of all services".to_owned(), &request, Some(&read.features()))
+    }
+
+    pub(crate) fn kv_read(&self, key: &str, read: Read) -> Result<Call, Error> {
+        let request = ReadKeyRequest {
+            key: key.to_owned(),
+            dc: self.datacenter.clone(),
+            ns: self.namespace.clone(),
+            ..kv::requests::ReadKeyRequest::default()
+        };
+        call(format!("reading key {key}"), &request, Some(&read.features()))
+    }
+
+    /// Writes if the key's index is still this one; 0 is a key that does not exist.
+    pub(crate) fn kv_swap(&self, key: &str, value: &[u8], index: u64) -> Result<Call, Error> {
+        let request = SetKeyRequest {
+            key: key.to_owned(),
+            value: value.to_vec(),
+            cas: Some(index),
+            dc: self.datacenter.clone(),
+            ns: self.namespace.clone(),
+            ..SetKeyRequest::default()
+        };
+        call(format!("writing key {key}"), &request, None)
+    }
+
+    /// One instance on the agent itself, with its checks; 404 if it is not there.
+    pub(crate) fn local(&self, id: &str) -> Result<Call, Error> {
+        let mut query = Vec::new();
+        self.namespaced(&mut query);
+        let path = format!("agent/health/service/id/{id}");
+        call(format!("reading {id} from the agent"), &Ask { method: RequestMethod::GET, path, query, body: None }, None)
+    }
+
+    pub(crate) fn register(&self, registration: &Registration, replace_checks: bool) -> Result<Call, Error> {
+        let mut query = Vec::new();
+        self.namespaced(&mut query);
+        if replace_checks {
+            query.push(("replace-existing-checks", "true".to_owned()));
+        }
+        let what = format!("registering {}", registration.id);
+        let body = serde_json::to_vec(registration)
+            .map_err(|error| Error::new(ErrorKind::Internal, format!("{what}: {error}")))?;
+        let path = "agent/service/register".to_owned();
+        call(what, &Ask { method: RequestMethod::PUT, path, query, body: Some(body) }, None)
+    }
+
+    pub(crate) fn deregister(&self, id: &str) -> Result<Call, Error> {
+        let request =
+            DeregisterServiceRequest { id: id.to_owned(), ns: self.namespace.clone(), ..Default::default() };
+        call(format!("deregistering {id}"), &request, None)
+    }
+
+    /// With a reason maintenance begins, without one it ends.
+    pub(crate) fn maintenance(&self, id: &str, reason: Option<&str>) -> Result<Call, Error> {
+        let mut query = vec![("enable", reason.is_some().to_string())];
+        query.extend(reason.map(|reason| ("reason", reason.to_owned())));
+        self.namespaced(&mut query);
+        let path = format!("agent/service/maintenance/{id}");
+        let ask = Ask { method: RequestMethod::PUT, path, query, body: None };
+        call(format!("setting the maintenance of {id}"), &ask, None)
+    }
+
+    /// Says how the check with a time to live is.
+    pub(crate) fn beat(&self, check: &str, status: &str) -> Result<Call, Error> {
+        let request = TtlCheckUpdateRequest {
+            check: check.to_owned(),
+            ns: self.namespace.clone(),
+            status: Some(status.to_owned()),
+            // A text that changes would be written into every server's log.
+            output: Some("failover".to_owned()),
+            ..TtlCheckUpdateRequest::default()
+        };
+        call(format!("updating check {check}"), &request, None)
+    }
+}
+
+/// Who the agent is.
+pub(crate) fn agent_self() -> Result<Call, Error> {
+    let path = "agent/self".to_owned();
+    call("reading the agent".to_owned(), &Ask { method: RequestMethod::GET, path, query: Vec::new(), body: None }, None)
+}
+
+/// The leader's address, or nothing.
+pub(crate) fn leader(datacenter: Option<&str>) -> Result<Call, Error> {
+    let query = datacenter.map(|dc| ("dc", dc.to_owned())).into_iter().collect();
+    let path = "status/leader".to_owned();
+    call("asking for the leader".to_owned(), &Ask { method: RequestMethod::GET, path, query, body: None }, None)
+}
+
+/// A text as a filter expression has it.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// What is registered. Only what Consul 1.8 knows: it refuses what it does not.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Registration {
+    #[serde(rename = "ID")]
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) tags: Vec<String>,
+    pub(crate) address: String,
+    pub(crate) port: u16,
+    pub(crate) meta: BTreeMap<String, String>,
+    pub(crate) weights: Weights,
+    pub(crate) enable_tag_override: bool,
+    pub(crate) check: Check,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Weights {
+    pub(crate) passing: i64,
+    #[serde(default)]
+    pub(crate) warning: i64,
+}
+
+#[derive(Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Check {
+    #[serde(rename = "CheckID")]
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) status: String,
+    #[serde(rename = "TTL", skip_serializing_if = "Option::is_none")]
+    pub(crate) ttl: Option<String>,
+    #[serde(rename = "HTTP", skip_serializing_if = "Option::is_none")]
+    pub(crate) http: Option<String>,
+    #[serde(rename = "TCP", skip_serializing_if = "Option::is_none")]
+    pub(crate) tcp: Option<String>,
+    #[serde(rename = "GRPC", skip_serializing_if = "Option::is_none")]
+    pub(crate) grpc: Option<String>,
+    #[serde(rename = "GRPCUseTLS", skip_serializing_if = "Option::is_none")]
+    pub(crate) grpc_tls: Option<bool>,
+    #[serde(rename = "TLSServerName", skip_serializing_if = "Option::is_none")]
+    pub(crate) tls_server_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) method: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) header: BTreeMap<String, Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) body: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) interval: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) timeout: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) success_before_passing: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) failures_before_critical: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) deregister_critical_service_after: Option<String>,
+}
+
+/// Headers and body can be secret.
+impl std::fmt::Debug for Check {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Check").field("id", &self.id).field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
+/// The entries of a list, each still to be read: one that cannot be read costs no other.
+pub(crate) fn entries(body: &[u8]) -> Result<Vec<&RawValue>, serde_json::Error> {
+    serde_json::from_slice::<Option<Vec<&RawValue>>>(body).map(Option::unwrap_or_default)
+}
+
+/// An instance as servers list it. Whatever may be missing or null is, in some version.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Instance<'a> {
+    #[serde(borrow)]
+    pub(crate) node: Option<Node<'a>>,
+    #[serde(borrow)]
+    pub(crate) service: Option<Service<'a>>,
+    #[serde(borrow)]
+    pub(crate) checks: Option<Vec<CheckState<'a>>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Node<'a> {
+    #[serde(borrow)]
+    pub(crate) node: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(crate) address: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(crate) datacenter: Option<Cow<'a, str>>,
+    pub(crate) meta: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Service<'a> {
+    #[serde(rename = "ID", borrow)]
+    pub(crate) id: Option<Cow<'a, str>>,
+    #[serde(rename = "Service", borrow)]
+    pub(crate) name: Option<Cow<'a, str>>,
+    #[serde(rename = "Address", borrow)]
+    pub(crate) address: Option<Cow<'a, str>>,
+    #[serde(rename = "Port")]
+    pub(crate) port: Option<i64>,
+    #[serde(rename = "Tags")]
+    pub(crate) tags: Option<Vec<String>>,
+    #[serde(rename = "Meta")]
+    pub(crate) meta: Option<BTreeMap<String, Option<String>>>,
+    #[serde(rename = "Weights")]
+    pub(crate) weights: Option<Weights>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct CheckState<'a> {
+    #[serde(rename = "CheckID", borrow)]
+    pub(crate) id: Option<Cow<'a, str>>,
+    #[serde(rename = "Status", borrow)]
+    pub(crate) status: Option<Cow<'a, str>>,
+    #[serde(rename = "Notes", borrow)]
+    pub(crate) notes: Option<Cow<'a, str>>,
+    #[serde(rename = "ServiceID", borrow)]
+    pub(crate) service_id: Option<Cow<'a, str>>,
+    #[serde(rename = "Type", borrow)]
+    pub(crate) kind: Option<Cow<'a, str>>,
+}
+
+/// What stands under a key.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct KeyValue {
+    /// In base64; null if it is empty.
+    pub(crate) value: Option<String>,
+    pub(crate) modify_index: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct AgentSelf {
+    pub(crate) config: Option<AgentConfig>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct AgentConfig {
+    pub(crate) datacenter: Option<String>,
+    pub(crate) node_name: Option<String>,
+}
