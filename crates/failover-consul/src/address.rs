@@ -54,7 +54,8 @@ impl Address {
             return refused(text);
         }
         let authority = rest.find('/').map_or(rest.as_str(), |slash| &rest[..slash]);
-        let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
+        let has_port =
+            authority.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
         let port = match url.port() {
             Some(0) => return refused(text),
             Some(port) => Some(port),

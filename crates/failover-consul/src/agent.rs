@@ -64,8 +64,8 @@ pub(crate) async fn local(client: &Client, id: &str) -> Result<Option<Local>, Er
 
 impl Local {
     pub(crate) fn entry(&self, client: &Client, service: &ServiceName) -> Result<EndpointEntry, Error> {
-        let read: Answered<'_> =
-            serde_json::from_slice(&self.body).map_err(|error| error::of_content("reading the agent", error))?;
+        let read: Answered<'_> = serde_json::from_slice(&self.body)
+            .map_err(|error| error::of_content("reading the agent", error))?;
         let instance = Instance { node: None, service: read.service, checks: read.checks };
         convert::entry(service, &instance, &client.settings)
     }
@@ -87,7 +87,11 @@ impl Local {
 
 /// Registers, and makes sure of it where the answer got lost. An older agent that refuses what it does not know of the check is
 /// asked again without that.
-pub(crate) async fn write(client: &Client, registration: &mut Registration, replace_checks: bool) -> Result<(), Error> {
+pub(crate) async fn write(
+    client: &Client,
+    registration: &mut Registration,
+    replace_checks: bool,
+) -> Result<(), Error> {
     loop {
         match client.done(client.settings.register(registration, replace_checks)?).await {
             Ok(_) => return Ok(()),
@@ -98,7 +102,9 @@ pub(crate) async fn write(client: &Client, registration: &mut Registration, repl
                     _ => Err(error),
                 };
             }
-            Err(error) if error.code() == "REFUSED" && registration.check.tls_server_name.take().is_some() => {
+            Err(error)
+                if error.code() == "REFUSED" && registration.check.tls_server_name.take().is_some() =>
+            {
                 tracing::warn!(
                     id = registration.id,
                     "this agent cannot check a TLS server by another name than its address (TLSServerName)"

@@ -164,7 +164,9 @@ impl Client {
         answer.token = token;
         let most = self.settings.answer_bytes;
         let reading = async {
-            while let Some(chunk) = response.chunk().await.map_err(|error| error::of_transport(what, error))? {
+            while let Some(chunk) =
+                response.chunk().await.map_err(|error| error::of_transport(what, error))?
+            {
                 if answer.body.len() + chunk.len() > most {
                     return Err(error::of_size(what, most));
                 }

@@ -347,7 +347,11 @@ impl ConsulBuilder {
         }
         for (field, value) in [("datacenter", &self.datacenter), ("namespace", &self.namespace)] {
             if let Some(value) = value.as_ref().filter(|value| !is_name(value)) {
-                return Err(Error::invalid(field, value, "letters, digits, underscores and hyphens, at most 128"));
+                return Err(Error::invalid(
+                    field,
+                    value,
+                    "letters, digits, underscores and hyphens, at most 128",
+                ));
             }
         }
         let prefix = self.config_prefix.trim_matches('/');

@@ -14,7 +14,9 @@ mod tests;
 use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, SystemTime};
 
-use failover_core::{Endpoint, EndpointEntry, EndpointId, EndpointSet, Error, ErrorKind, Health, ServiceName};
+use failover_core::{
+    Endpoint, EndpointEntry, EndpointId, EndpointSet, Error, ErrorKind, Health, ServiceName,
+};
 
 use crate::config::Settings;
 use crate::wire::{Instance, Registration, Service, Weights, entries};
@@ -50,7 +52,11 @@ const OURS: &str = "fo-";
 /// # Errors
 ///
 /// `Unsupported`, naming the field that Consul has no place for.
-pub(crate) fn registration(endpoint: &Endpoint, owner: &str, settings: &Settings) -> Result<Registration, Error> {
+pub(crate) fn registration(
+    endpoint: &Endpoint,
+    owner: &str,
+    settings: &Settings,
+) -> Result<Registration, Error> {
     let id = id::encode(endpoint.id());
     let check = check::check(endpoint, &id, settings)?;
     Ok(Registration {
@@ -91,9 +97,9 @@ fn meta(endpoint: &Endpoint, owner: &str, settings: &Settings) -> Result<BTreeMa
         (UPDATED, endpoint.updated_at().map(millis)),
     ];
     meta.extend(optional.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
-    let check = endpoint.health_check().map(|check| {
-        if settings.secret_headers { check.clone() } else { check.without_secrets() }
-    });
+    let check = endpoint
+        .health_check()
+        .map(|check| if settings.secret_headers { check.clone() } else { check.without_secrets() });
     let (plain, long): (Vec<_>, Vec<_>) =
         endpoint.metadata().iter().partition(|(key, value)| is_plain(key) && value.len() <= MOST_VALUE);
     let count = if plain.len() <= MOST_PLAIN { plain.len() } else { MOST_PLAIN };
@@ -108,12 +114,16 @@ fn meta(endpoint: &Endpoint, owner: &str, settings: &Settings) -> Result<BTreeMa
             return Ok(whole);
         }
     }
-    Err(unsupported("metadata", "with the health check it is larger than the 25 KiB that consul has room for"))
+    Err(unsupported(
+        "metadata",
+        "with the health check it is larger than the 25 KiB that consul has room for",
+    ))
 }
 
 fn is_plain(key: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
-    let reserved = |prefix: &str| key.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    let reserved =
+        |prefix: &str| key.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
     (1..=128).contains(&key.len()) && key.bytes().all(allowed) && !reserved(OURS) && !reserved("consul-")
 }
 
@@ -150,7 +160,11 @@ pub(crate) fn owner<'a>(service: &'a Service<'_>) -> Option<&'a str> {
 /// # Errors
 ///
 /// When the answer is no list.
-pub(crate) fn set(service: &ServiceName, body: &[u8], settings: &Settings) -> Result<EndpointSet, serde_json::Error> {
+pub(crate) fn set(
+    service: &ServiceName,
+    body: &[u8],
+    settings: &Settings,
+) -> Result<EndpointSet, serde_json::Error> {
     let mut read = Vec::new();
     let mut rejected = Vec::new();
     for (number, raw) in entries(body)?.into_iter().enumerate() {
@@ -230,7 +244,11 @@ fn at_node(entry: &EndpointEntry, node: &str) -> Result<EndpointEntry, Error> {
 /// # Errors
 ///
 /// When it cannot be used; the error says why.
-pub(crate) fn entry(service: &ServiceName, instance: &Instance<'_>, settings: &Settings) -> Result<EndpointEntry, Error> {
+pub(crate) fn entry(
+    service: &ServiceName,
+    instance: &Instance<'_>,
+    settings: &Settings,
+) -> Result<EndpointEntry, Error> {
     let Some(found) = &instance.service else {
         return Err(Error::new(ErrorKind::Validation, "it has no service"));
     };
@@ -264,7 +282,9 @@ fn endpoint(
     let address = own.or_else(|| node.and_then(|node| node.address.as_deref())).unwrap_or_default();
     let weight = match get(WEIGHT).filter(|_| ours).and_then(|weight| weight.parse().ok()) {
         Some(exact) => exact,
-        None => found.weights.as_ref().map_or(1, |weights| weights.passing.clamp(0, i64::from(u32::MAX)) as u32),
+        None => {
+            found.weights.as_ref().map_or(1, |weights| weights.passing.clamp(0, i64::from(u32::MAX)) as u32)
+        }
     };
     let overflow = if ours { Overflow::read(&get) } else { Overflow::default() };
     let plain = meta.iter().filter(|(key, _)| !(ours && key.starts_with(OURS)));
@@ -284,7 +304,9 @@ fn endpoint(
             builder = builder.zone(zone);
         }
         let datacenter = node.and_then(|node| node.datacenter.as_deref());
-        if let Some(region) = of_node("region").map(String::as_str).or(datacenter).filter(|region| !region.is_empty()) {
+        if let Some(region) =
+            of_node("region").map(String::as_str).or(datacenter).filter(|region| !region.is_empty())
+        {
             builder = builder.region(region);
         }
         return builder.build();

@@ -26,13 +26,18 @@ pub(crate) enum Emptiness {
 /// # Errors
 ///
 /// `Permission` with the code `FILTERED` when instances are hidden; else when the servers do not answer.
-pub(crate) async fn examine(client: &Client, service: &ServiceName, answer: &Answer) -> Result<Emptiness, Error> {
+pub(crate) async fn examine(
+    client: &Client,
+    service: &ServiceName,
+    answer: &Answer,
+) -> Result<Emptiness, Error> {
     if answer.filtered {
         return Err(filtered(service, "the server says that it left instances out"));
     }
     let again = client.done(client.settings.health(service.as_str(), None, Read::now(Mode::Leader))?).await?;
     let what = format!("reading service {service}");
-    let set = convert::set(service, &again.body, &client.settings).map_err(|error| error::of_content(&what, error))?;
+    let set = convert::set(service, &again.body, &client.settings)
+        .map_err(|error| error::of_content(&what, error))?;
     if again.filtered {
         return Err(filtered(service, "the server says that it left instances out"));
     }
@@ -40,8 +45,8 @@ pub(crate) async fn examine(client: &Client, service: &ServiceName, answer: &Ans
         return Ok(Emptiness::NotEmpty);
     }
     let listed = client.done(client.settings.services(Read::now(Mode::Leader))?).await?;
-    let names: HashMap<String, IgnoredAny> =
-        serde_json::from_slice(&listed.body).map_err(|error| error::of_content("reading the names of all services", error))?;
+    let names: HashMap<String, IgnoredAny> = serde_json::from_slice(&listed.body)
+        .map_err(|error| error::of_content("reading the names of all services", error))?;
     // Consul itself does not tell capitals from small letters here.
     if names.keys().any(|name| name == service.as_str()) {
         return Err(filtered(service, "the catalog names the service, and shows none of its instances"));

@@ -87,7 +87,9 @@ mod tests {
             ("CONSUL_NAMESPACE", "team"),
         ])
         .expect("valid");
-        for part in ["https://consul.example:8501", "redacted", "/ca.pem", "/client.pem", "\"dc2\"", "\"team\""] {
+        for part in
+            ["https://consul.example:8501", "redacted", "/ca.pem", "/client.pem", "\"dc2\"", "\"team\""]
+        {
             assert!(shown.contains(part), "{part} in {shown}");
         }
         assert!(!shown.contains("canary"), "{shown}");
@@ -95,7 +97,8 @@ mod tests {
 
     #[test]
     fn the_token_file_counts_before_the_token_and_empty_ones_do_not_count() {
-        let shown = from(&[("CONSUL_HTTP_TOKEN", "canary"), ("CONSUL_HTTP_TOKEN_FILE", "/token")]).expect("valid");
+        let shown =
+            from(&[("CONSUL_HTTP_TOKEN", "canary"), ("CONSUL_HTTP_TOKEN_FILE", "/token")]).expect("valid");
         assert!(shown.contains("token: None") && shown.contains("/token"), "{shown}");
         let shown = from(&[("CONSUL_HTTP_ADDR", ""), ("CONSUL_HTTP_TOKEN_FILE", " ")]).expect("valid");
         assert!(shown.contains("http://127.0.0.1:8500") && shown.contains("token_file: None"), "{shown}");

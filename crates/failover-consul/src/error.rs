@@ -73,7 +73,8 @@ pub(crate) fn of_size(what: &str, limit: usize) -> Error {
 
 /// An answer with a good status that cannot be read. It is not shown.
 pub(crate) fn of_content(what: &str, why: impl std::fmt::Display) -> Error {
-    Error::new(ErrorKind::Connection, format!("{what}: the answer cannot be read: {why}")).with_code("BAD_ANSWER")
+    Error::new(ErrorKind::Connection, format!("{what}: the answer cannot be read: {why}"))
+        .with_code("BAD_ANSWER")
 }
 
 pub(crate) fn closed() -> Error {

@@ -214,9 +214,18 @@ impl Follower {
     }
 
     /// An answer without instances: nobody is there, or the data are lost or hidden.
-    async fn take_empty(&self, answer: &Answer, set: EndpointSet, index: u64, memory: &mut Memory<'_>) -> Step {
+    async fn take_empty(
+        &self,
+        answer: &Answer,
+        set: EndpointSet,
+        index: u64,
+        memory: &mut Memory<'_>,
+    ) -> Step {
         let before = memory.last.as_ref();
-        if before.is_some_and(|last| last.entries().is_empty()) && !memory.failing && memory.empty_from.is_none() {
+        if before.is_some_and(|last| last.entries().is_empty())
+            && !memory.failing
+            && memory.empty_from.is_none()
+        {
             // It was looked into already.
             memory.highest = index;
             memory.index = index;
@@ -242,7 +251,8 @@ impl Follower {
                             "service {} is empty since the servers went back to older data; for {:?} that is not believed",
                             self.service, self.client.settings.empty_grace
                         );
-                        self.publisher.error(Error::new(ErrorKind::NotFound, message).with_code("EMPTY_AFTER_RESET"));
+                        self.publisher
+                            .error(Error::new(ErrorKind::NotFound, message).with_code("EMPTY_AFTER_RESET"));
                     }
                     return Step::Good { news: false };
                 }
@@ -266,7 +276,8 @@ impl Follower {
         }
         let late = answer.last_contact;
         if late > most {
-            let message = format!("reading service {}: the server is {late:?} behind the leader", self.service);
+            let message =
+                format!("reading service {}: the server is {late:?} behind the leader", self.service);
             return Some(Error::new(ErrorKind::Connection, message).with_code("STALE"));
         }
         if answer.known_leader == Some(false) && !answer.is_streaming() {

@@ -136,11 +136,15 @@ impl<T: Clone> Listener<T> {
         loop {
             {
                 let state = told.borrow_and_update();
-                if let Some((version, item, at)) = state.good.as_ref().filter(|(version, ..)| *version > self.seen) {
+                if let Some((version, item, at)) =
+                    state.good.as_ref().filter(|(version, ..)| *version > self.seen)
+                {
                     self.seen = *version;
                     return Some(Ok(aged(item.clone(), *at)));
                 }
-                if let Some((version, error)) = state.error.as_ref().filter(|(version, _)| *version > self.seen) {
+                if let Some((version, error)) =
+                    state.error.as_ref().filter(|(version, _)| *version > self.seen)
+                {
                     self.seen = *version;
                     return Some(Err(error.clone()));
                 }

@@ -130,7 +130,10 @@ async fn keep(client: Arc<Client>, owner: String, kept: Arc<tokio::sync::Mutex<K
             jittered(every)
         } else {
             // Often enough that a time to live survives an agent that restarts.
-            (every / 8).min(Duration::from_secs(2)).max(Duration::from_millis(250)).mul_f64(0.5 + 0.5 * unit())
+            (every / 8)
+                .min(Duration::from_secs(2))
+                .max(Duration::from_millis(250))
+                .mul_f64(0.5 + 0.5 * unit())
                 * failures.min(8)
         };
         client.pause(pause.min(every)).await;
@@ -140,7 +143,10 @@ async fn keep(client: Arc<Client>, owner: String, kept: Arc<tokio::sync::Mutex<K
         match beat(&client, &owner, &kept, looks).await {
             Ok(Beat::Alive) => failures = 0,
             Ok(Beat::Lost) => {
-                tracing::info!(id, "the agent has lost an endpoint that this process keeps; it is registered again");
+                tracing::info!(
+                    id,
+                    "the agent has lost an endpoint that this process keeps; it is registered again"
+                );
                 match again(&client, &kept).await {
                     Ok(()) => failures = 0,
                     Err(error) => {
@@ -150,7 +156,10 @@ async fn keep(client: Arc<Client>, owner: String, kept: Arc<tokio::sync::Mutex<K
                 }
             }
             Ok(Beat::Taken) => {
-                tracing::warn!(id, "another process has registered this id on the agent; it is not kept here any more");
+                tracing::warn!(
+                    id,
+                    "another process has registered this id on the agent; it is not kept here any more"
+                );
                 return;
             }
             Err(error) => {
@@ -178,11 +187,13 @@ async fn beat(client: &Client, owner: &str, kept: &Kept, looks: bool) -> Result<
     let status = status_of(kept.health).unwrap_or("passing");
     match tell(client, &registration.id, status).await {
         Ok(()) => Ok(Beat::Alive),
-        Err(error) if error.kind() == ErrorKind::NotFound => match agent::local(client, &registration.id).await? {
-            // It is there and has no such check: somebody else's.
-            Some(local) if local.owner.as_deref() != Some(owner) => Ok(Beat::Taken),
-            _ => Ok(Beat::Lost),
-        },
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            match agent::local(client, &registration.id).await? {
+                // It is there and has no such check: somebody else's.
+                Some(local) if local.owner.as_deref() != Some(owner) => Ok(Beat::Taken),
+                _ => Ok(Beat::Lost),
+            }
+        }
         Err(error) => Err(error),
     }
 }

@@ -6,7 +6,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The time of the runtime, which tests can pause.
-#[allow(clippy::disallowed_methods, reason = "the one place where this crate reads the clock, in the runtime's time")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the one place where this crate reads the clock, in the runtime's time"
+)]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }
@@ -92,7 +95,8 @@ impl Limiter {
             }
         }
         self.at = Some(now);
-        let least = Self::SPACING.max(Duration::from_secs_f64(bytes as f64 / Self::BYTES_A_SECOND)).min(Self::MOST);
+        let least =
+            Self::SPACING.max(Duration::from_secs_f64(bytes as f64 / Self::BYTES_A_SECOND)).min(Self::MOST);
         self.spacing = if news { least } else { (self.spacing * 2).clamp(least, Self::MOST) };
         self.tokens -= 1.0;
         if self.tokens >= 0.0 { Duration::ZERO } else { self.spacing.mul_f64(-self.tokens) }

@@ -135,7 +135,9 @@ impl ConsulProvider {
                 if !self.client.settings.token.is_some() || error.to_string().contains("ACL not found") {
                     return Err(error);
                 }
-                tracing::debug!("the token may not read the agent (agent:read): other nodes' endpoints cannot be told from its own");
+                tracing::debug!(
+                    "the token may not read the agent (agent:read): other nodes' endpoints cannot be told from its own"
+                );
                 return Ok(None);
             }
             Err(error) => return Err(error),
@@ -155,7 +157,8 @@ impl ConsulProvider {
         let client = self.opened()?;
         let answer = client.done(client.settings.health(service.as_str(), None, self.once())?).await?;
         let what = format!("reading service {service}");
-        let set = convert::set(service, &answer.body, &client.settings).map_err(|error| error::of_content(&what, error))?;
+        let set = convert::set(service, &answer.body, &client.settings)
+            .map_err(|error| error::of_content(&what, error))?;
         if set.entries().is_empty() && set.rejected_count() == 0 {
             return match emptiness::examine(client, service, &answer).await? {
                 Emptiness::Certain => Ok(EndpointSet::unknown_service().confirmed()),
@@ -204,9 +207,11 @@ impl ConsulProvider {
                 });
             }
             let Some(done) = reading.join_next().await else { break };
-            let set = done.map_err(|error| Error::new(ErrorKind::Internal, format!("listing: {error}")))??;
+            let set =
+                done.map_err(|error| Error::new(ErrorKind::Internal, format!("listing: {error}")))??;
             let count = set.rejected_count() as usize;
-            rejected.extend(set.rejected().iter().take(count).map(|r| (r.what().to_owned(), r.error().clone())));
+            rejected
+                .extend(set.rejected().iter().take(count).map(|r| (r.what().to_owned(), r.error().clone())));
             entries.extend(set.into_entries());
         }
         let mut set = EndpointSet::new(entries);
@@ -316,7 +321,8 @@ impl Provider for ConsulProvider {
         if set.entries().iter().all(|entry| query.matches(entry.endpoint())) {
             return Ok(set);
         }
-        let rejected: Vec<_> = set.rejected().iter().map(|r| (r.what().to_owned(), r.error().clone())).collect();
+        let rejected: Vec<_> =
+            set.rejected().iter().map(|r| (r.what().to_owned(), r.error().clone())).collect();
         let matching: Vec<_> =
             set.into_entries().into_iter().filter(|entry| query.matches(entry.endpoint())).collect();
         let mut matching = EndpointSet::new(matching);

@@ -1,8 +1,8 @@
 //! Writing endpoints.
 
 use failover_core::{
-    Endpoint, EndpointEntry, EndpointId, Error, ErrorKind, Health, Lifecycle, Query, Provider, Registry, ServiceName,
-    async_trait,
+    Endpoint, EndpointEntry, EndpointId, Error, ErrorKind, Health, Lifecycle, Provider, Query, Registry,
+    ServiceName, async_trait,
 };
 
 use crate::agent::{self, Local};
@@ -128,7 +128,9 @@ impl Registry for ConsulProvider {
             Err(error) => return Err(error),
         }
         if agent::local(client, &key).await?.is_some() {
-            let message = format!("deregistering {service}/{id}: the agent has it still, or somebody registers it again");
+            let message = format!(
+                "deregistering {service}/{id}: the agent has it still, or somebody registers it again"
+            );
             return Err(Error::new(ErrorKind::Conflict, message));
         }
         Ok(true)
@@ -182,7 +184,8 @@ impl Registry for ConsulProvider {
         match tell(client, &key, status).await {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                let message = format!("set_health of {service}/{id}: its health is found by the agent's own check");
+                let message =
+                    format!("set_health of {service}/{id}: its health is found by the agent's own check");
                 return Err(Error::new(ErrorKind::Unsupported, message));
             }
             Err(error) => return Err(error),
@@ -199,7 +202,12 @@ impl Registry for ConsulProvider {
     /// # Cancel safety
     ///
     /// A dropped future leaves it said or not; doing it again is safe.
-    async fn set_lifecycle(&self, service: &ServiceName, id: &EndpointId, lifecycle: Lifecycle) -> Result<(), Error> {
+    async fn set_lifecycle(
+        &self,
+        service: &ServiceName,
+        id: &EndpointId,
+        lifecycle: Lifecycle,
+    ) -> Result<(), Error> {
         let client = self.opened()?;
         let key = encode_id(id);
         let _turn = self.keepers.turn(&key).await;
@@ -225,7 +233,13 @@ impl Registry for ConsulProvider {
 
 impl ConsulProvider {
     /// What the agent has of an endpoint that is to be changed.
-    async fn owned(&self, client: &Client, service: &ServiceName, id: &EndpointId, key: &str) -> Result<Local, Error> {
+    async fn owned(
+        &self,
+        client: &Client,
+        service: &ServiceName,
+        id: &EndpointId,
+        key: &str,
+    ) -> Result<Local, Error> {
         match agent::local(client, key).await? {
             Some(local) if service == local.service.as_str() => Ok(local),
             found => {
@@ -249,7 +263,9 @@ impl ConsulProvider {
             .ok()?
             .into_iter()
             .filter_map(|raw| serde_json::from_str::<Instance<'_>>(raw.get()).ok())
-            .find(|instance| !convert::node(instance).eq_ignore_ascii_case(&own) && convert::is_alive(instance))
+            .find(|instance| {
+                !convert::node(instance).eq_ignore_ascii_case(&own) && convert::is_alive(instance)
+            })
             .map(|instance| convert::node(&instance).to_owned())
     }
 
@@ -260,7 +276,9 @@ impl ConsulProvider {
         match own {
             Some(own) if own.eq_ignore_ascii_case(wanted) => Ok(()),
             Some(own) => {
-                let message = format!("the agent is in datacenter {own}: nothing can be registered in {wanted} through it");
+                let message = format!(
+                    "the agent is in datacenter {own}: nothing can be registered in {wanted} through it"
+                );
                 Err(Error::new(ErrorKind::Unsupported, message))
             }
             None => {

@@ -24,7 +24,8 @@ impl Secret {
             return Ok(None);
         }
         if !token.bytes().all(|b| b.is_ascii_graphic()) {
-            let message = format!("{from}: a token is visible ASCII characters without spaces; it is not shown");
+            let message =
+                format!("{from}: a token is visible ASCII characters without spaces; it is not shown");
             return Err(Error::new(ErrorKind::Validation, message));
         }
         Ok(Some(Self(token.to_owned())))
@@ -116,9 +117,15 @@ impl TokenFile {
 pub(crate) fn small_file(path: &Path, most: u64, name: &str) -> Result<String, Error> {
     let mut text = String::new();
     let file = File::open(path).map_err(|error| unreadable(name, &error.to_string()))?;
-    let size =
-        file.take(most + 1).read_to_string(&mut text).map_err(|error| unreadable(name, &error.to_string()))?;
-    if size as u64 > most { Err(unreadable(name, &format!("it is larger than {most} bytes"))) } else { Ok(text) }
+    let size = file
+        .take(most + 1)
+        .read_to_string(&mut text)
+        .map_err(|error| unreadable(name, &error.to_string()))?;
+    if size as u64 > most {
+        Err(unreadable(name, &format!("it is larger than {most} bytes")))
+    } else {
+        Ok(text)
+    }
 }
 
 fn unreadable(name: &str, why: &str) -> Error {

@@ -35,12 +35,18 @@ impl ConfigStore for ConsulProvider {
     }
 
     /// At most 512 KiB.
-    async fn store(&self, key: &ConfigKey, document: &str, expected: Option<&Revision>) -> Result<Revision, Error> {
+    async fn store(
+        &self,
+        key: &ConfigKey,
+        document: &str,
+        expected: Option<&Revision>,
+    ) -> Result<Revision, Error> {
         let client = self.opened()?;
         let path = path(client, key)?;
         if document.len() > MOST_BYTES {
             let found = format!("{} bytes", document.len());
-            return Err(Error::invalid("document", found, "at most 524288 bytes, consul's bound").with_code("TOO_LARGE"));
+            return Err(Error::invalid("document", found, "at most 524288 bytes, consul's bound")
+                .with_code("TOO_LARGE"));
         }
         let conflict = || {
             let message = format!("key {path}: it was changed, created or deleted meanwhile; load it again");
@@ -59,7 +65,12 @@ impl ConfigStore for ConsulProvider {
             Ok(answer) => match answer.body.trim_ascii() {
                 b"true" => None,
                 b"false" => return Err(conflict()),
-                _ => return Err(error::of_content(&format!("writing key {path}"), "it is neither true nor false")),
+                _ => {
+                    return Err(error::of_content(
+                        &format!("writing key {path}"),
+                        "it is neither true nor false",
+                    ));
+                }
             },
             Err(error) if error::is_unknown_outcome(&error) => Some(error),
             Err(error) => return Err(error),
@@ -103,7 +114,8 @@ fn path(client: &Client, key: &ConfigKey) -> Result<String, Error> {
     match key {
         ConfigKey::Default => Ok(format!("{prefix}/default")),
         ConfigKey::Service(service) if service.as_str().contains("..") => {
-            let message = format!("service {service}: newer versions of consul take no key with two dots in a row");
+            let message =
+                format!("service {service}: newer versions of consul take no key with two dots in a row");
             Err(Error::new(ErrorKind::Unsupported, message))
         }
         ConfigKey::Service(service) => Ok(format!("{prefix}/service/{service}")),
@@ -223,7 +235,8 @@ fn take(
     if stored.is_none() && is_held && memory.told.as_ref().is_some_and(Option::is_some) {
         if !memory.failing {
             memory.failing = true;
-            let message = "the document is gone since the servers went back to older data; that is not believed yet";
+            let message =
+                "the document is gone since the servers went back to older data; that is not believed yet";
             publisher.error(Error::new(ErrorKind::NotFound, message).with_code("EMPTY_AFTER_RESET"));
         }
         // Asked for again rather than waited for, so that the end of this is not slept through.

@@ -49,8 +49,9 @@ pub(crate) fn config(
     let key_name = format!("client key {}", key.display());
     let text = small_file(key, MOST_BYTES, &key_name)?;
     // The parser's own words could show the key.
-    let key = PrivateKeyDer::from_pem_slice(text.as_bytes())
-        .map_err(|_| Error::new(ErrorKind::Validation, format!("{key_name}: it holds no private key in PEM")))?;
+    let key = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_| {
+        Error::new(ErrorKind::Validation, format!("{key_name}: it holds no private key in PEM"))
+    })?;
     builder.with_client_auth_cert(chain, key).map(Some).map_err(|error| refused(&name, &error))
 }
 

@@ -117,10 +117,12 @@ fn call(what: String, endpoint: &impl Endpoint, features: Option<&Features>) -> 
             request
         })
     });
-    let broken = |why: String| Error::new(ErrorKind::Internal, format!("{what}: the request cannot be made: {why}"));
+    let broken =
+        |why: String| Error::new(ErrorKind::Internal, format!("{what}: the request cannot be made: {why}"));
     let request = request.map_err(|error| broken(error.to_string()))?;
     let target = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
-    let method = Method::from_bytes(request.method().as_str().as_bytes()).map_err(|error| broken(error.to_string()))?;
+    let method = Method::from_bytes(request.method().as_str().as_bytes())
+        .map_err(|error| broken(error.to_string()))?;
     Ok(Call { what, method, target, body: request.into_body() })
 }
 
@@ -184,7 +186,11 @@ impl Settings {
         let mut query = Vec::new();
         self.namespaced(&mut query);
         let path = format!("agent/health/service/id/{id}");
-        call(format!("reading {id} from the agent"), &Ask { method: RequestMethod::GET, path, query, body: None }, None)
+        call(
+            format!("reading {id} from the agent"),
+            &Ask { method: RequestMethod::GET, path, query, body: None },
+            None,
+        )
     }
 
     pub(crate) fn register(&self, registration: &Registration, replace_checks: bool) -> Result<Call, Error> {
@@ -233,14 +239,22 @@ impl Settings {
 /// Who the agent is.
 pub(crate) fn agent_self() -> Result<Call, Error> {
     let path = "agent/self".to_owned();
-    call("reading the agent".to_owned(), &Ask { method: RequestMethod::GET, path, query: Vec::new(), body: None }, None)
+    call(
+        "reading the agent".to_owned(),
+        &Ask { method: RequestMethod::GET, path, query: Vec::new(), body: None },
+        None,
+    )
 }
 
 /// The leader's address, or nothing.
 pub(crate) fn leader(datacenter: Option<&str>) -> Result<Call, Error> {
     let query = datacenter.map(|dc| ("dc", dc.to_owned())).into_iter().collect();
     let path = "status/leader".to_owned();
-    call("asking for the leader".to_owned(), &Ask { method: RequestMethod::GET, path, query, body: None }, None)
+    call(
+        "asking for the leader".to_owned(),
+        &Ask { method: RequestMethod::GET, path, query, body: None },
+        None,
+    )
 }
 
 /// A text as a filter expression has it.

@@ -5,6 +5,8 @@
 #[cfg(feature = "net")]
 pub mod certificates;
 #[cfg(feature = "net")]
+pub mod consul;
+#[cfg(feature = "net")]
 mod fault;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;

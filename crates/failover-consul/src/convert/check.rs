@@ -49,7 +49,10 @@ pub(super) fn check(endpoint: &Endpoint, id: &str, settings: &Settings) -> Resul
         "grpc" | "grpcs" => Ok(Check {
             grpc: Some(format!("{}{}", endpoint.authority(), service_path(asked.path()))),
             grpc_tls: (endpoint.protocol() == "grpcs").then_some(true),
-            tls_server_name: endpoint.server_name().filter(|_| endpoint.protocol() == "grpcs").map(str::to_owned),
+            tls_server_name: endpoint
+                .server_name()
+                .filter(|_| endpoint.protocol() == "grpcs")
+                .map(str::to_owned),
             ..base
         }),
         _ => Ok(Check { tcp: Some(endpoint.authority()), ..base }),

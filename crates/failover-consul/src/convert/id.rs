@@ -13,8 +13,10 @@ const LONGEST: usize = 200;
 /// from small letters, cannot deregister `..` over HTTP, and some versions decode `%` twice.
 pub(crate) fn encode(id: &EndpointId) -> String {
     let id = id.as_str();
-    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b':' | b'@' | b'-');
-    let safe = id.len() <= LONGEST && id.bytes().all(plain) && id != "." && id != ".." && !id.starts_with(ESCAPED);
+    let plain =
+        |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b':' | b'@' | b'-');
+    let safe =
+        id.len() <= LONGEST && id.bytes().all(plain) && id != "." && id != ".." && !id.starts_with(ESCAPED);
     if safe {
         return id.to_owned();
     }

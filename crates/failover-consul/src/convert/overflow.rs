@@ -32,8 +32,9 @@ impl Overflow {
         if *self == Self::default() {
             return Ok(Vec::new());
         }
-        let text = serde_json::to_string(self)
-            .map_err(|error| Error::new(ErrorKind::Internal, format!("the rest of an endpoint as JSON: {error}")))?;
+        let text = serde_json::to_string(self).map_err(|error| {
+            Error::new(ErrorKind::Internal, format!("the rest of an endpoint as JSON: {error}"))
+        })?;
         let mut pieces = Vec::new();
         let mut rest = text.as_str();
         while !rest.is_empty() {

@@ -46,7 +46,12 @@ pub(crate) fn claims(checks: Option<&[CheckState<'_>]>, ignore_node_checks: bool
 mod tests {
     use super::*;
 
-    fn check(id: &'static str, status: &'static str, service: &'static str, notes: &'static str) -> CheckState<'static> {
+    fn check(
+        id: &'static str,
+        status: &'static str,
+        service: &'static str,
+        notes: &'static str,
+    ) -> CheckState<'static> {
         CheckState {
             id: Some(id.into()),
             status: Some(status.into()),
@@ -73,7 +78,12 @@ mod tests {
             (vec![serf("critical"), own("warning")], true, Degraded, InService),
             (vec![own("passing"), maintenance("disk")], false, Healthy, Maintenance),
             (vec![own("passing"), maintenance(DRAINING)], false, Healthy, Draining),
-            (vec![maintenance(DRAINING), check("_node_maintenance", "critical", "", "x")], true, Healthy, Maintenance),
+            (
+                vec![maintenance(DRAINING), check("_node_maintenance", "critical", "", "x")],
+                true,
+                Healthy,
+                Maintenance,
+            ),
             (vec![own("unheard of")], false, Healthy, InService),
         ] {
             let found = claims(Some(&checks), ignore);

@@ -1,0 +1,6 @@
+//! The provider on real agents, and on a server that does what a real one won't do on command.
+
+#![allow(clippy::disallowed_methods, reason = "real servers take real time")]
+
+mod conformance;
+mod support;

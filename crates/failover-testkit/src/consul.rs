@@ -1,0 +1,328 @@
+//! Consul agents on loopback, of either version, alone or as a cluster.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::certificates::Signed;
+use crate::servers::Server;
+use crate::{Process, free_ports};
+
+/// How an agent is started.
+#[derive(Clone, Debug)]
+pub struct AgentOptions {
+    /// Which version.
+    pub server: Server,
+    /// Its node's name.
+    pub node: String,
+    /// Its datacenter.
+    pub datacenter: String,
+    /// Nothing is kept over a restart.
+    pub dev: bool,
+    /// How many servers make the cluster; 0 for an agent that is no server.
+    pub servers: usize,
+    /// Default deny, with this token that may do everything.
+    pub token: Option<String>,
+    /// HTTPS that asks for a client certificate: the authority and the server's certificate.
+    pub tls: Option<(String, Signed)>,
+    /// Serf ports of agents of the same datacenter to join.
+    pub join: Vec<u16>,
+    /// Serf ports of servers of other datacenters to join.
+    pub join_wan: Vec<u16>,
+    /// Connections that one address may have.
+    pub connections: u32,
+}
+
+impl AgentOptions {
+    /// A server alone that keeps its data.
+    pub fn new(server: Server) -> Self {
+        Self {
+            server,
+            node: "test".to_owned(),
+            datacenter: "dc1".to_owned(),
+            dev: false,
+            servers: 1,
+            token: None,
+            tls: None,
+            join: Vec::new(),
+            join_wan: Vec::new(),
+            connections: 200,
+        }
+    }
+
+    /// Starts it and waits until it answers; `None` where there is no such server, which is said.
+    ///
+    /// # Panics
+    /// It does not start, or there is none although there has to be.
+    pub fn start(self) -> Option<Agent> {
+        let agent = self.launch()?;
+        agent.wait_ready();
+        Some(agent)
+    }
+
+    /// Starts it and does not wait, as is needed for the first servers of a cluster.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub fn launch(self) -> Option<Agent> {
+        let program = self.server.get()?;
+        let [http, https, server, lan, wan] = free_ports();
+        let directory = TempDir::new().expect("a directory");
+        let old = is_old(&program);
+        let mut agent =
+            Agent { options: self, program, old, http, https, server, lan, wan, directory, process: None };
+        agent.configure();
+        agent.run();
+        Some(agent)
+    }
+}
+
+fn is_old(program: &Path) -> bool {
+    let said = Command::new(program).arg("version").output().expect("says its version");
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    let version = text.split_whitespace().find_map(|word| word.strip_prefix("v1.")).unwrap_or("99");
+    version.split('.').next().and_then(|minor| minor.parse::<u32>().ok()).is_some_and(|minor| minor < 14)
+}
+
+/// A Consul agent. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Agent {
+    options: AgentOptions,
+    program: PathBuf,
+    old: bool,
+    http: u16,
+    https: u16,
+    server: u16,
+    lan: u16,
+    wan: u16,
+    directory: TempDir,
+    process: Option<Process>,
+}
+
+impl Agent {
+    /// `127.0.0.1:PORT`, plain.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.http)
+    }
+
+    /// `https://127.0.0.1:PORT`, where it has a certificate.
+    pub fn https(&self) -> String {
+        format!("https://127.0.0.1:{}", self.https)
+    }
+
+    /// Where other agents of the datacenter join.
+    pub fn lan(&self) -> u16 {
+        self.lan
+    }
+
+    /// Where servers of other datacenters join.
+    pub fn wan(&self) -> u16 {
+        self.wan
+    }
+
+    /// Whether it is older than 1.14, with other names in its configuration.
+    pub fn is_old(&self) -> bool {
+        self.old
+    }
+
+    /// Its node's name.
+    pub fn node(&self) -> &str {
+        &self.options.node
+    }
+
+    /// SIGKILL; comes back when it is gone.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// SIGSTOP.
+    ///
+    /// # Panics
+    /// It is not running.
+    pub fn pause(&mut self) {
+        self.process.as_mut().expect("it runs").pause();
+    }
+
+    /// SIGCONT.
+    ///
+    /// # Panics
+    /// It is not running.
+    pub fn resume(&mut self) {
+        self.process.as_mut().expect("it runs").resume();
+    }
+
+    /// Starts it again at the same place, and waits until it answers.
+    pub fn restart(&mut self) {
+        self.relaunch();
+        self.wait_ready();
+    }
+
+    /// Starts it again at the same place, and does not wait.
+    pub fn relaunch(&mut self) {
+        self.process = None;
+        self.run();
+    }
+
+    fn configure(&self) {
+        let options = &self.options;
+        let mut text = String::new();
+        let https = if options.tls.is_some() { i32::from(self.https) } else { -1 };
+        let grpc = if self.old { "" } else { ", \"grpc_tls\": -1" };
+        let _ = write!(
+            text,
+            r#"{{"bind_addr": "127.0.0.1", "client_addr": "127.0.0.1", "advertise_addr": "127.0.0.1",
+            "ports": {{"http": {}, "https": {https}, "dns": -1, "grpc": -1{grpc}, "server": {}, "serf_lan": {}, "serf_wan": {}}},
+            "connect": {{"enabled": false}}, "disable_update_check": true, "log_level": "WARN", "raft_protocol": 3,
+            "leave_on_terminate": false, "skip_leave_on_interrupt": true, "performance": {{"raft_multiplier": 1}},
+            "limits": {{"http_max_conns_per_client": {}}}, "translate_wan_addrs": false"#,
+            self.http, self.server, self.lan, self.wan, options.connections
+        );
+        text.push_str(if self.old { r#", "ui": false"# } else { r#", "ui_config": {"enabled": false}"# });
+        if let Some(token) = &options.token {
+            let name = if self.old { "master" } else { "initial_management" };
+            let _ = write!(
+                text,
+                r#", "acl": {{"enabled": true, "default_policy": "deny", "tokens": {{"{name}": "{token}", "agent": "{token}"}}}}"#
+            );
+        }
+        if let Some((authority, signed)) = &options.tls {
+            for (name, pem) in
+                [("ca.pem", authority), ("cert.pem", &signed.certificate), ("key.pem", &signed.key)]
+            {
+                fs::write(self.directory.path().join(name), pem).expect("written");
+            }
+            let at = self.directory.path().display();
+            if self.old {
+                let _ = write!(
+                    text,
+                    r#", "ca_file": "{at}/ca.pem", "cert_file": "{at}/cert.pem", "key_file": "{at}/key.pem", "verify_incoming_https": true"#
+                );
+            } else {
+                let _ = write!(
+                    text,
+                    r#", "tls": {{"https": {{"ca_file": "{at}/ca.pem", "cert_file": "{at}/cert.pem", "key_file": "{at}/key.pem", "verify_incoming": true}}}}"#
+                );
+            }
+        }
+        let join = |ports: &[u16]| {
+            let all: Vec<_> = ports.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+            format!("[{}]", all.join(", "))
+        };
+        let _ = write!(text, r#", "retry_join": {}, "retry_interval": "1s""#, join(&options.join));
+        if options.servers > 0 {
+            let _ = write!(
+                text,
+                r#", "retry_join_wan": {}, "retry_interval_wan": "1s""#,
+                join(&options.join_wan)
+            );
+        }
+        text.push('}');
+        fs::write(self.directory.path().join("agent.json"), text).expect("written");
+    }
+
+    fn run(&mut self) {
+        let mut command = Command::new(&self.program);
+        command.arg("agent").arg(format!("-node={}", self.options.node));
+        command.arg(format!("-datacenter={}", self.options.datacenter));
+        if self.options.dev {
+            command.arg("-dev");
+        } else {
+            command.arg(format!("-data-dir={}", self.directory.path().join("data").display()));
+            if self.options.servers > 0 {
+                command.arg("-server").arg(format!("-bootstrap-expect={}", self.options.servers));
+            }
+        }
+        command.arg(format!("-config-file={}", self.directory.path().join("agent.json").display()));
+        let log = self.directory.path().join("log");
+        self.process = Some(Process::start(&command, &log).expect("a shell"));
+    }
+
+    /// Waits until there is a leader and the agent's own node is in the catalog.
+    ///
+    /// # Panics
+    /// That does not happen within 60 s, or the process ends.
+    pub fn wait_ready(&self) {
+        let node = format!("\"{}\"", self.options.node);
+        self.wait(
+            "the agent is ready",
+            Duration::from_secs(60),
+            || matches!(self.call("GET", "/v1/catalog/nodes", ""), Ok((200, body)) if body.contains(&node)),
+        );
+    }
+
+    /// Waits for something that the agent does in its own time.
+    ///
+    /// # Panics
+    /// Not within the limit; the end of its log is told.
+    pub fn wait(&self, what: &str, limit: Duration, mut is_so: impl FnMut() -> bool) {
+        let begun = Instant::now();
+        while !is_so() {
+            if begun.elapsed() > limit {
+                let log = self.process.as_ref().map(Process::log_tail).unwrap_or_default();
+                panic!("not within {limit:?}: {what}\n{log}");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// A request with the token that may do everything; the status and the body.
+    ///
+    /// # Errors
+    /// The agent does not answer.
+    pub fn call(&self, method: &str, path: &str, body: &str) -> io::Result<(u16, String)> {
+        self.call_as(self.options.token.as_deref(), method, path, body)
+    }
+
+    /// A request with a token of the caller's choice, or none.
+    ///
+    /// # Errors
+    /// The agent does not answer.
+    pub fn call_as(
+        &self,
+        token: Option<&str>,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> io::Result<(u16, String)> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.http))?;
+        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        let token = token.map(|token| format!("X-Consul-Token: {token}\r\n")).unwrap_or_default();
+        let length = body.len();
+        // With HTTP/1.0 the body comes in one piece and its end is that of the connection.
+        write!(
+            stream,
+            "{method} {path} HTTP/1.0\r\nHost: agent\r\nContent-Length: {length}\r\n{token}\r\n{body}"
+        )?;
+        let mut text = Vec::new();
+        stream.read_to_end(&mut text)?;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let (head, body) = text.split_once("\r\n\r\n").ok_or(io::ErrorKind::InvalidData)?;
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        Ok((status.ok_or(io::ErrorKind::InvalidData)?, body.to_owned()))
+    }
+
+    /// A token with these rules.
+    ///
+    /// # Panics
+    /// The agent refuses them.
+    pub fn token(&self, name: &str, rules: &str) -> (String, String) {
+        let rules = rules.replace('"', "\\\"").replace('\n', " ");
+        let policy = format!(r#"{{"Name": "{name}", "Rules": "{rules}"}}"#);
+        let (status, body) = self.call("PUT", "/v1/acl/policy", &policy).expect("answers");
+        assert_eq!(status, 200, "{body}");
+        let token = format!(r#"{{"Policies": [{{"Name": "{name}"}}]}}"#);
+        let (status, body) = self.call("PUT", "/v1/acl/token", &token).expect("answers");
+        assert_eq!(status, 200, "{body}");
+        let field = |name: &str| {
+            let start = body.find(&format!("\"{name}\":\"")).expect("it has that") + name.len() + 4;
+            body[start..].split('"').next().unwrap_or_default().to_owned()
+        };
+        (field("AccessorID"), field("SecretID"))
+    }
+}
