@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use failover_core::{Error, ErrorKind, ServiceName};
 use serde::de::IgnoredAny;
 
-use crate::client::{Answer, Client};
+use crate::client::{Answer, Client, Limit};
 use crate::convert;
 use crate::error;
 use crate::wire::{Mode, Read};
@@ -20,7 +20,7 @@ pub(crate) enum Emptiness {
     NotEmpty,
 }
 
-/// Asks twice more: the leader, and the list of all names. Whoever may not read the nodes gets an empty answer with a good
+/// Asks three times more: the leader, the list of all names, and whether the token may read the service. Whoever may not read the nodes gets an empty answer with a good
 /// status, and so does everyone when a server has lost its data.
 ///
 /// # Errors
@@ -51,24 +51,41 @@ pub(crate) async fn examine(
     if names.keys().any(|name| name == service.as_str()) {
         return Err(filtered(service, "the catalog names the service, and shows none of its instances"));
     }
-    if !names.is_empty() {
-        // Names that are seen are no proof that this one would be, but a newer server says when it hides something.
-        return Ok(if can_tell(client, &listed) || !client.settings.token.is_some() {
-            Emptiness::Certain
+    if let Some(allowed) = may_read(client, service).await {
+        return if allowed {
+            Ok(Emptiness::Certain)
         } else {
-            Emptiness::Likely
-        });
+            Err(filtered(service, "the token may not read it"))
+        };
     }
-    // Not even consul itself.
-    if client.settings.token.is_some() {
-        return Ok(if can_tell(client, &listed) { Emptiness::Certain } else { Emptiness::Likely });
+    // Nobody says what the token may do. A newer server would have said that it hides something, to who has a token.
+    let can_tell = client.settings.token.is_some() && listed.backend.is_some();
+    match (client.settings.token.is_some(), names.is_empty()) {
+        (true, _) => Ok(if can_tell { Emptiness::Certain } else { Emptiness::Likely }),
+        (false, false) => Ok(Emptiness::Certain),
+        // Not even consul itself.
+        (false, true) => Err(filtered(service, "without a token nothing at all is to be seen")),
     }
-    Err(filtered(service, "without a token nothing at all is to be seen"))
 }
 
-/// Whether the server would have said that it hides something: since 1.12, to who has a token.
-fn can_tell(client: &Client, answer: &Answer) -> bool {
-    answer.backend.is_some() && client.settings.token.is_some()
+/// Whether the token may read the service, as far as the servers say so: their own user interface asks the same.
+async fn may_read(client: &Client, service: &ServiceName) -> Option<bool> {
+    let answer = client.ask(client.settings.may_read(service.as_str()).ok()?, Limit::Short).await.ok()?;
+    match answer.status {
+        200 => {
+            let answers: Vec<Authorized> = serde_json::from_slice(&answer.body).ok()?;
+            answers.first().map(|answer| answer.allow)
+        }
+        // Without ACLs everyone may.
+        401 if answer.body.trim_ascii() == b"ACL support disabled" => Some(true),
+        _ => None,
+    }
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Authorized {
+    allow: bool,
 }
 
 fn filtered(service: &ServiceName, why: &str) -> Error {

@@ -20,6 +20,8 @@ use crate::wire::{Mode, Read};
 
 /// After a refusal for lack of permission, unless there is another token by then.
 const REFUSED: Duration = Duration::from_secs(30);
+/// After an index that went back.
+const LEADER: Duration = Duration::from_secs(60);
 
 /// Follows a service until it is aborted.
 pub(crate) struct Follower {
@@ -38,6 +40,8 @@ struct Memory<'a> {
     highest: u64,
     /// The next answer has to be the leader's.
     in_doubt: bool,
+    /// Until then the leader is asked: a server that lags would be met again at once.
+    leader_until: Option<Instant>,
     /// Until then an empty answer is not believed: the servers have gone back to older data.
     empty_from: Option<Instant>,
     last: Option<EndpointSet>,
@@ -66,6 +70,7 @@ impl Follower {
             index: 0,
             highest: 0,
             in_doubt: false,
+            leader_until: None,
             empty_from: None,
             last: None,
             failing: false,
@@ -131,7 +136,7 @@ impl Follower {
     fn next(&self, memory: &Memory<'_>) -> (Mode, Option<(u64, Duration)>) {
         let settings = &self.client.settings;
         let mode = match settings.consistency {
-            _ if memory.in_doubt => Mode::Leader,
+            _ if memory.in_doubt || memory.leader_until.is_some_and(|until| now() < until) => Mode::Leader,
             Consistency::Stale(_) => Mode::Stale,
             Consistency::Leader => Mode::Leader,
             Consistency::Consistent => Mode::Consistent,
@@ -184,6 +189,7 @@ impl Follower {
             memory.highest = index;
             memory.index = 0;
             memory.in_doubt = true;
+            memory.leader_until = Some(now() + LEADER);
             memory.empty_from = Some(now() + self.client.settings.empty_grace);
             return Step::Again;
         }

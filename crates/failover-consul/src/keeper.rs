@@ -101,11 +101,19 @@ impl Keepers {
     /// Ends them all, and says which had their time to live from here.
     pub(crate) fn close(&self) -> Vec<String> {
         let all = std::mem::take(&mut *self.all());
-        all.into_iter().filter(|(_, keeper)| keeper.has_ttl).map(|(id, _)| id).collect()
+        // Those that were taken over are somebody else's.
+        let is_lease = |keeper: &Keeper| keeper.has_ttl && !keeper.task.is_finished();
+        all.into_iter().filter(|(_, keeper)| is_lease(keeper)).map(|(id, _)| id).collect()
     }
 
+    /// Whether this provider has registered it and not let go of it.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        self.all().contains_key(id)
+    }
+
+    /// Those that are still this provider's.
     pub(crate) fn count(&self) -> usize {
-        self.all().len()
+        self.all().values().filter(|keeper| !keeper.task.is_finished()).count()
     }
 }
 

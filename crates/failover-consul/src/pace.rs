@@ -27,20 +27,20 @@ pub(crate) fn jittered(time: Duration) -> Duration {
 
 /// How long to wait after failures.
 ///
-/// For the first half minute a server that comes back is found within 4 s; after that the time doubles up to 30 s, so that ten
+/// For the first 25 s a server that comes back is found within 4 s; after that the time doubles up to 30 s, so that ten
 /// minutes of outage cost at most 40 requests. Half of each time is random, so that clients do not come back together.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     began: Option<Instant>,
     failures: u32,
-    /// Failures after the first half minute.
+    /// Failures after the first 25 s.
     late: u32,
 }
 
 impl Backoff {
     const FIRST: Duration = Duration::from_millis(250);
     const SOON: Duration = Duration::from_secs(4);
-    const YOUNG: Duration = Duration::from_secs(30);
+    const YOUNG: Duration = Duration::from_secs(25);
     const MOST: Duration = Duration::from_secs(30);
 
     /// After one more failure; `unit` is random, from 0 to 1.
@@ -64,24 +64,28 @@ impl Backoff {
 
 /// How long to wait after a good answer, so that a service that changes all the time does not cost a request for each change.
 ///
-/// Two answers may come at once; after that the next request waits. Answers that say nothing new, and large ones, make it
-/// wait longer.
+/// Two answers may come at once; after that the next request waits. Answers that say nothing new again and again, and large
+/// ones, make it wait longer.
 #[derive(Debug)]
 pub(crate) struct Limiter {
     tokens: f64,
     at: Option<Instant>,
     spacing: Duration,
+    /// Answers in a row that said nothing new.
+    idle: u32,
 }
 
 impl Limiter {
     const BURST: f64 = 2.0;
     const SPACING: Duration = Duration::from_millis(600);
     const MOST: Duration = Duration::from_secs(10);
-    /// An answer of this size takes about as long to read as the time it is worth.
+    /// So many say nothing new before it is taken for more than a coincidence.
+    const PATIENCE: u32 = 3;
+    /// A large answer is worth about as much time as it takes to read.
     const BYTES_A_SECOND: f64 = (1 << 20) as f64;
 
     pub(crate) fn new() -> Self {
-        Self { tokens: Self::BURST, at: None, spacing: Self::SPACING }
+        Self { tokens: Self::BURST, at: None, spacing: Self::SPACING, idle: 0 }
     }
 
     /// After an answer of so many bytes that said something new, or not.
@@ -91,13 +95,14 @@ impl Limiter {
             self.tokens = (self.tokens + passed.as_secs_f64() / self.spacing.as_secs_f64()).min(Self::BURST);
             // Whatever made it hurry is over.
             if passed > Self::MOST {
-                self.spacing = Self::SPACING;
+                self.idle = 0;
             }
         }
         self.at = Some(now);
-        let least =
-            Self::SPACING.max(Duration::from_secs_f64(bytes as f64 / Self::BYTES_A_SECOND)).min(Self::MOST);
-        self.spacing = if news { least } else { (self.spacing * 2).clamp(least, Self::MOST) };
+        self.idle = if news { 0 } else { self.idle.saturating_add(1) };
+        let least = Self::SPACING.max(Duration::from_secs_f64(bytes as f64 / Self::BYTES_A_SECOND));
+        let doublings = self.idle.saturating_sub(Self::PATIENCE).min(10);
+        self.spacing = least.saturating_mul(1 << doublings).min(Self::MOST);
         self.tokens -= 1.0;
         if self.tokens >= 0.0 { Duration::ZERO } else { self.spacing.mul_f64(-self.tokens) }
     }
@@ -123,7 +128,7 @@ mod tests {
             while at.duration_since(begin) < Duration::from_secs(600) {
                 requests += 1;
                 let pause = backoff.after_failure(at, unit);
-                let young = at.duration_since(begin) < Duration::from_secs(30);
+                let young = at.duration_since(begin) < Duration::from_secs(25);
                 assert!(pause <= Duration::from_secs(if young { 4 } else { 30 }));
                 at += pause;
             }

@@ -23,7 +23,7 @@ use crate::keeper::Keepers;
 use crate::leader::{self, Leader};
 use crate::pace::now;
 use crate::wire::{AgentConfig, AgentSelf, Mode, Read, agent_self};
-use crate::{convert, error};
+use crate::{agent, convert, error};
 
 /// A provider whose registry is a Consul agent.
 ///
@@ -287,8 +287,16 @@ impl Provider for ConsulProvider {
         let leaving = async {
             let mut leaving = JoinSet::new();
             for id in leases {
-                let client = Arc::clone(&self.client);
-                leaving.spawn(async move { client.done(client.settings.deregister(&id)?).await });
+                let (client, owner) = (Arc::clone(&self.client), self.owner.clone());
+                leaving.spawn(async move {
+                    // Another process may have taken it over since the last look.
+                    match agent::local(&client, &id).await? {
+                        Some(local) if local.owner.as_deref() == Some(owner.as_str()) => {
+                            client.done(client.settings.deregister(&id)?).await.map(drop)
+                        }
+                        _ => Ok(()),
+                    }
+                });
             }
             let mut first = Ok(());
             while let Some(done) = leaving.join_next().await {

@@ -90,7 +90,8 @@ impl Registry for ConsulProvider {
         Ok(())
     }
 
-    /// Removes it from the agent, and makes sure that it is gone.
+    /// Removes it from the agent, and makes sure that it is gone. What another process has registered under the same id since this
+    /// provider did is left alone, and that is false.
     ///
     /// # Errors
     ///
@@ -105,6 +106,15 @@ impl Registry for ConsulProvider {
         let _turn = self.keepers.turn(&key).await;
         match agent::local(client, &key).await? {
             Some(local) if service != local.service.as_str() => return Ok(false),
+            // Ours is gone: another process has registered the id since, as a newer release of a program does.
+            Some(local) if self.keepers.has(&key) && local.owner.as_deref() != Some(&self.owner) => {
+                tracing::info!(
+                    id = key,
+                    "another process has taken the id over; its registration is left alone"
+                );
+                self.keepers.let_go(&key).await;
+                return Ok(false);
+            }
             Some(_) => {}
             None => {
                 self.keepers.let_go(&key).await;
@@ -147,8 +157,10 @@ impl Registry for ConsulProvider {
         if client.settings.datacenter.is_none() {
             let local = agent::local(client, &encode_id(id)).await;
             // Whoever may not read it here may know it from the list.
-            if let Some(local) = local.ok().flatten().filter(|local| service == local.service.as_str()) {
-                return local.entry(client, service);
+            let local = local.ok().flatten().filter(|local| service == local.service.as_str());
+            // Without an address of its own it has that of its node, which the agent does not tell here.
+            if let Some(Ok(entry)) = local.map(|local| local.entry(client, service)) {
+                return Ok(entry);
             }
         }
         let set = self.list(&Query::service(service)).await?;

@@ -158,6 +158,17 @@ impl Settings {
         call("reading the names of all services".to_owned(), &request, Some(&read.features()))
     }
 
+    /// Whether the token may read a service.
+    pub(crate) fn may_read(&self, service: &str) -> Result<Call, Error> {
+        let mut query = Vec::new();
+        self.place(&mut query);
+        let body =
+            serde_json::json!([{"Resource": "service", "Access": "read", "Segment": service}]).to_string();
+        let path = "internal/acl/authorize".to_owned();
+        let ask = Ask { method: RequestMethod::POST, path, query, body: Some(body.into_bytes()) };
+        call(format!("asking for the rights to {service}"), &ask, None)
+    }
+
     pub(crate) fn kv_read(&self, key: &str, read: Read) -> Result<Call, Error> {
         let request = ReadKeyRequest {
             key: key.to_owned(),

@@ -1,1 +1,311 @@
+use std::time::{Duration, SystemTime};
 
+use failover_core::{HealthCheck, Lifecycle};
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::ConsulBuilder;
+use crate::provider::ConsulProvider;
+
+fn provider(change: impl FnOnce(ConsulBuilder) -> ConsulBuilder) -> ConsulProvider {
+    change(ConsulProvider::builder()).build().expect("valid")
+}
+
+/// Made once: a thousand of them take seconds.
+fn usual() -> &'static ConsulProvider {
+    static USUAL: std::sync::OnceLock<ConsulProvider> = std::sync::OnceLock::new();
+    USUAL.get_or_init(|| provider(|b| b))
+}
+
+/// What a server would list for a registration.
+fn listed(registration: &Registration) -> serde_json::Value {
+    serde_json::json!({
+        "Node": {"Node": "node-1", "Address": "10.9.9.9", "Datacenter": "dc1", "Meta": {"zone": "of the node"}},
+        "Service": {
+            "ID": registration.id, "Service": registration.name, "Tags": registration.tags,
+            "Address": registration.address, "Port": registration.port, "Meta": registration.meta,
+            "Weights": {"Passing": registration.weights.passing, "Warning": 1},
+        },
+        "Checks": [{"CheckID": "serfHealth", "Status": "passing", "ServiceID": ""}],
+    })
+}
+
+fn back(endpoint: &Endpoint, provider: &ConsulProvider) -> Result<Endpoint, Error> {
+    let settings = &provider.client.settings;
+    let registration = registration(endpoint, "me", settings)?;
+    assert!(registration.meta.len() <= MOST_META, "{} pairs", registration.meta.len());
+    assert!(registration.meta.values().all(|value| value.len() <= MOST_VALUE));
+    let key = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    assert!(registration.meta.keys().all(|k| k.len() <= 128 && k.bytes().all(key)));
+    let body = serde_json::to_vec(&[listed(&registration)]).expect("JSON");
+    let set = set(endpoint.service(), &body, settings).expect("a list");
+    assert_eq!(set.rejected_count(), 0, "{:?}", set.rejected());
+    Ok(set.entries()[0].endpoint().as_ref().clone())
+}
+
+fn plain(id: &str) -> failover_core::EndpointBuilder {
+    Endpoint::builder(id, "users", "10.0.0.1", 8080)
+}
+
+#[test]
+fn nasty_endpoints_come_back_as_they_were() {
+    let provider = provider(|b| b);
+    let at = |millis| SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
+    let many = |count: usize| (0..count).map(|n| (format!("key-{n}"), format!("value {n}")));
+    let check = HealthCheck::builder().path("/health?deep=1").header("Accept", "text/plain").method("HEAD");
+    for (what, endpoint) in [
+        ("bare", plain("a")),
+        (
+            "every field",
+            plain("A/b")
+                .protocol("https")
+                .server_name("users.example")
+                .weight(7)
+                .priority(3)
+                .region("eu")
+                .zone("eu-1")
+                .tag("x")
+                .tag("")
+                .tag("x")
+                .created_at(at(1))
+                .updated_at(at(1_700_000_001_456))
+                .health_check(check.clone().interval(Duration::from_secs(7)).build().expect("valid")),
+        ),
+        ("weight 0", plain("a").weight(0)),
+        ("largest weight", plain("a").weight(u32::MAX)),
+        ("before 1970", plain("a").created_at(SystemTime::UNIX_EPOCH - Duration::from_millis(1500))),
+        ("IPv6", Endpoint::builder("a", "users", "2001:db8::1", 1)),
+        ("host name", Endpoint::builder("a", "users", "db.example.com", 65535)),
+        (
+            "keys that Consul refuses",
+            plain("a").metadata("a.b/c d", "1").metadata("\u{fc}", "2").metadata("x", ""),
+        ),
+        (
+            "reserved keys",
+            plain("a")
+                .metadata("fo-v", "9")
+                .metadata("fo-x00", "{}")
+                .metadata("consul-a", "b")
+                .metadata("FO-A", "c"),
+        ),
+        ("a long value", plain("a").metadata("long", "\u{1f600}".repeat(400))),
+        ("many pairs", plain("a").metadata_map(many(40))),
+        ("very many pairs", plain("a").metadata_map(many(200))),
+        ("a long key", plain("a").metadata("k".repeat(200), "v")),
+        ("a document", plain("a").metadata("json", "{\"a\": \"\\u0000\\n\"}")),
+        ("many tags", plain("a").tags((0..256).map(|n| format!("tag {n} ,;\u{e9}")))),
+        ("a long id", plain(&"\u{e9}".repeat(255))),
+    ] {
+        let endpoint = endpoint.build().expect(what);
+        assert_eq!(back(&endpoint, &provider).expect(what), endpoint, "{what}");
+    }
+}
+
+#[test]
+fn what_is_too_large_is_unsupported_by_name_before_anything_is_sent() {
+    let provider = provider(|b| b);
+    let endpoint = plain("a")
+        .metadata("a", "x".repeat(16_000))
+        .metadata("b", "x".repeat(16_000))
+        .build()
+        .expect("valid");
+    let error = back(&endpoint, &provider).expect_err("too large");
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().starts_with("metadata: "), "{error}");
+    let endpoint = Endpoint::builder("a", "users", "0.0.0.0", 80).build();
+    if let Ok(endpoint) = endpoint {
+        assert_eq!(back(&endpoint, &provider).expect_err("refused").kind(), ErrorKind::Unsupported);
+    }
+}
+
+#[test]
+fn secret_headers_and_bodies_are_stored_when_that_is_switched_on_alone() {
+    let check = HealthCheck::builder().header("Authorization", "hunter2").build().expect("valid");
+    let endpoint = plain("a").protocol("http").health_check(check).build().expect("valid");
+    let settings = |provider: &ConsulProvider| registration(&endpoint, "me", &provider.client.settings);
+    let error = settings(&provider(|b| b)).expect_err("the agent would have to keep it");
+    assert_eq!((error.kind(), error.to_string().contains("hunter2")), (ErrorKind::Unsupported, false));
+    assert!(error.to_string().starts_with("health_check.headers"), "{error}");
+    let without = settings(&provider(|b| b.agent_checks(false))).expect("no check of the agent needs it");
+    assert!(!serde_json::to_string(&without).expect("JSON").contains("hunter2"));
+    let with = provider(|b| b.store_secret_headers(true));
+    let registration = settings(&with).expect("switched on");
+    assert_eq!(registration.check.header["Authorization"], ["hunter2"]);
+    assert!(!format!("{:?}", registration.check).contains("hunter2"));
+    assert_eq!(back(&endpoint, &with).expect("kept"), endpoint);
+}
+
+#[test]
+fn the_check_is_the_one_that_the_endpoint_asks_for() {
+    let provider = provider(|b| b);
+    let asked = || {
+        HealthCheck::builder().path("/health").timeout(Duration::from_millis(1500)).build().expect("valid")
+    };
+    let check = |endpoint: failover_core::EndpointBuilder| {
+        let endpoint = endpoint.build().expect("valid");
+        let check = registration(&endpoint, "me", &provider.client.settings).expect("valid").check;
+        serde_json::to_value(check).expect("JSON")
+    };
+    let none = check(plain("a").protocol("http"));
+    assert_eq!(
+        (&none["TTL"], &none["HTTP"], &none["Status"]),
+        (&"30000ms".into(), &serde_json::Value::Null, &"passing".into())
+    );
+    let http = check(plain("a").protocol("http").health_check(asked()));
+    assert_eq!((&http["HTTP"], &http["Method"]), (&"http://10.0.0.1:8080/health".into(), &"GET".into()));
+    assert_eq!(
+        (&http["Interval"], &http["Timeout"], &http["TTL"]),
+        (&"10000ms".into(), &"1500ms".into(), &serde_json::Value::Null)
+    );
+    assert_eq!((&http["SuccessBeforePassing"], &http["FailuresBeforeCritical"]), (&2.into(), &3.into()));
+    let v6 = check(
+        Endpoint::builder("a", "users", "::1", 80)
+            .protocol("https")
+            .server_name("u.example")
+            .health_check(asked()),
+    );
+    assert_eq!((&v6["HTTP"], &v6["TLSServerName"]), (&"https://[::1]:80/health".into(), &"u.example".into()));
+    assert_eq!(v6["Header"]["Host"][0], "u.example");
+    let tcp = check(plain("a").protocol("postgres").health_check(asked()));
+    assert_eq!((&tcp["TCP"], &tcp["HTTP"]), (&"10.0.0.1:8080".into(), &serde_json::Value::Null));
+    let grpc = check(plain("a").protocol("grpc").health_check(asked()));
+    assert_eq!(grpc["GRPC"], "10.0.0.1:8080/health");
+    let whole = HealthCheck::builder().build().expect("valid");
+    let grpcs = check(plain("a").protocol("grpcs").health_check(whole));
+    assert_eq!((&grpcs["GRPC"], &grpcs["GRPCUseTLS"]), (&"10.0.0.1:8080".into(), &true.into()));
+}
+
+fn read(body: &str) -> EndpointSet {
+    let provider = provider(|b| b.default_protocol("http"));
+    set(&ServiceName::new("users").expect("valid"), body.as_bytes(), &provider.client.settings)
+        .expect("a list")
+}
+
+/// Row 23: services that were registered by others.
+#[test]
+fn foreign_instances_are_read_plainly() {
+    let set = read(
+        r#"[{"Node":{"Node":"n1","Address":"10.9.9.9","Datacenter":"dc1","Meta":{"zone":"z1"},"New":1},
+             "Service":{"ID":"","Service":"users","Tags":null,"Address":"","Port":80,"Meta":null,"Weights":null,"Unheard":{}},
+             "Checks":null},
+            {"Node":{"Node":"n2","Address":"10.9.9.8"},
+             "Service":{"ID":"b","Service":"users","Tags":["x"],"Address":"users.example","Port":81,
+                        "Meta":{"k":null,"fo-zone":"theirs"},"Weights":{"Passing":5}},
+             "Checks":[{"CheckID":"c","Status":"warning","ServiceID":"b"},{"CheckID":"_node_maintenance","Status":"critical"}]}]"#,
+    );
+    let [b, a] = set.entries() else { panic!("{set:?}") };
+    let (a, b) = if a.endpoint().id() == &"users" { (a, b) } else { (b, a) };
+    let endpoint = a.endpoint();
+    assert_eq!((endpoint.address(), endpoint.weight(), endpoint.protocol()), ("10.9.9.9", 1, "http"));
+    assert_eq!((endpoint.zone(), endpoint.region(), a.health()), (Some("z1"), Some("dc1"), Health::Healthy));
+    let endpoint = b.endpoint();
+    assert_eq!((endpoint.weight(), endpoint.tags().len(), b.health()), (5, 1, Health::Degraded));
+    assert_eq!(endpoint.metadata().get("fo-zone").map(String::as_str), Some("theirs"), "not one of ours");
+    assert_eq!((endpoint.zone(), b.lifecycle()), (None, Lifecycle::Maintenance));
+}
+
+/// Row 23 and R6: each bad instance is named, and the good ones stay.
+#[test]
+fn an_instance_that_cannot_be_used_is_left_out_and_named() {
+    let bad = |service: &str| {
+        format!(r#"{{"Node":{{"Node":"n1","Address":"10.0.0.9"}},"Service":{service},"Checks":[]}}"#)
+    };
+    let cases = [
+        (bad(r#"{"ID":"x","Service":"users","Address":"10.0.0.2","Port":0}"#), "port: 0"),
+        (bad(r#"{"ID":"x","Service":"users","Address":"10.0.0.2","Port":-1}"#), "port: -1"),
+        (bad(r#"{"ID":"x","Service":"users","Address":"10.0.0.2","Port":65536}"#), "port: 65536"),
+        (bad(r#"{"ID":"x","Service":"users","Address":"10.0.0.2","Port":"80"}"#), "cannot be read"),
+        (bad(r#"{"ID":"x","Service":"users","Address":"10.0.0.2","Port":80,"Tags":[1]}"#), "cannot be read"),
+        (
+            bad(r#"{"ID":"x","Service":"users","Address":"10.0.0.2","Port":80,"Weights":{"Passing":1e308}}"#),
+            "cannot be read",
+        ),
+        (bad(r#"{"ID":"x","Service":"users","Address":"http://a","Port":80}"#), "address"),
+        (bad(r#"{"ID":"x y","Service":"users","Address":"10.0.0.2","Port":80}"#), "endpoint id"),
+        (bad(r#"{"ID":"x","Service":"Users","Address":"10.0.0.2","Port":80}"#), "belongs to service Users"),
+        (bad("null"), "no service"),
+        ("7".to_owned(), "cannot be read"),
+        ("null".to_owned(), ""),
+        (
+            bad(&format!(r#"{{"ID":"x","Service":"users","Address":"{}","Port":80}}"#, "h".repeat(65536))),
+            "address",
+        ),
+    ];
+    let good = bad(r#"{"ID":"good","Service":"users","Address":"10.0.0.1","Port":80}"#);
+    for (entry, told) in &cases {
+        let set = read(&format!("[{entry},{good}]"));
+        assert_eq!((set.entries().len(), set.rejected_count()), (1, 1), "{entry:.80}");
+        let error = set.rejected()[0].error().to_string();
+        assert!(error.contains(told) && error.len() < 400, "{told}: {error}");
+    }
+    let all: Vec<_> = cases.iter().map(|(entry, _)| entry.as_str()).chain([good.as_str()]).collect();
+    let set = read(&format!("[{}]", all.join(",")));
+    assert_eq!((set.entries().len(), set.rejected_count()), (1, cases.len() as u64));
+}
+
+/// Row 22: the same id on two nodes.
+#[test]
+fn the_same_id_on_two_nodes_is_two_endpoints_whatever_the_order() {
+    let on = |node: &str, last: u8| {
+        format!(
+            r#"{{"Node":{{"Node":"{node}"}},"Service":{{"ID":"a","Service":"users","Address":"10.0.0.{last}","Port":80}}}}"#
+        )
+    };
+    for body in [format!("[{},{}]", on("n1", 1), on("n2", 2)), format!("[{},{}]", on("n2", 2), on("n1", 1))] {
+        let set = read(&body);
+        let seen: Vec<_> =
+            set.entries().iter().map(|e| (e.endpoint().id().as_str(), e.endpoint().address())).collect();
+        assert_eq!(seen, [("a", "10.0.0.1"), ("a@n2", "10.0.0.2")]);
+    }
+}
+
+#[test]
+fn an_overflow_that_is_broken_or_newer_costs_only_what_it_holds() {
+    let with = |meta: &str| {
+        read(&format!(
+            r#"[{{"Service":{{"ID":"a","Service":"users","Address":"10.0.0.1","Port":80,"Meta":{{"fo-v":"2","fo-proto":"grpc","k":"v",{meta}}}}}}}]"#
+        ))
+    };
+    for (meta, keys) in [
+        (r#""fo-x00":"{\"md\":{\"a\":\"b""#, 1),
+        (r#""fo-x00":"{\"md\":{\"a\":\"b\"},\"hc\":{\"interval\":\"never\"},\"new\":1}""#, 2),
+        (r#""fo-x00":"{\"md\":","fo-x01":"{\"a\":\"b\"}}""#, 2),
+        (r#""fo-weight":"lots","fo-prio":"-1","fo-ctime":"soon""#, 1),
+    ] {
+        let set = with(meta);
+        let endpoint = set.entries()[0].endpoint();
+        assert_eq!(
+            (endpoint.protocol(), endpoint.metadata().len(), endpoint.weight()),
+            ("grpc", keys, 1),
+            "{meta}"
+        );
+        assert!(endpoint.health_check().is_none() && endpoint.created_at().is_none());
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_endpoint_comes_back_or_is_unsupported(
+        id in "[^\\s\\p{C}]{1,40}",
+        metadata in proptest::collection::btree_map("\\PC{1,20}", "\\PC{0,600}", 0..60),
+        tags in proptest::collection::vec("\\PC{0,30}", 0..5),
+        weight: u32,
+        priority: u32,
+    ) {
+        let built = plain(&id).metadata_map(metadata).tags(tags).weight(weight).priority(priority).build();
+        let Ok(endpoint) = built else { return Ok(()) };
+        match back(&endpoint, usual()) {
+            Ok(read) => prop_assert_eq!(read, endpoint),
+            Err(error) => prop_assert_eq!(error.kind(), ErrorKind::Unsupported),
+        }
+    }
+
+    #[test]
+    fn no_answer_makes_it_panic(body in "\\PC{0,200}", bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let provider = usual();
+        let users = ServiceName::new("users").expect("valid");
+        let _ = set(&users, body.as_bytes(), &provider.client.settings);
+        let _ = set(&users, &bytes, &provider.client.settings);
+        let _ = set(&users, format!("[{{\"Service\":{body}}}]").as_bytes(), &provider.client.settings);
+    }
+}

@@ -2,5 +2,10 @@
 
 #![allow(clippy::disallowed_methods, reason = "real servers take real time")]
 
+mod acl;
 mod conformance;
+mod emptiness;
+mod fake;
+mod faults;
+mod live;
 mod support;

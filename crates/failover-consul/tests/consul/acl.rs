@@ -1,0 +1,301 @@
+//! Default deny, HTTPS and client certificates: who may not see something never takes that for nothing.
+
+use std::sync::{Arc, Mutex};
+
+use failover_consul::ConsulBuilder;
+use failover_core::{ConfigKey, ErrorKind, Provider, Query, Registry};
+use failover_testkit::TempDir;
+use failover_testkit::certificates::Authority;
+use failover_testkit::consul::{Agent, AgentOptions};
+use failover_testkit::servers::Server;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::support::{SECOND, builder, endpoint, has, ids, name, next, provider, see};
+
+const MANAGEMENT: &str = "5b1c7d0e-0000-4000-8000-00000000cafe";
+const ENOUGH: &str = r#"service "users" { policy = "write" } node_prefix "" { policy = "read" }
+    key_prefix "failover/" { policy = "write" } agent_prefix "" { policy = "read" }"#;
+
+fn agent(server: Server) -> Option<Agent> {
+    AgentOptions { token: Some(MANAGEMENT.to_owned()), ..AgentOptions::new(server) }.start()
+}
+
+fn with(agent: &Agent, token: &str) -> ConsulBuilder {
+    builder(&agent.address()).token(token)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_12_row_14_rights_that_lack_are_errors_on_the_newest() {
+    rights(Server::Consul).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_12_row_14_rights_that_lack_are_errors_on_debian() {
+    rights(Server::ConsulDebian).await;
+}
+
+async fn rights(server: Server) {
+    let Some(agent) = agent(server) else { return };
+    let users = name("users");
+    let (_, enough) = agent.token("enough", ENOUGH);
+    let owner = with(&agent, &enough).build().expect("valid");
+    owner.connect().await.expect("the documented rights are enough");
+    owner.register(&endpoint("a", "users", 1)).await.expect("registers");
+    let store = owner.config_store().expect("it keeps configuration");
+    let key = ConfigKey::Service(users.clone());
+    let revision = store.store(&key, "{}", None).await.expect("stores");
+    assert_eq!(store.load(&key).await.expect("loads").expect("there").revision(), &revision);
+    let mut stream = owner.watch(&users).expect("it watches");
+    see(&mut stream, SECOND * 5, "the endpoint", has(&["a"])).await;
+
+    let anonymous = provider(&agent.address());
+    assert_eq!(anonymous.connect().await.expect_err("default deny").kind(), ErrorKind::Permission);
+    let listed = anonymous.list(&Query::service(&users)).await.expect_err("hidden");
+    assert_eq!((listed.kind(), listed.code()), (ErrorKind::Permission, "FILTERED"));
+    let refused = anonymous.register(&endpoint("b", "users", 2)).await.expect_err("may not");
+    assert_eq!(refused.kind(), ErrorKind::Permission, "{refused}");
+
+    let unknown = with(&agent, "5b1c7d0e-0000-4000-8000-00000000dead").build().expect("valid");
+    let error = unknown.connect().await.expect_err("no such token");
+    assert_eq!(error.kind(), ErrorKind::Permission);
+    assert!(!format!("{error} {error:?} {unknown:?}").contains("dead"), "{error:?}");
+
+    // Without node:read, and with the rights to another service.
+    let (_, no_nodes) = agent.token("no-nodes", r#"service "users" { policy = "read" }"#);
+    let (_, other) =
+        agent.token("other", r#"service "other" { policy = "read" } node_prefix "" { policy = "read" }"#);
+    for token in [&no_nodes, &other] {
+        let blind = with(&agent, token).build().expect("valid");
+        let error = blind.list(&Query::service(&users)).await.expect_err("hidden");
+        assert_eq!(error.code(), "FILTERED", "{error}");
+        let mut stream = blind.watch(&users).expect("it watches");
+        assert_eq!(next(&mut stream, SECOND * 5).await.expect_err("hidden").kind(), ErrorKind::Permission);
+    }
+    // Who may read a service that is not there is told that it is not.
+    let set = with(&agent, &other)
+        .build()
+        .expect("valid")
+        .list(&Query::service(&name("other")))
+        .await
+        .expect("empty");
+    assert!(set.is_unknown_service() && set.is_confirmed(), "{set:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_13_row_14_rights_that_are_taken_away_keep_the_endpoints_on_the_newest() {
+    taken_away(Server::Consul).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_13_row_14_rights_that_are_taken_away_keep_the_endpoints_on_debian() {
+    taken_away(Server::ConsulDebian).await;
+}
+
+async fn taken_away(server: Server) {
+    let Some(agent) = agent(server) else { return };
+    let users = name("users");
+    let owner = with(&agent, MANAGEMENT).build().expect("valid");
+    owner.register(&endpoint("a", "users", 1)).await.expect("registers");
+    let (first, first_token) = agent.token("first", ENOUGH);
+    let (_, second_token) = agent.token("second", ENOUGH);
+    let directory = TempDir::new().expect("a directory");
+    let file = directory.path().join("token");
+    std::fs::write(&file, &first_token).expect("written");
+    let watcher = builder(&agent.address()).token_file(&file).wait(SECOND).build().expect("valid");
+    let fixed = with(&agent, &first_token).wait(SECOND).build().expect("valid");
+    let mut rotated = watcher.watch(&users).expect("it watches");
+    let mut lost = fixed.watch(&users).expect("it watches");
+    for stream in [&mut rotated, &mut lost] {
+        see(stream, SECOND * 5, "the endpoint", has(&["a"])).await;
+    }
+    // R10: the token is replaced in the file and deleted; the next request reads the file again.
+    std::fs::write(&file, &second_token).expect("written");
+    let (status, body) = agent.call("DELETE", &format!("/v1/acl/token/{first}"), "").expect("answers");
+    assert_eq!(status, 200, "{body}");
+    owner.register(&endpoint("b", "users", 2)).await.expect("registers");
+    let seen = see(&mut rotated, SECOND * 10, "a change, with the new token", has(&["a", "b"])).await;
+    assert!(seen.iter().flatten().all(|set| !set.entries().is_empty()), "{seen:?}");
+    let seen = see(&mut lost, SECOND * 10, "the token is gone", Result::is_err).await;
+    let error = seen.last().expect("one").as_ref().expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::Permission, "{error}");
+    assert!(seen.iter().flatten().all(|set| !set.entries().is_empty()), "{seen:?}");
+
+    // The token stays and its rights go: answers are empty, with a good status.
+    let body = r#"{"Name": "second", "Rules": "node_prefix \"\" { policy = \"read\" }"}"#;
+    let (_, policy) = agent.call("GET", "/v1/acl/policies", "").expect("answers");
+    let id = policy.split("\"ID\":\"").skip(1).map(|rest| &rest[..36]).find(|id| {
+        agent
+            .call("GET", &format!("/v1/acl/policy/{id}"), "")
+            .is_ok_and(|(_, body)| body.contains("\"second\""))
+    });
+    let id = id.expect("the policy");
+    let body = body.replacen('{', &format!("{{\"ID\": \"{id}\", "), 1);
+    let (status, said) = agent.call("PUT", &format!("/v1/acl/policy/{id}"), &body).expect("answers");
+    assert_eq!(status, 200, "{said}");
+    let seen = see(&mut rotated, SECOND * 20, "the rights are gone", Result::is_err).await;
+    let error = seen.last().expect("one").as_ref().expect_err("hidden");
+    assert_eq!(error.kind(), ErrorKind::Permission, "{error}");
+    assert!(seen.iter().flatten().all(|set| !set.entries().is_empty()), "an empty set was told: {seen:?}");
+}
+
+/// R14 and S4: HTTPS with a private authority, from a bundle, and with a client certificate.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_are_verified_both_ways() {
+    for server in [Server::Consul, Server::ConsulDebian] {
+        let (authority, other) = (Authority::new("ours"), Authority::new("other"));
+        let tls = Some((authority.pem().to_owned(), authority.server(&["127.0.0.1", "localhost"])));
+        let Some(agent) = (AgentOptions { tls, ..AgentOptions::new(server) }).start() else { return };
+        let directory = TempDir::new().expect("a directory");
+        let file = |name: &str, text: &str| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, text).expect("written");
+            path
+        };
+        // The right one is the second of the bundle.
+        let bundle = file("bundle", &format!("{}{}", other.pem(), authority.pem()));
+        let wrong_bundle = file("wrong", other.pem());
+        let signed = |by: &Authority, name: &str| {
+            let signed = by.client("me", None);
+            (file(&format!("{name}.pem"), &signed.certificate), file(&format!("{name}.key"), &signed.key))
+        };
+        let (right, foreign) = (signed(&authority, "right"), signed(&other, "foreign"));
+        let to = || builder(&agent.https()).token("t");
+        let good = to().ca_file(&bundle).client_certificate(&right.0, &right.1).build().expect("valid");
+        good.connect().await.expect("verified both ways");
+        good.register(&endpoint("a", "users", 1)).await.expect("registers");
+        for (what, builder) in [
+            ("no client certificate", to().ca_file(&bundle)),
+            (
+                "a client of another authority",
+                to().ca_file(&bundle).client_certificate(&foreign.0, &foreign.1),
+            ),
+            (
+                "a server of another authority",
+                to().ca_file(&wrong_bundle).client_certificate(&right.0, &right.1),
+            ),
+            ("the authorities of the system", to().client_certificate(&right.0, &right.1)),
+            ("HTTP to a port of HTTPS", crate::support::builder(&agent.https().replace("https", "http"))),
+        ] {
+            let error = builder.build().expect(what).connect().await.expect_err(what);
+            assert!(
+                matches!(error.kind(), ErrorKind::Connection | ErrorKind::Validation),
+                "{what}: {error:?}"
+            );
+        }
+        // By another name than the certificate's.
+        let nameless = Some((authority.pem().to_owned(), authority.server(&["consul.example"])));
+        let Some(agent) = (AgentOptions { tls: nameless, ..AgentOptions::new(server) }).start() else {
+            return;
+        };
+        let named = builder(&agent.https()).ca_file(&bundle).client_certificate(&right.0, &right.1);
+        assert!(named.build().expect("valid").connect().await.is_err());
+    }
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("one at a time").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// What is said through `log` and not through `tracing`.
+static LOGGED: Mutex<String> = Mutex::new(String::new());
+
+struct Logger;
+
+impl log::Log for Logger {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        LOGGED.lock().expect("one at a time").push_str(&format!("{} {}\n", record.target(), record.args()));
+    }
+
+    fn flush(&self) {}
+}
+
+/// S3: at TRACE, with everything that goes right and wrong.
+#[tokio::test]
+async fn the_token_shows_in_no_log_no_error_no_url_and_no_debug() {
+    let token = "5b1c7d0e-cafe-4000-8000-00c0ffeec0de";
+    let base64 = "NWIxYzdkMGUtY2FmZS00MDAwLTgwMDAtMDBjMGZmZWVjMGRl";
+    let log = Log::default();
+    log::set_logger(&Logger).expect("the only one");
+    log::set_max_level(log::LevelFilter::Trace);
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(log.clone()).finish();
+    // All tasks of this runtime run on this thread.
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let mut shown = String::new();
+    for server in [Server::Consul, Server::ConsulDebian] {
+        let options = AgentOptions { token: Some(token.to_owned()), ..AgentOptions::new(server) };
+        let Some(mut agent) = options.start() else { return };
+        let users = name("users");
+        let good = with(&agent, token).deadline(SECOND).build().expect("valid");
+        good.connect().await.expect("connects");
+        let mut stream = good.watch(&users).expect("it watches");
+        good.register(&endpoint("a", "users", 1)).await.expect("registers");
+        see(&mut stream, SECOND * 5, "the endpoint", has(&["a"])).await;
+        let store = good.config_store().expect("it keeps configuration");
+        let _ = store.store(&ConfigKey::Default, "{}", None).await.expect("stores");
+        let mut errors = vec![store.store(&ConfigKey::Default, "{}", None).await.expect_err("there already")];
+        let wrong = with(&agent, &token.replace("cafe", "face")).build().expect("valid");
+        errors.extend(wrong.connect().await.err());
+        agent.kill();
+        errors.extend(good.ping().await.err());
+        errors.extend(good.list(&Query::service(&users)).await.err());
+        let seen = see(&mut stream, SECOND * 5, "an error", Result::is_err).await;
+        assert_eq!(
+            ids(seen.iter().flatten().next_back().unwrap_or(&failover_core::EndpointSet::default())).len(),
+            0
+        );
+        errors.extend(seen.into_iter().filter_map(Result::err));
+        assert!(errors.len() >= 5, "{errors:?}");
+        for error in errors {
+            shown.push_str(&format!("{error} {error:?} {:?}\n", std::error::Error::source(&error)));
+        }
+        shown.push_str(&format!("{good:?} {:?} {:?}", good.info(), with(&agent, token)));
+        errors_of_builds(token, &mut shown);
+    }
+    let logged = String::from_utf8_lossy(&log.0.lock().expect("one at a time")).into_owned();
+    assert!(logged.contains("hyper"), "the log holds what the client says: {} bytes", logged.len());
+    shown.push_str(&logged);
+    shown.push_str(&LOGGED.lock().expect("one at a time"));
+    for secret in [token, base64, "c0ffee"] {
+        let line =
+            shown.lines().find(|line| line.contains(secret)).map(|line| line.replace(secret, "<the token>"));
+        assert_eq!(line, None);
+    }
+}
+
+fn errors_of_builds(token: &str, shown: &mut String) {
+    for address in
+        [format!("http://{token}@host"), format!("http://host?token={token}"), format!("{token}@host")]
+    {
+        let builder = builder(&address);
+        shown.push_str(&format!("{builder:?}"));
+        // Only where a user or password stands; a query is no place that Consul reads a token from any more.
+        if address.contains('@') {
+            shown.push_str(&format!("{:?}", builder.build().expect_err("not an address")));
+        }
+    }
+    let remote = builder("consul.example").token(token);
+    shown.push_str(&format!("{:?}", remote.build().expect_err("over http")));
+}
