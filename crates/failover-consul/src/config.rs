@@ -32,7 +32,7 @@ pub(crate) mod defaults {
     pub(crate) const ADDRESS: &str = "127.0.0.1:8500";
     pub(crate) const MAX_STALE: Duration = Duration::from_secs(10);
     pub(crate) const CONNECTIONS: usize = 100;
-    pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+    pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
     pub(crate) const WAIT: Duration = Duration::from_secs(30);
     pub(crate) const POLL: Duration = Duration::from_secs(10);
     pub(crate) const ANSWER_BYTES: usize = 64 << 20;
@@ -212,8 +212,8 @@ impl ConsulBuilder {
         self
     }
 
-    /// How long a request that is no watch may take, 1 s to 5 min; default 20 s. While the servers have no quorum an
-    /// agent needs 7 s to accept a registration and 14 s to forget one.
+    /// How long a request that is no watch may take, 1 s to 5 min; default 30 s. All requests of one registration
+    /// together have this time. While the servers have no quorum an agent needs 7 to 20 s to accept a registration.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self

@@ -20,6 +20,8 @@ use crate::wire::{Mode, Read};
 
 /// After a refusal for lack of permission, unless there is another token by then.
 const REFUSED: Duration = Duration::from_secs(30);
+/// A pause after an error of the servers that is longer than this ends early when they have a leader.
+const NO_LEADER: Duration = Duration::from_secs(2);
 /// After an index that went back.
 const LEADER: Duration = Duration::from_secs(60);
 
@@ -314,10 +316,16 @@ impl Follower {
         memory.in_doubt = memory.last.is_some() || !memory.in_doubt;
         memory.failing = true;
         memory.index = 0;
-        let waits_for_permission = error.kind() == ErrorKind::Permission;
+        let (kind, code) = (error.kind(), error.code());
         self.publisher.error(error);
-        if waits_for_permission {
+        if kind == ErrorKind::Permission {
             tokio::time::sleep(pause).await;
+        } else if matches!(code, "NO_LEADER" | "SERVER_ERROR" | "STALE") {
+            // The agent answers; what it lacks is asked for once for all services.
+            tokio::select! {
+                () = self.client.pause(pause) => {}
+                () = self.leader.returned(&self.client), if code != "SERVER_ERROR" || pause > NO_LEADER => {}
+            }
         } else {
             self.client.pause(pause).await;
         }

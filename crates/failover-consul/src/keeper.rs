@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use failover_core::{Error, ErrorKind, Health, Lifecycle};
+use tokio::sync::OwnedMutexGuard;
 use tokio::task::JoinHandle;
 
 use crate::agent;
@@ -60,7 +61,7 @@ impl Keepers {
     }
 
     /// Waits until nobody else of this provider writes to this id.
-    pub(crate) async fn turn(&self, id: &str) -> tokio::sync::OwnedMutexGuard<()> {
+    pub(crate) async fn turn(&self, id: &str) -> OwnedMutexGuard<()> {
         let turn = {
             let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
             // Those that nobody holds or waits for.
@@ -70,7 +71,7 @@ impl Keepers {
         turn.lock_owned().await
     }
 
-    /// Keeps an endpoint from now on.
+    /// Keeps an endpoint from now on, instead of what was kept under its id.
     pub(crate) fn keep(&self, client: &Arc<Client>, owner: &str, kept: Kept) {
         let id = kept.registration.id.clone();
         let has_ttl = kept.has_ttl();
@@ -87,6 +88,12 @@ impl Keepers {
     /// What is kept, to be changed.
     pub(crate) fn kept(&self, id: &str) -> Option<Arc<tokio::sync::Mutex<Kept>>> {
         self.all().get(id).map(|keeper| Arc::clone(&keeper.kept))
+    }
+
+    /// Stops its heartbeats for as long as the answer is held; dropped, they go on as before.
+    pub(crate) async fn hold(&self, id: &str) -> Option<OwnedMutexGuard<Kept>> {
+        let kept = self.kept(id)?;
+        Some(kept.lock_owned().await)
     }
 
     /// Keeps it no longer; comes back when nothing of it is on its way to the agent.

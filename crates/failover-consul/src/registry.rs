@@ -1,16 +1,24 @@
 //! Writing endpoints.
 
+use std::time::Duration;
+
 use failover_core::{
     Endpoint, EndpointEntry, EndpointId, Error, ErrorKind, Health, Lifecycle, Provider, Query, Registry,
     ServiceName, async_trait,
 };
 
+use tokio::time::timeout;
+
 use crate::agent::{self, Local};
 use crate::client::Client;
 use crate::convert::{self, encode_id, status_of};
+use crate::error;
 use crate::keeper::{Kept, tell};
 use crate::provider::ConsulProvider;
 use crate::wire::{Instance, Mode, Read, entries};
+
+/// How long the leader may take to say who has an id.
+const LEADER: Duration = Duration::from_secs(2);
 
 /// Everything is written to the agent that the provider talks to, and belongs to that agent's node: what another node has is
 /// [`Conflict`](ErrorKind::Conflict). While this provider lives it keeps what it registered: it says that the endpoint lives, where that
@@ -30,6 +38,73 @@ impl Registry for ConsulProvider {
     /// A dropped future leaves the endpoint registered whole or not at all. It is not kept then: with a time to live it becomes
     /// critical, and doing it again is safe.
     async fn register(&self, endpoint: &Endpoint) -> Result<(), Error> {
+        self.in_time("register", self.do_register(endpoint)).await
+    }
+
+    /// Replaces what this agent has. Maintenance stays, and so does the state of a check of the same kind.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`register`](Registry::register).
+    async fn update(&self, endpoint: &Endpoint) -> Result<(), Error> {
+        self.in_time("update", self.do_update(endpoint)).await
+    }
+
+    /// Removes it from the agent, and makes sure that it is gone. What another process has registered under the same id since this
+    /// provider did is left alone, and that is false.
+    ///
+    /// # Errors
+    ///
+    /// `Conflict` when another node has it.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future leaves it registered or not; it is not kept any more. Doing it again is safe.
+    async fn deregister(&self, service: &ServiceName, id: &EndpointId) -> Result<bool, Error> {
+        self.in_time("deregister", self.do_deregister(service, id)).await
+    }
+
+    /// One endpoint, as the agent has it, or else as the leader knows it of other nodes.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: it only reads.
+    async fn get(&self, service: &ServiceName, id: &EndpointId) -> Result<EndpointEntry, Error> {
+        self.in_time("get", self.do_get(service, id)).await
+    }
+
+    /// Claims a health for an endpoint that has a time to live; another one is the agent's to check.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` for what the agent checks, and for [`Health::Unknown`], which Consul has no word for.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future leaves the claim made or not; doing it again is safe.
+    async fn set_health(&self, service: &ServiceName, id: &EndpointId, health: Health) -> Result<(), Error> {
+        self.in_time("set_health", self.do_set_health(service, id, health)).await
+    }
+
+    /// Draining and maintenance are Consul's maintenance, told apart by the reason. From one of them to the other the endpoint is in
+    /// service for a moment.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future leaves it said or not; doing it again is safe.
+    async fn set_lifecycle(
+        &self,
+        service: &ServiceName,
+        id: &EndpointId,
+        lifecycle: Lifecycle,
+    ) -> Result<(), Error> {
+        self.in_time("set_lifecycle", self.do_set_lifecycle(service, id, lifecycle)).await
+    }
+}
+
+/// The operations, without the deadline for all that belongs to one.
+impl ConsulProvider {
+    async fn do_register(&self, endpoint: &Endpoint) -> Result<(), Error> {
         let client = self.opened()?;
         self.own_datacenter().await?;
         let mut registration = convert::registration(endpoint, &self.owner, &client.settings)?;
@@ -49,30 +124,27 @@ impl Registry for ConsulProvider {
                 }
             }
         }
-        self.keepers.let_go(&id).await;
+        // If this fails, what was kept before is kept on.
+        let _held = self.keepers.hold(&id).await;
         agent::write(client, &mut registration, true).await?;
-        if local.is_some() && registration.check.ttl.is_some() {
+        let has_ttl = registration.check.ttl.is_some();
+        let kept = Kept { registration, health: Health::Healthy, lifecycle: Lifecycle::InService };
+        self.keepers.keep(client, &self.owner, kept);
+        if local.is_some() && has_ttl {
             // An agent keeps the state that a check of this id had.
             tell(client, &id, "passing").await?;
         }
-        let kept = Kept { registration, health: Health::Healthy, lifecycle: Lifecycle::InService };
-        self.keepers.keep(client, &self.owner, kept);
         Ok(())
     }
 
-    /// Replaces what this agent has. Maintenance stays, and so does the state of a check of the same kind.
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`register`](Registry::register).
-    async fn update(&self, endpoint: &Endpoint) -> Result<(), Error> {
+    async fn do_update(&self, endpoint: &Endpoint) -> Result<(), Error> {
         let client = self.opened()?;
         self.own_datacenter().await?;
         let mut registration = convert::registration(endpoint, &self.owner, &client.settings)?;
         let id = registration.id.clone();
         let _turn = self.keepers.turn(&id).await;
         let local = self.owned(client, endpoint.service(), endpoint.id(), &id).await?;
-        self.keepers.let_go(&id).await;
+        let _held = self.keepers.hold(&id).await;
         let health = local.claims.health;
         if let Some(status) = status_of(health) {
             status.clone_into(&mut registration.check.status);
@@ -83,24 +155,14 @@ impl Registry for ConsulProvider {
         let same_kind = registration.check.ttl.is_some() == local.has_ttl;
         let replace = lifecycle == Lifecycle::InService || !same_kind;
         agent::write(client, &mut registration, replace).await?;
+        self.keepers.keep(client, &self.owner, Kept { registration, health, lifecycle });
         if replace && lifecycle != Lifecycle::InService {
             agent::set_lifecycle(client, &id, lifecycle).await?;
         }
-        self.keepers.keep(client, &self.owner, Kept { registration, health, lifecycle });
         Ok(())
     }
 
-    /// Removes it from the agent, and makes sure that it is gone. What another process has registered under the same id since this
-    /// provider did is left alone, and that is false.
-    ///
-    /// # Errors
-    ///
-    /// `Conflict` when another node has it.
-    ///
-    /// # Cancel safety
-    ///
-    /// A dropped future leaves it registered or not; it is not kept any more. Doing it again is safe.
-    async fn deregister(&self, service: &ServiceName, id: &EndpointId) -> Result<bool, Error> {
+    async fn do_deregister(&self, service: &ServiceName, id: &EndpointId) -> Result<bool, Error> {
         let client = self.opened()?;
         let key = encode_id(id);
         let _turn = self.keepers.turn(&key).await;
@@ -129,7 +191,7 @@ impl Registry for ConsulProvider {
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             // It may have arrived even so.
-            Err(error) if crate::error::is_unknown_outcome(&error) => {
+            Err(error) if error::is_unknown_outcome(&error) => {
                 return match agent::local(client, &key).await {
                     Ok(None) => Ok(true),
                     _ => Err(error),
@@ -146,12 +208,7 @@ impl Registry for ConsulProvider {
         Ok(true)
     }
 
-    /// One endpoint, as the agent has it, or else as the leader knows it of other nodes.
-    ///
-    /// # Cancel safety
-    ///
-    /// Safe: it only reads.
-    async fn get(&self, service: &ServiceName, id: &EndpointId) -> Result<EndpointEntry, Error> {
+    async fn do_get(&self, service: &ServiceName, id: &EndpointId) -> Result<EndpointEntry, Error> {
         let client = self.opened()?;
         // Another datacenter is not the agent's.
         if client.settings.datacenter.is_none() {
@@ -170,16 +227,12 @@ impl Registry for ConsulProvider {
             .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("{service}/{id} is not registered")))
     }
 
-    /// Claims a health for an endpoint that has a time to live; another one is the agent's to check.
-    ///
-    /// # Errors
-    ///
-    /// `Unsupported` for what the agent checks, and for [`Health::Unknown`], which Consul has no word for.
-    ///
-    /// # Cancel safety
-    ///
-    /// A dropped future leaves the claim made or not; doing it again is safe.
-    async fn set_health(&self, service: &ServiceName, id: &EndpointId, health: Health) -> Result<(), Error> {
+    async fn do_set_health(
+        &self,
+        service: &ServiceName,
+        id: &EndpointId,
+        health: Health,
+    ) -> Result<(), Error> {
         let client = self.opened()?;
         let key = encode_id(id);
         let _turn = self.keepers.turn(&key).await;
@@ -208,13 +261,7 @@ impl Registry for ConsulProvider {
         Ok(())
     }
 
-    /// Draining and maintenance are Consul's maintenance, told apart by the reason. From one of them to the other the endpoint is in
-    /// service for a moment.
-    ///
-    /// # Cancel safety
-    ///
-    /// A dropped future leaves it said or not; doing it again is safe.
-    async fn set_lifecycle(
+    async fn do_set_lifecycle(
         &self,
         service: &ServiceName,
         id: &EndpointId,
@@ -244,6 +291,16 @@ impl Registry for ConsulProvider {
 }
 
 impl ConsulProvider {
+    /// All requests of one operation together have the deadline of one.
+    async fn in_time<T>(
+        &self,
+        what: &str,
+        operation: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let limit = self.client.settings.deadline;
+        timeout(limit, operation).await.unwrap_or_else(|_| Err(error::of_time(what, limit)))
+    }
+
     /// What the agent has of an endpoint that is to be changed.
     async fn owned(
         &self,
@@ -269,8 +326,12 @@ impl ConsulProvider {
     async fn elsewhere(&self, service: &ServiceName, key: &str) -> Option<String> {
         let client = &self.client;
         let own = self.agent().await.ok()??.node_name?;
-        let call = client.settings.health(service.as_str(), Some(key), Read::now(Mode::Stale)).ok()?;
-        let answer = client.done(call).await.ok()?;
+        let read = |mode| client.settings.health(service.as_str(), Some(key), Read::now(mode));
+        // Without a leader that takes 7 s to fail: then whatever the nearest server knows has to do.
+        let answer = match timeout(LEADER, client.done(read(Mode::Leader).ok()?)).await {
+            Ok(Ok(answer)) => answer,
+            _ => client.done(read(Mode::Stale).ok()?).await.ok()?,
+        };
         entries(&answer.body)
             .ok()?
             .into_iter()

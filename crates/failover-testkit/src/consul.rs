@@ -126,6 +126,11 @@ impl Agent {
         self.wan
     }
 
+    /// How it is named as a leader, `127.0.0.1:PORT`.
+    pub fn rpc(&self) -> String {
+        format!("127.0.0.1:{}", self.server)
+    }
+
     /// Whether it is older than 1.14, with other names in its configuration.
     pub fn is_old(&self) -> bool {
         self.old
@@ -324,5 +329,54 @@ impl Agent {
             body[start..].split('"').next().unwrap_or_default().to_owned()
         };
         (field("AccessorID"), field("SecretID"))
+    }
+}
+
+/// Three servers, an agent that is none, and a server of a second datacenter.
+#[derive(Debug)]
+pub struct Cluster {
+    /// The servers of `dc1`.
+    pub servers: Vec<Agent>,
+    /// An agent of `dc1` that is no server, as programs talk to.
+    pub client: Agent,
+    /// The server of `dc2`.
+    pub far: Agent,
+}
+
+impl Cluster {
+    /// Starts it and waits until both datacenters know each other; `None` where there is no such server, which is said.
+    ///
+    /// # Panics
+    /// It does not come up.
+    pub fn start(server: Server) -> Option<Self> {
+        let options = |node: &str| AgentOptions { node: node.to_owned(), ..AgentOptions::new(server) };
+        let mut servers: Vec<Agent> = Vec::new();
+        for node in ["s1", "s2", "s3"] {
+            let join = servers.iter().map(Agent::lan).collect();
+            servers.push(AgentOptions { servers: 3, join, ..options(node) }.launch()?);
+        }
+        let join: Vec<_> = servers.iter().map(Agent::lan).collect();
+        let client = AgentOptions { servers: 0, join, ..options("client") }.launch()?;
+        let far = AgentOptions {
+            datacenter: "dc2".to_owned(),
+            join_wan: vec![servers[0].wan(), servers[1].wan()],
+            ..options("far")
+        }
+        .launch()?;
+        for agent in servers.iter().chain([&client, &far]) {
+            agent.wait_ready();
+        }
+        client.wait("both datacenters know each other", Duration::from_secs(60), || {
+            let nodes = client.call("GET", "/v1/catalog/nodes?dc=dc2", "");
+            let peers = client.call("GET", "/v1/status/peers", "");
+            matches!(nodes, Ok((200, _))) && peers.is_ok_and(|(_, peers)| peers.matches(':').count() == 3)
+        });
+        Some(Self { servers, client, far })
+    }
+
+    /// Which of the servers leads, as long as one does.
+    pub fn leader(&self) -> Option<usize> {
+        let (status, leader) = self.client.call("GET", "/v1/status/leader", "").ok()?;
+        (status == 200).then(|| self.servers.iter().position(|server| leader.contains(&server.rpc())))?
     }
 }

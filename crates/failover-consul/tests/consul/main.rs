@@ -3,9 +3,12 @@
 #![allow(clippy::disallowed_methods, reason = "real servers take real time")]
 
 mod acl;
+mod cluster;
 mod conformance;
 mod emptiness;
 mod fake;
 mod faults;
 mod live;
+mod many;
+mod store;
 mod support;

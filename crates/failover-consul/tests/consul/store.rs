@@ -1,0 +1,177 @@
+//! Configuration in the key-value store.
+
+use std::future::poll_fn;
+use std::time::Duration;
+
+use failover_core::{
+    ConfigKey, ConfigStore, ConfigStream, Error, ErrorKind, Provider, Revision, StoredConfig,
+};
+use failover_testkit::consul::AgentOptions;
+use failover_testkit::servers::Server;
+use failover_testkit::{FaultServer, Reply, Request};
+use tokio::time::timeout;
+
+use crate::support::{SECOND, builder, name, provider};
+
+type Item = Result<Option<StoredConfig>, Error>;
+
+async fn next(stream: &mut ConfigStream<'_>, limit: Duration) -> Option<Item> {
+    let item = timeout(limit, poll_fn(|context| stream.as_mut().poll_next(context))).await.ok()?;
+    Some(item.expect("it goes on"))
+}
+
+fn document(item: Option<Item>) -> Option<String> {
+    item.expect("in time").expect("good").map(|stored| stored.document().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_26_configuration_on_the_newest() {
+    configuration(Server::Consul).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_26_configuration_on_debian() {
+    configuration(Server::ConsulDebian).await;
+}
+
+async fn configuration(server: Server) {
+    let Some(mut agent) = AgentOptions::new(server).start() else { return };
+    let consul = builder(&agent.address()).wait(SECOND * 5).build().expect("valid");
+    let store = consul.config_store().expect("it keeps configuration");
+    let key = ConfigKey::Service(name("users"));
+    let mut stream = store.watch(&key);
+    assert_eq!(document(next(&mut stream, SECOND * 5).await), None);
+
+    // The storm of a key that does not exist: every other key's change ends the wait.
+    let before = consul.activity().requests;
+    for n in 0..200 {
+        agent.call("PUT", &format!("/v1/kv/other/{n}"), "x").expect("answers");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let requests = consul.activity().requests - before;
+    assert!(requests <= 8, "{requests} requests for 200 changes of other keys");
+    assert!(next(&mut stream, Duration::from_millis(10)).await.is_none(), "and nothing is told");
+
+    // Of twenty at once one wins.
+    let writers: Vec<_> = (0..20)
+        .map(|n| {
+            let (consul, key) = (provider(&agent.address()), key.clone());
+            tokio::spawn(async move {
+                ConfigStore::store(&consul, &key, &format!("{{\"v\":{n}}}"), None)
+                    .await
+                    .map_err(|error| error.kind())
+            })
+        })
+        .collect();
+    let mut won = Vec::new();
+    for writer in writers {
+        match writer.await.expect("ends") {
+            Ok(revision) => won.push(revision),
+            Err(kind) => assert_eq!(kind, ErrorKind::Conflict),
+        }
+    }
+    assert_eq!(won.len(), 1);
+    let stored = store.load(&key).await.expect("loads").expect("there");
+    assert_eq!(stored.revision(), &won[0]);
+    assert_eq!(document(next(&mut stream, SECOND * 12).await).as_deref(), Some(stored.document()));
+
+    // Now that it exists the changes of other keys are nothing to it.
+    let before = consul.activity().requests;
+    for n in 0..20 {
+        agent.call("PUT", &format!("/v1/kv/other/{n}"), "y").expect("answers");
+    }
+    assert!(consul.activity().requests - before <= 2);
+
+    // Too large, an empty one, and one of exactly the bound.
+    let large = "x".repeat(512 * 1024 + 1);
+    let error = store.store(&key, &large, Some(&won[0])).await.expect_err("too large");
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Validation, "TOO_LARGE"));
+    let revision = store.store(&key, &large[1..], Some(&won[0])).await.expect("just fits");
+    assert_eq!(document(next(&mut stream, SECOND * 10).await).map(|text| text.len()), Some(512 * 1024));
+    let revision = store.store(&key, "", Some(&revision)).await.expect("empty");
+    assert_eq!(document(next(&mut stream, SECOND * 10).await).as_deref(), Some(""));
+    let stale = Revision::new("no index");
+    assert_eq!(
+        store.store(&key, "{}", Some(&stale)).await.expect_err("never was one").kind(),
+        ErrorKind::Conflict
+    );
+
+    // Deleted by somebody else: told, and what names the old revision is a conflict.
+    agent.call("DELETE", "/v1/kv/failover/config/service/users", "").expect("answers");
+    assert_eq!(document(next(&mut stream, SECOND * 10).await), None);
+    assert_eq!(store.store(&key, "{}", Some(&revision)).await.expect_err("gone").kind(), ErrorKind::Conflict);
+    let revision = store.store(&key, "{\"v\":9}", None).await.expect("created again");
+
+    // An outage is an error, and what is there after it is told.
+    assert_eq!(document(next(&mut stream, SECOND * 10).await).as_deref(), Some("{\"v\":9}"));
+    agent.kill();
+    assert!(next(&mut stream, SECOND * 5).await.expect("it is said").is_err());
+    agent.restart();
+    loop {
+        match next(&mut stream, SECOND * 10).await.expect("goes on") {
+            Err(_) => {}
+            Ok(stored) => {
+                assert_eq!(stored.expect("there").revision(), &revision, "not told to be gone");
+                break;
+            }
+        }
+    }
+    let odd = ConfigKey::Service(name("a..b"));
+    assert_eq!(store.load(&odd).await.expect_err("not in newer versions").kind(), ErrorKind::Unsupported);
+}
+
+/// An answer that gets lost after the write: the outcome is looked up, and no update is lost or done twice.
+#[tokio::test]
+async fn row_20_row_26_a_write_whose_answer_is_lost_is_looked_up() {
+    for (found, index, expected) in [
+        // It arrived.
+        ("{\"v\":2}", 8, Ok("8")),
+        // It did not, and what was there is still there.
+        ("{\"v\":1}", 7, Err(ErrorKind::Connection)),
+        // Somebody else was first.
+        ("{\"v\":3}", 9, Err(ErrorKind::Conflict)),
+    ] {
+        let server = FaultServer::start(move |request: Request| async move {
+            if request.method == "PUT" {
+                assert_eq!(request.query("cas"), Some("7"));
+                return Reply::close();
+            }
+            let value = base64(found);
+            let body = format!(r#"[{{"Key":"k","Value":"{value}","ModifyIndex":{index},"Flags":0}}]"#);
+            Reply::json(200, body).header("X-Consul-Index", "9").header("X-Consul-KnownLeader", "true")
+        })
+        .await;
+        let consul = builder(&server.address().to_string()).build().expect("valid");
+        let store = consul.config_store().expect("it keeps configuration");
+        let stored = store.store(&ConfigKey::Default, "{\"v\":2}", Some(&Revision::new("7"))).await;
+        let seen = stored.as_ref().map(Revision::as_str).map_err(Error::kind);
+        assert_eq!(seen, expected, "{found}: {stored:?}");
+    }
+}
+
+fn base64(text: &str) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
+
+/// Of an answer that is not Consul's own nothing is believed.
+#[tokio::test]
+async fn row_26_a_404_of_something_else_is_no_missing_document() {
+    let server = FaultServer::start(|_| async { Reply::new(404, "<html>not here</html>") }).await;
+    let consul = builder(&server.address().to_string()).build().expect("valid");
+    let store = consul.config_store().expect("it keeps configuration");
+    let error = store.load(&ConfigKey::Default).await.expect_err("not consul's");
+    assert_eq!(error.code(), "BAD_ANSWER");
+    for body in [
+        "[]",
+        "[{\"Value\":\"%%%\",\"ModifyIndex\":1}]",
+        "[{\"Value\":\"/w==\",\"ModifyIndex\":1}]",
+        "{}",
+        "",
+    ] {
+        let server = FaultServer::start(move |_| async move { Reply::json(200, body) }).await;
+        let consul = builder(&server.address().to_string()).build().expect("valid");
+        let store = consul.config_store().expect("it keeps configuration");
+        assert_eq!(store.load(&ConfigKey::Default).await.expect_err(body).code(), "BAD_ANSWER");
+    }
+}
