@@ -3,7 +3,7 @@
 mod advisories;
 mod licence;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::{Command, Stdio};
 
@@ -35,7 +35,9 @@ pub(crate) fn run() -> Result<(), String> {
     let metadata: Value =
         serde_json::from_str(&text).map_err(|error| format!("cargo metadata was not understood: {error}"))?;
     let packages = metadata["packages"].as_array().ok_or("cargo metadata names no packages")?;
-    let mut faults: Vec<String> = packages.iter().flat_map(|package| of_package(&rules, package)).collect();
+    let users = users(&metadata);
+    let of_package = |package| of_package(&rules, package, &users);
+    let mut faults: Vec<String> = packages.iter().flat_map(of_package).collect();
     faults.sort();
     for fault in &faults {
         println!("{fault}");
@@ -54,20 +56,29 @@ fn is_ours(package: &Value) -> bool {
 }
 
 /// What is wrong with a package.
-fn of_package(rules: &Value, package: &Value) -> Vec<String> {
+fn of_package(rules: &Value, package: &Value, users: &Users<'_>) -> Vec<String> {
     let name = cargo::name(package);
     let version = package["version"].as_str().unwrap_or_default();
     let mut faults = Vec::new();
-    let allowed: Vec<&str> = texts(&rules["licenses"]["allow"]).collect();
+    let exceptions = rules["licenses"]["exceptions"].as_array().into_iter().flatten();
+    let excepted = exceptions.filter(|exception| exception["crate"] == *name);
+    let excepted = excepted.flat_map(|exception| texts(&exception["allow"]));
+    let allowed: Vec<&str> = texts(&rules["licenses"]["allow"]).chain(excepted).collect();
     let licence = package["license"].as_str().unwrap_or_default();
     if !licence::is_allowed(licence, &allowed) {
         faults.push(format!("{name} {version}: its licence `{licence}` is not among those that are allowed"));
     }
     for ban in rules["bans"]["deny"].as_array().into_iter().flatten().filter(|ban| ban["crate"] == *name) {
-        faults.push(format!(
-            "{name} {version} is banned: {}",
-            ban["reason"].as_str().unwrap_or("no reason given")
-        ));
+        // Who may depend on it all the same.
+        let wrappers: Vec<&str> = texts(&ban["wrappers"]).collect();
+        let others: Vec<_> =
+            users.get(name).into_iter().flatten().filter(|user| !wrappers.contains(user)).collect();
+        if wrappers.is_empty() || !others.is_empty() {
+            faults.push(format!(
+                "{name} {version} is banned: {}",
+                ban["reason"].as_str().unwrap_or("no reason given")
+            ));
+        }
     }
     if let Some(source) = package["source"].as_str() {
         let mut registries = texts(&rules["sources"]["allow-registry"]);
@@ -79,12 +90,33 @@ fn of_package(rules: &Value, package: &Value) -> Vec<String> {
     for dependency in any.filter(|of| is_ours(package) && of["req"] == "*" && of["path"].is_null()) {
         faults.push(format!("{name}: takes any version of {}", cargo::name(dependency)));
     }
+    let ignored = |id: &str| {
+        let all = rules["advisories"]["ignore"].as_array();
+        all.into_iter().flatten().any(|entry| entry["id"] == id && entry["reason"].is_string())
+    };
     for Advisory { id, mended, .. } in ADVISORIES.iter().filter(|advisory| advisory.name == name) {
-        if !is_mended(version, mended) {
+        if !is_mended(version, mended) && !ignored(id) {
             faults.push(format!("{name} {version} has {id}; mended in {}", mended.join(", ")));
         }
     }
     faults
+}
+
+/// By name of a crate, the names of those that depend on it.
+type Users<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
+
+fn users(metadata: &Value) -> Users<'_> {
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    let names: BTreeMap<&str, &str> =
+        packages.filter_map(|package| Some((package["id"].as_str()?, cargo::name(package)))).collect();
+    let mut users = Users::new();
+    for node in metadata["resolve"]["nodes"].as_array().into_iter().flatten() {
+        let user = node["id"].as_str().and_then(|id| names.get(id)).copied().unwrap_or_default();
+        for used in texts(&node["dependencies"]).filter_map(|id| names.get(id)) {
+            users.entry(used).or_default().insert(user);
+        }
+    }
+    users
 }
 
 fn texts(value: &Value) -> impl Iterator<Item = &str> {
@@ -161,7 +193,7 @@ mod tests {
         });
         let source = "registry+https://example.org/index";
         let good = json!({"name": "a", "version": "1.0.0", "license": "MIT", "source": source});
-        assert!(of_package(&rules, &good).is_empty());
+        assert!(of_package(&rules, &good, &Users::new()).is_empty());
         for (package, told) in [
             (
                 json!({"name": "a", "version": "1.0.0", "license": "GPL-3.0-only", "source": source}),
@@ -186,8 +218,38 @@ mod tests {
                 "any version of b",
             ),
         ] {
-            let faults = of_package(&rules, &package);
+            let faults = of_package(&rules, &package, &Users::new());
             assert!(faults.len() == 1 && faults[0].contains(told), "{faults:?}");
         }
+    }
+
+    #[test]
+    fn what_is_excepted_by_name_is_no_fault_and_whoever_else_does_it_is() {
+        let rules = json!({
+            "advisories": {"ignore": [{"id": "RUSTSEC-2026-0007", "reason": "on no path"}]},
+            "licenses": {"allow": ["MIT"], "exceptions": [{"crate": "roots", "allow": ["MPL-2.0"]}]},
+            "bans": {"deny": [{"crate": "openssl", "wrappers": ["native-tls"], "reason": "rustls"}]},
+        });
+        let package =
+            |name: &str, licence: &str| json!({"name": name, "version": "1.0.0", "license": licence});
+        let metadata = |user: &str| {
+            json!({
+                "packages": [{"id": "1", "name": user}, {"id": "2", "name": "openssl"}],
+                "resolve": {"nodes": [{"id": "1", "dependencies": ["2"]}, {"id": "2", "dependencies": []}]},
+            })
+        };
+        for (package, user, faults) in [
+            (package("roots", "MPL-2.0"), "a", 0),
+            (package("other", "MPL-2.0"), "a", 1),
+            (package("bytes", "MIT"), "a", 0),
+            (package("openssl", "MIT"), "native-tls", 0),
+            (package("openssl", "MIT"), "a", 1),
+        ] {
+            let metadata = metadata(user);
+            assert_eq!(of_package(&rules, &package, &users(&metadata)).len(), faults, "{package} {user}");
+        }
+        let without_reason =
+            json!({"advisories": {"ignore": [{"id": "RUSTSEC-2026-0007"}]}, "licenses": {"allow": ["MIT"]}});
+        assert_eq!(of_package(&without_reason, &package("bytes", "MIT"), &Users::new()).len(), 1);
     }
 }

@@ -154,7 +154,7 @@ async fn keep(client: Arc<Client>, owner: String, kept: Arc<tokio::sync::Mutex<K
         client.pause(pause.min(every)).await;
         // Held from the look to the write: what is let go meanwhile is not written after that.
         let kept = kept.lock().await;
-        let looks = !has_ttl || count.is_multiple_of(LOOK_EACH);
+        let looks = !has_ttl || count % LOOK_EACH == 0;
         match beat(&client, &owner, &kept, looks).await {
             Ok(Beat::Alive) => failures = 0,
             Ok(Beat::Lost) => {

@@ -73,6 +73,7 @@
 //! | `toml`, `yaml` | `from_toml`, `from_yaml` of the configurations |
 //! | `probe` | `failover::probe`: health probes over HTTP, HTTPS and TCP; brings hyper and rustls |
 //! | `full` | all of the above |
+//! | `consul` | `failover::consul`: the provider for Consul; brings consulrs, reqwest and rustls, and its build needs the headers of OpenSSL |
 //! | `k8s` | `failover::k8s`: the provider for Kubernetes; brings kube, hyper and rustls, and needs Rust 1.89 |
 //! | `k8s-v1_33` … `k8s-v1_37`, `k8s-latest` | `k8s`, built for that version of Kubernetes: a program with `k8s` chooses one, the oldest API server that it talks to |
 //!
@@ -86,6 +87,13 @@ pub use failover_core::*;
 pub mod memory {
     #[doc(inline)]
     pub use failover_memory::*;
+}
+
+/// The provider whose registry is Consul.
+#[cfg(feature = "consul")]
+pub mod consul {
+    #[doc(inline)]
+    pub use failover_consul::*;
 }
 
 /// The provider whose registry is a Kubernetes cluster.
