@@ -13,7 +13,8 @@ use k8s_openapi::jiff::Timestamp;
 use kube::client::Body;
 use rustls::crypto::{CryptoProvider, ring};
 use serde_json::Value;
-use tokio::time::{Instant, timeout};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::is_loopback;
 use crate::credentials::{self, Credentials, Way};
@@ -72,6 +73,8 @@ pub(crate) struct Origin {
     namespace: String,
     /// Without credentials; a client that was given does not tell it.
     url: Option<String>,
+    /// The host and port, for the same.
+    address: Option<String>,
     trust: Trust,
     status: AtomicU8,
     open: AtomicBool,
@@ -115,6 +118,10 @@ impl Origin {
             }
         };
         let here = url.as_ref().and_then(http::Uri::host).is_some_and(is_loopback);
+        let address = url.as_ref().and_then(|url| {
+            let port = url.port_u16().unwrap_or(if url.scheme_str() == Some("http") { 80 } else { 443 });
+            Some(format!("{}:{port}", url.host()?))
+        });
         let shown = url.map(|url| {
             let port = url.port_u16().map_or_else(String::new, |port| format!(":{port}"));
             format!("{}://{}{port}", url.scheme_str().unwrap_or("https"), url.host().unwrap_or_default())
@@ -126,6 +133,7 @@ impl Origin {
             way: Mutex::new(way),
             namespace,
             url: shown,
+            address,
             trust: if here { Trust::Loopback } else { Trust::Remote },
             status: AtomicU8::new(Status::Disconnected as u8),
             open: AtomicBool::new(true),
@@ -165,6 +173,23 @@ impl Origin {
     pub(crate) fn set_open(&self, open: bool) {
         self.open.store(open, Ordering::Release);
         self.status.store(Status::Disconnected as u8, Ordering::Relaxed);
+    }
+
+    /// Comes back when a server that could not be reached takes connections again, at most five seconds later. Nothing is
+    /// asked of it. For ever while it takes them all the time: then they are not what is wrong.
+    pub(crate) async fn comes_back(&self) {
+        let Some(address) = &self.address else { return std::future::pending().await };
+        let mut was_gone = false;
+        loop {
+            // So far apart that a thousand clients do not come in one tenth of a second.
+            sleep(Duration::from_secs(2).mul_f64(1.0 + clock::unit())).await;
+            let connected = timeout(Duration::from_millis(500), TcpStream::connect(address.as_str())).await;
+            match connected {
+                Ok(Ok(_)) if was_gone => return,
+                Ok(Ok(_)) => {}
+                _ => was_gone = true,
+            }
+        }
     }
 
     /// Asks, and reads the whole answer, within the deadline. An answer that is an error is one here.

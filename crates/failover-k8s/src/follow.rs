@@ -2,21 +2,14 @@
 
 use std::time::Duration;
 
-use failover_core::{Error, ErrorKind, RetryAdvice};
+use failover_core::{Error, ErrorKind};
 use serde_json::Value;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::api::{Api, Scope};
-use crate::clock;
-use crate::error;
+use crate::backoff::Backoff;
+use crate::{clock, error};
 
-/// Before the first repetition, doubling by half to the last.
-const FIRST: Duration = Duration::from_millis(250);
-const LAST: Duration = Duration::from_secs(30);
-/// After a refusal: rights come back when a person gives them.
-const REFUSED: Duration = Duration::from_secs(30);
-/// Credentials that were refused are read again at each try.
-const UNAUTHENTICATED: Duration = Duration::from_secs(60);
 /// A watch that has lived for so long was a good one.
 const STEADY: Duration = Duration::from_secs(5);
 /// How much longer than asked for a watch may last before its connection counts as dead.
@@ -65,12 +58,15 @@ enum Over {
     Ended,
     /// Everything has to be listed again, for this reason; `None` when it is merely time for it.
     Relist(Option<Error>),
+    /// It could not be opened.
+    Refused(Error),
+    /// It was open, and is not any more.
     Failed(Error),
 }
 
 /// Follows the objects of a scope until it is dropped.
 pub(crate) async fn follow<M: Mirror>(api: Api<'_>, scope: Scope, pace: Pace, mut mirror: M) {
-    let mut failures: u32 = 0;
+    let mut backoff = Backoff::default();
     let mut failed = false;
     loop {
         let (items, mut version) = match api.list(&scope, |object| mirror.read(object)).await {
@@ -79,7 +75,7 @@ pub(crate) async fn follow<M: Mirror>(api: Api<'_>, scope: Scope, pace: Pace, mu
                 failed = true;
                 mirror.failed(error.clone());
                 mirror.tell(clock::now());
-                rest(&mut mirror, delay(&mut failures, &error)).await;
+                rest(&api, &mut mirror, &mut backoff, &error).await;
                 continue;
             }
         };
@@ -93,32 +89,33 @@ pub(crate) async fn follow<M: Mirror>(api: Api<'_>, scope: Scope, pace: Pace, mu
         loop {
             let began = clock::now();
             let over = watch(&api, &scope, pace, relist, &mut version, &mut mirror, &mut failed).await;
-            if clock::now().saturating_duration_since(began) >= STEADY {
+            let steady = clock::now().saturating_duration_since(began) >= STEADY;
+            if steady && !matches!(over, Over::Refused(_)) {
                 // Not after a good list: a server that lists and always refuses to watch would be asked for ever.
-                (failures, tries) = (0, 0);
+                backoff = Backoff::default();
+                tries = 0;
             }
             let error = match over {
                 Over::Relist(None) => break,
                 Over::Ended => None,
                 Over::Relist(Some(error)) => {
                     // The list tells whether all is well; until then nothing is known to be wrong.
-                    rest(&mut mirror, delay(&mut failures, &error)).await;
+                    rest(&api, &mut mirror, &mut backoff, &error).await;
                     break;
                 }
-                Over::Failed(error) => Some(error),
+                Over::Refused(error) | Over::Failed(error) => Some(error),
             };
-            let pause = match &error {
-                None if clock::now().saturating_duration_since(began) >= STEADY => Duration::ZERO,
-                None => delay(&mut failures, &closed()),
+            match error {
+                None if steady => {}
+                None => rest(&api, &mut mirror, &mut backoff, &closed()).await,
                 Some(error) => {
                     tries += 1;
                     failed = true;
                     mirror.failed(error.clone());
                     mirror.tell(clock::now());
-                    delay(&mut failures, error)
+                    rest(&api, &mut mirror, &mut backoff, &error).await;
                 }
-            };
-            rest(&mut mirror, pause).await;
+            }
             if tries >= TRIES || version.is_empty() {
                 break;
             }
@@ -147,7 +144,7 @@ async fn watch<M: Mirror>(
     let mut events = match api.watch(scope, version, lasts.as_secs().max(1)).await {
         Ok(events) => events,
         Err(error) if error::wants_list(&error) => return Over::Relist(Some(error)),
-        Err(error) => return Over::Failed(error),
+        Err(error) => return Over::Refused(error),
     };
     if std::mem::take(failed) {
         mirror.recovered();
@@ -213,102 +210,22 @@ fn take<M: Mirror>(mut event: Value, version: &mut String, mirror: &mut M) -> Op
     None
 }
 
-/// Waits, and tells in between what is due.
-async fn rest<M: Mirror>(mirror: &mut M, pause: Duration) {
-    let until = clock::now() + pause;
-    while let Some(due) = mirror.due().filter(|due| *due < until) {
-        tokio::time::sleep_until(due).await;
-        mirror.tell(clock::now());
-    }
-    sleep(until.saturating_duration_since(clock::now())).await;
-}
-
-/// How long to wait after an error, and counts it.
-fn delay(failures: &mut u32, error: &Error) -> Duration {
-    *failures = failures.saturating_add(1);
-    let ladder = FIRST.mul_f64(1.5_f64.powf(f64::from((*failures - 1).min(40)))).min(LAST);
-    let full = match (error::status(error), error.retry()) {
-        (Some(401), _) => UNAUTHENTICATED,
-        (Some(403), _) => REFUSED,
-        (_, RetryAdvice::After(asked)) => return clock::jittered(asked.max(ladder), 0.1).max(asked),
-        _ if error.code() == "UNAUTHENTICATED" => UNAUTHENTICATED,
-        _ => ladder,
+/// Waits after an error, and tells in between what is due.
+async fn rest<M: Mirror>(api: &Api<'_>, mirror: &mut M, backoff: &mut Backoff, error: &Error) {
+    let until = clock::now() + backoff.after(error);
+    let waits = async {
+        while let Some(due) = mirror.due().filter(|due| *due < until) {
+            sleep_until(due).await;
+            mirror.tell(clock::now());
+        }
+        sleep_until(until).await;
     };
-    full.mul_f64(0.5 + 0.5 * clock::unit())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn unreachable_server() -> Error {
-        Error::new(ErrorKind::Connection, "refused")
+    if error::status(error).is_some() {
+        return waits.await;
     }
-
-    /// When a client asks during an outage.
-    fn tries(outage: Duration) -> Vec<Duration> {
-        let (mut failures, mut now, mut all) = (0, Duration::ZERO, Vec::new());
-        while now <= outage {
-            all.push(now);
-            now += delay(&mut failures, &unreachable_server());
-        }
-        all.push(now);
-        all
-    }
-
-    /// How long after the end of an outage a client asks again.
-    fn back_after(outage: Duration) -> Duration {
-        tries(outage).pop().expect("it comes back").saturating_sub(outage)
-    }
-
-    /// R1: at most 40 requests in an outage of ten minutes.
-    #[test]
-    fn an_outage_of_ten_minutes_costs_few_requests() {
-        for _ in 0..1000 {
-            let count = tries(Duration::from_secs(600)).len() - 1;
-            assert!((20..=40).contains(&count), "{count}");
-        }
-    }
-
-    /// R2: of a thousand clients that wait for one server, no tenth of a second has more than 5 %.
-    #[test]
-    fn clients_do_not_come_back_together() {
-        for outage in [10, 60, 600] {
-            let outage = Duration::from_secs(outage);
-            let mut slots = std::collections::HashMap::<u128, u32>::new();
-            for _ in 0..1000 {
-                let back = back_after(outage);
-                *slots.entry(back.as_millis() / 100).or_default() += 1;
-            }
-            let most = slots.values().max().copied().unwrap_or_default();
-            assert!(most <= 50, "{most} of 1000 in one slot after {outage:?}");
-        }
-    }
-
-    #[test]
-    fn a_server_that_was_restarted_is_found_again_within_five_seconds() {
-        for _ in 0..1000 {
-            for outage in [1, 3, 4] {
-                let outage = Duration::from_secs(outage);
-                let back = back_after(outage);
-                assert!(back < Duration::from_secs(5), "{back:?} after {outage:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn what_the_server_asks_for_is_waited_and_a_refusal_is_not_asked_hotly() {
-        let asked = unreachable_server().with_retry(RetryAdvice::After(Duration::from_secs(7)));
-        let refused = |code: u16| error::refused("list", code, None, b"");
-        for _ in 0..1000 {
-            assert!(delay(&mut 0, &asked) >= Duration::from_secs(7));
-            let pause = delay(&mut 0, &refused(403));
-            assert!((15..=30).contains(&pause.as_secs()), "{pause:?}");
-            let pause = delay(&mut 0, &refused(401));
-            assert!((30..=60).contains(&pause.as_secs()), "{pause:?}");
-        }
-        // Numbers stay in their range however long it lasts.
-        assert!(delay(&mut (u32::MAX - 1), &unreachable_server()) <= LAST);
-        assert!(delay(&mut u32::MAX.clone(), &unreachable_server()) <= LAST);
+    // It was not reached at all. That it can be reached again is found out without a request.
+    tokio::select! {
+        () = waits => {}
+        () = api.origin.comes_back() => *backoff = Backoff::default(),
     }
 }

@@ -36,6 +36,7 @@
 //! sets that of ring; set another before, and that one is used. It is the only thing that it does to the whole process.
 
 mod api;
+mod backoff;
 mod client;
 mod clock;
 mod config;

@@ -1,0 +1,156 @@
+//! How long to wait before the API server is asked again.
+
+use std::time::Duration;
+
+use failover_core::{Error, RetryAdvice};
+
+use crate::{clock, error};
+
+/// Before the first repetition, growing by half to the last.
+const FIRST: Duration = Duration::from_millis(250);
+const LAST: Duration = Duration::from_secs(30);
+/// After refusals: rights come back when a person gives them.
+const REFUSED: Duration = Duration::from_secs(30);
+/// Credentials that were refused are read again at each try.
+const UNAUTHENTICATED: Duration = Duration::from_secs(60);
+
+/// What has failed in a row.
+#[derive(Debug, Default)]
+pub(crate) struct Backoff {
+    failures: u32,
+    /// The last of them that were refusals. An API server that has just started refuses everybody for a moment.
+    refusals: u32,
+}
+
+impl Backoff {
+    /// How long to wait after an error, which is counted.
+    pub(crate) fn after(&mut self, error: &Error) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        let refused = match error::status(error) {
+            Some(401) => Some((2, UNAUTHENTICATED)),
+            Some(403) => Some((4, REFUSED)),
+            _ if error.code() == "UNAUTHENTICATED" => Some((2, UNAUTHENTICATED)),
+            _ => None,
+        };
+        let full = match (refused, error.retry()) {
+            (Some((soon, late)), _) => {
+                self.refusals = self.refusals.saturating_add(1);
+                if self.refusals > soon { late } else { step(self.refusals) }
+            }
+            (None, RetryAdvice::After(asked)) => {
+                self.refusals = 0;
+                return clock::jittered(asked.max(step(self.failures)), 0.1).max(asked);
+            }
+            (None, _) => {
+                self.refusals = 0;
+                step(self.failures)
+            }
+        };
+        // Half of it at random, so that clients do not come together.
+        full.mul_f64(0.5 + 0.5 * clock::unit())
+    }
+}
+
+fn step(number: u32) -> Duration {
+    FIRST.mul_f64(1.5_f64.powf(f64::from(number.saturating_sub(1).min(40)))).min(LAST)
+}
+
+#[cfg(test)]
+mod tests {
+    use failover_core::ErrorKind;
+
+    use super::*;
+
+    fn unreachable_server() -> Error {
+        Error::new(ErrorKind::Connection, "refused")
+    }
+
+    /// When a client asks during an outage.
+    fn tries(outage: Duration) -> Vec<Duration> {
+        let (mut backoff, mut now, mut all) = (Backoff::default(), Duration::ZERO, Vec::new());
+        while now <= outage {
+            all.push(now);
+            now += backoff.after(&unreachable_server());
+        }
+        all.push(now);
+        all
+    }
+
+    /// How long after the end of an outage a client asks again.
+    fn back_after(outage: Duration) -> Duration {
+        tries(outage).pop().expect("it comes back").saturating_sub(outage)
+    }
+
+    /// R1: at most 40 requests in an outage of ten minutes.
+    #[test]
+    fn an_outage_of_ten_minutes_costs_few_requests() {
+        for _ in 0..1000 {
+            let count = tries(Duration::from_secs(600)).len() - 1;
+            assert!((20..=40).contains(&count), "{count}");
+        }
+    }
+
+    /// R2: of a thousand clients that wait for one server, no tenth of a second has more than 5 %.
+    #[test]
+    fn clients_do_not_come_back_together() {
+        for outage in [10, 60, 600] {
+            let outage = Duration::from_secs(outage);
+            let mut slots = std::collections::HashMap::<u128, u32>::new();
+            for _ in 0..1000 {
+                let back = back_after(outage);
+                *slots.entry(back.as_millis() / 100).or_default() += 1;
+            }
+            let most = slots.values().max().copied().unwrap_or_default();
+            assert!(most <= 50, "{most} of 1000 in one slot after {outage:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_was_restarted_is_found_again_within_five_seconds() {
+        for _ in 0..1000 {
+            for outage in [1, 3, 4] {
+                let outage = Duration::from_secs(outage);
+                let back = back_after(outage);
+                assert!(back < Duration::from_secs(5), "{back:?} after {outage:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_server_asks_for_is_waited() {
+        let asked = unreachable_server().with_retry(RetryAdvice::After(Duration::from_secs(7)));
+        for _ in 0..1000 {
+            assert!(Backoff::default().after(&asked) >= Duration::from_secs(7));
+        }
+    }
+
+    /// F8: soon at first, since an API server that starts refuses everybody; then only now and then.
+    #[test]
+    fn a_refusal_is_not_asked_hotly() {
+        for (code, soon, late) in [(403, 4, 15..=30), (401, 2, 30..=60)] {
+            let refused = error::refused("list", code, None, b"");
+            for _ in 0..100 {
+                let mut backoff = Backoff::default();
+                for _ in 0..soon {
+                    assert!(backoff.after(&refused) < Duration::from_secs(1));
+                }
+                for _ in 0..3 {
+                    let pause = backoff.after(&refused);
+                    assert!(late.contains(&pause.as_secs()), "{pause:?}");
+                }
+                backoff.after(&unreachable_server());
+                assert!(backoff.after(&refused) < Duration::from_secs(1), "it was restarted");
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_stay_in_their_range_however_long_it_lasts() {
+        let mut backoff = Backoff { failures: u32::MAX - 1, refusals: u32::MAX - 1 };
+        for _ in 0..3 {
+            assert!(backoff.after(&unreachable_server()) <= LAST);
+        }
+        backoff.refusals = u32::MAX;
+        assert!(backoff.after(&error::refused("list", 403, None, b"")) <= REFUSED);
+    }
+}
