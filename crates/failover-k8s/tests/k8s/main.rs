@@ -7,8 +7,10 @@
 mod config;
 mod conformance;
 mod discovery;
+mod garbage;
 mod harness;
 mod leases;
+mod measure;
 mod outage;
 mod registration;
 mod scripted;
