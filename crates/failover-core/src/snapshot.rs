@@ -21,7 +21,7 @@ use crate::config::{Algorithm, FailoverConfig, StrategyKind};
 use crate::endpoint::Endpoint;
 use crate::policy::Policy;
 use sticky::Sticky;
-use tiers::{Headcount, shares};
+use tiers::{Headcount, Zone, shares};
 
 pub(crate) use tier::{Rank, Tier};
 
@@ -168,7 +168,8 @@ impl Snapshot {
         let by_health = self.config.strategy() == StrategyKind::HealthBased;
         let of_priority = |of: &Tier| {
             let same = |tier: &&Tier| {
-                if by_health { tier.rank.place() == of.rank.place() } else { tier.rank == of.rank }
+                let whole = by_health || self.zone_weight(tier).is_some();
+                if whole { tier.rank.place() == of.rank.place() } else { tier.rank == of.rank }
             };
             self.tiers.iter().filter(same).fold((0, 0), |(available, hosts), tier| {
                 (available + tier.members.available().len() as u32, hosts + tier.hosts())
@@ -181,6 +182,7 @@ impl Snapshot {
                 available: tier.members.available().len() as u32,
                 hosts: tier.hosts(),
                 of_priority: of_priority(tier),
+                zone: self.zone_weight(tier).map(|weight| Zone { weight, place: tier.rank.place() }),
             })
             .collect();
         let mut upto = 0;
@@ -190,6 +192,14 @@ impl Snapshot {
             changed |= tier.set_share(upto, share);
         }
         changed
+    }
+
+    /// The weight of the tier's zone, where calls spread over zones by weight.
+    fn zone_weight(&self, tier: &Tier) -> Option<u32> {
+        let here = self.config.locality().filter(|_| self.config.strategy() == StrategyKind::Geographic)?;
+        let weights = here.zone_weights();
+        let by_weight = !weights.is_empty();
+        by_weight.then(|| weights.values().nth(tier.rank.step as usize).copied().unwrap_or(0))
     }
 
     /// Whether availability is ignored somewhere, because too few are available everywhere.

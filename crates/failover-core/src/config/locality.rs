@@ -1,16 +1,23 @@
 //! Where this process runs.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::defaults;
 use crate::document::{self, Document, Raw};
 use crate::error::Error;
+use crate::range;
 
-/// Where the caller runs, for the strategy geographic: its own zone comes first, then its region.
+/// Where the caller runs, for the strategy geographic: its own zone comes first, then its region. Or, with
+/// [`zone_weights`](Self::with_zone_weights), how its calls spread over the zones.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Locality {
     zone: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     region: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    zone_weights: BTreeMap<String, u32>,
 }
 
 impl Locality {
@@ -20,7 +27,7 @@ impl Locality {
     ///
     /// `Validation` when it is not 1 to 63 printable characters.
     pub fn zone_of(zone: impl Into<String>) -> Result<Self, Error> {
-        Ok(Self { zone: checked("zone", zone.into())?, region: None })
+        Ok(Self { zone: checked("zone", zone.into())?, region: None, zone_weights: BTreeMap::new() })
     }
 
     /// This zone of this region.
@@ -31,6 +38,37 @@ impl Locality {
     pub fn new(region: impl Into<String>, zone: impl Into<String>) -> Result<Self, Error> {
         let region = Some(checked("region", region.into())?);
         Ok(Self { region, ..Self::zone_of(zone)? })
+    }
+
+    /// Spreads calls over the zones by these weights, 0 to 65 535, instead of going to the nearest one first: Envoy's
+    /// locality weights. A zone counts as long as it can take its part: with fewer than five of seven endpoints
+    /// available its weight shrinks in proportion. Zones that are not named, and endpoints without a zone, get calls
+    /// when no named zone has an endpoint that is available.
+    ///
+    /// # Errors
+    ///
+    /// `Validation` when a name or a weight cannot be, or there are more than 64 zones.
+    pub fn with_zone_weights<Z: Into<String>>(
+        self,
+        weights: impl IntoIterator<Item = (Z, u32)>,
+    ) -> Result<Self, Error> {
+        let weights = weights.into_iter().map(|(zone, weight)| (zone.into(), weight));
+        let mut zone_weights = BTreeMap::new();
+        for (zone, weight) in weights {
+            let field = format!("{}.{zone}", document::path(SECTION, WEIGHTS));
+            let zone = checked(WEIGHTS, zone)?;
+            zone_weights.insert(zone, range::whole(&field, weight, &defaults::ZONE_WEIGHT_RANGE)?);
+        }
+        if zone_weights.len() > defaults::MOST_ZONES {
+            let most = format!("at most {} zones", defaults::MOST_ZONES);
+            return Err(Error::invalid(&document::path(SECTION, WEIGHTS), zone_weights.len(), &most));
+        }
+        Ok(Self { zone_weights, ..self })
+    }
+
+    /// How calls spread over zones; empty where the nearest comes first.
+    pub fn zone_weights(&self) -> &BTreeMap<String, u32> {
+        &self.zone_weights
     }
 
     /// The zone.
@@ -44,11 +82,17 @@ impl Locality {
     }
 
     pub(super) fn from_raw(raw: Raw) -> Result<Self, Error> {
-        let mut fields = Document::open(raw, SECTION, "locality", &["region", "zone"])?;
+        let mut fields = Document::open(raw, SECTION, "locality", &["region", "zone", WEIGHTS])?;
         let (region, zone) = (fields.text("region")?, fields.text("zone")?);
         let zone = checked("zone", zone.unwrap_or_default())?;
         let region = region.filter(|region| !region.is_empty());
-        Ok(Self { zone, region: region.map(|region| checked("region", region)).transpose()? })
+        let region = region.map(|region| checked("region", region)).transpose()?;
+        let mut weights = BTreeMap::new();
+        for (zone, weight) in fields.object(WEIGHTS)? {
+            let field = format!("{}.{zone}", document::path(SECTION, WEIGHTS));
+            weights.insert(zone, document::whole(&field, &weight, &defaults::ZONE_WEIGHT_RANGE)?);
+        }
+        Self { zone, region, zone_weights: BTreeMap::new() }.with_zone_weights(weights)
     }
 }
 
@@ -68,3 +112,4 @@ fn checked(name: &str, value: String) -> Result<String, Error> {
 }
 
 const SECTION: &str = "locality";
+const WEIGHTS: &str = "zone_weights";

@@ -247,12 +247,23 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn localities()(
+        names in prop::array::uniform2("[!-~]{1,20}"), has_region: bool, is_there: bool,
+        weights in prop::collection::btree_map("[!-~]{1,20}", defaults::ZONE_WEIGHT_RANGE, 0..4),
+    ) -> Option<Locality> {
+        let [region, zone] = names;
+        let here = if has_region { Locality::new(region, zone) } else { Locality::zone_of(zone) };
+        is_there.then(|| here.unwrap().with_zone_weights(weights).unwrap())
+    }
+}
+
+prop_compose! {
     fn configs()(
         word in 0..StrategyKind::WORDS.len(), switches: (bool, bool), retries in 0_u32..=20,
         delay in times(defaults::RETRY_DELAY_RANGE), timeout in times(defaults::TIMEOUT_RANGE),
         own_attempt: bool, breaker in breakers(), balancer in balancers(), multiplier in thousandths(1000..=10_000),
         max_delay in prop::option::of(times(defaults::MAX_DELAY_RANGE)), budget in (1_u32..=1_000_000, 1_u32..=1000),
-        hold in prop::option::of(times(defaults::EMPTY_HOLD_RANGE)), note in ".{0,9}",
+        hold in prop::option::of(times(defaults::EMPTY_HOLD_RANGE)), note in ".{0,9}", here in localities(),
     ) -> FailoverConfig {
         FailoverConfig::builder().strategy(StrategyKind::WORDS[word].parse().unwrap())
             .health_check(switches.0).fail_fast(switches.1).max_retries(retries).retry_delay(delay)
@@ -261,7 +272,7 @@ prop_compose! {
             .backoff(BackoffConfig::builder().multiplier(multiplier).max_delay(max_delay).build().unwrap())
             .retry_budget(RetryBudgetConfig::builder().enabled(switches.0).capacity(budget.0)
                 .retry_cost(budget.1.min(budget.0)).success_deposit(budget.1).build().unwrap())
-            .empty_policy(hold.map_or(EmptyPolicy::Trust, EmptyPolicy::Hold))
+            .empty_policy(hold.map_or(EmptyPolicy::Trust, EmptyPolicy::Hold)).locality(here)
             .metadata("note", note).metadata("nested", json!({"a": [1, null, 1.5, {"b": true}]}))
             .build().unwrap()
     }

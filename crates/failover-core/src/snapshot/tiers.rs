@@ -14,6 +14,16 @@ pub(crate) struct Headcount {
     /// The same two of the whole priority that the tier belongs to. Its healthy and its degraded endpoints are two
     /// tiers of one priority, and degraded ones are no reason to call the healthy ones sufficient.
     pub(crate) of_priority: (u32, u32),
+    /// Where zones share the calls of a priority by weight.
+    pub(crate) zone: Option<Zone>,
+}
+
+/// A tier that is a zone of its priority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Zone {
+    pub(crate) weight: u32,
+    /// Source tier and priority.
+    pub(crate) place: (u32, u32),
 }
 
 /// What a tier gets.
@@ -28,6 +38,59 @@ pub(crate) struct Share {
 /// What each tier gets; the percentages add up to 100, or to 0 when nothing is available. `threshold` is the percentage
 /// of a priority below which it is in panic, if all tiers together cannot take all calls; 0 for never.
 pub(crate) fn shares(tiers: &[Headcount], threshold: u32) -> Vec<Share> {
+    // The zones of a priority are one tier to the other priorities.
+    let groups: Vec<&[Headcount]> = tiers
+        .chunk_by(|a, b| a.zone.is_some() && a.zone.map(|zone| zone.place) == b.zone.map(|zone| zone.place))
+        .collect();
+    if groups.len() == tiers.len() {
+        return of_priorities(tiers, threshold);
+    }
+    let heads: Vec<Headcount> = groups.iter().map(|zones| together(zones)).collect();
+    let of_groups = of_priorities(&heads, threshold);
+    groups.into_iter().zip(of_groups).flat_map(|(zones, share)| of_zones(zones, share)).collect()
+}
+
+fn together(zones: &[Headcount]) -> Headcount {
+    let sum = |of: fn(&Headcount) -> u32| zones.iter().map(of).sum();
+    Headcount { available: sum(|zone| zone.available), hosts: sum(|zone| zone.hosts), ..zones[0] }
+}
+
+/// The share of a priority, split among its zones: Envoy's locality weights (`locality_weight.rst`). In panic all hosts
+/// count as available.
+fn of_zones(zones: &[Headcount], share: Share) -> Vec<Share> {
+    let available = |zone: &Headcount| if share.panic { zone.hosts } else { zone.available };
+    let effective = |zone: &Headcount| {
+        let health = ratio(OVERPROVISIONING * u64::from(available(zone)), zone.hosts).min(100);
+        u64::from(zone.zone.map_or(0, |zone| zone.weight)) * health
+    };
+    let mut parts: Vec<u64> = zones.iter().map(effective).collect();
+    if parts.iter().all(|part| *part == 0) {
+        // No zone that has a weight has anything: the others do what they can.
+        parts = zones.iter().map(|zone| u64::from(available(zone))).collect();
+    }
+    let percents = apportion(share.percent, &parts);
+    percents.into_iter().map(|percent| Share { percent, ..share }).collect()
+}
+
+/// So many percent by these parts, each of the last ones to whom the next is due: what a schedule by earliest deadline
+/// gives in as many turns (Jefferson's method).
+fn apportion(percent: u32, parts: &[u64]) -> Vec<u32> {
+    let all: u64 = parts.iter().sum();
+    let floor = |part: &u64| (u64::from(percent) * part).checked_div(all).unwrap_or(0) as u32;
+    let mut shares: Vec<u32> = parts.iter().map(floor).collect();
+    let left = if all == 0 { 0 } else { percent - shares.iter().sum::<u32>() };
+    for _ in 0..left {
+        let due = |index: &usize| (u64::from(shares[*index]) + 1) as f64 / parts[*index] as f64;
+        let next =
+            (0..parts.len()).filter(|index| parts[*index] > 0).min_by(|a, b| due(a).total_cmp(&due(b)));
+        if let Some(next) = next {
+            shares[next] += 1;
+        }
+    }
+    shares
+}
+
+fn of_priorities(tiers: &[Headcount], threshold: u32) -> Vec<Share> {
     let health: Vec<u64> = tiers
         .iter()
         .map(|tier| ratio(OVERPROVISIONING * u64::from(tier.available), tier.of_priority.1).min(100))
@@ -83,6 +146,7 @@ mod tests {
             available: *available,
             hosts: *hosts,
             of_priority: (*available, *hosts),
+            zone: None,
         };
         tiers.iter().map(head).collect()
     }
@@ -131,10 +195,46 @@ mod tests {
 
     #[test]
     fn degraded_endpoints_take_what_the_healthy_ones_of_all_priorities_cannot() {
-        let of = |available, of_priority| Headcount { available, hosts: available, of_priority };
+        let of = |available, of_priority| Headcount { available, hosts: available, of_priority, zone: None };
         // Priority 0 has 2 healthy and 2 degraded ones of 4, priority 1 has 1 healthy one of 5.
         let tiers = [of(2, (4, 4)), of(1, (1, 5)), of(2, (4, 4))];
         assert_eq!(percents(&shares(&tiers, 0)), [70, 28, 2]);
+    }
+
+    fn zones(place: (u32, u32), zones: &[(u32, u32, u32)]) -> Vec<Headcount> {
+        let sum = |of: fn(&(u32, u32, u32)) -> u32| zones.iter().map(of).sum();
+        let of_priority = (sum(|zone| zone.2), sum(|zone| zone.1));
+        let head = |&(weight, hosts, available): &(u32, u32, u32)| Headcount {
+            available,
+            hosts,
+            of_priority,
+            zone: Some(Zone { weight, place }),
+        };
+        zones.iter().map(head).collect()
+    }
+
+    #[test]
+    fn zones_share_by_weight_as_in_envoys_own_tests() {
+        for (available, expected) in
+            [(5, [33, 67]), (4, [33, 67]), (3, [29, 71]), (2, [22, 78]), (1, [12, 88]), (0, [0, 100])]
+        {
+            let tiers = zones((0, 0), &[(1, 5, available), (2, 5, 5)]);
+            assert_eq!(percents(&shares(&tiers, 0)), expected, "{available} of 5");
+        }
+    }
+
+    #[test]
+    fn zones_share_what_their_priority_gets_and_the_others_come_last() {
+        // Half of the first priority is available, so that it takes 70 %; the second has a zone without a weight.
+        let mut tiers: Vec<_> = zones((0, 0), &[(3, 4, 2), (1, 4, 2)]);
+        tiers.extend(zones((0, 1), &[(1, 5, 5), (0, 5, 5)]));
+        assert_eq!(percents(&shares(&tiers, 0)), [53, 17, 30, 0]);
+        // Nothing is available where a weight is.
+        let tiers = zones((0, 0), &[(1, 5, 0), (2, 5, 0), (0, 5, 5)]);
+        assert_eq!(percents(&shares(&tiers, 0)), [0, 0, 100]);
+        // In panic all count.
+        let tiers = zones((0, 0), &[(1, 5, 1), (2, 5, 1)]);
+        assert_eq!(percents(&shares(&tiers, 50)), [33, 67]);
     }
 
     #[test]

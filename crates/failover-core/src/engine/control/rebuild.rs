@@ -253,7 +253,15 @@ fn tell_strangers(control: &mut Control, snapshot: &Snapshot, events: &mut Vec<E
 fn step(config: &FailoverConfig, entry: &EndpointEntry) -> u32 {
     match (config.strategy(), config.locality()) {
         (StrategyKind::HealthBased, _) => u32::from(entry.health() == Health::Degraded),
-        (StrategyKind::Geographic, Some(here)) => distance(here, entry.endpoint()),
+        (StrategyKind::Geographic, Some(here)) if here.zone_weights().is_empty() => {
+            distance(here, entry.endpoint())
+        }
+        // Each zone that has a weight is a step of its own, and the others together are the last one.
+        (StrategyKind::Geographic, Some(here)) => {
+            let mut zones = here.zone_weights().keys();
+            let place = entry.endpoint().zone().and_then(|zone| zones.position(|named| named == zone));
+            place.unwrap_or(here.zone_weights().len()) as u32
+        }
         _ => 0,
     }
 }

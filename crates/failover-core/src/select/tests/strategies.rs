@@ -224,6 +224,23 @@ async fn geographic_stays_near_and_spills_by_availability() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn geographic_spreads_over_zones_by_weight_as_long_as_they_can_take_it() {
+    let here = Locality::zone_of("one").unwrap().with_zone_weights([("one", 1), ("two", 2)]).unwrap();
+    let config = FailoverConfig::builder().strategy(StrategyKind::Geographic).locality(here).build().unwrap();
+    let of = |zone: &'static str| (0..5).map(move |n| zoned(&format!("{zone}{n}"), "eu", zone));
+    let bench = Bench::new(config).with(of("one").chain(of("two")).chain([entry("nowhere")]).collect());
+    let expected = [[33, 67, 0], [29, 71, 0], [22, 78, 0], [12, 88, 0], [0, 100, 0]];
+    for (broken, expected) in expected.into_iter().enumerate() {
+        bench.break_down(&format!("one{broken}"));
+        assert_eq!(bench.engine.snapshot().spread_percent(), expected, "{} are out", broken + 1);
+    }
+    let shares = bench.shares(200);
+    assert!(shares.keys().all(|id| id.starts_with("two")), "{shares:?}");
+    (0..5).for_each(|n| bench.break_down(&format!("two{n}")));
+    assert_eq!(bench.shares(50).keys().collect::<Vec<_>>(), ["nowhere"], "the last one that is left");
+}
+
+#[tokio::test(start_paused = true)]
 async fn health_based_prefers_healthy_ones_and_those_that_answer_best() {
     let of = |id: &str, health| entry(id).with_health(health);
     let bench = Bench::new(config(StrategyKind::HealthBased)).with(vec![
