@@ -2,6 +2,7 @@
 
 pub(crate) mod average;
 pub(crate) mod flow;
+pub(crate) mod load;
 pub(crate) mod slab;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -18,6 +19,7 @@ use crate::latency::{self, Histogram, Times};
 use crate::outcome::Outcome;
 use average::Average;
 use flow::Flow;
+use load::Load;
 
 /// What calls to an endpoint read and write. It outlives snapshots: the key is the endpoint's id, and another one is
 /// taken only when the address behind the id changes.
@@ -72,6 +74,8 @@ pub(crate) struct Cold {
     pub(crate) expired: AtomicBool,
     /// Since when it has been in or out, in nanoseconds, twice; odd when it is in. 0: it is new.
     since: AtomicU64,
+    /// What it has said of its load.
+    pub(crate) load: Load,
     /// Whether this process probes it.
     pub(crate) asked: AtomicBool,
     /// What this process's own probes say of it, as a number.
@@ -186,6 +190,7 @@ impl Cell {
                 held: AtomicBool::new(false),
                 expired: AtomicBool::new(false),
                 since: AtomicU64::new(0),
+                load: Load::default(),
                 asked: AtomicBool::new(false),
                 probed: AtomicU8::new(Health::Unknown as u8),
                 slot: AtomicU32::new(0),
@@ -381,6 +386,7 @@ impl Cell {
         }
         self.cold.held.store(false, Ordering::Relaxed);
         self.cold.expired.store(false, Ordering::Relaxed);
+        self.cold.load.clear();
         self.cold.asked.store(false, Ordering::Relaxed);
         self.cold.probed.store(Health::Unknown as u8, Ordering::Relaxed);
         self.cold.since.store(0, Ordering::Relaxed);

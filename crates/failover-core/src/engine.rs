@@ -49,6 +49,8 @@ pub(crate) struct Engine {
     /// When an endpoint that is out may next be tried, in nanoseconds: the one comparison that a pick makes while
     /// all is well.
     probe_at: AtomicU64,
+    /// When weights that follow from reports are next worked out, in nanoseconds.
+    weighed: AtomicU64,
     pub(crate) budget: Budget,
     pub(crate) calls: CallCounts,
     control: Mutex<Control>,
@@ -101,6 +103,7 @@ impl Engine {
             slab,
             turn,
             probe_at: AtomicU64::new(Time::NEVER.as_nanos()),
+            weighed: AtomicU64::new(0),
             budget: Budget::new(),
             calls: CallCounts::default(),
             control: Mutex::new(Control::new(config)),

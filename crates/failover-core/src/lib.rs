@@ -61,6 +61,7 @@ mod hash;
 mod health;
 mod health_check;
 mod latency;
+mod load_report;
 mod manager;
 #[cfg(all(test, failover_loom))]
 mod models;
@@ -102,6 +103,7 @@ pub use explain::{EndpointExplanation, Explanation};
 pub use health::{Health, Lifecycle};
 pub use health_check::{HealthCheck, HealthCheckBuilder};
 pub use latency::Latency;
+pub use load_report::LoadReport;
 pub use manager::{EndpointRef, FailoverManager, HealthReport, ManagerBuilder, ProviderScope, Serving};
 pub use outcome::{Classify, OkIsSuccess, Outcome};
 pub use per_endpoint::PerEndpoint;

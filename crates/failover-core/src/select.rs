@@ -7,6 +7,7 @@ mod keyed;
 mod least_connections;
 mod peak_ewma;
 mod random;
+mod reported_load;
 mod round_robin;
 mod weighted;
 
@@ -135,6 +136,7 @@ pub(crate) fn choose<'s>(
             // A call without a key belongs nowhere.
             _ => random::found(candidates, random),
         },
+        Algorithm::ReportedLoad => reported_load::found(candidates, turn, random, now),
     })
 }
 

@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind};
 use crate::events::{Event, Events};
 use crate::execute::{Attempt, Call, CallError, Done};
 use crate::explain::Explanation;
+use crate::load_report::LoadReport;
 use crate::outcome::{Classify, OkIsSuccess, Outcome};
 use crate::pick::{OwnedPick, Pick};
 use crate::select::{Tried, Wish};
@@ -315,6 +316,29 @@ impl<C> ServiceHandle<C> {
     pub fn endpoint(&self, id: &str) -> Option<Arc<Endpoint>> {
         let snapshot = self.engine.snapshot();
         snapshot.find(id).map(|index| Arc::clone(&snapshot.slot(index).endpoint))
+    }
+
+    /// Takes over what an endpoint says of its load, for the algorithm `reported_load`: with each answer, or from time to
+    /// time.
+    ///
+    /// A report counts for three minutes, and the first ten seconds of an endpoint's reports do not, as in gRPC's proposal
+    /// A58. About once a second the weights follow, which costs the caller that brings it up a microsecond for every ten
+    /// endpoints or so. A report without requests or without utilization says nothing, and changes nothing.
+    ///
+    /// ```
+    /// use failover_core::{LoadReport, ServiceHandle};
+    ///
+    /// let users = ServiceHandle::fixed("users", ["10.0.0.1:80", "10.0.0.2:80"])?;
+    /// // As the answer's header says: 120 requests a second make it half busy.
+    /// users.report_load("10.0.0.1:80", LoadReport::new(120.0, 0.5))?;
+    /// # Ok::<(), failover_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` for an endpoint that the service does not have, `Validation` for what is negative, infinite or no number.
+    pub fn report_load(&self, id: &str, report: LoadReport) -> Result<(), Error> {
+        self.engine.report_load(id, &report)
     }
 
     /// The configuration in use.

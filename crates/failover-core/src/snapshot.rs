@@ -6,6 +6,7 @@
 
 pub(crate) mod keyed;
 pub(crate) mod partition;
+pub(crate) mod reported;
 pub(crate) mod schedule;
 pub(crate) mod sticky;
 pub(crate) mod sums;
@@ -121,6 +122,7 @@ impl Snapshot {
         self.tiers.iter().all(|tier| match algorithm {
             Algorithm::Weighted => tier.schedule().is_some(),
             Algorithm::IpHash => tier.keyed().is_some(),
+            Algorithm::ReportedLoad => tier.reported().is_some(),
             _ => true,
         })
     }

@@ -88,6 +88,8 @@ pub enum Algorithm {
     PeakEwma,
     /// The same one for the same key, while it is available.
     IpHash,
+    /// By what endpoints say of their load: see [`LoadReport`](crate::LoadReport).
+    ReportedLoad,
 }
 
 words! {
@@ -98,6 +100,7 @@ words! {
     LeastConnections = "least_connections",
     PeakEwma = "peak_ewma",
     IpHash = "ip_hash",
+    ReportedLoad = "reported_load",
 }
 
 /// The Go package lists three words as algorithms that order candidates instead of picking among equals.

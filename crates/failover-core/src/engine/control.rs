@@ -4,6 +4,7 @@
 //! has just replaced. Events are told after the lock is free.
 
 mod differences;
+mod load;
 mod probed;
 mod rebuild;
 mod serving;
@@ -103,7 +104,9 @@ impl Engine {
     /// Builds what this algorithm reads, for calls that ask for another one than the service's own.
     pub(super) fn build(&self, algorithm: Algorithm) {
         let _control = self.control();
-        self.snapshot.load().build(algorithm, &self.slab);
+        let snapshot = self.snapshot.load();
+        snapshot.build(algorithm, &self.slab);
+        self.weigh(&snapshot, self.clock.now());
     }
 
     /// What the endpoints that are gone have counted, how long their calls took, and how many of them are in flight

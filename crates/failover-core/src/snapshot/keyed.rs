@@ -2,7 +2,8 @@
 //! `maglev_lb.cc`.
 //!
 //! A pick is one look into a table of 65 537 cells. Taking out one of `n` endpoints moves the keys of that one and few
-//! others: together at most 1/n of all and 0.65 percentage points, up to 1 000 endpoints. Building takes O(table · log endpoints).
+//! others: together 1/n of all and, at 10, 100 or 1 000 endpoints, 0.6 percentage points on average; between, at worst,
+//! 0.95. Building takes O(table · log endpoints).
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -148,26 +149,32 @@ mod tests {
 
     #[test]
     fn one_endpoint_less_moves_few_keys() {
-        for count in [2_usize, 10, 100, 1_000] {
-            let all = names(0..count as u32);
-            let mut all = all;
+        // How many percentage points of the keys move beside those of the one that goes: on average, and at worst.
+        for (count, average, worst) in
+            [(2_usize, 0.6, 0.65), (10, 0.6, 0.65), (100, 0.6, 0.65), (300, 0.95, 0.95), (1_000, 0.6, 0.65)]
+        {
+            let mut all: Vec<_> = (0..count).map(|n| format!("10.0.{}.{}:80", n / 250, n % 250)).collect();
             all.sort();
-            for gone in [0, count / 2] {
-                let fewer: Vec<_> = all
-                    .iter()
-                    .enumerate()
-                    .filter(|(i, _)| *i != gone)
-                    .map(|(_, name)| name.clone())
-                    .collect();
-                let (before, after) =
-                    (table(&even(&all), SIZE).unwrap(), table(&even(&fewer), SIZE).unwrap());
-                let moved =
-                    before.iter().zip(&after).filter(|(a, b)| all[**a as usize] != fewer[**b as usize]);
-                let share = moved.count() as f64 / f64::from(SIZE);
-                let most = 1.0 / count as f64 + 0.0065;
-                assert!(share <= most, "{share} of the keys move when one of {count} goes, at most {most}");
-            }
+            let before = table(&even(&all), SIZE).unwrap();
+            let gone = (0..count).step_by(count.div_ceil(5));
+            let beside: Vec<f64> = gone.map(|gone| beside(&all, &before, gone)).collect();
+            let mean = beside.iter().sum::<f64>() / beside.len() as f64;
+            assert!(mean <= average, "{mean} on average when one of {count} goes");
+            assert!(beside.iter().all(|points| *points <= worst), "{beside:?} when one of {count} goes");
         }
+    }
+
+    fn beside(all: &[String], before: &[u32], gone: usize) -> f64 {
+        let fewer: Vec<_> = all
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| *index != gone)
+            .map(|(_, name)| name.clone())
+            .collect();
+        let after = table(&even(&fewer), SIZE).unwrap();
+        let moved =
+            before.iter().zip(&after).filter(|(a, b)| all[**a as usize] != fewer[**b as usize]).count();
+        100.0 * (moved as f64 / f64::from(SIZE) - 1.0 / all.len() as f64)
     }
 
     #[test]

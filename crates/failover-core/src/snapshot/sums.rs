@@ -37,6 +37,10 @@ impl Sums {
         self.total.fetch_add(change, Ordering::Relaxed);
     }
 
+    pub(crate) fn get(&self, index: usize) -> u32 {
+        self.weights.get(index).map_or(0, |weight| weight.load(Ordering::Relaxed))
+    }
+
     /// The index that these 64 random bits fall to: each with the probability of its weight. None when all are 0.
     #[inline]
     pub(crate) fn draw(&self, bits: u64) -> Option<usize> {

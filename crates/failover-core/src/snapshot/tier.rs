@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use super::Slot;
 use super::keyed::Keyed;
 use super::partition::Partition;
+use super::reported::Reported;
 use super::schedule::Schedule;
 use super::tiers::Share;
 use crate::availability::Claim;
@@ -43,6 +44,7 @@ pub(crate) struct Tier {
     panic: AtomicBool,
     schedule: OnceLock<Schedule>,
     keyed: OnceLock<Keyed>,
+    reported: OnceLock<Reported>,
 }
 
 impl Tier {
@@ -61,6 +63,7 @@ impl Tier {
             panic: AtomicBool::new(false),
             schedule: OnceLock::new(),
             keyed: OnceLock::new(),
+            reported: OnceLock::new(),
         }
     }
 
@@ -89,6 +92,15 @@ impl Tier {
                     Keyed::new(slots.iter().map(member).collect(), name, before)
                 });
             }
+            Algorithm::ReportedLoad => {
+                self.reported.get_or_init(|| {
+                    let reported = Reported::new(slots.iter().map(|slot| slot.cell).collect());
+                    for (slot, index) in slots.iter().zip(0..) {
+                        reported.put(index, self.holds(slot.cell, slab));
+                    }
+                    reported
+                });
+            }
             _ => {}
         }
     }
@@ -112,6 +124,11 @@ impl Tier {
     #[inline]
     pub(crate) fn keyed(&self) -> Option<&Keyed> {
         self.keyed.get()
+    }
+
+    #[inline]
+    pub(crate) fn reported(&self) -> Option<&Reported> {
+        self.reported.get()
     }
 
     /// The cells that calls are chosen from.
@@ -158,9 +175,12 @@ impl Tier {
     fn seat(&self, slab: &Slab, number: u32, seated: bool) {
         let cell = slab.cell(number);
         cell.set_seated(seated);
+        let index = || cell.cold.slot.load(Ordering::Relaxed).wrapping_sub(self.first) as usize;
         if let Some(schedule) = self.schedule.get() {
-            let slot = cell.cold.slot.load(Ordering::Relaxed);
-            schedule.put(slot.wrapping_sub(self.first) as usize, seated);
+            schedule.put(index(), seated);
+        }
+        if let Some(reported) = self.reported.get() {
+            reported.put(index(), seated);
         }
     }
 }

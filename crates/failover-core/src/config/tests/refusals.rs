@@ -70,11 +70,11 @@ circuit_breaker
 {"enabled": "no"}           => enabled: "no" ... true or false
 {"failure_treshold": 5}     => failure_treshold:  ... did you mean failure_threshold?
 load_balancer
-{"algorithm": "fastest"}    => algorithm: fastest ... peak_ewma, ip_hash
+{"algorithm": "fastest"}    => algorithm: fastest ... ip_hash, reported_load
 {"algorithm": "geographic"} => algorithm: geographic ... which goes into `strategy`
 {"algorithm": "health_based"} => algorithm: health_based ... which goes into `strategy`
 {"algorithm": "custom"}     => algorithm: custom ... which goes into `strategy`
-{"algorithm": 1}            => algorithm: 1 ... peak_ewma, ip_hash
+{"algorithm": 1}            => algorithm: 1 ... ip_hash, reported_load
 {"weights": {"a": -1}}      => weights.a: -1 ... 4294967295
 {"weights": {"a": 1.5}}     => weights.a: 1.5 ... 4294967295
 {"weights": {"a": null}}    => weights.a: null ... 4294967295

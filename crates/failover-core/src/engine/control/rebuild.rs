@@ -73,6 +73,7 @@ impl Engine {
             events.push(spread_event(&snapshot));
         }
         serving::tell(control, &snapshot, events);
+        self.weigh(&snapshot, self.clock.now());
         tell_strangers(control, &snapshot, events);
         for (slot, twin) in old.slots.iter().zip(&twins.after) {
             if twin.is_none_or(|index| snapshot.slot(index).cell != slot.cell) {

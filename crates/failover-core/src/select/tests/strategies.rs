@@ -436,3 +436,56 @@ proptest! {
         })?;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn reported_load_gives_calls_by_what_is_done_for_a_unit_of_load() {
+    let bench = Bench::new(balancer(|b| b.algorithm(Algorithm::ReportedLoad))).with(vec![
+        entry("a"),
+        entry("b"),
+        entry("c"),
+        entry("d"),
+    ]);
+    let report = |id: &str, utilization| {
+        bench.engine.report_load(id, &crate::LoadReport::new(10.0, utilization)).unwrap();
+    };
+    report("a", 1.0);
+    assert_eq!(bench.shares(40), ["a", "b", "c", "d"].map(|id| (id.to_owned(), 10)).into(), "in turn");
+    report("b", 0.1);
+    tokio::time::advance(Duration::from_secs(11)).await;
+    report("a", 1.0);
+    report("b", 0.1);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    report("a", 1.0);
+    // 10 and 100, and their mean, 55, for those that say nothing: of 220. Seed 7.
+    let shares = bench.shares(22_000);
+    for (id, expected) in [("a", 1_000_usize), ("b", 10_000), ("c", 5_500), ("d", 5_500)] {
+        assert!(shares[id].abs_diff(expected) < 300, "{id}: {shares:?}");
+    }
+    // The turns of one that is out go to the others in proportion.
+    bench.break_down("b");
+    let shares = bench.shares(12_000);
+    assert!(!shares.contains_key("b") && shares["a"].abs_diff(1_000) < 150, "{shares:?}");
+    // Another answer of the registry changes no weight.
+    bench.publish(vec![entry("a"), entry("c"), entry("d"), entry("e")]);
+    let shares = bench.shares(4_000);
+    assert!(shares["a"].abs_diff(1_000) < 10, "a alone is known, so all are called in turn: {shares:?}");
+    report("c", 0.1);
+    tokio::time::advance(Duration::from_secs(11)).await;
+    report("c", 0.1);
+    bench.publish(vec![entry("a"), entry("c")]);
+    let shares = bench.shares(11_000);
+    assert!(shares["a"].abs_diff(1_000) < 150, "{shares:?}");
+    tokio::time::advance(Duration::from_secs(181)).await;
+    assert_eq!(bench.shares(20), ["a", "c"].map(|id| (id.to_owned(), 10)).into(), "too old");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_report_that_cannot_be_is_refused_and_an_idle_one_says_nothing() {
+    let bench = Bench::new(balancer(|b| b.algorithm(Algorithm::ReportedLoad))).with(vec![entry("a")]);
+    let report =
+        |id, rps, utilization| bench.engine.report_load(id, &crate::LoadReport::new(rps, utilization));
+    assert_eq!(report("ghost", 1.0, 1.0).unwrap_err().kind(), crate::ErrorKind::NotFound);
+    assert_eq!(report("a", f64::NAN, 1.0).unwrap_err().kind(), crate::ErrorKind::Validation);
+    report("a", 0.0, 0.0).unwrap();
+    assert_eq!(bench.shares(3), [("a".to_owned(), 3)].into());
+}

@@ -1,0 +1,79 @@
+//! What an endpoint says of its own load.
+
+use crate::error::Error;
+
+/// How much an endpoint does and how busy that makes it, as it says itself: in a header or trailer of its answers, as ORCA
+/// reports do, or out of band.
+///
+/// The algorithm `reported_load` gives each endpoint calls by `requests / (utilization + errors / requests)`: by how much
+/// it does for each unit of its load.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LoadReport {
+    requests_per_second: f64,
+    utilization: f64,
+    errors_per_second: f64,
+}
+
+impl LoadReport {
+    /// So many requests a second make it so busy: a utilization of 1 is one whole unit of whatever is scarce.
+    pub const fn new(requests_per_second: f64, utilization: f64) -> Self {
+        Self { requests_per_second, utilization, errors_per_second: 0.0 }
+    }
+
+    /// So many of its requests a second fail. None unless set.
+    #[must_use]
+    pub const fn errors_per_second(mut self, errors_per_second: f64) -> Self {
+        self.errors_per_second = errors_per_second;
+        self
+    }
+
+    /// The weight that follows; `None` when it says nothing, because nothing is done or nothing is used.
+    ///
+    /// # Errors
+    ///
+    /// `Validation` for what is no quantity.
+    pub(crate) fn weight(&self) -> Result<Option<f32>, Error> {
+        let fields = [
+            ("requests_per_second", self.requests_per_second),
+            ("utilization", self.utilization),
+            ("errors_per_second", self.errors_per_second),
+        ];
+        for (name, value) in fields {
+            if !value.is_finite() || value < 0.0 {
+                return Err(Error::invalid(name, value, "a number from 0 on"));
+            }
+        }
+        if self.requests_per_second == 0.0 || self.utilization == 0.0 {
+            return Ok(None);
+        }
+        let errors = self.errors_per_second / self.requests_per_second;
+        let weight = (self.requests_per_second / (self.utilization + errors)) as f32;
+        Ok((weight > 0.0 && weight.is_finite()).then_some(weight))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_weight_is_what_is_done_for_a_unit_of_load_and_errors_are_load() {
+        let weight = |report: LoadReport| report.weight().expect("quantities");
+        assert_eq!(weight(LoadReport::new(10.0, 1.0)), Some(10.0));
+        assert_eq!(weight(LoadReport::new(10.0, 0.1)), Some(100.0));
+        assert_eq!(weight(LoadReport::new(10.0, 0.5).errors_per_second(5.0)), Some(10.0));
+        for nothing in [(0.0, 1.0), (10.0, 0.0), (f64::MIN_POSITIVE, f64::MAX), (f64::MAX, f64::MIN_POSITIVE)]
+        {
+            assert_eq!(weight(LoadReport::new(nothing.0, nothing.1)), None, "{nothing:?}");
+        }
+        for wrong in [f64::NAN, f64::INFINITY, -1.0] {
+            for report in [
+                LoadReport::new(wrong, 1.0),
+                LoadReport::new(1.0, wrong),
+                LoadReport::new(1.0, 1.0).errors_per_second(wrong),
+            ] {
+                report.weight().expect_err("no quantity");
+            }
+        }
+    }
+}
