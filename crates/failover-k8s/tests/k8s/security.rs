@@ -9,10 +9,10 @@ use failover_core::{
 };
 use failover_k8s::KubernetesProvider;
 use failover_testkit::certificates::Authority;
-use failover_testkit::{FaultServer, Reply, Request, TempDir};
+use failover_testkit::{FaultServer, Process, Reply, Request, TempDir};
 use serde_json::json;
 
-use crate::harness::{calm, endpoint, id, service};
+use crate::harness::{calm, endpoint, service};
 use crate::scripted::{builder, is_watch, list, provider, slice};
 
 /// S1: what a registry elsewhere may name is judged by the engine; loopback is for an API server on loopback.
@@ -328,5 +328,38 @@ async fn settings_that_make_no_sense_are_refused_by_name() {
         );
     }
     good.build().await.expect("the rest is good");
-    let _ = id("a");
+}
+
+/// Not a test: the program of a process with a proxy in its environment.
+#[tokio::test]
+#[ignore = "the program of another process, which a test starts"]
+async fn a_process_behind_a_proxy() {
+    let Ok(kubeconfig) = std::env::var("KUBECONFIG") else { return };
+    assert!(std::env::var("HTTPS_PROXY").is_ok() && !kubeconfig.is_empty());
+    let provider = KubernetesProvider::from_env().await.expect("builds");
+    provider.connect().await.expect("connects, and not by way of the proxy");
+    println!("connected to {:?}", provider.info().connection().address());
+}
+
+/// S14: a variable that names a proxy for web pages does not lead this traffic elsewhere.
+#[tokio::test]
+async fn a_proxy_of_the_environment_is_not_used() {
+    let Some(space) = calm().await else { return };
+    let proxy = FaultServer::start(async |_| Reply::new(502, "")).await;
+    let directory = TempDir::new().expect("a directory");
+    let mut command = std::process::Command::new(std::env::current_exe().expect("this program"));
+    command
+        .args(["--exact", "security::a_process_behind_a_proxy", "--ignored", "--nocapture"])
+        .env("KUBECONFIG", space.plane.kubeconfig("proxied", &space.token, &space.namespace));
+    for name in ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"] {
+        command.env(name, proxy.url());
+    }
+    let mut process = Process::start(&command, &directory.path().join("log")).expect("starts");
+    failover_testkit::until(Duration::from_secs(20), "it has ended", || {
+        let runs = process.is_running();
+        async move { !runs }
+    })
+    .await;
+    assert!(process.log_tail().contains("connected to"), "{}", process.log_tail());
+    assert_eq!(proxy.connections(), 0);
 }

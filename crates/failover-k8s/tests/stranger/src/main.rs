@@ -1,0 +1,26 @@
+//! It starts a provider where rustls has two providers of cryptography and no default: no panic, and an error that says
+//! what is wrong, since nobody listens there.
+
+use failover::k8s::KubernetesProvider;
+use failover::{ErrorKind, FailoverManager, Provider};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    assert!(rustls::crypto::CryptoProvider::get_default().is_none(), "nobody has chosen yet");
+    let token = std::env::temp_dir().join("stranger-token");
+    std::fs::write(&token, "a token")?;
+    let build = || {
+        let builder = KubernetesProvider::builder().api_server("https://127.0.0.1:1", Vec::new(), &token);
+        builder.namespace("default").build()
+    };
+    let provider = build().await?;
+    let error = provider.connect().await.expect_err("nobody listens there");
+    assert_eq!(error.kind(), ErrorKind::Connection, "{error}");
+    println!("no panic, and: {error}");
+    // What a program does with it, as the README shows it.
+    let manager = FailoverManager::builder().provider(build().await?).build().await?;
+    let users = manager.service("user-service").await?;
+    println!("{}", users.select().map(drop).expect_err("nobody is known"));
+    manager.close().await?;
+    Ok(())
+}
