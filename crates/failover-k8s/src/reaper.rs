@@ -50,16 +50,23 @@ enum Verdict {
 
 /// How long each lease has shown no sign of life, by this machine's monotonic clock.
 #[derive(Debug, Default)]
-struct Sightings(HashMap<String, Sighting>);
+struct Sightings {
+    leases: HashMap<String, Sighting>,
+    last: Option<Instant>,
+}
 
 impl Sightings {
-    fn look(&mut self, leases: Vec<Seen>, now: Instant) -> Vec<Verdict> {
-        let mut before = std::mem::take(&mut self.0);
+    /// Takes in what was seen now. If nothing was seen for longer than `patience`, since the API server was away or this
+    /// process slept, that was nobody's fault: everybody has the whole time again. Else the end of an outage would be
+    /// that of all registrations.
+    fn look(&mut self, leases: Vec<Seen>, now: Instant, patience: Duration) -> Vec<Verdict> {
+        let blind = self.last.replace(now).is_some_and(|last| now.saturating_duration_since(last) > patience);
+        let mut before = std::mem::take(&mut self.leases);
         let mut verdicts = Vec::new();
         for seen in leases {
             let sighting = match before.remove(&seen.name) {
                 Some(known) if (&known.seen.uid, &known.seen.mark) == (&seen.uid, &seen.mark) => {
-                    Sighting { seen, ..known }
+                    Sighting { seen, since: if blind { now } else { known.since }, ..known }
                 }
                 _ => Sighting { seen, since: now, expired: false },
             };
@@ -69,20 +76,23 @@ impl Sightings {
             } else if silent >= sighting.seen.duration && !sighting.expired {
                 verdicts.push(Verdict::Expire(sighting.seen.clone()));
             }
-            self.0.insert(sighting.seen.name.clone(), sighting);
+            self.leases.insert(sighting.seen.name.clone(), sighting);
         }
         verdicts
     }
 
     fn expired(&mut self, name: &str) {
-        if let Some(sighting) = self.0.get_mut(name) {
+        if let Some(sighting) = self.leases.get_mut(name) {
             sighting.expired = true;
         }
     }
 
     /// When the next verdict can be due.
     fn due(&self) -> Option<Instant> {
-        self.0.values().map(|one| one.since + one.seen.duration * if one.expired { GONE } else { 1 }).min()
+        self.leases
+            .values()
+            .map(|one| one.since + one.seen.duration * if one.expired { GONE } else { 1 })
+            .min()
     }
 }
 
@@ -94,7 +104,7 @@ pub(crate) async fn reap(inner: &Inner) {
     let mut complained = false;
     for round in 1_u32.. {
         let next = clock::now() + period.mul_f64(0.8 + 0.2 * clock::unit());
-        match look(inner, &mut sightings).await {
+        match look(inner, &mut sightings, period * 2).await {
             Ok(names) => {
                 complained = false;
                 if round % ORPHANS == 0 {
@@ -105,6 +115,7 @@ pub(crate) async fn reap(inner: &Inner) {
                 }
             }
             Err(error) => {
+                orphans.clear();
                 if !std::mem::replace(&mut complained, true) {
                     tracing::warn!(target: "failover", "what processes that are gone have registered is not taken out: {error}");
                 }
@@ -122,14 +133,14 @@ pub(crate) async fn reap(inner: &Inner) {
 }
 
 /// One look at all leases, and what follows from it. Answers their names.
-async fn look(inner: &Inner, sightings: &mut Sightings) -> Result<Vec<String>, Error> {
+async fn look(inner: &Inner, sightings: &mut Sightings, patience: Duration) -> Result<Vec<String>, Error> {
     let api = inner.api();
     let scope = Scope::labelled(Kind::Leases, names::REGISTRANT);
     let (leases, _) = api.list(&scope, |object| seen(&object)).await?;
     let mut leases: Vec<_> = leases.into_iter().flatten().collect();
     let all = leases.iter().map(|seen| seen.name.clone()).collect();
     leases.retain(|seen| seen.name != inner.registrant.name());
-    for verdict in sightings.look(leases, clock::now()) {
+    for verdict in sightings.look(leases, clock::now(), patience) {
         match verdict {
             Verdict::Expire(seen) => {
                 if expire(inner, &seen).await? {
@@ -258,6 +269,8 @@ async fn look_for_orphans(
 mod tests {
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_secs(30);
+
     fn lease(mark: &str) -> Seen {
         Seen {
             name: "a".into(),
@@ -273,19 +286,41 @@ mod tests {
         let begin = clock::now();
         let at = |seconds| begin + Duration::from_secs(seconds);
         let mut sightings = Sightings::default();
-        assert_eq!(sightings.look(vec![lease("x")], at(0)), []);
+        assert_eq!(sightings.look(vec![lease("x")], at(0), PATIENCE), []);
         assert_eq!(sightings.due(), Some(at(30)));
-        assert_eq!(sightings.look(vec![lease("x")], at(29)), []);
-        assert_eq!(sightings.look(vec![lease("y")], at(29)), [], "a sign of life");
-        assert_eq!(sightings.look(vec![lease("y")], at(58)), []);
-        assert_eq!(sightings.look(vec![lease("y")], at(59)), [Verdict::Expire(lease("y"))]);
+        assert_eq!(sightings.look(vec![lease("x")], at(29), PATIENCE), []);
+        assert_eq!(sightings.look(vec![lease("y")], at(29), PATIENCE), [], "a sign of life");
+        assert_eq!(sightings.look(vec![lease("y")], at(58), PATIENCE), []);
+        assert_eq!(sightings.look(vec![lease("y")], at(59), PATIENCE), [Verdict::Expire(lease("y"))]);
         sightings.expired("a");
-        assert_eq!(sightings.look(vec![lease("y")], at(60)), [], "once");
+        assert_eq!(sightings.look(vec![lease("y")], at(60), PATIENCE), [], "once");
         assert_eq!(sightings.due(), Some(at(29 + 90)));
-        assert_eq!(sightings.look(vec![lease("y")], at(119)), [Verdict::Delete(lease("y"))]);
-        assert_eq!(sightings.look(vec![lease("z")], at(120)), [], "it is back");
-        assert_eq!(sightings.look(vec![], at(121)), []);
+        for seconds in [85, 110] {
+            assert_eq!(sightings.look(vec![lease("y")], at(seconds), PATIENCE), []);
+        }
+        assert_eq!(sightings.look(vec![lease("y")], at(119), PATIENCE), [Verdict::Delete(lease("y"))]);
+        assert_eq!(sightings.look(vec![lease("z")], at(120), PATIENCE), [], "it is back");
+        assert_eq!(sightings.look(vec![], at(121), PATIENCE), []);
         assert_eq!(sightings.due(), None, "what is gone is forgotten");
+    }
+
+    /// An API server that was away, or a reaper that slept, is no reason to take anybody for dead.
+    #[test]
+    fn a_time_in_which_nothing_could_be_seen_does_not_count() {
+        let begin = clock::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let mut sightings = Sightings::default();
+        sightings.look(vec![lease("x")], at(0), PATIENCE);
+        sightings.look(vec![lease("x")], at(20), PATIENCE);
+        assert_eq!(sightings.look(vec![lease("x")], at(300), PATIENCE), [], "ten leases later");
+        assert_eq!(sightings.due(), Some(at(330)), "it has the whole time again");
+        for seconds in [310, 320, 329] {
+            assert_eq!(sightings.look(vec![lease("x")], at(seconds), PATIENCE), []);
+        }
+        assert_eq!(sightings.look(vec![lease("x")], at(330), PATIENCE), [Verdict::Expire(lease("x"))]);
+        // The same on the way from expired to deleted.
+        sightings.expired("a");
+        assert_eq!(sightings.look(vec![lease("x")], at(600), PATIENCE), []);
     }
 
     /// F24, as far as it is about registrations: times that other machines wrote mean nothing.
@@ -294,9 +329,9 @@ mod tests {
         let begin = clock::now();
         for mark in ["p/1970-01-01T00:00:00.000000Z", "p/2999-01-01T00:00:00.000000Z", "p/", "/"] {
             let mut sightings = Sightings::default();
-            assert_eq!(sightings.look(vec![lease(mark)], begin), [], "{mark}");
+            assert_eq!(sightings.look(vec![lease(mark)], begin, PATIENCE), [], "{mark}");
             let later = begin + Duration::from_secs(29);
-            assert_eq!(sightings.look(vec![lease(mark)], later), [], "{mark}");
+            assert_eq!(sightings.look(vec![lease(mark)], later, PATIENCE), [], "{mark}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! Processes that register something and die, sleep, or are taken for dead.
 
+use std::ops::Deref;
 use std::process::Command;
 use std::time::Duration;
 
@@ -7,17 +8,18 @@ use failover_core::{Health, Provider, Query, Registry, WatchStream};
 use failover_k8s::KubernetesProvider;
 use failover_testkit::kubernetes::ControlPlane;
 use failover_testkit::{Process, until};
+use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::harness::{Space, calm, endpoint, id, ids, sees, service};
+use crate::harness::{Space, calm, endpoint, id, ids, rough, sees, service};
 
 const LEASE: Duration = Duration::from_secs(3);
 /// Every third of the lease it is looked at all of them.
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// Another process that registers `id`, renews its lease, and does nothing else.
-fn registrant(space: &Space<&'static ControlPlane>, id: &str, address: &str) -> Process {
+fn registrant<P: Deref<Target = ControlPlane>>(space: &Space<P>, id: &str, address: &str) -> Process {
     let directory = space.plane.directory();
     let authority = directory.join("ca.crt");
     let token = space.plane.token_file(&space.namespace, &space.token);
@@ -53,7 +55,7 @@ async fn a_process_that_registers() {
     std::future::pending::<()>().await;
 }
 
-async fn reaper(space: &Space<&'static ControlPlane>) -> KubernetesProvider {
+async fn reaper<P: Deref<Target = ControlPlane>>(space: &Space<P>) -> KubernetesProvider {
     space.builder().lease_duration(LEASE).reaper(true).build().await.expect("builds")
 }
 
@@ -186,6 +188,35 @@ async fn what_somebody_else_has_registered_anew_is_not_deleted_with_the_dead() {
     tokio::time::sleep(PERIOD).await;
     let entry = survivor.get(&service("users"), &id("a")).await.expect("it stays");
     assert_eq!((entry.endpoint().address(), entry.health()), ("10.0.0.2", Health::Unknown));
+}
+
+/// An API server that is away for longer than three leases takes nobody out: not to be seen is not to be dead.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_longer_than_the_lease_takes_nobody_out() {
+    let Some(mut plane) = rough().await else { return };
+    let plane = plane.as_mut().expect("it was started");
+    let (survivor, _alive) = {
+        let space = Space::new(&*plane).await;
+        let survivor = reaper(&space).await;
+        let alive = registrant(&space, "alive", "10.0.0.1");
+        is_registered(&survivor, "alive").await;
+        (survivor, alive)
+    };
+    let users = service("users");
+    let mut watch = survivor.watch(&users).expect("it watches");
+    sees(&mut watch, Duration::from_secs(5), "it is there", |set| health(set, "alive").is_some()).await;
+    plane.kill_apiserver();
+    tokio::time::sleep(LEASE * 3 + PERIOD).await;
+    plane.start_apiserver().await;
+    // Every set that is told from here on, for longer than it takes to be taken out, has it.
+    let until = Instant::now() + LEASE * 2 + PERIOD;
+    while let Ok(item) = tokio::time::timeout_at(until, watch.next()).await {
+        if let Ok(set) = item.expect("it goes on") {
+            assert_eq!(health(&set, "alive"), Some(Health::Unknown));
+        }
+    }
+    let set = survivor.list(&Query::service(&users)).await.expect("it is back");
+    assert_eq!(health(&set, "alive"), Some(Health::Unknown));
 }
 
 /// F25, as far as it is about registrations: what people do to a lease is mended or believed, and never a panic.
