@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use failover_core::Error;
-use reqwest::Url;
+use url::Url;
 
 /// The address of an agent, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]

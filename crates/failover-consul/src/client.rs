@@ -1,11 +1,21 @@
 //! The wire to the agent: every request goes through here, with its deadline, its cap and its token.
 
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use failover_core::{ConnectionInfo, ConnectionStatus, Error, ErrorKind};
-use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::redirect::Policy;
+use flate2::write::GzDecoder;
+use http::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT,
+};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client as Http;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::timeout;
 
@@ -19,11 +29,14 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 /// What a server may add to the time that it was told to wait, and the way there and back.
 const SLACK: Duration = Duration::from_secs(15);
 const MOST_RETRY_AFTER: u64 = 300;
+/// How long a connection is kept that nobody uses.
+const IDLE: Duration = Duration::from_secs(90);
+const AGENT: &str = concat!("failover-consul/", env!("CARGO_PKG_VERSION"));
 
 /// One agent.
 #[derive(Debug)]
 pub(crate) struct Client {
-    http: reqwest::Client,
+    http: Http<HttpsConnector<HttpConnector>, Full<Bytes>>,
     pub(crate) settings: Settings,
     /// For requests that are no watches.
     short: Semaphore,
@@ -71,28 +84,26 @@ pub(crate) enum Limit {
 }
 
 impl Client {
-    pub(crate) fn new(settings: Settings, tls: Option<rustls::ClientConfig>) -> Result<Self, Error> {
-        // Without HTTP/2, whose streams would stand in each other's way; without a proxy and without redirects, so
-        // that no environment and no answer sends the token elsewhere.
-        let mut builder = reqwest::Client::builder()
-            .http1_only()
-            .no_proxy()
-            .redirect(Policy::none())
-            .referer(false)
-            .gzip(true)
-            .connect_timeout(CONNECT.min(settings.deadline))
-            .tcp_keepalive(KEEPALIVE)
-            .user_agent(concat!("failover-consul/", env!("CARGO_PKG_VERSION")));
-        if let Some(tls) = tls {
-            builder = builder.tls_backend_preconfigured(tls);
-        } else {
-            builder = builder.tls_backend_preconfigured(no_tls()?);
-        }
-        let http = builder.build().map_err(|error| {
-            Error::new(ErrorKind::Internal, format!("the HTTP client: {}", error.without_url()))
-        })?;
+    pub(crate) fn new(settings: Settings, tls: rustls::ClientConfig) -> Self {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(CONNECT.min(settings.deadline)));
+        tcp.set_keepalive(Some(KEEPALIVE));
+        // Without HTTP/2, whose streams would stand in each other's way. It knows neither proxies nor redirects, so that
+        // no environment and no answer sends the token elsewhere.
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
+        let http = Http::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(settings.connections)
+            .build(connector);
         let short = (settings.connections / 4).clamp(1, 16);
-        Ok(Self {
+        Self {
             http,
             short: Semaphore::new(short),
             long: Semaphore::new(settings.connections - short),
@@ -102,7 +113,7 @@ impl Client {
             open: watch::Sender::new(true),
             requests: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
-        })
+        }
     }
 
     /// Asks, and answers whatever the status is.
@@ -148,35 +159,64 @@ impl Client {
             Limit::Wait(wait) => wait + wait / 16 + SLACK,
         };
         let token = self.settings.token.current()?;
+        let request = self.request(call, token.as_ref())?;
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let what = &call.what;
+        let sent = timeout(head, self.http.request(request)).await.map_err(|_| error::of_time(what, head))?;
+        let response = sent.map_err(|error| error::of_transport(what, &error, error.is_connect()))?;
+        let mut answer = read_head(response.status().as_u16(), response.headers());
+        answer.token = token;
+        let is_packed = response.headers().get(CONTENT_ENCODING).is_some_and(|value| value == "gzip");
+        let reading = self.read(what, response.into_body(), is_packed);
+        answer.body = timeout(deadline, reading).await.map_err(|_| error::of_time(what, deadline))??;
+        self.bytes.fetch_add(answer.body.len() as u64, Ordering::Relaxed);
+        Ok(answer)
+    }
+
+    fn request(&self, call: &Call, token: Option<&Secret>) -> Result<http::Request<Full<Bytes>>, Error> {
+        let mut request = http::Request::new(Full::new(Bytes::from(call.body.clone())));
+        request.method_mut().clone_from(&call.method);
         let url = format!("{}{}", self.settings.address.base(), call.target);
-        let mut request = self.http.request(call.method.clone(), url).body(call.body.clone());
-        if let Some(token) = &token {
+        *request.uri_mut() = url.parse().map_err(|error| {
+            Error::new(ErrorKind::Internal, format!("{}: the request cannot be made: {error}", call.what))
+        })?;
+        let headers = request.headers_mut();
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        if !call.body.is_empty() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        if let Some(token) = token {
             let mut value = HeaderValue::from_str(token.expose())
                 .map_err(|_| Error::new(ErrorKind::Validation, "the token cannot stand in a header"))?;
             value.set_sensitive(true);
-            request = request.header("x-consul-token", value);
+            headers.insert("x-consul-token", value);
         }
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        let what = &call.what;
-        let sent = timeout(head, request.send()).await.map_err(|_| error::of_time(what, head))?;
-        let mut response = sent.map_err(|error| error::of_transport(what, error))?;
-        let mut answer = read_head(response.status().as_u16(), response.headers());
-        answer.token = token;
+        Ok(request)
+    }
+
+    async fn read(&self, what: &str, mut body: Incoming, is_packed: bool) -> Result<Vec<u8>, Error> {
         let most = self.settings.answer_bytes;
-        let reading = async {
-            while let Some(chunk) =
-                response.chunk().await.map_err(|error| error::of_transport(what, error))?
-            {
-                if answer.body.len() + chunk.len() > most {
-                    return Err(error::of_size(what, most));
-                }
-                answer.body.extend_from_slice(&chunk);
-            }
-            Ok(())
+        let mut out = if is_packed {
+            Unpacking::Packed(Box::new(GzDecoder::new(Capped { bytes: Vec::new(), most })))
+        } else {
+            Unpacking::Plain(Capped { bytes: Vec::new(), most })
         };
-        timeout(deadline, reading).await.map_err(|_| error::of_time(what, deadline))??;
-        self.bytes.fetch_add(answer.body.len() as u64, Ordering::Relaxed);
-        Ok(answer)
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| error::of_transport(what, &error, false))?;
+            let Some(data) = frame.data_ref() else { continue };
+            let written = match &mut out {
+                Unpacking::Plain(out) => out.write_all(data),
+                Unpacking::Packed(out) => out.write_all(data),
+            };
+            written.map_err(|error| too_large_or_broken(what, most, &error))?;
+        }
+        match out {
+            Unpacking::Plain(out) => Ok(out.bytes),
+            Unpacking::Packed(out) => {
+                out.finish().map(|out| out.bytes).map_err(|error| too_large_or_broken(what, most, &error))
+            }
+        }
     }
 
     fn note(&self, answer: &Result<Answer, Error>) {
@@ -237,13 +277,36 @@ async fn closing(open: &mut watch::Receiver<bool>) {
     }
 }
 
-/// For plain HTTP: without it the HTTP client would look for a process-wide TLS provider, which is not ours to install.
-fn no_tls() -> Result<rustls::ClientConfig, Error> {
-    let ring = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(ring)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Error::new(ErrorKind::Internal, format!("TLS: {error}")))?;
-    Ok(builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth())
+enum Unpacking {
+    Plain(Capped),
+    Packed(Box<GzDecoder<Capped>>),
+}
+
+/// Takes so many bytes and no more.
+struct Capped {
+    bytes: Vec<u8>,
+    most: usize,
+}
+
+impl Write for Capped {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + bytes.len() > self.most {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn too_large_or_broken(what: &str, most: usize, error: &io::Error) -> Error {
+    if error.kind() == io::ErrorKind::FileTooLarge {
+        return error::of_size(what, most);
+    }
+    error::of_content(what, "it is not packed as it says")
 }
 
 fn read_head(status: u16, headers: &HeaderMap) -> Answer {

@@ -51,14 +51,13 @@ fn said(body: &[u8], token: Option<&Secret>) -> String {
     }
 }
 
-/// A request that got no answer, or not a whole one.
-pub(crate) fn of_transport(what: &str, error: reqwest::Error) -> Error {
-    let error = error.without_url();
-    let mut cause: &dyn std::error::Error = &error;
+/// A request that got no answer, or not a whole one. What `connects` says is that nothing was sent.
+pub(crate) fn of_transport(what: &str, error: &(dyn std::error::Error + 'static), connects: bool) -> Error {
+    let mut cause = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;
     }
-    let code = if error.is_connect() { "CONNECTION_ERROR" } else { "CONNECTION_LOST" };
+    let code = if connects { "CONNECTION_ERROR" } else { "CONNECTION_LOST" };
     Error::new(ErrorKind::Connection, format!("{what}: {cause}")).with_code(code)
 }
 

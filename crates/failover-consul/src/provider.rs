@@ -85,8 +85,8 @@ impl ConsulProvider {
         ConsulBuilder::from_env()?.build()
     }
 
-    pub(crate) fn new(settings: Settings, tls: Option<rustls::ClientConfig>) -> Result<Self, Error> {
-        let client = Arc::new(Client::new(settings, tls)?);
+    pub(crate) fn new(settings: Settings, tls: rustls::ClientConfig) -> Result<Self, Error> {
+        let client = Arc::new(Client::new(settings, tls));
         Ok(Self {
             keepers: Keepers::default(),
             owner: format!("{:016x}", (crate::pace::unit() * (1_u64 << 53) as f64) as u64),

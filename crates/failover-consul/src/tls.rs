@@ -14,16 +14,13 @@ use crate::secret::small_file;
 /// Bundles of all public authorities are a quarter of this.
 const MOST_BYTES: u64 = 4 << 20;
 
-/// What the client trusts and who it is; `None` where nothing speaks TLS.
+/// What the client trusts and who it is. Over plain HTTP nothing is trusted.
 pub(crate) fn config(
     ca_files: &[PathBuf],
     client: Option<&(PathBuf, PathBuf)>,
     https: bool,
-) -> Result<Option<ClientConfig>, Error> {
-    if !https {
-        if ca_files.is_empty() && client.is_none() {
-            return Ok(None);
-        }
+) -> Result<ClientConfig, Error> {
+    if !https && !(ca_files.is_empty() && client.is_none()) {
         let message = "certificates are set, but the address is http: they would not be used";
         return Err(Error::new(ErrorKind::Validation, message));
     }
@@ -31,7 +28,9 @@ pub(crate) fn config(
     let builder = ClientConfig::builder_with_provider(ring)
         .with_safe_default_protocol_versions()
         .map_err(|error| refused("TLS", &error))?;
-    let builder = if ca_files.is_empty() {
+    let builder = if !https {
+        builder.with_root_certificates(RootCertStore::empty())
+    } else if ca_files.is_empty() {
         builder.with_platform_verifier().map_err(|error| refused("the authorities of the system", &error))?
     } else {
         let mut roots = RootCertStore::empty();
@@ -43,7 +42,7 @@ pub(crate) fn config(
         }
         builder.with_root_certificates(roots)
     };
-    let Some((certificate, key)) = client else { return Ok(Some(builder.with_no_client_auth())) };
+    let Some((certificate, key)) = client else { return Ok(builder.with_no_client_auth()) };
     let name = format!("client certificate {}", certificate.display());
     let chain = certificates(certificate, &name)?;
     let key_name = format!("client key {}", key.display());
@@ -52,7 +51,7 @@ pub(crate) fn config(
     let key = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_| {
         Error::new(ErrorKind::Validation, format!("{key_name}: it holds no private key in PEM"))
     })?;
-    builder.with_client_auth_cert(chain, key).map(Some).map_err(|error| refused(&name, &error))
+    builder.with_client_auth_cert(chain, key).map_err(|error| refused(&name, &error))
 }
 
 fn certificates(path: &PathBuf, name: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
@@ -87,7 +86,7 @@ mod tests {
         let bundle = file("bundle", &format!("# two of them\n{}\n{}", one.pem(), two.pem()));
         let client = two.client("me", None);
         let pair = (file("cert", &client.certificate), file("key", &client.key));
-        let config = config(&[bundle.clone()], Some(&pair), true).expect("valid").expect("https");
+        let config = config(&[bundle.clone()], Some(&pair), true).expect("valid");
         assert!(config.client_auth_cert_resolver.has_certs());
         // Each of these is refused by its name, and a key is never shown.
         let text = client.key.lines().nth(1).expect("a key").to_owned();
@@ -106,7 +105,7 @@ mod tests {
 
     #[test]
     fn certificates_for_an_http_address_are_a_mistake() {
-        assert!(config(&[], None, false).expect("valid").is_none());
+        assert!(config(&[], None, false).is_ok());
         assert!(config(&["/ca.pem".into()], None, false).is_err());
     }
 }

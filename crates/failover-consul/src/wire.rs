@@ -13,7 +13,7 @@ use consulrs::api::kv::requests::{ReadKeyRequest, SetKeyRequest};
 use consulrs::api::service::requests::DeregisterServiceRequest;
 use consulrs::api::{catalog, kv};
 use failover_core::{Error, ErrorKind};
-use reqwest::Method;
+use http::Method;
 use rustify::endpoint::Endpoint;
 use rustify::enums::{RequestMethod, RequestType, ResponseType};
 use serde::{Deserialize, Serialize};

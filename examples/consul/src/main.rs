@@ -1,0 +1,47 @@
+//! Three servers that register themselves in a real Consul, and a process that calls them by the service's name while one of
+//! them and Consul itself are killed. No call fails.
+//!
+//! `cargo run -p example-consul` starts a Consul agent on this machine and itself again as four other processes, which find
+//! it as every program of Consul does, by `CONSUL_HTTP_ADDR`. Consul checks the servers over HTTP. It ends with the line
+//! `calls=N failed=N retried=N failovers=N p99_ms=N`.
+//!
+//! With a Consul of your own run its parts yourself: `example-consul serve NAME PORT` as often as you like, and
+//! `example-consul call SECONDS`.
+
+#![allow(clippy::disallowed_methods, reason = "a program that measures, in real time")]
+
+mod caller;
+mod server;
+mod story;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+/// What the three servers are.
+const SERVICE: &str = "user-service";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let result = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => run(story::story()),
+        ["serve", name, port] => run(server::serve(name, port)),
+        ["call", seconds] => run(caller::call(seconds)),
+        _ => Err("usage: example-consul [serve NAME PORT | call SECONDS]".into()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(part: impl Future<Output = Result<(), Box<dyn Error>>>) -> Result<(), Box<dyn Error>> {
+    tokio::select! {
+        result = part => result,
+        // Dropping the story ends the processes that it started.
+        _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
+    }
+}
