@@ -1,7 +1,7 @@
 //! What a pick and a call cost, beside other libraries, measured in one run.
 //!
 //! `failover-bench [--quick] [--json FILE] [--page FILE] [--only NAME]`; the last one measures the rows of a
-//! name (or `apply`) for long, beside the floor, for a profiler.
+//! name (or `apply`, or `threads`) for long, beside the floor, for a profiler.
 
 mod apply;
 mod feed;
@@ -40,6 +40,14 @@ fn main() -> ExitCode {
     cases.extend([10, 1_000].map(|n| peers::buffered(n, &runtime)));
     if only.as_deref() == Some("apply") {
         println!("{}", report::table(&apply::rows(15)));
+        return ExitCode::SUCCESS;
+    }
+    if only.as_deref() == Some("threads") {
+        let mut rows = ours::contended(&services, 41);
+        rows.extend(
+            [10, 1_000].into_iter().flat_map(|n| measure::threads("floor", "floor", n, 41, peers::floor(n))),
+        );
+        println!("{}", report::table(&rows));
         return ExitCode::SUCCESS;
     }
     if let Some(name) = only {
