@@ -18,14 +18,15 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+use crate::breaker::Rules;
 use crate::cell::slab::Slab;
 use crate::clock::{Clock, Time};
-use crate::config::FailoverConfig;
+use crate::config::{Algorithm, FailoverConfig};
 use crate::endpoint::ServiceName;
 use crate::error::Error;
 use crate::events::EventLog;
 use crate::explain::Shares;
-use crate::policy::Policy;
+use crate::policy::CallPolicy;
 use crate::random::Random;
 use crate::retry::budget::Budget;
 use crate::snapshot::Snapshot;
@@ -119,8 +120,18 @@ impl Engine {
 
     /// The numbers that a call which begins now goes by.
     #[inline]
-    pub(crate) fn policy(&self) -> Policy {
-        self.snapshot.load().policy
+    pub(crate) fn call_policy(&self) -> CallPolicy {
+        self.snapshot.load().policy.call
+    }
+
+    /// The rules that breakers go by.
+    pub(crate) fn breaker_rules(&self) -> Rules {
+        self.snapshot.load().policy.breaker
+    }
+
+    /// Who picks among equals.
+    pub(crate) fn algorithm(&self) -> Algorithm {
+        self.snapshot.load().policy.algorithm
     }
 
     pub(crate) fn config(&self) -> Arc<FailoverConfig> {

@@ -61,7 +61,7 @@ impl<E: Deref<Target = Engine>> Held<E> {
             self.engine.charge(self.cell(), pause);
         }
         match verdict {
-            Verdict::Success => self.engine.budget.deposit(|| self.engine.policy().budget),
+            Verdict::Success => self.engine.budget.deposit(|| self.engine.call_policy().budget),
             Verdict::Rejected => {}
             _ => {
                 self.engine.calls.failed.fetch_add(1, Ordering::Relaxed);

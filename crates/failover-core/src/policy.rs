@@ -1,4 +1,4 @@
-//! The numbers of a configuration that a call carries with it.
+//! The numbers of a configuration that calls go by.
 
 use std::time::Duration;
 
@@ -8,17 +8,22 @@ use crate::retry::backoff::Backoff;
 use crate::retry::budget::BudgetRules;
 use crate::slow_start::SlowStart;
 
-/// A copy of what a call needs of its configuration: the call keeps what it began with, and no shared count is
-/// written for it.
+/// A copy of what a call carries with it: it keeps what it began with, and no shared count is written for it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Policy {
-    pub(crate) algorithm: Algorithm,
+pub(crate) struct CallPolicy {
     pub(crate) max_retries: u32,
     pub(crate) timeout: Duration,
     /// Where it is given; else each attempt has its share of the whole.
     pub(crate) attempt_timeout: Option<Duration>,
     pub(crate) backoff: Backoff,
     pub(crate) budget: BudgetRules,
+}
+
+/// What is worked out once for each snapshot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Policy {
+    pub(crate) call: CallPolicy,
+    pub(crate) algorithm: Algorithm,
     pub(crate) breaker: Rules,
     pub(crate) min_available: u32,
     pub(crate) fail_fast: bool,
@@ -28,15 +33,23 @@ pub(crate) struct Policy {
     pub(crate) slow_start: SlowStart,
 }
 
-impl From<&FailoverConfig> for Policy {
+impl From<&FailoverConfig> for CallPolicy {
     fn from(config: &FailoverConfig) -> Self {
         Self {
-            algorithm: config.algorithm(),
             max_retries: config.max_retries(),
             timeout: config.timeout(),
             attempt_timeout: config.given_attempt_timeout(),
             backoff: Backoff::from(config),
             budget: BudgetRules::from(config.retry_budget()),
+        }
+    }
+}
+
+impl From<&FailoverConfig> for Policy {
+    fn from(config: &FailoverConfig) -> Self {
+        Self {
+            call: CallPolicy::from(config),
+            algorithm: config.algorithm(),
             breaker: Rules::from(config.circuit_breaker()),
             min_available: config.circuit_breaker().min_available(),
             fail_fast: config.fail_fast(),

@@ -170,7 +170,7 @@ impl Engine {
             last_recovery: wall(count(&calls.last_recovery)),
             uptime: now.since(self.began),
             last_update: self.clock.wall(),
-            retry_tokens: self.budget.left(snapshot.policy.budget),
+            retry_tokens: self.budget.left(snapshot.policy.call.budget),
             sources: self.source_stats(),
             endpoints,
         }

@@ -249,7 +249,7 @@ impl Engine {
 
     /// A half-open round has ended because its probe calls did not answer in time.
     pub(super) fn half_open_expired(&self, cell: &Cell) {
-        let limit = rough(self.policy().breaker.half_open_wait);
+        let limit = rough(self.breaker_rules().half_open_wait);
         let reason = format!("its probe calls did not answer in {limit}");
         self.told(vec![Event::new(EventKind::CircuitOpen, reason).endpoint(cell.endpoint().id())]);
     }

@@ -68,7 +68,7 @@ impl Engine {
         };
         let cell = self.slab.cell(number);
         let unit = self.random.unit();
-        let (effect, change) = cell.gate().apply(event, now, &self.policy().breaker, unit);
+        let (effect, change) = cell.gate().apply(event, now, &self.breaker_rules(), unit);
         if let Some(change) = change {
             return self.moved(number, cell, change);
         }

@@ -14,7 +14,7 @@ use crate::config::{Algorithm, FailoverConfig};
 use crate::engine::{Engine, NoEndpoints};
 use crate::outcome::{Classify, Outcome};
 use crate::pick::Pick;
-use crate::policy::Policy;
+use crate::policy::CallPolicy;
 use crate::select::{Tried, Wish};
 
 /// One call, with wishes that differ from the configuration.
@@ -54,7 +54,7 @@ pub(super) struct Wishes {
     pub(super) wait_ready: bool,
     pub(super) choice: Wish,
     /// Boxed, because it is large and rare.
-    pub(super) policy: Option<Box<Policy>>,
+    pub(super) policy: Option<Box<CallPolicy>>,
 }
 
 impl<C> fmt::Debug for Call<'_, C> {
@@ -85,10 +85,10 @@ impl<'a, C> Call<'a, C> {
     /// # Ok(()) }
     /// ```
     pub fn config(mut self, config: &FailoverConfig) -> Self {
-        self.wishes.policy = Some(Box::new(Policy::from(config)));
+        self.wishes.policy = Some(Box::new(CallPolicy::from(config)));
         if self.wishes.choice.algorithm.is_none() {
             let algorithm = config.algorithm();
-            if algorithm != self.engine.policy().algorithm {
+            if algorithm != self.engine.algorithm() {
                 self = self.algorithm(algorithm);
             }
         }

@@ -20,7 +20,7 @@ use crate::engine::{CallCounts, Engine};
 use crate::events::{Event, EventKind};
 use crate::outcome::{Classify, Outcome};
 use crate::pick::Held;
-use crate::policy::Policy;
+use crate::policy::CallPolicy;
 use crate::retry::budget::Withdrawal;
 use crate::select::Tried;
 
@@ -33,7 +33,7 @@ const MOST_RETRIES: u32 = *defaults::MAX_RETRIES_RANGE.end();
 /// What one call keeps while it runs. Nothing here is on the heap until an attempt has failed.
 pub(super) struct Run<'a> {
     engine: &'a Engine,
-    policy: Policy,
+    policy: CallPolicy,
     wishes: Wishes,
     timeout: Duration,
     deadline: Time,
@@ -47,7 +47,7 @@ pub(super) struct Run<'a> {
 
 impl<'a> Run<'a> {
     pub(super) fn new(engine: &'a Engine, wishes: Wishes) -> Self {
-        let mut policy = wishes.policy.as_deref().copied().unwrap_or_else(|| engine.policy());
+        let mut policy = wishes.policy.as_deref().copied().unwrap_or_else(|| engine.call_policy());
         policy.max_retries = wishes.max_retries.unwrap_or(policy.max_retries).min(MOST_RETRIES);
         let timeout = wishes.deadline.unwrap_or(policy.timeout);
         let share = timeout / (policy.max_retries + 1);
