@@ -101,12 +101,12 @@ pub(crate) async fn reap(inner: &Inner) {
     let period = inner.settings.lease.unwrap_or(defaults::LEASE) / 3;
     let mut sightings = Sightings::default();
     let mut orphans: HashMap<String, Instant> = HashMap::new();
-    let mut complained = false;
+    let (mut complained, mut refusals) = (false, 0_u32);
     for round in 1_u32.. {
         let next = clock::now() + period.mul_f64(0.8 + 0.2 * clock::unit());
         match look(inner, &mut sightings, period * 2).await {
             Ok(names) => {
-                complained = false;
+                (complained, refusals) = (false, 0);
                 if round % ORPHANS == 0 {
                     let found = look_for_orphans(inner, &names, &mut orphans, period * 3).await;
                     if let Err(error) = found {
@@ -119,8 +119,9 @@ pub(crate) async fn reap(inner: &Inner) {
                 if !std::mem::replace(&mut complained, true) {
                     tracing::warn!(target: "failover", "what processes that are gone have registered is not taken out: {error}");
                 }
-                // A refusal does not pass by itself.
-                let pause = if error::status(&error) == Some(403) { period * 10 } else { period };
+                // An API server that has just started refuses everybody; a refusal that lasts does not pass by itself.
+                refusals = if error::status(&error) == Some(403) { refusals.saturating_add(1) } else { 0 };
+                let pause = if refusals > 4 { period * 10 } else { period };
                 sleep_until(clock::now() + clock::jittered(pause, 0.2)).await;
                 continue;
             }

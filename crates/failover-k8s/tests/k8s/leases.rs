@@ -195,19 +195,25 @@ async fn what_somebody_else_has_registered_anew_is_not_deleted_with_the_dead() {
 async fn an_outage_longer_than_the_lease_takes_nobody_out() {
     let Some(mut plane) = rough().await else { return };
     let plane = plane.as_mut().expect("it was started");
-    let (survivor, _alive) = {
+    let (survivor, mut alive, paths) = {
         let space = Space::new(&*plane).await;
         let survivor = reaper(&space).await;
         let alive = registrant(&space, "alive", "10.0.0.1");
         is_registered(&survivor, "alive").await;
-        (survivor, alive)
+        (survivor, alive, ["leases", "endpointslices"].map(|resource| space.path(resource, "")))
     };
+    let before = objects(plane, &paths).await;
+    assert_eq!(before.len(), 2);
     let users = service("users");
     let mut watch = survivor.watch(&users).expect("it watches");
     sees(&mut watch, Duration::from_secs(5), "it is there", |set| health(set, "alive").is_some()).await;
     plane.kill_apiserver();
     tokio::time::sleep(LEASE * 3 + PERIOD).await;
+    // It is not the first to come back: the survivor looks at the leases before it has renewed its own.
+    alive.pause();
     plane.start_apiserver().await;
+    tokio::time::sleep(PERIOD + PERIOD / 2).await;
+    alive.resume();
     // Every set that is told from here on, for longer than it takes to be taken out, has it.
     let until = Instant::now() + LEASE * 2 + PERIOD;
     while let Ok(item) = tokio::time::timeout_at(until, watch.next()).await {
@@ -217,6 +223,20 @@ async fn an_outage_longer_than_the_lease_takes_nobody_out() {
     }
     let set = survivor.list(&Query::service(&users)).await.expect("it is back");
     assert_eq!(health(&set, "alive"), Some(Health::Unknown));
+    assert_eq!(objects(plane, &paths).await, before, "they are the same, and nothing was made anew");
+}
+
+/// Which objects there are.
+async fn objects(plane: &ControlPlane, paths: &[String]) -> Vec<Value> {
+    let mut all = Vec::new();
+    for path in paths {
+        let answer = plane.request(plane.admin(), "GET", path, "").await;
+        let list: Value = serde_json::from_str(&answer.body).expect("a list");
+        all.extend(
+            list["items"].as_array().expect("a list").iter().map(|item| item["metadata"]["uid"].clone()),
+        );
+    }
+    all
 }
 
 /// F25, as far as it is about registrations: what people do to a lease is mended or believed, and never a panic.
