@@ -207,6 +207,8 @@ async fn an_outage_longer_than_the_lease_takes_nobody_out() {
     let users = service("users");
     let mut watch = survivor.watch(&users).expect("it watches");
     sees(&mut watch, Duration::from_secs(5), "it is there", |set| health(set, "alive").is_some()).await;
+    // The survivor has seen the lease before, so that it knows for how long it was silent.
+    tokio::time::sleep(PERIOD * 2).await;
     plane.kill_apiserver();
     tokio::time::sleep(LEASE * 3 + PERIOD).await;
     // It is not the first to come back: the survivor looks at the leases before it has renewed its own.
