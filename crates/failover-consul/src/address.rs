@@ -20,8 +20,8 @@ const WANTED: &str = "an address such as 127.0.0.1:8500, [::1]:8500, http://cons
                       https://consul.example/prefix";
 
 impl Address {
-    /// Reads an address with or without a scheme, a port and a prefix. Without a scheme it is `https` if `tls` says
-    /// so, and without both scheme and port the port is 8500.
+    /// Reads an address with or without a scheme, a port and a prefix. It is `https` if `tls` says so whatever
+    /// the scheme is, and without both scheme and port the port is 8500.
     pub(crate) fn parse(text: &str, tls: bool) -> Result<Self, Error> {
         let text = text.trim();
         let (scheme, rest) = match text.split_once("://") {
@@ -39,6 +39,8 @@ impl Address {
         if scheme != "http" && scheme != "https" {
             return refused(text);
         }
+        // Whoever asks for TLS is not taken back to HTTP by an address, as in Consul's own clients.
+        let scheme = if tls { "https".to_owned() } else { scheme };
         // A bare IPv6 address has no port: its colons belong to it.
         let rest = match rest.parse::<IpAddr>() {
             Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
@@ -114,7 +116,9 @@ mod tests {
             let address = Address::parse(text, false).expect(text);
             assert_eq!((address.base(), address.is_loopback()), (base, loopback), "{text}");
         }
-        assert_eq!(Address::parse("consul:8501", true).expect("valid").base(), "https://consul:8501");
+        for text in ["consul:8501", "http://consul:8501"] {
+            assert_eq!(Address::parse(text, true).expect("valid").base(), "https://consul:8501");
+        }
     }
 
     #[test]

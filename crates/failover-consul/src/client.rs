@@ -135,7 +135,7 @@ impl Client {
             };
             let answer = self.send(&call, limit).await;
             drop(permits);
-            self.note(&answer);
+            self.note(&answer, call.is_state);
             answer
         };
         tokio::select! {
@@ -219,8 +219,8 @@ impl Client {
         }
     }
 
-    fn note(&self, answer: &Result<Answer, Error>) {
-        let answered = answer.as_ref().is_ok_and(|answer| answer.status < 500);
+    fn note(&self, answer: &Result<Answer, Error>, is_state: bool) {
+        let answered = answer.as_ref().is_ok_and(|answer| answer.status < 500 || is_state);
         let before = self.status.swap(if answered { CONNECTED } else { FAILED }, Ordering::Relaxed);
         if answered && before == FAILED {
             self.back.notify_waiters();

@@ -69,6 +69,7 @@ pub(crate) struct Settings {
 
 /// Builds a [`ConsulProvider`]; what is not set has its default, and nothing is read from the environment.
 #[must_use = "a builder does nothing until `build` is called"]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct ConsulBuilder {
     address: String,
     tls: bool,
@@ -151,7 +152,7 @@ impl ConsulBuilder {
         self
     }
 
-    /// Whether an address without a scheme is HTTPS; default false.
+    /// Whether the agent is asked over HTTPS whatever scheme the address has; default false.
     pub fn tls(mut self, tls: bool) -> Self {
         self.tls = tls;
         self
@@ -382,7 +383,7 @@ impl ConsulBuilder {
             config_prefix: prefix.to_owned(),
             protocol: self.protocol.to_ascii_lowercase(),
         };
-        ConsulProvider::new(settings, tls)
+        Ok(ConsulProvider::new(settings, tls))
     }
 }
 

@@ -153,6 +153,11 @@ pub(crate) fn owner<'a>(service: &'a Service<'_>) -> Option<&'a str> {
     service.meta.as_ref()?.get(OWNER)?.as_deref()
 }
 
+/// Leaves a registration to the provider that made it.
+pub(crate) fn set_owner(registration: &mut Registration, owner: &str) {
+    registration.meta.insert(OWNER.to_owned(), owner.to_owned());
+}
+
 /// All instances of an answer as endpoints of this service. An instance that cannot be used is left out and named.
 ///
 /// The same id on two nodes is two endpoints: the first by the node's name has the id, the others are `id@node`.
@@ -211,7 +216,7 @@ fn key<'a>(instance: &'a Instance<'_>) -> (&'a str, &'a str) {
 }
 
 pub(crate) fn node<'a>(instance: &'a Instance<'_>) -> &'a str {
-    instance.node.as_ref().and_then(|node| node.node.as_deref()).unwrap_or_default()
+    instance.node.as_ref().and_then(|node| node.name.as_deref()).unwrap_or_default()
 }
 
 fn at_node(entry: &EndpointEntry, node: &str) -> Result<EndpointEntry, Error> {

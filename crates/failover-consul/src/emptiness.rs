@@ -1,14 +1,11 @@
 //! Whether an answer without instances means that there are none.
 
-use std::collections::HashMap;
-
 use failover_core::{Error, ErrorKind, ServiceName};
-use serde::de::IgnoredAny;
 
 use crate::client::{Answer, Client, Limit};
 use crate::convert;
 use crate::error;
-use crate::wire::{Mode, Read};
+use crate::wire::{Mode, Read, names};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Emptiness {
@@ -45,10 +42,10 @@ pub(crate) async fn examine(
         return Ok(Emptiness::NotEmpty);
     }
     let listed = client.done(client.settings.services(Read::now(Mode::Leader))?).await?;
-    let names: HashMap<String, IgnoredAny> = serde_json::from_slice(&listed.body)
-        .map_err(|error| error::of_content("reading the names of all services", error))?;
+    let names =
+        names(&listed.body).map_err(|error| error::of_content("reading the names of all services", error))?;
     // Consul itself does not tell capitals from small letters here.
-    if names.keys().any(|name| name == service.as_str()) {
+    if names.iter().any(|name| name == service.as_str()) {
         return Err(filtered(service, "the catalog names the service, and shows none of its instances"));
     }
     if let Some(allowed) = may_read(client, service).await {

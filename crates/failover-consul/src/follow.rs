@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::activity::{Counts, Watching};
 use crate::client::{Answer, Client, Limit};
-use crate::config::Consistency;
+use crate::config::{Consistency, Settings};
 use crate::convert;
 use crate::emptiness::{self, Emptiness};
 use crate::error;
@@ -173,15 +173,15 @@ impl Follower {
 
     async fn take(
         &self,
-        answer: Answer,
+        mut answer: Answer,
         mode: Mode,
         after: Option<(u64, Duration)>,
         memory: &mut Memory<'_>,
     ) -> Step {
         let what = format!("reading service {}", self.service);
-        let set = match convert::set(&self.service, &answer.body, &self.client.settings) {
+        let set = match read_set(&self.client, &self.service, std::mem::take(&mut answer.body)).await {
             Ok(set) => set,
-            Err(error) => return Step::Failed(error::of_content(&what, error)),
+            Err(error) => return Step::Failed(error.in_place(&what)),
         };
         // 0 would ask again and again without a pause.
         let index = answer.index.unwrap_or(1).max(1);
@@ -330,6 +330,27 @@ impl Follower {
             self.client.pause(pause).await;
         }
     }
+}
+
+/// Reads the instances of an answer. A large one takes milliseconds, which nobody else's work on this thread has to wait for.
+pub(crate) async fn read_set(
+    client: &Arc<Client>,
+    service: &ServiceName,
+    body: Vec<u8>,
+) -> Result<EndpointSet, Error> {
+    const LARGE: usize = 128 << 10;
+    let read = |settings: &Settings, service: &ServiceName, body: &[u8]| {
+        convert::set(service, body, settings)
+            .map_err(|error| error::of_content(&format!("service {service}"), error))
+    };
+    if body.len() < LARGE {
+        return read(&client.settings, service, &body);
+    }
+    let (client, service) = (Arc::clone(client), service.clone());
+    let reading = tokio::task::spawn_blocking(move || read(&client.settings, &service, &body));
+    reading
+        .await
+        .unwrap_or_else(|error| Err(Error::new(ErrorKind::Internal, format!("reading an answer: {error}"))))
 }
 
 fn is_same(a: &EndpointSet, b: &EndpointSet) -> bool {

@@ -15,7 +15,7 @@ use crate::pace::{jittered, unit};
 use crate::wire::Registration;
 
 /// How often it is looked whether the agent still has what it checks itself.
-const LOOK: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_secs(10);
 /// Each so-many-th heartbeat it is looked whether the registration is still this provider's.
 const LOOK_EACH: u32 = 3;
 
@@ -47,16 +47,23 @@ impl Drop for Keeper {
     }
 }
 
+#[derive(Debug, Default)]
+struct All {
+    keepers: HashMap<String, Keeper>,
+    /// Nothing is kept any more: a registration that was under way must not leave a task behind.
+    closed: bool,
+}
+
 /// All endpoints that this provider keeps, by their id in Consul.
 #[derive(Debug, Default)]
 pub(crate) struct Keepers {
-    all: Mutex<HashMap<String, Keeper>>,
+    all: Mutex<All>,
     /// Writes to one id follow each other.
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Keepers {
-    fn all(&self) -> MutexGuard<'_, HashMap<String, Keeper>> {
+    fn all(&self) -> MutexGuard<'_, All> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -71,23 +78,22 @@ impl Keepers {
         turn.lock_owned().await
     }
 
-    /// Keeps an endpoint from now on, instead of what was kept under its id.
-    pub(crate) fn keep(&self, client: &Arc<Client>, owner: &str, kept: Kept) {
+    /// Keeps an endpoint from now on, instead of what was kept under its id; false if it was closed meanwhile.
+    pub(crate) fn keep(&self, client: &Arc<Client>, owner: &str, kept: Kept) -> bool {
         let id = kept.registration.id.clone();
         let has_ttl = kept.has_ttl();
         let kept = Arc::new(tokio::sync::Mutex::new(kept));
-        let task = tokio::spawn(keep(Arc::clone(client), owner.to_owned(), Arc::clone(&kept)));
-        // Not if it was closed meanwhile: the task would outlive that.
-        if client.is_open() {
-            self.all().insert(id, Keeper { kept, has_ttl, task });
-        } else {
-            task.abort();
+        let mut all = self.all();
+        if !all.closed {
+            let task = tokio::spawn(keep(Arc::clone(client), owner.to_owned(), Arc::clone(&kept)));
+            all.keepers.insert(id, Keeper { kept, has_ttl, task });
         }
+        !all.closed
     }
 
     /// What is kept, to be changed.
     pub(crate) fn kept(&self, id: &str) -> Option<Arc<tokio::sync::Mutex<Kept>>> {
-        self.all().get(id).map(|keeper| Arc::clone(&keeper.kept))
+        self.all().keepers.get(id).map(|keeper| Arc::clone(&keeper.kept))
     }
 
     /// Stops its heartbeats for as long as the answer is held; dropped, they go on as before.
@@ -98,7 +104,7 @@ impl Keepers {
 
     /// Keeps it no longer; comes back when nothing of it is on its way to the agent.
     pub(crate) async fn let_go(&self, id: &str) {
-        let Some(keeper) = self.all().remove(id) else { return };
+        let Some(keeper) = self.all().keepers.remove(id) else { return };
         let kept = Arc::clone(&keeper.kept);
         // A write that is under way must not arrive after what follows.
         let _done = kept.lock().await;
@@ -107,20 +113,26 @@ impl Keepers {
 
     /// Ends them all, and says which had their time to live from here.
     pub(crate) fn close(&self) -> Vec<String> {
-        let all = std::mem::take(&mut *self.all());
+        let closed = All { keepers: HashMap::new(), closed: true };
+        let all = std::mem::replace(&mut *self.all(), closed).keepers;
         // Those that were taken over are somebody else's.
         let is_lease = |keeper: &Keeper| keeper.has_ttl && !keeper.task.is_finished();
         all.into_iter().filter(|(_, keeper)| is_lease(keeper)).map(|(id, _)| id).collect()
     }
 
+    /// Keeps again what is registered from now on.
+    pub(crate) fn open(&self) {
+        self.all().closed = false;
+    }
+
     /// Whether this provider has registered it and not let go of it.
     pub(crate) fn has(&self, id: &str) -> bool {
-        self.all().contains_key(id)
+        self.all().keepers.contains_key(id)
     }
 
     /// Those that are still this provider's.
     pub(crate) fn count(&self) -> usize {
-        self.all().values().filter(|keeper| !keeper.task.is_finished()).count()
+        self.all().keepers.values().filter(|keeper| !keeper.task.is_finished()).count()
     }
 }
 

@@ -1,4 +1,39 @@
 //! A provider of `failover` that keeps its endpoints in Consul.
+//!
+//! For programs that register themselves in Consul, or call services that are registered there: with blocking queries that
+//! survive what agents and servers really do, checks by the agent or heartbeats by the process, maintenance, and
+//! configuration in the key-value store. Programs that take the facade `failover` have it as `failover::consul`.
+//!
+//! ```no_run
+//! use failover_consul::ConsulProvider;
+//! use failover_core::{Endpoint, FailoverManager};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let consul = ConsulProvider::from_env()?; // CONSUL_HTTP_ADDR and the others; or ConsulProvider::builder()
+//! let manager = FailoverManager::builder().provider(consul).build().await?;
+//!
+//! let endpoint = Endpoint::builder("users-1", "user-service", "10.0.0.1", 8080).protocol("http").build()?;
+//! let serving = manager.serve(endpoint).await?; // registered until this is closed or dropped
+//!
+//! let users = manager.service("user-service").await?;
+//! println!("{}", users.select()?.endpoint().url("/"));
+//! serving.close().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! What is written to which place of Consul, the rights that a token needs, what happens in each kind of outage, and
+//! figures: `docs/consul.md` in the repository.
+//!
+//! # Events
+//!
+//! It tells through `tracing`, target `failover_consul`: a service that is polled for lack of connections (`WARN`), an endpoint
+//! that is registered again because the agent lost it (`INFO`), one that another process has taken over (`WARN`), an agent that
+//! is not told that an endpoint lives (`WARN`). What a registry answers is told by the engine. The token is in no event of any
+//! level.
+//!
+//! There are no features. It needs Rust 1.85, a tokio runtime with its timer and I/O, and, to be built, the headers of OpenSSL:
+//! see the README.
 
 mod activity;
 mod address;

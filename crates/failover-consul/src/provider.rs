@@ -8,8 +8,6 @@ use failover_core::{
     ConfigKey, ConfigStore, EndpointSet, Error, ErrorKind, Feature, Provider, ProviderInfo, Query, Registry,
     ServiceName, StoredConfig, Trust, WatchStream, async_trait,
 };
-use serde::de::IgnoredAny;
-use std::collections::HashMap;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
@@ -17,13 +15,13 @@ use crate::activity::{Activity, Counts};
 use crate::client::Client;
 use crate::config::{Consistency, ConsulBuilder, Settings};
 use crate::emptiness::{self, Emptiness};
-use crate::follow::Follower;
+use crate::follow::{Follower, read_set};
 use crate::hub::{Hubs, listen};
 use crate::keeper::Keepers;
 use crate::leader::{self, Leader};
 use crate::pace::now;
-use crate::wire::{AgentConfig, AgentSelf, Mode, Read, agent_self};
-use crate::{agent, convert, error};
+use crate::wire::{AgentConfig, AgentSelf, Mode, Read, agent_self, names};
+use crate::{agent, error};
 
 /// A provider whose registry is a Consul agent.
 ///
@@ -85,9 +83,9 @@ impl ConsulProvider {
         ConsulBuilder::from_env()?.build()
     }
 
-    pub(crate) fn new(settings: Settings, tls: rustls::ClientConfig) -> Result<Self, Error> {
+    pub(crate) fn new(settings: Settings, tls: rustls::ClientConfig) -> Self {
         let client = Arc::new(Client::new(settings, tls));
-        Ok(Self {
+        Self {
             keepers: Keepers::default(),
             owner: format!("{:016x}", (crate::pace::unit() * (1_u64 << 53) as f64) as u64),
             counts: Arc::default(),
@@ -96,7 +94,7 @@ impl ConsulProvider {
             documents: Hubs::default(),
             agent: Mutex::default(),
             client,
-        })
+        }
     }
 
     /// What it has asked for and is watching.
@@ -155,10 +153,9 @@ impl ConsulProvider {
 
     async fn read(&self, service: &ServiceName) -> Result<EndpointSet, Error> {
         let client = self.opened()?;
-        let answer = client.done(client.settings.health(service.as_str(), None, self.once())?).await?;
+        let mut answer = client.done(client.settings.health(service.as_str(), None, self.once())?).await?;
         let what = format!("reading service {service}");
-        let set = convert::set(service, &answer.body, &client.settings)
-            .map_err(|error| error::of_content(&what, error))?;
+        let set = read_set(client, service, std::mem::take(&mut answer.body)).await?;
         if set.entries().is_empty() && set.rejected_count() == 0 {
             return match emptiness::examine(client, service, &answer).await? {
                 Emptiness::Certain => Ok(EndpointSet::unknown_service().confirmed()),
@@ -183,11 +180,11 @@ impl ConsulProvider {
     async fn read_all(&self) -> Result<EndpointSet, Error> {
         let client = self.opened()?;
         let answer = client.done(client.settings.services(self.once())?).await?;
-        let names: HashMap<String, IgnoredAny> = serde_json::from_slice(&answer.body)
+        let names = names(&answer.body)
             .map_err(|error| error::of_content("reading the names of all services", error))?;
         let mut rejected = Vec::new();
         let mut left = Vec::new();
-        for name in names.into_keys() {
+        for name in names {
             match ServiceName::new(&name) {
                 Ok(name) => left.push(name),
                 Err(error) => rejected.push((format!("service {name}"), error)),
@@ -202,8 +199,7 @@ impl ConsulProvider {
                 let (client, read) = (Arc::clone(client), self.once());
                 reading.spawn(async move {
                     let answer = client.done(client.settings.health(name.as_str(), None, read)?).await?;
-                    convert::set(&name, &answer.body, &client.settings)
-                        .map_err(|error| error::of_content(&format!("reading service {name}"), error))
+                    read_set(&client, &name, answer.body).await
                 });
             }
             let Some(done) = reading.join_next().await else { break };
@@ -256,6 +252,7 @@ impl Provider for ConsulProvider {
     ///
     /// Safe: it only reads. The provider is open from the first poll on.
     async fn connect(&self) -> Result<(), Error> {
+        self.keepers.open();
         self.client.set_open(true);
         self.check().await
     }

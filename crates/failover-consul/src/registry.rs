@@ -41,7 +41,8 @@ impl Registry for ConsulProvider {
         self.in_time("register", self.do_register(endpoint)).await
     }
 
-    /// Replaces what this agent has. Maintenance stays, and so does the state of a check of the same kind.
+    /// Replaces what this agent has. Maintenance stays, and so does the state of a check of the same kind. What another process
+    /// registered stays that process's to keep: it says that the endpoint lives, and registers it as it was if the agent loses it.
     ///
     /// # Cancel safety
     ///
@@ -73,7 +74,8 @@ impl Registry for ConsulProvider {
         self.in_time("get", self.do_get(service, id)).await
     }
 
-    /// Claims a health for an endpoint that has a time to live; another one is the agent's to check.
+    /// Claims a health for an endpoint that has a time to live; another one is the agent's to check. The process that registered
+    /// it says its own claim with each heartbeat, so that what others claim of it does not last.
     ///
     /// # Errors
     ///
@@ -129,7 +131,9 @@ impl ConsulProvider {
         agent::write(client, &mut registration, true).await?;
         let has_ttl = registration.check.ttl.is_some();
         let kept = Kept { registration, health: Health::Healthy, lifecycle: Lifecycle::InService };
-        self.keepers.keep(client, &self.owner, kept);
+        if !self.keepers.keep(client, &self.owner, kept) {
+            return Err(error::closed());
+        }
         if local.is_some() && has_ttl {
             // An agent keeps the state that a check of this id had.
             tell(client, &id, "passing").await?;
@@ -144,6 +148,10 @@ impl ConsulProvider {
         let id = registration.id.clone();
         let _turn = self.keepers.turn(&id).await;
         let local = self.owned(client, endpoint.service(), endpoint.id(), &id).await?;
+        let is_theirs = local.owner.as_deref().is_some_and(|owner| owner != self.owner);
+        if let Some(owner) = local.owner.as_deref().filter(|_| is_theirs) {
+            convert::set_owner(&mut registration, owner);
+        }
         let _held = self.keepers.hold(&id).await;
         let health = local.claims.health;
         if let Some(status) = status_of(health) {
@@ -155,7 +163,10 @@ impl ConsulProvider {
         let same_kind = registration.check.ttl.is_some() == local.has_ttl;
         let replace = lifecycle == Lifecycle::InService || !same_kind;
         agent::write(client, &mut registration, replace).await?;
-        self.keepers.keep(client, &self.owner, Kept { registration, health, lifecycle });
+        // What another process keeps is its own still, with these values: this one may be a tool that ends in a moment.
+        if !is_theirs && !self.keepers.keep(client, &self.owner, Kept { registration, health, lifecycle }) {
+            return Err(error::closed());
+        }
         if replace && lifecycle != Lifecycle::InService {
             agent::set_lifecycle(client, &id, lifecycle).await?;
         }

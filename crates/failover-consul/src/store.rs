@@ -159,8 +159,10 @@ struct Memory {
     highest: u64,
     /// Until then it is not believed that the document is gone: the servers have gone back to older data.
     gone_from: Option<Instant>,
-    /// The document as it was told last; `None` before the first.
-    told: Option<Option<StoredConfig>>,
+    /// Whether anything was told.
+    told: bool,
+    /// What was told last.
+    last: Option<StoredConfig>,
     failing: bool,
     backoff: Backoff,
 }
@@ -232,7 +234,7 @@ fn take(
     memory.backoff.reset();
     let stored = stored.map(|(document, index)| config(document, index));
     let is_held = memory.gone_from.is_some_and(|until| now() < until);
-    if stored.is_none() && is_held && memory.told.as_ref().is_some_and(Option::is_some) {
+    if stored.is_none() && is_held && memory.last.is_some() {
         if !memory.failing {
             memory.failing = true;
             let message =
@@ -244,10 +246,11 @@ fn take(
         return false;
     }
     memory.gone_from = None;
-    let is_new = memory.told.as_ref() != Some(&stored);
+    let is_new = !memory.told || memory.last != stored;
     if is_new || memory.failing {
         memory.failing = false;
-        memory.told = Some(stored.clone());
+        memory.told = true;
+        memory.last.clone_from(&stored);
         publisher.good(stored);
     }
     is_new

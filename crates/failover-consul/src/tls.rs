@@ -1,6 +1,6 @@
 //! Certificates and keys: rustls with ring, for this client alone.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use failover_core::{Error, ErrorKind};
@@ -20,7 +20,7 @@ pub(crate) fn config(
     client: Option<&(PathBuf, PathBuf)>,
     https: bool,
 ) -> Result<ClientConfig, Error> {
-    if !https && !(ca_files.is_empty() && client.is_none()) {
+    if !https && (!ca_files.is_empty() || client.is_some()) {
         let message = "certificates are set, but the address is http: they would not be used";
         return Err(Error::new(ErrorKind::Validation, message));
     }
@@ -54,7 +54,7 @@ pub(crate) fn config(
     builder.with_client_auth_cert(chain, key).map_err(|error| refused(&name, &error))
 }
 
-fn certificates(path: &PathBuf, name: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
+fn certificates(path: &Path, name: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
     let text = small_file(path, MOST_BYTES, name)?;
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
     match all {
@@ -86,7 +86,7 @@ mod tests {
         let bundle = file("bundle", &format!("# two of them\n{}\n{}", one.pem(), two.pem()));
         let client = two.client("me", None);
         let pair = (file("cert", &client.certificate), file("key", &client.key));
-        let config = config(&[bundle.clone()], Some(&pair), true).expect("valid");
+        let config = config(std::slice::from_ref(&bundle), Some(&pair), true).expect("valid");
         assert!(config.client_auth_cert_resolver.has_certs());
         // Each of these is refused by its name, and a key is never shown.
         let text = client.key.lines().nth(1).expect("a key").to_owned();

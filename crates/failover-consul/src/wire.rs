@@ -4,7 +4,7 @@
 //! nothing else of them is used.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use consulrs::api::check::requests::TtlCheckUpdateRequest;
@@ -31,6 +31,8 @@ pub(crate) struct Call {
     /// Path and query, from `/v1` on.
     pub(crate) target: String,
     pub(crate) body: Vec<u8>,
+    /// The status of the answer is that of an instance's checks, and says nothing of the agent.
+    pub(crate) is_state: bool,
 }
 
 /// How a read is answered.
@@ -123,7 +125,7 @@ fn call(what: String, endpoint: &impl Endpoint, features: Option<&Features>) -> 
     let target = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
     let method = Method::from_bytes(request.method().as_str().as_bytes())
         .map_err(|error| broken(error.to_string()))?;
-    Ok(Call { what, method, target, body: request.into_body() })
+    Ok(Call { what, method, target, body: request.into_body(), is_state: false })
 }
 
 impl Settings {
@@ -197,11 +199,12 @@ impl Settings {
         let mut query = Vec::new();
         self.namespaced(&mut query);
         let path = format!("agent/health/service/id/{id}");
-        call(
+        let local = call(
             format!("reading {id} from the agent"),
             &Ask { method: RequestMethod::GET, path, query, body: None },
             None,
-        )
+        )?;
+        Ok(Call { is_state: true, ..local })
     }
 
     pub(crate) fn register(&self, registration: &Registration, replace_checks: bool) -> Result<Call, Error> {
@@ -341,6 +344,11 @@ impl std::fmt::Debug for Check {
     }
 }
 
+/// The names of a list of services.
+pub(crate) fn names(body: &[u8]) -> Result<Vec<String>, serde_json::Error> {
+    serde_json::from_slice::<HashMap<String, &RawValue>>(body).map(|names| names.into_keys().collect())
+}
+
 /// The entries of a list, each still to be read: one that cannot be read costs no other.
 pub(crate) fn entries(body: &[u8]) -> Result<Vec<&RawValue>, serde_json::Error> {
     serde_json::from_slice::<Option<Vec<&RawValue>>>(body).map(Option::unwrap_or_default)
@@ -361,8 +369,8 @@ pub(crate) struct Instance<'a> {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Node<'a> {
-    #[serde(borrow)]
-    pub(crate) node: Option<Cow<'a, str>>,
+    #[serde(rename = "Node", borrow)]
+    pub(crate) name: Option<Cow<'a, str>>,
     #[serde(borrow)]
     pub(crate) address: Option<Cow<'a, str>>,
     #[serde(borrow)]

@@ -194,7 +194,7 @@ fn foreign_instances_are_read_plainly() {
              "Checks":[{"CheckID":"c","Status":"warning","ServiceID":"b"},{"CheckID":"_node_maintenance","Status":"critical"}]}]"#,
     );
     let [b, a] = set.entries() else { panic!("{set:?}") };
-    let (a, b) = if a.endpoint().id() == &"users" { (a, b) } else { (b, a) };
+    let (a, b) = if a.endpoint().id() == "users" { (a, b) } else { (b, a) };
     let endpoint = a.endpoint();
     assert_eq!((endpoint.address(), endpoint.weight(), endpoint.protocol()), ("10.9.9.9", 1, "http"));
     assert_eq!((endpoint.zone(), endpoint.region(), a.health()), (Some("z1"), Some("dc1"), Health::Healthy));

@@ -1,5 +1,6 @@
 //! Default deny, HTTPS and client certificates: who may not see something never takes that for nothing.
 
+use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 
 use failover_consul::ConsulBuilder;
@@ -225,7 +226,8 @@ impl log::Log for Logger {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        LOGGED.lock().expect("one at a time").push_str(&format!("{} {}\n", record.target(), record.args()));
+        let mut logged = LOGGED.lock().expect("one at a time");
+        let _ = writeln!(logged, "{} {}", record.target(), record.args());
     }
 
     fn flush(&self) {}
@@ -269,9 +271,9 @@ async fn the_token_shows_in_no_log_no_error_no_url_and_no_debug() {
         errors.extend(seen.into_iter().filter_map(Result::err));
         assert!(errors.len() >= 5, "{errors:?}");
         for error in errors {
-            shown.push_str(&format!("{error} {error:?} {:?}\n", std::error::Error::source(&error)));
+            let _ = writeln!(shown, "{error} {error:?} {:?}", std::error::Error::source(&error));
         }
-        shown.push_str(&format!("{good:?} {:?} {:?}", good.info(), with(&agent, token)));
+        let _ = write!(shown, "{good:?} {:?} {:?}", good.info(), with(&agent, token));
         errors_of_builds(token, &mut shown);
     }
     let logged = String::from_utf8_lossy(&log.0.lock().expect("one at a time")).into_owned();
@@ -290,12 +292,12 @@ fn errors_of_builds(token: &str, shown: &mut String) {
         [format!("http://{token}@host"), format!("http://host?token={token}"), format!("{token}@host")]
     {
         let builder = builder(&address);
-        shown.push_str(&format!("{builder:?}"));
+        let _ = write!(shown, "{builder:?}");
         // Only where a user or password stands; a query is no place that Consul reads a token from any more.
         if address.contains('@') {
-            shown.push_str(&format!("{:?}", builder.build().expect_err("not an address")));
+            let _ = write!(shown, "{:?}", builder.build().expect_err("not an address"));
         }
     }
     let remote = builder("consul.example").token(token);
-    shown.push_str(&format!("{:?}", remote.build().expect_err("over http")));
+    let _ = write!(shown, "{:?}", remote.build().expect_err("over http"));
 }

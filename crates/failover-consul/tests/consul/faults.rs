@@ -157,8 +157,8 @@ async fn row_07_a_body_without_end_is_cut_off() {
 
 fn bomb(size: usize) -> Vec<u8> {
     let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-    for _ in 0..size >> 16 {
-        packer.write_all(&[b' '; 1 << 16]).expect("packs");
+    for _ in 0..size >> 14 {
+        packer.write_all(&[b' '; 1 << 14]).expect("packs");
     }
     packer.finish().expect("packs")
 }
@@ -320,7 +320,7 @@ async fn odd_names_never_make_another_path() {
             path.starts_with("/v1/agent/health/service/id/") || path == "/v1/health/service/users",
             "{path}"
         );
-        assert_eq!(path.matches('/').count() <= 6, true, "{path}");
+        assert!(path.matches('/').count() <= 6, "{path}");
         assert!(!path.contains('%') && request.query("token").is_none(), "{}", request.target);
     }
 }

@@ -9,7 +9,7 @@ use failover_core::{
 use failover_testkit::consul::{Agent, AgentOptions};
 use failover_testkit::servers::Server;
 use failover_testkit::until;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::support::{SECOND, builder, endpoint, has, ids, name, next, provider, quiet, see};
@@ -118,6 +118,20 @@ async fn owners(server: Server) {
             .is_ok_and(|set| set.entries().len() == 1 && set.entries()[0].endpoint().address() == "10.1.2.2")
     };
     see(&mut stream, SECOND * 5, "the newer address", moved).await;
+    // A tool that changes the weight does not take it over: the process that registered it goes on to keep it.
+    {
+        let tool = provider(&agent.address());
+        tool.update(&endpoint("a", "users", 2).to_builder().weight(5).build().expect("valid"))
+            .await
+            .expect("updates");
+        assert_eq!((tool.activity().registered, second.activity().registered), (0, 1));
+        tool.close().await.expect("closes");
+        let heavier = |item: &Result<failover_core::EndpointSet, _>| {
+            item.as_ref()
+                .is_ok_and(|set| set.entries().len() == 1 && set.entries()[0].endpoint().weight() == 5)
+        };
+        see(&mut stream, SECOND * 5, "the weight", heavier).await;
+    }
     // The older process leaves: what is the newer one's stays, whether it deregisters or closes.
     let a = endpoint("a", "users", 1);
     assert!(!first.deregister(&users, a.id()).await.expect("not its own any more"));
@@ -326,6 +340,8 @@ async fn serve() -> (u16, tokio::task::JoinHandle<()>) {
     let port = listener.local_addr().expect("bound").port();
     let task = tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
+            // Closed with the request unread, the connection would be reset.
+            let _ = stream.read(&mut [0; 1024]).await;
             let _ =
                 stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
             let _ = stream.shutdown().await;

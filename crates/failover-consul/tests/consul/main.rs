@@ -10,5 +10,6 @@ mod fake;
 mod faults;
 mod live;
 mod many;
+mod measure;
 mod store;
 mod support;

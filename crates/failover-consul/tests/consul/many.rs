@@ -153,7 +153,7 @@ async fn row_18_ten_thousand_instances() {
     // The same again is no event; one address that changed is one.
     let set = next(&mut stream, SECOND * 60).await.expect("good");
     assert_eq!(set.entries().len(), 10_000);
-    let changed = set.entries().iter().find(|entry| entry.endpoint().id() == &"users-0").expect("there");
+    let changed = set.entries().iter().find(|entry| entry.endpoint().id() == "users-0").expect("there");
     assert_eq!(changed.endpoint().address(), "10.1.0.2");
     assert!(fake.reads() <= 6, "{} requests", fake.reads());
     let header = fake.server.requests()[0].header("accept-encoding").map(str::to_owned);
