@@ -8,7 +8,7 @@ use failover_core::{Error, Provider, async_trait};
 use failover_testkit::kubernetes::ControlPlane;
 use tokio::sync::Mutex;
 
-use crate::harness::{Space, rough, shared};
+use crate::harness::{Space, directory, rough, shared};
 
 struct Kubernetes<'a> {
     plane: Mutex<&'a mut ControlPlane>,
@@ -56,6 +56,21 @@ async fn it_keeps_the_provider_contract_on_a_real_api_server() {
         (space.builder(), space.token.clone())
     };
     let subject = Kubernetes { plane: Mutex::new(plane), template, token };
+    let report = failover_conformance::run(&subject).await;
+    println!("{report}");
+    report.assert();
+}
+
+/// F34: the same server, speaking as one of two years ago did, and without what later versions added to lists.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_keeps_the_provider_contract_on_an_older_version() {
+    let flags = ["--emulated-version=kube=1.34", "--feature-gates=kube:WatchList=false"];
+    let Some(mut plane) = ControlPlane::start_with(&directory("older"), &flags).await else { return };
+    let (template, token) = {
+        let space = Space::new(&plane).await;
+        (space.builder(), space.token.clone())
+    };
+    let subject = Kubernetes { plane: Mutex::new(&mut plane), template, token };
     let report = failover_conformance::run(&subject).await;
     println!("{report}");
     report.assert();

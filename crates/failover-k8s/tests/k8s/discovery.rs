@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use failover_core::{ErrorKind, Health, Provider, Query, Registry};
+use failover_k8s::KubernetesProvider;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
@@ -183,4 +184,24 @@ async fn all_services_of_the_namespace_are_listed_and_no_other() {
     assert_eq!(entry.endpoint().metadata()["k8s.pod"], "users-2");
     let error = provider.set_health(&service("orders"), &id("uid-2:8080"), Health::Healthy).await;
     assert_eq!(error.expect_err("it is not ours").kind(), ErrorKind::NotFound);
+}
+
+/// The one way in for who has a client of kube's of their own.
+#[tokio::test]
+async fn a_client_that_was_made_elsewhere_is_used_as_it_is() {
+    let Some(space) = calm().await else { return };
+    let file = space.plane.kubeconfig("client", &space.token, &space.namespace);
+    let kubeconfig = kube::config::Kubeconfig::read_from(file).expect("reads");
+    let options = kube::config::KubeConfigOptions::default();
+    // What a program without a provider of cryptography has to do before it makes a client.
+    drop(space.provider().await);
+    let mut config =
+        kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.expect("a configuration");
+    config.default_retry = false;
+    let client = kube::Client::try_from(config).expect("a client");
+    let provider = KubernetesProvider::from_client(client).build().await.expect("builds");
+    provider.connect().await.expect("connects");
+    assert_eq!(provider.info().trust(), failover_core::Trust::Remote, "where it is cannot be told");
+    provider.register(&endpoint("a", "10.0.0.1")).await.expect("registers in the client's namespace");
+    assert_eq!(ids(&space.provider().await.list(&Query::all()).await.expect("lists")), ["a"]);
 }

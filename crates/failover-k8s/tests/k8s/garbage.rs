@@ -179,3 +179,45 @@ async fn a_flood_of_changes_is_told_together() {
     let most = begun.elapsed().as_millis() / 10 + 2;
     assert!(u128::from(sets) <= most, "{sets} sets in {:?}", begun.elapsed());
 }
+
+/// Events come in pieces of any size, several in one, and half of the last one when the connection breaks.
+#[tokio::test]
+async fn events_are_read_however_they_are_cut() {
+    for size in [1, 7, 50, 100_000] {
+        let bodies = Arc::new(AtomicUsize::new(0));
+        let server = FaultServer::start(move |request| {
+            let number = if is_watch(&request) { bodies.fetch_add(1, Ordering::Relaxed) } else { usize::MAX };
+            async move {
+                if number == usize::MAX {
+                    return list(5, &[slice("a", 1, &[1])]);
+                }
+                if number > 0 {
+                    return quiet();
+                }
+                let (sender, reply) = Reply::stream(200);
+                tokio::spawn(async move {
+                    let mut bytes = event("MODIFIED", &slice("a", 6, &[1, 2]));
+                    bytes.extend_from_slice(b"\r\n\n");
+                    bytes.extend(event("ADDED", &slice("b", 7, &[3])));
+                    bytes.extend_from_slice(&event("DELETED", &slice("b", 8, &[3]))[..30]);
+                    for piece in bytes.chunks(size) {
+                        let _ = sender.send(piece.to_vec()).await;
+                    }
+                });
+                reply
+            }
+        })
+        .await;
+        let provider = provider(&server.url()).await;
+        let users = service("users");
+        let mut watch = provider.watch(&users).expect("it watches");
+        loop {
+            let set = item(&mut watch, SOON).await.expect("no error");
+            if set.entries().len() == 3 {
+                break;
+            }
+        }
+        until(SOON, "it goes on where it was", async || watches(&server).len() == 2).await;
+        assert_eq!(watches(&server)[1].query("resourceVersion"), Some("7"), "the half event counts as none");
+    }
+}

@@ -19,9 +19,22 @@ static CALM: OnceCell<Option<ControlPlane>> = OnceCell::const_new();
 static ROUGH: Mutex<Option<ControlPlane>> = Mutex::const_new(None);
 static NUMBER: AtomicUsize = AtomicUsize::new(0);
 
-fn directory(name: &str) -> PathBuf {
-    // Not one for each run: what a killed run leaves behind is emptied by the next one.
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
+/// A directory of this process, since another run of the tests may be under way. What ended processes left is removed.
+pub(crate) fn directory(name: &str) -> PathBuf {
+    let all = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    for entry in std::fs::read_dir(all).into_iter().flatten().flatten() {
+        let of = entry
+            .file_name()
+            .to_string_lossy()
+            .rsplit_once("-of-")
+            .and_then(|(_, id)| id.parse::<u32>().ok());
+        if Path::new("/proc/self").exists()
+            && of.is_some_and(|id| !Path::new(&format!("/proc/{id}")).exists())
+        {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+    all.join(format!("{name}-of-{}", std::process::id()))
 }
 
 /// A namespace of its own on the API server that all calm tests share.

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use failover_core::{ErrorKind, FailoverManager, Provider, Query, Registry, ServiceHandle};
+use failover_core::{ErrorKind, FailoverManager, Provider, Query, Registry, RetryAdvice, ServiceHandle};
 use failover_k8s::KubernetesProvider;
+use failover_testkit::kubernetes::ControlPlane;
 use failover_testkit::until;
 use futures_util::StreamExt;
 use tokio::time::Instant;
 
 use crate::discovery::controllers;
-use crate::harness::{Space, Way, endpoint, ids, next, rough, sees, service};
+use crate::harness::{Space, Way, directory, endpoint, ids, next, rough, sees, service};
 
 /// Calls a service a thousand times a second until it is told to stop; answers how many there were and how many failed.
 fn calls(users: ServiceHandle, stop: Arc<AtomicBool>) -> tokio::task::JoinHandle<(u64, u64)> {
@@ -153,4 +154,46 @@ async fn a_store_that_was_compacted_costs_a_list_and_no_endpoint() {
     })
     .await;
     assert_eq!(fewest, 3, "three are left, and never fewer");
+}
+
+/// F7 with a real server: it takes one request at a time and refuses the others, asking to come again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_is_too_busy_is_told_as_that_and_watched_on() {
+    let flags = [
+        "--max-requests-inflight=1",
+        "--max-mutating-requests-inflight=1",
+        "--enable-priority-and-fairness=false",
+    ];
+    let Some(plane) = ControlPlane::start_with(&directory("busy"), &flags).await else { return };
+    let space = Space::new(&plane).await;
+    let provider = Arc::new(space.provider().await);
+    let again = |error: &failover_core::Error| error.kind() == ErrorKind::Connection;
+    // A refusal of before is no reason to fail.
+    until(Duration::from_secs(10), "it is registered", async || {
+        provider.register(&endpoint("a", "10.0.0.1")).await.is_ok()
+    })
+    .await;
+    let users = service("users");
+    let mut watch = provider.watch(&users).expect("it watches");
+    sees(&mut watch, Duration::from_secs(10), "it is there", |set| ids(set) == ["a"]).await;
+    let mut lists = tokio::task::JoinSet::new();
+    for _ in 0..300 {
+        let provider = Arc::clone(&provider);
+        lists.spawn(async move { provider.list(&Query::all()).await });
+    }
+    let mut refused = 0;
+    while let Some(listed) = lists.join_next().await {
+        if let Err(error) = listed.expect("no panic") {
+            assert!(again(&error), "{error}");
+            assert_eq!(error.retry(), RetryAdvice::After(Duration::from_secs(1)), "{error}");
+            refused += 1;
+        }
+    }
+    println!("measured: {refused} of 300 lists at once were refused");
+    assert!(refused > 0, "it was not too busy");
+    until(Duration::from_secs(10), "it is registered", async || {
+        provider.register(&endpoint("b", "10.0.0.2")).await.is_ok()
+    })
+    .await;
+    sees(&mut watch, Duration::from_secs(15), "the change", |set| ids(set) == ["a", "b"]).await;
 }
