@@ -207,7 +207,8 @@ async fn replace_by_new(
     if !inner.api().delete(Kind::Slices, name, uid, Some(version)).await? {
         return Ok(None);
     }
-    inner.api().create(Kind::Slices, name, object).await.map(Some)
+    // Applied as registrations are, so that the next one can change all of it.
+    inner.api().apply(Kind::Slices, name, object).await.map(Some)
 }
 
 async fn remove(inner: &Inner, service: &ServiceName, id: &EndpointId) -> Result<bool, Error> {

@@ -261,13 +261,16 @@ impl ControlPlane {
                 "ServiceAccount" | "Service" | "ConfigMap" => "/api/v1",
                 "Role" | "RoleBinding" => "/apis/rbac.authorization.k8s.io/v1",
                 "EndpointSlice" => "/apis/discovery.k8s.io/v1",
+                "Deployment" => "/apis/apps/v1",
+                "Job" => "/apis/batch/v1",
                 other => panic!("{other} is of no kind that is applied here"),
             };
             let after = document.split_once("name: ").map_or("", |(_, after)| after);
             let name = after.split([',', '}', '\n', ' ']).next().unwrap_or_default();
             let resource = format!("{}s", kind.to_ascii_lowercase());
-            let path =
-                format!("{group}/namespaces/{namespace}/{resource}/{name}?fieldManager=tests&force=true");
+            let path = format!(
+                "{group}/namespaces/{namespace}/{resource}/{name}?fieldManager=tests&force=true&fieldValidation=Strict"
+            );
             let answer = self.request(ADMIN, "PATCH", &path, document).await;
             assert!(matches!(answer.status, 200 | 201), "{kind} {name}: {answer:?}");
         }

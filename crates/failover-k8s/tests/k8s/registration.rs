@@ -49,6 +49,12 @@ async fn an_endpoint_can_move_between_the_families_of_addresses() {
     assert_eq!(space.objects("endpointslices").await.len(), 1);
     let slice = &space.objects("endpointslices").await[0];
     assert!(slice["metadata"]["ownerReferences"][0]["uid"].is_string(), "it is still bound to its lease");
+    // Whoever registers it next has it alone.
+    space.provider().await.register(&endpoint("a", "10.0.0.3")).await.expect("registers");
+    let slice = space.objects("endpointslices").await.remove(0);
+    let owners = slice["metadata"]["ownerReferences"].as_array().expect("a list");
+    assert_eq!(owners.len(), 1, "{owners:?}");
+    assert_eq!(owners[0]["name"], slice["metadata"]["labels"]["failover.rs/registrant"]);
 }
 
 /// F16: the same id from many processes at once is one object, and nobody fails.
