@@ -176,13 +176,13 @@ impl Origin {
     }
 
     /// Comes back when a server that could not be reached takes connections again, at most five seconds later. Nothing is
-    /// asked of it. For ever while it takes them all the time: then they are not what is wrong.
-    pub(crate) async fn comes_back(&self) {
+    /// asked of it. For ever while it takes them all the time: then they are not what is wrong. `was_gone`: it is known
+    /// that it took none.
+    pub(crate) async fn comes_back(&self, mut was_gone: bool) {
         let Some(address) = &self.address else { return std::future::pending().await };
-        let mut was_gone = false;
         loop {
             // So far apart that a thousand clients do not come in one tenth of a second.
-            sleep(Duration::from_secs(2).mul_f64(1.0 + clock::unit())).await;
+            sleep(Duration::from_millis(1500) + Duration::from_secs(2).mul_f64(clock::unit())).await;
             let connected = timeout(Duration::from_millis(500), TcpStream::connect(address.as_str())).await;
             match connected {
                 Ok(Ok(_)) if was_gone => return,

@@ -12,6 +12,8 @@ use serde_json::Value;
 
 /// The detail that holds the HTTP status, or the code of an error in a watch.
 const STATUS: &str = "status";
+/// The detail of an error of a connection that was refused.
+const GONE: &str = "refused";
 /// The most of a server's own text that is passed on.
 const SHOWN: usize = 400;
 /// The longest that a server's wish to wait is honoured.
@@ -82,6 +84,11 @@ pub(crate) fn status(error: &Error) -> Option<u16> {
     error.details().get(STATUS).and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok())
 }
 
+/// Whether nobody takes connections there.
+pub(crate) fn is_gone(error: &Error) -> bool {
+    error.details().contains_key(GONE)
+}
+
 /// Whether a watch cannot go on from where it was: only a new list helps.
 pub(crate) fn wants_list(error: &Error) -> bool {
     status(error) == Some(410)
@@ -126,8 +133,11 @@ pub(crate) fn of_kube(what: &str, error: &kube::Error) -> Error {
 fn unreachable_server(what: &str, error: &(dyn StdError + 'static)) -> Error {
     // The outermost text is "client error"; what a reader wants to know stands at the end of the chain.
     let mut chain = vec![error.to_string()];
+    let mut is_refused = false;
     let mut source = error.source();
     while let (Some(error), true) = (source, chain.len() < 8) {
+        let io = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        is_refused |= io == Some(std::io::ErrorKind::ConnectionRefused);
         let text = error.to_string();
         if !chain.contains(&text) {
             chain.push(text);
@@ -135,7 +145,9 @@ fn unreachable_server(what: &str, error: &(dyn StdError + 'static)) -> Error {
         source = error.source();
     }
     let text: String = chain.join(": ").chars().take(SHOWN).collect();
-    Error::new(ErrorKind::Connection, format!("{what}: the API server cannot be reached: {text}"))
+    let error =
+        Error::new(ErrorKind::Connection, format!("{what}: the API server cannot be reached: {text}"));
+    if is_refused { error.with_detail(GONE, true) } else { error }
 }
 
 /// What is wrong with a kubeconfig, without what stands in it.
