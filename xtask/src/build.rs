@@ -63,7 +63,7 @@ pub(crate) fn quickstart() -> Result<(), String> {
 
 /// The other examples, each of which checks what it shows.
 pub(crate) fn examples() -> Result<(), String> {
-    ["from-go", "strategies", "example-k8s"]
+    ["from-go", "strategies", "example-consul", "example-k8s"]
         .into_iter()
         .try_for_each(|name| cargo::run(cargo(["run", "--package", name])))
 }

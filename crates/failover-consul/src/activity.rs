@@ -49,6 +49,10 @@ pub(crate) struct Watching {
 }
 
 impl Watching {
+    pub(crate) fn is_polling(&self) -> bool {
+        self.polling
+    }
+
     pub(crate) fn set_polling(&mut self, polling: bool) {
         match (self.polling, polling) {
             (false, true) => drop(self.counts.polled.fetch_add(1, Ordering::Relaxed)),

@@ -10,6 +10,9 @@ use url::Url;
 pub(crate) struct Address {
     /// `http://host:port/prefix`, without a slash at the end and without a user.
     base: String,
+    /// Without brackets.
+    host: String,
+    port: u16,
     https: bool,
     loopback: bool,
 }
@@ -66,15 +69,23 @@ impl Address {
             None if text.contains("://") => None,
             None => Some(PORT),
         };
+        let number = port.or_else(|| url.port_or_known_default()).unwrap_or(PORT);
         let port = port.map(|port| format!(":{port}")).unwrap_or_default();
-        let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let ip = bare.parse::<IpAddr>().ok();
         let loopback = ip.map_or(host == "localhost", |ip| ip.to_canonical().is_loopback());
-        Ok(Self { base: format!("{scheme}://{host}{port}{prefix}"), https: scheme == "https", loopback })
+        let base = format!("{scheme}://{host}{port}{prefix}");
+        Ok(Self { base, host: bare.to_owned(), port: number, https: scheme == "https", loopback })
     }
 
     /// Without a slash at the end.
     pub(crate) fn base(&self) -> &str {
         &self.base
+    }
+
+    /// Host and port, for a connection.
+    pub(crate) fn socket(&self) -> (&str, u16) {
+        (&self.host, self.port)
     }
 
     pub(crate) fn is_https(&self) -> bool {
@@ -115,6 +126,8 @@ mod tests {
         ] {
             let address = Address::parse(text, false).expect(text);
             assert_eq!((address.base(), address.is_loopback()), (base, loopback), "{text}");
+            let (host, port) = address.socket();
+            assert!(!host.contains(['[', ']']) && port > 0, "{host} {port}");
         }
         for text in ["consul:8501", "http://consul:8501"] {
             assert_eq!(Address::parse(text, true).expect("valid").base(), "https://consul:8501");

@@ -16,15 +16,18 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client as Http;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::sync::{Notify, Semaphore, watch};
-use tokio::time::timeout;
+use tokio::sync::{Mutex, Notify, Semaphore, watch};
+use tokio::time::{Instant, timeout};
 
 use crate::config::Settings;
 use crate::error;
+use crate::pace::{jittered, now, unit};
 use crate::secret::Secret;
 use crate::wire::Call;
 
 const CONNECT: Duration = Duration::from_secs(2);
+/// How often it is tried whether anybody listens.
+const KNOCK: Duration = Duration::from_secs(2);
 const KEEPALIVE: Duration = Duration::from_secs(15);
 /// What a server may add to the time that it was told to wait, and the way there and back.
 const SLACK: Duration = Duration::from_secs(15);
@@ -45,6 +48,8 @@ pub(crate) struct Client {
     status: AtomicU8,
     /// Told when the agent answers again after it did not.
     back: Notify,
+    /// When it was tried last whether somebody listens there, and whether somebody does.
+    knocked: Mutex<Option<(Instant, bool)>>,
     open: watch::Sender<bool>,
     requests: AtomicU64,
     bytes: AtomicU64,
@@ -110,6 +115,7 @@ impl Client {
             settings,
             status: AtomicU8::new(DISCONNECTED),
             back: Notify::new(),
+            knocked: Mutex::default(),
             open: watch::Sender::new(true),
             requests: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
@@ -235,9 +241,32 @@ impl Client {
     /// Waits for so long, but not longer than until the agent answers somebody again.
     pub(crate) async fn pause(&self, pause: Duration) {
         tokio::select! {
-            () = self.back.notified() => tokio::time::sleep(crate::pace::jittered(Duration::from_millis(50))).await,
+            () = self.back.notified() => tokio::time::sleep(jittered(Duration::from_millis(50))).await,
             () = tokio::time::sleep(pause) => {}
         }
+    }
+
+    /// Comes back soon after somebody listens at the agent's address again. A connection costs the agent nothing, is made at most every
+    /// two seconds for all who wait, and shortens a pause that had grown long.
+    pub(crate) async fn listens(&self) {
+        loop {
+            tokio::time::sleep(jittered(KNOCK)).await;
+            if self.knock().await {
+                return tokio::time::sleep(Duration::from_millis(500).mul_f64(unit())).await;
+            }
+        }
+    }
+
+    async fn knock(&self) -> bool {
+        let mut knocked = self.knocked.lock().await;
+        if let Some((_, listens)) = knocked.as_ref().filter(|(at, _)| now().duration_since(*at) < KNOCK / 2) {
+            return *listens;
+        }
+        let (host, port) = self.settings.address.socket();
+        let connecting = tokio::net::TcpStream::connect((host, port));
+        let listens = timeout(CONNECT, connecting).await.is_ok_and(|connected| connected.is_ok());
+        *knocked = Some((now(), listens));
+        listens
     }
 
     pub(crate) fn is_open(&self) -> bool {

@@ -48,7 +48,8 @@ struct Memory<'a> {
     empty_from: Option<Instant>,
     last: Option<EndpointSet>,
     failing: bool,
-    polling: bool,
+    /// The last pause ended early, because somebody listened.
+    deceived: bool,
     backoff: Backoff,
     limiter: Limiter,
     place: Option<SemaphorePermit<'a>>,
@@ -76,7 +77,7 @@ impl Follower {
             empty_from: None,
             last: None,
             failing: false,
-            polling: false,
+            deceived: false,
             backoff: Backoff::default(),
             limiter: Limiter::new(),
             place: None,
@@ -84,7 +85,7 @@ impl Follower {
         };
         loop {
             self.find_place(&client, &mut memory);
-            if memory.polling && memory.index > 0 {
+            if memory.watching.is_polling() && memory.index > 0 {
                 tokio::time::sleep(jittered(client.settings.poll)).await;
                 self.find_place(&client, &mut memory);
             }
@@ -118,8 +119,7 @@ impl Follower {
             memory.place = client.place();
         }
         let polling = memory.place.is_none();
-        if polling != memory.polling {
-            memory.polling = polling;
+        if polling != memory.watching.is_polling() {
             memory.watching.set_polling(polling);
             let service = self.service.as_str();
             if polling {
@@ -143,7 +143,7 @@ impl Follower {
             Consistency::Leader => Mode::Leader,
             Consistency::Consistent => Mode::Consistent,
         };
-        if memory.index == 0 || memory.polling {
+        if memory.index == 0 || memory.watching.is_polling() {
             return (mode, None);
         }
         // While an empty answer is held the end of that is not slept through.
@@ -317,6 +317,9 @@ impl Follower {
         memory.failing = true;
         memory.index = 0;
         let (kind, code) = (error.kind(), error.code());
+        // Not again at once where somebody listened and nothing was to be had: the pauses are to grow.
+        let knocks = code == "CONNECTION_ERROR" && !memory.deceived;
+        memory.deceived = false;
         self.publisher.error(error);
         if kind == ErrorKind::Permission {
             tokio::time::sleep(pause).await;
@@ -327,7 +330,10 @@ impl Follower {
                 () = self.leader.returned(&self.client), if code != "SERVER_ERROR" || pause > NO_LEADER => {}
             }
         } else {
-            self.client.pause(pause).await;
+            tokio::select! {
+                () = self.client.pause(pause) => {}
+                () = self.client.listens(), if knocks => memory.deceived = true,
+            }
         }
     }
 }

@@ -73,7 +73,7 @@
 //! | `toml`, `yaml` | `from_toml`, `from_yaml` of the configurations |
 //! | `probe` | `failover::probe`: health probes over HTTP, HTTPS and TCP; brings hyper and rustls |
 //! | `full` | all of the above |
-//! | `consul` | `failover::consul`: the provider for Consul; brings consulrs, reqwest and rustls, and its build needs the headers of OpenSSL |
+//! | `consul` | `failover::consul`: the provider for Consul; brings consulrs, hyper and rustls, and its build needs the headers of OpenSSL |
 //! | `k8s` | `failover::k8s`: the provider for Kubernetes; brings kube, hyper and rustls, and needs Rust 1.89 |
 //! | `k8s-v1_33` … `k8s-v1_37`, `k8s-latest` | `k8s`, built for that version of Kubernetes: a program with `k8s` chooses one, the oldest API server that it talks to |
 //!

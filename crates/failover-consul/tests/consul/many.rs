@@ -160,6 +160,28 @@ async fn row_18_ten_thousand_instances() {
     assert_eq!(header.as_deref(), Some("gzip"));
 }
 
+/// R2: after a long outage the pauses are long, and somebody who listens again ends them.
+#[tokio::test]
+async fn row_01_an_agent_that_is_back_after_long_is_found_within_five_seconds() {
+    let port = failover_testkit::free_port();
+    let consul = builder(&format!("127.0.0.1:{port}")).build().expect("valid");
+    let users = name("users");
+    let mut stream = consul.watch(&users).expect("it watches");
+    let begun = Instant::now();
+    while begun.elapsed() < SECOND * 40 {
+        let item =
+            tokio::time::timeout(SECOND * 50, std::future::poll_fn(|c| stream.as_mut().poll_next(c))).await;
+        assert!(item.expect("it says so").expect("it goes on").is_err());
+    }
+    let server = failover_testkit::FaultServer::start_at(port, |_| async {
+        good(7, format!("[{}]", instance("a", 1)))
+    });
+    let _server = server.await;
+    let back = Instant::now();
+    see(&mut stream, SECOND * 20, "it is found", has(&["a"])).await;
+    assert!(back.elapsed() < SECOND * 5, "{:?}", back.elapsed());
+}
+
 /// R1 and R2: down at the start and for ever; nothing panics, and the requests are few.
 #[tokio::test(start_paused = true)]
 async fn row_01_an_outage_of_ten_minutes_costs_few_requests() {
