@@ -11,7 +11,7 @@ use crate::error;
 use crate::names::MANAGER;
 
 /// How many objects a page of a list has.
-const PAGE: usize = 200;
+const PAGE: usize = 100;
 /// The most objects of one list, as many as the engine takes endpoints.
 const MOST_OBJECTS: usize = 100_000;
 /// How often a list is begun anew when it grows too old between two of its pages.

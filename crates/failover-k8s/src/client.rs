@@ -21,7 +21,7 @@ use crate::credentials::{self, Credentials, Way};
 use crate::{clock, error};
 
 /// The most that one answer may hold: a page of slices with as many endpoints as the controllers write, many times over.
-const MOST_BYTES: usize = 32 * 1024 * 1024;
+const MOST_BYTES: usize = 64 * 1024 * 1024;
 /// The most that one event of a watch may hold: the API takes objects of at most 3 MiB.
 const MOST_LINE: usize = 8 * 1024 * 1024;
 /// The most of an answer that is an error.

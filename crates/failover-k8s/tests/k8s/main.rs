@@ -10,6 +10,7 @@ mod discovery;
 mod garbage;
 mod harness;
 mod leases;
+mod managers;
 mod measure;
 mod outage;
 mod registration;

@@ -1,0 +1,62 @@
+//! The engine over the provider, as programs use it.
+
+use std::time::Duration;
+
+use failover_core::{Endpoint, FailoverConfig, FailoverManager, ServiceHandle};
+use failover_testkit::kubernetes::ControlPlane;
+use failover_testkit::until;
+
+use crate::harness::{Space, calm, endpoint};
+
+const SOON: Duration = Duration::from_secs(10);
+
+async fn manager(space: &Space<&'static ControlPlane>) -> FailoverManager {
+    FailoverManager::builder().provider(space.provider().await).build().await.expect("builds")
+}
+
+fn retries(retries: u32) -> FailoverConfig {
+    FailoverConfig::builder().max_retries(retries).build().expect("valid")
+}
+
+async fn has(service: &ServiceHandle, retries: u32) {
+    until(SOON, "the configuration is applied", async || service.config().max_retries() == retries).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_one_process_stores_is_applied_in_the_others() {
+    let Some(space) = calm().await else { return };
+    let (here, there) = (manager(&space).await, manager(&space).await);
+    here.register_endpoint(endpoint("u1", "10.0.0.1")).await.expect("registers");
+    let users = there.service("users").await.expect("a handle");
+    let orders = there.service("orders").await.expect("a handle");
+    here.configure(retries(5)).await.expect("stores");
+    has(&users, 5).await;
+    here.configure_service("users", retries(6)).await.expect("stores");
+    has(&users, 6).await;
+    there.configure(retries(7)).await.expect("stores over what somebody else stored");
+    has(&orders, 7).await;
+    assert_eq!(users.config().max_retries(), 6, "its own counts first");
+    let late = manager(&space).await;
+    assert_eq!(late.service("users").await.expect("a handle").config().max_retries(), 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_serves_is_found_drained_and_gone() {
+    let Some(space) = calm().await else { return };
+    let (server, caller) = (manager(&space).await, manager(&space).await);
+    let users = caller.service("users").await.expect("a handle");
+    users.select().map(drop).expect_err("nobody serves yet");
+    let one = Endpoint::builder("u1", "users", "127.0.0.1", 8080).protocol("http").build().expect("valid");
+    let serving = server.serve(one).await.expect("registers");
+    until(SOON, "it is found", async || users.select().is_ok()).await;
+    assert_eq!(users.select().expect("one").endpoint().url("/"), "http://127.0.0.1:8080/");
+    serving.close().await.expect("goes in order");
+    until(SOON, "it is gone", async || users.endpoints().is_empty()).await;
+    // Dropped instead, it goes as well.
+    let serving = server.serve(endpoint("u2", "10.0.0.2")).await.expect("registers");
+    until(SOON, "it is found", async || users.endpoints().len() == 1).await;
+    drop(serving);
+    until(SOON, "it is gone", async || users.endpoints().is_empty()).await;
+    server.close().await.expect("closes");
+    assert!(space.objects("leases").await.is_empty() && space.objects("endpointslices").await.is_empty());
+}
