@@ -250,7 +250,7 @@ impl KubernetesProviderBuilder {
 
     /// Checks the values and reads the configuration; nothing is asked of the API server yet.
     ///
-    /// It needs a tokio runtime. Where the process has no default provider of cryptography for rustls yet, that of ring
+    /// It needs a tokio runtime, and works for as long as that one does. Where the process has no default provider of cryptography for rustls yet, that of ring
     /// becomes it, because kube needs one.
     ///
     /// # Errors

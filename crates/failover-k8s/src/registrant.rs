@@ -128,7 +128,7 @@ impl Registrant {
             }
             Err(error) => return Err(error),
         };
-        Ok(Held { object, renewed: sent, behind: Behind::Nothing })
+        Ok(Held { object: checked(object, "create a lease")?, renewed: sent, behind: Behind::Nothing })
     }
 
     /// Renews the lease for as long as it is polled.
@@ -170,13 +170,15 @@ impl Registrant {
         let written = timeout(limit, self.write(inner, held)).await;
         match written.unwrap_or_else(|_| Err(error::late("renew the lease", limit)))? {
             Some(object) => {
-                // Only if nothing arrived for so long can anybody have taken this process for dead.
-                if sent.saturating_duration_since(held.renewed) >= duration && held.behind == Behind::Nothing
-                {
+                // Only if nothing arrived for so long can anybody have taken this process for dead: at most from when the
+                // last one was sent until this one was answered.
+                let silent = clock::now().saturating_duration_since(held.renewed);
+                if silent >= duration && held.behind == Behind::Nothing {
                     tracing::warn!(target: "failover", lease = %self.name, "the lease had run out; what is registered is looked after");
                     held.behind = Behind::Restore;
                 }
-                (held.object, held.renewed) = (object, sent);
+                // What is no lease is not kept: the next renewal would be of it.
+                (held.object, held.renewed) = (checked(object, "renew the lease")?, sent);
             }
             None => {
                 tracing::warn!(target: "failover", lease = %self.name, "the lease was deleted; everything is registered again");
@@ -194,21 +196,14 @@ impl Registrant {
     /// Writes the time into the lease; `None` when it is not there any more.
     async fn write(&self, inner: &Inner, held: &Held) -> Result<Option<Value>, Error> {
         let api = inner.api();
-        let renewed = |mut object: Value| {
-            object["spec"]["renewTime"] = clock::stamp().into();
-            object
-        };
-        match api.replace(Kind::Leases, &self.name, renewed(held.object.clone())).await {
+        match api.replace(Kind::Leases, &self.name, renewed(held.object.clone())?).await {
             Err(error) if error::status(&error) == Some(409) => {
                 // Somebody has written into it, or it is another object of this name by now.
                 let Some(object) = api.get(Kind::Leases, &self.name).await? else { return Ok(None) };
                 if identity(&object).0 != identity(&held.object).0 {
                     return Ok(None);
                 }
-                if object.pointer("/spec").is_none_or(|spec| !spec.is_object()) {
-                    return Err(Error::new(ErrorKind::Conflict, "somebody has emptied the lease"));
-                }
-                api.replace(Kind::Leases, &self.name, renewed(object)).await
+                api.replace(Kind::Leases, &self.name, renewed(object)?).await
             }
             other => other,
         }
@@ -273,6 +268,20 @@ impl Registrant {
             Err(error) => Err(error),
         }
     }
+}
+
+/// An answer that has to be a lease.
+fn checked(object: Value, what: &str) -> Result<Value, Error> {
+    let is_lease = !identity(&object).0.is_empty() && object.get("spec").is_some_and(Value::is_object);
+    if is_lease { Ok(object) } else { Err(error::garbage(what, "it is no lease")) }
+}
+
+/// A lease with the time of now in it.
+fn renewed(mut object: Value) -> Result<Value, Error> {
+    let spec = object.get_mut("spec").and_then(Value::as_object_mut);
+    let spec = spec.ok_or_else(|| Error::new(ErrorKind::Conflict, "somebody has emptied the lease"))?;
+    spec.insert("renewTime".to_owned(), clock::stamp().into());
+    Ok(object)
 }
 
 /// Takes the mark of an absent process off a slice; false when the slice is not there.

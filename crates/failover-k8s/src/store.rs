@@ -69,10 +69,12 @@ impl ConfigStore for KubernetesProvider {
             );
             return Err(Error::new(ErrorKind::Unsupported, message).with_code("IMMUTABLE"));
         }
-        if !object.get("data").is_some_and(Value::is_object) {
-            object["data"] = json!({});
+        let Some(fields) = object.as_object_mut() else { return Err(changed()) };
+        let data = fields.entry("data").or_insert(Value::Null);
+        if !data.is_object() {
+            *data = json!({});
         }
-        object["data"][names::CONFIG_VALUE] = document.into();
+        data[names::CONFIG_VALUE] = document.into();
         if let Some(binary) = object.get_mut("binaryData").and_then(Value::as_object_mut) {
             // A key can stand in one of them only.
             binary.remove(names::CONFIG_VALUE);

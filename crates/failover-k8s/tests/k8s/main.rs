@@ -4,6 +4,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a real server takes real time")]
 
+mod answers;
 mod config;
 mod conformance;
 mod discovery;

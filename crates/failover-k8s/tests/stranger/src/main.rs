@@ -22,5 +22,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let users = manager.service("user-service").await?;
     println!("{}", users.select().map(drop).expect_err("nobody is known"));
     manager.close().await?;
+    std::fs::remove_file(token)?;
     Ok(())
 }
