@@ -1,4 +1,4 @@
-//! The figures of docs/consul.md: `cargo test -p failover-consul --test consul -- --ignored --nocapture measure::all`.
+//! The figures of docs/consul.md: `cargo test -p failover-consul --test consul -- --ignored --nocapture measure::of_`.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -18,16 +18,24 @@ use crate::support::{SECOND, builder, endpoint, name, next, provider};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "minutes of figures for docs/consul.md"]
-async fn all() {
-    for server in [Server::Consul, Server::ConsulDebian] {
-        let Some(agent) = AgentOptions::new(server).start() else { continue };
-        println!("\n{server:?}");
-        registration(&agent).await;
-        death(&agent).await;
-        idle_and_busy(&agent).await;
-        sixty(&agent).await;
-        ten_thousand(&agent);
-    }
+async fn of_the_newest() {
+    figures(Server::Consul).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "minutes of figures for docs/consul.md"]
+async fn of_debian() {
+    figures(Server::ConsulDebian).await;
+}
+
+async fn figures(server: Server) {
+    let Some(agent) = AgentOptions::new(server).start() else { return };
+    println!("{server:?}");
+    registration(&agent).await;
+    death(&agent).await;
+    idle_and_busy(&agent).await;
+    sixty(&agent).await;
+    ten_thousand(&agent);
 }
 
 fn micros() -> u128 {
@@ -87,7 +95,7 @@ impl Drop for Other {
 
 /// Says when it first sees each endpoint of `users` in a state.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-#[ignore = "a part of measure::all"]
+#[ignore = "a part of the figures"]
 async fn reader() {
     let Ok(address) = std::env::var("MEASURE") else { return };
     let manager = FailoverManager::builder().provider(provider(&address)).build().await.expect("builds");
@@ -170,7 +178,7 @@ async fn registration(agent: &Agent) {
 
 /// A process that can be killed: says 200 to everything.
 #[tokio::test]
-#[ignore = "a part of measure::all"]
+#[ignore = "a part of the figures"]
 async fn mortal() {
     if std::env::var("MEASURE").is_err() {
         return;
@@ -267,7 +275,7 @@ async fn sixty(agent: &Agent) {
     let first = begun.elapsed();
     let before = watcher.activity();
     let mut times = Vec::new();
-    for (name, stream) in names.iter().zip(&mut streams) {
+    for (name, stream) in names.iter().zip(&mut streams).step_by(3) {
         writer.register(&endpoint(&format!("in-{name}"), name.as_str(), 1)).await.expect("registers");
         let begun = Instant::now();
         next(stream, SECOND * 30).await.expect("its change");
@@ -295,7 +303,7 @@ fn memory() -> (u64, u64) {
 
 /// Reads the ten thousand in a process of its own, whose memory is looked at.
 #[tokio::test]
-#[ignore = "a part of measure::all"]
+#[ignore = "a part of the figures"]
 async fn large() {
     let Ok(address) = std::env::var("MEASURE") else { return };
     let consul: ConsulProvider = provider(&address);
