@@ -103,7 +103,8 @@ async fn data_lost(server: Server) {
 
 async fn owners(server: Server) {
     let Some(agent) = agent(server, false) else { return };
-    let (first, second) = (provider(&agent.address()), provider(&agent.address()));
+    let first = builder(&agent.address()).ttl(SECOND * 10).build().expect("valid");
+    let second = provider(&agent.address());
     let users = name("users");
     let watcher = provider(&agent.address());
     let mut stream = watcher.watch(&users).expect("it watches");
@@ -132,6 +133,8 @@ async fn owners(server: Server) {
         };
         see(&mut stream, SECOND * 5, "the weight", heavier).await;
     }
+    // The older process finds out with one of its heartbeats, and keeps it no longer.
+    until(SECOND * 15, "it is not kept any more", || async { first.activity().registered == 0 }).await;
     // The older process leaves: what is the newer one's stays, whether it deregisters or closes.
     let a = endpoint("a", "users", 1);
     assert!(!first.deregister(&users, a.id()).await.expect("not its own any more"));

@@ -11,5 +11,6 @@ mod faults;
 mod live;
 mod many;
 mod measure;
+mod registry;
 mod store;
 mod support;

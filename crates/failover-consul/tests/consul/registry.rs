@@ -1,0 +1,142 @@
+//! What is written to the agent, request by request.
+
+use std::sync::{Arc, Mutex};
+
+use failover_core::{ErrorKind, Registry};
+use failover_testkit::{FaultServer, Reply, Request};
+use serde_json::{Value, json};
+
+use crate::support::{SECOND, builder, endpoint};
+
+/// An agent that keeps one instance, and loses the answers to registrations if it is told to.
+#[derive(Clone, Default)]
+struct Script {
+    kept: Arc<Mutex<Option<Value>>>,
+    checks: Arc<Mutex<Value>>,
+    loses_requests: bool,
+    loses_answers: bool,
+}
+
+impl Script {
+    fn answer(&self, request: &Request) -> Reply {
+        match (request.method.as_str(), request.path()) {
+            ("PUT", "/v1/agent/service/register") => {
+                if !self.loses_requests {
+                    *self.kept.lock().expect("one at a time") = serde_json::from_slice(&request.body).ok();
+                }
+                if self.loses_requests || self.loses_answers { Reply::close() } else { Reply::new(200, "") }
+            }
+            ("PUT", path) if path.starts_with("/v1/agent/service/deregister/") => {
+                *self.kept.lock().expect("one at a time") = None;
+                if self.loses_answers { Reply::close() } else { Reply::new(200, "") }
+            }
+            ("PUT", _) => Reply::new(200, ""),
+            (_, path) if path.starts_with("/v1/agent/health/service/id/") => {
+                let Some(kept) = self.kept.lock().expect("one at a time").clone() else {
+                    return Reply::new(404, "");
+                };
+                let service = json!({
+                    "ID": kept["ID"], "Service": kept["Name"], "Tags": kept["Tags"], "Meta": kept["Meta"],
+                    "Address": kept["Address"], "Port": kept["Port"], "Weights": kept["Weights"],
+                });
+                let checks = self.checks.lock().expect("one at a time").clone();
+                Reply::json(
+                    503,
+                    json!({"AggregatedStatus": "critical", "Service": service, "Checks": checks}).to_string(),
+                )
+            }
+            (_, "/v1/agent/self") => Reply::json(200, r#"{"Config":{"Datacenter":"dc1","NodeName":"n"}}"#),
+            _ => Reply::json(200, "[]").header("X-Consul-Index", "1"),
+        }
+    }
+
+    async fn start(&self) -> FaultServer {
+        let script = self.clone();
+        FaultServer::start(move |request| {
+            let reply = script.answer(&request);
+            async move { reply }
+        })
+        .await
+    }
+}
+
+/// Row 20: what was done is not reported as failed, and what was not is not reported as done.
+#[tokio::test]
+async fn row_20_an_answer_that_is_lost_is_looked_up() {
+    let a = endpoint("a", "users", 1);
+    let lost = Script { loses_answers: true, ..Script::default() };
+    let server = lost.start().await;
+    let provider = builder(&server.address().to_string()).build().expect("valid");
+    provider.register(&a).await.expect("it has arrived");
+    assert_eq!(provider.activity().registered, 1);
+    assert!(provider.deregister(a.service(), a.id()).await.expect("it has arrived, too"));
+    assert_eq!(provider.activity().registered, 0);
+
+    let never = Script { loses_requests: true, ..Script::default() };
+    let server = never.start().await;
+    let provider = builder(&server.address().to_string()).build().expect("valid");
+    let error = provider.register(&a).await.expect_err("it has not");
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Connection, "CONNECTION_LOST"));
+    assert_eq!(provider.activity().registered, 0, "nothing is kept");
+}
+
+/// Row 20: an update whose answer is lost stops no heartbeat of what was registered before.
+#[tokio::test]
+async fn row_20_what_was_kept_is_kept_on_when_an_update_fails() {
+    let script = Script::default();
+    let server = script.start().await;
+    let provider = builder(&server.address().to_string()).deadline(SECOND).build().expect("valid");
+    let a = endpoint("a", "users", 1);
+    provider.register(&a).await.expect("registers");
+    drop(server);
+    assert!(provider.update(&a.to_builder().weight(9).build().expect("valid")).await.is_err());
+    assert!(provider.register(&a).await.is_err());
+    assert_eq!(provider.activity().registered, 1);
+}
+
+/// Row 28: replacing the checks would end a maintenance until it is begun again.
+#[tokio::test]
+async fn row_28_an_update_under_maintenance_leaves_the_checks_in_place() {
+    let script = Script::default();
+    let server = script.start().await;
+    let provider = builder(&server.address().to_string()).build().expect("valid");
+    let a = endpoint("a", "users", 1);
+    provider.register(&a).await.expect("registers");
+    *script.checks.lock().expect("one at a time") = json!([
+        {"CheckID": "service:a", "Status": "warning", "ServiceID": "a", "Type": "ttl"},
+        {"CheckID": "_service_maintenance:a", "Status": "critical", "ServiceID": "a", "Notes": "disk"},
+    ]);
+    provider.update(&a.to_builder().weight(9).build().expect("valid")).await.expect("updates");
+    let requests = server.requests();
+    let writes: Vec<_> = requests.iter().filter(|r| r.path() == "/v1/agent/service/register").collect();
+    assert_eq!(writes[0].query("replace-existing-checks"), Some("true"));
+    assert_eq!(writes[1].query("replace-existing-checks"), None);
+    let body: Value = serde_json::from_slice(&writes[1].body).expect("JSON");
+    assert_eq!((&body["Check"]["Status"], &body["Weights"]["Passing"]), (&json!("warning"), &json!(9)));
+    assert!(
+        !requests.iter().any(|r| r.path().starts_with("/v1/agent/service/maintenance")),
+        "it was never ended"
+    );
+}
+
+/// An older agent that does not know a field of a check gets it without that.
+#[tokio::test]
+async fn what_an_older_agent_refuses_of_a_check_is_left_out() {
+    let script = Script::default();
+    let old = script.clone();
+    let server = FaultServer::start(move |request: Request| {
+        let knows = !String::from_utf8_lossy(&request.body).contains("TLSServerName");
+        let reply = if knows {
+            old.answer(&request)
+        } else {
+            Reply::new(400, "Request decode failed: unknown field")
+        };
+        async move { reply }
+    })
+    .await;
+    let provider = builder(&server.address().to_string()).build().expect("valid");
+    let check = failover_core::HealthCheck::builder().build().expect("valid");
+    let a = endpoint("a", "users", 1).to_builder().protocol("https").server_name("users.example");
+    provider.register(&a.health_check(check).build().expect("valid")).await.expect("registers");
+    assert!(script.kept.lock().expect("one at a time").is_some());
+}
