@@ -125,6 +125,15 @@ async fn losses(server: Server) {
         &see(&mut stream, SECOND * 20, "what was registered meanwhile", has(&["a", "b", "c", "d", "e"]))
             .await,
     );
+    // The agent itself dies and comes back.
+    cluster.client.kill();
+    see(&mut stream, SECOND * 5, "it is said to be stale", Result::is_err).await;
+    tokio::time::sleep(SECOND * 2).await;
+    cluster.client.restart();
+    let back = Instant::now();
+    until(SECOND * 10, "fresh again", || async { !handle.is_stale() }).await;
+    println!("{server:?}: {:?} from the return of the agent until it was fresh", back.elapsed());
+    assert!(back.elapsed() < SECOND * 5, "{:?}", back.elapsed());
     let (calls, failed) = load.stop().await;
     println!("{server:?}: calls={calls} failed={failed}");
     assert_eq!(failed, 0, "of {calls} calls");
