@@ -56,7 +56,10 @@ async fn addresses_of_this_machine_and_of_metadata_services_are_not_believed() {
 #[tokio::test]
 async fn a_name_cannot_become_a_part_of_a_request() {
     let server = FaultServer::start(async |request: Request| match request.method.as_str() {
-        "POST" => Reply::json(201, json!({"metadata": {"uid": "l", "resourceVersion": "1"}}).to_string()),
+        "POST" => Reply::json(
+            201,
+            json!({"metadata": {"uid": "l", "resourceVersion": "1"}, "spec": {}}).to_string(),
+        ),
         "PATCH" => Reply::json(200, "{}"),
         _ if request.path().contains("services") => Reply::json(404, ""),
         _ => list(5, &[]),
