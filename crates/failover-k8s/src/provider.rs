@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,7 +23,7 @@ use crate::slices::Slices;
 use crate::watch::{Endpoints, Hub, Teller, tell_error};
 use crate::{clock, convert, error, names};
 
-/// How long a Service's own object is believed to be as it was.
+/// How long a Service's own object is believed to be as it was, and that it may not be read.
 const SERVICE_KNOWN: Duration = Duration::from_secs(30);
 /// What closing may take for telling the server.
 const FAREWELL: Duration = Duration::from_millis(700);
@@ -35,8 +34,8 @@ pub(crate) struct Inner {
     pub(crate) settings: Settings,
     pub(crate) registrant: Registrant,
     services: Mutex<HashMap<ServiceName, Instant>>,
-    /// Whether this user may not read Services, which is no harm.
-    blind: AtomicBool,
+    /// When it was refused to read Services, which is no harm. Not for ever: an API server that starts refuses everybody.
+    refused: Mutex<Option<Instant>>,
 }
 
 impl Inner {
@@ -99,12 +98,14 @@ impl Inner {
     async fn service(&self, service: &ServiceName) -> Result<Option<Value>, Error> {
         let can_exist =
             service.as_str().bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase() || b == b'-');
-        if !can_exist || self.blind.load(Ordering::Relaxed) {
+        let refused = *self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_blind = refused.is_some_and(|at| clock::now().saturating_duration_since(at) < SERVICE_KNOWN);
+        if !can_exist || is_blind {
             return Ok(None);
         }
         match self.api().get(Kind::Services, service.as_str()).await {
             Err(error) if error::status(&error) == Some(403) => {
-                self.blind.store(true, Ordering::Relaxed);
+                *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(clock::now());
                 tracing::debug!(target: "failover", "no right to get services: a Service with a selector is not noticed");
                 Ok(None)
             }
@@ -233,7 +234,7 @@ impl KubernetesProvider {
         let registrant = Registrant::new(settings.registrant.as_deref(), settings.lease);
         let reaps = settings.reaper == Some(true);
         let inner =
-            Inner { origin, settings, registrant, services: Mutex::default(), blind: AtomicBool::new(false) };
+            Inner { origin, settings, registrant, services: Mutex::default(), refused: Mutex::default() };
         let provider = Self {
             inner: Arc::new(inner),
             endpoints: Hub::default(),

@@ -105,7 +105,7 @@ impl<P: std::ops::Deref<Target = ControlPlane>> Space<P> {
         let group = match resource {
             "endpointslices" => "/apis/discovery.k8s.io/v1",
             "leases" => "/apis/coordination.k8s.io/v1",
-            "rolebindings" => "/apis/rbac.authorization.k8s.io/v1",
+            "roles" | "rolebindings" => "/apis/rbac.authorization.k8s.io/v1",
             _ => "/api/v1",
         };
         let slash = if name.is_empty() { "" } else { "/" };

@@ -294,3 +294,23 @@ async fn closing_gives_up_a_lease_to_which_nothing_is_bound() {
     provider.close().await.expect("closes");
     assert!(space.objects("leases").await.is_empty());
 }
+
+/// Without the right to read Services the rest works.
+#[tokio::test]
+async fn who_may_not_read_services_registers_all_the_same() {
+    let Some(space) = calm().await else { return };
+    let role = space.admin("GET", "roles", "failover-registrant", "").await;
+    let mut role: Value = serde_json::from_str(&role.body).expect("a role");
+    role["rules"].as_array_mut().expect("a list").retain(|rule| rule["resources"][0] != "services");
+    let answer = space.admin("PUT", "roles", "failover-registrant", &role.to_string()).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let path = space.path("services", "");
+    failover_testkit::until(Duration::from_secs(5), "the right is gone", async || {
+        space.plane.request(&space.token, "GET", &format!("{path}/x"), "").await.status == 403
+    })
+    .await;
+    let provider = space.provider().await;
+    provider.register(&endpoint("a", "10.0.0.1")).await.expect("registers");
+    assert_eq!(ids(&provider.list(&Query::service(&service("users"))).await.expect("lists")), ["a"]);
+    assert!(provider.list(&Query::service(&service("nobody"))).await.expect("lists").is_unknown_service());
+}
