@@ -29,7 +29,7 @@ const SETS: &[Set] = &[
     Set { package: "failover-core", features: &["--all-features"], network: false, except: &[], most: 60 },
     Set { package: "failover-memory", features: &[], network: false, except: &[], most: 40 },
     Set { package: "failover-probe", features: &["--all-features"], network: true, except: &[], most: 90 },
-    Set { package: "failover-consul", features: &[], network: true, except: OPENSSL, most: 185 },
+    Set { package: "failover-consul", features: &[], network: true, except: OPENSSL, most: 175 },
     Set {
         package: "failover",
         features: &["--features", "consul"],
