@@ -35,7 +35,7 @@ const SETS: &[Set] = &[
         features: &["--features", "consul"],
         network: true,
         except: OPENSSL,
-        most: 186,
+        most: 176,
     },
     Set { package: "failover-k8s", features: &[], network: true, except: &[], most: 140 },
 ];

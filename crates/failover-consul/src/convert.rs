@@ -171,14 +171,14 @@ pub(crate) fn set(
     settings: &Settings,
 ) -> Result<EndpointSet, serde_json::Error> {
     let mut read = Vec::new();
-    let mut rejected = Vec::new();
+    let mut rejected = Rejected::default();
     for (number, raw) in entries(body)?.into_iter().enumerate() {
         match serde_json::from_str::<Instance<'_>>(raw.get()) {
             Ok(instance) => read.push(instance),
             // What it says of the text is its place in the entry, not the entry.
             Err(error) => {
                 let error = Error::new(ErrorKind::Validation, format!("it cannot be read: {error}"));
-                rejected.push((format!("instance {number}"), error));
+                rejected.add(|| format!("instance {number}"), error);
             }
         }
     }
@@ -196,17 +196,36 @@ pub(crate) fn set(
                 };
                 match entry {
                     Ok(entry) => found.push(entry),
-                    Err(error) => rejected.push((format!("instance {id} on node {node}"), error)),
+                    Err(error) => rejected.add(|| format!("instance {id} on node {node}"), error),
                 }
             }
-            Err(error) => rejected.push((format!("instance {id} on node {node}"), error)),
+            Err(error) => rejected.add(|| format!("instance {id} on node {node}"), error),
         }
     }
     let mut set = EndpointSet::new(found);
-    for (what, error) in rejected {
+    for (what, error) in rejected.0 {
         set.reject(what, error);
     }
     Ok(set)
+}
+
+/// The first entries that cannot be used, named; of the others it is known that there are so many.
+#[derive(Default)]
+struct Rejected(Vec<(String, Error)>);
+
+impl Rejected {
+    const NAMED: usize = 1024;
+
+    fn add(&mut self, what: impl FnOnce() -> String, error: Error) {
+        match self.0.last().filter(|_| self.0.len() >= Self::NAMED) {
+            None => self.0.push((what(), error)),
+            // Shares the text of the last one: it is only counted.
+            Some((_, last)) => {
+                let last = last.clone();
+                self.0.push((String::new(), last));
+            }
+        }
+    }
 }
 
 fn key<'a>(instance: &'a Instance<'_>) -> (&'a str, &'a str) {

@@ -56,6 +56,11 @@ mod store;
 mod tls;
 mod wire;
 
+/// The code of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub use activity::Activity;
 pub use config::{Consistency, ConsulBuilder};
 pub use provider::ConsulProvider;

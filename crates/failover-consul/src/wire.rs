@@ -3,8 +3,10 @@
 //! The only module that knows consulrs and rustify: their request types say which path, query and body a request has, and
 //! nothing else of them is used.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+mod answers;
+
+use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use consulrs::api::check::requests::TtlCheckUpdateRequest;
@@ -17,10 +19,11 @@ use http::Method;
 use rustify::endpoint::Endpoint;
 use rustify::enums::{RequestMethod, RequestType, ResponseType};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use tracing::dispatcher::{self, Dispatch};
 
 use crate::config::Settings;
+
+pub(crate) use answers::{AgentConfig, AgentSelf, CheckState, Instance, KeyValue, Service, entries, names};
 
 /// A request, ready to be sent.
 #[derive(Clone, Debug)]
@@ -338,96 +341,8 @@ pub(crate) struct Check {
 }
 
 /// Headers and body can be secret.
-impl std::fmt::Debug for Check {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Check").field("id", &self.id).field("status", &self.status).finish_non_exhaustive()
     }
-}
-
-/// The names of a list of services.
-pub(crate) fn names(body: &[u8]) -> Result<Vec<String>, serde_json::Error> {
-    serde_json::from_slice::<HashMap<String, &RawValue>>(body).map(|names| names.into_keys().collect())
-}
-
-/// The entries of a list, each still to be read: one that cannot be read costs no other.
-pub(crate) fn entries(body: &[u8]) -> Result<Vec<&RawValue>, serde_json::Error> {
-    serde_json::from_slice::<Option<Vec<&RawValue>>>(body).map(Option::unwrap_or_default)
-}
-
-/// An instance as servers list it. Whatever may be missing or null is, in some version.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(crate) struct Instance<'a> {
-    #[serde(borrow)]
-    pub(crate) node: Option<Node<'a>>,
-    #[serde(borrow)]
-    pub(crate) service: Option<Service<'a>>,
-    #[serde(borrow)]
-    pub(crate) checks: Option<Vec<CheckState<'a>>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(crate) struct Node<'a> {
-    #[serde(rename = "Node", borrow)]
-    pub(crate) name: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    pub(crate) address: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    pub(crate) datacenter: Option<Cow<'a, str>>,
-    pub(crate) meta: Option<BTreeMap<String, String>>,
-}
-
-#[derive(Debug, Deserialize)]
-pub(crate) struct Service<'a> {
-    #[serde(rename = "ID", borrow)]
-    pub(crate) id: Option<Cow<'a, str>>,
-    #[serde(rename = "Service", borrow)]
-    pub(crate) name: Option<Cow<'a, str>>,
-    #[serde(rename = "Address", borrow)]
-    pub(crate) address: Option<Cow<'a, str>>,
-    #[serde(rename = "Port")]
-    pub(crate) port: Option<i64>,
-    #[serde(rename = "Tags")]
-    pub(crate) tags: Option<Vec<String>>,
-    #[serde(rename = "Meta")]
-    pub(crate) meta: Option<BTreeMap<String, Option<String>>>,
-    #[serde(rename = "Weights")]
-    pub(crate) weights: Option<Weights>,
-}
-
-#[derive(Debug, Deserialize)]
-pub(crate) struct CheckState<'a> {
-    #[serde(rename = "CheckID", borrow)]
-    pub(crate) id: Option<Cow<'a, str>>,
-    #[serde(rename = "Status", borrow)]
-    pub(crate) status: Option<Cow<'a, str>>,
-    #[serde(rename = "Notes", borrow)]
-    pub(crate) notes: Option<Cow<'a, str>>,
-    #[serde(rename = "ServiceID", borrow)]
-    pub(crate) service_id: Option<Cow<'a, str>>,
-    #[serde(rename = "Type", borrow)]
-    pub(crate) kind: Option<Cow<'a, str>>,
-}
-
-/// What stands under a key.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(crate) struct KeyValue {
-    /// In base64; null if it is empty.
-    pub(crate) value: Option<String>,
-    pub(crate) modify_index: u64,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(crate) struct AgentSelf {
-    pub(crate) config: Option<AgentConfig>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(crate) struct AgentConfig {
-    pub(crate) datacenter: Option<String>,
-    pub(crate) node_name: Option<String>,
 }

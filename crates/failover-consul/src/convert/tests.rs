@@ -243,6 +243,19 @@ fn an_instance_that_cannot_be_used_is_left_out_and_named() {
     assert_eq!((set.entries().len(), set.rejected_count()), (1, cases.len() as u64));
 }
 
+/// S5: an answer of tiny entries costs little, whatever it holds.
+#[test]
+fn a_flood_of_bad_entries_is_counted_and_a_larger_one_is_an_error() {
+    let flood = |count: usize| format!("[{}7]", "7,".repeat(count - 1));
+    let set = read(&flood(150_000));
+    assert_eq!((set.entries().len(), set.rejected_count(), set.rejected().len()), (0, 150_000, 1024));
+    let users = ServiceName::new("users").expect("valid");
+    let error =
+        super::set(&users, flood(200_001).as_bytes(), &usual().client.settings).expect_err("too many");
+    assert!(error.to_string().contains("more than 200000"), "{error}");
+    assert_eq!(read("null").entries().len(), 0);
+}
+
 /// Row 22: the same id on two nodes.
 #[test]
 fn the_same_id_on_two_nodes_is_two_endpoints_whatever_the_order() {

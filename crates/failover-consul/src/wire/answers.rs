@@ -1,0 +1,140 @@
+//! What Consul answers: whatever may be missing or null is, in some version.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::Weights;
+
+/// The names of a list of services.
+pub(crate) fn names(body: &[u8]) -> Result<Vec<String>, serde_json::Error> {
+    serde_json::from_slice::<HashMap<String, &RawValue>>(body).map(|names| names.into_keys().collect())
+}
+
+/// More than any service has; a bound for what an answer of tiny entries can make this process hold.
+const MOST_ENTRIES: usize = 200_000;
+
+/// The entries of a list, each still to be read: one that cannot be read costs no other.
+///
+/// # Errors
+///
+/// When it is no list, or one of more than 200 000 entries.
+pub(crate) fn entries(body: &[u8]) -> Result<Vec<&RawValue>, serde_json::Error> {
+    serde_json::from_slice::<Entries<'_>>(body).map(|entries| entries.0)
+}
+
+struct Entries<'a>(Vec<&'a RawValue>);
+
+impl<'de> Deserialize<'de> for Entries<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(EntriesVisitor)
+    }
+}
+
+struct EntriesVisitor;
+
+impl<'de> Visitor<'de> for EntriesVisitor {
+    type Value = Entries<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of instances")
+    }
+
+    /// Null is no instances.
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Entries(Vec::new()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = list.next_element()? {
+            if entries.len() == MOST_ENTRIES {
+                return Err(A::Error::custom("it has more than 200000 entries"));
+            }
+            entries.push(entry);
+        }
+        Ok(Entries(entries))
+    }
+}
+
+/// An instance as servers list it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Instance<'a> {
+    #[serde(borrow)]
+    pub(crate) node: Option<Node<'a>>,
+    #[serde(borrow)]
+    pub(crate) service: Option<Service<'a>>,
+    #[serde(borrow)]
+    pub(crate) checks: Option<Vec<CheckState<'a>>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Node<'a> {
+    #[serde(rename = "Node", borrow)]
+    pub(crate) name: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(crate) address: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(crate) datacenter: Option<Cow<'a, str>>,
+    pub(crate) meta: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Service<'a> {
+    #[serde(rename = "ID", borrow)]
+    pub(crate) id: Option<Cow<'a, str>>,
+    #[serde(rename = "Service", borrow)]
+    pub(crate) name: Option<Cow<'a, str>>,
+    #[serde(rename = "Address", borrow)]
+    pub(crate) address: Option<Cow<'a, str>>,
+    #[serde(rename = "Port")]
+    pub(crate) port: Option<i64>,
+    #[serde(rename = "Tags")]
+    pub(crate) tags: Option<Vec<String>>,
+    #[serde(rename = "Meta")]
+    pub(crate) meta: Option<BTreeMap<String, Option<String>>>,
+    #[serde(rename = "Weights")]
+    pub(crate) weights: Option<Weights>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct CheckState<'a> {
+    #[serde(rename = "CheckID", borrow)]
+    pub(crate) id: Option<Cow<'a, str>>,
+    #[serde(rename = "Status", borrow)]
+    pub(crate) status: Option<Cow<'a, str>>,
+    #[serde(rename = "Notes", borrow)]
+    pub(crate) notes: Option<Cow<'a, str>>,
+    #[serde(rename = "ServiceID", borrow)]
+    pub(crate) service_id: Option<Cow<'a, str>>,
+    #[serde(rename = "Type", borrow)]
+    pub(crate) kind: Option<Cow<'a, str>>,
+}
+
+/// What stands under a key.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct KeyValue {
+    /// In base64; null if it is empty.
+    pub(crate) value: Option<String>,
+    pub(crate) modify_index: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct AgentSelf {
+    pub(crate) config: Option<AgentConfig>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct AgentConfig {
+    pub(crate) datacenter: Option<String>,
+    pub(crate) node_name: Option<String>,
+}
