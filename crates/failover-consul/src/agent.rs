@@ -1,6 +1,6 @@
 //! What the agent itself has, and writing to it.
 
-use failover_core::{EndpointEntry, Error, ErrorKind, Lifecycle, ServiceName};
+use failover_core::{EndpointEntry, Error, ErrorKind, Health, Lifecycle, ServiceName};
 
 use crate::client::{Client, Limit};
 use crate::convert::{self, Claims, DRAINING, MAINTENANCE};
@@ -15,6 +15,8 @@ pub(crate) struct Local {
     /// The provider that registered it, if it was one of ours.
     pub(crate) owner: Option<String>,
     pub(crate) claims: Claims,
+    /// What its own check says, whatever others say of the node.
+    pub(crate) own_health: Health,
     /// Whether its own check is one with a time to live.
     pub(crate) has_ttl: bool,
     body: Vec<u8>,
@@ -48,15 +50,15 @@ pub(crate) async fn local(client: &Client, id: &str) -> Result<Option<Local>, Er
     };
     let Some(service) = read.service else { return Err(error::of_content(&what, "it names no service")) };
     let own = convert::has_check(id);
-    let has_ttl = read
-        .checks
-        .iter()
-        .flatten()
-        .any(|check| check.id.as_deref() == Some(own.as_str()) && check.kind.as_deref() == Some("ttl"));
+    let own = read.checks.iter().flatten().find(|check| check.id.as_deref() == Some(own.as_str()));
+    let own_health =
+        own.map_or(Health::Healthy, |own| convert::claims(Some(std::slice::from_ref(own)), false).health);
+    let has_ttl = own.is_some_and(|own| own.kind.as_deref() == Some("ttl"));
     Ok(Some(Local {
         service: service.name.as_deref().unwrap_or_default().to_owned(),
         owner: convert::owner(&service).map(str::to_owned),
         claims: convert::claims(read.checks.as_deref(), client.settings.ignore_node_checks),
+        own_health,
         has_ttl,
         body: answer.body,
     }))

@@ -152,8 +152,9 @@ impl ConsulProvider {
         if let Some(owner) = local.owner.as_deref().filter(|_| is_theirs) {
             convert::set_owner(&mut registration, owner);
         }
-        let _held = self.keepers.hold(&id).await;
-        let health = local.claims.health;
+        let held = self.keepers.hold(&id).await;
+        // A time to live that was over for a moment is no claim: what this process says of it counts.
+        let health = held.as_ref().map_or(local.own_health, |kept| kept.health);
         if let Some(status) = status_of(health) {
             status.clone_into(&mut registration.check.status);
         }

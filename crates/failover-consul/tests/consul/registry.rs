@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use failover_core::{ErrorKind, Registry};
+use failover_core::{ErrorKind, Health, Registry};
 use failover_testkit::{FaultServer, Reply, Request};
 use serde_json::{Value, json};
 
@@ -102,8 +102,10 @@ async fn row_28_an_update_under_maintenance_leaves_the_checks_in_place() {
     let provider = builder(&server.address().to_string()).build().expect("valid");
     let a = endpoint("a", "users", 1);
     provider.register(&a).await.expect("registers");
+    provider.set_health(a.service(), a.id(), Health::Degraded).await.expect("claims");
     *script.checks.lock().expect("one at a time") = json!([
-        {"CheckID": "service:a", "Status": "warning", "ServiceID": "a", "Type": "ttl"},
+        {"CheckID": "service:a", "Status": "critical", "ServiceID": "a", "Type": "ttl"},
+        {"CheckID": "disk", "Status": "critical", "ServiceID": ""},
         {"CheckID": "_service_maintenance:a", "Status": "critical", "ServiceID": "a", "Notes": "disk"},
     ]);
     provider.update(&a.to_builder().weight(9).build().expect("valid")).await.expect("updates");
@@ -116,6 +118,21 @@ async fn row_28_an_update_under_maintenance_leaves_the_checks_in_place() {
     assert!(
         !requests.iter().any(|r| r.path().starts_with("/v1/agent/service/maintenance")),
         "it was never ended"
+    );
+
+    // Of an endpoint that another process keeps its own check counts, not the node's.
+    let other = builder(&server.address().to_string()).build().expect("valid");
+    *script.checks.lock().expect("one at a time") = json!([
+        {"CheckID": "service:a", "Status": "passing", "ServiceID": "a", "Type": "ttl"},
+        {"CheckID": "disk", "Status": "critical", "ServiceID": ""},
+    ]);
+    other.update(&a).await.expect("updates");
+    let last =
+        server.requests().into_iter().rfind(|r| r.path() == "/v1/agent/service/register").expect("one");
+    let now: Value = serde_json::from_slice(&last.body).expect("JSON");
+    assert_eq!(
+        (&now["Check"]["Status"], &now["Meta"]["fo-owner"]),
+        (&json!("passing"), &body["Meta"]["fo-owner"])
     );
 }
 
