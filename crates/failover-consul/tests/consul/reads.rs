@@ -1,0 +1,151 @@
+//! What is asked of whom, and which answers are too old.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use failover_consul::Consistency;
+use failover_core::{ConfigKey, Provider, Query};
+use failover_testkit::{FaultServer, Reply, Request, until};
+
+use crate::fake::{Fake, instance};
+use crate::support::{SECOND, builder, has, ids, name, next, quiet, see};
+
+#[tokio::test]
+async fn reads_say_which_data_they_want_and_from_where() {
+    for (consistency, watched, listed) in [
+        (Consistency::Stale(SECOND), Some("stale"), None),
+        (Consistency::Leader, None, None),
+        (Consistency::Consistent, Some("consistent"), Some("consistent")),
+    ] {
+        let fake = Fake::start(&["a"]).await;
+        let consul = builder(&fake.address()).consistency(consistency).datacenter("dc1").namespace("team");
+        let consul = consul.wait(SECOND * 7).build().expect("valid");
+        let users = name("users");
+        let mut stream = consul.watch(&users).expect("it watches");
+        next(&mut stream, SECOND).await.expect("good");
+        until(SECOND, "the one that waits", || async { fake.reads() == 2 }).await;
+        consul.list(&Query::service(&users)).await.expect("lists");
+        let requests = fake.server.requests();
+        let mode = |request: &Request| {
+            ["stale", "consistent"].into_iter().find(|mode| request.query(mode).is_some())
+        };
+        for request in &requests {
+            assert_eq!(
+                (request.query("dc"), request.query("ns")),
+                (Some("dc1"), Some("team")),
+                "{request:?}"
+            );
+        }
+        let waits = requests.iter().find(|r| r.query("index").is_some()).expect("a blocking query");
+        assert_eq!(
+            (mode(waits), waits.query("wait"), waits.query("index")),
+            (watched, Some("7s"), Some("100"))
+        );
+        let list = requests.last().expect("the list");
+        assert_eq!((mode(list), list.query("index")), (listed, None));
+        let _ = consul.config_store().expect("it keeps configuration").load(&ConfigKey::Default).await;
+        let load = fake.server.requests().into_iter().next_back().expect("a load");
+        assert_eq!((load.path(), mode(&load)), ("/v1/kv/failover/config/default", listed));
+    }
+}
+
+/// A server that answers `a` while it lags, and `a` and `b` where the leader answers.
+async fn lagging(head: &'static [(&'static str, &'static str)]) -> FaultServer {
+    FaultServer::start(move |request: Request| async move {
+        if request.query("stale").is_some() {
+            let body = format!("[{}]", instance("a", 1));
+            let reply = Reply::json(200, body).header("X-Consul-Index", "9");
+            return head.iter().fold(reply, |reply, (name, value)| reply.header(name, value));
+        }
+        if request.query("index").is_some() {
+            return Reply::hang();
+        }
+        let body = format!("[{},{}]", instance("a", 1), instance("b", 2));
+        Reply::json(200, body).header("X-Consul-Index", "10").header("X-Consul-KnownLeader", "true")
+    })
+    .await
+}
+
+/// Row 4: a stale answer that is too old is told as long as there is nothing else, as stale, and the leader is asked.
+#[tokio::test]
+async fn row_04_an_answer_that_lags_too_much_is_not_taken_and_the_leader_is_asked() {
+    for (head, code) in [
+        (&[("X-Consul-LastContact", "11000"), ("X-Consul-KnownLeader", "true")], "STALE"),
+        (&[("X-Consul-LastContact", "0"), ("X-Consul-KnownLeader", "false")], "NO_LEADER"),
+    ] {
+        let server = lagging(head).await;
+        let consul = builder(&server.address().to_string()).build().expect("valid");
+        let users = name("users");
+        let mut stream = consul.watch(&users).expect("it watches");
+        let first = next(&mut stream, SECOND).await.expect("better than nothing");
+        assert_eq!(ids(&first), ["a"]);
+        assert_eq!(first.age().as_secs(), if code == "STALE" { 11 } else { 0 });
+        let error = next(&mut stream, SECOND).await.expect_err("and it is said");
+        assert_eq!(error.code(), code, "{error}");
+        see(&mut stream, SECOND * 5, "what the leader says", has(&["a", "b"])).await;
+    }
+}
+
+/// Newer servers answer blocking queries from a part that knows no leader and says so; that is no loss of the leader, and whether
+/// there is one is asked apart.
+#[tokio::test]
+async fn row_04_a_streaming_answer_without_a_leader_counts_and_the_leader_is_asked_for() {
+    let leads = Arc::new(AtomicBool::new(true));
+    let leader = Arc::clone(&leads);
+    let server = FaultServer::start(move |request: Request| {
+        let leads = leader.load(Ordering::Relaxed);
+        async move {
+            match request.path() {
+                "/v1/status/leader" => Reply::json(200, if leads { "\"10.0.0.9:8300\"" } else { "\"\"" }),
+                _ if request.query("index").is_some() => {
+                    tokio::time::sleep(SECOND).await;
+                    Reply::json(200, format!("[{}]", instance("a", 1)))
+                        .header("X-Consul-Index", "9")
+                        .header("X-Consul-KnownLeader", "false")
+                        .header("X-Consul-Query-Backend", "streaming")
+                }
+                // Without a leader nobody answers for it.
+                _ if !leads && request.query("stale").is_none() => Reply::new(500, "No cluster leader"),
+                _ => Reply::json(200, format!("[{}]", instance("a", 1)))
+                    .header("X-Consul-Index", "9")
+                    .header("X-Consul-KnownLeader", "true")
+                    .header("X-Consul-Query-Backend", "blocking-query"),
+            }
+        }
+    })
+    .await;
+    let consul = builder(&server.address().to_string()).wait(SECOND).build().expect("valid");
+    let users = name("users");
+    let mut stream = consul.watch(&users).expect("it watches");
+    next(&mut stream, SECOND).await.expect("good");
+    quiet(&mut stream, SECOND * 3).await;
+    let asked = server.requests().iter().filter(|r| r.path() == "/v1/status/leader").count();
+    assert!((1..=4).contains(&asked), "{asked}");
+    leads.store(false, Ordering::Relaxed);
+    let error = next(&mut stream, SECOND * 4).await.expect_err("it is said");
+    assert_eq!(error.code(), "NO_LEADER", "{error}");
+    leads.store(true, Ordering::Relaxed);
+    see(&mut stream, SECOND * 5, "it is fresh again", has(&["a"])).await;
+}
+
+/// Row 7 and S3: the deadline of a request counts from its beginning, however many wait for a connection.
+#[tokio::test]
+async fn row_11_who_waits_for_a_connection_has_a_deadline_too() {
+    let server = FaultServer::start(|_| async { Reply::hang() }).await;
+    let consul = Arc::new(
+        builder(&server.address().to_string()).connections(4).deadline(SECOND).build().expect("valid"),
+    );
+    let begun = std::time::Instant::now();
+    let many: Vec<_> = (0..20)
+        .map(|_| {
+            let consul = Arc::clone(&consul);
+            tokio::spawn(async move { consul.list(&Query::service(&name("users"))).await.is_err() })
+        })
+        .collect();
+    for one in many {
+        assert!(one.await.expect("ends"));
+    }
+    assert!(begun.elapsed() < Duration::from_millis(2600), "{:?}", begun.elapsed());
+    assert!(server.connections() <= 4, "{}", server.connections());
+}
