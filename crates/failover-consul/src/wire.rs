@@ -18,8 +18,11 @@ use failover_core::{Error, ErrorKind};
 use http::Method;
 use rustify::endpoint::Endpoint;
 use rustify::enums::{RequestMethod, RequestType, ResponseType};
+use rustify::errors::ClientError;
 use serde::{Deserialize, Serialize};
 use tracing::dispatcher::{self, Dispatch};
+use tracing::subscriber::NoSubscriber;
+use url::form_urlencoded;
 
 use crate::config::Settings;
 
@@ -99,36 +102,56 @@ impl Endpoint for Ask {
         self.method.clone()
     }
 
-    fn query(&self) -> Result<Option<String>, rustify::errors::ClientError> {
-        if self.query.is_empty() { Ok(None) } else { rustify::http::build_query(&self.query).map(Some) }
+    fn query(&self) -> Result<Option<String>, ClientError> {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(&self.query);
+        Ok(Some(query.finish()))
     }
 
-    fn body(&self) -> Result<Option<Vec<u8>>, rustify::errors::ClientError> {
+    fn body(&self) -> Result<Option<Vec<u8>>, ClientError> {
         Ok(self.body.clone())
     }
 }
 
-/// Stands for the agent while a request is made; the client puts the real address there.
-const BASE: &str = "http://agent/v1";
-
+/// What a request type says, put together here. `Endpoint::request` and `Features::process` would do that as well, and would
+/// write lines into the user's log for each request, encode what needs no encoding, and panic on what they do not expect.
 fn call(what: String, endpoint: &impl Endpoint, features: Option<&Features>) -> Result<Call, Error> {
-    // Both libraries write a line for each request at the level of information, and some at that of errors: what is
-    // worth a line is said elsewhere.
-    let request = dispatcher::with_default(&Dispatch::none(), || {
-        endpoint.request(BASE).map(|mut request| {
-            if let Some(features) = features {
-                features.process(&mut request);
-            }
-            request
-        })
-    });
     let broken =
-        |why: String| Error::new(ErrorKind::Internal, format!("{what}: the request cannot be made: {why}"));
-    let request = request.map_err(|error| broken(error.to_string()))?;
-    let target = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
-    let method = Method::from_bytes(request.method().as_str().as_bytes())
-        .map_err(|error| broken(error.to_string()))?;
-    Ok(Call { what, method, target, body: request.into_body(), is_state: false })
+        |why: &str| Error::new(ErrorKind::Internal, format!("{what}: the request cannot be made: {why}"));
+    let (query, body) = quietly(|| Ok((endpoint.query()?, endpoint.body()?)))
+        .map_err(|error: ClientError| broken(&error.to_string()))?;
+    let path = endpoint.path();
+    let is_safe = |b: u8| b.is_ascii_alphanumeric() || b"/._:@-".contains(&b);
+    if !path.bytes().all(is_safe) || path.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+        return Err(broken("its path is not one"));
+    }
+    let mut query = form_urlencoded::Serializer::new(query.unwrap_or_default());
+    if let Some(blocking) = features.and_then(|features| features.blocking.as_ref()) {
+        query.append_pair("index", &blocking.index.to_string());
+        query.extend_pairs(blocking.wait.iter().map(|wait| ("wait", wait)));
+    }
+    match features.and_then(|features| features.mode.as_ref()) {
+        Some(ConsistencyMode::STALE) => drop(query.append_key_only("stale")),
+        Some(ConsistencyMode::CONSISTENT) => drop(query.append_key_only("consistent")),
+        None => {}
+    }
+    let query = query.finish();
+    let mark = if query.is_empty() { "" } else { "?" };
+    let method = match endpoint.method() {
+        RequestMethod::GET => Method::GET,
+        RequestMethod::POST => Method::POST,
+        RequestMethod::PUT => Method::PUT,
+        _ => return Err(broken("its method is none of those in use")),
+    };
+    let target = format!("/v1/{path}{mark}{query}");
+    Ok(Call { what, method, target, body: body.unwrap_or_default(), is_state: false })
+}
+
+/// rustify opens spans that nobody needs. Where nobody listens they are left alone: setting a subscriber, even one that does
+/// nothing, ends for the whole process that events of `tracing` go to `log`.
+fn quietly<T>(make: impl FnOnce() -> T) -> T {
+    let nobody_listens = dispatcher::get_default(Dispatch::is::<NoSubscriber>);
+    if nobody_listens { make() } else { dispatcher::with_default(&Dispatch::none(), make) }
 }
 
 impl Settings {
@@ -344,5 +367,73 @@ pub(crate) struct Check {
 impl fmt::Debug for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Check").field("id", &self.id).field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::ConsulProvider;
+
+    #[test]
+    fn requests_are_what_consul_reads() {
+        let plain = ConsulProvider::builder().build().expect("valid");
+        let far = ConsulProvider::builder().datacenter("dc2").namespace("team").build().expect("valid");
+        let (plain, far) = (&plain.client.settings, &far.client.settings);
+        let wait = Read { mode: Mode::Stale, after: Some((7, Duration::from_millis(2500))) };
+        let now = Read::now(Mode::Consistent);
+        for (call, method, target, body) in [
+            (plain.health("users", None, wait), "GET", "/v1/health/service/users?index=7&wait=2s&stale", ""),
+            (
+                far.health("users", None, Read::now(Mode::Leader)),
+                "GET",
+                "/v1/health/service/users?dc=dc2&ns=team",
+                "",
+            ),
+            (
+                plain.health("users", Some("a\"b"), Read::now(Mode::Leader)),
+                "GET",
+                "/v1/health/service/users?filter=Service.ID+%3D%3D+%22a%5C%22b%22",
+                "",
+            ),
+            (plain.services(now), "GET", "/v1/catalog/services?consistent", ""),
+            (far.services(now), "GET", "/v1/catalog/services?dc=dc2&ns=team&consistent", ""),
+            (plain.kv_read("a/b", Read::now(Mode::Leader)), "GET", "/v1/kv/a/b", ""),
+            (far.kv_read("a/b", wait), "GET", "/v1/kv/a/b?dc=dc2&ns=team&index=7&wait=2s&stale", ""),
+            (plain.kv_swap("a", b"{}", 9), "PUT", "/v1/kv/a?cas=9", "{}"),
+            (plain.local("fo._41"), "GET", "/v1/agent/health/service/id/fo._41", ""),
+            (plain.deregister("a"), "PUT", "/v1/agent/service/deregister/a", ""),
+            (
+                plain.maintenance("a", Some("x y")),
+                "PUT",
+                "/v1/agent/service/maintenance/a?enable=true&reason=x+y",
+                "",
+            ),
+            (plain.maintenance("a", None), "PUT", "/v1/agent/service/maintenance/a?enable=false", ""),
+            (
+                plain.beat("service:a", "passing"),
+                "PUT",
+                "/v1/agent/check/update/service:a",
+                r#"{"Output":"failover","Status":"passing"}"#,
+            ),
+            (leader(None), "GET", "/v1/status/leader", ""),
+            (agent_self(), "GET", "/v1/agent/self", ""),
+        ] {
+            let call = call.expect(target);
+            let found =
+                (call.method.as_str(), call.target.as_str(), String::from_utf8(call.body).expect("text"));
+            assert_eq!(found, (method, target, body.to_owned()));
+        }
+        for odd in ["a b", "a%2Fb", "..", "a?b", "a//b", "\u{fc}"] {
+            assert!(plain.local(odd).is_err(), "{odd}");
+        }
+    }
+
+    /// A side effect of `tracing`: with a subscriber of any kind, events no longer go to `log`.
+    #[test]
+    fn making_a_request_sets_no_subscriber() {
+        let provider = ConsulProvider::builder().build().expect("valid");
+        provider.client.settings.kv_swap("a", b"{}", 9).expect("valid");
+        assert!(!dispatcher::has_been_set());
     }
 }
