@@ -214,7 +214,7 @@ impl ConsulBuilder {
     }
 
     /// How long a request that is no watch may take, 1 s to 5 min; default 30 s. All requests of one registration
-    /// together have this time. While the servers have no quorum an agent needs 7 to 20 s to accept a registration.
+    /// together have this time. While the servers have no quorum an agent needs 7 to 26 s to accept a registration.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
