@@ -109,7 +109,8 @@ pub(crate) fn garbage(what: &str, why: &str) -> Error {
 /// What kube says when a request does not come to an answer.
 pub(crate) fn of_kube(what: &str, error: &kube::Error) -> Error {
     match error {
-        kube::Error::Auth(_) => {
+        // From a token that is renewed it comes as an error of the service.
+        error if is_of_credentials(error) => {
             // Its text can hold what a credentials plugin printed.
             let message = format!("{what}: the credentials cannot be had from where the configuration says");
             Error::new(ErrorKind::Permission, message).with_code("UNAUTHENTICATED")
@@ -128,6 +129,21 @@ pub(crate) fn of_kube(what: &str, error: &kube::Error) -> Error {
         kube::Error::Service(error) => unreachable_server(what, &**error),
         other => Error::new(ErrorKind::Connection, format!("{what}: {}", short(other))),
     }
+}
+
+fn is_of_credentials(error: &kube::Error) -> bool {
+    let mut next: Option<&(dyn StdError + 'static)> = match error {
+        kube::Error::Auth(_) => return true,
+        kube::Error::Service(error) => Some(&**error),
+        _ => None,
+    };
+    while let Some(error) = next {
+        if error.is::<kube::client::AuthError>() {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 fn unreachable_server(what: &str, error: &(dyn StdError + 'static)) -> Error {
@@ -233,5 +249,16 @@ mod tests {
             .expect_err("broken");
         let error = of_kubeconfig(&broken);
         assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+
+    /// A credentials plugin that fails when a token is renewed: what it printed may be the token.
+    #[test]
+    fn what_a_credentials_plugin_printed_is_not_shown() {
+        let failed = || kube::client::AuthError::AuthExec("it printed hunter2".to_owned());
+        for error in [kube::Error::Auth(failed()), kube::Error::Service(Box::new(failed()))] {
+            let error = of_kube("list", &error);
+            assert!(!format!("{error:?} {error}").contains("hunter2"), "{error}");
+            assert_eq!((error.kind(), error.code()), (ErrorKind::Permission, "UNAUTHENTICATED"));
+        }
     }
 }
