@@ -219,9 +219,21 @@ async fn delete(inner: &Inner, lease: &Seen) -> Result<(), Error> {
     let (slices, _) = api.list(&bound_to(&lease.name), |object| object).await?;
     tracing::warn!(target: "failover", lease = %lease.name, "{} endpoints are deleted: the process that registered them is gone", slices.len());
     for slice in slices {
-        delete_slice(inner, &slice).await?;
+        if !is_of_another(&slice, lease) {
+            delete_slice(inner, &slice).await?;
+        }
     }
     Ok(())
+}
+
+/// Whether a slice is bound to another lease of the same name: its process came back and has registered it again.
+fn is_of_another(slice: &Value, lease: &Seen) -> bool {
+    let owners = slice.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    let text =
+        |owner: &Value, key: &str| owner.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    owners.into_iter().flatten().any(|owner| {
+        text(owner, "kind") == "Lease" && text(owner, "name") == lease.name && text(owner, "uid") != lease.uid
+    })
 }
 
 /// Deletes a slice in the version in which it was read: one that was registered anew meanwhile stays.
@@ -355,5 +367,15 @@ mod tests {
         assert_eq!(seen(&base(long)).expect("it has a name").duration, Duration::from_secs(3600));
         assert!(seen(&json!({"spec": {}})).is_none());
         assert!(seen(&json!(null)).is_none());
+    }
+
+    /// Its process came back between the end of its lease and the look at what was bound to it.
+    #[test]
+    fn what_is_bound_to_a_new_lease_of_the_same_name_is_not_deleted() {
+        use serde_json::json;
+        let bound = |uid: &str| json!({"metadata": {"ownerReferences": [{"kind": "Lease", "name": "a", "uid": uid}]}});
+        assert!(!is_of_another(&bound("1"), &lease("x")));
+        assert!(is_of_another(&bound("2"), &lease("x")));
+        assert!(!is_of_another(&json!({"metadata": {"ownerReferences": null}}), &lease("x")));
     }
 }
