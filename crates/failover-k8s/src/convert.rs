@@ -12,6 +12,6 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use document::is_expired;
+pub(crate) use document::{claims, is_expired};
 pub(crate) use read::{Candidate, Family, Slice, read};
 pub(crate) use write::{Owner, address_type, amend, expire, slice};

@@ -8,6 +8,7 @@ use failover_core::{
     async_trait,
 };
 use serde_json::Value;
+use tokio::sync::Mutex;
 use tokio::time::sleep;
 
 use crate::api::Kind;
@@ -64,10 +65,7 @@ impl Registry for KubernetesProvider {
         let inner = &*self.inner;
         let was = {
             let slot = inner.registrant.slot(service, id);
-            let mut slot = slot.lock().await;
-            // First of all, so that nothing brings it back.
-            *slot = None;
-            remove(inner, service, id).await
+            remove(inner, service, id, &slot).await
         };
         inner.registrant.tidy();
         was
@@ -155,16 +153,24 @@ async fn change(
         }
         let Some(object) = api.get(Kind::Slices, &name).await? else { return Err(missing(service, id)) };
         let Some(before) = entry_of(inner, &object, id) else { return Err(missing(service, id)) };
-        let entry = changed(before.clone());
         let expired = convert::is_expired(&object);
-        if entry == before && !expired {
+        let before = match convert::claims(&object) {
+            // The mark makes it unhealthy to readers; written as its health it would stay when its process is back.
+            Some((health, lifecycle)) if expired => before.with_health(health).with_lifecycle(lifecycle),
+            _ => before,
+        };
+        let entry = changed(before.clone());
+        let is_own = own.as_ref().is_some_and(|slot| slot.is_some());
+        // Whoever does not say how it is knows no more of its process than the mark does.
+        let stays_marked = expired && !is_own && entry.health() == before.health();
+        if entry == before && stays_marked == expired {
             // Each write is sent to everybody who watches.
             return Ok(());
         }
         let written = if has_other_type(&object, entry.endpoint()) {
             replace_by_new(inner, &name, &object, &entry).await
         } else {
-            let amended = convert::amend(object, &entry, inner.settings.secrets, false)?;
+            let amended = convert::amend(object, &entry, inner.settings.secrets, stays_marked)?;
             api.replace(Kind::Slices, &name, amended).await
         };
         match written {
@@ -211,30 +217,76 @@ async fn replace_by_new(
     inner.api().apply(Kind::Slices, name, object).await.map(Some)
 }
 
-async fn remove(inner: &Inner, service: &ServiceName, id: &EndpointId) -> Result<bool, Error> {
+async fn remove(
+    inner: &Inner,
+    service: &ServiceName,
+    id: &EndpointId,
+    slot: &Mutex<Option<EndpointEntry>>,
+) -> Result<bool, Error> {
     let name = names::slice(&inner.settings.namespace, service, id);
     let api = inner.api();
-    let Some(object) = api.get(Kind::Slices, &name).await? else { return Ok(false) };
-    let uid = identity(&object).0.to_owned();
+    let mut own = slot.lock().await;
+    // First of all, so that nothing brings it back.
+    *own = None;
+    let Some(mut object) = api.get(Kind::Slices, &name).await? else { return Ok(false) };
     let drain = inner.settings.drain;
-    if !drain.is_zero()
-        && let Some(entry) = entry_of(inner, &object, id)
-    {
-        let amended = convert::amend(object, &entry.with_lifecycle(Lifecycle::Draining), true, false)?;
+    let mut drains = false;
+    for _ in 0..TRIES {
+        if drain.is_zero() {
+            break;
+        }
+        let Some(entry) = entry_of(inner, &object, id) else { break };
+        let amended =
+            convert::amend(object.clone(), &entry.with_lifecycle(Lifecycle::Draining), true, false)?;
         match api.replace(Kind::Slices, &name, amended).await {
-            // Somebody else has written it meanwhile: it is only told a little later that it goes.
-            Ok(_) => {}
+            Ok(Some(_)) => {
+                drains = true;
+                break;
+            }
+            Ok(None) => return Ok(true),
             Err(error) if error::status(&error) == Some(409) => {}
             Err(error) => return Err(error),
         }
-        sleep(drain).await;
+        let Some(newer) = api.get(Kind::Slices, &name).await? else { return Ok(true) };
+        object = newer;
     }
-    match api.delete(Kind::Slices, &name, &uid, None).await {
-        // Gone meanwhile, or registered anew by somebody, whose it is now.
+    let uid = identity(&object).0.to_owned();
+    if !drains {
+        return gone(api.delete(Kind::Slices, &name, &uid, None).await).map(|_| true);
+    }
+    // Not held while it drains: registrations, and the return of a lost lease, would wait for it.
+    drop(own);
+    sleep(drain).await;
+    let own = slot.lock().await;
+    for _ in 0..TRIES {
+        let Some(now) = api.get(Kind::Slices, &name).await? else { return Ok(true) };
+        // A registration keeps the object, and takes it over.
+        let is_draining =
+            entry_of(inner, &now, id).is_none_or(|entry| entry.lifecycle() == Lifecycle::Draining);
+        let is_anew = registrant(&now) != registrant(&object) || registrant(&now).is_none() && !is_draining;
+        if own.is_some() || is_anew || identity(&now).0 != uid {
+            return Ok(true);
+        }
+        if gone(api.delete(Kind::Slices, &name, &uid, Some(identity(&now).1)).await)? {
+            return Ok(true);
+        }
+    }
+    let message = format!("{service}/{id}: somebody else changes it all the time; it stays, as draining");
+    Err(Error::new(ErrorKind::Conflict, message))
+}
+
+/// Whether what was to be deleted is gone; false when it is another one by now.
+fn gone(deleted: Result<bool, Error>) -> Result<bool, Error> {
+    match deleted {
         Ok(_) => Ok(true),
-        Err(error) if error::status(&error) == Some(409) => Ok(true),
+        Err(error) if error::status(&error) == Some(409) => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// The process that registered a slice.
+fn registrant(slice: &Value) -> Option<&str> {
+    slice.get("metadata")?.get("labels")?.get(names::REGISTRANT)?.as_str()
 }
 
 /// The entry of one of this crate's slices.

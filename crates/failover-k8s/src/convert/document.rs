@@ -1,6 +1,6 @@
 //! The annotation that holds a whole endpoint.
 
-use failover_core::{EndpointEntry, Error, ErrorKind};
+use failover_core::{EndpointEntry, Error, ErrorKind, Health, Lifecycle};
 use serde_json::{Map, Value};
 
 /// The most bytes of the annotation; all annotations of an object may have 256 KiB together.
@@ -125,4 +125,12 @@ pub(crate) fn is_expired(slice: &Value) -> bool {
     text.and_then(Value::as_str)
         .and_then(|text| Document::parse(text).ok())
         .is_some_and(|document| document.expired)
+}
+
+/// What a slice of this crate's claims of its endpoint, whether or not it is marked as left behind.
+pub(crate) fn claims(slice: &Value) -> Option<(Health, Lifecycle)> {
+    let annotations = slice.get("metadata")?.get("annotations")?;
+    let document = Document::parse(annotations.get(crate::names::ENDPOINT)?.as_str()?).ok()?;
+    let entry = document.entry().ok()?;
+    Some((entry.health(), entry.lifecycle()))
 }

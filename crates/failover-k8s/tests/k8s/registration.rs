@@ -314,3 +314,66 @@ async fn who_may_not_read_services_registers_all_the_same() {
     assert_eq!(ids(&provider.list(&Query::service(&service("users"))).await.expect("lists")), ["a"]);
     assert!(provider.list(&Query::service(&service("nobody"))).await.expect("lists").is_unknown_service());
 }
+
+/// A registration keeps the object and takes it over: who drained it before does not delete it.
+#[tokio::test]
+async fn what_is_registered_anew_while_it_drains_stays() {
+    let Some(space) = calm().await else { return };
+    let provider = space.builder().drain_time(Duration::from_millis(1500)).build().await.expect("builds");
+    let other = space.provider().await;
+    let (users, a, b) = (service("users"), id("a"), id("b"));
+    provider.register(&endpoint("a", "10.0.0.1")).await.expect("registers");
+    provider.register(&endpoint("b", "10.0.0.2")).await.expect("registers");
+    let looking = async {
+        failover_testkit::until(Duration::from_secs(5), "they drain", async || {
+            let drains = async |id| {
+                other.get(&users, id).await.is_ok_and(|entry| entry.lifecycle() == Lifecycle::Draining)
+            };
+            drains(&a).await && drains(&b).await
+        })
+        .await;
+        other.register(&endpoint("a", "10.0.0.3")).await.expect("registers");
+        let newest = endpoint("b", "10.0.0.4");
+        let again = provider.register(&newest);
+        tokio::time::timeout(Duration::from_secs(1), again).await.expect("does not wait").expect("registers");
+    };
+    let (first, second, ()) =
+        tokio::join!(provider.deregister(&users, &a), provider.deregister(&users, &b), looking);
+    assert!(first.expect("removes") && second.expect("removes"));
+    for (id, address) in [(&a, "10.0.0.3"), (&b, "10.0.0.4")] {
+        let entry = other.get(&users, id).await.expect("the newest registration stands");
+        assert_eq!((entry.endpoint().address(), entry.lifecycle()), (address, Lifecycle::InService));
+    }
+}
+
+/// A process that was taken for dead changes its endpoint before it has seen the mark: the mark goes, and is not written
+/// as the health that the endpoint has from then on.
+#[tokio::test]
+async fn a_change_of_what_is_marked_does_not_make_it_unhealthy_for_ever() {
+    let Some(space) = calm().await else { return };
+    let provider = space.provider().await;
+    let other = space.provider().await;
+    let (users, a) = (service("users"), id("a"));
+    provider.register(&endpoint("a", "10.0.0.1")).await.expect("registers");
+    let mark = async || {
+        let mut slice = space.objects("endpointslices").await.remove(0);
+        let annotation = &mut slice["metadata"]["annotations"]["failover.rs/endpoint"];
+        let mut document: serde_json::Value =
+            serde_json::from_str(annotation.as_str().expect("text")).expect("JSON");
+        document["expired"] = true.into();
+        *annotation = document.to_string().into();
+        slice["endpoints"][0]["conditions"] = json!({"ready": false, "serving": false, "terminating": false});
+        let name = slice["metadata"]["name"].as_str().expect("a name").to_owned();
+        let answer = space.admin("PUT", "endpointslices", &name, &slice.to_string()).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    };
+    let health = async || other.get(&users, &a).await.expect("it is there").health();
+    mark().await;
+    assert_eq!(health().await, failover_core::Health::Unhealthy);
+    // Of somebody else, who does not know whether it lives: the mark stays.
+    other.set_lifecycle(&users, &a, Lifecycle::Maintenance).await.expect("sets");
+    other.set_lifecycle(&users, &a, Lifecycle::InService).await.expect("sets");
+    assert_eq!(health().await, failover_core::Health::Unhealthy);
+    provider.update(&endpoint("a", "10.0.0.2")).await.expect("updates");
+    assert_eq!(health().await, failover_core::Health::Unknown);
+}
