@@ -14,6 +14,8 @@ use crate::names::MANAGER;
 const PAGE: usize = 100;
 /// The most objects of one list, as many as the engine takes endpoints.
 const MOST_OBJECTS: usize = 100_000;
+/// The most pages of one list: a server may fill them less than was asked for.
+const MOST_PAGES: usize = 2 * MOST_OBJECTS / PAGE;
 /// How often a list is begun anew when it grows too old between two of its pages.
 const RESTARTS: usize = 3;
 
@@ -116,6 +118,7 @@ impl Api<'_> {
         'again: loop {
             let mut objects = Vec::new();
             let mut next = String::new();
+            let mut pages = 0;
             loop {
                 let page = match self.page(scope, &next).await {
                     // The list is older than the server keeps: what was read of it is of no use.
@@ -149,7 +152,11 @@ impl Api<'_> {
                 }
                 let text =
                     |key: &str| metadata.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-                next = text("continue");
+                let before: String = std::mem::replace(&mut next, text("continue"));
+                pages += 1;
+                if !next.is_empty() && (next == before || pages > MOST_PAGES) {
+                    return Err(error::garbage(&self.what("list", scope.kind, ""), "its pages have no end"));
+                }
                 if next.is_empty() {
                     return Ok((objects, text("resourceVersion")));
                 }

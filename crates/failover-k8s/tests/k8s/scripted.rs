@@ -467,3 +467,14 @@ async fn a_provider_that_is_dropped_leaves_no_connection_and_no_task() {
         assert!(begun.elapsed() < Duration::from_millis(300), "{:?}", begun.elapsed());
     }
 }
+
+/// A server, or a proxy before it, that answers every page with the same next one.
+#[tokio::test]
+async fn a_list_whose_pages_have_no_end_is_an_error() {
+    let server = FaultServer::start(async |_| paged(5, &[], "again")).await;
+    let provider = provider(&server.url()).await;
+    let listed = tokio::time::timeout(SOON, provider.list(&Query::service(&service("users")))).await;
+    let error = listed.expect("it ends").expect_err("no list");
+    assert_eq!(error.code(), "BAD_ANSWER", "{error}");
+    assert!(server.requests().len() < 10);
+}
