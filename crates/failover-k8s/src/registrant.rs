@@ -3,6 +3,7 @@
 //! One lease for the whole process, not one heartbeat for each endpoint: every watcher of a slice would see each beat.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub(crate) struct Registrant {
     name: String,
     duration: Option<Duration>,
     lease: tokio::sync::Mutex<Option<Held>>,
+    /// A lease was deleted, and what was bound to it is not registered again yet.
+    lost: AtomicBool,
     own: Mutex<HashMap<Key, Slot>>,
 }
 
@@ -53,7 +56,13 @@ impl Registrant {
     pub(crate) fn new(readable: Option<&str>, duration: Option<Duration>) -> Self {
         let host = readable.map_or_else(host, str::to_owned);
         let name = format!("fo-{host}-{:08x}", clock::bits() as u32);
-        Self { name, duration, lease: tokio::sync::Mutex::new(None), own: Mutex::default() }
+        Self {
+            name,
+            duration,
+            lease: tokio::sync::Mutex::new(None),
+            lost: AtomicBool::new(false),
+            own: Mutex::default(),
+        }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -128,7 +137,10 @@ impl Registrant {
             }
             Err(error) => return Err(error),
         };
-        Ok(Held { object: checked(object, "create a lease")?, renewed: sent, behind: Behind::Nothing })
+        let object = checked(object, "create a lease")?;
+        // Whoever asks for it first, a registration or the renewal: what the lost one bound comes back.
+        let lost = self.lost.swap(false, Ordering::AcqRel);
+        Ok(Held { object, renewed: sent, behind: if lost { Behind::Register } else { Behind::Nothing } })
     }
 
     /// Renews the lease for as long as it is polled.
@@ -158,9 +170,8 @@ impl Registrant {
                 return Ok(());
             }
             // It was lost, and making a new one failed.
-            let mut held = self.acquire(inner, duration).await?;
-            held.behind = Behind::Register;
-            *lease = Some(held);
+            self.lost.store(true, Ordering::Release);
+            *lease = Some(self.acquire(inner, duration).await?);
             drop(lease);
             return self.catch_up(inner).await;
         };
@@ -183,9 +194,8 @@ impl Registrant {
             None => {
                 tracing::warn!(target: "failover", lease = %self.name, "the lease was deleted; everything is registered again");
                 *lease = None;
-                let mut held = self.acquire(inner, duration).await?;
-                held.behind = Behind::Register;
-                *lease = Some(held);
+                self.lost.store(true, Ordering::Release);
+                *lease = Some(self.acquire(inner, duration).await?);
             }
         }
         let behind = lease.as_ref().is_some_and(|held| held.behind != Behind::Nothing);
@@ -294,11 +304,12 @@ async fn restore(inner: &Inner, entry: &EndpointEntry) -> Result<bool, Error> {
             return Ok(true);
         }
         // Its claims are those of before; what others changed in the endpoint meanwhile stays.
-        let now = entry_of(inner, &object, id).map_or_else(
-            || entry.clone(),
-            |found| found.with_health(entry.health()).with_lifecycle(entry.lifecycle()),
-        );
-        let amended = convert::amend(object, &now, true, false)?;
+        let (now, secrets) = match entry_of(inner, &object, id) {
+            Some(found) => (found.with_health(entry.health()).with_lifecycle(entry.lifecycle()), true),
+            // What this process knows of it holds secrets that were never stored.
+            None => (entry.clone(), inner.settings.secrets),
+        };
+        let amended = convert::amend(object, &now, secrets, false)?;
         match inner.api().replace(Kind::Slices, &name, amended).await {
             Ok(written) => return Ok(written.is_some()),
             Err(error) if error::status(&error) == Some(409) => {}

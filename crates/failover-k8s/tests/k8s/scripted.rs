@@ -478,3 +478,50 @@ async fn a_list_whose_pages_have_no_end_is_an_error() {
     assert_eq!(error.code(), "BAD_ANSWER", "{error}");
     assert!(server.requests().len() < 10);
 }
+
+/// A lease was deleted, the next one could not be made, and a registration made it: what was registered before is
+/// registered again all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_lost_lease_bound_comes_back_whoever_makes_the_next() {
+    let leases = Arc::new(AtomicUsize::new(0));
+    let busy = Arc::new(AtomicBool::new(false));
+    let (is_busy, made) = (Arc::clone(&busy), Arc::clone(&leases));
+    let server = FaultServer::start(move |request| {
+        let (busy, leases) = (Arc::clone(&is_busy), Arc::clone(&made));
+        async move {
+            let lease = |number: usize| {
+                json!({"metadata": {"name": "x", "uid": number.to_string(), "resourceVersion": "1"}, "spec": {"renewTime": "x"}})
+            };
+            match (request.method.as_str(), is_slices(&request)) {
+                ("PATCH", true) => Reply::json(200, slice("x", 1, &[1]).to_string()),
+                ("GET", true) => list(5, &[]),
+                ("POST", false) if busy.load(Ordering::Relaxed) => Reply::json(503, status(503, "Busy").to_string()),
+                ("POST", false) => {
+                    Reply::json(201, lease(leases.fetch_add(1, Ordering::Relaxed) + 1).to_string())
+                }
+                ("PUT", false) if leases.load(Ordering::Relaxed) > 1 => Reply::json(200, lease(2).to_string()),
+                ("PUT", false) => {
+                    busy.store(true, Ordering::Relaxed);
+                    Reply::json(404, status(404, "NotFound").to_string())
+                }
+                _ => Reply::json(404, status(404, "NotFound").to_string()),
+            }
+        }
+    })
+    .await;
+    let (_directory, builder) = builder(&server.url());
+    let provider =
+        builder.lease_duration(Duration::from_secs(3)).reaper(false).build().await.expect("builds");
+    provider.register(&endpoint("a", "10.0.0.1")).await.expect("registers");
+    let posts = || server.requests().iter().filter(|request| request.method.as_str() == "POST").count();
+    until(SOON, "a new lease is refused", async || posts() >= 2).await;
+    busy.store(false, Ordering::Relaxed);
+    provider.register(&endpoint("b", "10.0.0.2")).await.expect("registers");
+    let writes = || {
+        let requests = server.requests();
+        let to_a =
+            requests.iter().find(|request| request.method.as_str() == "PATCH").map(|r| r.path().to_owned());
+        requests.iter().filter(|r| r.method.as_str() == "PATCH" && Some(r.path()) == to_a.as_deref()).count()
+    };
+    until(SOON, "a is registered again", async || writes() == 2).await;
+}
