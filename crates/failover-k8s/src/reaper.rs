@@ -143,9 +143,14 @@ async fn look(inner: &Inner, sightings: &mut Sightings, patience: Duration) -> R
     leases.retain(|seen| seen.name != inner.registrant.name());
     for verdict in sightings.look(leases, clock::now(), patience) {
         match verdict {
-            Verdict::Expire(seen) => {
-                if expire(inner, &seen).await? {
-                    sightings.expired(&seen.name);
+            Verdict::Expire(lease) => {
+                // A list of many pages, and what came before, can have taken longer than a renewal.
+                let now = api.get(Kind::Leases, &lease.name).await?.as_ref().and_then(seen);
+                if now.is_none_or(|now| (now.uid, now.mark) != (lease.uid.clone(), lease.mark.clone())) {
+                    continue;
+                }
+                if expire(inner, &lease).await? {
+                    sightings.expired(&lease.name);
                 }
             }
             Verdict::Delete(seen) => delete(inner, &seen).await?,

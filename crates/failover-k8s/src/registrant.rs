@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use failover_core::{EndpointEntry, EndpointId, Error, ErrorKind, ServiceName};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::api::Kind;
@@ -29,6 +30,8 @@ pub(crate) struct Registrant {
     lease: tokio::sync::Mutex<Option<Held>>,
     /// A lease was deleted, and what was bound to it is not registered again yet.
     lost: AtomicBool,
+    /// There is something to mend.
+    mends: Notify,
     own: Mutex<HashMap<Key, Slot>>,
 }
 
@@ -40,6 +43,8 @@ struct Held {
     /// When the last renewal that arrived was sent.
     renewed: Instant,
     behind: Behind,
+    /// Until then whoever took this process for dead may still be marking its slices.
+    marking: Instant,
 }
 
 /// What is to be done about the slices since the lease was not renewed for too long.
@@ -61,6 +66,7 @@ impl Registrant {
             duration,
             lease: tokio::sync::Mutex::new(None),
             lost: AtomicBool::new(false),
+            mends: Notify::new(),
             own: Mutex::default(),
         }
     }
@@ -140,19 +146,29 @@ impl Registrant {
         let object = checked(object, "create a lease")?;
         // Whoever asks for it first, a registration or the renewal: what the lost one bound comes back.
         let lost = self.lost.swap(false, Ordering::AcqRel);
-        Ok(Held { object, renewed: sent, behind: if lost { Behind::Register } else { Behind::Nothing } })
+        let behind = if lost { Behind::Register } else { Behind::Nothing };
+        Ok(Held { object, renewed: sent, behind, marking: sent })
     }
 
-    /// Renews the lease for as long as it is polled.
+    /// Renews the lease for as long as it is polled, and mends what it lost. Both at once: writes that are slow must not
+    /// let the lease run out again.
     pub(crate) async fn keep(&self, inner: &Inner) {
         let Some(duration) = self.duration else { return };
+        tokio::join!(self.keep_renewing(inner, duration), self.keep_mending(inner, duration));
+    }
+
+    async fn keep_renewing(&self, inner: &Inner, duration: Duration) {
         let mut failures = 0_u32;
         loop {
             // After a failure sooner, so that several tries fit into the lease.
             let pause = if failures == 0 { duration / 3 } else { duration / 12 };
             sleep(clock::jittered(pause, 0.2)).await;
             match self.renew(inner, duration).await {
-                Ok(()) => failures = 0,
+                Ok(true) => {
+                    failures = 0;
+                    self.mends.notify_one();
+                }
+                Ok(false) => failures = 0,
                 Err(error) => {
                     if failures == 0 {
                         tracing::warn!(target: "failover", lease = %self.name, "the lease is not renewed: {error}");
@@ -163,17 +179,31 @@ impl Registrant {
         }
     }
 
-    async fn renew(&self, inner: &Inner, duration: Duration) -> Result<(), Error> {
+    async fn keep_mending(&self, inner: &Inner, duration: Duration) {
+        let mut complained = false;
+        loop {
+            self.mends.notified().await;
+            while let Err(error) = self.catch_up(inner).await {
+                if !std::mem::replace(&mut complained, true) {
+                    tracing::warn!(target: "failover", lease = %self.name, "what is registered is not mended: {error}");
+                }
+                sleep(clock::jittered(duration / 12, 0.2)).await;
+            }
+            complained = false;
+        }
+    }
+
+    /// Renews the lease, or makes another. True when there is something to mend.
+    async fn renew(&self, inner: &Inner, duration: Duration) -> Result<bool, Error> {
         let mut lease = self.lease.lock().await;
         let Some(held) = lease.as_mut() else {
             if self.count() == 0 {
-                return Ok(());
+                return Ok(false);
             }
             // It was lost, and making a new one failed.
             self.lost.store(true, Ordering::Release);
             *lease = Some(self.acquire(inner, duration).await?);
-            drop(lease);
-            return self.catch_up(inner).await;
+            return Ok(true);
         };
         let sent = clock::now();
         // Late is as bad as not at all: the next try needs its time, too.
@@ -184,6 +214,9 @@ impl Registrant {
                 // Only if nothing arrived for so long can anybody have taken this process for dead: at most from when the
                 // last one was sent until this one was answered.
                 let silent = clock::now().saturating_duration_since(held.renewed);
+                if silent >= duration {
+                    held.marking = clock::now() + duration;
+                }
                 if silent >= duration && held.behind == Behind::Nothing {
                     tracing::warn!(target: "failover", lease = %self.name, "the lease had run out; what is registered is looked after");
                     held.behind = Behind::Restore;
@@ -198,9 +231,7 @@ impl Registrant {
                 *lease = Some(self.acquire(inner, duration).await?);
             }
         }
-        let behind = lease.as_ref().is_some_and(|held| held.behind != Behind::Nothing);
-        drop(lease);
-        if behind { self.catch_up(inner).await } else { Ok(()) }
+        Ok(lease.as_ref().is_some_and(|held| held.behind != Behind::Nothing))
     }
 
     /// Writes the time into the lease; `None` when it is not there any more.
@@ -254,8 +285,9 @@ impl Registrant {
             Some(error) => Err(error),
             None => {
                 if let Some(held) = self.lease.lock().await.as_mut() {
-                    // Unless it was lost again meanwhile.
-                    if held.behind == behind {
+                    // Unless it was lost again meanwhile, or is looked at again with the next renewals.
+                    let is_same = held.behind == behind && identity(&held.object).0 == owner.uid;
+                    if is_same && (behind == Behind::Register || clock::now() >= held.marking) {
                         held.behind = Behind::Nothing;
                     }
                 }

@@ -525,3 +525,91 @@ async fn what_a_lost_lease_bound_comes_back_whoever_makes_the_next() {
     };
     until(SOON, "a is registered again", async || writes() == 2).await;
 }
+
+fn lease(uid: &str) -> Value {
+    json!({"metadata": {"name": "x", "uid": uid, "resourceVersion": "1"}, "spec": {"renewTime": "x"}})
+}
+
+/// Who takes a process for dead marks its slices a moment after it looked at the lease: the process may have looked for
+/// marks by then, and found none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mark_that_comes_after_the_lease_was_renewed_is_taken_off() {
+    let stored = Arc::new(std::sync::Mutex::new((Value::Null, 0_u32)));
+    let begun = Instant::now();
+    let store = Arc::clone(&stored);
+    let server = FaultServer::start(move |request| {
+        let store = Arc::clone(&store);
+        async move {
+            let mut store = store.lock().expect("no panic");
+            match (request.method.as_str(), is_slices(&request)) {
+                ("PATCH", true) => {
+                    let mut object: Value = serde_json::from_slice(&request.body).expect("JSON");
+                    object["metadata"]["uid"] = "1".into();
+                    object["metadata"]["resourceVersion"] = "1".into();
+                    store.0 = object;
+                    Reply::json(200, store.0.to_string())
+                }
+                ("GET", true) => {
+                    let answer = store.0.to_string();
+                    store.1 += 1;
+                    if store.1 == 1 {
+                        let annotation = &mut store.0["metadata"]["annotations"]["failover.rs/endpoint"];
+                        *annotation =
+                            annotation.as_str().expect("text").replacen('{', "{\"expired\":true,", 1).into();
+                    }
+                    Reply::json(200, answer)
+                }
+                ("PUT", true) => {
+                    store.0 = serde_json::from_slice(&request.body).expect("JSON");
+                    Reply::json(200, store.0.to_string())
+                }
+                ("PUT", false) if begun.elapsed() < Duration::from_secs(4) => {
+                    Reply::json(503, status(503, "Busy").to_string())
+                }
+                ("PUT" | "POST", false) => Reply::json(200, lease("1").to_string()),
+                _ => Reply::json(404, status(404, "NotFound").to_string()),
+            }
+        }
+    })
+    .await;
+    let (_directory, builder) = builder(&server.url());
+    let provider =
+        builder.lease_duration(Duration::from_secs(3)).reaper(false).build().await.expect("builds");
+    provider.register(&endpoint("a", "10.0.0.1")).await.expect("registers");
+    let is_marked = || stored.lock().expect("no panic").0.to_string().contains("expired");
+    until(Duration::from_secs(10), "it is marked, late", async || is_marked()).await;
+    until(SOON, "the mark is taken off", async || !is_marked()).await;
+}
+
+/// Slices that are written slowly, by an admission webhook for example, do not keep the lease from being renewed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_is_renewed_while_what_it_lost_is_registered_again() {
+    let (writes, made) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let server = FaultServer::start(move |request| {
+        let (writes, made) = (Arc::clone(&writes), Arc::clone(&made));
+        async move {
+            match (request.method.as_str(), is_slices(&request)) {
+                ("PATCH", true) if writes.fetch_add(1, Ordering::Relaxed) == 0 => {
+                    Reply::json(200, slice("x", 1, &[1]).to_string())
+                }
+                ("PATCH", true) => Reply::hang(),
+                ("POST", false) => {
+                    Reply::json(201, lease(&made.fetch_add(1, Ordering::Relaxed).to_string()).to_string())
+                }
+                ("PUT", false) if made.load(Ordering::Relaxed) > 1 => {
+                    Reply::json(200, lease("1").to_string())
+                }
+                _ => Reply::json(404, status(404, "NotFound").to_string()),
+            }
+        }
+    })
+    .await;
+    let (_directory, builder) = builder(&server.url());
+    let provider =
+        builder.lease_duration(Duration::from_secs(3)).reaper(false).build().await.expect("builds");
+    provider.register(&endpoint("a", "10.0.0.1")).await.expect("registers");
+    let count = |method: &str| server.requests().iter().filter(|request| request.method == method).count();
+    until(SOON, "it is registered again", async || count("PATCH") == 2).await;
+    let before = count("PUT");
+    until(SOON, "the lease is renewed all the same", async || count("PUT") >= before + 3).await;
+}
