@@ -1,7 +1,7 @@
 //! From a provider to the engine: one task for each service and source, shared by all handles.
 
 pub(crate) mod address;
-mod change;
+pub(crate) mod change;
 mod driver;
 mod guarded;
 pub(crate) mod ingest;

@@ -8,7 +8,7 @@ use crate::{clock, error};
 
 /// Before the first repetition, growing by half to the last.
 const FIRST: Duration = Duration::from_millis(250);
-const LAST: Duration = Duration::from_secs(30);
+const LAST: Duration = Duration::from_secs(36);
 /// After refusals: rights come back when a person gives them.
 const REFUSED: Duration = Duration::from_secs(30);
 /// Credentials that were refused are read again at each try.

@@ -2,7 +2,7 @@
 
 use super::address::AddressPolicy;
 use super::ingest::fault;
-use crate::endpoint::{EndpointEntry, ServiceName};
+use crate::endpoint::{EndpointEntry, EndpointId, ServiceName};
 
 /// The part of an answer that is not as it was: all before and all after it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,17 @@ impl Change {
         let changed = now[self.at..self.at + self.now].iter().cloned();
         last.splice(self.at..self.at + self.before, changed);
         last
+    }
+
+    /// The ids that go and the entries that come, of a small change. An entry that is altered is in both.
+    pub(crate) fn parts(
+        self,
+        last: &[EndpointEntry],
+        now: &[EndpointEntry],
+    ) -> Option<(Vec<EndpointId>, Vec<EndpointEntry>)> {
+        let gone = last[self.at..self.at + self.before].iter().map(|entry| entry.endpoint().id().clone());
+        let come = now[self.at..self.at + self.now].iter().cloned();
+        (self.before <= FEW && self.now <= FEW).then(|| (gone.collect(), come.collect()))
     }
 
     pub(crate) fn is_none(self) -> bool {

@@ -215,17 +215,25 @@ impl Driver {
     fn publish(&self, sifted: Sifted, change: Option<Change>, following: &mut Following) {
         let is_whole = sifted.rejected.count() == 0 && !sifted.entries.is_empty();
         let Sifted { entries, unknown, age, .. } = sifted;
+        let mut parts = None;
         following.last = match (change, following.last.take()) {
-            (Some(change), Some(last)) if is_whole => Some(change.made(last, &entries)),
+            (Some(change), Some(last)) if is_whole => {
+                parts = change.parts(&last, &entries);
+                Some(change.made(last, &entries))
+            }
             _ => is_whole.then(|| entries.clone()),
+        };
+        let publish_all = |entries| match parts {
+            Some((gone, come)) => self.sink.publish_change(&gone, come, age),
+            None => self.sink.publish(entries, Vec::new(), unknown, age),
         };
         let RemovalGuard::Keep { share, grace } = self.sink.removal_guard() else {
             following.lame = None;
-            return self.sink.publish(entries, Vec::new(), unknown, age);
+            return publish_all(entries);
         };
         let few = change.is_some_and(|change| (change.before as f64) < share * self.sink.known() as f64);
         if few && following.lame.is_none() {
-            return self.sink.publish(entries, Vec::new(), unknown, age);
+            return publish_all(entries);
         }
         let known = self.sink.entries();
         let named: HashSet<&EndpointId> = entries.iter().map(|entry| entry.endpoint().id()).collect();

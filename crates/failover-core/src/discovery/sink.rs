@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::config::{EmptyPolicy, RemovalGuard};
-use crate::endpoint::{EndpointEntry, ServiceName};
+use crate::endpoint::{EndpointEntry, EndpointId, ServiceName};
 use crate::error::Error;
 use crate::provider::Rejections;
 use crate::random::Random;
@@ -33,6 +33,9 @@ pub(crate) trait Sink: Debug + Send + Sync + 'static {
     /// A good answer: these entries, checked one by one, replace the last ones, of which the lame stay as a last
     /// resort. `age`: how old it was when it came.
     fn publish(&self, entries: Vec<EndpointEntry>, lame: Vec<EndpointEntry>, unknown: bool, age: Duration);
+
+    /// A good answer that differs from the last one in this, and in nothing else.
+    fn publish_change(&self, gone: &[EndpointId], come: Vec<EndpointEntry>, age: Duration);
 
     /// A good answer that names what the last one named, which came `age` ago.
     fn answered_again(&self, age: Duration);

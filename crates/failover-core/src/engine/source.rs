@@ -7,7 +7,7 @@ use super::{Engine, SourceId};
 use crate::clock::Clock;
 use crate::config::{EmptyPolicy, RemovalGuard};
 use crate::discovery::Sink;
-use crate::endpoint::{EndpointEntry, ServiceName};
+use crate::endpoint::{EndpointEntry, EndpointId, ServiceName};
 use crate::error::Error;
 use crate::events::EventKind;
 use crate::provider::Rejections;
@@ -50,6 +50,10 @@ impl Sink for EngineSource {
 
     fn publish(&self, entries: Vec<EndpointEntry>, lame: Vec<EndpointEntry>, unknown: bool, age: Duration) {
         self.engine.publish_beside(self.id, entries, lame, unknown, age);
+    }
+
+    fn publish_change(&self, gone: &[EndpointId], come: Vec<EndpointEntry>, age: Duration) {
+        self.engine.publish_change(self.id, gone, come, age);
     }
 
     fn answered_again(&self, age: Duration) {

@@ -1,3 +1,4 @@
+mod changes;
 mod races;
 mod sequences;
 

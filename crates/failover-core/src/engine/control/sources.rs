@@ -9,7 +9,7 @@ use super::{Engine, TOLD};
 use crate::clock::Time;
 use crate::discovery::AddressPolicy;
 use crate::duration::rough;
-use crate::endpoint::EndpointEntry;
+use crate::endpoint::{EndpointEntry, EndpointId};
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 use crate::provider::Rejections;
@@ -158,6 +158,45 @@ impl Engine {
                 source.lame = lame;
                 _before = Some(self.rebuild(&mut control, &mut events));
             }
+        }
+        self.told(events);
+        self.tell_keepers();
+    }
+
+    /// As [`publish`](Self::publish), of an answer that differs from the last one in this alone: O(log n) to find each.
+    pub(crate) fn publish_change(
+        &self,
+        id: SourceId,
+        gone: &[EndpointId],
+        come: Vec<EndpointEntry>,
+        age: Duration,
+    ) {
+        let _before;
+        let mut events = Vec::new();
+        {
+            let mut control = self.control();
+            let now = self.clock.now();
+            let source = &mut control.sources[id.0];
+            if source.ended {
+                return;
+            }
+            let place = |entries: &[EndpointEntry], id: &EndpointId| {
+                entries.binary_search_by(|entry| entry.endpoint().id().cmp(id))
+            };
+            for id in gone {
+                if let Ok(at) = place(&source.entries, id) {
+                    source.entries.remove(at);
+                }
+            }
+            for entry in come {
+                match place(&source.entries, entry.endpoint().id()) {
+                    Ok(at) => source.entries[at] = entry,
+                    Err(at) => source.entries.insert(at, entry),
+                }
+            }
+            source.unknown = false;
+            events.extend(source.answer(now, age, source.entries.len()));
+            _before = self.rebuild(&mut control, &mut events);
         }
         self.told(events);
         self.tell_keepers();
