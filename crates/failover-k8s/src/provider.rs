@@ -225,7 +225,7 @@ impl KubernetesProvider {
     /// The one place where a type of kube, version 5, stands in this crate's interface. Give it a client whose `Config`
     /// has `default_retry = false`, or one request can be repeated for minutes, within the deadline. Where the server is
     /// cannot be told from it, so that loopback addresses count as those of another machine, and that a server which was
-    /// away for long is found after up to 30 s; credentials that expire are its own affair.
+    /// away for long is found after up to 36 s; credentials that expire are its own affair.
     pub fn from_client(client: kube::Client) -> KubernetesProviderBuilder {
         KubernetesProviderBuilder::new().client(client)
     }

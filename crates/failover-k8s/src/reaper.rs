@@ -141,22 +141,28 @@ async fn look(inner: &Inner, sightings: &mut Sightings, patience: Duration) -> R
     let mut leases: Vec<_> = leases.into_iter().flatten().collect();
     let all = leases.iter().map(|seen| seen.name.clone()).collect();
     leases.retain(|seen| seen.name != inner.registrant.name());
+    let mut failed = None;
     for verdict in sightings.look(leases, clock::now(), patience) {
-        match verdict {
-            Verdict::Expire(lease) => {
-                // A list of many pages, and what came before, can have taken longer than a renewal.
-                let now = api.get(Kind::Leases, &lease.name).await?.as_ref().and_then(seen);
-                if now.is_none_or(|now| (now.uid, now.mark) != (lease.uid.clone(), lease.mark.clone())) {
-                    continue;
-                }
-                if expire(inner, &lease).await? {
+        let done = match verdict {
+            Verdict::Expire(lease) => still_silent(inner, &lease).await.map(|expired| {
+                if expired {
                     sightings.expired(&lease.name);
                 }
-            }
-            Verdict::Delete(seen) => delete(inner, &seen).await?,
-        }
+            }),
+            Verdict::Delete(seen) => delete(inner, &seen).await,
+        };
+        // One that is refused holds up none of the others.
+        failed = failed.or(done.err());
     }
-    Ok(all)
+    failed.map_or(Ok(all), Err)
+}
+
+/// Marks what is bound to a lease that is still as it was seen: a list of many pages, and what came before, can have
+/// taken longer than a renewal. True when all of it is marked.
+async fn still_silent(inner: &Inner, lease: &Seen) -> Result<bool, Error> {
+    let now = inner.api().get(Kind::Leases, &lease.name).await?.as_ref().and_then(seen);
+    let same = now.is_some_and(|now| (&now.uid, &now.mark) == (&lease.uid, &lease.mark));
+    if same { expire(inner, lease).await } else { Ok(false) }
 }
 
 fn seen(lease: &Value) -> Option<Seen> {
@@ -185,7 +191,7 @@ fn bound_to(lease: &str) -> Scope {
 async fn expire(inner: &Inner, lease: &Seen) -> Result<bool, Error> {
     let api = inner.api();
     let (slices, _) = api.list(&bound_to(&lease.name), |object| object).await?;
-    let mut all = true;
+    let (mut all, mut failed) = (true, None);
     let mut marked = 0;
     for object in slices {
         if convert::is_expired(&object) {
@@ -203,13 +209,13 @@ async fn expire(inner: &Inner, lease: &Seen) -> Result<bool, Error> {
             Ok(Some(_)) => marked += 1,
             Ok(None) => {}
             Err(error) if error::status(&error) == Some(409) => all = false,
-            Err(error) => return Err(error),
+            Err(error) => failed = failed.or(Some(error)),
         }
     }
     if marked > 0 {
         tracing::warn!(target: "failover", lease = %lease.name, "{marked} endpoints are taken out: the process that registered them gives no sign of life");
     }
-    Ok(all)
+    failed.map_or(Ok(all), Err)
 }
 
 /// Deletes a lease that nobody has renewed since it was seen, and then what was bound to it.
