@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use crate::{build, deny, features, isolation, loom, msrv, servers, suite, tidy};
+use crate::{build, deny, features, isolation, loom, msrv, servers, strangers, suite, tidy};
 
 type Step = (&'static str, fn() -> Result<(), String>);
 
@@ -25,6 +25,7 @@ pub(crate) fn run() -> Result<(), String> {
         ("scale", build::scale),
         ("quickstart", build::quickstart),
         ("examples", build::examples),
+        ("strangers", strangers::run),
         ("kills", || build::kill(5)),
     ];
 

@@ -12,6 +12,7 @@ mod loom;
 mod msrv;
 mod results;
 mod servers;
+mod strangers;
 mod suite;
 mod tidy;
 
@@ -79,6 +80,11 @@ const COMMANDS: &[Command] = &[
         name: "servers",
         about: "the real servers for the tests, found or built: `servers consul`, `consul-debian`, `k8s`, or all",
         run: servers::command,
+    },
+    Command {
+        name: "strangers",
+        about: "a program outside of the workspace, with the README's lines, builds and runs",
+        run: |args| no_arguments(args).and_then(|()| strangers::run()),
     },
     Command {
         name: "tidy",
