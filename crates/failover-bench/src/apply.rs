@@ -60,6 +60,7 @@ pub(crate) fn rows(rounds: usize) -> Vec<Row> {
         n: N,
         threads: 1,
         nanos: quantile(samples, 0.5),
+        gain: None,
         allocations: f64::NAN,
     };
     let all = endpoints();

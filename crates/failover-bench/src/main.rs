@@ -42,12 +42,16 @@ fn main() -> ExitCode {
         println!("{}", report::table(&apply::rows(15)));
         return ExitCode::SUCCESS;
     }
+    let mut shared = ours::contended(&services);
+    // With one entry as well: two threads can do no more than write the same line in turns.
+    shared.extend([1, 10, 1_000].map(|n| measure::Shared {
+        peer: "floor",
+        name: "floor".to_owned(),
+        n,
+        work: Box::new(peers::floor(n)),
+    }));
     if only.as_deref() == Some("threads") {
-        let mut rows = ours::contended(&services, 41);
-        rows.extend(
-            [10, 1_000].into_iter().flat_map(|n| measure::threads("floor", "floor", n, 41, peers::floor(n))),
-        );
-        println!("{}", report::table(&rows));
+        println!("{}", report::table(&measure::threads(&shared, 101)));
         return ExitCode::SUCCESS;
     }
     if let Some(name) = only {
@@ -56,10 +60,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let mut rows = measure::run(cases, rounds);
-    rows.extend(ours::contended(&services, rounds / 20));
-    for n in [10, 1_000] {
-        rows.extend(measure::threads("floor", "floor", n, rounds / 20, peers::floor(n)));
-    }
+    rows.extend(measure::threads(&shared, if quick { 11 } else { 101 }));
     rows.extend(apply::rows(if quick { 5 } else { 15 }));
 
     let (table, promises) = (report::table(&rows), report::promises(&rows));

@@ -2,6 +2,7 @@
 //! is left out.
 
 use std::hint::black_box;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long one sample takes, about.
@@ -30,6 +31,8 @@ pub(crate) struct Row {
     pub(crate) threads: usize,
     pub(crate) nanos: f64,
     pub(crate) allocations: f64,
+    /// Of more than one thread: its throughput to that of one, the median over pairs of samples.
+    pub(crate) gain: Option<f64>,
 }
 
 impl<'a> Case<'a> {
@@ -98,13 +101,7 @@ pub(crate) fn run(mut cases: Vec<Case<'_>>, rounds: usize) -> Vec<Row> {
     // The fastest tenth, not the fastest of all: one lucky loop is no measure.
     let fast = quantile(all.collect(), 0.1);
     let rows = cases.into_iter().map(|case| {
-        let good: Vec<_> =
-            case.samples.iter().filter(|(_, slow)| *slow <= fast * SLOW).map(|(nanos, _)| *nanos).collect();
-        let kept = if good.len() >= rounds / 5 {
-            good
-        } else {
-            case.samples.iter().map(|(nanos, _)| *nanos).collect()
-        };
+        let kept = kept(&case.samples, fast);
         Row {
             peer: case.peer,
             name: case.name,
@@ -112,9 +109,17 @@ pub(crate) fn run(mut cases: Vec<Case<'_>>, rounds: usize) -> Vec<Row> {
             threads: 1,
             nanos: quantile(kept, 0.5),
             allocations: case.allocations,
+            gain: None,
         }
     });
     rows.collect()
+}
+
+/// The samples beside which the reference loop ran fast, or all where those are too few.
+fn kept(samples: &[(f64, f64)], fast: f64) -> Vec<f64> {
+    let good: Vec<_> =
+        samples.iter().filter(|(_, reference)| *reference <= fast * SLOW).map(|(nanos, _)| *nanos).collect();
+    if good.len() >= samples.len() / 5 { good } else { samples.iter().map(|(nanos, _)| *nanos).collect() }
 }
 
 pub(crate) fn quantile(mut values: Vec<f64>, part: f64) -> f64 {
@@ -123,34 +128,69 @@ pub(crate) fn quantile(mut values: Vec<f64>, part: f64) -> f64 {
     values.get(index.min(values.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
 }
 
-/// The same work on two threads at once and on one, in turns: nanoseconds of one pick of a thread.
-pub(crate) fn threads(
-    peer: &'static str,
-    name: &str,
-    n: usize,
-    rounds: usize,
-    work: impl Fn(u32) + Sync,
-) -> Vec<Row> {
-    const TIMES: u32 = 50_000;
-    let measure = |count: usize| {
-        let began = Instant::now();
-        std::thread::scope(|scope| (0..count).for_each(|_| drop(scope.spawn(|| work(TIMES)))));
-        began.elapsed().as_secs_f64() * 1e9 / f64::from(TIMES)
-    };
-    let mut samples = [Vec::new(), Vec::new()];
+/// What several threads can do at once.
+pub(crate) struct Shared<'a> {
+    pub(crate) peer: &'static str,
+    pub(crate) name: String,
+    pub(crate) n: usize,
+    pub(crate) work: Box<dyn Fn(u32) + Sync + 'a>,
+}
+
+/// Each on one thread and on two at once, all in turns: nanoseconds of one pick of a thread.
+pub(crate) fn threads(cases: &[Shared<'_>], rounds: usize) -> Vec<Row> {
+    let mut samples = vec![[Vec::new(), Vec::new()]; cases.len()];
     for _ in 0..rounds {
-        samples[0].push(measure(1));
-        samples[1].push(measure(2));
+        for (case, samples) in cases.iter().zip(&mut samples) {
+            samples[0].push(at_once(1, &case.work));
+            samples[1].push(at_once(2, &case.work));
+        }
     }
-    let [alone, together] = samples;
-    let row = |threads, name: String, samples| Row {
-        peer,
-        name,
-        n,
-        threads,
-        nanos: quantile(samples, 0.5),
-        allocations: 0.0,
+    let all = samples.iter().flatten().flatten().map(|(_, reference)| *reference);
+    let fast = quantile(all.collect(), 0.1);
+    let rows = cases.iter().zip(samples).flat_map(|(case, samples)| {
+        let gain = samples[0].iter().zip(&samples[1]).map(|(alone, two)| 2.0 * alone.0 / two.0);
+        let gain = quantile(gain.collect(), 0.5);
+        let [alone, two] = samples.map(|samples| quantile(kept(&samples, fast), 0.5));
+        let row = |name: String, threads, nanos, gain| Row {
+            peer: case.peer,
+            name,
+            n: case.n,
+            threads,
+            nanos,
+            allocations: 0.0,
+            gain,
+        };
+        let name = format!("{}, in turns with two threads", case.name);
+        [row(name, 1, alone, None), row(case.name.clone(), 2, two, Some(gain))]
+    });
+    rows.collect()
+}
+
+/// Nanoseconds of one pick on so many threads, and of the reference loop on the slowest of them.
+fn at_once(count: usize, work: &(dyn Fn(u32) + Sync)) -> (f64, f64) {
+    const TIMES: u32 = 50_000;
+    let arrived = AtomicUsize::new(0);
+    // Spinning, so that all are on cores of their own when they go on.
+    let meet = |nth: usize| {
+        arrived.fetch_add(1, Ordering::AcqRel);
+        while arrived.load(Ordering::Acquire) < nth * count {
+            std::hint::spin_loop();
+        }
     };
-    // In turns with the other, so that both have met the same machine.
-    vec![row(1, format!("{name}, in turns with two threads"), alone), row(2, name.to_owned(), together)]
+    let one = || {
+        // A core that has just been woken is slow for a while.
+        meet(1);
+        work(TIMES);
+        let before = reference();
+        meet(2);
+        let began = Instant::now();
+        work(TIMES);
+        let nanos = began.elapsed().as_secs_f64() * 1e9 / f64::from(TIMES);
+        (nanos, before.max(reference()))
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..count).map(|_| scope.spawn(one)).collect();
+        let measured = threads.into_iter().map(|thread| thread.join().expect("no panic"));
+        measured.fold((0.0, 0.0), |most, one| (one.0.max(most.0), one.1.max(most.1)))
+    })
 }

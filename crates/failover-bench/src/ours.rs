@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use failover_core::{Algorithm, FailoverConfig, LoadBalancerConfig, Outcome, ServiceHandle};
 
-use crate::measure::{Case, Row, threads};
+use crate::measure::{Case, Shared};
 
 pub(crate) const ALGORITHMS: [Algorithm; 6] = [
     Algorithm::RoundRobin,
@@ -61,10 +61,13 @@ pub(crate) fn cases<'a>(services: &'a [(Algorithm, usize, ServiceHandle)]) -> Ve
     cases
 }
 
-pub(crate) fn contended(services: &[(Algorithm, usize, ServiceHandle)], rounds: usize) -> Vec<Row> {
+pub(crate) fn contended(services: &[(Algorithm, usize, ServiceHandle)]) -> Vec<Shared<'_>> {
     let some = services.iter().filter(|(_, n, _)| [10, 1_000].contains(n));
-    some.flat_map(|(algorithm, n, service)| {
-        threads("failover", &format!("select {algorithm}"), *n, rounds, select(service))
+    some.map(|(algorithm, n, service)| Shared {
+        peer: "failover",
+        name: format!("select {algorithm}"),
+        n: *n,
+        work: Box::new(select(service)),
     })
     .collect()
 }

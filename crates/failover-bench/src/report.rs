@@ -18,17 +18,18 @@ pub(crate) fn json(rows: &[Row]) -> Value {
 
 pub(crate) fn table(rows: &[Row]) -> String {
     let mut text = String::from(
-        "| peer | what | n | threads | ns | x floor | allocations |\n|---|---|---|---|---|---|---|\n",
+        "| peer | what | n | threads | ns | x floor | x one thread | allocations |\n|---|---|---|---|---|---|---|---|\n",
     );
     for row in rows {
         // A change of endpoints is no pick.
         let floor = find(rows, "floor", "floor", row.n, row.threads).filter(|_| !row.allocations.is_nan());
         let ratio = floor.map(|floor| format!("{:.2}", row.nanos / floor)).unwrap_or_default();
+        let gain = row.gain.map(|gain| format!("{gain:.2}")).unwrap_or_default();
         let allocations =
             if row.allocations.is_nan() { String::new() } else { format!("{:.1}", row.allocations) };
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {:.1} | {ratio} | {allocations} |",
+            "| {} | {} | {} | {} | {:.1} | {ratio} | {gain} | {allocations} |",
             row.peer, row.name, row.n, row.threads, row.nanos
         );
     }
@@ -76,8 +77,8 @@ pub(crate) fn promises(rows: &[Row]) -> String {
     line("execute, ns over a future that is ready".into(), ours("execute", 10), 250.0, true);
     for name in ["round_robin", "least_connections", "peak_ewma", "weighted", "random"] {
         let name = format!("select {name}");
-        let alone = ours(&format!("{name}, in turns with two threads"), 10);
-        let two = 2.0 * alone / get("failover", &name, 10, 2);
+        let two = rows.iter().find(|row| row.name == name && row.n == 10 && row.threads == 2);
+        let two = two.and_then(|row| row.gain).unwrap_or(f64::NAN);
         line(format!("{name}, n = 10: throughput of 2 threads to that of one"), two, 1.0, false);
     }
     line("apply all_new, 10 000, ms".into(), ours("apply all_new", 10_000) / 1e6, 10.0, true);
