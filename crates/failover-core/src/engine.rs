@@ -29,6 +29,7 @@ use crate::explain::Shares;
 use crate::policy::CallPolicy;
 use crate::random::Random;
 use crate::retry::budget::Budget;
+use crate::select::turns::Turns;
 use crate::snapshot::Snapshot;
 use control::Control;
 
@@ -46,7 +47,7 @@ pub(crate) struct Engine {
     pub(crate) random: Random,
     pub(crate) began: Time,
     snapshot: ArcSwap<Snapshot>,
-    turn: Lonely<AtomicU64>,
+    turns: Turns,
     /// When an endpoint that is out may next be tried, in nanoseconds: the one comparison that a pick makes while
     /// all is well.
     probe_at: AtomicU64,
@@ -62,11 +63,6 @@ pub(crate) struct Engine {
     changes: watch::Sender<u64>,
     pub(crate) slab: Slab,
 }
-
-/// A value with cache lines of its own, because every call writes it.
-#[derive(Debug)]
-#[repr(align(128))]
-struct Lonely<T>(T);
 
 /// What is counted by the call, not by the attempt. Written only when a call does not succeed at once.
 #[derive(Debug, Default)]
@@ -97,12 +93,11 @@ impl Engine {
     ) -> Result<Self, Error> {
         crate::select::supported(&config)?;
         let slab = Slab::new();
-        let turn = Lonely(AtomicU64::new(random.bits() >> 48));
         Ok(Self {
             began: clock.now(),
             snapshot: ArcSwap::from_pointee(Snapshot::new(Arc::clone(&config), Vec::new(), &[], None, &slab)),
             slab,
-            turn,
+            turns: Turns::from(random.bits() >> 48),
             probe_at: AtomicU64::new(Time::NEVER.as_nanos()),
             weighed: AtomicU64::new(0),
             budget: Budget::new(),

@@ -82,6 +82,7 @@ mod stats;
 mod strategy;
 mod sync;
 mod task;
+mod thread_number;
 mod wire;
 
 pub use async_trait::async_trait;

@@ -9,9 +9,10 @@ mod peak_ewma;
 mod random;
 mod reported_load;
 mod round_robin;
+pub(crate) mod turns;
 mod weighted;
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::cell::Cell;
 use crate::cell::slab::Slab;
@@ -21,6 +22,7 @@ use crate::error::{Error, ErrorKind};
 use crate::hash::xxh64;
 use crate::random::Random;
 use crate::snapshot::Tier;
+use turns::Turns;
 
 /// What an algorithm chooses from.
 #[derive(Clone, Copy)]
@@ -115,7 +117,7 @@ pub(crate) fn choose<'s>(
     algorithm: Algorithm,
     candidates: Candidates<'s, '_>,
     key: Option<u64>,
-    turn: &AtomicU64,
+    turns: &Turns,
     random: &Random,
     now: Time,
 ) -> Option<Found<'s>> {
@@ -123,12 +125,12 @@ pub(crate) fn choose<'s>(
         return None;
     }
     Some(match algorithm {
-        Algorithm::RoundRobin => round_robin::found(candidates, turn),
+        Algorithm::RoundRobin => round_robin::found(candidates, turns, now),
         Algorithm::LeastConnections => least_connections::found(candidates, random),
         Algorithm::PeakEwma => peak_ewma::found(candidates, random, now),
         Algorithm::Random => random::found(candidates, random),
         Algorithm::Weighted => match candidates.tier.schedule() {
-            Some(schedule) => weighted::found(candidates, schedule, turn, random),
+            Some(schedule) => weighted::found(candidates, schedule, turns, random, now),
             None => random::found(candidates, random),
         },
         Algorithm::IpHash => match (candidates.tier.keyed(), key) {
@@ -136,7 +138,7 @@ pub(crate) fn choose<'s>(
             // A call without a key belongs nowhere.
             _ => random::found(candidates, random),
         },
-        Algorithm::ReportedLoad => reported_load::found(candidates, turn, random, now),
+        Algorithm::ReportedLoad => reported_load::found(candidates, turns, random, now),
     })
 }
 

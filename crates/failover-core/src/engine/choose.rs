@@ -126,7 +126,7 @@ impl Engine {
             let tier = &snapshot.tiers[0];
             let candidates =
                 Candidates { members: tier.candidates(), tier, slab: &self.slab, tried: Tried::NONE };
-            drawn = choose(algorithm, candidates, wish.key, &self.turn.0, &self.random, now);
+            drawn = choose(algorithm, candidates, wish.key, &self.turns, &self.random, now);
             if let Some(Found { number, cell }) = drawn {
                 if let Some(ticket) = cell.gate().ticket_if_closed() {
                     cell.begin();
@@ -248,7 +248,7 @@ impl<'a> Search<'a> {
         for _ in 0..RACES {
             let candidates = Candidates { members: tier.candidates(), tier, slab: &engine.slab, tried };
             let next =
-                || choose(self.algorithm, candidates, self.key, &engine.turn.0, &engine.random, self.now);
+                || choose(self.algorithm, candidates, self.key, &engine.turns, &engine.random, self.now);
             let Some(number) = self.drawn.take().or_else(|| next().map(|found| found.number)) else { break };
             let cell = engine.slab.cell(number);
             let ticket = match cell.gate().ticket_if_closed() {

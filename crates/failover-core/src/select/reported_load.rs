@@ -3,8 +3,7 @@
 //!
 //! Of whom nothing is known gets as many calls as the mean; while less than two are known, all are called in turn.
 
-use std::sync::atomic::AtomicU64;
-
+use super::turns::Turns;
 use super::{Candidates, Found, round_robin};
 use crate::clock::Time;
 use crate::random::Random;
@@ -15,12 +14,12 @@ const DRAWS: usize = 8;
 #[inline]
 pub(super) fn found<'s>(
     candidates: Candidates<'s, '_>,
-    turn: &AtomicU64,
+    turns: &Turns,
     random: &Random,
     now: Time,
 ) -> Found<'s> {
     let reported = candidates.tier.reported();
     let draws = (0..DRAWS).map_while(|_| reported?.draw(random.bits(), now));
     let drawn = draws.map(|number| candidates.found(number)).find(|found| candidates.takes(found));
-    drawn.unwrap_or_else(|| round_robin::found(candidates, turn))
+    drawn.unwrap_or_else(|| round_robin::found(candidates, turns, now))
 }

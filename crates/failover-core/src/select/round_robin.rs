@@ -1,16 +1,19 @@
 //! Round robin: each in turn.
 //!
-//! Exact: as long as nothing changes, any `n` picks in a row are `n` different endpoints, on however many threads.
+//! Exact: as long as nothing changes, any `n` picks in a row are `n` different endpoints, on whichever threads. While several
+//! threads pick more than a million times a second, each has some turns of its own; then the counts of two endpoints differ
+//! by one, and one more for each such thread, at most: see [`turns`](super::turns).
+//!
 //! It starts at a random place, so that many clients do not begin with the same endpoint, and goes on from where it is when
 //! endpoints come and go. Its one shared write is the turn itself.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
+use super::turns::Turns;
 use super::{Candidates, Found};
+use crate::clock::Time;
 
 #[inline]
-pub(super) fn found<'s>(candidates: Candidates<'s, '_>, turn: &AtomicU64) -> Found<'s> {
-    let turn = turn.fetch_add(1, Ordering::Relaxed);
+pub(super) fn found<'s>(candidates: Candidates<'s, '_>, turns: &Turns, now: Time) -> Found<'s> {
+    let turn = turns.take(now);
     let len = candidates.len();
     // A division of 32 bits is several times cheaper, and enough for the first four thousand million turns.
     let place = match u32::try_from(turn) {

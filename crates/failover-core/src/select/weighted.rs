@@ -3,9 +3,9 @@
 //! The turn of an endpoint that is out goes to those that are in, drawn by their weights in O(log n); while all are in,
 //! shares are exact over a period: see [`Schedule`].
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
+use super::turns::Turns;
 use super::{Candidates, Found, random};
+use crate::clock::Time;
 use crate::random::Random;
 use crate::snapshot::schedule::Schedule;
 
@@ -16,10 +16,11 @@ const DRAWS: usize = 8;
 pub(super) fn found<'s>(
     candidates: Candidates<'s, '_>,
     schedule: &Schedule,
-    turn: &AtomicU64,
+    turns: &Turns,
     random: &Random,
+    now: Time,
 ) -> Found<'s> {
-    let scheduled = schedule.at(turn.fetch_add(1, Ordering::Relaxed)).map(|number| candidates.found(number));
+    let scheduled = schedule.at(turns.take(now)).map(|number| candidates.found(number));
     if let Some(found) = scheduled.filter(|found| candidates.takes(found)) {
         return found;
     }
