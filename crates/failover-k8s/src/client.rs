@@ -1,23 +1,21 @@
 //! Requests to the API server: each one ends in time, nothing is retried behind its caller's back, and no answer is
 //! larger than it may be.
 
-use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use failover_core::{ConnectionInfo, ConnectionStatus, Error, ErrorKind, Trust};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
-use k8s_openapi::jiff::Timestamp;
 use kube::client::Body;
 use rustls::crypto::{CryptoProvider, ring};
 use serde_json::Value;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
+use crate::access::{Access, Server};
 use crate::config::is_loopback;
-use crate::credentials::{self, Credentials, Way};
+use crate::credentials::Credentials;
 use crate::{clock, error};
 
 /// The most that one answer may hold: a page of slices with as many endpoints as the controllers write, many times over.
@@ -26,8 +24,6 @@ const MOST_BYTES: usize = 64 * 1024 * 1024;
 const MOST_LINE: usize = 8 * 1024 * 1024;
 /// The most of an answer that is an error.
 const MOST_ERROR: usize = 64 * 1024;
-/// Between two times that credentials are read again because the server refuses them.
-const RENEWAL: Duration = Duration::from_secs(30);
 
 /// One request.
 #[derive(Clone, Debug)]
@@ -65,11 +61,10 @@ impl Ask {
 }
 
 /// The way to one API server.
+#[derive(Debug)]
 pub(crate) struct Origin {
-    credentials: Credentials,
-    dangerous: bool,
+    access: Access,
     deadline: Duration,
-    way: Mutex<Way>,
     namespace: String,
     /// Without credentials; a client that was given does not tell it.
     url: Option<String>,
@@ -78,17 +73,6 @@ pub(crate) struct Origin {
     trust: Trust,
     status: AtomicU8,
     open: AtomicBool,
-    renewed: tokio::sync::Mutex<Option<Instant>>,
-}
-
-impl fmt::Debug for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Origin")
-            .field("credentials", &self.credentials)
-            .field("url", &self.url)
-            .field("status", &self.info().status())
-            .finish_non_exhaustive()
-    }
 }
 
 impl Origin {
@@ -103,20 +87,7 @@ impl Origin {
             // be quicker: any will do.
             let _ = ring::default_provider().install_default();
         }
-        let (way, namespace, url) = match &credentials {
-            Credentials::Client(client) => {
-                let way = Way { client: client.clone(), token: None };
-                (way, client.default_namespace().to_owned(), None)
-            }
-            from_files => {
-                let config = timeout(deadline, credentials::configuration(from_files, dangerous))
-                    .await
-                    .map_err(|_| error::late("read the configuration", deadline))??;
-                let namespace = config.default_namespace.clone();
-                let url = config.cluster_url.clone();
-                (Way::new(config)?, namespace, Some(url))
-            }
-        };
+        let (access, Server { namespace, url }) = Access::open(credentials, dangerous, deadline).await?;
         let here = url.as_ref().and_then(http::Uri::host).is_some_and(is_loopback);
         let address = url.as_ref().and_then(|url| {
             let port = url.port_u16().unwrap_or(if url.scheme_str() == Some("http") { 80 } else { 443 });
@@ -127,17 +98,14 @@ impl Origin {
             format!("{}://{}{port}", url.scheme_str().unwrap_or("https"), url.host().unwrap_or_default())
         });
         Ok(Self {
-            credentials,
-            dangerous,
+            access,
             deadline,
-            way: Mutex::new(way),
             namespace,
             url: shown,
             address,
             trust: if here { Trust::Loopback } else { Trust::Remote },
             status: AtomicU8::new(Status::Disconnected as u8),
             open: AtomicBool::new(true),
-            renewed: tokio::sync::Mutex::new(None),
         })
     }
 
@@ -172,6 +140,9 @@ impl Origin {
 
     pub(crate) fn set_open(&self, open: bool) {
         self.open.store(open, Ordering::Release);
+        if !open {
+            self.access.stop();
+        }
         self.status.store(Status::Disconnected as u8, Ordering::Relaxed);
     }
 
@@ -222,7 +193,7 @@ impl Origin {
         Ok(Events { body: opened?.into_body(), buffer: Vec::new(), searched: 0, what: ask.what.clone() })
     }
 
-    /// An answer that is no error. Credentials that are refused are read again, once.
+    /// An answer that is no error. With credentials that are refused it is asked again, once, with others.
     async fn answer(&self, ask: &Ask) -> Result<Response<Body>, Error> {
         let mut again = true;
         loop {
@@ -230,17 +201,20 @@ impl Origin {
                 let message = "the kubernetes provider is closed; connect opens it again";
                 return Err(Error::new(ErrorKind::Shutdown, message));
             }
-            let way = self.way().await?;
+            let (way, generation) = self.access.way().await;
             let mut request = ask.request()?;
             if let Some(token) = &way.token {
-                request.headers_mut().insert(header::AUTHORIZATION, token.header()?);
+                request.headers_mut().insert(header::AUTHORIZATION, token.header().await);
             }
             let answer = way.client.send(request).await.map_err(|error| error::of_kube(&ask.what, &error))?;
             let status = answer.status();
             if status.is_success() {
                 return Ok(answer);
             }
-            if status == StatusCode::UNAUTHORIZED && std::mem::take(&mut again) && self.renew().await? {
+            if status == StatusCode::UNAUTHORIZED
+                && std::mem::take(&mut again)
+                && self.access.renew(generation).await?
+            {
                 continue;
             }
             let seconds = answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
@@ -248,32 +222,6 @@ impl Origin {
             let body = read(answer.into_body(), MOST_ERROR, &ask.what).await.unwrap_or_default();
             return Err(error::refused(&ask.what, status.as_u16(), seconds, &body));
         }
-    }
-
-    /// The way as it is now, made anew where its credentials have an end that has come.
-    async fn way(&self) -> Result<Way, Error> {
-        let way = self.way.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if way.client.valid_until().as_ref().is_some_and(|end| *end <= Timestamp::now())
-            && self.renew().await?
-        {
-            return Ok(self.way.lock().unwrap_or_else(PoisonError::into_inner).clone());
-        }
-        Ok(way)
-    }
-
-    /// Reads the credentials again; false where that was done lately, or cannot be done.
-    async fn renew(&self) -> Result<bool, Error> {
-        if matches!(self.credentials, Credentials::Client(_)) {
-            return Ok(false);
-        }
-        let mut renewed = self.renewed.lock().await;
-        if renewed.is_some_and(|last| clock::now().saturating_duration_since(last) < RENEWAL) {
-            return Ok(false);
-        }
-        *renewed = Some(clock::now());
-        let way = Way::new(credentials::configuration(&self.credentials, self.dangerous).await?)?;
-        *self.way.lock().unwrap_or_else(PoisonError::into_inner) = way;
-        Ok(true)
     }
 
     /// Keeps whether the server answered last time. One that refuses has answered.

@@ -9,14 +9,20 @@ use std::time::Duration;
 
 use failover_core::{Error, ErrorKind};
 use http::HeaderValue;
+use k8s_openapi::jiff::Timestamp;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
+use crate::access::Server;
+use crate::aside::{Aside, Limit};
 use crate::config::check_server;
 use crate::error;
+use crate::plugin::{Plugin, Printed};
 
 /// The most that a token file may hold.
 const MOST_TOKEN: u64 = 64 * 1024;
+/// How long reading it may take before the token of before is used.
+const TOKEN: Duration = Duration::from_millis(500);
 
 /// Where the API server is and who asks. `Debug` shows no secret.
 #[derive(Clone)]
@@ -42,46 +48,131 @@ impl fmt::Debug for Credentials {
     }
 }
 
+impl Credentials {
+    fn named(&self) -> String {
+        match self {
+            Self::Environment => "read the kubeconfig that KUBECONFIG names, or ~/.kube/config".to_owned(),
+            Self::Kubeconfig { file, .. } => format!("read the kubeconfig {}", file.display()),
+            Self::Server { token_file: Some(file), .. } => format!("read the token file {}", file.display()),
+            Self::Server { .. } | Self::Client(_) => "read the configuration".to_owned(),
+        }
+    }
+}
+
 /// What a request goes through.
 #[derive(Clone)]
 pub(crate) struct Way {
     pub(crate) client: Client,
     pub(crate) token: Option<Arc<Token>>,
+    /// When its credentials end, where they say so.
+    pub(crate) ends: Option<Timestamp>,
 }
 
 impl Way {
     /// A client, and the token beside it where that is in a file: kube would send a line break with it, and read the file
-    /// again only after a minute.
-    pub(crate) fn new(mut config: Config) -> Result<Self, Error> {
+    /// again only after a minute. Reads certificates and keys from their files.
+    fn new(mut config: Config, ends: Option<Timestamp>) -> Result<Self, Error> {
         let auth = &mut config.auth_info;
         let file = if auth.token.is_none() { auth.token_file.take() } else { None };
         let token = file.map(|file| Token::new(PathBuf::from(file))).transpose()?.map(Arc::new);
         let client = Client::try_from(config).map_err(|error| error::of_kube("make a client", &error))?;
-        Ok(Self { client, token })
+        Ok(Self { client, token, ends })
     }
+}
+
+/// What credentials are read with. Files and programs may hang: one of each kind does, however often it is tried.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sources {
+    files: Aside,
+    plugin: Plugin,
+}
+
+impl Sources {
+    /// Reads the configuration, and makes a client of it.
+    pub(crate) async fn open(
+        &self,
+        credentials: &Credentials,
+        dangerous: bool,
+        limit: Limit,
+    ) -> Result<(Way, Server), Error> {
+        let server_alone = matches!(credentials, Credentials::Server { .. });
+        let (what, credentials) = (credentials.named(), credentials.clone());
+        let read = move || {
+            #[allow(clippy::disallowed_methods, reason = "it is a thread of its own, not the runtime's")]
+            tokio::runtime::Handle::current().block_on(configuration(&credentials, dangerous))
+        };
+        let mut config = self.files.run(&what, limit, read).await??;
+        let mut ends = None;
+        if asks_plugin(&config)
+            && let Some(exec) = config.auth_info.exec.take()
+        {
+            let printed = self.plugin.run(&exec, limit).await?;
+            ends = printed.ends;
+            take(&mut config, printed);
+        }
+        let server =
+            Server { namespace: config.default_namespace.clone(), url: Some(config.cluster_url.clone()) };
+        let what = if server_alone { what } else { format!("{what}, and the files that it names") };
+        let way = self.files.run(&what, limit, move || Way::new(config, ends)).await??;
+        Ok((way, server))
+    }
+}
+
+/// Whether it is the plugin that says who asks: whatever else a kubeconfig holds comes before it.
+fn asks_plugin(config: &Config) -> bool {
+    let auth = &config.auth_info;
+    let has_password = auth.username.is_some() && auth.password.is_some();
+    auth.auth_provider.is_none() && !has_password && auth.token.is_none() && auth.token_file.is_none()
+}
+
+/// Puts what a plugin has printed into a configuration.
+fn take(config: &mut Config, printed: Printed) {
+    let auth = &mut config.auth_info;
+    if let Some((certificate, key)) = printed.identity {
+        auth.client_certificate_data = Some(base64(certificate.as_bytes()));
+        auth.client_key_data = Some(base64(key.as_bytes()).into());
+    } else {
+        auth.token = printed.token.map(Into::into);
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for three in bytes.chunks(3) {
+        let byte = |number: usize| u32::from(three.get(number).copied().unwrap_or_default());
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for digit in 0..4 {
+            let value = bits >> (18 - 6 * digit) & 63;
+            out.push(if digit > three.len() { '=' } else { char::from(DIGITS[value as usize]) });
+        }
+    }
+    out
 }
 
 /// A token in a file, which is read for each request: it is replaced on disk while it is used.
 pub(crate) struct Token {
-    file: PathBuf,
+    file: Arc<Path>,
+    reads: Aside,
     /// What was read last, for as long as the file cannot be read.
-    last: Mutex<Option<HeaderValue>>,
+    last: Mutex<HeaderValue>,
 }
 
 impl Token {
     fn new(file: PathBuf) -> Result<Self, Error> {
-        let token = Self { file, last: Mutex::default() };
-        token.header().map(|_| token)
+        let last = Mutex::new(read_token(&file)?);
+        Ok(Self { file: file.into(), reads: Aside::default(), last })
     }
 
-    pub(crate) fn header(&self) -> Result<HeaderValue, Error> {
-        let read = read_token(&self.file);
+    /// The header with the token as it is in the file, or as it was if that cannot be read soon.
+    pub(crate) async fn header(&self) -> HeaderValue {
+        let file = Arc::clone(&self.file);
+        let read = self.reads.run("read the token file", Limit::of(TOKEN), move || read_token(&file)).await;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        match (read, &*last) {
-            (Ok(header), _) => Ok(last.insert(header).clone()),
-            (Err(_), Some(before)) => Ok(before.clone()),
-            (Err(error), None) => Err(error),
+        if let Ok(Ok(header)) = read {
+            *last = header;
         }
+        last.clone()
     }
 }
 
@@ -109,7 +200,7 @@ fn read_token(file: &Path) -> Result<HeaderValue, Error> {
 }
 
 /// What kube makes a client of.
-pub(crate) async fn configuration(credentials: &Credentials, dangerous: bool) -> Result<Config, Error> {
+async fn configuration(credentials: &Credentials, dangerous: bool) -> Result<Config, Error> {
     let mut config = match credentials {
         Credentials::Environment => environment().await?,
         Credentials::Kubeconfig { file, context } => {
@@ -125,6 +216,12 @@ pub(crate) async fn configuration(credentials: &Credentials, dangerous: bool) ->
         }
     };
     let auth = &config.auth_info;
+    if auth.auth_provider.as_ref().is_some_and(|provider| provider.config.contains_key("cmd-path")) {
+        // kube would run it on the runtime's threads, without an end. kubectl does not run it any more, either.
+        let message = "kubeconfig: auth-provider with a command is not supported; name a credentials plugin by exec \
+                       (for GKE gke-gcloud-auth-plugin)";
+        return Err(Error::new(ErrorKind::Unsupported, message));
+    }
     let has_secret =
         auth.token.is_some() || auth.token_file.is_some() || auth.password.is_some() || auth.exec.is_some();
     if !dangerous {

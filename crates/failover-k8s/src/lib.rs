@@ -35,7 +35,9 @@
 //! kube takes its cryptography from rustls' process-wide default. Where none is set when a provider is built, this crate
 //! sets that of ring; set another before, and that one is used. It is the only thing that it does to the whole process.
 
+mod access;
 mod api;
+mod aside;
 mod backoff;
 mod client;
 mod clock;
@@ -45,6 +47,7 @@ mod credentials;
 mod error;
 mod follow;
 mod names;
+mod plugin;
 mod provider;
 mod reaper;
 mod registrant;

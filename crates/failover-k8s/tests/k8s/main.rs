@@ -7,6 +7,7 @@
 mod answers;
 mod config;
 mod conformance;
+mod credentials;
 mod discovery;
 mod garbage;
 mod harness;

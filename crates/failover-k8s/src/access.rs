@@ -1,0 +1,197 @@
+//! The credentials that requests go with, and how they are had anew: for all requests at once, whatever becomes of the
+//! one that found out.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use failover_core::Error;
+use http::Uri;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::Client;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::aside::Limit;
+use crate::clock;
+use crate::credentials::{Credentials, Sources, Way};
+use crate::provider::Task;
+
+/// Between two times that credentials are read again because the server refuses them.
+const RENEWAL: Duration = Duration::from_secs(30);
+/// So long before their end credentials are had anew, while those that are known are used.
+const EARLY: SignedDuration = SignedDuration::from_secs(60);
+
+/// The way to the server, and its renewal. `Debug` shows no secret.
+pub(crate) struct Access {
+    shared: Arc<Shared>,
+    /// Not a part of any request: those that are given up would end it, each time before it has come to anything.
+    renewal: Mutex<Option<Task>>,
+}
+
+struct Shared {
+    credentials: Credentials,
+    dangerous: bool,
+    sources: Sources,
+    /// How long a renewal may take: less than a request, so that whoever waits for it can tell how it went.
+    limit: Duration,
+    now: Mutex<Now>,
+    /// Counts the renewals that have ended.
+    ended: watch::Sender<u64>,
+}
+
+struct Now {
+    way: Way,
+    /// Counts the ways.
+    generation: u64,
+    renews: bool,
+    /// When the last renewal began, and why it failed.
+    tried: Option<Instant>,
+    error: Option<Error>,
+}
+
+/// What the configuration says of the server.
+pub(crate) struct Server {
+    pub(crate) namespace: String,
+    /// A client that was given does not tell it.
+    pub(crate) url: Option<Uri>,
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.credentials.fmt(f)
+    }
+}
+
+impl Access {
+    /// Reads the configuration, and has a credentials plugin run where it names one.
+    pub(crate) async fn open(
+        credentials: Credentials,
+        dangerous: bool,
+        deadline: Duration,
+    ) -> Result<(Self, Server), Error> {
+        let sources = Sources::default();
+        let (way, server) = if let Credentials::Client(client) = &credentials {
+            let way = Way { client: Client::clone(client), token: None, ends: None };
+            (way, Server { namespace: client.default_namespace().to_owned(), url: None })
+        } else {
+            sources.open(&credentials, dangerous, Limit::of(deadline)).await?
+        };
+        let now = Now { way, generation: 0, renews: false, tried: None, error: None };
+        let shared = Shared {
+            credentials,
+            dangerous,
+            sources,
+            limit: deadline / 4 * 3,
+            now: Mutex::new(now),
+            ended: watch::Sender::new(0),
+        };
+        Ok((Self { shared: Arc::new(shared), renewal: Mutex::default() }, server))
+    }
+
+    /// The way as it is now, and which one it is.
+    pub(crate) async fn way(&self) -> (Way, u64) {
+        let (way, generation) = self.shared.current();
+        let Some(left) = way.ends.map(|ends| ends.duration_since(Timestamp::now())) else {
+            return (way, generation);
+        };
+        if left <= SignedDuration::ZERO {
+            // Where there are no others the server has the last word: clocks differ.
+            let _ = self.renew(generation).await;
+            return self.shared.current();
+        }
+        if left <= EARLY {
+            self.begin(generation);
+        }
+        (way, generation)
+    }
+
+    /// Sees to it that there are other credentials than those of this generation; false where they cannot be had, or have
+    /// been read lately and are the same.
+    pub(crate) async fn renew(&self, generation: u64) -> Result<bool, Error> {
+        let mut ended = self.shared.ended.subscribe();
+        match self.begin(generation) {
+            Renewal::Done => return Ok(true),
+            Renewal::Rests(error) => return error.map_or(Ok(false), Err),
+            Renewal::Runs => {}
+        }
+        let _ = ended.changed().await;
+        let now = self.shared.lock();
+        if now.generation > generation {
+            return Ok(true);
+        }
+        now.error.clone().map_or(Ok(false), Err)
+    }
+
+    /// Ends a renewal that is under way, and a plugin with it.
+    pub(crate) fn stop(&self) {
+        drop(self.renewal.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    fn begin(&self, generation: u64) -> Renewal {
+        let mut renewal = self.renewal.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut now = self.shared.lock();
+        if now.generation > generation {
+            // Somebody else was refused first.
+            return Renewal::Done;
+        }
+        if now.renews {
+            return Renewal::Runs;
+        }
+        let lately = now.tried.is_some_and(|tried| clock::now().saturating_duration_since(tried) < RENEWAL);
+        if lately || matches!(self.shared.credentials, Credentials::Client(_)) {
+            return Renewal::Rests(now.error.clone());
+        }
+        (now.renews, now.tried) = (true, Some(clock::now()));
+        let under_way = UnderWay(Arc::clone(&self.shared));
+        *renewal = Some(Task::new(tokio::spawn(async move { under_way.0.renew().await })));
+        Renewal::Runs
+    }
+}
+
+/// What becomes of the wish for other credentials.
+enum Renewal {
+    Done,
+    Runs,
+    /// It was tried lately, and this came of it.
+    Rests(Option<Error>),
+}
+
+impl Shared {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn current(&self) -> (Way, u64) {
+        let now = self.lock();
+        (now.way.clone(), now.generation)
+    }
+
+    async fn renew(&self) {
+        let opened = self.sources.open(&self.credentials, self.dangerous, Limit::of(self.limit)).await;
+        let mut now = self.lock();
+        match opened {
+            Ok((way, _)) => {
+                now.way = way;
+                now.generation += 1;
+                now.error = None;
+            }
+            Err(error) => {
+                if now.error.is_none() {
+                    tracing::warn!(target: "failover", "the credentials are not renewed: {error}");
+                }
+                now.error = Some(error);
+            }
+        }
+    }
+}
+
+/// A renewal that is under way. However it ends, whoever waits for it is told.
+struct UnderWay(Arc<Shared>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.lock().renews = false;
+        self.0.ended.send_modify(|ended| *ended += 1);
+    }
+}
