@@ -1,7 +1,7 @@
 //! Requests to the API server: each one ends in time, nothing is retried behind its caller's back, and no answer is
 //! larger than it may be.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use failover_core::{ConnectionInfo, ConnectionStatus, Error, ErrorKind, Trust};
@@ -11,6 +11,7 @@ use kube::client::Body;
 use rustls::crypto::{CryptoProvider, ring};
 use serde_json::Value;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::access::{Access, Server};
@@ -72,7 +73,16 @@ pub(crate) struct Origin {
     address: Option<String>,
     trust: Trust,
     status: AtomicU8,
-    open: AtomicBool,
+    phase: watch::Sender<Phase>,
+}
+
+/// Whether requests are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// Only for what is under way.
+    Closing,
+    Closed,
 }
 
 impl Origin {
@@ -105,7 +115,7 @@ impl Origin {
             address,
             trust: if here { Trust::Loopback } else { Trust::Remote },
             status: AtomicU8::new(Status::Disconnected as u8),
-            open: AtomicBool::new(true),
+            phase: watch::Sender::new(Phase::Open),
         })
     }
 
@@ -134,16 +144,51 @@ impl Origin {
         }
     }
 
+    /// Whether something new may begin.
     pub(crate) fn is_open(&self) -> bool {
-        self.open.load(Ordering::Acquire)
+        *self.phase.borrow() == Phase::Open
     }
 
-    pub(crate) fn set_open(&self, open: bool) {
-        self.open.store(open, Ordering::Release);
-        if !open {
-            self.access.stop();
+    /// The error of whatever is begun after closing has.
+    pub(crate) fn ensure_open(&self) -> Result<(), Error> {
+        if self.is_open() { Ok(()) } else { Err(closed()) }
+    }
+
+    pub(crate) fn reopen(&self) {
+        self.phase.send_replace(Phase::Open);
+    }
+
+    /// From here on nothing new begins; what is under way is stopped when the answer is dropped. `None` where somebody
+    /// else has closed it.
+    pub(crate) fn close(&self) -> Option<Closing<'_>> {
+        let closes = |phase: &mut Phase| {
+            let was_open = *phase == Phase::Open;
+            if was_open {
+                *phase = Phase::Closing;
+            }
+            was_open
+        };
+        self.phase.send_if_modified(closes).then(|| Closing(self))
+    }
+
+    /// Does it unless, or until, the provider is closed.
+    async fn until_closed<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let mut phase = self.phase.subscribe();
+        let ended = async { drop(phase.wait_for(|phase| *phase == Phase::Closed).await) };
+        tokio::select! {
+            biased;
+            () = ended => Err(closed()),
+            done = work => done,
         }
-        self.status.store(Status::Disconnected as u8, Ordering::Relaxed);
+    }
+
+    /// Waits, unless the provider is closed meanwhile.
+    pub(crate) async fn pause(&self, time: Duration) -> Result<(), Error> {
+        self.until_closed(async {
+            sleep(time).await;
+            Ok(())
+        })
+        .await
     }
 
     /// Comes back when a server that could not be reached takes connections again, at most five seconds later. Nothing is
@@ -169,11 +214,12 @@ impl Origin {
     }
 
     pub(crate) async fn ask_within(&self, ask: &Ask, limit: Duration) -> Result<Vec<u8>, Error> {
-        let asked = async {
+        let asked = timeout(limit, async {
             let answer = self.answer(ask).await?;
             read(answer.into_body(), MOST_BYTES, &ask.what).await
-        };
-        let result = timeout(limit, asked).await.unwrap_or_else(|_| Err(error::late(&ask.what, limit)));
+        });
+        let asked = async { asked.await.unwrap_or_else(|_| Err(error::late(&ask.what, limit))) };
+        let result = self.until_closed(asked).await;
         self.note(result.as_ref().err());
         result
     }
@@ -186,9 +232,9 @@ impl Origin {
 
     /// Opens a watch: its head has to come within the deadline, and after it one event a line.
     pub(crate) async fn events(&self, ask: &Ask) -> Result<Events, Error> {
-        let opened = timeout(self.deadline, self.answer(ask))
-            .await
-            .unwrap_or_else(|_| Err(error::late(&ask.what, self.deadline)));
+        let opened = timeout(self.deadline, self.answer(ask));
+        let opened = async { opened.await.unwrap_or_else(|_| Err(error::late(&ask.what, self.deadline))) };
+        let opened = self.until_closed(opened).await;
         self.note(opened.as_ref().err());
         Ok(Events { body: opened?.into_body(), buffer: Vec::new(), searched: 0, what: ask.what.clone() })
     }
@@ -197,10 +243,6 @@ impl Origin {
     async fn answer(&self, ask: &Ask) -> Result<Response<Body>, Error> {
         let mut again = true;
         loop {
-            if !self.is_open() {
-                let message = "the kubernetes provider is closed; connect opens it again";
-                return Err(Error::new(ErrorKind::Shutdown, message));
-            }
             let (way, generation) = self.access.way().await;
             let mut request = ask.request()?;
             if let Some(token) = &way.token {
@@ -234,6 +276,30 @@ impl Origin {
         };
         if self.is_open() {
             self.status.store(status as u8, Ordering::Relaxed);
+        }
+    }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Shutdown, "the kubernetes provider is closed; connect opens it again")
+}
+
+/// The time in which what is under way comes to its end; then it is stopped.
+pub(crate) struct Closing<'a>(&'a Origin);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        let ends = |phase: &mut Phase| {
+            // Unless somebody has opened it again meanwhile.
+            let closes = *phase == Phase::Closing;
+            if closes {
+                *phase = Phase::Closed;
+            }
+            closes
+        };
+        if self.0.phase.send_if_modified(ends) {
+            self.0.access.stop();
+            self.0.status.store(Status::Disconnected as u8, Ordering::Relaxed);
         }
     }
 }

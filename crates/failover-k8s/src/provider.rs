@@ -250,11 +250,11 @@ impl KubernetesProvider {
 
     /// Sees to it that what is registered is kept alive, and that what others left behind goes.
     pub(crate) fn start_keeping(&self) {
-        if self.inner.settings.lease.is_none() || !self.inner.origin.is_open() {
+        if self.inner.settings.lease.is_none() {
             return;
         }
         let inner = &self.inner;
-        ensure(&self.keeper, || {
+        self.ensure(&self.keeper, || {
             let inner = Arc::clone(inner);
             tokio::spawn(async move { inner.registrant.keep(&inner).await })
         });
@@ -264,10 +264,18 @@ impl KubernetesProvider {
     }
 
     fn start_reaper(&self) {
-        ensure(&self.reaper, || {
+        self.ensure(&self.reaper, || {
             let inner = Arc::clone(&self.inner);
             tokio::spawn(async move { reaper::reap(&inner).await })
         });
+    }
+
+    /// Starts a task where none runs, unless the provider is closed: whoever closes it stops what was started before.
+    fn ensure(&self, slot: &Mutex<Option<Task>>, start: impl FnOnce() -> JoinHandle<()>) {
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.inner.origin.is_open() && !slot.as_ref().is_some_and(Task::is_running) {
+            *slot = Some(Task::new(start()));
+        }
     }
 
     fn begin(&self, service: &ServiceName, teller: Teller<EndpointSet>) -> Option<JoinHandle<()>> {
@@ -302,13 +310,6 @@ async fn external_names(inner: &Inner, service: &ServiceName, teller: Teller<End
     }
 }
 
-fn ensure(slot: &Mutex<Option<Task>>, start: impl FnOnce() -> JoinHandle<()>) {
-    let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-    if !slot.as_ref().is_some_and(Task::is_running) {
-        *slot = Some(Task::new(start()));
-    }
-}
-
 fn stop(slot: &Mutex<Option<Task>>) {
     drop(slot.lock().unwrap_or_else(PoisonError::into_inner).take());
 }
@@ -340,7 +341,7 @@ impl Provider for KubernetesProvider {
 
     /// Asks whether the API server is there and whether this user may list and watch slices.
     async fn connect(&self) -> Result<(), Error> {
-        self.inner.origin.set_open(true);
+        self.inner.origin.reopen();
         self.ping().await?;
         let api = self.inner.api();
         api.ensure_allowed("list", Kind::Slices).await?;
@@ -355,26 +356,26 @@ impl Provider for KubernetesProvider {
     }
 
     async fn ping(&self) -> Result<(), Error> {
+        self.inner.origin.ensure_open()?;
         let ask = Ask::get("/version".to_owned(), "ask for the version".to_owned());
         self.inner.origin.object(&ask).await.map(drop)
     }
 
-    /// What is still registered is left to its lease: it goes when nobody renews that.
+    /// What is still registered is left to its lease: it goes when nobody renews that. What is under way has 700 ms to
+    /// come to its end, and is stopped then; what is begun meanwhile is refused.
     async fn close(&self) -> Result<(), Error> {
+        let Some(closing) = self.inner.origin.close() else { return Ok(()) };
         stop(&self.keeper);
         stop(&self.reaper);
         self.endpoints.close();
         self.configs.close();
-        let told = if self.inner.origin.is_open() {
-            timeout(FAREWELL, self.inner.registrant.leave(&self.inner)).await.unwrap_or(Ok(()))
-        } else {
-            Ok(())
-        };
-        self.inner.origin.set_open(false);
+        let told = timeout(FAREWELL, self.inner.registrant.leave(&self.inner)).await.unwrap_or(Ok(()));
+        drop(closing);
         told
     }
 
     async fn list(&self, query: &Query) -> Result<EndpointSet, Error> {
+        self.inner.origin.ensure_open()?;
         let service = query.service_name();
         if service.is_some_and(|service| names::check_service(service).is_err()) {
             return Ok(EndpointSet::unknown_service());

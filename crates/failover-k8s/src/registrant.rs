@@ -296,8 +296,11 @@ impl Registrant {
         }
     }
 
-    /// Gives the lease up, if nothing is bound to it.
+    /// Gives the lease up, if nothing is bound to it when what is under way has come to its end.
     pub(crate) async fn leave(&self, inner: &Inner) -> Result<(), Error> {
+        for (_, slot) in self.slots() {
+            drop(slot.lock().await);
+        }
         if self.count() > 0 {
             return Ok(());
         }

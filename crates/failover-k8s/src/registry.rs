@@ -9,7 +9,6 @@ use failover_core::{
 };
 use serde_json::Value;
 use tokio::sync::Mutex;
-use tokio::time::sleep;
 
 use crate::api::Kind;
 use crate::provider::{Inner, KubernetesProvider};
@@ -26,6 +25,7 @@ impl Registry for KubernetesProvider {
     /// Where it moves from an IPv4 to an IPv6 address or back the slice is made anew: dropped in between, it is not there.
     async fn register(&self, endpoint: &Endpoint) -> Result<(), Error> {
         let inner = &*self.inner;
+        inner.origin.ensure_open()?;
         inner.ensure_ours(endpoint.service()).await?;
         let slot = inner.registrant.slot(endpoint.service(), endpoint.id());
         let mut slot = slot.lock().await;
@@ -43,6 +43,7 @@ impl Registry for KubernetesProvider {
     ///
     /// Where the address changes its family, as [`register`](Self::register).
     async fn update(&self, endpoint: &Endpoint) -> Result<(), Error> {
+        self.inner.origin.ensure_open()?;
         names::check_service(endpoint.service())?;
         let replacement = Arc::new(endpoint.clone());
         change(&self.inner, endpoint.service(), endpoint.id(), |before| {
@@ -59,6 +60,7 @@ impl Registry for KubernetesProvider {
     ///
     /// Dropped while it drains, the slice stays, as draining; do it again.
     async fn deregister(&self, service: &ServiceName, id: &EndpointId) -> Result<bool, Error> {
+        self.inner.origin.ensure_open()?;
         if names::check_service(service).is_err() {
             return Ok(false);
         }
@@ -72,6 +74,7 @@ impl Registry for KubernetesProvider {
     }
 
     async fn get(&self, service: &ServiceName, id: &EndpointId) -> Result<EndpointEntry, Error> {
+        self.inner.origin.ensure_open()?;
         if names::check_service(service).is_err() {
             return Err(missing(service, id));
         }
@@ -89,6 +92,7 @@ impl Registry for KubernetesProvider {
     }
 
     async fn set_health(&self, service: &ServiceName, id: &EndpointId, health: Health) -> Result<(), Error> {
+        self.inner.origin.ensure_open()?;
         change(&self.inner, service, id, |entry| entry.with_health(health)).await
     }
 
@@ -98,6 +102,7 @@ impl Registry for KubernetesProvider {
         id: &EndpointId,
         lifecycle: Lifecycle,
     ) -> Result<(), Error> {
+        self.inner.origin.ensure_open()?;
         change(&self.inner, service, id, |entry| entry.with_lifecycle(lifecycle)).await
     }
 }
@@ -149,7 +154,7 @@ async fn change(
     let mut last = None;
     for number in 0..TRIES {
         if number > 0 {
-            sleep(clock::jittered(Duration::from_millis(20) * number, 0.5)).await;
+            inner.origin.pause(clock::jittered(Duration::from_millis(20) * number, 0.5)).await?;
         }
         let Some(object) = api.get(Kind::Slices, &name).await? else { return Err(missing(service, id)) };
         let Some(before) = entry_of(inner, &object, id) else { return Err(missing(service, id)) };
@@ -256,7 +261,7 @@ async fn remove(
     }
     // Not held while it drains: registrations, and the return of a lost lease, would wait for it.
     drop(own);
-    sleep(drain).await;
+    inner.origin.pause(drain).await?;
     let own = slot.lock().await;
     for _ in 0..TRIES {
         let Some(now) = api.get(Kind::Slices, &name).await? else { return Ok(true) };

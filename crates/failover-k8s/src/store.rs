@@ -22,6 +22,7 @@ const MOST: usize = 512 * 1024;
 #[async_trait]
 impl ConfigStore for KubernetesProvider {
     async fn load(&self, key: &ConfigKey) -> Result<Option<StoredConfig>, Error> {
+        self.inner.origin.ensure_open()?;
         match self.inner.api().get(Kind::ConfigMaps, &names::config(key)).await? {
             Some(object) => stored(&object).map(Some),
             None => Ok(None),
@@ -34,6 +35,7 @@ impl ConfigStore for KubernetesProvider {
         document: &str,
         expected: Option<&Revision>,
     ) -> Result<Revision, Error> {
+        self.inner.origin.ensure_open()?;
         if document.len() > MOST {
             let size = format!("{} bytes", document.len());
             return Err(Error::invalid("configuration", size, &format!("at most {MOST} bytes")));

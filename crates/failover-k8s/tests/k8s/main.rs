@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "a real server takes real time")]
 
 mod answers;
+mod closing;
 mod config;
 mod conformance;
 mod credentials;
