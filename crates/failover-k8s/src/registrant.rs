@@ -60,7 +60,7 @@ enum Behind {
 impl Registrant {
     pub(crate) fn new(readable: Option<&str>, duration: Option<Duration>) -> Self {
         let host = readable.map_or_else(host, str::to_owned);
-        let name = format!("fo-{host}-{:08x}", clock::bits() as u32);
+        let name = format!("fo-{host}-{:016x}", clock::bits());
         Self {
             name,
             duration,
@@ -134,12 +134,21 @@ impl Registrant {
                 "renewTime": now,
             },
         });
-        let sent = clock::now();
+        let mut sent = clock::now();
+        let spec = object.get("spec").cloned().unwrap_or_default();
         let object = match inner.api().create(Kind::Leases, &self.name, object).await {
             Ok(object) => object,
-            // An answer of before that was lost: nobody else has this name.
+            // An answer of before that was lost: nobody else has this name. It may be about to run out, and is held only
+            // when it has been written.
             Err(error) if error::status(&error) == Some(409) => {
-                inner.api().get(Kind::Leases, &self.name).await?.ok_or(error)?
+                let Some(mut found) = inner.api().get(Kind::Leases, &self.name).await? else {
+                    return Err(error);
+                };
+                if let Some(fields) = found.as_object_mut() {
+                    fields.insert("spec".to_owned(), spec);
+                }
+                sent = clock::now();
+                inner.api().replace(Kind::Leases, &self.name, found).await?.ok_or(error)?
             }
             Err(error) => return Err(error),
         };

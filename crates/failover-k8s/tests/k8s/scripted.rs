@@ -530,6 +530,43 @@ fn lease(uid: &str) -> Value {
     json!({"metadata": {"name": "x", "uid": uid, "resourceVersion": "1"}, "spec": {"renewTime": "x"}})
 }
 
+/// The answer to a lease that was made is lost. It is held when it has been written again, and not because it is there:
+/// it may have been there for long, and about to run out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_is_there_already_is_held_once_it_has_been_written() {
+    let refused = Arc::new(AtomicBool::new(true));
+    let refuses = Arc::clone(&refused);
+    let server = FaultServer::start(move |request| {
+        let refuses = refuses.load(Ordering::Relaxed);
+        async move {
+            let found = json!({"metadata": {"name": "x", "uid": "l", "resourceVersion": "7"}, "spec": {}});
+            match (request.method.as_str(), is_slices(&request), request.path().contains("/leases")) {
+                ("PATCH", true, _) => Reply::json(200, slice("x", 1, &[1]).to_string()),
+                ("POST", false, true) => Reply::json(409, status(409, "AlreadyExists").to_string()),
+                ("PUT", false, true) if refuses => Reply::json(503, status(503, "Busy").to_string()),
+                ("GET" | "PUT", false, true) => Reply::json(200, found.to_string()),
+                _ => Reply::json(404, status(404, "NotFound").to_string()),
+            }
+        }
+    })
+    .await;
+    let (_directory, builder) = builder(&server.url());
+    let provider = builder.reaper(false).build().await.expect("builds");
+    let one = endpoint("a", "10.0.0.1");
+    let error = provider.register(&one).await.expect_err("nothing holds it");
+    assert_eq!(error.kind(), ErrorKind::Connection, "{error}");
+    let count = |method: &str| server.requests().iter().filter(|request| request.method == method).count();
+    assert_eq!(count("PATCH"), 0, "nothing was registered");
+    refused.store(false, Ordering::Relaxed);
+    provider.register(&one).await.expect("registers");
+    let requests = server.requests();
+    let written = requests.iter().rfind(|request| request.method == "PUT").expect("it was written");
+    let lease: Value = serde_json::from_slice(&written.body).expect("JSON");
+    assert_eq!(lease["metadata"]["resourceVersion"], "7", "over what was there");
+    assert!(lease["spec"]["renewTime"].is_string() && lease["spec"]["leaseDurationSeconds"] == 30, "{lease}");
+    assert_eq!(count("PATCH"), 1);
+}
+
 /// Who takes a process for dead marks its slices a moment after it looked at the lease: the process may have looked for
 /// marks by then, and found none.
 #[tokio::test(flavor = "multi_thread")]
