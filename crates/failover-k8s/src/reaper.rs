@@ -20,6 +20,10 @@ use crate::{clock, convert, error, names};
 const GONE: u32 = 3;
 /// Every so many rounds it is looked for slices whose lease is gone.
 const ORPHANS: u32 = 10;
+/// After a verdict that has changed nothing it rests, twice as long each time: somebody has forbidden it, or has set a
+/// finalizer and is gone.
+const FIRST_REST: Duration = Duration::from_millis(100);
+const LAST_REST: Duration = Duration::from_secs(30);
 
 /// A lease as it was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +41,32 @@ struct Sighting {
     seen: Seen,
     since: Instant,
     expired: bool,
+    /// How often there was a verdict, and until when there is no other one.
+    verdicts: u32,
+    rests: Instant,
+    complained: bool,
+}
+
+impl Sighting {
+    fn new(seen: Seen, now: Instant) -> Self {
+        Self { seen, since: now, expired: false, verdicts: 0, rests: now, complained: false }
+    }
+
+    /// When the next verdict is due.
+    fn due(&self) -> Instant {
+        (self.since + self.seen.duration * if self.expired { GONE } else { 1 }).max(self.rests)
+    }
+
+    fn verdict(&mut self, now: Instant) -> Option<Verdict> {
+        if now < self.due() {
+            return None;
+        }
+        self.rests = now + (FIRST_REST * (1 << self.verdicts.min(9))).min(LAST_REST);
+        self.verdicts = self.verdicts.saturating_add(1);
+        let gone = now.saturating_duration_since(self.since) >= self.seen.duration * GONE;
+        let verdict = if gone { Verdict::Delete } else { Verdict::Expire };
+        Some(verdict(self.seen.clone()))
+    }
 }
 
 /// What is to be done about a lease.
@@ -64,18 +94,13 @@ impl Sightings {
         let mut before = std::mem::take(&mut self.leases);
         let mut verdicts = Vec::new();
         for seen in leases {
-            let sighting = match before.remove(&seen.name) {
+            let mut sighting = match before.remove(&seen.name) {
                 Some(known) if (&known.seen.uid, &known.seen.mark) == (&seen.uid, &seen.mark) => {
                     Sighting { seen, since: if blind { now } else { known.since }, ..known }
                 }
-                _ => Sighting { seen, since: now, expired: false },
+                _ => Sighting::new(seen, now),
             };
-            let silent = now.saturating_duration_since(sighting.since);
-            if silent >= sighting.seen.duration * GONE {
-                verdicts.push(Verdict::Delete(sighting.seen.clone()));
-            } else if silent >= sighting.seen.duration && !sighting.expired {
-                verdicts.push(Verdict::Expire(sighting.seen.clone()));
-            }
+            verdicts.extend(sighting.verdict(now));
             self.leases.insert(sighting.seen.name.clone(), sighting);
         }
         verdicts
@@ -83,16 +108,18 @@ impl Sightings {
 
     fn expired(&mut self, name: &str) {
         if let Some(sighting) = self.leases.get_mut(name) {
-            sighting.expired = true;
+            (sighting.expired, sighting.verdicts) = (true, 0);
         }
+    }
+
+    /// Whether it is the first time that a verdict on this lease could not be carried out.
+    fn complains(&mut self, name: &str) -> bool {
+        self.leases.get_mut(name).is_some_and(|one| !std::mem::replace(&mut one.complained, true))
     }
 
     /// When the next verdict can be due.
     fn due(&self) -> Option<Instant> {
-        self.leases
-            .values()
-            .map(|one| one.since + one.seen.duration * if one.expired { GONE } else { 1 })
-            .min()
+        self.leases.values().map(Sighting::due).min()
     }
 }
 
@@ -141,20 +168,28 @@ async fn look(inner: &Inner, sightings: &mut Sightings, patience: Duration) -> R
     let mut leases: Vec<_> = leases.into_iter().flatten().collect();
     let all = leases.iter().map(|seen| seen.name.clone()).collect();
     leases.retain(|seen| seen.name != inner.registrant.name());
-    let mut failed = None;
     for verdict in sightings.look(leases, clock::now(), patience) {
-        let done = match verdict {
-            Verdict::Expire(lease) => still_silent(inner, &lease).await.map(|expired| {
-                if expired {
+        let (name, done) = match verdict {
+            Verdict::Expire(lease) => {
+                let expired = still_silent(inner, &lease).await;
+                if let Ok(true) = expired {
                     sightings.expired(&lease.name);
                 }
-            }),
-            Verdict::Delete(seen) => delete(inner, &seen).await,
+                (lease.name, expired.map(drop))
+            }
+            Verdict::Delete(lease) => {
+                let done = delete(inner, &lease).await;
+                (lease.name, done)
+            }
         };
-        // One that is refused holds up none of the others.
-        failed = failed.or(done.err());
+        // One that is refused holds up none of the others, now or later.
+        if let Err(error) = done
+            && sightings.complains(&name)
+        {
+            tracing::warn!(target: "failover", lease = %name, "what a process that is gone has registered is not taken out: {error}");
+        }
     }
-    failed.map_or(Ok(all), Err)
+    Ok(all)
 }
 
 /// Marks what is bound to a lease that is still as it was seen: a list of many pages, and what came before, can have
@@ -166,7 +201,8 @@ async fn still_silent(inner: &Inner, lease: &Seen) -> Result<bool, Error> {
 }
 
 fn seen(lease: &Value) -> Option<Seen> {
-    let name = lease.pointer("/metadata/name")?.as_str()?.to_owned();
+    // What is bound to it is found by a label: another name is none of ours.
+    let name = lease.pointer("/metadata/name")?.as_str().filter(|name| names::is_label(name))?.to_owned();
     let (uid, version) = identity(lease);
     let spec = |key: &str| lease.get("spec").and_then(|spec| spec.get(key));
     let text = |key: &str| spec(key).and_then(Value::as_str).unwrap_or_default();
@@ -227,14 +263,16 @@ async fn delete(inner: &Inner, lease: &Seen) -> Result<(), Error> {
         Err(error) if error::status(&error) == Some(409) => return Ok(()),
         Err(error) => return Err(error),
     }
-    let (slices, _) = api.list(&bound_to(&lease.name), |object| object).await?;
-    tracing::warn!(target: "failover", lease = %lease.name, "{} endpoints are deleted: the process that registered them is gone", slices.len());
-    for slice in slices {
-        if !is_of_another(&slice, lease) {
-            delete_slice(inner, &slice).await?;
-        }
+    let (mut slices, _) = api.list(&bound_to(&lease.name), |object| object).await?;
+    slices.retain(|slice| !is_of_another(slice, lease));
+    if !slices.is_empty() {
+        tracing::warn!(target: "failover", lease = %lease.name, "{} endpoints are deleted: the process that registered them is gone", slices.len());
     }
-    Ok(())
+    let mut failed = None;
+    for slice in slices {
+        failed = failed.or(delete_slice(inner, &slice).await.err());
+    }
+    failed.map_or(Ok(()), Err)
 }
 
 /// Whether a slice is bound to another lease of the same name: its process came back and has registered it again.
@@ -269,6 +307,7 @@ async fn look_for_orphans(
         inner.api().list(&Scope::labelled(Kind::Slices, names::REGISTRANT), |object| object).await?;
     let now = clock::now();
     let mut still = HashMap::new();
+    let mut failed = None;
     for slice in slices {
         let label =
             slice.get("metadata").and_then(|m| m.get("labels")).and_then(|all| all.get(names::REGISTRANT));
@@ -280,13 +319,13 @@ async fn look_for_orphans(
         let key = format!("{uid}/{version}");
         let since = orphans.get(&key).copied().unwrap_or(now);
         if now.saturating_duration_since(since) >= patience {
-            delete_slice(inner, &slice).await?;
+            failed = failed.or(delete_slice(inner, &slice).await.err());
         } else {
             still.insert(key, since);
         }
     }
     *orphans = still;
-    Ok(())
+    failed.map_or(Ok(()), Err)
 }
 
 #[cfg(test)]
@@ -347,6 +386,32 @@ mod tests {
         assert_eq!(sightings.look(vec![lease("x")], at(600), PATIENCE), []);
     }
 
+    /// It is there after it was deleted, because somebody's finalizer holds it, or it may not be deleted: it is tried
+    /// again, and not hotly.
+    #[test]
+    fn a_lease_that_stays_is_not_deleted_hotly() {
+        let begin = clock::now();
+        let mut sightings = Sightings::default();
+        let (mut now, mut deletions, mut looks) = (begin, 0, 0);
+        while now < begin + Duration::from_secs(600) {
+            let verdicts = sightings.look(vec![lease("x")], now, PATIENCE);
+            looks += 1;
+            for verdict in verdicts {
+                match verdict {
+                    Verdict::Expire(_) => sightings.expired("a"),
+                    Verdict::Delete(_) => deletions += 1,
+                }
+            }
+            // As the reaper goes round.
+            let soonest = now + Duration::from_millis(50);
+            let due = sightings.due().expect("it is there");
+            now = due.max(soonest).min(now + Duration::from_secs(10));
+        }
+        assert!((17..=30).contains(&deletions), "{deletions} deletions in 510 s");
+        assert!(looks < 120, "{looks} looks in 600 s");
+        assert!(sightings.complains("a") && !sightings.complains("a"), "once");
+    }
+
     /// F24, as far as it is about registrations: times that other machines wrote mean nothing.
     #[test]
     fn a_time_from_the_past_or_the_future_is_only_a_mark() {
@@ -377,6 +442,8 @@ mod tests {
         let long = json!({"leaseDurationSeconds": 4_000_000_000_u64});
         assert_eq!(seen(&base(long)).expect("it has a name").duration, Duration::from_secs(3600));
         assert!(seen(&json!({"spec": {}})).is_none());
+        let long = json!({"metadata": {"name": "x".repeat(64), "uid": "1"}, "spec": {}});
+        assert!(seen(&long).is_none(), "no slice can be bound to it");
         assert!(seen(&json!(null)).is_none());
     }
 

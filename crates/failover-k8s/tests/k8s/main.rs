@@ -13,6 +13,7 @@ mod discovery;
 mod garbage;
 mod harness;
 mod leases;
+mod lost_leases;
 mod managers;
 mod measure;
 mod outage;

@@ -1,0 +1,228 @@
+//! Leases on an API server that does what a real one won't do on command.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use failover_core::{ErrorKind, Registry};
+use failover_testkit::{FaultServer, Reply, Request, until};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::harness::endpoint;
+use crate::scripted::{SOON, builder, is_slices, list, slice, status};
+
+/// A lease was deleted, the next one could not be made, and a registration made it: what was registered before is
+/// registered again all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_lost_lease_bound_comes_back_whoever_makes_the_next() {
+    let leases = Arc::new(AtomicUsize::new(0));
+    let busy = Arc::new(AtomicBool::new(false));
+    let (is_busy, made) = (Arc::clone(&busy), Arc::clone(&leases));
+    let server = FaultServer::start(move |request| {
+        let (busy, leases) = (Arc::clone(&is_busy), Arc::clone(&made));
+        async move {
+            let lease = |number: usize| {
+                json!({"metadata": {"name": "x", "uid": number.to_string(), "resourceVersion": "1"}, "spec": {"renewTime": "x"}})
+            };
+            match (request.method.as_str(), is_slices(&request)) {
+                ("PATCH", true) => Reply::json(200, slice("x", 1, &[1]).to_string()),
+                ("GET", true) => list(5, &[]),
+                ("POST", false) if busy.load(Ordering::Relaxed) => Reply::json(503, status(503, "Busy").to_string()),
+                ("POST", false) => {
+                    Reply::json(201, lease(leases.fetch_add(1, Ordering::Relaxed) + 1).to_string())
+                }
+                ("PUT", false) if leases.load(Ordering::Relaxed) > 1 => Reply::json(200, lease(2).to_string()),
+                ("PUT", false) => {
+                    busy.store(true, Ordering::Relaxed);
+                    Reply::json(404, status(404, "NotFound").to_string())
+                }
+                _ => Reply::json(404, status(404, "NotFound").to_string()),
+            }
+        }
+    })
+    .await;
+    let (_directory, builder) = builder(&server.url());
+    let provider =
+        builder.lease_duration(Duration::from_secs(3)).reaper(false).build().await.expect("builds");
+    provider.register(&endpoint("a", "10.0.0.1")).await.expect("registers");
+    let posts = || server.requests().iter().filter(|request| request.method.as_str() == "POST").count();
+    until(SOON, "a new lease is refused", async || posts() >= 2).await;
+    busy.store(false, Ordering::Relaxed);
+    provider.register(&endpoint("b", "10.0.0.2")).await.expect("registers");
+    let writes = || {
+        let requests = server.requests();
+        let to_a =
+            requests.iter().find(|request| request.method.as_str() == "PATCH").map(|r| r.path().to_owned());
+        requests.iter().filter(|r| r.method.as_str() == "PATCH" && Some(r.path()) == to_a.as_deref()).count()
+    };
+    until(SOON, "a is registered again", async || writes() == 2).await;
+}
+
+fn lease(uid: &str) -> Value {
+    json!({"metadata": {"name": "x", "uid": uid, "resourceVersion": "1"}, "spec": {"renewTime": "x"}})
+}
+
+/// The answer to a lease that was made is lost. It is held when it has been written again, and not because it is there:
+/// it may have been there for long, and about to run out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_is_there_already_is_held_once_it_has_been_written() {
+    let refused = Arc::new(AtomicBool::new(true));
+    let refuses = Arc::clone(&refused);
+    let server = FaultServer::start(move |request| {
+        let refuses = refuses.load(Ordering::Relaxed);
+        async move {
+            let found = json!({"metadata": {"name": "x", "uid": "l", "resourceVersion": "7"}, "spec": {}});
+            match (request.method.as_str(), is_slices(&request), request.path().contains("/leases")) {
+                ("PATCH", true, _) => Reply::json(200, slice("x", 1, &[1]).to_string()),
+                ("POST", false, true) => Reply::json(409, status(409, "AlreadyExists").to_string()),
+                ("PUT", false, true) if refuses => Reply::json(503, status(503, "Busy").to_string()),
+                ("GET" | "PUT", false, true) => Reply::json(200, found.to_string()),
+                _ => Reply::json(404, status(404, "NotFound").to_string()),
+            }
+        }
+    })
+    .await;
+    let (_directory, builder) = builder(&server.url());
+    let provider = builder.reaper(false).build().await.expect("builds");
+    let one = endpoint("a", "10.0.0.1");
+    let error = provider.register(&one).await.expect_err("nothing holds it");
+    assert_eq!(error.kind(), ErrorKind::Connection, "{error}");
+    let count = |method: &str| server.requests().iter().filter(|request| request.method == method).count();
+    assert_eq!(count("PATCH"), 0, "nothing was registered");
+    refused.store(false, Ordering::Relaxed);
+    provider.register(&one).await.expect("registers");
+    let requests = server.requests();
+    let written = requests.iter().rfind(|request| request.method == "PUT").expect("it was written");
+    let lease: Value = serde_json::from_slice(&written.body).expect("JSON");
+    assert_eq!(lease["metadata"]["resourceVersion"], "7", "over what was there");
+    assert!(lease["spec"]["renewTime"].is_string() && lease["spec"]["leaseDurationSeconds"] == 30, "{lease}");
+    assert_eq!(count("PATCH"), 1);
+}
+
+/// Who takes a process for dead marks its slices a moment after it looked at the lease: the process may have looked for
+/// marks by then, and found none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mark_that_comes_after_the_lease_was_renewed_is_taken_off() {
+    let stored = Arc::new(std::sync::Mutex::new((Value::Null, 0_u32)));
+    let begun = Instant::now();
+    let store = Arc::clone(&stored);
+    let server = FaultServer::start(move |request| {
+        let store = Arc::clone(&store);
+        async move {
+            let mut store = store.lock().expect("no panic");
+            match (request.method.as_str(), is_slices(&request)) {
+                ("PATCH", true) => {
+                    let mut object: Value = serde_json::from_slice(&request.body).expect("JSON");
+                    object["metadata"]["uid"] = "1".into();
+                    object["metadata"]["resourceVersion"] = "1".into();
+                    store.0 = object;
+                    Reply::json(200, store.0.to_string())
+                }
+                ("GET", true) => {
+                    let answer = store.0.to_string();
+                    store.1 += 1;
+                    if store.1 == 1 {
+                        let annotation = &mut store.0["metadata"]["annotations"]["failover.rs/endpoint"];
+                        *annotation =
+                            annotation.as_str().expect("text").replacen('{', "{\"expired\":true,", 1).into();
+                    }
+                    Reply::json(200, answer)
+                }
+                ("PUT", true) => {
+                    store.0 = serde_json::from_slice(&request.body).expect("JSON");
+                    Reply::json(200, store.0.to_string())
+                }
+                ("PUT", false) if begun.elapsed() < Duration::from_secs(4) => {
+                    Reply::json(503, status(503, "Busy").to_string())
+                }
+                ("PUT" | "POST", false) => Reply::json(200, lease("1").to_string()),
+                _ => Reply::json(404, status(404, "NotFound").to_string()),
+            }
+        }
+    })
+    .await;
+    let (_directory, builder) = builder(&server.url());
+    let provider =
+        builder.lease_duration(Duration::from_secs(3)).reaper(false).build().await.expect("builds");
+    provider.register(&endpoint("a", "10.0.0.1")).await.expect("registers");
+    let is_marked = || stored.lock().expect("no panic").0.to_string().contains("expired");
+    until(Duration::from_secs(10), "it is marked, late", async || is_marked()).await;
+    until(SOON, "the mark is taken off", async || !is_marked()).await;
+}
+
+/// Slices that are written slowly, by an admission webhook for example, do not keep the lease from being renewed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_is_renewed_while_what_it_lost_is_registered_again() {
+    let (writes, made) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let server = FaultServer::start(move |request| {
+        let (writes, made) = (Arc::clone(&writes), Arc::clone(&made));
+        async move {
+            match (request.method.as_str(), is_slices(&request)) {
+                ("PATCH", true) if writes.fetch_add(1, Ordering::Relaxed) == 0 => {
+                    Reply::json(200, slice("x", 1, &[1]).to_string())
+                }
+                ("PATCH", true) => Reply::hang(),
+                ("POST", false) => {
+                    Reply::json(201, lease(&made.fetch_add(1, Ordering::Relaxed).to_string()).to_string())
+                }
+                ("PUT", false) if made.load(Ordering::Relaxed) > 1 => {
+                    Reply::json(200, lease("1").to_string())
+                }
+                _ => Reply::json(404, status(404, "NotFound").to_string()),
+            }
+        }
+    })
+    .await;
+    let (_directory, builder) = builder(&server.url());
+    let provider =
+        builder.lease_duration(Duration::from_secs(3)).reaper(false).build().await.expect("builds");
+    provider.register(&endpoint("a", "10.0.0.1")).await.expect("registers");
+    let count = |method: &str| server.requests().iter().filter(|request| request.method == method).count();
+    until(SOON, "it is registered again", async || count("PATCH") == 2).await;
+    let before = count("PUT");
+    until(SOON, "the lease is renewed all the same", async || count("PUT") >= before + 3).await;
+}
+
+/// What may not be deleted, for one process that is gone, keeps nobody from looking after the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_may_not_be_reaped_holds_up_none_that_comes_later() {
+    let begun = Instant::now();
+    let server = FaultServer::start(move |request: Request| async move {
+        let lease = |name: &str| {
+            let labels = json!({"failover.rs/registrant": name});
+            json!({"metadata": {"name": name, "uid": name, "resourceVersion": "1", "labels": labels},
+                   "spec": {"leaseDurationSeconds": 3, "holderIdentity": name, "renewTime": "x"}})
+        };
+        let mut leases = vec![lease("forbidden")];
+        if begun.elapsed() > Duration::from_secs(9) {
+            leases.push(lease("late"));
+        }
+        let named = leases
+            .iter()
+            .find(|one| request.path().ends_with(one["metadata"]["name"].as_str().unwrap_or("?")));
+        match (request.method.as_str(), is_slices(&request)) {
+            ("GET", false) => named.map_or_else(|| list(5, &leases), |one| Reply::json(200, one.to_string())),
+            ("GET", true) => {
+                let selector = request.query("labelSelector").unwrap_or_default().to_owned();
+                let of = if selector.contains("late") { "late" } else { "forbidden" };
+                let mut object = slice(of, 1, &[]);
+                let document = json!({"v": 1, "id": of, "name": "users", "address": "10.0.0.1", "port": 80});
+                object["metadata"]["annotations"] = json!({"failover.rs/endpoint": document.to_string()});
+                list(5, &[object])
+            }
+            ("PUT", true) if request.path().ends_with("late") => Reply::json(200, "{}"),
+            _ => Reply::json(403, status(403, "Forbidden").to_string()),
+        }
+    })
+    .await;
+    let (_directory, builder) = builder(&server.url());
+    let _provider =
+        builder.lease_duration(Duration::from_secs(3)).reaper(true).build().await.expect("builds");
+    let marked = |name: &str| {
+        let writes = server.requests().into_iter().filter(|request| request.method == "PUT");
+        writes.filter(|request| request.path().ends_with(name)).count()
+    };
+    until(Duration::from_secs(16), "the other one is marked", async || marked("late") > 0).await;
+    assert!((2..=12).contains(&marked("forbidden")), "{} times", marked("forbidden"));
+}
