@@ -23,6 +23,32 @@ use crate::{clock, error, names};
 type Slot = Arc<tokio::sync::Mutex<Option<EndpointEntry>>>;
 type Key = (ServiceName, EndpointId);
 
+/// A slot that is used. The last user of one that is empty takes it away, however it ends.
+pub(crate) struct Place<'a> {
+    registrant: &'a Registrant,
+    key: Key,
+    slot: Slot,
+}
+
+impl std::ops::Deref for Place<'_> {
+    type Target = tokio::sync::Mutex<Option<EndpointEntry>>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.slot
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut own = self.registrant.own.lock().unwrap_or_else(PoisonError::into_inner);
+        // Let go of while the map is locked, so that of two at once one is the last.
+        let slot = std::mem::take(&mut self.slot);
+        if Arc::strong_count(&slot) == 2 && slot.try_lock().is_ok_and(|slot| slot.is_none()) {
+            own.remove(&self.key);
+        }
+    }
+}
+
 pub(crate) struct Registrant {
     /// The lease's name, and the identity in it: no other process has it.
     name: String,
@@ -82,28 +108,26 @@ impl Registrant {
     }
 
     /// The place of an endpoint, which is empty where there is none.
-    pub(crate) fn slot(&self, service: &ServiceName, id: &EndpointId) -> Slot {
+    pub(crate) fn place(&self, service: &ServiceName, id: &EndpointId) -> Place<'_> {
+        let key = (service.clone(), id.clone());
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(own.entry((service.clone(), id.clone())).or_default())
+        let slot = Arc::clone(own.entry(key.clone()).or_default());
+        Place { registrant: self, key, slot }
     }
 
     /// The place of an endpoint that this process has registered.
-    pub(crate) fn known(&self, service: &ServiceName, id: &EndpointId) -> Option<Slot> {
+    pub(crate) fn known(&self, service: &ServiceName, id: &EndpointId) -> Option<Place<'_>> {
+        let key = (service.clone(), id.clone());
         let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-        own.get(&(service.clone(), id.clone())).cloned()
+        let slot = own.get(&key).cloned()?;
+        Some(Place { registrant: self, key, slot })
     }
 
-    /// Lets go of places that are empty and that nobody is using.
-    pub(crate) fn tidy(&self) {
-        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-        own.retain(|_, slot| {
-            Arc::strong_count(slot) > 1 || slot.try_lock().map_or(true, |slot| slot.is_some())
-        });
-    }
-
-    fn slots(&self) -> Vec<(Key, Slot)> {
+    fn places(&self) -> Vec<Place<'_>> {
         let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-        own.iter().map(|(key, slot)| (key.clone(), Arc::clone(slot))).collect()
+        let place =
+            |(key, slot): (&Key, &Slot)| Place { registrant: self, key: key.clone(), slot: Arc::clone(slot) };
+        own.iter().map(place).collect()
     }
 
     /// The lease that a registration is bound to, made where there is none yet.
@@ -268,8 +292,8 @@ impl Registrant {
             (owner, held.behind)
         };
         let mut failed = None;
-        for ((service, id), slot) in self.slots() {
-            let mut slot = slot.lock().await;
+        for place in self.places() {
+            let mut slot = place.lock().await;
             let Some(entry) = slot.clone() else { continue };
             let mended = match behind {
                 Behind::Nothing => return Ok(()),
@@ -278,6 +302,7 @@ impl Registrant {
                     Ok(true) => Ok(()),
                     Ok(false) => {
                         // Not by the lease, which is still there: somebody has deregistered it.
+                        let (service, id) = &place.key;
                         tracing::warn!(target: "failover", "{service}/{id} was deregistered by somebody else and stays so");
                         *slot = None;
                         Ok(())
@@ -289,7 +314,6 @@ impl Registrant {
                 failed = Some(error);
             }
         }
-        self.tidy();
         match failed {
             Some(error) => Err(error),
             None => {
@@ -307,8 +331,8 @@ impl Registrant {
 
     /// Gives the lease up, if nothing is bound to it when what is under way has come to its end.
     pub(crate) async fn leave(&self, inner: &Inner) -> Result<(), Error> {
-        for (_, slot) in self.slots() {
-            drop(slot.lock().await);
+        for place in self.places() {
+            drop(place.lock().await);
         }
         if self.count() > 0 {
             return Ok(());
@@ -374,4 +398,31 @@ fn host() -> String {
         .collect();
     let trimmed = kept.trim_matches('-');
     if trimmed.is_empty() { "process".to_owned() } else { trimmed.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_empty_place_goes_with_its_last_user_and_another_stays() {
+        let registrant = Registrant::new(Some("test"), None);
+        let places = || registrant.own.lock().expect("whole").len();
+        let (users, a) = (ServiceName::new("users").expect("valid"), EndpointId::new("a").expect("valid"));
+        let endpoint = failover_core::Endpoint::builder("a", "users", "10.0.0.1", 80).build().expect("valid");
+        {
+            let (one, two) = (registrant.place(&users, &a), registrant.place(&users, &a));
+            drop(one);
+            assert_eq!(places(), 1, "somebody uses it");
+            let mut slot = two.lock().await;
+            *slot = Some(endpoint.into());
+        }
+        assert_eq!((places(), registrant.count()), (1, 1));
+        {
+            let known = registrant.known(&users, &a).expect("it is registered");
+            *known.lock().await = None;
+        }
+        assert_eq!(places(), 0);
+        assert!(registrant.known(&users, &a).is_none());
+    }
 }

@@ -27,8 +27,8 @@ impl Registry for KubernetesProvider {
         let inner = &*self.inner;
         inner.origin.ensure_open()?;
         inner.ensure_ours(endpoint.service()).await?;
-        let slot = inner.registrant.slot(endpoint.service(), endpoint.id());
-        let mut slot = slot.lock().await;
+        let place = inner.registrant.place(endpoint.service(), endpoint.id());
+        let mut slot = place.lock().await;
         let owner = inner.registrant.owner(inner).await?;
         let entry = EndpointEntry::new(endpoint.clone());
         apply(inner, &entry, owner.as_ref()).await?;
@@ -65,12 +65,8 @@ impl Registry for KubernetesProvider {
             return Ok(false);
         }
         let inner = &*self.inner;
-        let was = {
-            let slot = inner.registrant.slot(service, id);
-            remove(inner, service, id, &slot).await
-        };
-        inner.registrant.tidy();
-        was
+        let place = inner.registrant.place(service, id);
+        remove(inner, service, id, &place).await
     }
 
     async fn get(&self, service: &ServiceName, id: &EndpointId) -> Result<EndpointEntry, Error> {
@@ -144,9 +140,9 @@ async fn change(
     if names::check_service(service).is_err() {
         return Err(missing(service, id));
     }
-    let slot = inner.registrant.known(service, id);
-    let mut own = match &slot {
-        Some(slot) => Some(slot.lock().await),
+    let place = inner.registrant.known(service, id);
+    let mut own = match &place {
+        Some(place) => Some(place.lock().await),
         None => None,
     };
     let name = names::slice(&inner.settings.namespace, service, id);
