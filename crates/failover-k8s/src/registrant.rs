@@ -134,8 +134,12 @@ impl Registrant {
     pub(crate) async fn owner(&self, inner: &Inner) -> Result<Option<Owner>, Error> {
         let Some(duration) = self.duration else { return Ok(None) };
         let mut lease = self.lease.lock().await;
-        if lease.is_none() {
-            *lease = Some(self.acquire(inner, duration).await?);
+        match lease.as_ref().map(|held| clock::now().saturating_duration_since(held.renewed)) {
+            None => *lease = Some(self.acquire(inner, duration).await?),
+            // Nobody renews it before the first registration has come through: it may be gone, and what is bound to it
+            // would be deleted.
+            Some(silent) if silent >= duration / 2 => self.renew_held(inner, duration, &mut lease).await?,
+            Some(_) => {}
         }
         let uid = lease.as_ref().map(|held| identity(&held.object).0.to_owned()).unwrap_or_default();
         Ok(Some(Owner { lease: self.name.clone(), uid }))
@@ -229,15 +233,27 @@ impl Registrant {
     /// Renews the lease, or makes another. True when there is something to mend.
     async fn renew(&self, inner: &Inner, duration: Duration) -> Result<bool, Error> {
         let mut lease = self.lease.lock().await;
-        let Some(held) = lease.as_mut() else {
+        if lease.is_none() {
             if self.count() == 0 {
                 return Ok(false);
             }
             // It was lost, and making a new one failed.
             self.lost.store(true, Ordering::Release);
             *lease = Some(self.acquire(inner, duration).await?);
-            return Ok(true);
-        };
+        } else {
+            self.renew_held(inner, duration, &mut lease).await?;
+        }
+        Ok(lease.as_ref().is_some_and(|held| held.behind != Behind::Nothing))
+    }
+
+    /// Renews the lease that is held, or makes another in its place.
+    async fn renew_held(
+        &self,
+        inner: &Inner,
+        duration: Duration,
+        lease: &mut Option<Held>,
+    ) -> Result<(), Error> {
+        let Some(held) = lease.as_mut() else { return Ok(()) };
         let sent = clock::now();
         // Late is as bad as not at all: the next try needs its time, too.
         let limit = inner.origin.deadline().min(duration / 3);
@@ -264,7 +280,7 @@ impl Registrant {
                 *lease = Some(self.acquire(inner, duration).await?);
             }
         }
-        Ok(lease.as_ref().is_some_and(|held| held.behind != Behind::Nothing))
+        Ok(())
     }
 
     /// Writes the time into the lease; `None` when it is not there any more.

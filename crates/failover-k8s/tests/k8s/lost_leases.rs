@@ -226,3 +226,42 @@ async fn a_lease_that_may_not_be_reaped_holds_up_none_that_comes_later() {
     until(Duration::from_secs(16), "the other one is marked", async || marked("late") > 0).await;
     assert!((2..=12).contains(&marked("forbidden")), "{} times", marked("forbidden"));
 }
+
+/// A registration made the lease and failed; the next one comes when that has long run out and was reaped. It is bound
+/// to one that is there: with the other one its slice would be deleted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registration_that_comes_late_is_not_bound_to_a_lease_that_is_gone() {
+    let (leases, writes) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let server = FaultServer::start(move |request| {
+        let (leases, writes) = (Arc::clone(&leases), Arc::clone(&writes));
+        async move {
+            match (request.method.as_str(), is_slices(&request)) {
+                ("PATCH", true) if writes.fetch_add(1, Ordering::Relaxed) == 0 => {
+                    Reply::json(503, status(503, "Busy").to_string())
+                }
+                ("PATCH", true) => Reply::json(200, slice("x", 1, &[1]).to_string()),
+                ("POST", false) => {
+                    let number = leases.fetch_add(1, Ordering::Relaxed);
+                    Reply::json(201, lease(&format!("uid-{number}")).to_string())
+                }
+                // The first one is gone.
+                ("PUT", false) if leases.load(Ordering::Relaxed) > 1 => {
+                    Reply::json(200, lease("uid-1").to_string())
+                }
+                _ => Reply::json(404, status(404, "NotFound").to_string()),
+            }
+        }
+    })
+    .await;
+    let (_directory, builder) = builder(&server.url());
+    let provider =
+        builder.lease_duration(Duration::from_secs(3)).reaper(false).build().await.expect("builds");
+    let one = endpoint("a", "10.0.0.1");
+    provider.register(&one).await.expect_err("the server is busy");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    provider.register(&one).await.expect("registers");
+    let requests = server.requests();
+    let written = requests.iter().rfind(|request| request.method == "PATCH").expect("it was written");
+    let object: Value = serde_json::from_slice(&written.body).expect("JSON");
+    assert_eq!(object["metadata"]["ownerReferences"][0]["uid"], "uid-1");
+}
