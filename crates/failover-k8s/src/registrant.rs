@@ -2,7 +2,7 @@
 //!
 //! One lease for the whole process, not one heartbeat for each endpoint: every watcher of a slice would see each beat.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -81,6 +81,13 @@ enum Behind {
     Restore,
     /// The lease was deleted, and they with it.
     Register,
+}
+
+/// What was registered again under a lease: one that is refused does not make the others be written with each try.
+#[derive(Default)]
+struct Registered {
+    owner: Option<Owner>,
+    keys: HashSet<Key>,
 }
 
 impl Registrant {
@@ -217,16 +224,17 @@ impl Registrant {
     }
 
     async fn keep_mending(&self, inner: &Inner, duration: Duration) {
-        let mut complained = false;
         loop {
             self.mends.notified().await;
-            while let Err(error) = self.catch_up(inner).await {
-                if !std::mem::replace(&mut complained, true) {
+            let (mut registered, mut failures) = (Registered::default(), 0_u32);
+            while let Err(error) = self.catch_up(inner, &mut registered).await {
+                if failures == 0 {
                     tracing::warn!(target: "failover", lease = %self.name, "what is registered is not mended: {error}");
                 }
-                sleep(clock::jittered(duration / 12, 0.2)).await;
+                let pause = (duration / 12 * (1 << failures.min(6))).min(duration);
+                failures = failures.saturating_add(1);
+                sleep(clock::jittered(pause, 0.2)).await;
             }
-            complained = false;
         }
     }
 
@@ -300,20 +308,30 @@ impl Registrant {
     }
 
     /// Mends the slices after the lease was lost for a while.
-    async fn catch_up(&self, inner: &Inner) -> Result<(), Error> {
+    async fn catch_up(&self, inner: &Inner, registered: &mut Registered) -> Result<(), Error> {
         let (owner, behind) = {
             let lease = self.lease.lock().await;
             let Some(held) = lease.as_ref() else { return Ok(()) };
             let owner = Owner { lease: self.name.clone(), uid: identity(&held.object).0.to_owned() };
             (owner, held.behind)
         };
+        if registered.owner.as_ref() != Some(&owner) {
+            *registered = Registered { owner: Some(owner.clone()), keys: HashSet::new() };
+        }
         let mut failed = None;
         for place in self.places() {
             let mut slot = place.lock().await;
             let Some(entry) = slot.clone() else { continue };
             let mended = match behind {
                 Behind::Nothing => return Ok(()),
-                Behind::Register => apply(inner, &entry, Some(&owner)).await,
+                Behind::Register if registered.keys.contains(&place.key) => Ok(()),
+                Behind::Register => {
+                    let done = apply(inner, &entry, Some(&owner)).await;
+                    if done.is_ok() {
+                        registered.keys.insert(place.key.clone());
+                    }
+                    done
+                }
                 Behind::Restore => match restore(inner, &entry).await {
                     Ok(true) => Ok(()),
                     Ok(false) => {

@@ -265,3 +265,49 @@ async fn a_registration_that_comes_late_is_not_bound_to_a_lease_that_is_gone() {
     let object: Value = serde_json::from_slice(&written.body).expect("JSON");
     assert_eq!(object["metadata"]["ownerReferences"][0]["uid"], "uid-1");
 }
+
+/// After a lost lease one endpoint is refused, for as long as it may: the others are registered again once, and not with
+/// each try of that one.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_refused_does_not_make_the_others_be_written_again_and_again() {
+    let (lost, leases) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (is_lost, made) = (Arc::clone(&lost), Arc::clone(&leases));
+    let server = FaultServer::start(move |request| {
+        let (lost, leases) = (is_lost.load(Ordering::Relaxed), Arc::clone(&made));
+        async move {
+            let is_refused = String::from_utf8_lossy(&request.body).contains("10.0.0.2");
+            match (request.method.as_str(), is_slices(&request)) {
+                ("PATCH", true) if lost && is_refused => {
+                    Reply::json(403, status(403, "Forbidden").to_string())
+                }
+                ("PATCH", true) => Reply::json(200, slice("x", 1, &[1]).to_string()),
+                ("POST", false) => {
+                    let number = leases.fetch_add(1, Ordering::Relaxed);
+                    Reply::json(201, lease(&number.to_string()).to_string())
+                }
+                ("PUT", false) if lost && leases.load(Ordering::Relaxed) == 1 => {
+                    Reply::json(404, status(404, "NotFound").to_string())
+                }
+                ("PUT", false) => {
+                    let number = leases.load(Ordering::Relaxed) - 1;
+                    Reply::json(200, lease(&number.to_string()).to_string())
+                }
+                _ => Reply::json(404, status(404, "NotFound").to_string()),
+            }
+        }
+    })
+    .await;
+    let (_directory, builder) = builder(&server.url());
+    let provider =
+        builder.lease_duration(Duration::from_secs(3)).reaper(false).build().await.expect("builds");
+    for (name, address) in [("a", "10.0.0.1"), ("b", "10.0.0.2"), ("c", "10.0.0.3")] {
+        provider.register(&endpoint(name, address)).await.expect("registers");
+    }
+    lost.store(true, Ordering::Relaxed);
+    let writes = |address: &str| {
+        let requests = server.requests().into_iter().filter(|request| request.method == "PATCH");
+        requests.filter(|request| String::from_utf8_lossy(&request.body).contains(address)).count()
+    };
+    until(SOON, "it is tried again", async || writes("10.0.0.2") >= 4).await;
+    assert_eq!((writes("10.0.0.1"), writes("10.0.0.3")), (2, 2), "registered, and registered again");
+}
