@@ -271,12 +271,13 @@ impl Registrant {
                 // Only if nothing arrived for so long can anybody have taken this process for dead: at most from when the
                 // last one was sent until this one was answered.
                 let silent = clock::now().saturating_duration_since(held.renewed);
-                if silent >= duration {
+                // Its clock may be faster than this one.
+                if silent >= duration / 10 * 9 {
                     held.marking = clock::now() + duration;
-                }
-                if silent >= duration && held.behind == Behind::Nothing {
-                    tracing::warn!(target: "failover", lease = %self.name, "the lease had run out; what is registered is looked after");
-                    held.behind = Behind::Restore;
+                    if held.behind == Behind::Nothing {
+                        tracing::warn!(target: "failover", lease = %self.name, "the lease had run out; what is registered is looked after");
+                        held.behind = Behind::Restore;
+                    }
                 }
                 // What is no lease is not kept: the next renewal would be of it.
                 (held.object, held.renewed) = (checked(object, "renew the lease")?, sent);
