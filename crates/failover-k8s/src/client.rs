@@ -10,14 +10,14 @@ use http_body_util::BodyExt;
 use kube::client::Body;
 use rustls::crypto::{CryptoProvider, ring};
 use serde_json::Value;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::access::{Access, Server};
+use crate::comeback::Comeback;
 use crate::config::is_loopback;
 use crate::credentials::Credentials;
-use crate::{clock, error};
+use crate::error;
 
 /// The most that one answer may hold: a page of slices with as many endpoints as the controllers write, many times over.
 const MOST_BYTES: usize = 64 * 1024 * 1024;
@@ -69,8 +69,8 @@ pub(crate) struct Origin {
     namespace: String,
     /// Without credentials; a client that was given does not tell it.
     url: Option<String>,
-    /// The host and port, for the same.
-    address: Option<String>,
+    /// When it was gone and is there again.
+    pub(crate) comeback: Comeback,
     trust: Trust,
     status: AtomicU8,
     phase: watch::Sender<Phase>,
@@ -112,7 +112,7 @@ impl Origin {
             deadline,
             namespace,
             url: shown,
-            address,
+            comeback: Comeback::of(address),
             trust: if here { Trust::Loopback } else { Trust::Remote },
             status: AtomicU8::new(Status::Disconnected as u8),
             phase: watch::Sender::new(Phase::Open),
@@ -189,23 +189,6 @@ impl Origin {
             Ok(())
         })
         .await
-    }
-
-    /// Comes back when a server that could not be reached takes connections again, at most five seconds later. Nothing is
-    /// asked of it. For ever while it takes them all the time: then they are not what is wrong. `was_gone`: it is known
-    /// that it took none.
-    pub(crate) async fn comes_back(&self, mut was_gone: bool) {
-        let Some(address) = &self.address else { return std::future::pending().await };
-        loop {
-            // So far apart that a thousand clients do not come in one tenth of a second.
-            sleep(Duration::from_millis(1500) + Duration::from_secs(2).mul_f64(clock::unit())).await;
-            let connected = timeout(Duration::from_millis(500), TcpStream::connect(address.as_str())).await;
-            match connected {
-                Ok(Ok(_)) if was_gone => return,
-                Ok(Ok(_)) => {}
-                _ => was_gone = true,
-            }
-        }
     }
 
     /// Asks, and reads the whole answer, within the deadline. An answer that is an error is one here.

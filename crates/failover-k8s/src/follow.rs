@@ -226,6 +226,6 @@ async fn rest<M: Mirror>(api: &Api<'_>, mirror: &mut M, backoff: &mut Backoff, e
     // It was not reached at all. That it can be reached again is found out without a request.
     tokio::select! {
         () = waits => {}
-        () = api.origin.comes_back(error::is_gone(error)) => *backoff = Backoff::default(),
+        () = api.origin.comeback.wait(error::is_gone(error)) => *backoff = Backoff::default(),
     }
 }

@@ -41,6 +41,7 @@ mod aside;
 mod backoff;
 mod client;
 mod clock;
+mod comeback;
 mod config;
 mod convert;
 mod credentials;

@@ -135,6 +135,40 @@ async fn a_server_that_was_away_for_long_is_found_again_within_five_seconds() {
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
+/// F2: that it can be reached again is found out once, however many services wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_return_of_a_server_is_looked_for_once_and_not_for_each_service() {
+    use tokio::io::AsyncReadExt;
+    let (requests, probes) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let (asked, probed) = (Arc::clone(&requests), Arc::clone(&probes));
+    let accepting = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            // Whoever says nothing only wanted to see whether somebody is there; the others get no answer.
+            let said = stream.read(&mut [0; 1024]).await.is_ok_and(|said| said > 0);
+            if said { &asked } else { &probed }.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let provider = Arc::new(provider(&url).await);
+    let mut watches = tokio::task::JoinSet::new();
+    for number in 0..20 {
+        let provider = Arc::clone(&provider);
+        watches.spawn(async move {
+            let name = service(&format!("s{number}"));
+            let mut watch = provider.watch(&name).expect("it watches");
+            loop {
+                watch.next().await.expect("it goes on").expect_err("no answer");
+            }
+        });
+    }
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    let (requests, probes) = (requests.load(Ordering::Relaxed), probes.load(Ordering::Relaxed));
+    assert!(requests >= 20, "{requests} requests");
+    assert!((1..=6).contains(&probes), "{probes} connections in 8 s");
+    accepting.abort();
+}
+
 /// F3 and R3: connections are taken and nothing is answered.
 #[tokio::test]
 async fn a_server_that_never_answers_blocks_nobody_beyond_the_deadline() {
