@@ -149,6 +149,9 @@ impl KubernetesProviderBuilder {
     }
 
     /// How long one request may take, 100 ms to 60 s; default 10 s. A list of many pages takes one such time for each.
+    ///
+    /// It is also the time for reading the configuration, in which a credentials plugin runs: give it more where that is
+    /// slow, or asks a person something.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.settings.deadline = deadline;
         self
@@ -248,7 +251,8 @@ impl KubernetesProviderBuilder {
         self
     }
 
-    /// Checks the values and reads the configuration; nothing is asked of the API server yet.
+    /// Checks the values and reads the configuration; nothing is asked of the API server yet. Where a kubeconfig names a
+    /// credentials plugin (`exec`), it runs that.
     ///
     /// It needs a tokio runtime, and works for as long as that one does. Where the process has no default provider of cryptography for rustls yet, that of ring
     /// becomes it, because kube needs one.
@@ -256,11 +260,12 @@ impl KubernetesProviderBuilder {
     /// # Errors
     ///
     /// `Validation` for a value that is not allowed and for a configuration that cannot be read, `Permission` when
-    /// credentials cannot be had.
+    /// credentials cannot be had, `Timeout` when a plugin or a file takes longer than [`deadline`](Self::deadline), and
+    /// `Unsupported` for a proxy and for an `auth-provider` that is a command.
     ///
     /// # Cancel safety
     ///
-    /// A dropped future leaves nothing but that default.
+    /// A dropped future leaves nothing but that default: a plugin that runs is ended.
     pub async fn build(self) -> Result<KubernetesProvider, Error> {
         let mut settings = self.settings;
         check("deadline", settings.deadline, Duration::from_millis(100), Duration::from_secs(60))?;
