@@ -46,7 +46,8 @@ impl Registry for KubernetesProvider {
         self.inner.origin.ensure_open()?;
         names::check_service(endpoint.service())?;
         let replacement = Arc::new(endpoint.clone());
-        change(&self.inner, endpoint.service(), endpoint.id(), |before| {
+        let secrets = self.inner.settings.secrets;
+        change(&self.inner, endpoint.service(), endpoint.id(), secrets, |before| {
             EndpointEntry::new(Arc::clone(&replacement))
                 .with_health(before.health())
                 .with_lifecycle(before.lifecycle())
@@ -89,7 +90,7 @@ impl Registry for KubernetesProvider {
 
     async fn set_health(&self, service: &ServiceName, id: &EndpointId, health: Health) -> Result<(), Error> {
         self.inner.origin.ensure_open()?;
-        change(&self.inner, service, id, |entry| entry.with_health(health)).await
+        change(&self.inner, service, id, true, |entry| entry.with_health(health)).await
     }
 
     async fn set_lifecycle(
@@ -99,7 +100,7 @@ impl Registry for KubernetesProvider {
         lifecycle: Lifecycle,
     ) -> Result<(), Error> {
         self.inner.origin.ensure_open()?;
-        change(&self.inner, service, id, |entry| entry.with_lifecycle(lifecycle)).await
+        change(&self.inner, service, id, true, |entry| entry.with_lifecycle(lifecycle)).await
     }
 }
 
@@ -130,11 +131,13 @@ pub(crate) async fn apply(
     }
 }
 
-/// Changes an entry that is there.
+/// Changes an entry that is there. `secrets`: those that are in it then are stored; what is only marked has none but
+/// those that were put there on purpose, by whoever registered it.
 async fn change(
     inner: &Inner,
     service: &ServiceName,
     id: &EndpointId,
+    secrets: bool,
     changed: impl Fn(EndpointEntry) -> EndpointEntry,
 ) -> Result<(), Error> {
     if names::check_service(service).is_err() {
@@ -169,9 +172,9 @@ async fn change(
             return Ok(());
         }
         let written = if has_other_type(&object, entry.endpoint()) {
-            replace_by_new(inner, &name, &object, &entry).await
+            replace_by_new(inner, &name, &object, &entry, secrets).await
         } else {
-            let amended = convert::amend(object, &entry, inner.settings.secrets, stays_marked)?;
+            let amended = convert::amend(object, &entry, secrets, stays_marked)?;
             api.replace(Kind::Slices, &name, amended).await
         };
         match written {
@@ -201,8 +204,9 @@ async fn replace_by_new(
     name: &str,
     before: &Value,
     entry: &EndpointEntry,
+    secrets: bool,
 ) -> Result<Option<Value>, Error> {
-    let mut object = convert::slice(&inner.settings.namespace, entry, None, inner.settings.secrets)?;
+    let mut object = convert::slice(&inner.settings.namespace, entry, None, secrets)?;
     if let (Some(old), Some(new)) = (before.get("metadata"), object.get_mut("metadata")) {
         for key in ["labels", "ownerReferences"] {
             if let Some(kept) = old.get(key) {

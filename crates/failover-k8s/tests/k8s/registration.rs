@@ -377,3 +377,28 @@ async fn a_change_of_what_is_marked_does_not_make_it_unhealthy_for_ever() {
     provider.update(&endpoint("a", "10.0.0.2")).await.expect("updates");
     assert_eq!(health().await, failover_core::Health::Unknown);
 }
+
+/// What one process stores on purpose is not lost because another one says how the endpoint is.
+#[tokio::test]
+async fn secrets_that_somebody_stores_outlive_the_claims_of_somebody_who_does_not() {
+    let Some(space) = calm().await else { return };
+    let storing = space.builder().store_secrets(true).build().await.expect("builds");
+    let other = space.provider().await;
+    let (users, a) = (service("users"), id("a"));
+    let check = failover_core::HealthCheck::builder().header("Authorization", "stored").build();
+    let one =
+        endpoint("a", "10.0.0.1").to_builder().health_check(check.expect("valid")).build().expect("valid");
+    let is_stored = async || {
+        space.objects("endpointslices").await[0]["metadata"]["annotations"]["failover.rs/endpoint"]
+            .as_str()
+            .is_some_and(|document| document.contains("stored"))
+    };
+    storing.register(&one).await.expect("registers");
+    assert!(is_stored().await);
+    other.set_health(&users, &a, Health::Degraded).await.expect("claims");
+    other.set_lifecycle(&users, &a, Lifecycle::Maintenance).await.expect("sets");
+    assert!(is_stored().await, "whoever stored it wants it");
+    // Who replaces the endpoint replaces it by what that process stores.
+    other.update(&one).await.expect("updates");
+    assert!(!is_stored().await);
+}
