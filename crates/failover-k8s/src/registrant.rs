@@ -145,7 +145,7 @@ impl Registrant {
             None => *lease = Some(self.acquire(inner, duration).await?),
             // Nobody renews it before the first registration has come through: it may be gone, and what is bound to it
             // would be deleted.
-            Some(silent) if silent >= duration / 2 => self.renew_held(inner, duration, &mut lease).await?,
+            Some(silent) if silent >= duration / 3 => self.renew_held(inner, duration, &mut lease).await?,
             Some(_) => {}
         }
         let uid = lease.as_ref().map(|held| identity(&held.object).0.to_owned()).unwrap_or_default();
@@ -164,7 +164,8 @@ impl Registrant {
             },
             "spec": {
                 "holderIdentity": self.name,
-                "leaseDurationSeconds": duration.as_secs().max(1),
+                // No less than this process itself goes by, or it would not see that it was taken for dead.
+                "leaseDurationSeconds": duration.as_secs() + u64::from(duration.subsec_nanos() > 0),
                 "acquireTime": now,
                 "renewTime": now,
             },

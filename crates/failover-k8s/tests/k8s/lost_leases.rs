@@ -322,3 +322,25 @@ async fn one_that_is_refused_does_not_make_the_others_be_written_again_and_again
     until(SOON, "it is tried again", async || writes("10.0.0.2") >= 4).await;
     assert_eq!((writes("10.0.0.1"), writes("10.0.0.3")), (2, 2), "registered, and registered again");
 }
+
+/// A lease is written in whole seconds: no fewer than the process goes by, or it would not look for marks that others
+/// have set by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_of_broken_seconds_is_written_as_the_next_whole_one() {
+    let server = FaultServer::start(async |request| match (request.method.as_str(), is_slices(&request)) {
+        ("PATCH", true) => Reply::json(200, slice("x", 1, &[1]).to_string()),
+        ("POST", false) => Reply::json(201, lease("1").to_string()),
+        _ => Reply::json(404, status(404, "NotFound").to_string()),
+    })
+    .await;
+    for (millis, seconds) in [(3000, 3), (3900, 4)] {
+        let (_directory, builder) = builder(&server.url());
+        let duration = Duration::from_millis(millis);
+        let provider = builder.lease_duration(duration).reaper(false).build().await.expect("builds");
+        provider.register(&endpoint("a", "10.0.0.1")).await.expect("registers");
+        let requests = server.requests();
+        let made = requests.iter().rfind(|request| request.method == "POST").expect("it was made");
+        let lease: Value = serde_json::from_slice(&made.body).expect("JSON");
+        assert_eq!(lease["spec"]["leaseDurationSeconds"], seconds);
+    }
+}
