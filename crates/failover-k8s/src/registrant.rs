@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::api::Kind;
 use crate::convert::{self, Owner};
 use crate::provider::Inner;
-use crate::registry::{apply, entry_of, identity};
+use crate::registry::{apply, entry_of, identity, registrant};
 use crate::{clock, error, names};
 
 /// An endpoint that this process has registered, or none any more. It is locked while it is written, so that a
@@ -328,7 +328,16 @@ impl Registrant {
                 Behind::Nothing => return Ok(()),
                 Behind::Register if registered.keys.contains(&place.key) => Ok(()),
                 Behind::Register => {
-                    let done = apply(inner, &entry, Some(&owner)).await;
+                    let done = match self.is_taken_over(inner, &entry).await {
+                        Ok(false) => apply(inner, &entry, Some(&owner)).await,
+                        Ok(true) => {
+                            let (service, id) = &place.key;
+                            tracing::warn!(target: "failover", "{service}/{id} was registered by somebody else and stays so");
+                            *slot = None;
+                            Ok(())
+                        }
+                        Err(error) => Err(error),
+                    };
                     if done.is_ok() {
                         registered.keys.insert(place.key.clone());
                     }
@@ -363,6 +372,16 @@ impl Registrant {
                 Ok(())
             }
         }
+    }
+
+    /// Whether there is a newer registration of an endpoint, by somebody else. Those of this process went with its lease.
+    async fn is_taken_over(&self, inner: &Inner, entry: &EndpointEntry) -> Result<bool, Error> {
+        let endpoint = entry.endpoint();
+        let name = names::slice(&inner.settings.namespace, endpoint.service(), endpoint.id());
+        let found = inner.api().get(Kind::Slices, &name).await?;
+        // What is no object at all is nobody's.
+        let found = found.filter(|slice| !identity(slice).0.is_empty());
+        Ok(found.is_some_and(|slice| registrant(&slice) != Some(&self.name)))
     }
 
     /// Gives the lease up, if nothing is bound to it when what is under way has come to its end.

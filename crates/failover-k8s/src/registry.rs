@@ -290,7 +290,7 @@ fn gone(deleted: Result<bool, Error>) -> Result<bool, Error> {
 }
 
 /// The process that registered a slice.
-fn registrant(slice: &Value) -> Option<&str> {
+pub(crate) fn registrant(slice: &Value) -> Option<&str> {
     slice.get("metadata")?.get("labels")?.get(names::REGISTRANT)?.as_str()
 }
 

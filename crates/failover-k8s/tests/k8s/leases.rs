@@ -282,3 +282,30 @@ async fn a_lease_that_is_deleted_or_emptied_is_mended() {
     assert_eq!(ids(&set), ["a"]);
     provider.close().await.expect("closes");
 }
+
+/// A process that lost its lease comes back and finds that its successor has registered the same id: that one stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_comes_back_does_not_register_over_its_successor() {
+    let Some(space) = calm().await else { return };
+    let old = space.builder().lease_duration(LEASE).build().await.expect("builds");
+    for (name, address) in [("a", "10.0.0.1"), ("b", "10.0.0.1")] {
+        old.register(&endpoint(name, address)).await.expect("registers");
+    }
+    let lease = space.objects("leases").await.remove(0);
+    let new = space.provider().await;
+    new.register(&endpoint("a", "10.0.0.2")).await.expect("registers");
+    // As a reaper does it: the lease, and what is bound to it.
+    let slices = space.objects("endpointslices").await;
+    let of_b = slices.iter().find(|slice| slice["endpoints"][0]["addresses"][0] == "10.0.0.1").expect("b");
+    for (kind, object) in [("leases", &lease), ("endpointslices", of_b)] {
+        space.admin("DELETE", kind, object["metadata"]["name"].as_str().expect("a name"), "").await;
+    }
+    let users = service("users");
+    until(Duration::from_secs(10), "what nobody took over is registered again", async || {
+        new.get(&users, &id("b")).await.is_ok()
+    })
+    .await;
+    tokio::time::sleep(PERIOD).await;
+    let entry = new.get(&users, &id("a")).await.expect("it is there");
+    assert_eq!(entry.endpoint().address(), "10.0.0.2", "the newest registration stands");
+}
