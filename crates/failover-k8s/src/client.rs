@@ -182,6 +182,17 @@ impl Origin {
         }
     }
 
+    /// Waits for others of this process who use something, no longer than for a request.
+    pub(crate) async fn wait_for<T>(&self, what: &str, work: impl Future<Output = T>) -> Result<T, Error> {
+        let late = || {
+            let message =
+                format!("{what} is still being written by another request after {:?}", self.deadline);
+            Error::new(ErrorKind::Timeout, message)
+        };
+        let waits = async { timeout(self.deadline, work).await.map_err(|_| late()) };
+        self.until_closed(waits).await
+    }
+
     /// Waits, unless the provider is closed meanwhile.
     pub(crate) async fn pause(&self, time: Duration) -> Result<(), Error> {
         self.until_closed(async {

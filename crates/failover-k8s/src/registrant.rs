@@ -140,7 +140,7 @@ impl Registrant {
     /// The lease that a registration is bound to, made where there is none yet.
     pub(crate) async fn owner(&self, inner: &Inner) -> Result<Option<Owner>, Error> {
         let Some(duration) = self.duration else { return Ok(None) };
-        let mut lease = self.lease.lock().await;
+        let mut lease = inner.origin.wait_for("the lease", self.lease.lock()).await?;
         match lease.as_ref().map(|held| clock::now().saturating_duration_since(held.renewed)) {
             None => *lease = Some(self.acquire(inner, duration).await?),
             // Nobody renews it before the first registration has come through: it may be gone, and what is bound to it

@@ -8,7 +8,7 @@ use failover_core::{
     async_trait,
 };
 use serde_json::Value;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::api::Kind;
 use crate::provider::{Inner, KubernetesProvider};
@@ -28,7 +28,7 @@ impl Registry for KubernetesProvider {
         inner.origin.ensure_open()?;
         inner.ensure_ours(endpoint.service()).await?;
         let place = inner.registrant.place(endpoint.service(), endpoint.id());
-        let mut slot = place.lock().await;
+        let mut slot = wait_for(inner, &place, endpoint.id()).await?;
         let owner = inner.registrant.owner(inner).await?;
         let entry = EndpointEntry::new(endpoint.clone());
         apply(inner, &entry, owner.as_ref()).await?;
@@ -104,6 +104,16 @@ impl Registry for KubernetesProvider {
     }
 }
 
+/// Waits until nobody else changes an endpoint. No longer than for a request, or many that wait for a server which does not
+/// answer would do so one after the other.
+async fn wait_for<'a>(
+    inner: &Inner,
+    slot: &'a Mutex<Option<EndpointEntry>>,
+    id: &EndpointId,
+) -> Result<MutexGuard<'a, Option<EndpointEntry>>, Error> {
+    inner.origin.wait_for(&format!("endpoint {id}"), slot.lock()).await
+}
+
 /// Writes the slice of an entry, whether or not it is there.
 pub(crate) async fn apply(
     inner: &Inner,
@@ -145,7 +155,7 @@ async fn change(
     }
     let place = inner.registrant.known(service, id);
     let mut own = match &place {
-        Some(place) => Some(place.lock().await),
+        Some(place) => Some(wait_for(inner, place, id).await?),
         None => None,
     };
     let name = names::slice(&inner.settings.namespace, service, id);
@@ -230,7 +240,7 @@ async fn remove(
 ) -> Result<bool, Error> {
     let name = names::slice(&inner.settings.namespace, service, id);
     let api = inner.api();
-    let mut own = slot.lock().await;
+    let mut own = wait_for(inner, slot, id).await?;
     // First of all, so that nothing brings it back.
     *own = None;
     let Some(mut object) = api.get(Kind::Slices, &name).await? else { return Ok(false) };
@@ -262,7 +272,7 @@ async fn remove(
     // Not held while it drains: registrations, and the return of a lost lease, would wait for it.
     drop(own);
     inner.origin.pause(drain).await?;
-    let own = slot.lock().await;
+    let own = wait_for(inner, slot, id).await?;
     for _ in 0..TRIES {
         let Some(now) = api.get(Kind::Slices, &name).await? else { return Ok(true) };
         // A registration keeps the object, and takes it over.

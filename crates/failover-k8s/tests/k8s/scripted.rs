@@ -193,6 +193,39 @@ async fn a_server_that_never_answers_blocks_nobody_beyond_the_deadline() {
     assert_eq!(item(&mut watch, SOON).await.expect_err("no answer").kind(), ErrorKind::Timeout);
 }
 
+/// F3: many at once fail at one deadline or two, and not one after the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_that_wait_for_a_server_do_not_wait_for_each_other() {
+    let server = FaultServer::start(async |request: Request| {
+        if request.path().contains("/services/") {
+            return Reply::json(404, status(404, "NotFound").to_string());
+        }
+        Reply::hang()
+    })
+    .await;
+    let (_directory, builder) = builder(&server.url());
+    let provider = Arc::new(builder.deadline(Duration::from_millis(500)).build().await.expect("builds"));
+    let begun = Instant::now();
+    let mut all = tokio::task::JoinSet::new();
+    for number in 0..10 {
+        let provider = Arc::clone(&provider);
+        all.spawn(async move {
+            // Ten endpoints, which need one lease, and ten changes of one endpoint.
+            let one = endpoint(&format!("e{number}"), "10.0.0.1");
+            let same = endpoint("same", "10.0.0.1");
+            let (registered, removed) =
+                tokio::join!(provider.register(&one), provider.deregister(same.service(), same.id()));
+            for error in [registered.expect_err("no answer"), removed.expect_err("no answer")] {
+                assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+            }
+        });
+    }
+    while let Some(done) = all.join_next().await {
+        done.expect("no panic");
+    }
+    assert!(begun.elapsed() < Duration::from_millis(2500), "{:?}", begun.elapsed());
+}
+
 /// A head that never comes for a watch, after a list that did.
 #[tokio::test]
 async fn a_watch_whose_head_never_comes_is_given_up_and_listed_again() {
