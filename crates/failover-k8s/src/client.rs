@@ -230,7 +230,7 @@ impl Origin {
         let opened = async { opened.await.unwrap_or_else(|_| Err(error::late(&ask.what, self.deadline))) };
         let opened = self.until_closed(opened).await;
         self.note(opened.as_ref().err());
-        Ok(Events { body: opened?.into_body(), buffer: Vec::new(), searched: 0, what: ask.what.clone() })
+        Ok(Events::new(opened?.into_body(), ask.what.clone()))
     }
 
     /// An answer that is no error. With credentials that are refused it is asked again, once, with others.
@@ -323,12 +323,18 @@ async fn read(mut body: Body, most: usize, what: &str) -> Result<Vec<u8>, Error>
 pub(crate) struct Events {
     body: Body,
     buffer: Vec<u8>,
+    /// Where the next event begins.
+    begin: usize,
     /// How much of the buffer is known to hold no end of a line.
     searched: usize,
     what: String,
 }
 
 impl Events {
+    fn new(body: Body, what: String) -> Self {
+        Self { body, buffer: Vec::new(), begin: 0, searched: 0, what }
+    }
+
     /// The next event; `None` at the end. Nothing is lost when the future is dropped.
     pub(crate) async fn next(&mut self) -> Result<Option<Value>, Error> {
         loop {
@@ -358,18 +364,41 @@ impl Events {
     pub(crate) fn waiting(&mut self) -> Option<Result<Value, Error>> {
         loop {
             let Some(at) = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n') else {
+                // Once for all that was read, not for each line.
+                self.buffer.drain(..self.begin);
+                self.begin = 0;
                 self.searched = self.buffer.len();
                 return None;
             };
             let end = self.searched + at;
-            let line = &self.buffer[..end];
-            let blank = line.iter().all(u8::is_ascii_whitespace);
-            let read = serde_json::from_slice::<Value>(line);
-            self.buffer.drain(..=end);
-            self.searched = 0;
-            if !blank {
+            let line = &self.buffer[self.begin..end];
+            (self.begin, self.searched) = (end + 1, end + 1);
+            if !line.iter().all(u8::is_ascii_whitespace) {
+                let read = serde_json::from_slice::<Value>(line);
                 return Some(read.map_err(|error| error::garbage(&self.what, &error.to_string())));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    /// S6: what costs a server a byte costs a step, and not a copy of all that came with it.
+    #[tokio::test]
+    async fn many_short_lines_at_once_are_read_in_a_time_that_grows_with_them() {
+        let mut text = vec![b'\n'; 1_000_000];
+        text.extend_from_slice(b"{}\n".repeat(100_000).as_slice());
+        text.extend_from_slice(b"{\"half\"");
+        let mut events = Events::new(Body::from(text), "watch".to_owned());
+        let (begun, mut count) = (clock::now(), 0);
+        while let Some(event) = events.next().await.expect("it is JSON") {
+            assert!(event.is_object());
+            count += 1;
+        }
+        assert_eq!(count, 100_000);
+        assert!(clock::now() - begun < Duration::from_secs(3), "{:?}", clock::now() - begun);
     }
 }
