@@ -137,6 +137,11 @@ impl Api<'_> {
                     return Err(error::garbage(&self.what("list", scope.kind, ""), "it has no metadata"));
                 };
                 match page.remove("items") {
+                    // Before they are read: what each of them is kept as is larger than what it can be sent as.
+                    Some(Value::Array(items)) if objects.len() + items.len() > MOST_OBJECTS => {
+                        let why = format!("there are more than {MOST_OBJECTS} objects");
+                        return Err(error::garbage(&self.what("list", scope.kind, ""), &why));
+                    }
                     Some(Value::Array(items)) => objects.extend(items.into_iter().map(&mut read)),
                     None | Some(Value::Null) => {}
                     Some(_) => {
@@ -145,10 +150,6 @@ impl Api<'_> {
                             "its items are no list",
                         ));
                     }
-                }
-                if objects.len() > MOST_OBJECTS {
-                    let why = format!("there are more than {MOST_OBJECTS} objects");
-                    return Err(error::garbage(&self.what("list", scope.kind, ""), &why));
                 }
                 let text =
                     |key: &str| metadata.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();

@@ -13,6 +13,10 @@ use super::document::Document;
 use crate::config::{AddressFamily, PortChoice, Reading};
 use crate::names;
 
+/// The most endpoints of one slice, as many as Kubernetes takes. What each of them is kept as is larger than what it can
+/// be sent as.
+const MOST_ENDPOINTS: usize = 1000;
+
 /// What one slice says.
 #[derive(Clone, Debug)]
 pub(crate) struct Slice {
@@ -183,9 +187,15 @@ impl Slice {
             return;
         }
         let port = port_of(object, reading);
-        for (number, native) in endpoints.iter().enumerate() {
+        if endpoints.len() > MOST_ENDPOINTS {
+            let count = endpoints.len();
+            let why = format!("it has {count} endpoints; the first {MOST_ENDPOINTS} are read");
+            self.reject(format!("slice {}", self.name), Error::new(ErrorKind::Validation, why));
+        }
+        for (number, native) in endpoints.iter().take(MOST_ENDPOINTS).enumerate() {
             let address = address(native).unwrap_or_default();
-            let what = || format!("slice {}, endpoint {number} ({address})", self.name);
+            let shown: String = address.chars().take(64).collect();
+            let what = || format!("slice {}, endpoint {number} ({shown})", self.name);
             let (port, protocol) = match &port {
                 Ok(port) => port,
                 Err(error) => {

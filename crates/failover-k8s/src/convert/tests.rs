@@ -484,3 +484,17 @@ proptest! {
         }
     }
 }
+
+/// S5: what a slice holds beyond what Kubernetes takes is left out and told of, and costs nothing.
+#[test]
+fn a_slice_with_more_endpoints_than_there_can_be_is_read_in_part() {
+    let endpoints: Vec<_> =
+        (0..5000).map(|n| json!({"addresses": [format!("10.0.{}.{}", n / 250, n % 250)]})).collect();
+    let slice = read_all(&foreign(json!(endpoints), http()), &reading());
+    assert_eq!((slice.candidates.len(), slice.rejected.len()), (1000, 1));
+    let long = json!([{"addresses": ["x".repeat(1_000_000)]}, {"addresses": ["10.0.0.1"]}]);
+    let slice = read_all(&foreign(long, http()), &reading());
+    assert_eq!((slice.candidates.len(), slice.rejected.len()), (1, 1));
+    assert!(slice.rejected[0].0.len() < 200, "it is not kept");
+    assert!(slice.rejected[0].1.to_string().len() < 1000, "and not told");
+}

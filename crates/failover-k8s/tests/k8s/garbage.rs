@@ -221,3 +221,23 @@ async fn events_are_read_however_they_are_cut() {
         assert_eq!(watches(&server)[1].query("resourceVersion"), Some("7"), "the half event counts as none");
     }
 }
+
+/// S5: a page with more entries than a list may have is refused before any of them is read.
+#[tokio::test]
+async fn a_page_with_too_many_entries_is_refused() {
+    let mut body = String::from(r#"{"metadata":{"resourceVersion":"5"},"items":[0"#);
+    body.push_str(&",0".repeat(2_000_000));
+    body.push_str("]}");
+    let server = FaultServer::start(move |_| {
+        let body = body.clone();
+        async move { Reply::json(200, body) }
+    })
+    .await;
+    let (_directory, builder) = builder(&server.url());
+    let provider = builder.deadline(Duration::from_secs(30)).build().await.expect("builds");
+    let before = crate::security::memory();
+    let error = provider.list(&Query::service(&service("users"))).await.expect_err("too many");
+    assert_eq!(error.code(), "BAD_ANSWER", "{error}");
+    let grown = crate::security::memory().saturating_sub(before);
+    assert!(grown < 250 * 1024, "{grown} KiB");
+}

@@ -278,7 +278,7 @@ async fn an_answer_without_an_end_is_given_up_at_its_bound() {
 }
 
 /// The most that this process has had in memory, in KiB.
-fn memory() -> u64 {
+pub(crate) fn memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
     line.trim().trim_end_matches(" kB").trim().parse().unwrap_or_default()
