@@ -205,15 +205,3 @@ async fn a_client_that_was_made_elsewhere_is_used_as_it_is() {
     provider.register(&endpoint("a", "10.0.0.1")).await.expect("registers in the client's namespace");
     assert_eq!(ids(&space.provider().await.list(&Query::all()).await.expect("lists")), ["a"]);
 }
-
-/// What people are told to apply is what an API server takes, and what the tests have.
-#[tokio::test]
-async fn what_the_documentation_and_the_example_say_is_what_an_api_server_takes() {
-    let page = include_str!("../../../../docs/kubernetes.md");
-    assert!(
-        page.contains(crate::harness::RBAC),
-        "docs/kubernetes.md shows another version of examples/k8s/rbac.yaml"
-    );
-    let Some(space) = calm().await else { return };
-    space.plane.apply(include_str!("../../../../examples/k8s/deploy.yaml"), &space.namespace).await;
-}

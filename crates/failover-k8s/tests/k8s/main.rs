@@ -9,6 +9,7 @@ mod closing;
 mod config;
 mod conformance;
 mod credentials;
+mod deploy;
 mod discovery;
 mod garbage;
 mod harness;
