@@ -204,9 +204,11 @@ impl Registrant {
 
     async fn keep_renewing(&self, inner: &Inner, duration: Duration) {
         let mut failures = 0_u32;
+        let renewed = self.lease.lock().await.as_ref().map(|held| held.renewed);
+        // At once, if the provider was closed for long, or what is registered came late.
+        let silent = renewed.map_or(duration, |renewed| clock::now().saturating_duration_since(renewed));
+        let mut pause = (duration / 3).saturating_sub(silent);
         loop {
-            // After a failure sooner, so that several tries fit into the lease.
-            let pause = if failures == 0 { duration / 3 } else { duration / 12 };
             sleep(clock::jittered(pause, 0.2)).await;
             match self.renew(inner, duration).await {
                 Ok(true) => {
@@ -221,6 +223,8 @@ impl Registrant {
                     failures = failures.saturating_add(1);
                 }
             }
+            // After a failure sooner, so that several tries fit into the lease.
+            pause = if failures == 0 { duration / 3 } else { duration / 12 };
         }
     }
 

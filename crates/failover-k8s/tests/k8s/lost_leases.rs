@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use failover_core::{ErrorKind, Registry};
+use failover_core::{ErrorKind, Provider, Registry};
 use failover_testkit::{FaultServer, Reply, Request, until};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -343,4 +343,29 @@ async fn a_lease_of_broken_seconds_is_written_as_the_next_whole_one() {
         let lease: Value = serde_json::from_slice(&made.body).expect("JSON");
         assert_eq!(lease["spec"]["leaseDurationSeconds"], seconds);
     }
+}
+
+/// A provider that was closed for a while, with something registered, gives a sign of life as soon as it is open again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_is_renewed_at_once_when_a_provider_is_opened_again() {
+    let server = FaultServer::start(async |request| match (request.method.as_str(), is_slices(&request)) {
+        ("PATCH", true) => Reply::json(200, slice("x", 1, &[1]).to_string()),
+        ("POST", false) if request.path().contains("reviews") => {
+            Reply::json(201, json!({"status": {"allowed": true}}).to_string())
+        }
+        ("POST" | "PUT", false) => Reply::json(201, lease("1").to_string()),
+        ("GET", false) if request.path() == "/version" => Reply::json(200, "{}"),
+        _ => Reply::json(404, status(404, "NotFound").to_string()),
+    })
+    .await;
+    let (_directory, builder) = builder(&server.url());
+    let provider =
+        builder.lease_duration(Duration::from_secs(6)).reaper(false).build().await.expect("builds");
+    provider.register(&endpoint("a", "10.0.0.1")).await.expect("registers");
+    provider.close().await.expect("closes");
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    let renewals = || server.requests().iter().filter(|request| request.method == "PUT").count();
+    assert_eq!(renewals(), 0);
+    provider.connect().await.expect("connects");
+    until(Duration::from_millis(500), "it is renewed", async || renewals() == 1).await;
 }
