@@ -50,21 +50,26 @@ async fn slices_of_others_and_of_ours_are_one_set_and_a_split_is_never_seen() {
     assert_eq!(first.entries().len(), 4);
     provider.register(&endpoint("ours", "10.0.0.9")).await.expect("registers");
     sees(&mut watch, SOON, "ours with theirs", |set| set.entries().len() == 5).await;
-    for round in 0..5 {
-        let (from, to) = if round % 2 == 0 { ("users-a", "users-b") } else { ("users-b", "users-a") };
-        // Half of them leave one slice and enter another a moment later; then the others follow.
-        space.apply("endpointslices", from, &controllers(from, "users", &[1, 2]).to_string()).await;
-        space.apply("endpointslices", to, &controllers(to, "users", &[3, 4]).to_string()).await;
-        space.admin("DELETE", "endpointslices", from, "").await;
-        space.apply("endpointslices", to, &controllers(to, "users", &[1, 2, 3, 4]).to_string()).await;
-    }
-    // Something that is seen, to know that all of the above has been.
-    provider.set_health(&users, &id("ours"), Health::Degraded).await.expect("claims");
-    let set = sees(&mut watch, SOON, "the claim", |set| {
+    let moving = async {
+        for round in 0..5 {
+            let (from, to) = if round % 2 == 0 { ("users-a", "users-b") } else { ("users-b", "users-a") };
+            // Half of them leave one slice and enter another a moment later; then the others follow.
+            space.apply("endpointslices", from, &controllers(from, "users", &[1, 2]).to_string()).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            space.apply("endpointslices", to, &controllers(to, "users", &[3, 4]).to_string()).await;
+            space.admin("DELETE", "endpointslices", from, "").await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            space.apply("endpointslices", to, &controllers(to, "users", &[1, 2, 3, 4]).to_string()).await;
+        }
+        // Something that is seen, to know that all of the above has been.
+        provider.set_health(&users, &id("ours"), Health::Degraded).await.expect("claims");
+    };
+    // At the same time: whoever looks later sees only the last set.
+    let looking = sees(&mut watch, SOON, "the claim", |set| {
         assert_eq!(set.entries().len(), 5, "it never dips: {:?}", ids(set));
         set.entries().iter().any(|entry| entry.health() == Health::Degraded)
-    })
-    .await;
+    });
+    let ((), set) = tokio::join!(moving, looking);
     assert_eq!(set.entries().len(), 5);
 }
 
