@@ -349,13 +349,12 @@ impl Registrant {
                 }
                 Behind::Restore => match restore(inner, &entry).await {
                     Ok(true) => Ok(()),
-                    Ok(false) => {
-                        // Not by the lease, which is still there: somebody has deregistered it.
+                    Ok(false) => self.ensure_held(inner, &owner).await.map(|()| {
+                        // Not with the lease, which is still there: somebody has deregistered it.
                         let (service, id) = &place.key;
                         tracing::warn!(target: "failover", "{service}/{id} was deregistered by somebody else and stays so");
                         *slot = None;
-                        Ok(())
-                    }
+                    }),
                     Err(error) => Err(error),
                 },
             };
@@ -376,6 +375,15 @@ impl Registrant {
                 Ok(())
             }
         }
+    }
+
+    /// Fails where the lease is gone, whatever was known of it: this process may have slept since.
+    async fn ensure_held(&self, inner: &Inner, owner: &Owner) -> Result<(), Error> {
+        let found = inner.api().get(Kind::Leases, &self.name).await?;
+        if found.is_some_and(|lease| identity(&lease).0 == owner.uid) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Conflict, "the lease is gone; what it bound is registered under the next one"))
     }
 
     /// Whether there is a newer registration of an endpoint, by somebody else. Those of this process went with its lease.

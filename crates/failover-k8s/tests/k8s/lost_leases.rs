@@ -369,3 +369,39 @@ async fn a_lease_is_renewed_at_once_when_a_provider_is_opened_again() {
     provider.connect().await.expect("connects");
     until(Duration::from_millis(500), "it is renewed", async || renewals() == 1).await;
 }
+
+/// A process sleeps twice: once until its lease has run out, and again before it has looked what became of its slices, so
+/// that lease and slices are deleted. They went with the lease, and nobody has deregistered them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_went_with_the_lease_is_not_taken_for_deregistered() {
+    let begun = Instant::now();
+    let (leases, renewals) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let server = FaultServer::start(move |request| {
+        let (leases, renewals) = (Arc::clone(&leases), Arc::clone(&renewals));
+        async move {
+            let again = leases.load(Ordering::Relaxed) > 1;
+            match (request.method.as_str(), is_slices(&request)) {
+                ("PATCH", true) => Reply::json(200, slice("x", 1, &[1]).to_string()),
+                ("POST", false) => {
+                    Reply::json(201, lease(&leases.fetch_add(1, Ordering::Relaxed).to_string()).to_string())
+                }
+                ("PUT", false) if again => Reply::json(200, lease("1").to_string()),
+                ("PUT", false) if begun.elapsed() < Duration::from_secs(4) => {
+                    Reply::json(503, status(503, "Busy").to_string())
+                }
+                ("PUT", false) if renewals.fetch_add(1, Ordering::Relaxed) == 0 => {
+                    Reply::json(200, lease("0").to_string())
+                }
+                // By now it is gone, and the slices with it.
+                _ => Reply::json(404, status(404, "NotFound").to_string()),
+            }
+        }
+    })
+    .await;
+    let (_directory, builder) = builder(&server.url());
+    let provider =
+        builder.lease_duration(Duration::from_secs(3)).reaper(false).build().await.expect("builds");
+    provider.register(&endpoint("a", "10.0.0.1")).await.expect("registers");
+    let writes = || server.requests().iter().filter(|request| request.method == "PATCH").count();
+    until(Duration::from_secs(12), "it is registered again", async || writes() == 2).await;
+}
