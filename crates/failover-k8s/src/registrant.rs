@@ -352,7 +352,7 @@ impl Registrant {
                     Ok(false) => self.ensure_held(inner, &owner).await.map(|()| {
                         // Not with the lease, which is still there: somebody has deregistered it.
                         let (service, id) = &place.key;
-                        tracing::warn!(target: "failover", "{service}/{id} was deregistered by somebody else and stays so");
+                        tracing::warn!(target: "failover", "{service}/{id} was deregistered, or registered anew, by somebody else and stays so");
                         *slot = None;
                     }),
                     Err(error) => Err(error),
@@ -383,7 +383,10 @@ impl Registrant {
         if found.is_some_and(|lease| identity(&lease).0 == owner.uid) {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Conflict, "the lease is gone; what it bound is registered under the next one"))
+        Err(Error::new(
+            ErrorKind::Conflict,
+            "the lease is gone; what it bound is registered under the next one",
+        ))
     }
 
     /// Whether there is a newer registration of an endpoint, by somebody else. Those of this process went with its lease.
@@ -429,12 +432,15 @@ fn renewed(mut object: Value) -> Result<Value, Error> {
     Ok(object)
 }
 
-/// Takes the mark of an absent process off a slice; false when the slice is not there.
+/// Takes the mark of an absent process off a slice; false when there is none, or it is somebody else's by now.
 async fn restore(inner: &Inner, entry: &EndpointEntry) -> Result<bool, Error> {
     let (service, id) = (entry.endpoint().service(), entry.endpoint().id());
     let name = names::slice(&inner.settings.namespace, service, id);
     for _ in 0..3 {
         let Some(object) = inner.api().get(Kind::Slices, &name).await? else { return Ok(false) };
+        if registrant(&object) != Some(inner.registrant.name()) {
+            return Ok(false);
+        }
         if !convert::is_expired(&object) {
             return Ok(true);
         }

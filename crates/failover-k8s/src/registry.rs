@@ -174,7 +174,8 @@ async fn change(
             _ => before,
         };
         let entry = changed(before.clone());
-        let is_own = own.as_ref().is_some_and(|slot| slot.is_some());
+        let is_own = own.as_ref().is_some_and(|slot| slot.is_some())
+            && registrant(&object) == Some(inner.registrant.name());
         // Whoever does not say how it is knows no more of its process than the mark does.
         let stays_marked = expired && !is_own && entry.health() == before.health();
         if entry == before && stays_marked == expired {
@@ -189,7 +190,7 @@ async fn change(
         };
         match written {
             Ok(Some(_)) => {
-                if let Some(own) = own.as_mut().and_then(|slot| slot.as_mut()) {
+                if let Some(own) = own.as_mut().filter(|_| is_own).and_then(|slot| slot.as_mut()) {
                     *own = entry;
                 }
                 return Ok(());

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use failover_core::{ErrorKind, Health, Lifecycle, Provider, Query, Registry};
+use failover_testkit::kubernetes::ControlPlane;
 use serde_json::{Value, json};
 
-use crate::harness::{calm, endpoint, id, ids, service};
+use crate::harness::{Space, calm, endpoint, id, ids, service};
 
 /// F15: addresses that the API server refuses, and that a development machine needs.
 #[tokio::test]
@@ -346,6 +347,20 @@ async fn what_is_registered_anew_while_it_drains_stays() {
     }
 }
 
+/// Marks the only slice there is as a reaper does.
+async fn mark(space: &Space<&'static ControlPlane>) {
+    let mut slice = space.objects("endpointslices").await.remove(0);
+    let annotation = &mut slice["metadata"]["annotations"]["failover.rs/endpoint"];
+    let mut document: serde_json::Value =
+        serde_json::from_str(annotation.as_str().expect("text")).expect("JSON");
+    document["expired"] = true.into();
+    *annotation = document.to_string().into();
+    slice["endpoints"][0]["conditions"] = json!({"ready": false, "serving": false, "terminating": false});
+    let name = slice["metadata"]["name"].as_str().expect("a name").to_owned();
+    let answer = space.admin("PUT", "endpointslices", &name, &slice.to_string()).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
 /// A process that was taken for dead changes its endpoint before it has seen the mark: the mark goes, and is not written
 /// as the health that the endpoint has from then on.
 #[tokio::test]
@@ -355,20 +370,8 @@ async fn a_change_of_what_is_marked_does_not_make_it_unhealthy_for_ever() {
     let other = space.provider().await;
     let (users, a) = (service("users"), id("a"));
     provider.register(&endpoint("a", "10.0.0.1")).await.expect("registers");
-    let mark = async || {
-        let mut slice = space.objects("endpointslices").await.remove(0);
-        let annotation = &mut slice["metadata"]["annotations"]["failover.rs/endpoint"];
-        let mut document: serde_json::Value =
-            serde_json::from_str(annotation.as_str().expect("text")).expect("JSON");
-        document["expired"] = true.into();
-        *annotation = document.to_string().into();
-        slice["endpoints"][0]["conditions"] = json!({"ready": false, "serving": false, "terminating": false});
-        let name = slice["metadata"]["name"].as_str().expect("a name").to_owned();
-        let answer = space.admin("PUT", "endpointslices", &name, &slice.to_string()).await;
-        assert_eq!(answer.status, 200, "{answer:?}");
-    };
     let health = async || other.get(&users, &a).await.expect("it is there").health();
-    mark().await;
+    mark(&space).await;
     assert_eq!(health().await, failover_core::Health::Unhealthy);
     // Of somebody else, who does not know whether it lives: the mark stays.
     other.set_lifecycle(&users, &a, Lifecycle::Maintenance).await.expect("sets");
@@ -376,6 +379,23 @@ async fn a_change_of_what_is_marked_does_not_make_it_unhealthy_for_ever() {
     assert_eq!(health().await, failover_core::Health::Unhealthy);
     provider.update(&endpoint("a", "10.0.0.2")).await.expect("updates");
     assert_eq!(health().await, failover_core::Health::Unknown);
+}
+
+/// Somebody else has registered the same id since: it is theirs, and whoever had it before knows no more of their process
+/// than its mark does.
+#[tokio::test]
+async fn who_had_an_endpoint_before_takes_no_mark_off_its_successor() {
+    let Some(space) = calm().await else { return };
+    let (old, new) = (space.provider().await, space.provider().await);
+    let (users, a) = (service("users"), id("a"));
+    old.register(&endpoint("a", "10.0.0.1")).await.expect("registers");
+    new.register(&endpoint("a", "10.0.0.2")).await.expect("registers");
+    mark(&space).await;
+    old.set_lifecycle(&users, &a, Lifecycle::Maintenance).await.expect("sets");
+    old.set_lifecycle(&users, &a, Lifecycle::InService).await.expect("sets");
+    assert_eq!(old.get(&users, &a).await.expect("it is there").health(), Health::Unhealthy);
+    new.set_lifecycle(&users, &a, Lifecycle::Maintenance).await.expect("sets");
+    assert_eq!(old.get(&users, &a).await.expect("it is there").health(), Health::Unknown);
 }
 
 /// What one process stores on purpose is not lost because another one says how the endpoint is.
