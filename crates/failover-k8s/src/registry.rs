@@ -23,6 +23,11 @@ impl Registry for KubernetesProvider {
     /// unknown health.
     ///
     /// Where it moves from an IPv4 to an IPv6 address or back the slice is made anew: dropped in between, it is not there.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, or with no answer in time, it may have been written all the same; then it is there for as long as this
+    /// process renews its lease. Register it again, or deregister it.
     async fn register(&self, endpoint: &Endpoint) -> Result<(), Error> {
         let inner = &*self.inner;
         inner.origin.ensure_open()?;
