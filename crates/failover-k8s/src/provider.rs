@@ -405,3 +405,41 @@ impl Provider for KubernetesProvider {
         Some(self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use failover_core::Endpoint;
+    use failover_testkit::{FaultServer, Reply, Request};
+
+    use super::*;
+
+    /// A registration that is under way when closing begins may come to its end, and starts nothing that goes on.
+    #[tokio::test]
+    async fn nothing_is_started_by_what_ends_while_the_provider_closes() {
+        let server = FaultServer::start(async |request: Request| match request.method.as_str() {
+            "PATCH" => {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                Reply::json(200, "{}")
+            }
+            "POST" => Reply::json(201, r#"{"metadata":{"uid":"l","resourceVersion":"1"},"spec":{}}"#),
+            _ => Reply::json(404, "{}"),
+        })
+        .await;
+        let directory = failover_testkit::TempDir::new().expect("a directory");
+        let token = directory.path().join("token");
+        std::fs::write(&token, "token").expect("writes");
+        let provider = KubernetesProvider::builder().api_server(server.url(), "", &token).namespace("shop");
+        let provider = provider.build().await.expect("builds");
+        let endpoint = Endpoint::builder("a", "users", "10.0.0.1", 80).build().expect("valid");
+        let (registered, closed) = tokio::join!(provider.register(&endpoint), async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            provider.close().await
+        });
+        registered.expect("it was allowed to begin");
+        closed.expect("closes");
+        assert_eq!(provider.inner.registrant.count(), 1, "it is left to its lease");
+        for slot in [&provider.keeper, &provider.reaper] {
+            assert!(slot.lock().expect("whole").is_none());
+        }
+    }
+}

@@ -104,7 +104,7 @@ async fn nothing_begins_once_closing_has_and_nothing_goes_on_after_it() {
     ] {
         assert_eq!(result.expect_err("it closes").kind(), ErrorKind::Shutdown);
     }
-    assert!(!closing.is_finished(), "all of that was while it says good-bye");
+    assert!(begun.elapsed() < Duration::from_millis(500), "while it says good-bye: {:?}", begun.elapsed());
     closing.await.expect("no panic").expect("closes");
     assert!(begun.elapsed() < Duration::from_millis(1200), "{:?}", begun.elapsed());
     for stopped in [draining, hanging] {

@@ -237,10 +237,25 @@ async fn a_plugin_ends_with_its_provider() {
 /// F9: of many that are refused at once each is asked again, and the plugin runs once for all of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn many_requests_that_are_refused_at_once_are_each_repeated_once() {
-    let server = server("Bearer second").await;
+    let server = FaultServer::start(async |request: Request| {
+        if request.header("authorization") == Some("Bearer second") {
+            return list(5, &[slice("a", 1, &[1])]);
+        }
+        if request.query("labelSelector").is_some_and(|selector| selector.contains("late")) {
+            // Refused when the others have other credentials already.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        Reply::json(401, status(401, "Unauthorized").to_string())
+    })
+    .await;
     let plugin = Plugin::new(&server.url());
     let provider = Arc::new(plugin.builder().build().await.expect("builds"));
     plugin.prints("second", None);
+    let late = tokio::spawn({
+        let provider = Arc::clone(&provider);
+        async move { provider.list(&Query::service(&service("late"))).await }
+    });
+    until(SOON, "it is under way", async || server.request_count() == 1).await;
     let mut lists = tokio::task::JoinSet::new();
     for _ in 0..20 {
         let provider = Arc::clone(&provider);
@@ -249,13 +264,14 @@ async fn many_requests_that_are_refused_at_once_are_each_repeated_once() {
     while let Some(listed) = lists.join_next().await {
         listed.expect("no panic").expect("with the other token");
     }
+    late.await.expect("no panic").expect("with the other token, and without a renewal of its own");
     assert_eq!(plugin.runs().len(), 2, "once to build, and once for all");
     let refused = server
         .requests()
         .iter()
         .filter(|request| request.header("authorization") == Some("Bearer first"))
         .count();
-    assert_eq!(server.request_count(), 20 + refused, "each refused one was repeated once");
+    assert_eq!(server.request_count(), 21 + refused, "each refused one was repeated once");
     assert!(refused > 1, "several were refused");
     // Refused again with those: they are the same when they are read again, which is not done for each.
     drop(provider);
