@@ -405,3 +405,39 @@ async fn what_went_with_the_lease_is_not_taken_for_deregistered() {
     let writes = || server.requests().iter().filter(|request| request.method == "PATCH").count();
     until(Duration::from_secs(12), "it is registered again", async || writes() == 2).await;
 }
+
+/// What a dead process left behind, of which one slice may not be deleted: the others are.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slice_that_may_not_be_deleted_holds_up_no_other_of_its_lease() {
+    let server = FaultServer::start(async |request: Request| {
+        let bound = |name: &str| {
+            let mut object = slice(name, 1, &[]);
+            object["metadata"]["labels"]["failover.rs/registrant"] = json!("dead");
+            let document = json!({"v": 1, "id": name, "name": "users", "address": "10.0.0.1", "port": 80});
+            object["metadata"]["annotations"] = json!({"failover.rs/endpoint": document.to_string()});
+            object
+        };
+        let labels = json!({"failover.rs/registrant": "dead"});
+        let dead = json!({"metadata": {"name": "dead", "uid": "d", "resourceVersion": "1", "labels": labels},
+                          "spec": {"leaseDurationSeconds": 3, "holderIdentity": "dead", "renewTime": "x"}});
+        match (request.method.as_str(), is_slices(&request)) {
+            ("GET", true) => list(5, &["first", "second", "third"].map(bound)),
+            ("GET", false) if request.path().ends_with("dead") => Reply::json(200, dead.to_string()),
+            ("GET", false) => list(5, &[dead]),
+            ("DELETE", true) if request.path().ends_with("first") => {
+                Reply::json(403, status(403, "Forbidden").to_string())
+            }
+            _ => Reply::json(200, "{}"),
+        }
+    })
+    .await;
+    let (_directory, builder) = builder(&server.url());
+    let _provider =
+        builder.lease_duration(Duration::from_secs(3)).reaper(true).build().await.expect("builds");
+    let deleted = |name: &str| {
+        let requests = server.requests();
+        requests.iter().any(|request| request.method == "DELETE" && request.path().ends_with(name))
+    };
+    until(Duration::from_secs(14), "the last one is deleted", async || deleted("third")).await;
+    assert!(deleted("first") && deleted("second") && deleted("dead"));
+}
