@@ -153,37 +153,28 @@ impl Registrant {
     }
 
     async fn acquire(&self, inner: &Inner, duration: Duration) -> Result<Held, Error> {
-        let now = clock::stamp();
         let object = json!({
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
             "metadata": {
                 "name": self.name,
                 "namespace": inner.settings.namespace,
-                "labels": {names::REGISTRANT: self.name, "app.kubernetes.io/managed-by": names::MANAGER},
+                "labels": {"app.kubernetes.io/managed-by": names::MANAGER},
             },
-            "spec": {
-                "holderIdentity": self.name,
-                // No less than this process itself goes by, or it would not see that it was taken for dead.
-                "leaseDurationSeconds": duration.as_secs() + u64::from(duration.subsec_nanos() > 0),
-                "acquireTime": now,
-                "renewTime": now,
-            },
+            "spec": {"acquireTime": clock::stamp()},
         });
+        let object = self.renewed(object, duration)?;
         let mut sent = clock::now();
-        let spec = object.get("spec").cloned().unwrap_or_default();
         let object = match inner.api().create(Kind::Leases, &self.name, object).await {
             Ok(object) => object,
             // An answer of before that was lost: nobody else has this name. It may be about to run out, and is held only
             // when it has been written.
             Err(error) if error::status(&error) == Some(409) => {
-                let Some(mut found) = inner.api().get(Kind::Leases, &self.name).await? else {
+                let Some(found) = inner.api().get(Kind::Leases, &self.name).await? else {
                     return Err(error);
                 };
-                if let Some(fields) = found.as_object_mut() {
-                    fields.insert("spec".to_owned(), spec);
-                }
                 sent = clock::now();
+                let found = self.renewed(found, duration)?;
                 inner.api().replace(Kind::Leases, &self.name, found).await?.ok_or(error)?
             }
             Err(error) => return Err(error),
@@ -270,17 +261,18 @@ impl Registrant {
         let sent = clock::now();
         // Late is as bad as not at all: the next try needs its time, too.
         let limit = inner.origin.deadline().min(duration / 3);
-        let written = timeout(limit, self.write(inner, held)).await;
+        let written = timeout(limit, self.write(inner, held, duration)).await;
         match written.unwrap_or_else(|_| Err(error::late("renew the lease", limit)))? {
-            Some(object) => {
+            Some((object, touched)) => {
                 // Only if nothing arrived for so long can anybody have taken this process for dead: at most from when the
                 // last one was sent until this one was answered.
                 let silent = clock::now().saturating_duration_since(held.renewed);
-                // Its clock may be faster than this one.
-                if silent >= duration / 10 * 9 {
+                // Its clock may be faster than this one; and where somebody wrote into the lease it may have been a shorter
+                // one meanwhile.
+                if touched || silent >= duration / 10 * 9 {
                     held.marking = clock::now() + duration;
                     if held.behind == Behind::Nothing {
-                        tracing::warn!(target: "failover", lease = %self.name, "the lease had run out; what is registered is looked after");
+                        tracing::warn!(target: "failover", lease = %self.name, "the lease may have run out; what is registered is looked after");
                         held.behind = Behind::Restore;
                     }
                 }
@@ -297,20 +289,46 @@ impl Registrant {
         Ok(())
     }
 
-    /// Writes the time into the lease; `None` when it is not there any more.
-    async fn write(&self, inner: &Inner, held: &Held) -> Result<Option<Value>, Error> {
+    /// Writes the time into the lease, and tells whether somebody else had written into it; `None` when it is not there
+    /// any more.
+    async fn write(
+        &self,
+        inner: &Inner,
+        held: &Held,
+        duration: Duration,
+    ) -> Result<Option<(Value, bool)>, Error> {
         let api = inner.api();
-        match api.replace(Kind::Leases, &self.name, renewed(held.object.clone())?).await {
+        match api.replace(Kind::Leases, &self.name, self.renewed(held.object.clone(), duration)?).await {
             Err(error) if error::status(&error) == Some(409) => {
                 // Somebody has written into it, or it is another object of this name by now.
                 let Some(object) = api.get(Kind::Leases, &self.name).await? else { return Ok(None) };
                 if identity(&object).0 != identity(&held.object).0 {
                     return Ok(None);
                 }
-                api.replace(Kind::Leases, &self.name, renewed(object)?).await
+                let written = api.replace(Kind::Leases, &self.name, self.renewed(object, duration)?).await?;
+                Ok(written.map(|object| (object, true)))
             }
-            other => other,
+            other => Ok(other?.map(|object| (object, false))),
         }
+    }
+
+    /// A lease with the time of now in it, and with all that others go by, whatever somebody has made of it.
+    fn renewed(&self, mut object: Value, duration: Duration) -> Result<Value, Error> {
+        let no_lease = || error::garbage("renew the lease", "it is no lease");
+        let fields = object.as_object_mut().ok_or_else(no_lease)?;
+        let spec = fields.entry("spec").or_insert_with(|| json!({})).as_object_mut().ok_or_else(no_lease)?;
+        spec.insert("holderIdentity".to_owned(), self.name.as_str().into());
+        // No less than this process itself goes by, or it would not see that it was taken for dead.
+        let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+        spec.insert("leaseDurationSeconds".to_owned(), seconds.into());
+        spec.insert("renewTime".to_owned(), clock::stamp().into());
+        let metadata = fields.get_mut("metadata").and_then(Value::as_object_mut).ok_or_else(no_lease)?;
+        let labels = metadata.entry("labels").or_insert_with(|| json!({}));
+        if !labels.is_object() {
+            *labels = json!({});
+        }
+        labels[names::REGISTRANT] = self.name.as_str().into();
+        Ok(object)
     }
 
     /// Mends the slices after the lease was lost for a while.
@@ -422,14 +440,6 @@ impl Registrant {
 fn checked(object: Value, what: &str) -> Result<Value, Error> {
     let is_lease = !identity(&object).0.is_empty() && object.get("spec").is_some_and(Value::is_object);
     if is_lease { Ok(object) } else { Err(error::garbage(what, "it is no lease")) }
-}
-
-/// A lease with the time of now in it.
-fn renewed(mut object: Value) -> Result<Value, Error> {
-    let spec = object.get_mut("spec").and_then(Value::as_object_mut);
-    let spec = spec.ok_or_else(|| Error::new(ErrorKind::Conflict, "somebody has emptied the lease"))?;
-    spec.insert("renewTime".to_owned(), clock::stamp().into());
-    Ok(object)
 }
 
 /// Takes the mark of an absent process off a slice; false when there is none, or it is somebody else's by now.

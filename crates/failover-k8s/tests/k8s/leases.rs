@@ -250,12 +250,16 @@ async fn a_lease_that_is_deleted_or_emptied_is_mended() {
     let lease = space.objects("leases").await.remove(0);
     let name = lease["metadata"]["name"].as_str().expect("a name").to_owned();
     let renewed = |lease: &Value| lease["spec"]["renewTime"].clone();
-    // Emptied and relabelled: the next renewals write it again.
-    let mut emptied = lease.clone();
-    emptied["spec"] = json!({"holderIdentity": "", "leaseDurationSeconds": 1});
-    emptied["metadata"].as_object_mut().expect("an object").remove("resourceVersion");
-    let answer = space.admin("PUT", "leases", &name, &emptied.to_string()).await;
-    assert!(matches!(answer.status, 200 | 422), "{answer:?}");
+    // Emptied and relabelled: the next renewals write it again, and look what others have made of that meanwhile.
+    until(Duration::from_secs(5), "it is emptied", async || {
+        // It may be renewed in between.
+        let mut emptied = space.objects("leases").await.remove(0);
+        emptied["spec"] = json!({"holderIdentity": "", "leaseDurationSeconds": 1});
+        emptied["metadata"]["labels"] = json!({"team": "blue"});
+        space.admin("PUT", "leases", &name, &emptied.to_string()).await.status == 200
+    })
+    .await;
+    crate::registration::mark(&space).await;
     until(Duration::from_secs(10), "it is renewed", async || {
         space
             .objects("leases")
@@ -264,6 +268,18 @@ async fn a_lease_that_is_deleted_or_emptied_is_mended() {
             .is_some_and(|now| renewed(now) != renewed(&lease) && !renewed(now).is_null())
     })
     .await;
+    let mended = space.objects("leases").await.remove(0);
+    for key in ["holderIdentity", "leaseDurationSeconds"] {
+        assert_eq!(mended["spec"][key], lease["spec"][key], "{key}");
+    }
+    assert_eq!(
+        mended["metadata"]["labels"]["failover.rs/registrant"],
+        json!(name),
+        "reapers find it by that"
+    );
+    assert_eq!(mended["metadata"]["labels"]["team"], "blue");
+    let health = async || provider.get(&service("users"), &id("a")).await.expect("it is there").health();
+    until(Duration::from_secs(5), "the mark is off", async || health().await == Health::Unknown).await;
     // Deleted, as the reaper of somebody who took this process for dead does it, with what was bound to it.
     space.admin("DELETE", "leases", &name, "").await;
     let slice = space.objects("endpointslices").await.remove(0);

@@ -348,7 +348,7 @@ async fn what_is_registered_anew_while_it_drains_stays() {
 }
 
 /// Marks the only slice there is as a reaper does.
-async fn mark(space: &Space<&'static ControlPlane>) {
+pub(crate) async fn mark(space: &Space<&'static ControlPlane>) {
     let mut slice = space.objects("endpointslices").await.remove(0);
     let annotation = &mut slice["metadata"]["annotations"]["failover.rs/endpoint"];
     let mut document: serde_json::Value =
