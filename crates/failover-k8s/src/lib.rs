@@ -48,6 +48,7 @@ mod credentials;
 mod error;
 mod follow;
 mod names;
+mod places;
 mod plugin;
 mod provider;
 mod reaper;

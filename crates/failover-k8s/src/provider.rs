@@ -319,7 +319,7 @@ impl fmt::Debug for KubernetesProvider {
         f.debug_struct("KubernetesProvider")
             .field("namespace", &self.inner.settings.namespace)
             .field("origin", &self.inner.origin)
-            .field("registered", &self.inner.registrant.count())
+            .field("registered", &self.inner.registrant.places.count())
             .finish_non_exhaustive()
     }
 }
@@ -346,7 +346,7 @@ impl Provider for KubernetesProvider {
         let api = self.inner.api();
         api.ensure_allowed("list", Kind::Slices).await?;
         api.ensure_allowed("watch", Kind::Slices).await?;
-        if self.inner.registrant.count() > 0 {
+        if self.inner.registrant.places.count() > 0 {
             self.start_keeping();
         }
         if self.inner.settings.reaper == Some(true) {
@@ -437,7 +437,7 @@ mod tests {
         });
         registered.expect("it was allowed to begin");
         closed.expect("closes");
-        assert_eq!(provider.inner.registrant.count(), 1, "it is left to its lease");
+        assert_eq!(provider.inner.registrant.places.count(), 1, "it is left to its lease");
         for slot in [&provider.keeper, &provider.reaper] {
             assert!(slot.lock().expect("whole").is_none());
         }

@@ -2,52 +2,21 @@
 //!
 //! One lease for the whole process, not one heartbeat for each endpoint: every watcher of a slice would see each beat.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use failover_core::{EndpointEntry, EndpointId, Error, ErrorKind, ServiceName};
+use failover_core::{EndpointEntry, Error, ErrorKind};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::api::Kind;
 use crate::convert::{self, Owner};
+use crate::places::{Key, Places};
 use crate::provider::Inner;
 use crate::registry::{apply, entry_of, identity, registrant};
 use crate::{clock, error, names};
-
-/// An endpoint that this process has registered, or none any more. It is locked while it is written, so that a
-/// deregistration and the return of a lost lease do not pass each other.
-type Slot = Arc<tokio::sync::Mutex<Option<EndpointEntry>>>;
-type Key = (ServiceName, EndpointId);
-
-/// A slot that is used. The last user of one that is empty takes it away, however it ends.
-pub(crate) struct Place<'a> {
-    registrant: &'a Registrant,
-    key: Key,
-    slot: Slot,
-}
-
-impl std::ops::Deref for Place<'_> {
-    type Target = tokio::sync::Mutex<Option<EndpointEntry>>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.slot
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        let mut own = self.registrant.own.lock().unwrap_or_else(PoisonError::into_inner);
-        // Let go of while the map is locked, so that of two at once one is the last.
-        let slot = std::mem::take(&mut self.slot);
-        if Arc::strong_count(&slot) == 2 && slot.try_lock().is_ok_and(|slot| slot.is_none()) {
-            own.remove(&self.key);
-        }
-    }
-}
 
 pub(crate) struct Registrant {
     /// The lease's name, and the identity in it: no other process has it.
@@ -58,7 +27,7 @@ pub(crate) struct Registrant {
     lost: AtomicBool,
     /// There is something to mend.
     mends: Notify,
-    own: Mutex<HashMap<Key, Slot>>,
+    pub(crate) places: Places,
 }
 
 /// A lease that this process holds.
@@ -100,41 +69,12 @@ impl Registrant {
             lease: tokio::sync::Mutex::new(None),
             lost: AtomicBool::new(false),
             mends: Notify::new(),
-            own: Mutex::default(),
+            places: Places::default(),
         }
     }
 
     pub(crate) fn name(&self) -> &str {
         &self.name
-    }
-
-    /// How many endpoints this process has registered and not deregistered.
-    pub(crate) fn count(&self) -> usize {
-        let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-        own.values().filter(|slot| slot.try_lock().map_or(true, |slot| slot.is_some())).count()
-    }
-
-    /// The place of an endpoint, which is empty where there is none.
-    pub(crate) fn place(&self, service: &ServiceName, id: &EndpointId) -> Place<'_> {
-        let key = (service.clone(), id.clone());
-        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-        let slot = Arc::clone(own.entry(key.clone()).or_default());
-        Place { registrant: self, key, slot }
-    }
-
-    /// The place of an endpoint that this process has registered.
-    pub(crate) fn known(&self, service: &ServiceName, id: &EndpointId) -> Option<Place<'_>> {
-        let key = (service.clone(), id.clone());
-        let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-        let slot = own.get(&key).cloned()?;
-        Some(Place { registrant: self, key, slot })
-    }
-
-    fn places(&self) -> Vec<Place<'_>> {
-        let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-        let place =
-            |(key, slot): (&Key, &Slot)| Place { registrant: self, key: key.clone(), slot: Arc::clone(slot) };
-        own.iter().map(place).collect()
     }
 
     /// The lease that a registration is bound to, made where there is none yet.
@@ -238,7 +178,7 @@ impl Registrant {
     async fn renew(&self, inner: &Inner, duration: Duration) -> Result<bool, Error> {
         let mut lease = self.lease.lock().await;
         if lease.is_none() {
-            if self.count() == 0 {
+            if self.places.count() == 0 {
                 return Ok(false);
             }
             // It was lost, and making a new one failed.
@@ -343,7 +283,7 @@ impl Registrant {
             *registered = Registered { owner: Some(owner.clone()), keys: HashSet::new() };
         }
         let mut failed = None;
-        for place in self.places() {
+        for place in self.places.all() {
             let mut slot = place.lock().await;
             let Some(entry) = slot.clone() else { continue };
             let mended = match behind {
@@ -419,10 +359,10 @@ impl Registrant {
 
     /// Gives the lease up, if nothing is bound to it when what is under way has come to its end.
     pub(crate) async fn leave(&self, inner: &Inner) -> Result<(), Error> {
-        for place in self.places() {
+        for place in self.places.all() {
             drop(place.lock().await);
         }
-        if self.count() > 0 {
+        if self.places.count() > 0 {
             return Ok(());
         }
         let mut lease = self.lease.lock().await;
@@ -481,31 +421,4 @@ fn host() -> String {
         .collect();
     let trimmed = kept.trim_matches('-');
     if trimmed.is_empty() { "process".to_owned() } else { trimmed.to_owned() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn an_empty_place_goes_with_its_last_user_and_another_stays() {
-        let registrant = Registrant::new(Some("test"), None);
-        let places = || registrant.own.lock().expect("whole").len();
-        let (users, a) = (ServiceName::new("users").expect("valid"), EndpointId::new("a").expect("valid"));
-        let endpoint = failover_core::Endpoint::builder("a", "users", "10.0.0.1", 80).build().expect("valid");
-        {
-            let (one, two) = (registrant.place(&users, &a), registrant.place(&users, &a));
-            drop(one);
-            assert_eq!(places(), 1, "somebody uses it");
-            let mut slot = two.lock().await;
-            *slot = Some(endpoint.into());
-        }
-        assert_eq!((places(), registrant.count()), (1, 1));
-        {
-            let known = registrant.known(&users, &a).expect("it is registered");
-            *known.lock().await = None;
-        }
-        assert_eq!(places(), 0);
-        assert!(registrant.known(&users, &a).is_none());
-    }
 }

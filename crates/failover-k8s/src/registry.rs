@@ -32,7 +32,7 @@ impl Registry for KubernetesProvider {
         let inner = &*self.inner;
         inner.origin.ensure_open()?;
         inner.ensure_ours(endpoint.service()).await?;
-        let place = inner.registrant.place(endpoint.service(), endpoint.id());
+        let place = inner.registrant.places.of(endpoint.service(), endpoint.id());
         let mut slot = wait_for(inner, &place, endpoint.id()).await?;
         let owner = inner.registrant.owner(inner).await?;
         let entry = EndpointEntry::new(endpoint.clone());
@@ -71,7 +71,7 @@ impl Registry for KubernetesProvider {
             return Ok(false);
         }
         let inner = &*self.inner;
-        let place = inner.registrant.place(service, id);
+        let place = inner.registrant.places.of(service, id);
         remove(inner, service, id, &place).await
     }
 
@@ -158,7 +158,7 @@ async fn change(
     if names::check_service(service).is_err() {
         return Err(missing(service, id));
     }
-    let place = inner.registrant.known(service, id);
+    let place = inner.registrant.places.known(service, id);
     let mut own = match &place {
         Some(place) => Some(wait_for(inner, place, id).await?),
         None => None,
