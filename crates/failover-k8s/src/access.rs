@@ -123,9 +123,10 @@ impl Access {
         now.error.clone().map_or(Ok(false), Err)
     }
 
-    /// Ends a renewal that is under way, and a plugin with it.
+    /// Ends a renewal that is under way, and a plugin with it. It does not count as a try.
     pub(crate) fn stop(&self) {
         drop(self.renewal.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.shared.lock().tried = None;
     }
 
     fn begin(&self, generation: u64) -> Renewal {

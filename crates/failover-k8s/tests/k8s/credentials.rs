@@ -225,12 +225,18 @@ async fn a_plugin_ends_with_its_provider() {
         let asked = tokio::time::timeout(Duration::from_millis(500), provider.list(&Query::all())).await;
         assert!(asked.is_err(), "it waits for other credentials");
         assert_eq!(plugin.running(), 1, "whoever gave up has not ended it for the others");
-        if closed {
-            provider.close().await.expect("closes");
-        } else {
+        if !closed {
             drop(provider);
+            until(SOON, "it has been ended", async || plugin.running() == 0).await;
+            continue;
         }
+        provider.close().await.expect("closes");
         until(SOON, "it has been ended", async || plugin.running() == 0).await;
+        // Opened again it runs again, and not only after a while.
+        std::fs::remove_file(plugin.file("hangs")).expect("removes");
+        plugin.prints("second", None);
+        provider.connect().await.expect("with the other token");
+        provider.list(&Query::all()).await.expect("with the other token");
     }
 }
 
