@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use failover_core::{Error, ErrorKind};
 use http::HeaderValue;
+use k8s_openapi::ByteString;
 use k8s_openapi::jiff::Timestamp;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
+use serde_json::json;
 
 use crate::access::Server;
 use crate::aside::{Aside, Limit};
@@ -129,25 +131,17 @@ fn asks_plugin(config: &Config) -> bool {
 fn take(config: &mut Config, printed: Printed) {
     let auth = &mut config.auth_info;
     if let Some((certificate, key)) = printed.identity {
-        auth.client_certificate_data = Some(base64(certificate.as_bytes()));
-        auth.client_key_data = Some(base64(key.as_bytes()).into());
+        auth.client_certificate_data = Some(base64(&certificate));
+        auth.client_key_data = Some(base64(&key).into());
     } else {
         auth.token = printed.token.map(Into::into);
     }
 }
 
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for three in bytes.chunks(3) {
-        let byte = |number: usize| u32::from(three.get(number).copied().unwrap_or_default());
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for digit in 0..4 {
-            let value = bits >> (18 - 6 * digit) & 63;
-            out.push(if digit > three.len() { '=' } else { char::from(DIGITS[value as usize]) });
-        }
-    }
-    out
+/// As Kubernetes writes bytes.
+fn base64(text: &str) -> String {
+    let written = json!(ByteString(text.as_bytes().to_vec()));
+    written.as_str().unwrap_or_default().to_owned()
 }
 
 /// A token in a file, which is read for each request: it is replaced on disk while it is used.

@@ -354,7 +354,12 @@ impl Registrant {
         let found = inner.api().get(Kind::Slices, &name).await?;
         // What is no object at all is nobody's.
         let found = found.filter(|slice| !identity(slice).0.is_empty());
-        Ok(found.is_some_and(|slice| registrant(&slice) != Some(&self.name)))
+        Ok(found.is_some_and(|slice| self.is_anothers(&slice)))
+    }
+
+    /// Whether a slice is bound to another lease, or to none, where this process binds its own.
+    pub(crate) fn is_anothers(&self, slice: &Value) -> bool {
+        self.duration.is_some() && registrant(slice) != Some(&self.name)
     }
 
     /// Gives the lease up, if nothing is bound to it when what is under way has come to its end.

@@ -65,6 +65,9 @@ impl Registry for KubernetesProvider {
     /// # Cancel safety
     ///
     /// Dropped while it drains, the slice stays, as draining; do it again.
+    ///
+    /// What another process has registered under the same id since this provider did is left alone, and that is false: a
+    /// program that ends takes away nothing of its next release. Whoever has not registered it deregisters it whoever did.
     async fn deregister(&self, service: &ServiceName, id: &EndpointId) -> Result<bool, Error> {
         self.inner.origin.ensure_open()?;
         if names::check_service(service).is_err() {
@@ -248,8 +251,12 @@ async fn remove(
     let api = inner.api();
     let mut own = wait_for(inner, slot, id).await?;
     // First of all, so that nothing brings it back.
-    *own = None;
+    let was_ours = own.take().is_some();
     let Some(mut object) = api.get(Kind::Slices, &name).await? else { return Ok(false) };
+    if was_ours && inner.registrant.is_anothers(&object) {
+        tracing::info!(target: "failover", "{service}/{id} was registered by another process since and stays so");
+        return Ok(false);
+    }
     let drain = inner.settings.drain;
     let mut drains = false;
     for _ in 0..TRIES {

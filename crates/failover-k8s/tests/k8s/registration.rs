@@ -36,6 +36,24 @@ async fn loopback_and_names_are_registered_although_kubernetes_takes_neither() {
     assert_eq!(provider.list(&Query::all()).await.expect("lists").entries().len(), 8);
 }
 
+/// A rolling update: the next release registers the id that the one before deregisters when it ends.
+#[tokio::test]
+async fn a_process_that_ends_leaves_the_registration_of_its_successor_alone() {
+    let Some(space) = calm().await else { return };
+    let (old, new) = (space.provider().await, space.provider().await);
+    old.register(&endpoint("a", "10.0.0.1")).await.expect("registers");
+    new.register(&endpoint("a", "10.0.0.2")).await.expect("takes it over");
+    assert!(
+        !old.deregister(&service("users"), &id("a")).await.expect("answers"),
+        "it is not its own any more"
+    );
+    let entry = new.get(&service("users"), &id("a")).await.expect("it is there");
+    assert_eq!((entry.endpoint().address(), entry.lifecycle()), ("10.0.0.2", Lifecycle::InService));
+    // A tool, which has registered nothing, takes out what it is told to.
+    assert!(space.provider().await.deregister(&service("users"), &id("a")).await.expect("deregisters"));
+    assert!(!new.deregister(&service("users"), &id("a")).await.expect("answers"));
+}
+
 /// An id that moves to an address of the other family: the type of a slice cannot be changed.
 #[tokio::test]
 async fn an_endpoint_can_move_between_the_families_of_addresses() {
