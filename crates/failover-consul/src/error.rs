@@ -1,8 +1,10 @@
 //! What went wrong with a request, in the words of the contract.
 
+use std::io;
 use std::time::Duration;
 
 use failover_core::{Error, ErrorKind, RetryAdvice};
+use rustls::{AlertDescription as Alert, CertificateError as Of};
 
 use crate::client::Answer;
 use crate::secret::Secret;
@@ -53,12 +55,68 @@ fn said(body: &[u8], token: Option<&Secret>) -> String {
 
 /// A request that got no answer, or not a whole one. What `connects` says is that nothing was sent.
 pub(crate) fn of_transport(what: &str, error: &(dyn std::error::Error + 'static), connects: bool) -> Error {
-    let mut cause = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
+    let (mut cause, mut is_canceled) = (error, false);
+    loop {
+        is_canceled |= cause.downcast_ref().is_some_and(hyper::Error::is_canceled);
+        if let Some(tls) = cause.downcast_ref() {
+            return Error::new(ErrorKind::Connection, format!("{what}: {}", of_tls(tls)))
+                .with_code("TLS_ERROR");
+        }
+        // An error of I/O shows what is in it, and does not count it among its sources.
+        match cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(held) => cause = held,
+            None => match cause.source() {
+                Some(deeper) => cause = deeper,
+                None => break,
+            },
+        }
     }
     let code = if connects { "CONNECTION_ERROR" } else { "CONNECTION_LOST" };
-    Error::new(ErrorKind::Connection, format!("{what}: {cause}")).with_code(code)
+    // With TLS 1.3 a server refuses a client's certificate when that takes the connection for made; what it says of that may be
+    // lost.
+    let hint = if is_canceled {
+        "; the server closed the connection at once, as one does that refuses this client's certificate"
+    } else {
+        ""
+    };
+    Error::new(ErrorKind::Connection, format!("{what}: {cause}{hint}")).with_code(code)
+}
+
+/// What is wrong between the two ends, who has to mend it, and what rustls says of it.
+fn of_tls(error: &rustls::Error) -> String {
+    let why = match error {
+        rustls::Error::InvalidCertificate(of_server) => match of_server {
+            Of::Expired | Of::ExpiredContext { .. } => {
+                "the server's certificate has expired; it needs a new one, if the clock here is right"
+            }
+            Of::NotValidYet | Of::NotValidYetContext { .. } => {
+                "the server's certificate is not valid yet, if the clock here is right"
+            }
+            Of::NotValidForName | Of::NotValidForNameContext { .. } => {
+                "the server's certificate is for another name than that of the address"
+            }
+            Of::UnknownIssuer => {
+                "the server's certificate is of no authority that is trusted; its file can be given with ca_file"
+            }
+            _ => "the server's certificate cannot be trusted",
+        },
+        rustls::Error::AlertReceived(of_client) => match of_client {
+            Alert::CertificateExpired => "the server refuses this client's certificate, which has expired",
+            Alert::UnknownCA => "the server does not trust the authority of this client's certificate",
+            Alert::CertificateRequired => {
+                "the server asks for a certificate of this client; give it with client_certificate"
+            }
+            Alert::BadCertificate | Alert::CertificateUnknown | Alert::UnsupportedCertificate => {
+                "the server refuses this client's certificate, or that there is none (client_certificate)"
+            }
+            Alert::ProtocolVersion => "the server speaks no version of TLS that is safe",
+            _ => "the server ends TLS",
+        },
+        rustls::Error::PeerIncompatible(_) => "the server speaks no TLS that is safe",
+        rustls::Error::InvalidMessage(_) => "the server does not speak TLS; is this a port for http?",
+        _ => "TLS",
+    };
+    format!("{why}: {error}")
 }
 
 pub(crate) fn of_time(what: &str, limit: Duration) -> Error {

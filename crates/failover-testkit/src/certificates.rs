@@ -2,7 +2,7 @@
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, date_time_ymd,
 };
 
 /// Signs certificates, and is what clients and servers are told to trust.
@@ -56,6 +56,27 @@ impl Authority {
         self.sign(params)
     }
 
+    /// As [`server`](Self::server), and expired since 2001.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn expired_server(&self, names: &[&str]) -> Signed {
+        let names = names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let mut params = CertificateParams::new(names).expect("names that a certificate can hold");
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        self.sign(expired(params))
+    }
+
+    /// For a client, and expired since 2001.
+    ///
+    /// # Panics
+    /// The machine has no randomness.
+    pub fn expired_client(&self) -> Signed {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names is valid");
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.sign(expired(params))
+    }
+
     /// For a client: the common name, and the organisation where there is one.
     ///
     /// # Panics
@@ -76,4 +97,10 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer).expect("signs").pem();
         Signed { certificate, key: key.serialize_pem() }
     }
+}
+
+fn expired(mut params: CertificateParams) -> CertificateParams {
+    params.not_before = date_time_ymd(2000, 1, 1);
+    params.not_after = date_time_ymd(2001, 1, 1);
+    params
 }

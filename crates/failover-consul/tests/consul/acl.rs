@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 
 use failover_consul::ConsulBuilder;
-use failover_core::{ConfigKey, ErrorKind, Provider, Query, Registry};
+use failover_core::{ConfigKey, ConnectionStatus, ErrorKind, Provider, Query, Registry};
 use failover_testkit::TempDir;
 use failover_testkit::certificates::Authority;
 use failover_testkit::consul::{Agent, AgentOptions};
@@ -164,33 +164,73 @@ async fn certificates_are_verified_both_ways() {
         let good = to().ca_file(&bundle).client_certificate(&right.0, &right.1).build().expect("valid");
         good.connect().await.expect("verified both ways");
         good.register(&endpoint("a", "users", 1)).await.expect("registers");
-        for (what, builder) in [
-            ("no client certificate", to().ca_file(&bundle)),
+        let expired = authority.expired_client();
+        let expired = (file("old.pem", &expired.certificate), file("old.key", &expired.key));
+        let http = crate::support::builder(&agent.https().replace("https", "http"));
+        for (builder, told) in [
+            (to().ca_file(&bundle), "certificate"),
+            (to().ca_file(&bundle).client_certificate(&foreign.0, &foreign.1), "this client's certificate"),
+            (to().ca_file(&bundle).client_certificate(&expired.0, &expired.1), "this client's certificate"),
             (
-                "a client of another authority",
-                to().ca_file(&bundle).client_certificate(&foreign.0, &foreign.1),
-            ),
-            (
-                "a server of another authority",
                 to().ca_file(&wrong_bundle).client_certificate(&right.0, &right.1),
+                "of no authority that is trusted|ca_file",
             ),
-            ("the authorities of the system", to().client_certificate(&right.0, &right.1)),
-            ("HTTP to a port of HTTPS", crate::support::builder(&agent.https().replace("https", "http"))),
+            // Those of the system.
+            (to().client_certificate(&right.0, &right.1), "of no authority that is trusted|ca_file"),
+            (http, "HTTP request to an HTTPS server"),
+            (
+                crate::support::builder(&agent.address().replace("127", "https://127")).ca_file(&bundle),
+                "does not speak TLS",
+            ),
         ] {
-            let error = builder.build().expect(what).connect().await.expect_err(what);
-            assert!(
-                matches!(error.kind(), ErrorKind::Connection | ErrorKind::Validation),
-                "{what}: {error:?}"
-            );
+            refused(builder, told).await;
         }
-        // By another name than the certificate's.
-        let nameless = Some((authority.pem().to_owned(), authority.server(&["consul.example"])));
-        let Some(agent) = (AgentOptions { tls: nameless, ..AgentOptions::new(server) }).start() else {
-            return;
-        };
-        let named = builder(&agent.https()).ca_file(&bundle).client_certificate(&right.0, &right.1);
-        assert!(named.build().expect("valid").connect().await.is_err());
     }
+}
+
+/// R14 and S4: a certificate that is over, or another server's, is refused and named, and what was known is served on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_that_is_over_or_for_another_name_is_refused() {
+    for server in [Server::Consul, Server::ConsulDebian] {
+        let authority = Authority::new("ours");
+        let directory = TempDir::new().expect("a directory");
+        let file = |name: &str, text: &str| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, text).expect("written");
+            path
+        };
+        let ca = file("ca", authority.pem());
+        let client = authority.client("me", None);
+        let client = (file("cert", &client.certificate), file("key", &client.key));
+        for (signed, told) in [
+            (authority.expired_server(&["127.0.0.1"]), "the server's certificate has expired|the clock"),
+            (authority.server(&["consul.example"]), "is for another name|127.0.0.1|consul.example"),
+        ] {
+            let tls = Some((authority.pem().to_owned(), signed));
+            let Some(agent) = (AgentOptions { tls, ..AgentOptions::new(server) }).start() else { return };
+            let builder = || builder(&agent.https()).ca_file(&ca).client_certificate(&client.0, &client.1);
+            refused(builder(), told).await;
+            let consul = builder().build().expect("valid");
+            let users = name("users");
+            let mut stream = consul.watch(&users).expect("it watches");
+            let error = next(&mut stream, SECOND * 5).await.expect_err("refused");
+            assert_eq!(error.code(), "TLS_ERROR", "{error}");
+            assert_eq!(consul.info().connection().status(), ConnectionStatus::Error);
+        }
+    }
+}
+
+/// Each part of `told` stands in the error.
+async fn refused(builder: ConsulBuilder, told: &str) {
+    let consul = builder.token("of-a-test").build().expect("valid");
+    let error = consul.connect().await.expect_err(told);
+    assert!(matches!(error.kind(), ErrorKind::Connection | ErrorKind::Validation), "{told}: {error:?}");
+    println!("{error}");
+    for part in told.split('|') {
+        assert!(error.to_string().contains(part), "{part}: {error}");
+    }
+    let registered = consul.register(&endpoint("a", "users", 1)).await.expect_err(told);
+    assert!(registered.to_string().contains(told.split('|').next().unwrap_or_default()), "{registered}");
 }
 
 #[derive(Clone, Default)]
