@@ -45,7 +45,7 @@ pub(crate) async fn local(client: &Client, id: &str) -> Result<Option<Local>, Er
     }
     let read: Answered<'_> = match serde_json::from_slice(&answer.body) {
         Ok(read) => read,
-        Err(error) if answer.status == 200 => return Err(error::of_content(&what, error)),
+        Err(error) if answer.status == 200 => return Err(error::of_json(&what, &error)),
         Err(_) => return Err(error::of_status(&what, &answer)),
     };
     let Some(service) = read.service else { return Err(error::of_content(&what, "it names no service")) };
@@ -67,7 +67,7 @@ pub(crate) async fn local(client: &Client, id: &str) -> Result<Option<Local>, Er
 impl Local {
     pub(crate) fn entry(&self, client: &Client, service: &ServiceName) -> Result<EndpointEntry, Error> {
         let read: Answered<'_> = serde_json::from_slice(&self.body)
-            .map_err(|error| error::of_content("reading the agent", error))?;
+            .map_err(|error| error::of_json("reading the agent", &error))?;
         let instance = Instance { node: None, service: read.service, checks: read.checks };
         convert::entry(service, &instance, &client.settings)
     }

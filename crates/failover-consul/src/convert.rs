@@ -19,6 +19,7 @@ use failover_core::{
 };
 
 use crate::config::Settings;
+use crate::error;
 use crate::wire::{Instance, Registration, Service, Weights, entries};
 
 pub(crate) use check::{has_check, status_of};
@@ -165,19 +166,16 @@ pub(crate) fn set_owner(registration: &mut Registration, owner: &str) {
 /// # Errors
 ///
 /// When the answer is no list.
-pub(crate) fn set(
-    service: &ServiceName,
-    body: &[u8],
-    settings: &Settings,
-) -> Result<EndpointSet, serde_json::Error> {
+pub(crate) fn set(service: &ServiceName, body: &[u8], settings: &Settings) -> Result<EndpointSet, Error> {
     let mut read = Vec::new();
     let mut rejected = Rejected::default();
-    for (number, raw) in entries(body)?.into_iter().enumerate() {
+    let entries = entries(body).map_err(|why| error::of_content(&format!("service {service}"), why))?;
+    for (number, raw) in entries.into_iter().enumerate() {
         match serde_json::from_str::<Instance<'_>>(raw.get()) {
             Ok(instance) => read.push(instance),
-            // What it says of the text is its place in the entry, not the entry.
             Err(error) => {
-                let error = Error::new(ErrorKind::Validation, format!("it cannot be read: {error}"));
+                let why = error::json(&error);
+                let error = Error::new(ErrorKind::Validation, format!("it cannot be read: {why}"));
                 rejected.add(|| format!("instance {number}"), error);
             }
         }

@@ -1,10 +1,12 @@
 //! Whether an answer without instances means that there are none.
 
+use std::sync::Arc;
+
 use failover_core::{Error, ErrorKind, ServiceName};
 
 use crate::client::{Answer, Client, Limit};
-use crate::convert;
 use crate::error;
+use crate::follow::read_set;
 use crate::wire::{Mode, Read, names};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,17 +26,16 @@ pub(crate) enum Emptiness {
 ///
 /// `Permission` with the code `FILTERED` when instances are hidden; else when the servers do not answer.
 pub(crate) async fn examine(
-    client: &Client,
+    client: &Arc<Client>,
     service: &ServiceName,
     answer: &Answer,
 ) -> Result<Emptiness, Error> {
     if answer.filtered {
         return Err(filtered(service, "the server says that it left instances out"));
     }
-    let again = client.done(client.settings.health(service.as_str(), None, Read::now(Mode::Leader))?).await?;
-    let what = format!("reading service {service}");
-    let set = convert::set(service, &again.body, &client.settings)
-        .map_err(|error| error::of_content(&what, error))?;
+    let asking = client.done(client.settings.health(service.as_str(), None, Read::now(Mode::Leader))?);
+    let mut again = asking.await?;
+    let set = read_set(client, service, std::mem::take(&mut again.body)).await?;
     if again.filtered {
         return Err(filtered(service, "the server says that it left instances out"));
     }
@@ -43,7 +44,7 @@ pub(crate) async fn examine(
     }
     let listed = client.done(client.settings.services(Read::now(Mode::Leader))?).await?;
     let names =
-        names(&listed.body).map_err(|error| error::of_content("reading the names of all services", error))?;
+        names(&listed.body).map_err(|error| error::of_json("reading the names of all services", &error))?;
     // Consul itself does not tell capitals from small letters here.
     if names.iter().any(|name| name == service.as_str()) {
         return Err(filtered(service, "the catalog names the service, and shows none of its instances"));

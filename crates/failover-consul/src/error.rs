@@ -134,6 +134,23 @@ pub(crate) fn of_content(what: &str, why: impl std::fmt::Display) -> Error {
         .with_code("BAD_ANSWER")
 }
 
+/// As [`of_content`], for JSON.
+pub(crate) fn of_json(what: &str, error: &serde_json::Error) -> Error {
+    of_content(what, json(error))
+}
+
+/// Where JSON is not as expected. The parser's own words show what stands there, however long that is.
+pub(crate) fn json(error: &serde_json::Error) -> String {
+    use serde_json::error::Category;
+
+    let why = match error.classify() {
+        Category::Eof => "it ends in the middle",
+        Category::Data => "it is other JSON than was asked for",
+        Category::Syntax | Category::Io => "it is no JSON",
+    };
+    format!("{why}, line {} column {}", error.line(), error.column())
+}
+
 pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Shutdown, "the consul provider is closed; connect opens it again")
 }

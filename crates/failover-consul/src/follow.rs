@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::activity::{Counts, Watching};
 use crate::client::{Answer, Client, Limit};
-use crate::config::{Consistency, Settings};
+use crate::config::Consistency;
 use crate::convert;
 use crate::emptiness::{self, Emptiness};
 use crate::error;
@@ -345,15 +345,11 @@ pub(crate) async fn read_set(
     body: Vec<u8>,
 ) -> Result<EndpointSet, Error> {
     const LARGE: usize = 128 << 10;
-    let read = |settings: &Settings, service: &ServiceName, body: &[u8]| {
-        convert::set(service, body, settings)
-            .map_err(|error| error::of_content(&format!("service {service}"), error))
-    };
     if body.len() < LARGE {
-        return read(&client.settings, service, &body);
+        return convert::set(service, &body, &client.settings);
     }
     let (client, service) = (Arc::clone(client), service.clone());
-    let reading = tokio::task::spawn_blocking(move || read(&client.settings, &service, &body));
+    let reading = tokio::task::spawn_blocking(move || convert::set(&service, &body, &client.settings));
     reading
         .await
         .unwrap_or_else(|error| Err(Error::new(ErrorKind::Internal, format!("reading an answer: {error}"))))

@@ -141,7 +141,7 @@ impl ConsulProvider {
             Err(error) => return Err(error),
         };
         let read: AgentSelf = serde_json::from_slice(&answer.body)
-            .map_err(|error| error::of_content("reading the agent", error))?;
+            .map_err(|error| error::of_json("reading the agent", &error))?;
         self.agent.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&read.config);
         Ok(read.config)
     }
@@ -181,7 +181,7 @@ impl ConsulProvider {
         let client = self.opened()?;
         let answer = client.done(client.settings.services(self.once())?).await?;
         let names = names(&answer.body)
-            .map_err(|error| error::of_content("reading the names of all services", error))?;
+            .map_err(|error| error::of_json("reading the names of all services", &error))?;
         let mut rejected = Vec::new();
         let mut left = Vec::new();
         for name in names {

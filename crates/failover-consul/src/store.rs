@@ -139,7 +139,7 @@ fn stored(what: &str, answer: &Answer) -> Result<Option<(String, u64)>, Error> {
         _ => return Err(error::of_status(what, answer)),
     }
     let read: Vec<KeyValue> =
-        serde_json::from_slice(&answer.body).map_err(|error| error::of_content(what, error))?;
+        serde_json::from_slice(&answer.body).map_err(|error| error::of_json(what, &error))?;
     let Some(first) = read.into_iter().next() else { return Err(error::of_content(what, "an empty list")) };
     let bytes = STANDARD
         .decode(first.value.unwrap_or_default())

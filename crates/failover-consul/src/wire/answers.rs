@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
+use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::Weights;
+use crate::error;
 
 /// The names of a list of services.
 pub(crate) fn names(body: &[u8]) -> Result<Vec<String>, serde_json::Error> {
@@ -22,9 +23,13 @@ const MOST_ENTRIES: usize = 200_000;
 ///
 /// # Errors
 ///
-/// When it is no list, or one of more than 200 000 entries.
-pub(crate) fn entries(body: &[u8]) -> Result<Vec<&RawValue>, serde_json::Error> {
-    serde_json::from_slice::<Entries<'_>>(body).map(|entries| entries.0)
+/// When it is no list, or one of more than 200 000 entries; the text says why.
+pub(crate) fn entries(body: &[u8]) -> Result<Vec<&RawValue>, String> {
+    let entries = serde_json::from_slice::<Entries<'_>>(body).map_err(|error| error::json(&error))?.0;
+    if entries.len() > MOST_ENTRIES {
+        return Err(format!("it has more than {MOST_ENTRIES} entries"));
+    }
+    Ok(entries)
 }
 
 struct Entries<'a>(Vec<&'a RawValue>);
@@ -52,10 +57,10 @@ impl<'de> Visitor<'de> for EntriesVisitor {
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
         let mut entries = Vec::new();
         while let Some(entry) = list.next_element()? {
-            if entries.len() == MOST_ENTRIES {
-                return Err(A::Error::custom("it has more than 200000 entries"));
+            // One more than is taken shows that there are more.
+            if entries.len() <= MOST_ENTRIES {
+                entries.push(entry);
             }
-            entries.push(entry);
         }
         Ok(Entries(entries))
     }

@@ -172,6 +172,7 @@ async fn row_08_content_that_is_no_list_keeps_the_endpoints() {
         ("half", "[{\"Node\":{\"Node\":\"secret-page"),
         ("an object", "{\"secret-page\":1}"),
         ("a number", "7"),
+        ("a text", "\"secret-page\""),
         ("bytes", "\u{fffd}\u{0}secret-page"),
         ("deep", &"[".repeat(100_000)),
     ] {
