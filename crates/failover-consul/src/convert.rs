@@ -321,14 +321,13 @@ fn endpoint(
         .weight(weight);
     if !ours {
         let node_meta = node.and_then(|node| node.meta.as_ref());
-        let of_node = |key: &str| node_meta.and_then(|meta| meta.get(key)).filter(|value| !value.is_empty());
-        if let Some(zone) = of_node("zone").or_else(|| of_node("availability-zone")) {
+        let of_node = |key: &str| node_meta?.get(key)?.as_deref().filter(|value| !value.is_empty());
+        let zone = of_node("zone").or_else(|| of_node("availability-zone"));
+        if let Some(zone) = zone.filter(|zone| is_locality(zone)) {
             builder = builder.zone(zone);
         }
         let datacenter = node.and_then(|node| node.datacenter.as_deref());
-        if let Some(region) =
-            of_node("region").map(String::as_str).or(datacenter).filter(|region| !region.is_empty())
-        {
+        if let Some(region) = of_node("region").or(datacenter).filter(|region| is_locality(region)) {
             builder = builder.region(region);
         }
         return builder.build();
@@ -347,6 +346,12 @@ fn endpoint(
         builder = builder.zone(zone);
     }
     builder.build()
+}
+
+/// Whether a node's own word for where it is can be one of ours. Where it cannot, its instances are nowhere rather than lost.
+fn is_locality(text: &str) -> bool {
+    let shown = |c: char| c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric();
+    (1..=63).contains(&text.chars().count()) && text.chars().all(shown)
 }
 
 /// Whether an instance that another node names is alive there: one that is not may be taken over.

@@ -243,6 +243,32 @@ fn an_instance_that_cannot_be_used_is_left_out_and_named() {
     assert_eq!((set.entries().len(), set.rejected_count()), (1, cases.len() as u64));
 }
 
+/// Row 23: a node's own words are no reason to do without what runs on it.
+#[test]
+fn a_node_that_names_an_odd_zone_keeps_its_instances() {
+    for odd in ["z".repeat(64), "a\\u0000b".to_owned(), "a\\u202eb".to_owned()] {
+        let set = read(&format!(
+            r#"[{{"Node":{{"Node":"n1","Address":"10.0.0.9","Meta":{{"zone":"{odd}","region":"{odd}","x":null}}}},
+                "Service":{{"ID":"x","Service":"users","Address":"10.0.0.2","Port":80}}}}]"#
+        ));
+        let [entry] = set.entries() else { panic!("{odd}: {:?}", set.rejected()) };
+        assert_eq!((entry.endpoint().zone(), entry.endpoint().region()), (None, None));
+    }
+}
+
+/// The parser would show it, all of it.
+#[test]
+fn what_cannot_be_read_of_an_instance_is_not_shown() {
+    for port in ["\"canary\"", "{\"canary\":1}", "80.5", "[\"canary\"]"] {
+        let set = read(&format!(
+            r#"[{{"Service":{{"ID":"x","Service":"users","Address":"10.0.0.2","Port":{port},"Tags":"canary"}}}}]"#
+        ));
+        let error = set.rejected()[0].error();
+        assert!(error.to_string().contains("cannot be read: it is other JSON"), "{error}");
+        assert!(!format!("{error:?}").contains("canary"), "{error:?}");
+    }
+}
+
 /// S5: an answer of tiny entries costs little, whatever it holds.
 #[test]
 fn a_flood_of_bad_entries_is_counted_and_a_larger_one_is_an_error() {

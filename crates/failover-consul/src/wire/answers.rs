@@ -87,7 +87,7 @@ pub(crate) struct Node<'a> {
     pub(crate) address: Option<Cow<'a, str>>,
     #[serde(borrow)]
     pub(crate) datacenter: Option<Cow<'a, str>>,
-    pub(crate) meta: Option<BTreeMap<String, String>>,
+    pub(crate) meta: Option<BTreeMap<String, Option<String>>>,
 }
 
 #[derive(Debug, Deserialize)]
