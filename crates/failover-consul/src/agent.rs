@@ -1,6 +1,7 @@
 //! What the agent itself has, and writing to it.
 
 use failover_core::{EndpointEntry, Error, ErrorKind, Health, Lifecycle, ServiceName};
+use tokio::time::timeout;
 
 use crate::client::{Client, Limit};
 use crate::convert::{self, Claims, DRAINING, MAINTENANCE};
@@ -35,7 +36,10 @@ struct Answered<'a> {
 pub(crate) async fn local(client: &Client, id: &str) -> Result<Option<Local>, Error> {
     let call = client.settings.local(id)?;
     let what = call.what.clone();
-    let answer = client.ask(call, Limit::Short).await?;
+    // It answers from memory; and while it is asked for a change of an endpoint, that has no heartbeat.
+    let limit = client.settings.deadline.min(client.settings.ttl / 2);
+    let asking = timeout(limit, client.ask(call, Limit::Short));
+    let answer = asking.await.unwrap_or_else(|_| Err(error::of_time(&what, limit)))?;
     // The status says how its checks are: 429 is a warning, 503 is critical, and both come with the instance. An agent
     // that is overloaded answers the same without it.
     match answer.status {
@@ -115,6 +119,27 @@ pub(crate) async fn write(
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Deregisters, and makes sure that it is gone.
+pub(crate) async fn remove(client: &Client, id: &str) -> Result<(), Error> {
+    match client.done(client.settings.deregister(id)?).await {
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        // It may have arrived even so.
+        Err(error) if error::is_unknown_outcome(&error) => {
+            return match local(client, id).await {
+                Ok(None) => Ok(()),
+                _ => Err(error),
+            };
+        }
+        Err(error) => return Err(error),
+    }
+    if local(client, id).await?.is_some() {
+        let message = format!("deregistering {id}: the agent has it still, or somebody registers it again");
+        return Err(Error::new(ErrorKind::Conflict, message));
+    }
+    Ok(())
 }
 
 /// Begins a maintenance, or ends it.

@@ -5,14 +5,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use failover_core::{Error, ErrorKind, Health, Lifecycle};
-use tokio::sync::OwnedMutexGuard;
-use tokio::task::JoinHandle;
+use tokio::sync::{OwnedMutexGuard, oneshot};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 
-use crate::agent;
 use crate::client::Client;
 use crate::convert::{has_check, status_of};
 use crate::pace::{jittered, unit};
 use crate::wire::Registration;
+use crate::{agent, error};
 
 /// How often it is looked whether the agent still has what it checks itself.
 const LOOK: Duration = Duration::from_secs(10);
@@ -20,7 +21,7 @@ const LOOK: Duration = Duration::from_secs(10);
 const LOOK_EACH: u32 = 3;
 
 /// What is kept of one endpoint.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Kept {
     pub(crate) registration: Registration,
     pub(crate) health: Health,
@@ -38,12 +39,44 @@ impl Kept {
 struct Keeper {
     kept: Arc<tokio::sync::Mutex<Kept>>,
     has_ttl: bool,
-    task: JoinHandle<()>,
+    /// None for what was registered here and is not to be kept any more.
+    task: Option<JoinHandle<()>>,
+}
+
+impl Keeper {
+    fn is_at_work(&self) -> bool {
+        self.task.as_ref().is_some_and(|task| !task.is_finished())
+    }
+
+    fn rest(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+    }
 }
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        self.task.abort();
+        self.rest();
+    }
+}
+
+/// What had its time to live from here, when all is closed.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pub(crate) id: String,
+    keeper: Keeper,
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Lease {
+    /// Comes back when nothing of it is on its way to the agent, and never will be again as long as the answer is held.
+    pub(crate) async fn settled(mut self) -> OwnedMutexGuard<()> {
+        let turn = self.turn.lock_owned().await;
+        let kept = Arc::clone(&self.keeper.kept);
+        let _done = kept.lock().await;
+        self.keeper.rest();
+        turn
     }
 }
 
@@ -54,12 +87,17 @@ struct All {
     closed: bool,
 }
 
+/// The right to write to one id.
+pub(crate) type Turn = Arc<OwnedMutexGuard<()>>;
+
 /// All endpoints that this provider keeps, by their id in Consul.
 #[derive(Debug, Default)]
 pub(crate) struct Keepers {
     all: Mutex<All>,
     /// Writes to one id follow each other.
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Writes that are under way, whoever waits for them.
+    writes: Mutex<JoinSet<()>>,
 }
 
 impl Keepers {
@@ -67,15 +105,48 @@ impl Keepers {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn turn_of(&self, id: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that nobody holds or waits for.
+        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        Arc::clone(turns.entry(id.to_owned()).or_default())
+    }
+
     /// Waits until nobody else of this provider writes to this id.
-    pub(crate) async fn turn(&self, id: &str) -> OwnedMutexGuard<()> {
-        let turn = {
-            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-            // Those that nobody holds or waits for.
-            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-            Arc::clone(turns.entry(id.to_owned()).or_default())
+    pub(crate) async fn turn(&self, id: &str) -> Turn {
+        Arc::new(self.turn_of(id).lock_owned().await)
+    }
+
+    /// Comes back when every write that is under way now has ended.
+    pub(crate) async fn settled(&self) {
+        let turns: Vec<_> = {
+            let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.values().map(Arc::clone).collect()
         };
-        turn.lock_owned().await
+        for turn in turns {
+            drop(turn.lock().await);
+        }
+    }
+
+    /// Does a write to its end, also when the caller is dropped: a request that was sent arrives in its own time, and whatever
+    /// is written to the id next must not overtake it.
+    pub(crate) async fn finish<T: Send + 'static>(
+        &self,
+        turn: &Turn,
+        write: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let turn = Arc::clone(turn);
+        let (told, done) = oneshot::channel();
+        {
+            let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
+            while writes.try_join_next().is_some() {}
+            writes.spawn(async move {
+                let _ = told.send(write.await);
+                drop(turn);
+            });
+        }
+        // Without a word it ends with its runtime alone.
+        done.await.unwrap_or_else(|_| Err(error::closed()))
     }
 
     /// Keeps an endpoint from now on, instead of what was kept under its id; false if it was closed meanwhile.
@@ -85,39 +156,37 @@ impl Keepers {
         let kept = Arc::new(tokio::sync::Mutex::new(kept));
         let mut all = self.all();
         if !all.closed {
-            let task = tokio::spawn(keep(Arc::clone(client), owner.to_owned(), Arc::clone(&kept)));
+            let task = Some(tokio::spawn(keep(Arc::clone(client), owner.to_owned(), Arc::clone(&kept))));
             all.keepers.insert(id, Keeper { kept, has_ttl, task });
         }
         !all.closed
     }
 
-    /// What is kept, to be changed.
-    pub(crate) fn kept(&self, id: &str) -> Option<Arc<tokio::sync::Mutex<Kept>>> {
-        self.all().keepers.get(id).map(|keeper| Arc::clone(&keeper.kept))
-    }
-
     /// Stops its heartbeats for as long as the answer is held; dropped, they go on as before.
     pub(crate) async fn hold(&self, id: &str) -> Option<OwnedMutexGuard<Kept>> {
-        let kept = self.kept(id)?;
+        let kept = self.all().keepers.get(id).map(|keeper| Arc::clone(&keeper.kept))?;
         Some(kept.lock_owned().await)
     }
 
-    /// Keeps it no longer; comes back when nothing of it is on its way to the agent.
-    pub(crate) async fn let_go(&self, id: &str) {
-        let Some(keeper) = self.all().keepers.remove(id) else { return };
-        let kept = Arc::clone(&keeper.kept);
-        // A write that is under way must not arrive after what follows.
-        let _done = kept.lock().await;
-        drop(keeper);
+    /// Keeps it no longer, and remembers that it was registered here. Whoever holds it knows that nothing of it is on its way.
+    pub(crate) fn rest(&self, id: &str) {
+        if let Some(keeper) = self.all().keepers.get_mut(id) {
+            keeper.rest();
+        }
+    }
+
+    /// As [`rest`](Self::rest), and forgets it.
+    pub(crate) fn let_go(&self, id: &str) {
+        drop(self.all().keepers.remove(id));
     }
 
     /// Ends them all, and says which had their time to live from here.
-    pub(crate) fn close(&self) -> Vec<String> {
+    pub(crate) fn close(&self) -> Vec<Lease> {
         let closed = All { keepers: HashMap::new(), closed: true };
         let all = std::mem::replace(&mut *self.all(), closed).keepers;
         // Those that were taken over are somebody else's.
-        let is_lease = |keeper: &Keeper| keeper.has_ttl && !keeper.task.is_finished();
-        all.into_iter().filter(|(_, keeper)| is_lease(keeper)).map(|(id, _)| id).collect()
+        let leases = all.into_iter().filter(|(_, keeper)| keeper.has_ttl && keeper.is_at_work());
+        leases.map(|(id, keeper)| Lease { turn: self.turn_of(&id), id, keeper }).collect()
     }
 
     /// Keeps again what is registered from now on.
@@ -125,14 +194,18 @@ impl Keepers {
         self.all().closed = false;
     }
 
-    /// Whether this provider has registered it and not let go of it.
-    pub(crate) fn has(&self, id: &str) -> bool {
-        self.all().keepers.contains_key(id)
+    pub(crate) fn is_closed(&self) -> bool {
+        self.all().closed
+    }
+
+    /// Whether it is kept now.
+    pub(crate) fn keeps(&self, id: &str) -> bool {
+        self.all().keepers.get(id).is_some_and(Keeper::is_at_work)
     }
 
     /// Those that are still this provider's.
     pub(crate) fn count(&self) -> usize {
-        self.all().keepers.values().filter(|keeper| !keeper.task.is_finished()).count()
+        self.all().keepers.values().filter(|keeper| keeper.is_at_work()).count()
     }
 }
 
@@ -167,7 +240,10 @@ async fn keep(client: Arc<Client>, owner: String, kept: Arc<tokio::sync::Mutex<K
         // Held from the look to the write: what is let go meanwhile is not written after that.
         let kept = kept.lock().await;
         let looks = !has_ttl || count % LOOK_EACH == 0;
-        match beat(&client, &owner, &kept, looks).await {
+        // Without an answer there has to be time for another one before the time to live is over.
+        let limit = if has_ttl { client.settings.ttl / 2 } else { client.settings.deadline };
+        let beating = timeout(limit, beat(&client, &owner, &kept, looks));
+        match beating.await.unwrap_or_else(|_| Err(error::of_time("saying that it lives", limit))) {
             Ok(Beat::Alive) => failures = 0,
             Ok(Beat::Lost) => {
                 tracing::info!(
@@ -240,7 +316,8 @@ pub(crate) async fn tell(client: &Client, id: &str, status: &str) -> Result<(), 
     }
 }
 
-async fn again(client: &Client, kept: &Kept) -> Result<(), Error> {
+/// Registers it as it was, for an agent that has lost it.
+pub(crate) async fn again(client: &Client, kept: &Kept) -> Result<(), Error> {
     let mut registration = kept.registration.clone();
     if let Some(status) = status_of(kept.health) {
         status.clone_into(&mut registration.check.status);

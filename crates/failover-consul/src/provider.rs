@@ -113,6 +113,16 @@ impl ConsulProvider {
         if self.client.is_open() { Ok(&self.client) } else { Err(error::closed()) }
     }
 
+    /// All requests of one operation together have the deadline of one.
+    pub(crate) async fn in_time<T>(
+        &self,
+        what: &str,
+        operation: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let limit = self.client.settings.deadline;
+        timeout(limit, operation).await.unwrap_or_else(|_| Err(error::of_time(what, limit)))
+    }
+
     /// Who the agent is; `None` where the token may not know.
     ///
     /// # Errors
@@ -283,9 +293,11 @@ impl Provider for ConsulProvider {
         let count = leases.len();
         let leaving = async {
             let mut leaving = JoinSet::new();
-            for id in leases {
+            for lease in leases {
                 let (client, owner) = (Arc::clone(&self.client), self.owner.clone());
                 leaving.spawn(async move {
+                    let id = lease.id.clone();
+                    let _turn = lease.settled().await;
                     // Another process may have taken it over since the last look.
                     match agent::local(&client, &id).await? {
                         Some(local) if local.owner.as_deref() == Some(owner.as_str()) => {
@@ -303,6 +315,8 @@ impl Provider for ConsulProvider {
                     _ => {}
                 }
             }
+            // A registration that closing has overtaken is taken back.
+            self.keepers.settled().await;
             first
         };
         let left = timeout(CLOSING, leaving).await.unwrap_or_else(|_| {
@@ -310,6 +324,9 @@ impl Provider for ConsulProvider {
             Err(Error::new(ErrorKind::Timeout, message))
         });
         self.client.set_open(false);
+        // Whoever has begun to watch meanwhile.
+        self.services.close();
+        self.documents.close();
         left
     }
 

@@ -1,5 +1,6 @@
 //! Writing endpoints.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use failover_core::{
@@ -10,10 +11,9 @@ use failover_core::{
 use tokio::time::timeout;
 
 use crate::agent::{self, Local};
-use crate::client::Client;
 use crate::convert::{self, encode_id, status_of};
 use crate::error;
-use crate::keeper::{Kept, tell};
+use crate::keeper::{Kept, Turn, again, tell};
 use crate::provider::ConsulProvider;
 use crate::wire::{Instance, Mode, Read, entries};
 
@@ -36,7 +36,8 @@ impl Registry for ConsulProvider {
     /// # Cancel safety
     ///
     /// A dropped future leaves the endpoint registered whole or not at all. It is not kept then: with a time to live it becomes
-    /// critical, and doing it again is safe.
+    /// critical, and doing it again is safe. A request that was sent goes on without it, and whatever is written to the id next
+    /// waits for that, as after every other operation here.
     async fn register(&self, endpoint: &Endpoint) -> Result<(), Error> {
         self.in_time("register", self.do_register(endpoint)).await
     }
@@ -60,7 +61,7 @@ impl Registry for ConsulProvider {
     ///
     /// # Cancel safety
     ///
-    /// A dropped future leaves it registered or not; it is not kept any more. Doing it again is safe.
+    /// A dropped future leaves it registered or not; it is not kept any more once the request was sent. Doing it again is safe.
     async fn deregister(&self, service: &ServiceName, id: &EndpointId) -> Result<bool, Error> {
         self.in_time("deregister", self.do_deregister(service, id)).await
     }
@@ -93,7 +94,7 @@ impl Registry for ConsulProvider {
     ///
     /// # Cancel safety
     ///
-    /// A dropped future leaves it said or not; doing it again is safe.
+    /// A dropped future leaves it said or not, and no half of it; doing it again is safe.
     async fn set_lifecycle(
         &self,
         service: &ServiceName,
@@ -111,7 +112,9 @@ impl ConsulProvider {
         self.own_datacenter().await?;
         let mut registration = convert::registration(endpoint, &self.owner, &client.settings)?;
         let id = registration.id.clone();
-        let _turn = self.keepers.turn(&id).await;
+        let turn = self.turn(&id).await?;
+        // If this fails, what was kept before is kept on.
+        let _held = self.keepers.hold(&id).await;
         let local = agent::local(client, &id).await?;
         match &local {
             Some(local) => {
@@ -126,12 +129,17 @@ impl ConsulProvider {
                 }
             }
         }
-        // If this fails, what was kept before is kept on.
-        let _held = self.keepers.hold(&id).await;
-        agent::write(client, &mut registration, true).await?;
+        let to = Arc::clone(client);
+        let write = async move { agent::write(&to, &mut registration, true).await.map(|()| registration) };
+        let registration = self.keepers.finish(&turn, write).await?;
         let has_ttl = registration.check.ttl.is_some();
         let kept = Kept { registration, health: Health::Healthy, lifecycle: Lifecycle::InService };
         if !self.keepers.keep(client, &self.owner, kept) {
+            // Closing has overtaken it, and waits for this a while: what nobody will keep alive is not left behind.
+            if has_ttl {
+                let to = Arc::clone(client);
+                let _ = self.keepers.finish(&turn, async move { agent::remove(&to, &id).await }).await;
+            }
             return Err(error::closed());
         }
         if local.is_some() && has_ttl {
@@ -146,13 +154,13 @@ impl ConsulProvider {
         self.own_datacenter().await?;
         let mut registration = convert::registration(endpoint, &self.owner, &client.settings)?;
         let id = registration.id.clone();
-        let _turn = self.keepers.turn(&id).await;
-        let local = self.owned(client, endpoint.service(), endpoint.id(), &id).await?;
+        let turn = self.turn(&id).await?;
+        let held = self.keepers.hold(&id).await;
+        let local = self.owned(&turn, held.as_deref(), endpoint.service(), endpoint.id(), &id).await?;
         let is_theirs = local.owner.as_deref().is_some_and(|owner| owner != self.owner);
         if let Some(owner) = local.owner.as_deref().filter(|_| is_theirs) {
             convert::set_owner(&mut registration, owner);
         }
-        let held = self.keepers.hold(&id).await;
         // A time to live that was over for a moment is no claim: what this process says of it counts.
         let health = held.as_ref().map_or(local.own_health, |kept| kept.health);
         if let Some(status) = status_of(health) {
@@ -163,60 +171,55 @@ impl ConsulProvider {
         // agent goes on with a check of another kind.
         let same_kind = registration.check.ttl.is_some() == local.has_ttl;
         let replace = lifecycle == Lifecycle::InService || !same_kind;
-        agent::write(client, &mut registration, replace).await?;
+        let to = Arc::clone(client);
+        let write = async move {
+            agent::write(&to, &mut registration, replace).await?;
+            let marked = if replace && lifecycle != Lifecycle::InService {
+                agent::set_lifecycle(&to, &registration.id, lifecycle).await
+            } else {
+                Ok(())
+            };
+            Ok((registration, marked))
+        };
+        let (registration, marked) = self.keepers.finish(&turn, write).await?;
         // What another process keeps is its own still, with these values: this one may be a tool that ends in a moment.
         if !is_theirs && !self.keepers.keep(client, &self.owner, Kept { registration, health, lifecycle }) {
             return Err(error::closed());
         }
-        if replace && lifecycle != Lifecycle::InService {
-            agent::set_lifecycle(client, &id, lifecycle).await?;
-        }
-        Ok(())
+        marked
     }
 
     async fn do_deregister(&self, service: &ServiceName, id: &EndpointId) -> Result<bool, Error> {
         let client = self.opened()?;
         let key = encode_id(id);
-        let _turn = self.keepers.turn(&key).await;
+        let turn = self.keepers.turn(&key).await;
+        // Nothing registers it again from here on, not even for an agent that has just lost it.
+        let held = self.keepers.hold(&key).await;
         match agent::local(client, &key).await? {
             Some(local) if service != local.service.as_str() => return Ok(false),
-            // Ours is gone: another process has registered the id since, as a newer release of a program does.
-            Some(local) if self.keepers.has(&key) && local.owner.as_deref() != Some(&self.owner) => {
+            // Ours is gone: another process has registered the id since, as a newer release of a program does. That it was
+            // here once is remembered: doing this twice is as good as once.
+            Some(local) if held.is_some() && local.owner.as_deref() != Some(&self.owner) => {
                 tracing::info!(
                     id = key,
                     "another process has taken the id over; its registration is left alone"
                 );
-                self.keepers.let_go(&key).await;
+                self.keepers.rest(&key);
                 return Ok(false);
             }
             Some(_) => {}
             None => {
-                self.keepers.let_go(&key).await;
+                self.keepers.let_go(&key);
                 return match self.elsewhere(service, &key).await {
                     Some(node) => Err(not_owner(service, id, &node)),
                     None => Ok(false),
                 };
             }
         }
-        self.keepers.let_go(&key).await;
-        match client.done(client.settings.deregister(&key)?).await {
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            // It may have arrived even so.
-            Err(error) if error::is_unknown_outcome(&error) => {
-                return match agent::local(client, &key).await {
-                    Ok(None) => Ok(true),
-                    _ => Err(error),
-                };
-            }
-            Err(error) => return Err(error),
-        }
-        if agent::local(client, &key).await?.is_some() {
-            let message = format!(
-                "deregistering {service}/{id}: the agent has it still, or somebody registers it again"
-            );
-            return Err(Error::new(ErrorKind::Conflict, message));
-        }
+        self.keepers.rest(&key);
+        let (to, of) = (Arc::clone(client), key.clone());
+        self.keepers.finish(&turn, async move { agent::remove(&to, &of).await }).await?;
+        self.keepers.let_go(&key);
         Ok(true)
     }
 
@@ -247,30 +250,29 @@ impl ConsulProvider {
     ) -> Result<(), Error> {
         let client = self.opened()?;
         let key = encode_id(id);
-        let _turn = self.keepers.turn(&key).await;
-        self.owned(client, service, id, &key).await?;
+        let turn = self.keepers.turn(&key).await;
+        let mut held = self.keepers.hold(&key).await;
+        self.owned(&turn, held.as_deref(), service, id, &key).await?;
         let Some(status) = status_of(health) else {
             let message = format!("set_health of {service}/{id}: consul has no word for {health}");
             return Err(Error::new(ErrorKind::Unsupported, message));
         };
-        let kept = self.keepers.kept(&key);
-        let mut kept = match &kept {
-            Some(kept) => Some(kept.lock().await),
-            None => None,
+        let to = Arc::clone(client);
+        let telling = async move {
+            tell(&to, &key, status).await?;
+            if let Some(kept) = &mut held {
+                kept.health = health;
+            }
+            Ok(())
         };
-        match tell(client, &key, status).await {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => {
+        self.keepers.finish(&turn, telling).await.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => {
                 let message =
                     format!("set_health of {service}/{id}: its health is found by the agent's own check");
-                return Err(Error::new(ErrorKind::Unsupported, message));
+                Error::new(ErrorKind::Unsupported, message)
             }
-            Err(error) => return Err(error),
-        }
-        if let Some(kept) = &mut kept {
-            kept.health = health;
-        }
-        Ok(())
+            _ => error,
+        })
     }
 
     async fn do_set_lifecycle(
@@ -281,47 +283,58 @@ impl ConsulProvider {
     ) -> Result<(), Error> {
         let client = self.opened()?;
         let key = encode_id(id);
-        let _turn = self.keepers.turn(&key).await;
-        let local = self.owned(client, service, id, &key).await?;
-        let kept = self.keepers.kept(&key);
-        let mut kept = match &kept {
-            Some(kept) => Some(kept.lock().await),
-            None => None,
-        };
-        if local.claims.lifecycle != lifecycle {
-            if local.claims.lifecycle != Lifecycle::InService && lifecycle != Lifecycle::InService {
-                // An agent does not change the reason of a maintenance.
-                agent::set_lifecycle(client, &key, Lifecycle::InService).await?;
+        let turn = self.keepers.turn(&key).await;
+        let mut held = self.keepers.hold(&key).await;
+        let before = self.owned(&turn, held.as_deref(), service, id, &key).await?.claims.lifecycle;
+        let to = Arc::clone(client);
+        let marking = async move {
+            if before != lifecycle {
+                if before != Lifecycle::InService && lifecycle != Lifecycle::InService {
+                    // An agent does not change the reason of a maintenance.
+                    agent::set_lifecycle(&to, &key, Lifecycle::InService).await?;
+                }
+                agent::set_lifecycle(&to, &key, lifecycle).await?;
             }
-            agent::set_lifecycle(client, &key, lifecycle).await?;
-        }
-        if let Some(kept) = &mut kept {
-            kept.lifecycle = lifecycle;
-        }
-        Ok(())
+            if let Some(kept) = &mut held {
+                kept.lifecycle = lifecycle;
+            }
+            Ok(())
+        };
+        self.keepers.finish(&turn, marking).await
     }
 }
 
 impl ConsulProvider {
-    /// All requests of one operation together have the deadline of one.
-    async fn in_time<T>(
-        &self,
-        what: &str,
-        operation: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
-        let limit = self.client.settings.deadline;
-        timeout(limit, operation).await.unwrap_or_else(|_| Err(error::of_time(what, limit)))
+    /// As [`Keepers::turn`](crate::keeper::Keepers::turn), for what is to be kept: closing waits for whoever has a turn, and lets
+    /// nobody in after that.
+    async fn turn(&self, id: &str) -> Result<Turn, Error> {
+        let turn = self.keepers.turn(id).await;
+        if self.keepers.is_closed() { Err(error::closed()) } else { Ok(turn) }
     }
 
-    /// What the agent has of an endpoint that is to be changed.
+    /// What the agent has of an endpoint that is to be changed. An agent that has lost what is kept here gets it back first.
     async fn owned(
         &self,
-        client: &Client,
+        turn: &Turn,
+        kept: Option<&Kept>,
         service: &ServiceName,
         id: &EndpointId,
         key: &str,
     ) -> Result<Local, Error> {
-        match agent::local(client, key).await? {
+        let client = self.opened()?;
+        let mut found = agent::local(client, key).await?;
+        if let (None, Some(kept)) = (&found, kept) {
+            if service == kept.registration.name.as_str() && self.keepers.keeps(key) {
+                tracing::info!(
+                    id = key,
+                    "the agent has lost an endpoint that is changed; it is registered again"
+                );
+                let (to, kept) = (Arc::clone(client), kept.clone());
+                self.keepers.finish(turn, async move { again(&to, &kept).await }).await?;
+                found = agent::local(client, key).await?;
+            }
+        }
+        match found {
             Some(local) if service == local.service.as_str() => Ok(local),
             found => {
                 if found.is_none() {

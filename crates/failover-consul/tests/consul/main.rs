@@ -11,6 +11,7 @@ mod faults;
 mod live;
 mod many;
 mod measure;
+mod races;
 mod reads;
 mod registry;
 mod store;
