@@ -264,13 +264,13 @@ impl Provider for ConsulProvider {
     async fn connect(&self) -> Result<(), Error> {
         self.keepers.open();
         self.client.set_open(true);
-        self.check().await
+        self.in_time("connect", self.check()).await
     }
 
     /// As [`connect`](Provider::connect), without opening what is closed.
     async fn ping(&self) -> Result<(), Error> {
         self.opened()?;
-        self.check().await
+        self.in_time("ping", self.check()).await
     }
 
     /// Ends the watches, deregisters the endpoints that had their time to live from this provider (their checks would become
@@ -337,8 +337,8 @@ impl Provider for ConsulProvider {
     /// Safe: it only reads.
     async fn list(&self, query: &Query) -> Result<EndpointSet, Error> {
         let set = match query.service_name() {
-            Some(service) => self.read(service).await?,
-            None => self.read_all().await?,
+            Some(service) => self.in_time("list", self.read(service)).await?,
+            None => self.in_time("list", self.read_all()).await?,
         };
         if set.entries().iter().all(|entry| query.matches(entry.endpoint())) {
             return Ok(set);

@@ -35,7 +35,36 @@ impl ConfigStore for ConsulProvider {
     }
 
     /// At most 512 KiB.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future leaves the document stored whole or not at all. Doing it again is safe: it is a conflict then if it was.
     async fn store(
+        &self,
+        key: &ConfigKey,
+        document: &str,
+        expected: Option<&Revision>,
+    ) -> Result<Revision, Error> {
+        self.in_time("store", self.swap(key, document, expected)).await
+    }
+
+    /// All watches of a key share one task and one connection.
+    fn watch(&self, key: &ConfigKey) -> ConfigStream<'_> {
+        let of = key.clone();
+        let start = move |publisher| {
+            let (client, key) = (Arc::clone(&self.client), of.clone());
+            tokio::spawn(async move {
+                if client.is_open() {
+                    follow(&client, &key, &publisher).await;
+                }
+            })
+        };
+        Box::pin(listen(&self.documents, key.clone(), start, |stored, _| stored))
+    }
+}
+
+impl ConsulProvider {
+    async fn swap(
         &self,
         key: &ConfigKey,
         document: &str,
@@ -92,20 +121,6 @@ impl ConfigStore for ConsulProvider {
             (Some((_, index)), Some(_)) if index != before => Err(conflict()),
             (_, Some(error)) => Err(error),
         }
-    }
-
-    /// All watches of a key share one task and one connection.
-    fn watch(&self, key: &ConfigKey) -> ConfigStream<'_> {
-        let of = key.clone();
-        let start = move |publisher| {
-            let (client, key) = (Arc::clone(&self.client), of.clone());
-            tokio::spawn(async move {
-                if client.is_open() {
-                    follow(&client, &key, &publisher).await;
-                }
-            })
-        };
-        Box::pin(listen(&self.documents, key.clone(), start, |stored, _| stored))
     }
 }
 

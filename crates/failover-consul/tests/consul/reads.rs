@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use failover_consul::Consistency;
-use failover_core::{ConfigKey, Provider, Query};
-use failover_testkit::{FaultServer, Reply, Request, until};
+use failover_core::{ConfigKey, ErrorKind, Provider, Query};
+use failover_testkit::{FaultServer, Reply, Request, TempDir, until};
 
 use crate::fake::{Fake, instance};
 use crate::support::{SECOND, builder, has, ids, name, next, quiet, see};
@@ -148,4 +148,36 @@ async fn row_11_who_waits_for_a_connection_has_a_deadline_too() {
     }
     assert!(begun.elapsed() < Duration::from_millis(2600), "{:?}", begun.elapsed());
     assert!(server.connections() <= 4, "{}", server.connections());
+}
+
+/// All requests of an operation together have its deadline: here each of them takes most of it.
+#[tokio::test]
+async fn every_operation_has_one_deadline() {
+    let server = FaultServer::start(|request: Request| async move {
+        tokio::time::sleep(SECOND * 7 / 10).await;
+        let body = match request.path() {
+            "/v1/catalog/services" => r#"{"consul":[]}"#,
+            "/v1/agent/self" => "{}",
+            "/v1/status/leader" => "\"10.0.0.9:8300\"",
+            path if path.starts_with("/v1/kv/") => "true",
+            _ => "[]",
+        };
+        Reply::json(200, body).header("X-Consul-Index", "9").header("X-Consul-KnownLeader", "true")
+    })
+    .await;
+    let consul = builder(&server.address().to_string()).deadline(SECOND).build().expect("valid");
+    let store = consul.config_store().expect("it keeps configuration");
+    let begun = std::time::Instant::now();
+    let (service, all) = (Query::service(&name("users")), Query::all());
+    let (one, many, connected, pinged, stored) = tokio::join!(
+        consul.list(&service),
+        consul.list(&all),
+        consul.connect(),
+        consul.ping(),
+        store.store(&ConfigKey::Default, "{}", None),
+    );
+    for error in [one.err(), many.err(), connected.err(), pinged.err(), stored.err()] {
+        assert_eq!(error.expect("it takes longer").kind(), ErrorKind::Timeout);
+    }
+    assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
 }
