@@ -129,18 +129,16 @@ impl Client {
     /// When there is no whole answer in time; when the provider is closed, at once.
     pub(crate) async fn ask(&self, call: Call, limit: Limit) -> Result<Answer, Error> {
         let mut open = self.open.subscribe();
+        let deadline = self.settings.deadline;
         let asking = async {
-            // Who waits here holds no connection; the wait counts like the answer.
-            let permits = match limit {
-                Limit::Short => Some(
-                    timeout(self.settings.deadline, self.short.acquire())
-                        .await
-                        .map_err(|_| error::of_time(&call.what, self.settings.deadline))?,
-                ),
-                Limit::Wait(_) => None,
+            let trying = self.try_twice(&call, limit);
+            let answer = match limit {
+                // Who waits for a place holds no connection; the wait counts like the answer.
+                Limit::Short => timeout(deadline, trying)
+                    .await
+                    .unwrap_or_else(|_| Err(error::of_time(&call.what, deadline))),
+                Limit::Wait(_) => trying.await,
             };
-            let answer = self.send(&call, limit).await;
-            drop(permits);
             self.note(&answer, call.is_state);
             answer
         };
@@ -158,13 +156,32 @@ impl Client {
         if answer.status == 200 { Ok(answer) } else { Err(error::of_status(&what, &answer)) }
     }
 
+    /// Once more if the token was refused and there is another one by now.
+    async fn try_twice(&self, call: &Call, limit: Limit) -> Result<Answer, Error> {
+        let (begun, deadline) = (now(), self.settings.deadline);
+        let _place = match limit {
+            Limit::Short => Some(self.short.acquire().await.map_err(|_| error::closed())?),
+            Limit::Wait(_) => None,
+        };
+        // The time of others who waited is over at the same moment, and their places would only be passed on.
+        if matches!(limit, Limit::Short) && now().duration_since(begun) >= deadline {
+            return Err(error::of_time(&call.what, deadline));
+        }
+        let answer = self.send(call, limit).await?;
+        let is_refused = matches!(answer.status, 401 | 403);
+        if is_refused && self.settings.token.renewed(answer.token.as_ref()).await {
+            return self.send(call, limit).await;
+        }
+        Ok(answer)
+    }
+
     async fn send(&self, call: &Call, limit: Limit) -> Result<Answer, Error> {
         let deadline = self.settings.deadline;
         let head = match limit {
             Limit::Short => deadline,
             Limit::Wait(wait) => wait + wait / 16 + SLACK,
         };
-        let token = self.settings.token.current()?;
+        let token = self.settings.token.current().await;
         let request = self.request(call, token.as_ref())?;
         self.requests.fetch_add(1, Ordering::Relaxed);
         let what = &call.what;

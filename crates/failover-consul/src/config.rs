@@ -166,7 +166,8 @@ impl ConsulBuilder {
     }
 
     /// A file of at most 64 KiB that holds the ACL token, instead of [`token`](Self::token). It is read again every few seconds, and when the
-    /// token was refused.
+    /// token was refused: the request is made once more then, if the file holds another one. While the file cannot be read, or
+    /// is empty, the token that it held before counts.
     pub fn token_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.token_file = Some(path.into());
         self
@@ -316,11 +317,7 @@ impl ConsulBuilder {
             (Some(token), None) => {
                 Secret::parse(&token, "token")?.map_or(TokenSource::None, TokenSource::Text)
             }
-            (None, Some(path)) => {
-                let file = TokenFile::new(path);
-                file.current(true)?;
-                TokenSource::File(file)
-            }
+            (None, Some(path)) => TokenSource::File(TokenFile::open(&path)?),
             (None, None) => TokenSource::None,
         };
         if token.is_some() && !address.is_https() && !address.is_loopback() && !self.token_in_clear {

@@ -18,7 +18,7 @@ use crate::leader::Leader;
 use crate::pace::{Backoff, Limiter, jittered, now, unit};
 use crate::wire::{Mode, Read};
 
-/// After a refusal for lack of permission, unless there is another token by then.
+/// After a refusal for lack of permission: the file has no other token yet.
 const REFUSED: Duration = Duration::from_secs(30);
 /// A pause after an error of the servers that is longer than this ends early when they have a leader.
 const NO_LEADER: Duration = Duration::from_secs(2);
@@ -162,10 +162,6 @@ impl Follower {
         }
         let refused = error::of_status(&what, &answer);
         if refused.kind() == ErrorKind::Permission {
-            // The file is read again now, so that a token that was rotated costs one request.
-            if self.client.settings.token.renewed(answer.token.as_ref()) {
-                return Err(refused.with_retry(RetryAdvice::After(Duration::from_millis(250))));
-            }
             return Err(refused.with_retry(RetryAdvice::After(jittered(REFUSED))));
         }
         Err(refused)

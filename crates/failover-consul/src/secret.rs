@@ -3,13 +3,16 @@
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use failover_core::{Error, ErrorKind};
-use tokio::time::Instant;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
 
+use crate::error;
 use crate::pace::now;
 
 /// A text that `Debug` does not show.
@@ -53,23 +56,19 @@ pub(crate) enum TokenSource {
 
 impl TokenSource {
     /// The token to send now.
-    ///
-    /// # Errors
-    ///
-    /// The file cannot be read, or holds what no token is.
-    pub(crate) fn current(&self) -> Result<Option<Secret>, Error> {
+    pub(crate) async fn current(&self) -> Option<Secret> {
         match self {
-            Self::None => Ok(None),
-            Self::Text(token) => Ok(Some(token.clone())),
-            Self::File(file) => file.current(false),
+            Self::None => None,
+            Self::Text(token) => Some(token.clone()),
+            Self::File(file) => Some(file.current(false).await),
         }
     }
 
     /// After the server refused the token: whether there is another one by now.
-    pub(crate) fn renewed(&self, refused: Option<&Secret>) -> bool {
+    pub(crate) async fn renewed(&self, refused: Option<&Secret>) -> bool {
         match self {
             Self::None | Self::Text(_) => false,
-            Self::File(file) => file.current(true).is_ok_and(|token| token.as_ref() != refused),
+            Self::File(file) => Some(&file.current(true).await) != refused,
         }
     }
 
@@ -81,36 +80,79 @@ impl TokenSource {
 /// A file that holds a token, and what it held a moment ago.
 #[derive(Debug)]
 pub(crate) struct TokenFile {
-    path: PathBuf,
-    read: Mutex<Option<(Instant, Option<Secret>)>>,
+    path: Arc<Path>,
+    /// Held while the file is read: many requests read it once.
+    last: Mutex<Last>,
+}
+
+#[derive(Debug)]
+struct Last {
+    at: Instant,
+    token: Secret,
+    /// It could not be read the last time.
+    unreadable: bool,
+    /// Reads it, and has not come back yet.
+    reading: Option<JoinHandle<Result<Secret, Error>>>,
 }
 
 /// For so long what was read is not read again, unless the server refuses it.
 const FRESH: Duration = Duration::from_secs(5);
+/// How long a request waits for the file.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// A token has 36 characters; whatever is much longer is another file.
 const MOST_BYTES: u64 = 64 * 1024;
 
 impl TokenFile {
-    pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), read: Mutex::new(None) }
+    /// Reads it, here and now.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or holds no token.
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+        let last = Last { at: now(), token: read(path)?, unreadable: false, reading: None };
+        Ok(Self { path: path.into(), last: Mutex::new(last) })
     }
 
-    pub(crate) fn current(&self, again: bool) -> Result<Option<Secret>, Error> {
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = now();
-        match &*read {
-            Some((at, token)) if !again && now.duration_since(*at) < FRESH => return Ok(token.clone()),
-            _ => {}
+    /// What it holds. As long as it cannot be read, or holds no token, what was read before counts: it may be in the middle of
+    /// being written.
+    async fn current(&self, again: bool) -> Secret {
+        let mut last = self.last.lock().await;
+        if !again && now().duration_since(last.at) < FRESH {
+            return last.token.clone();
         }
-        let token = self.read()?;
-        *read = Some((now, token.clone()));
-        Ok(token)
+        // Not on this thread: a disk can be one that does not answer.
+        let start = || {
+            let path = Arc::clone(&self.path);
+            tokio::task::spawn_blocking(move || read(&path))
+        };
+        let found = match timeout(PATIENCE, last.reading.get_or_insert_with(start)).await {
+            Ok(done) => {
+                last.reading = None;
+                done.unwrap_or_else(|error| Err(Error::new(ErrorKind::Internal, error.to_string())))
+            }
+            Err(_) => Err(error::of_time(&format!("token file {}", self.path.display()), PATIENCE)),
+        };
+        last.at = now();
+        match found {
+            Ok(token) => {
+                last.token = token;
+                last.unreadable = false;
+            }
+            Err(error) => {
+                if !last.unreadable {
+                    tracing::warn!(%error, "the token that was read before is used on");
+                }
+                last.unreadable = true;
+            }
+        }
+        last.token.clone()
     }
+}
 
-    fn read(&self) -> Result<Option<Secret>, Error> {
-        let name = format!("token file {}", self.path.display());
-        Secret::parse(&small_file(&self.path, MOST_BYTES, &name)?, &name)
-    }
+fn read(path: &Path) -> Result<Secret, Error> {
+    let name = format!("token file {}", path.display());
+    let token = Secret::parse(&small_file(path, MOST_BYTES, &name)?, &name)?;
+    token.ok_or_else(|| Error::new(ErrorKind::Validation, format!("{name}: it is empty")))
 }
 
 /// Reads a file of at most so many bytes; the error names it and shows nothing of what it holds.
@@ -148,21 +190,49 @@ mod tests {
         assert_eq!(Secret::parse(" \n", "token").expect("none"), None);
     }
 
-    #[test]
-    fn a_token_file_is_read_again_when_the_token_was_refused_and_is_never_shown() {
+    fn shown(token: Option<&Secret>) -> &str {
+        token.map_or("none", Secret::expose)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_file_is_read_again_when_the_token_was_refused_and_is_never_shown() {
         let directory = failover_testkit::TempDir::new().expect("a directory");
         let path = directory.path().join("token");
         std::fs::write(&path, "first\n").expect("written");
-        let source = TokenSource::File(TokenFile::new(&path));
-        let first = source.current().expect("read");
-        assert_eq!(first.as_ref().map(Secret::expose), Some("first"));
-        assert!(!source.renewed(first.as_ref()), "it holds the same still");
+        let source = TokenSource::File(TokenFile::open(&path).expect("read"));
+        let first = source.current().await;
+        assert_eq!(shown(first.as_ref()), "first");
+        assert!(!source.renewed(first.as_ref()).await, "it holds the same still");
         std::fs::write(&path, "second\n").expect("written");
-        assert_eq!(source.current().expect("kept"), first, "for a moment it is not read again");
-        assert!(source.renewed(first.as_ref()));
-        assert_eq!(source.current().expect("read").as_ref().map(Secret::expose), Some("second"));
+        assert_eq!(source.current().await, first, "for a moment it is not read again");
+        assert!(source.renewed(first.as_ref()).await);
+        assert_eq!(shown(source.current().await.as_ref()), "second");
         std::fs::write(&path, "x".repeat(70_000)).expect("written");
-        let error = TokenFile::new(&path).current(false).expect_err("too large");
+        let error = TokenFile::open(&path).expect_err("too large");
         assert!(error.to_string().contains("65536 bytes") && !error.to_string().contains("xx"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_file_that_is_being_written_leaves_the_token_before() {
+        let directory = failover_testkit::TempDir::new().expect("a directory");
+        let path = directory.path().join("token");
+        std::fs::write(&path, "").expect("written");
+        let error = TokenFile::open(&path).expect_err("empty");
+        assert!(error.to_string().contains("it is empty"), "{error}");
+        std::fs::write(&path, "first").expect("written");
+        let source = TokenSource::File(TokenFile::open(&path).expect("read"));
+        for written in [Some(""), Some("two words"), None] {
+            match written {
+                Some(text) => std::fs::write(&path, text).expect("written"),
+                None => std::fs::remove_file(&path).expect("removed"),
+            }
+            tokio::time::advance(FRESH).await;
+            let token = source.current().await;
+            assert_eq!(shown(token.as_ref()), "first", "{written:?}");
+            assert!(!source.renewed(token.as_ref()).await);
+        }
+        std::fs::write(&path, "second").expect("written");
+        tokio::time::advance(FRESH).await;
+        assert_eq!(shown(source.current().await.as_ref()), "second");
     }
 }

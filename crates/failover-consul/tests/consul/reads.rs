@@ -181,3 +181,32 @@ async fn every_operation_has_one_deadline() {
     }
     assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
 }
+
+/// R10: whatever is asked when the token is refused is asked again with the one that the file holds by then.
+#[tokio::test]
+async fn row_13_a_request_with_a_token_that_was_replaced_is_made_again() {
+    let server = FaultServer::start(|request: Request| async move {
+        if request.header("x-consul-token") != Some("second") {
+            return Reply::new(403, "ACL not found");
+        }
+        Reply::json(200, format!("[{}]", instance("a", 1))).header("X-Consul-Index", "9")
+    })
+    .await;
+    let directory = TempDir::new().expect("a directory");
+    let file = directory.path().join("token");
+    std::fs::write(&file, "first").expect("written");
+    let consul = builder(&server.address().to_string()).token_file(&file).build().expect("valid");
+    let users = Query::service(&name("users"));
+    let refused = consul.list(&users).await.expect_err("the file holds it still");
+    assert_eq!((refused.kind(), server.request_count()), (ErrorKind::Permission, 1));
+    std::fs::write(&file, "second").expect("written");
+    assert_eq!(ids(&consul.list(&users).await.expect("with the new one")), ["a"]);
+    assert_eq!(server.request_count(), 3);
+    // While it is being written again, and when it is gone, what it held counts.
+    std::fs::write(&file, "").expect("written");
+    tokio::time::sleep(Duration::from_millis(5100)).await;
+    consul.list(&users).await.expect("with the one before");
+    std::fs::remove_file(&file).expect("removed");
+    tokio::time::sleep(Duration::from_millis(5100)).await;
+    consul.list(&users).await.expect("with the one before");
+}
