@@ -312,12 +312,14 @@ impl Follower {
         memory.in_doubt = memory.last.is_some() || !memory.in_doubt;
         memory.failing = true;
         memory.index = 0;
-        let (kind, code) = (error.kind(), error.code());
+        // Whoever said when to come back meant it, whatever else is answered meanwhile.
+        let is_told = error.kind() == ErrorKind::Permission || matches!(error.retry(), RetryAdvice::After(_));
+        let code = error.code();
         // Not again at once where somebody listened and nothing was to be had: the pauses are to grow.
         let knocks = code == "CONNECTION_ERROR" && !memory.deceived;
         memory.deceived = false;
         self.publisher.error(error);
-        if kind == ErrorKind::Permission {
+        if is_told {
             tokio::time::sleep(pause).await;
         } else if matches!(code, "NO_LEADER" | "SERVER_ERROR" | "STALE") {
             // The agent answers; what it lacks is asked for once for all services.

@@ -221,8 +221,14 @@ async fn follow(client: &Client, key: &ConfigKey, publisher: &Publisher<Option<S
                     (_, ErrorKind::Permission | ErrorKind::Unsupported) => jittered(REFUSED),
                     _ => memory.backoff.after_failure(now(), unit()),
                 };
+                let is_told = matches!(error.retry(), RetryAdvice::After(_));
                 publisher.error(error);
-                client.pause(pause).await;
+                // Whoever said when to come back meant it, whatever else is answered meanwhile.
+                if is_told {
+                    tokio::time::sleep(pause).await;
+                } else {
+                    client.pause(pause).await;
+                }
             }
         }
     }

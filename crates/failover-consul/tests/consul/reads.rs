@@ -210,3 +210,25 @@ async fn row_13_a_request_with_a_token_that_was_replaced_is_made_again() {
     tokio::time::sleep(Duration::from_millis(5100)).await;
     consul.list(&users).await.expect("with the one before");
 }
+
+/// Row 9: `Retry-After` counts also while others are answered.
+#[tokio::test]
+async fn row_09_retry_after_is_kept_whatever_is_answered_to_others() {
+    let server = FaultServer::start(|request: Request| async move {
+        match request.path() {
+            "/v1/health/service/busy" => Reply::new(503, "").header("Retry-After", "3"),
+            _ => Reply::json(200, format!("[{}]", instance("a", 1))).header("X-Consul-Index", "9"),
+        }
+    })
+    .await;
+    let consul = builder(&server.address().to_string()).build().expect("valid");
+    let (busy, users) = (name("busy"), Query::service(&name("users")));
+    let mut stream = consul.watch(&busy).expect("it watches");
+    next(&mut stream, SECOND).await.expect_err("too busy");
+    for _ in 0..10 {
+        consul.list(&users).await.expect("lists");
+        tokio::time::sleep(SECOND / 5).await;
+    }
+    let asked = server.requests().iter().filter(|r| r.path().ends_with("/busy")).count();
+    assert_eq!(asked, 1);
+}
