@@ -14,7 +14,7 @@ use crate::convert;
 use crate::emptiness::{self, Emptiness};
 use crate::error;
 use crate::hub::Publisher;
-use crate::leader::Leader;
+use crate::leader::{self, Leader};
 use crate::pace::{Backoff, Limiter, jittered, now, unit};
 use crate::wire::{Mode, Read};
 
@@ -91,10 +91,10 @@ impl Follower {
             }
             let began = now();
             let (mode, after) = self.next(&memory);
-            let (step, bytes) = match self.ask(mode, after).await {
+            let (step, bytes) = match self.ask(mode, after, memory.failing).await {
                 Ok(answer) => {
                     let bytes = answer.body.len();
-                    (self.take(answer, mode, after, &mut memory).await, bytes)
+                    (self.take(answer, mode, after, began, &mut memory).await, bytes)
                 }
                 Err(error) => (Step::Failed(error), 0),
             };
@@ -152,11 +152,22 @@ impl Follower {
         (mode, Some((memory.index, Duration::from_secs(wait.as_secs().max(1)))))
     }
 
-    async fn ask(&self, mode: Mode, after: Option<(u64, Duration)>) -> Result<Answer, Error> {
+    async fn ask(
+        &self,
+        mode: Mode,
+        after: Option<(u64, Duration)>,
+        is_failing: bool,
+    ) -> Result<Answer, Error> {
         let call = self.client.settings.health(self.service.as_str(), None, Read { mode, after })?;
         let what = call.what.clone();
         let limit = after.map_or(Limit::Short, |(_, wait)| Limit::Wait(wait));
-        let answer = self.client.ask(call, limit).await?;
+        // Servers without a leader hold back what is to be answered by one, for 7 s; whoever has been told the last state is to be
+        // told before that.
+        let asks_leader = after.is_none() && mode != Mode::Stale && !is_failing;
+        let answer = tokio::select! {
+            answer = self.client.ask(call, limit) => answer?,
+            error = self.leader.lost(&self.client), if asks_leader => return Err(error),
+        };
         if answer.status == 200 {
             return Ok(answer);
         }
@@ -172,6 +183,7 @@ impl Follower {
         mut answer: Answer,
         mode: Mode,
         after: Option<(u64, Duration)>,
+        began: Instant,
         memory: &mut Memory<'_>,
     ) -> Step {
         let what = format!("reading service {}", self.service);
@@ -204,13 +216,18 @@ impl Follower {
         }
         memory.empty_from = None;
         memory.highest = index;
-        let waited_for_nothing = after.is_some_and(|(old, _)| old == index);
+        let waited_for_nothing =
+            after.is_some_and(|(old, wait)| old == index && now().duration_since(began) >= wait / 2);
         memory.index = index;
         memory.in_doubt = false;
-        if waited_for_nothing && answer.is_streaming() {
-            // This part of the server says nothing of the leader.
-            if let Err(error) = self.leader.is_known(&self.client).await {
-                return Step::Failed(error);
+        if waited_for_nothing {
+            // What an answer says of the leader was so when the wait began; and the part of newer servers that answers watches does
+            // not know, and has an answer without any server.
+            match self.leader.is_known(&self.client).await {
+                Err(error) if answer.is_streaming() || error.code() == leader::ABSENT => {
+                    return Step::Failed(error);
+                }
+                _ => {}
             }
         }
         memory.backoff.reset();
@@ -286,7 +303,7 @@ impl Follower {
         }
         if answer.known_leader == Some(false) && !answer.is_streaming() {
             let message = format!("reading service {}: the servers have no leader", self.service);
-            return Some(Error::new(ErrorKind::Connection, message).with_code("NO_LEADER"));
+            return Some(Error::new(ErrorKind::Connection, message).with_code(leader::ABSENT));
         }
         None
     }
@@ -321,7 +338,7 @@ impl Follower {
         self.publisher.error(error);
         if is_told {
             tokio::time::sleep(pause).await;
-        } else if matches!(code, "NO_LEADER" | "SERVER_ERROR" | "STALE") {
+        } else if matches!(code, leader::ABSENT | "SERVER_ERROR" | "STALE") {
             // The agent answers; what it lacks is asked for once for all services.
             tokio::select! {
                 () = self.client.pause(pause) => {}

@@ -11,37 +11,80 @@ use crate::pace::{jittered, now, unit};
 use crate::wire;
 
 #[derive(Debug, Default)]
-pub(crate) struct Leader(Mutex<Option<(Instant, Result<(), Error>)>>);
+pub(crate) struct Leader(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    last: Option<(Instant, Result<(), Error>)>,
+    /// Since then there is none.
+    absent: Option<Instant>,
+}
 
 /// How often it is asked for while there is none.
-const ABSENT: Duration = Duration::from_secs(2);
+const AGAIN: Duration = Duration::from_secs(2);
+/// The code of the error that says that there is none.
+pub(crate) const ABSENT: &str = "NO_LEADER";
 
 impl Leader {
-    /// As [`ask`], at most once in the time that a watch waits.
+    /// As [`ask`], at most twice in the time that a watch waits. An election takes seconds and costs a watch nothing: only without a
+    /// leader for longer than that there is none.
     pub(crate) async fn is_known(&self, client: &Client) -> Result<(), Error> {
-        // A little less, so that a watch that waits as long asks again each time.
-        self.known_since(client, client.settings.wait.mul_f64(0.9)).await
+        let wait = client.settings.wait;
+        let mut age = wait / 2;
+        loop {
+            let (found, absent) = self.known_since(client, age).await;
+            let Some(left) = absent.and_then(|since| election(wait).checked_sub(now().duration_since(since)))
+            else {
+                return found;
+            };
+            tokio::time::sleep(jittered(AGAIN / 2).min(left)).await;
+            age = AGAIN / 4;
+        }
+    }
+
+    /// Comes back when there has been no leader for longer than an election takes.
+    pub(crate) async fn lost(&self, client: &Client) -> Error {
+        loop {
+            tokio::time::sleep(jittered(AGAIN)).await;
+            match self.is_known(client).await {
+                Err(error) if error.code() == ABSENT => return error,
+                _ => {}
+            }
+        }
     }
 
     /// Comes back soon after there is a leader again, for many who wait at slightly different times.
     pub(crate) async fn returned(&self, client: &Client) {
         loop {
-            tokio::time::sleep(jittered(ABSENT)).await;
-            if self.known_since(client, ABSENT / 2).await.is_ok() {
+            tokio::time::sleep(jittered(AGAIN)).await;
+            if self.known_since(client, AGAIN / 2).await.0.is_ok() {
                 return tokio::time::sleep(Duration::from_millis(500).mul_f64(unit())).await;
             }
         }
     }
 
-    async fn known_since(&self, client: &Client, age: Duration) -> Result<(), Error> {
+    /// What is known, at most so old, and since when there is no leader.
+    async fn known_since(&self, client: &Client, age: Duration) -> (Result<(), Error>, Option<Instant>) {
         let mut known = self.0.lock().await;
-        if let Some((_, found)) = known.as_ref().filter(|(at, _)| now().duration_since(*at) < age) {
-            return found.clone();
+        // That there was none may be over at any moment.
+        let age = |found: &Result<(), Error>| if found.is_ok() { age } else { age.min(AGAIN / 2) };
+        let fresh = known.last.as_ref().filter(|(at, found)| now().duration_since(*at) < age(found));
+        if let Some((_, found)) = fresh {
+            return (found.clone(), known.absent);
         }
         let found = ask(client).await;
-        *known = Some((now(), found.clone()));
-        found
+        known.last = Some((now(), found.clone()));
+        known.absent = match &found {
+            Err(error) if error.code() == ABSENT => known.absent.or_else(|| Some(now())),
+            _ => None,
+        };
+        (found, known.absent)
     }
+}
+
+/// For how long an election may take, before that is said: half of the time after which it is looked at all.
+fn election(wait: Duration) -> Duration {
+    (wait / 2).clamp(Duration::from_secs(1), Duration::from_secs(10))
 }
 
 /// # Errors
@@ -53,5 +96,5 @@ pub(crate) async fn ask(client: &Client) -> Result<(), Error> {
     if is_known {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Connection, "the servers have no leader").with_code("NO_LEADER"))
+    Err(Error::new(ErrorKind::Connection, "the servers have no leader").with_code(ABSENT))
 }

@@ -94,7 +94,7 @@ async fn losses(server: Server) {
     let second = cluster.leader().expect("a leader");
     cluster.servers[second].kill();
     let lost = Instant::now();
-    let seen = see(&mut stream, wait * 3, "it is said to be stale", Result::is_err).await;
+    let seen = see(&mut stream, wait * 2, "it is said to be stale", Result::is_err).await;
     println!("{server:?}: {:?} from the loss of the quorum until it was said", lost.elapsed());
     never_empty(&seen);
     until(SECOND, "the service is stale", || async { handle.is_stale() }).await;

@@ -232,3 +232,113 @@ async fn row_09_retry_after_is_kept_whatever_is_answered_to_others() {
     let asked = server.requests().iter().filter(|r| r.path().ends_with("/busy")).count();
     assert_eq!(asked, 1);
 }
+
+/// Servers with three faces: one that leads, none for a moment, none at all.
+async fn electing(leads: Arc<AtomicBool>, streams: bool) -> FaultServer {
+    FaultServer::start(move |request: Request| {
+        let leads = Arc::clone(&leads);
+        async move {
+            // What it says of the leader was so when the wait began.
+            let led = leads.load(Ordering::Relaxed);
+            match request.path() {
+                "/v1/status/leader" => Reply::json(200, if led { "\"10.0.0.9:8300\"" } else { "\"\"" }),
+                _ if request.query("stale").is_none() && !led => {
+                    tokio::time::sleep(SECOND * 7).await;
+                    Reply::new(500, "No cluster leader")
+                }
+                _ => {
+                    let waits = request.query("index").is_some();
+                    if waits {
+                        tokio::time::sleep(SECOND * 4).await;
+                    }
+                    let streams = streams && waits;
+                    Reply::json(200, format!("[{}]", instance("a", 1)))
+                        .header("X-Consul-Index", "9")
+                        .header("X-Consul-KnownLeader", if led && !streams { "true" } else { "false" })
+                        .header(
+                            "X-Consul-Query-Backend",
+                            if streams { "streaming" } else { "blocking-query" },
+                        )
+                }
+            }
+        }
+    })
+    .await
+}
+
+/// Row 3: an election is over in seconds, and a watch outlives it without a word.
+#[tokio::test]
+async fn row_03_an_election_is_no_loss_of_the_leader() {
+    tokio::join!(outlives_an_election(true), outlives_an_election(false));
+}
+
+async fn outlives_an_election(streams: bool) {
+    let leads = Arc::new(AtomicBool::new(true));
+    let server = electing(Arc::clone(&leads), streams).await;
+    let consul = builder(&server.address().to_string()).wait(SECOND * 4).build().expect("valid");
+    let users = name("users");
+    let mut stream = consul.watch(&users).expect("it watches");
+    next(&mut stream, SECOND).await.expect("good");
+    tokio::time::sleep(SECOND * 3).await;
+    // The wait ends in the middle of this.
+    leads.store(false, Ordering::Relaxed);
+    tokio::time::sleep(SECOND * 2).await;
+    leads.store(true, Ordering::Relaxed);
+    quiet(&mut stream, SECOND * 3).await;
+}
+
+/// Row 4: that there is no leader is said within two waits, whatever the answers of the servers say.
+#[tokio::test]
+async fn row_04_the_loss_of_the_leader_is_said_within_two_waits() {
+    tokio::join!(says_that_it_is_lost(true), says_that_it_is_lost(false));
+}
+
+async fn says_that_it_is_lost(streams: bool) {
+    let leads = Arc::new(AtomicBool::new(true));
+    let server = electing(Arc::clone(&leads), streams).await;
+    let consul = builder(&server.address().to_string()).wait(SECOND * 4).build().expect("valid");
+    let users = name("users");
+    let mut stream = consul.watch(&users).expect("it watches");
+    next(&mut stream, SECOND).await.expect("good");
+    tokio::time::sleep(SECOND / 2).await;
+    leads.store(false, Ordering::Relaxed);
+    let error = next(&mut stream, SECOND * 7).await.expect_err("it is said");
+    assert_eq!(error.code(), "NO_LEADER", "{error}");
+}
+
+/// Row 4 and row 5: who asks the leader, because the index went back, is told that there is none before the servers say so.
+#[tokio::test]
+async fn row_04_a_question_that_the_servers_hold_back_is_not_waited_for() {
+    let leads = Arc::new(AtomicBool::new(true));
+    let is_led = Arc::clone(&leads);
+    let server = FaultServer::start(move |request: Request| {
+        let is_led = is_led.load(Ordering::Relaxed);
+        async move {
+            match request.path() {
+                "/v1/status/leader" => Reply::json(200, if is_led { "\"10.0.0.9:8300\"" } else { "\"\"" }),
+                _ if request.query("stale").is_none() => {
+                    tokio::time::sleep(SECOND * 7).await;
+                    Reply::new(500, "No cluster leader")
+                }
+                _ => {
+                    let waits = request.query("index").is_some();
+                    if waits {
+                        tokio::time::sleep(SECOND).await;
+                    }
+                    Reply::json(200, format!("[{}]", instance("a", 1)))
+                        .header("X-Consul-Index", if waits { "5" } else { "9" })
+                }
+            }
+        }
+    })
+    .await;
+    let consul = builder(&server.address().to_string()).wait(SECOND * 4).build().expect("valid");
+    let users = name("users");
+    let mut stream = consul.watch(&users).expect("it watches");
+    next(&mut stream, SECOND).await.expect("good");
+    leads.store(false, Ordering::Relaxed);
+    let begun = std::time::Instant::now();
+    let error = next(&mut stream, SECOND * 7).await.expect_err("it is said");
+    assert_eq!(error.code(), "NO_LEADER", "{error}");
+    assert!(begun.elapsed() < SECOND * 7, "{:?}", begun.elapsed());
+}
