@@ -28,7 +28,8 @@ pub(crate) fn jittered(time: Duration) -> Duration {
 /// How long to wait after failures.
 ///
 /// For the first 25 s a server that comes back is found within 4 s; after that the time doubles up to 30 s, so that ten
-/// minutes of outage cost at most 40 requests. Half of each time is random, so that clients do not come back together.
+/// minutes of outage cost at most 40 requests. Half of each time is random at first, and then a tenth: together that is enough that
+/// clients do not come back together.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     began: Option<Instant>,
@@ -46,14 +47,14 @@ impl Backoff {
     /// After one more failure; `unit` is random, from 0 to 1.
     pub(crate) fn after_failure(&mut self, now: Instant, unit: f64) -> Duration {
         let began = *self.began.get_or_insert(now);
-        let whole = if now.duration_since(began) < Self::YOUNG {
-            Self::FIRST.saturating_mul(1 << self.failures.min(10)).min(Self::SOON)
+        let (whole, random) = if now.duration_since(began) < Self::YOUNG {
+            (Self::FIRST.saturating_mul(1 << self.failures.min(10)).min(Self::SOON), 0.5)
         } else {
-            self.late += 1;
-            Self::SOON.saturating_mul(1 << self.late.min(10)).min(Self::MOST)
+            self.late = self.late.saturating_add(1);
+            (Self::SOON.saturating_mul(1 << self.late.min(10)).min(Self::MOST), 0.1)
         };
         self.failures = self.failures.saturating_add(1);
-        whole.mul_f64(0.5 + 0.5 * unit)
+        whole.mul_f64(1.0 - random + random * unit)
     }
 
     /// After a good answer.
@@ -132,8 +133,26 @@ mod tests {
                 assert!(pause <= Duration::from_secs(if young { 4 } else { 30 }));
                 at += pause;
             }
-            let most = if unit == 0.0 { 60 } else { 40 };
-            assert!(requests <= most, "{requests} requests in ten minutes at {unit}");
+            assert!(requests <= 40, "{requests} requests in ten minutes at {unit}");
+        }
+    }
+
+    /// R2: of a thousand clients that lost their server together few come back together.
+    #[test]
+    fn clients_do_not_come_back_together() {
+        for outage in [10, 30, 60, 120, 300, 600] {
+            let begin = now();
+            let end = begin + Duration::from_secs(outage);
+            let mut slots = std::collections::HashMap::new();
+            for _ in 0..1000 {
+                let (mut backoff, mut at) = (Backoff::default(), begin);
+                while at < end {
+                    at += backoff.after_failure(at, unit());
+                }
+                *slots.entry(at.duration_since(end).as_millis() / 100).or_insert(0) += 1;
+            }
+            let most = slots.values().max().copied().unwrap_or(0);
+            assert!(most <= 60, "{most} of 1000 within 100 ms after {outage} s");
         }
     }
 
