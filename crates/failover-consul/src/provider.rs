@@ -135,7 +135,7 @@ impl ConsulProvider {
         self.ask_agent().await
     }
 
-    async fn ask_agent(&self) -> Result<Option<AgentConfig>, Error> {
+    pub(crate) async fn ask_agent(&self) -> Result<Option<AgentConfig>, Error> {
         let answer = match self.opened()?.done(agent_self()?).await {
             Ok(answer) => answer,
             Err(error) if error.kind() == ErrorKind::Permission => {

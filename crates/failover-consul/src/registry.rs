@@ -357,14 +357,12 @@ impl ConsulProvider {
             Ok(Ok(answer)) => answer,
             _ => client.done(read(Mode::Stale).ok()?).await.ok()?,
         };
-        entries(&answer.body)
-            .ok()?
-            .into_iter()
-            .filter_map(|raw| serde_json::from_str::<Instance<'_>>(raw.get()).ok())
-            .find(|instance| {
-                !convert::node(instance).eq_ignore_ascii_case(&own) && convert::is_alive(instance)
-            })
-            .map(|instance| convert::node(&instance).to_owned())
+        let found = alive_beside(&answer.body, &own)?;
+        // An agent can have been started again as another node since it was asked.
+        match self.ask_agent().await.ok().flatten().and_then(|agent| agent.node_name) {
+            Some(now) if now != own => alive_beside(&answer.body, &now),
+            _ => Some(found),
+        }
     }
 
     /// An agent registers in its own datacenter, whatever it is asked.
@@ -385,6 +383,16 @@ impl ConsulProvider {
             }
         }
     }
+}
+
+/// The first node but this one that has an instance alive.
+fn alive_beside(body: &[u8], own: &str) -> Option<String> {
+    entries(body)
+        .ok()?
+        .into_iter()
+        .filter_map(|raw| serde_json::from_str::<Instance<'_>>(raw.get()).ok())
+        .find(|instance| !convert::node(instance).eq_ignore_ascii_case(own) && convert::is_alive(instance))
+        .map(|instance| convert::node(&instance).to_owned())
 }
 
 /// Ids count for a whole agent there, and for a service here.

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use failover_core::{ErrorKind, Health, Registry};
+use failover_core::{ErrorKind, Health, Provider, Registry};
 use failover_testkit::{FaultServer, Reply, Request};
 use serde_json::{Value, json};
 
@@ -156,4 +156,35 @@ async fn what_an_older_agent_refuses_of_a_check_is_left_out() {
     let a = endpoint("a", "users", 1).to_builder().protocol("https").server_name("users.example");
     provider.register(&a.health_check(check).build().expect("valid")).await.expect("registers");
     assert!(script.kept.lock().expect("one at a time").is_some());
+}
+
+/// Row 22: an agent that was started again under another name is the same agent.
+#[tokio::test]
+async fn row_22_an_agent_with_a_new_name_is_no_other_node() {
+    let names = Arc::new(Mutex::new("old"));
+    let (script, named) = (Script::default(), Arc::clone(&names));
+    let server = FaultServer::start(move |request: Request| {
+        let node = *named.lock().expect("one at a time");
+        let reply = match request.path() {
+            "/v1/agent/self" => {
+                let body = format!(r#"{{"Config":{{"Datacenter":"dc1","NodeName":"{node}"}}}}"#);
+                Reply::json(200, body)
+            }
+            // The catalog has it still.
+            "/v1/health/service/users" => {
+                let service = r#"{"ID":"a","Service":"users","Address":"10.1.2.1","Port":8080}"#;
+                let body = format!(r#"[{{"Node":{{"Node":"{node}"}},"Service":{service}}}]"#);
+                Reply::json(200, body).header("X-Consul-Index", "7")
+            }
+            _ => script.answer(&request),
+        };
+        async move { reply }
+    })
+    .await;
+    let provider = builder(&server.address().to_string()).build().expect("valid");
+    let a = endpoint("a", "users", 1);
+    // That there is no leader here is nothing to this.
+    let _ = provider.connect().await;
+    *names.lock().expect("one at a time") = "new";
+    provider.register(&a).await.expect("registers");
 }
