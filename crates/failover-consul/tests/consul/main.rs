@@ -8,6 +8,7 @@ mod conformance;
 mod emptiness;
 mod fake;
 mod faults;
+mod grpc;
 mod live;
 mod many;
 mod measure;
