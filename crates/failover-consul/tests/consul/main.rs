@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "real servers take real time")]
 
 mod acl;
+mod aging;
 mod cluster;
 mod conformance;
 mod emptiness;

@@ -1,0 +1,71 @@
+//! What an agent deregisters by itself, because it has been critical for too long.
+
+use std::time::Instant;
+
+use failover_consul::ConsulProvider;
+use failover_core::{Endpoint, Error, Health, HealthCheck, Query, Registry};
+use failover_core::{EndpointSet, Provider};
+use failover_testkit::consul::{Agent, AgentOptions};
+use failover_testkit::free_port;
+use failover_testkit::servers::Server;
+use tokio::time::sleep;
+
+use crate::support::{SECOND, builder, endpoint, ids, name};
+
+fn provider(agent: &Agent) -> ConsulProvider {
+    let consul = builder(&agent.address()).deregister_critical_after(SECOND * 60).ttl(SECOND * 10);
+    consul.build().expect("valid")
+}
+
+/// An endpoint at whose port nobody listens.
+fn dead(id: &str) -> Endpoint {
+    let check = HealthCheck::builder().interval(SECOND).healthy_threshold(1).unhealthy_threshold(1);
+    let endpoint = Endpoint::builder(id, "users", "127.0.0.1", free_port()).protocol("tcp");
+    endpoint.health_check(check.build().expect("valid")).build().expect("valid")
+}
+
+/// Consul's least is a minute, and it looks every 30 s: both versions at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_been_critical_for_a_minute_is_deregistered_by_the_agent() {
+    let all = [Server::Consul, Server::ConsulDebian].map(|server| tokio::spawn(reaped(server)));
+    for one in all {
+        one.await.expect("each of them");
+    }
+}
+
+async fn reaped(server: Server) {
+    let Some(agent) = AgentOptions::new(server).start() else { return };
+    let users = name("users");
+    let (gone, stays) = (provider(&agent), provider(&agent));
+    gone.register(&dead("checked")).await.expect("registers");
+    gone.register(&endpoint("lease", "users", 1)).await.expect("registers");
+    stays.register(&dead("kept")).await.expect("registers");
+    stays.register(&endpoint("alive", "users", 2)).await.expect("registers");
+    // A process that is killed: nobody keeps what it registered.
+    drop(gone);
+    let begun = Instant::now();
+    let (mut critical, mut lost, mut seen) = (None, None, EndpointSet::default());
+    while begun.elapsed() < SECOND * 150 {
+        let listed: Result<EndpointSet, Error> = stays.list(&Query::service(&users)).await;
+        seen = listed.expect("lists");
+        let is_dead = |id: &str| {
+            seen.entries().iter().any(|e| e.endpoint().id() == id && e.health() == Health::Unhealthy)
+        };
+        if critical.is_none() && ["checked", "lease", "kept"].iter().all(|id| is_dead(id)) {
+            critical = Some(begun.elapsed());
+        }
+        let of_nobody = ids(&seen).iter().any(|id| id == "checked" || id == "lease");
+        if lost.is_none() && !of_nobody {
+            lost = Some(begun.elapsed());
+        }
+        // What a provider keeps is registered again, if it was deregistered as well.
+        if lost.is_some() && ids(&seen) == ["alive", "kept"] {
+            break;
+        }
+        sleep(SECOND / 2).await;
+    }
+    println!("{server:?}: critical after {critical:?}, deregistered after {lost:?}");
+    assert_eq!(ids(&seen), ["alive", "kept"], "critical {critical:?}, lost {lost:?}");
+    let (critical, lost) = (critical.expect("first"), lost.expect("then"));
+    assert!(lost >= SECOND * 55 && lost > critical, "critical {critical:?}, lost {lost:?}");
+}
