@@ -83,7 +83,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "strangers",
-        about: "a program outside of the workspace, with the README's lines, builds and runs",
+        about: "programs outside of the workspace, with the lines of the READMEs, build and run",
         run: |args| no_arguments(args).and_then(|()| strangers::run()),
     },
     Command {

@@ -1,16 +1,87 @@
 //! Programs of somebody else's: outside of the workspace, with the dependency lines of the READMEs, built and run.
 
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use failover_testkit::servers::Server;
+use failover_testkit::{Process, TempDir, free_ports};
+
 use crate::cargo::{self, cargo};
 
-/// With both of rustls' providers of cryptography in its tree, and no default: no panic. The one for Consul wants an agent:
-/// `CONSUL_HTTP_ADDR=… cargo run --manifest-path crates/failover-consul/tests/stranger/Cargo.toml`.
+/// With both of rustls' providers of cryptography in its tree, and no default: no panic.
 const KUBERNETES: &str = "crates/failover-k8s/tests/stranger/Cargo.toml";
+/// Registers itself with an agent, is found by its name and leaves.
+const CONSUL: &str = "crates/failover-consul/tests/stranger/Cargo.toml";
 
 pub(crate) fn run() -> Result<(), String> {
+    cargo::run(stranger("run", KUBERNETES)?)?;
+    // Says why where there is none; that it compiles is seen even so.
+    let Some(program) = Server::Consul.get() else { return cargo::run(stranger("build", CONSUL)?) };
+    let agent = Agent::start(&program.display().to_string())?;
+    let mut command = stranger("run", CONSUL)?;
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CONSUL_")) {
+        command.env_remove(name);
+    }
+    command.env("CONSUL_HTTP_ADDR", format!("127.0.0.1:{}", agent.port));
+    cargo::run(command)
+}
+
+fn stranger(what: &str, manifest: &str) -> Result<Command, String> {
     let root = cargo::root().canonicalize().map_err(|error| error.to_string())?;
-    let mut command = cargo(["run", "--manifest-path"]);
-    command.arg(root.join(KUBERNETES)).env("CARGO_TARGET_DIR", root.join("target/strangers"));
+    let mut command = cargo([what, "--manifest-path"]);
+    command.arg(root.join(manifest)).env("CARGO_TARGET_DIR", root.join("target/strangers"));
     // From elsewhere: the workspace's own settings, which choose a version of Kubernetes, do not count there.
     command.current_dir(std::env::temp_dir()).env_remove("K8S_OPENAPI_ENABLED_VERSION");
-    cargo::run(command)
+    Ok(command)
+}
+
+/// An agent that keeps nothing. It ends when this is dropped.
+struct Agent {
+    port: u16,
+    _process: Process,
+    _directory: TempDir,
+}
+
+impl Agent {
+    fn start(program: &str) -> Result<Self, String> {
+        let [http, server, lan, wan] = free_ports();
+        let directory = TempDir::new().map_err(|error| error.to_string())?;
+        let mut command = Command::new(program);
+        command.args([
+            "agent",
+            "-dev",
+            "-bind=127.0.0.1",
+            "-log-level=warn",
+            "-dns-port=-1",
+            "-grpc-port=-1",
+        ]);
+        command.arg("-hcl=ports { grpc_tls = -1 } disable_update_check = true");
+        for (flag, port) in
+            [("http-port", http), ("server-port", server), ("serf-lan-port", lan), ("serf-wan-port", wan)]
+        {
+            command.arg(format!("-{flag}={port}"));
+        }
+        let mut process =
+            Process::start(&command, &directory.path().join("log")).map_err(|error| error.to_string())?;
+        let begun = Instant::now();
+        while !has_leader(http).unwrap_or(false) {
+            if begun.elapsed() > Duration::from_secs(60) || !process.is_running() {
+                return Err(format!("the agent does not start: {}", process.log_tail()));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(Self { port: http, _process: process, _directory: directory })
+    }
+}
+
+/// Whether it answers, and has elected itself.
+fn has_leader(port: u16) -> io::Result<bool> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(b"GET /v1/status/leader HTTP/1.0\r\nHost: agent\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer.contains("\"127.0.0.1:"))
 }
