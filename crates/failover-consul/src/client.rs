@@ -1,6 +1,7 @@
 //! The wire to the agent: every request goes through here, with its deadline, its cap and its token.
 
 use std::io::{self, Write};
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::config::Settings;
 use crate::error;
-use crate::pace::{jittered, now, unit};
+use crate::pace::{Backoff, jittered, now, unit};
 use crate::secret::Secret;
 use crate::wire::Call;
 
@@ -48,6 +49,8 @@ pub(crate) struct Client {
     status: AtomicU8,
     /// Told when the agent answers again after it did not.
     back: Notify,
+    /// When it was found last that nobody listens there.
+    refused: std::sync::Mutex<Option<Instant>>,
     /// When it was tried last whether somebody listens there, and whether somebody does.
     knocked: Mutex<Option<(Instant, bool)>>,
     open: watch::Sender<bool>,
@@ -115,6 +118,7 @@ impl Client {
             settings,
             status: AtomicU8::new(DISCONNECTED),
             back: Notify::new(),
+            refused: std::sync::Mutex::default(),
             knocked: Mutex::default(),
             open: watch::Sender::new(true),
             requests: AtomicU64::new(0),
@@ -243,6 +247,9 @@ impl Client {
     }
 
     fn note(&self, answer: &Result<Answer, Error>, is_state: bool) {
+        if answer.as_ref().is_err_and(|error| error.code() == error::NOBODY_LISTENS) {
+            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(now());
+        }
         let answered = answer.as_ref().is_ok_and(|answer| answer.status < 500 || is_state);
         let before = self.status.swap(if answered { CONNECTED } else { FAILED }, Ordering::Relaxed);
         if answered && before == FAILED {
@@ -255,11 +262,27 @@ impl Client {
         self.long.try_acquire().ok()
     }
 
-    /// Waits for so long, but not longer than until the agent answers somebody again.
-    pub(crate) async fn pause(&self, pause: Duration) {
+    /// Waits for so long, but not longer than until the agent answers somebody again; whether it did.
+    pub(crate) async fn pause(&self, pause: Duration) -> bool {
         tokio::select! {
-            () = self.back.notified() => tokio::time::sleep(jittered(Duration::from_millis(50))).await,
-            () = tokio::time::sleep(pause) => {}
+            () = self.back.notified() => {
+                tokio::time::sleep(jittered(Duration::from_millis(50))).await;
+                true
+            }
+            () = tokio::time::sleep(pause) => false,
+        }
+    }
+
+    /// A pause after nobody listened. What somebody else finds meanwhile need not be found again: many services together ask about as
+    /// often as one.
+    pub(crate) async fn absence(&self, mut pause: Duration, backoff: &mut Backoff) {
+        loop {
+            let since = now();
+            let refused = || *self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.pause(pause).await || refused().is_none_or(|at| at <= since) {
+                return;
+            }
+            pause = backoff.after_failure(now(), unit());
         }
     }
 

@@ -9,6 +9,9 @@ use rustls::{AlertDescription as Alert, CertificateError as Of};
 use crate::client::Answer;
 use crate::secret::Secret;
 
+/// The code of an error that says that no connection could be made.
+pub(crate) const NOBODY_LISTENS: &str = "CONNECTION_ERROR";
+
 /// A status that is no success. The text of the answer is told where it is one short line, as Consul's own are.
 pub(crate) fn of_status(what: &str, answer: &Answer) -> Error {
     let status = answer.status;
@@ -71,7 +74,7 @@ pub(crate) fn of_transport(what: &str, error: &(dyn std::error::Error + 'static)
             },
         }
     }
-    let code = if connects { "CONNECTION_ERROR" } else { "CONNECTION_LOST" };
+    let code = if connects { NOBODY_LISTENS } else { "CONNECTION_LOST" };
     // With TLS 1.3 a server refuses a client's certificate when that takes the connection for made; what it says of that may be
     // lost.
     let hint = if is_canceled {

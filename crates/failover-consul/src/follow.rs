@@ -333,7 +333,8 @@ impl Follower {
         let is_told = error.kind() == ErrorKind::Permission || matches!(error.retry(), RetryAdvice::After(_));
         let code = error.code();
         // Not again at once where somebody listened and nothing was to be had: the pauses are to grow.
-        let knocks = code == "CONNECTION_ERROR" && !memory.deceived;
+        let is_absent = code == error::NOBODY_LISTENS;
+        let knocks = is_absent && !memory.deceived;
         memory.deceived = false;
         self.publisher.error(error);
         if is_told {
@@ -341,14 +342,16 @@ impl Follower {
         } else if matches!(code, leader::ABSENT | "SERVER_ERROR" | "STALE") {
             // The agent answers; what it lacks is asked for once for all services.
             tokio::select! {
-                () = self.client.pause(pause) => {}
+                _ = self.client.pause(pause) => {}
                 () = self.leader.returned(&self.client), if code != "SERVER_ERROR" || pause > NO_LEADER => {}
             }
-        } else {
+        } else if is_absent {
             tokio::select! {
-                () = self.client.pause(pause) => {}
+                () = self.client.absence(pause, &mut memory.backoff) => {}
                 () = self.client.listens(), if knocks => memory.deceived = true,
             }
+        } else {
+            self.client.pause(pause).await;
         }
     }
 }

@@ -222,10 +222,13 @@ async fn follow(client: &Client, key: &ConfigKey, publisher: &Publisher<Option<S
                     _ => memory.backoff.after_failure(now(), unit()),
                 };
                 let is_told = matches!(error.retry(), RetryAdvice::After(_));
+                let is_absent = error.code() == error::NOBODY_LISTENS;
                 publisher.error(error);
                 // Whoever said when to come back meant it, whatever else is answered meanwhile.
                 if is_told {
                     tokio::time::sleep(pause).await;
+                } else if is_absent {
+                    client.absence(pause, &mut memory.backoff).await;
                 } else {
                     client.pause(pause).await;
                 }

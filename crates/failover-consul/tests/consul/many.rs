@@ -201,3 +201,31 @@ async fn row_01_an_outage_of_ten_minutes_costs_few_requests() {
     assert!((20..=40).contains(&requests), "{requests} requests in ten minutes");
     assert!(consul.list(&Query::service(&users)).await.is_err());
 }
+
+/// R1: so many services ask about as often as one, since what one finds is what the others would find.
+#[tokio::test(start_paused = true)]
+async fn row_01_an_outage_of_ten_minutes_costs_many_services_little_more_than_one() {
+    let address = format!("127.0.0.1:{}", failover_testkit::free_port());
+    let consul = Arc::new(builder(&address).build().expect("valid"));
+    let watching: Vec<_> = (0..20)
+        .map(|n| {
+            let consul = Arc::clone(&consul);
+            tokio::spawn(async move {
+                let service = name(&format!("s-{n}"));
+                let mut stream = consul.watch(&service).expect("it watches");
+                let mut errors = 0;
+                while std::future::poll_fn(|context| stream.as_mut().poll_next(context)).await.is_some() {
+                    errors += 1;
+                }
+                errors
+            })
+        })
+        .collect();
+    tokio::time::sleep(SECOND * 600).await;
+    let requests = consul.activity().requests;
+    assert!((40..=80).contains(&requests), "{requests} requests in ten minutes");
+    consul.close().await.expect("closes");
+    for one in watching {
+        assert!(one.await.expect("ends") >= 1, "each was told once at least");
+    }
+}
