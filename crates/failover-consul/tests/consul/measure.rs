@@ -31,11 +31,27 @@ async fn of_debian() {
 async fn figures(server: Server) {
     let Some(agent) = AgentOptions::new(server).start() else { return };
     println!("{server:?}");
-    registration(&agent).await;
-    death(&agent).await;
-    idle_and_busy(&agent).await;
-    sixty(&agent).await;
-    ten_thousand(&agent);
+    // `MEASURE_ONLY=idle,busy` takes some of them.
+    let only = std::env::var("MEASURE_ONLY").unwrap_or_default();
+    let wants = |part: &str| only.is_empty() || only.split(',').any(|name| name == part);
+    if wants("registration") {
+        registration(&agent).await;
+    }
+    if wants("death") {
+        death(&agent).await;
+    }
+    if wants("idle") {
+        idle(&agent).await;
+    }
+    if wants("busy") {
+        busy(&agent).await;
+    }
+    if wants("sixty") {
+        sixty(&agent).await;
+    }
+    if wants("large") {
+        ten_thousand(&agent);
+    }
 }
 
 fn micros() -> u128 {
@@ -224,9 +240,12 @@ async fn death(agent: &Agent) {
     told("from the death of a process with a check each second to the selection of another", times);
 }
 
-async fn idle_and_busy(agent: &Agent) {
+async fn idle(agent: &Agent) {
     let watcher = provider(&agent.address());
-    let users = name("busy");
+    // One instance: an empty service is another matter.
+    let writer = provider(&agent.address());
+    writer.register(&endpoint("i", "idle", 1)).await.expect("registers");
+    let users = name("idle");
     let mut stream = watcher.watch(&users).expect("it watches");
     next(&mut stream, SECOND * 5).await.expect("an answer");
     tokio::time::sleep(SECOND * 2).await;
@@ -234,33 +253,56 @@ async fn idle_and_busy(agent: &Agent) {
     tokio::time::sleep(SECOND * 120).await;
     let idle = watcher.activity().requests - before;
     println!("  an idle watch, wait 30 s: {:.1} requests a minute", idle as f64 / 2.0);
-    let writer = builder(&agent.address()).agent_checks(true).build().expect("valid");
-    let (begun, before, mut changes) = (Instant::now(), watcher.activity(), 0_u32);
-    while begun.elapsed() < SECOND * 20 {
-        changes += 1;
-        let changed =
-            endpoint("b", "busy", 1).to_builder().metadata("n", changes.to_string()).build().expect("valid");
-        let due = begun + Duration::from_millis(10) * changes;
-        writer.register(&changed).await.expect("registers");
-        tokio::time::sleep(due.saturating_duration_since(Instant::now())).await;
+}
+
+async fn busy(agent: &Agent) {
+    let watcher = provider(&agent.address());
+    let users = name("busy");
+    let mut stream = watcher.watch(&users).expect("it watches");
+    next(&mut stream, SECOND * 5).await.expect("an answer");
+    tokio::time::sleep(SECOND * 2).await;
+    let (begun, before) = (Instant::now(), watcher.activity());
+    let writers: Vec<_> = (0..CHANGERS).map(|n| tokio::spawn(change(agent.address(), n, begun))).collect();
+    let mut changes = 0;
+    for writer in writers {
+        changes += writer.await.expect("changes");
     }
-    let after = watcher.activity();
-    let seconds = begun.elapsed().as_secs_f64();
+    let (after, seconds) = (watcher.activity(), begun.elapsed().as_secs_f64());
     println!(
         "  a watch under {:.0} changes a second: {:.2} requests a second, {:.0} bytes a second",
         f64::from(changes) / seconds,
         (after.requests - before.requests) as f64 / seconds,
         (after.bytes - before.bytes) as f64 / seconds
     );
-    let newest = changes.to_string();
     let begun = Instant::now();
     until(SECOND * 10, "the newest", || async {
         let set = watcher.list(&Query::service(&users)).await.expect("lists");
-        set.entries().first().is_some_and(|entry| entry.endpoint().metadata().get("n") == Some(&newest))
+        set.entries().len() == CHANGERS as usize
+            && set.entries().iter().all(|entry| entry.endpoint().metadata().contains_key("last"))
     })
     .await;
     println!("  the newest is listed {:.0} ms after the last change", begun.elapsed().as_secs_f64() * 1000.0);
-    let _ = writer.close().await;
+}
+
+/// Instances of the service that change at once, each as fast as this agent takes it, but 20 times a second at most.
+const CHANGERS: u32 = 8;
+
+/// Changes one instance for 20 s; how often.
+async fn change(address: String, n: u32, begun: Instant) -> u32 {
+    let writer = provider(&address);
+    let id = format!("b-{n}");
+    let instance =
+        |changes: u32| endpoint(&id, "busy", n as u8).to_builder().metadata("n", changes.to_string());
+    let mut changes = 0;
+    while begun.elapsed() < SECOND * 20 {
+        changes += 1;
+        writer.register(&instance(changes).build().expect("valid")).await.expect("registers");
+        let due = begun + Duration::from_millis(50) * changes;
+        tokio::time::sleep(due.saturating_duration_since(Instant::now())).await;
+    }
+    let last = instance(changes + 1).metadata("last", "").build().expect("valid");
+    writer.register(&last).await.expect("registers");
+    changes + 1
 }
 
 async fn sixty(agent: &Agent) {
