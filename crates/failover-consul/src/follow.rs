@@ -204,7 +204,17 @@ impl Follower {
             return Step::Again;
         }
         let set = set.with_age(answer.last_contact).with_revision(Revision::new(index.to_string()));
+        let has_waited = after.is_some_and(|(_, wait)| now().duration_since(began) >= wait / 2);
         if let Some(error) = self.lags(&answer, mode) {
+            if error.code() == leader::ABSENT
+                && has_waited
+                && self.leader.is_known(&self.client).await.is_ok()
+            {
+                // So it was when the wait began, in an election that is over. What has changed meanwhile the leader knows.
+                memory.index = 0;
+                memory.in_doubt = true;
+                return Step::Again;
+            }
             if memory.last.is_none() && !set.entries().is_empty() {
                 // Better than nothing, and told to be stale at once.
                 self.tell(set, memory);
@@ -216,8 +226,7 @@ impl Follower {
         }
         memory.empty_from = None;
         memory.highest = index;
-        let waited_for_nothing =
-            after.is_some_and(|(old, wait)| old == index && now().duration_since(began) >= wait / 2);
+        let waited_for_nothing = has_waited && after.is_some_and(|(old, _)| old == index);
         memory.index = index;
         memory.in_doubt = false;
         if waited_for_nothing {
@@ -340,9 +349,10 @@ impl Follower {
         if is_told {
             tokio::time::sleep(pause).await;
         } else if matches!(code, leader::ABSENT | "SERVER_ERROR" | "STALE") {
-            // The agent answers; what it lacks is asked for once for all services.
+            // The agent answers, and what it lacks is asked for once for all services. That it answers somebody, a heartbeat for one,
+            // says nothing of that.
             tokio::select! {
-                _ = self.client.pause(pause) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = self.leader.returned(&self.client), if code != "SERVER_ERROR" || pause > NO_LEADER => {}
             }
         } else if is_absent {

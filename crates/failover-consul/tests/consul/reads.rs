@@ -342,3 +342,32 @@ async fn row_04_a_question_that_the_servers_hold_back_is_not_waited_for() {
     assert_eq!(error.code(), "NO_LEADER", "{error}");
     assert!(begun.elapsed() < SECOND * 7, "{:?}", begun.elapsed());
 }
+
+/// Row 3: an answer says what was so when its wait began, in an election perhaps that is long over by its end.
+#[tokio::test]
+async fn row_03_an_answer_that_began_in_an_election_is_asked_for_again() {
+    let server = FaultServer::start(|request: Request| async move {
+        let waits = request.query("index").is_some();
+        if request.path() == "/v1/status/leader" {
+            return Reply::json(200, "\"10.0.0.9:8300\"");
+        }
+        if waits {
+            tokio::time::sleep(SECOND).await;
+        }
+        Reply::json(200, format!("[{}]", instance("a", 1)))
+            .header("X-Consul-Index", "9")
+            .header("X-Consul-KnownLeader", if waits { "false" } else { "true" })
+    })
+    .await;
+    let consul = builder(&server.address().to_string()).wait(SECOND).build().expect("valid");
+    let users = name("users");
+    let mut stream = consul.watch(&users).expect("it watches");
+    next(&mut stream, SECOND).await.expect("good");
+    quiet(&mut stream, SECOND * 3).await;
+    let of_leader = server
+        .requests()
+        .iter()
+        .filter(|r| r.path().contains("health") && r.query("stale").is_none())
+        .count();
+    assert!(of_leader >= 1, "the leader is asked for what it has");
+}
