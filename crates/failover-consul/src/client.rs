@@ -44,6 +44,8 @@ pub(crate) struct Client {
     pub(crate) settings: Settings,
     /// For requests that are no watches.
     short: Semaphore,
+    /// For heartbeats, a part of those: servers without a leader hold back whatever is read.
+    beats: Option<Semaphore>,
     /// For watches that wait for a change.
     long: Semaphore,
     status: AtomicU8,
@@ -111,9 +113,11 @@ impl Client {
             .pool_max_idle_per_host(settings.connections)
             .build(connector);
         let short = (settings.connections / 4).clamp(1, 16);
+        let beats = short / 4;
         Self {
             http,
-            short: Semaphore::new(short),
+            short: Semaphore::new(short - beats),
+            beats: (beats > 0).then(|| Semaphore::new(beats)),
             long: Semaphore::new(settings.connections - short),
             settings,
             status: AtomicU8::new(DISCONNECTED),
@@ -164,7 +168,10 @@ impl Client {
     async fn try_twice(&self, call: &Call, limit: Limit) -> Result<Answer, Error> {
         let (begun, deadline) = (now(), self.settings.deadline);
         let _place = match limit {
-            Limit::Short => Some(self.short.acquire().await.map_err(|_| error::closed())?),
+            Limit::Short => {
+                let places = self.beats.as_ref().filter(|_| call.is_beat).unwrap_or(&self.short);
+                Some(places.acquire().await.map_err(|_| error::closed())?)
+            }
             Limit::Wait(_) => None,
         };
         // The time of others who waited is over at the same moment, and their places would only be passed on.

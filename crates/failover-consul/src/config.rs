@@ -207,8 +207,8 @@ impl ConsulBuilder {
     }
 
     /// How many requests may be open at once, 4 to 10 000; default 100 (an agent allows 200 for each address, and
-    /// drops what is above without a word). Up to a quarter of them, at most 16, are for requests that are not watches. Services
-    /// that are watched beyond the rest are polled.
+    /// drops what is above without a word). Up to a quarter of them, at most 16, are for requests that are not watches, and
+    /// a quarter of those for heartbeats. Services that are watched beyond the rest are polled.
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections;
         self

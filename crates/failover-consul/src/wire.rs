@@ -39,6 +39,8 @@ pub(crate) struct Call {
     pub(crate) body: Vec<u8>,
     /// The status of the answer is that of an instance's checks, and says nothing of the agent.
     pub(crate) is_state: bool,
+    /// A part of a heartbeat, which the agent answers of itself.
+    pub(crate) is_beat: bool,
 }
 
 /// How a read is answered.
@@ -144,7 +146,7 @@ fn call(what: String, endpoint: &impl Endpoint, features: Option<&Features>) -> 
         _ => return Err(broken("its method is none of those in use")),
     };
     let target = format!("/v1/{path}{mark}{query}");
-    Ok(Call { what, method, target, body: body.unwrap_or_default(), is_state: false })
+    Ok(Call { what, method, target, body: body.unwrap_or_default(), is_state: false, is_beat: false })
 }
 
 /// rustify opens spans that nobody needs. Where nobody listens they are left alone: setting a subscriber, even one that does
@@ -230,7 +232,7 @@ impl Settings {
             &Ask { method: RequestMethod::GET, path, query, body: None },
             None,
         )?;
-        Ok(Call { is_state: true, ..local })
+        Ok(Call { is_state: true, is_beat: true, ..local })
     }
 
     pub(crate) fn register(&self, registration: &Registration, replace_checks: bool) -> Result<Call, Error> {
@@ -272,7 +274,8 @@ impl Settings {
             output: Some("failover".to_owned()),
             ..TtlCheckUpdateRequest::default()
         };
-        call(format!("updating check {check}"), &request, None)
+        let beat = call(format!("updating check {check}"), &request, None)?;
+        Ok(Call { is_beat: true, ..beat })
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use failover_consul::ConsulProvider;
-use failover_core::{Endpoint, ErrorKind, Health, Lifecycle, Provider, Registry};
+use failover_core::{Endpoint, ErrorKind, Health, Lifecycle, Provider, Query, Registry};
 use failover_testkit::{FaultServer, Reply, Request, until};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
@@ -23,6 +23,8 @@ struct Slow {
     pause: Arc<Mutex<(&'static str, Duration)>>,
     /// No heartbeat is answered.
     is_deaf: Arc<Mutex<bool>>,
+    /// No read of a service is answered.
+    holds_reads: Arc<Mutex<bool>>,
 }
 
 impl Slow {
@@ -32,6 +34,10 @@ impl Slow {
             let slow = slow.clone();
             async move {
                 if request.method != "PUT" {
+                    let is_held = *slow.holds_reads.lock().expect("free");
+                    if is_held && request.path().starts_with("/v1/health/service/") {
+                        return Reply::hang();
+                    }
                     return slow.read(&request);
                 }
                 if request.path().starts_with("/v1/agent/check/update/")
@@ -301,4 +307,26 @@ async fn a_heartbeat_in_silence_is_made_again_before_the_time_to_live_is_over() 
     until(SECOND * 6, "a heartbeat", || async { beats() == 1 }).await;
     until(SECOND * 8, "the next one", || async { beats() == 2 }).await;
     assert!(begun.elapsed() < SECOND * 10, "{:?}", begun.elapsed());
+}
+
+/// Servers without a leader hold back whatever is read; the agent takes heartbeats all the while.
+#[tokio::test]
+async fn heartbeats_go_on_while_reads_are_held_back() {
+    let slow = Slow::default();
+    let server = slow.start().await;
+    let consul = provider(&server);
+    consul.register(&a()).await.expect("registers");
+    *slow.holds_reads.lock().expect("free") = true;
+    let reading: Vec<_> = (0..40)
+        .map(|_| {
+            let consul = Arc::clone(&consul);
+            tokio::spawn(async move { consul.list(&Query::service(&name("users"))).await.is_err() })
+        })
+        .collect();
+    until(SECOND * 12, "three heartbeats", || async { writes(&server, "/v1/agent/check/update/") == 3 })
+        .await;
+    assert!(server.open_connections() <= 17, "{}", server.open_connections());
+    for one in reading {
+        one.abort();
+    }
 }
