@@ -95,7 +95,11 @@ async fn losses(server: Server) {
     cluster.servers[second].kill();
     let lost = Instant::now();
     let seen = see(&mut stream, wait * 2, "it is said to be stale", Result::is_err).await;
-    println!("{server:?}: {:?} from the loss of the quorum until it was said", lost.elapsed());
+    println!(
+        "{server:?}: {:?} from the loss of the quorum until it was said: {:?}",
+        lost.elapsed(),
+        seen.last()
+    );
     never_empty(&seen);
     until(SECOND, "the service is stale", || async { handle.is_stale() }).await;
     assert!(handle.select().is_ok());
