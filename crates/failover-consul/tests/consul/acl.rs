@@ -116,9 +116,11 @@ async fn taken_away(server: Server) {
     owner.register(&endpoint("b", "users", 2)).await.expect("registers");
     let seen = see(&mut rotated, SECOND * 10, "a change, with the new token", has(&["a", "b"])).await;
     assert!(seen.iter().flatten().all(|set| !set.entries().is_empty()), "{seen:?}");
-    let seen = see(&mut lost, SECOND * 10, "the token is gone", Result::is_err).await;
-    let error = seen.last().expect("one").as_ref().expect_err("refused");
-    assert_eq!(error.kind(), ErrorKind::Permission, "{error}");
+    // A busy agent of the newest version can hold the question that is open for up to 15 s before it refuses it.
+    let refused = |item: &Result<_, failover_core::Error>| {
+        item.as_ref().is_err_and(|error| error.kind() == ErrorKind::Permission)
+    };
+    let seen = see(&mut lost, SECOND * 25, "the token is gone", refused).await;
     assert!(seen.iter().flatten().all(|set| !set.entries().is_empty()), "{seen:?}");
 
     // The token stays and its rights go: answers are empty, with a good status.
