@@ -12,6 +12,8 @@ mod report;
 
 use std::process::ExitCode;
 
+use failover_core::Algorithm;
+
 fn main() -> ExitCode {
     let mut quick = false;
     let (mut json, mut page, mut only) = (None, None, None);
@@ -42,7 +44,14 @@ fn main() -> ExitCode {
         println!("{}", report::table(&apply::rows(15)));
         return ExitCode::SUCCESS;
     }
+    let unlike = ours::weighted(Algorithm::Weighted, 10, |index| index as u32 + 1);
     let mut shared = ours::contended(&services);
+    shared.push(measure::Shared {
+        peer: "failover",
+        name: "select weighted, 1 to 10".to_owned(),
+        n: 10,
+        work: Box::new(ours::select(&unlike)),
+    });
     // With one entry as well: two threads can do no more than write the same line in turns.
     shared.extend([1, 10, 1_000].map(|n| measure::Shared {
         peer: "floor",

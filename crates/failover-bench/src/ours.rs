@@ -23,11 +23,18 @@ pub(crate) fn urls(n: usize) -> Vec<String> {
 }
 
 pub(crate) fn service(algorithm: Algorithm, n: usize) -> ServiceHandle {
-    let mut balancer = LoadBalancerConfig::builder().algorithm(algorithm);
-    if algorithm == Algorithm::Weighted {
-        // Skewed: one is 65 535 times as heavy as the others.
-        balancer = balancer.weight("10.0.0.1:80", 65_535);
-    }
+    // Weights are skewed: one endpoint is 65 535 times as heavy as the others.
+    let skewed = algorithm == Algorithm::Weighted;
+    weighted(algorithm, n, |index| if skewed && index == 0 { 65_535 } else { 1 })
+}
+
+pub(crate) fn weighted(algorithm: Algorithm, n: usize, weight: impl Fn(usize) -> u32) -> ServiceHandle {
+    let balancer = LoadBalancerConfig::builder().algorithm(algorithm);
+    let balancer = urls(n)
+        .into_iter()
+        .enumerate()
+        .filter(|(index, _)| weight(*index) != 1)
+        .fold(balancer, |balancer, (index, url)| balancer.weight(&*url, weight(index)));
     let config = FailoverConfig::builder().load_balancer(balancer.build().expect("valid"));
     let config = config.build().expect("valid");
     ServiceHandle::builder("bench").endpoints(urls(n)).config(config).build().expect("valid")

@@ -75,7 +75,7 @@ pub(crate) fn promises(rows: &[Row]) -> String {
         line(format!("pingora Consistent to select ip_hash, n = {n}"), consistent, 3.0, false);
     }
     line("execute, ns over a future that is ready".into(), ours("execute", 10), 250.0, true);
-    for name in ["round_robin", "least_connections", "peak_ewma", "weighted", "random"] {
+    for name in ["round_robin", "least_connections", "peak_ewma", "weighted, 1 to 10", "weighted", "random"] {
         let name = format!("select {name}");
         let two = rows.iter().find(|row| row.name == name && row.n == 10 && row.threads == 2);
         let two = two.and_then(|row| row.gain).unwrap_or(f64::NAN);
