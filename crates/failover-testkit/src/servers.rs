@@ -64,21 +64,19 @@ impl Server {
     /// It is nowhere, or what is there cannot be unpacked; the text says what to do.
     pub fn find(self) -> Result<PathBuf, String> {
         let name = self.name();
-        if matches!(self, Self::Etcd | Self::KubeApiserver) {
-            if let Some(found) =
+        if matches!(self, Self::Etcd | Self::KubeApiserver)
+            && let Some(found) =
                 variable("KUBEBUILDER_ASSETS").map(|assets| assets.join(name)).filter(|path| path.is_file())
-            {
-                return Ok(found);
-            }
+        {
+            return Ok(found);
         }
         let path = std::env::var_os("PATH").unwrap_or_default();
         // On the path the name alone says nothing of the version that is asked for.
-        if self != Self::ConsulDebian {
-            if let Some(found) =
+        if self != Self::ConsulDebian
+            && let Some(found) =
                 std::env::split_paths(&path).map(|directory| directory.join(name)).find(|path| path.is_file())
-            {
-                return Ok(found);
-            }
+        {
+            return Ok(found);
         }
         if let Some(directory) = variable(SERVERS) {
             let plain = directory.join(name);

@@ -1,4 +1,4 @@
-//! The advisories of `RustSec` that concern what this workspace depends on, or could, as of August 2026.
+//! The advisories of `RustSec` that concern what this workspace depends on, or could, as of September 2026.
 //!
 //! A snapshot: where cargo-deny is installed, it asks the database itself.
 
@@ -13,10 +13,13 @@ const fn advisory(id: &'static str, name: &'static str, mended: &'static [&'stat
     Advisory { id, name, mended }
 }
 
-pub(super) const AS_OF: &str = "2026-08";
+pub(super) const AS_OF: &str = "2026-09";
 
 pub(super) const ADVISORIES: &[Advisory] = &[
     advisory("RUSTSEC-2026-0258", "h2", &["0.4.16"]),
+    advisory("RUSTSEC-2026-0285", "rustls", &["0.21.0", "0.23.45"]),
+    advisory("RUSTSEC-2026-0009", "time", &["0.3.47"]),
+    advisory("RUSTSEC-2026-0190", "anyhow", &["1.0.103"]),
     advisory("RUSTSEC-2026-0007", "bytes", &["1.11.1"]),
     advisory("RUSTSEC-2026-0097", "rand", &["0.8.6", "0.9.3", "0.10.1"]),
     advisory("RUSTSEC-2026-0098", "rustls-webpki", &["0.103.12"]),
