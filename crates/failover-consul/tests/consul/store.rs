@@ -175,3 +175,46 @@ async fn row_26_a_404_of_something_else_is_no_missing_document() {
         assert_eq!(store.load(&ConfigKey::Default).await.expect_err(body).code(), "BAD_ANSWER");
     }
 }
+
+/// Of sessions, which are there for elections, one thing shows here: somebody's lock, and what its end takes away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_25_a_session_that_ends_takes_its_document_along_and_costs_no_hot_loop_on_the_newest() {
+    session(Server::Consul).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_25_a_session_that_ends_takes_its_document_along_and_costs_no_hot_loop_on_debian() {
+    session(Server::ConsulDebian).await;
+}
+
+async fn session(server: Server) {
+    let Some(agent) = AgentOptions::new(server).start() else { return };
+    let consul = builder(&agent.address()).wait(SECOND * 5).build().expect("valid");
+    let key = ConfigKey::Service(name("users"));
+    let mut stream = consul.config_store().expect("it keeps configuration").watch(&key);
+    assert_eq!(document(next(&mut stream, SECOND * 5).await), None);
+    let created = agent
+        .call("PUT", "/v1/session/create", r#"{"Behavior":"delete","LockDelay":"15s"}"#)
+        .expect("answers");
+    let created: serde_json::Value = serde_json::from_str(&created.1).expect("it is JSON");
+    let id = created["ID"].as_str().expect("it has an id");
+    let path = format!("/v1/kv/failover/config/service/users?acquire={id}");
+    assert_eq!(agent.call("PUT", &path, "{\"v\":1}").expect("answers").1.trim(), "true");
+    assert_eq!(document(next(&mut stream, SECOND * 15).await).as_deref(), Some("{\"v\":1}"));
+
+    // A lock binds those who ask for it.
+    let held = consul.load(&key).await.expect("loads").expect("there");
+    let revision =
+        ConfigStore::store(&consul, &key, "{\"v\":2}", Some(held.revision())).await.expect("stores");
+    assert_eq!(document(next(&mut stream, SECOND * 5).await).as_deref(), Some("{\"v\":2}"));
+
+    let before = consul.activity().requests;
+    agent.call("PUT", &format!("/v1/session/destroy/{id}"), "").expect("answers");
+    assert_eq!(document(next(&mut stream, SECOND * 5).await), None, "the key went with its session");
+    let stale =
+        ConfigStore::store(&consul, &key, "{\"v\":3}", Some(&revision)).await.expect_err("it is gone");
+    assert_eq!(stale.kind(), ErrorKind::Conflict);
+    // The delay after a lost lock is for those who lock.
+    ConfigStore::store(&consul, &key, "{\"v\":4}", None).await.expect("stores");
+    assert!(consul.activity().requests - before <= 12, "{}", consul.activity().requests - before);
+}
