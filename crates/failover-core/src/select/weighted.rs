@@ -1,7 +1,8 @@
 //! Weighted: by a schedule worked out beforehand, one shared write a pick.
 //!
 //! The turn of an endpoint that is out goes to those that are in, drawn by their weights in O(log n); while all are in,
-//! shares are exact over a period: see [`Schedule`].
+//! shares are exact over a period, but for the turns that threads in a rush have left: see [`Schedule`] and
+//! [`turns`](super::turns).
 
 use super::turns::Turns;
 use super::{Candidates, Found, random};
