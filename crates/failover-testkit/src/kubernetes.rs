@@ -90,13 +90,17 @@ impl ControlPlane {
         ADMIN
     }
 
-    /// Writes a token into a file, and says which.
+    /// Writes a token into a file, and says which. Whoever reads it meanwhile finds the one of before, as with a token that
+    /// Kubernetes mounts.
     ///
     /// # Panics
     /// The directory cannot be written to.
     pub fn token_file(&self, name: &str, token: &str) -> PathBuf {
         let file = self.directory.join(format!("{name}.token"));
-        fs::write(&file, token).expect("the directory can be written to");
+        let new = self.directory.join(format!("{name}.token.new"));
+        fs::write(&new, token)
+            .and_then(|()| fs::rename(&new, &file))
+            .expect("the directory can be written to");
         file
     }
 

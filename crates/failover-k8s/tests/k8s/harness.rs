@@ -68,7 +68,7 @@ pub(crate) struct Space<P> {
     pub(crate) plane: P,
     pub(crate) namespace: String,
     pub(crate) token: String,
-    token_file: PathBuf,
+    pub(crate) token_file: PathBuf,
 }
 
 impl<P: std::ops::Deref<Target = ControlPlane>> Space<P> {
@@ -80,12 +80,13 @@ impl<P: std::ops::Deref<Target = ControlPlane>> Space<P> {
         let token = plane.service_account_token(&namespace, "failover").await;
         let token_file = plane.token_file(&namespace, &token);
         let space = Self { plane, namespace, token, token_file };
-        // A role takes effect a moment after it is bound.
-        let path = space.path("endpointslices", "");
-        failover_testkit::until(Duration::from_secs(10), "the role is bound", || async {
-            space.plane.request(&space.token, "GET", &path, "").await.status == 200
-        })
-        .await;
+        // A role takes effect a moment after it is bound: one lets read slices, the other one leases.
+        for path in ["endpointslices", "leases"].map(|resource| space.path(resource, "")) {
+            failover_testkit::until(Duration::from_secs(20), "the role is bound", || async {
+                space.plane.request(&space.token, "GET", &path, "").await.status == 200
+            })
+            .await;
+        }
         space
     }
 

@@ -22,13 +22,12 @@ const PERIOD: Duration = Duration::from_secs(1);
 fn registrant<P: Deref<Target = ControlPlane>>(space: &Space<P>, id: &str, address: &str) -> Process {
     let directory = space.plane.directory();
     let authority = directory.join("ca.crt");
-    let token = space.plane.token_file(&space.namespace, &space.token);
     let mut command = Command::new(std::env::current_exe().expect("this program"));
     command
         .args(["--exact", "leases::a_process_that_registers", "--ignored", "--nocapture"])
         .env("CHILD_URL", space.plane.url())
         .env("CHILD_AUTHORITY", authority)
-        .env("CHILD_TOKEN", token)
+        .env("CHILD_TOKEN", &space.token_file)
         .env("CHILD_NAMESPACE", &space.namespace)
         .env("CHILD_ENDPOINT", format!("{id} {address}"));
     Process::start(&command, &directory.join(format!("{}-{id}.log", space.namespace))).expect("starts")
@@ -51,7 +50,10 @@ async fn a_process_that_registers() {
         .expect("builds");
     let named = variable("CHILD_ENDPOINT");
     let (id, address) = named.split_once(' ').expect("an id and an address");
-    provider.register(&endpoint(id, address)).await.expect("registers");
+    while let Err(error) = provider.register(&endpoint(id, address)).await {
+        println!("not registered yet: {error}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     std::future::pending::<()>().await;
 }
 
@@ -59,11 +61,17 @@ async fn reaper<P: Deref<Target = ControlPlane>>(space: &Space<P>) -> Kubernetes
     space.builder().lease_duration(LEASE).reaper(true).build().await.expect("builds")
 }
 
-async fn is_registered(provider: &KubernetesProvider, name: &str) {
-    until(Duration::from_secs(20), "the other process has registered", async || {
-        provider.get(&service("users"), &id(name)).await.is_ok()
-    })
-    .await;
+async fn is_registered(provider: &KubernetesProvider, name: &str, process: &mut Process) {
+    let begun = Instant::now();
+    while let Err(error) = provider.get(&service("users"), &id(name)).await {
+        assert!(
+            process.is_running() && begun.elapsed() < Duration::from_secs(20),
+            "{name} is not registered after {:?}: {error}; its process: {}",
+            begun.elapsed(),
+            process.log_tail()
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 fn health(set: &failover_core::EndpointSet, name: &str) -> Option<Health> {
@@ -91,8 +99,8 @@ async fn what_a_killed_process_has_registered_goes_in_time() {
     let Some(space) = calm().await else { return };
     let survivor = reaper(&space).await;
     let mut killed = [registrant(&space, "routable", "10.0.0.1"), registrant(&space, "local", "127.0.0.1")];
-    for name in ["routable", "local"] {
-        is_registered(&survivor, name).await;
+    for (name, process) in ["routable", "local"].into_iter().zip(&mut killed) {
+        is_registered(&survivor, name, process).await;
     }
     let users = service("users");
     let mut watch = survivor.watch(&users).expect("it watches");
@@ -128,7 +136,7 @@ async fn a_process_that_slept_is_back_when_it_wakes() {
     let Some(space) = calm().await else { return };
     let survivor = reaper(&space).await;
     let mut sleeper = registrant(&space, "sleeper", "10.0.0.1");
-    is_registered(&survivor, "sleeper").await;
+    is_registered(&survivor, "sleeper", &mut sleeper).await;
     let users = service("users");
     let mut watch = survivor.watch(&users).expect("it watches");
     for (asleep, wanted) in [("marked", Some(Health::Unhealthy)), ("deleted", None)] {
@@ -150,7 +158,7 @@ async fn what_was_deregistered_stays_gone_when_its_process_wakes() {
     let Some(space) = calm().await else { return };
     let survivor = reaper(&space).await;
     let mut sleeper = registrant(&space, "sleeper", "10.0.0.1");
-    is_registered(&survivor, "sleeper").await;
+    is_registered(&survivor, "sleeper", &mut sleeper).await;
     let users = service("users");
     let mut watch = survivor.watch(&users).expect("it watches");
     sleeper.pause();
@@ -166,7 +174,7 @@ async fn what_was_deregistered_stays_gone_when_its_process_wakes() {
     assert!(survivor.list(&Query::service(&users)).await.expect("lists").entries().is_empty());
     // The same for one that was awake all the time.
     let mut awake = registrant(&space, "awake", "10.0.0.2");
-    is_registered(&survivor, "awake").await;
+    is_registered(&survivor, "awake", &mut awake).await;
     assert!(survivor.deregister(&users, &id("awake")).await.expect("removes"));
     tokio::time::sleep(LEASE).await;
     assert!(survivor.list(&Query::service(&users)).await.expect("lists").entries().is_empty());
@@ -179,7 +187,7 @@ async fn what_somebody_else_has_registered_anew_is_not_deleted_with_the_dead() {
     let Some(space) = calm().await else { return };
     let survivor = reaper(&space).await;
     let mut killed = registrant(&space, "a", "10.0.0.1");
-    is_registered(&survivor, "a").await;
+    is_registered(&survivor, "a", &mut killed).await;
     killed.kill();
     survivor.register(&endpoint("a", "10.0.0.2")).await.expect("registers");
     let leases = || async { space.objects("leases").await.len() };
@@ -198,8 +206,8 @@ async fn an_outage_longer_than_the_lease_takes_nobody_out() {
     let (survivor, mut alive, paths) = {
         let space = Space::new(&*plane).await;
         let survivor = reaper(&space).await;
-        let alive = registrant(&space, "alive", "10.0.0.1");
-        is_registered(&survivor, "alive").await;
+        let mut alive = registrant(&space, "alive", "10.0.0.1");
+        is_registered(&survivor, "alive", &mut alive).await;
         (survivor, alive, ["leases", "endpointslices"].map(|resource| space.path(resource, "")))
     };
     let before = objects(plane, &paths).await;

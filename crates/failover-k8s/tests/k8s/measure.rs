@@ -89,7 +89,7 @@ async fn measure_from_a_write_to_a_selection() {
         .args(["--exact", "measure::a_process_that_writes", "--ignored", "--nocapture"])
         .env("CHILD_URL", space.plane.url())
         .env("CHILD_AUTHORITY", directory.join("ca.crt"))
-        .env("CHILD_TOKEN", space.plane.token_file("child", &space.token))
+        .env("CHILD_TOKEN", &space.token_file)
         .env("CHILD_NAMESPACE", &space.namespace);
     let log = directory.join("writer.log");
     let _ = std::fs::remove_file(&log);

@@ -127,8 +127,7 @@ async fn a_store_that_was_compacted_costs_a_list_and_no_endpoint() {
             .apply("endpointslices", "users-b", &controllers("users-b", "users", &[4, 5, 6]).to_string())
             .await;
         let url = format!("https://127.0.0.1:{port}");
-        let token = plane.token_file(&space.namespace, &space.token);
-        let builder = KubernetesProvider::builder().api_server(url, plane.authority(), token);
+        let builder = KubernetesProvider::builder().api_server(url, plane.authority(), &space.token_file);
         (builder.namespace(&space.namespace).build().await.expect("builds"), space.path("endpointslices", ""))
     };
     let users = service("users");
