@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::harness::{Space, calm, endpoint, id, ids, rough, sees, service};
+use crate::registration::mark;
 
 const LEASE: Duration = Duration::from_secs(3);
 /// Every third of the lease it is looked at all of them.
@@ -332,4 +333,28 @@ async fn a_process_that_comes_back_does_not_register_over_its_successor() {
     tokio::time::sleep(PERIOD).await;
     let entry = new.get(&users, &id("a")).await.expect("it is there");
     assert_eq!(entry.endpoint().address(), "10.0.0.2", "the newest registration stands");
+}
+
+/// It looks for marks when it wakes. One that somebody has put on the registration of its successor is not its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_wakes_takes_no_mark_off_its_successor() {
+    let Some(space) = calm().await else { return };
+    let new = space.builder().lease_duration(LEASE).reaper(false).build().await.expect("builds");
+    let mut sleeper = registrant(&space, "a", "10.0.0.1");
+    is_registered(&new, "a", &mut sleeper).await;
+    sleeper.pause();
+    let lease = space.objects("leases").await.remove(0);
+    new.register(&endpoint("a", "10.0.0.2")).await.expect("registers");
+    mark(&space).await;
+    tokio::time::sleep(LEASE + PERIOD).await;
+    sleeper.resume();
+    until(Duration::from_secs(10), "it has renewed its lease", async || {
+        let leases = space.objects("leases").await;
+        let now = leases.iter().find(|now| now["metadata"]["uid"] == lease["metadata"]["uid"]);
+        now.is_some_and(|now| now["spec"]["renewTime"] != lease["spec"]["renewTime"])
+    })
+    .await;
+    tokio::time::sleep(LEASE).await;
+    let entry = new.get(&service("users"), &id("a")).await.expect("it is there");
+    assert_eq!((entry.endpoint().address(), entry.health()), ("10.0.0.2", Health::Unhealthy));
 }
