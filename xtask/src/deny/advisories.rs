@@ -1,4 +1,4 @@
-//! The advisories of `RustSec` that concern what this workspace depends on, or could, as of September 2026.
+//! The advisories of `RustSec` that concern what this workspace depends on, or could, as of October 2026.
 //!
 //! A snapshot: where cargo-deny is installed, it asks the database itself.
 
@@ -13,7 +13,7 @@ const fn advisory(id: &'static str, name: &'static str, mended: &'static [&'stat
     Advisory { id, name, mended }
 }
 
-pub(super) const AS_OF: &str = "2026-09";
+pub(super) const AS_OF: &str = "2026-10";
 
 pub(super) const ADVISORIES: &[Advisory] = &[
     advisory("RUSTSEC-2026-0258", "h2", &["0.4.16"]),
@@ -22,6 +22,7 @@ pub(super) const ADVISORIES: &[Advisory] = &[
     advisory("RUSTSEC-2026-0190", "anyhow", &["1.0.103"]),
     advisory("RUSTSEC-2026-0007", "bytes", &["1.11.1"]),
     advisory("RUSTSEC-2026-0097", "rand", &["0.8.6", "0.9.3", "0.10.1"]),
+    advisory("RUSTSEC-2026-0049", "rustls-webpki", &["0.101.0", "0.103.10"]),
     advisory("RUSTSEC-2026-0098", "rustls-webpki", &["0.103.12"]),
     advisory("RUSTSEC-2026-0099", "rustls-webpki", &["0.103.12"]),
     advisory("RUSTSEC-2026-0104", "rustls-webpki", &["0.103.13"]),
