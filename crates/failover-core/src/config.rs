@@ -2,22 +2,20 @@
 //!
 //! Everything is checked when it is built or read, with an error that names the field in full.
 
-mod backoff;
-mod breaker;
+pub(crate) mod backoff;
+pub(crate) mod breaker;
 pub(crate) mod defaults;
-mod empty;
-mod failover;
-mod load_balancer;
-mod locality;
-mod manager;
-mod removal;
-mod retry_budget;
-mod slow_start;
-mod stored;
-mod strategy;
-
-#[cfg(test)]
-mod tests;
+pub(crate) mod empty;
+pub(crate) mod failover;
+pub(crate) mod load_balancer;
+pub(crate) mod locality;
+pub(crate) mod manager;
+pub(crate) mod removal;
+pub(crate) mod retry_budget;
+pub(crate) mod slow_start;
+pub(crate) mod stored;
+pub(crate) mod strategy;
+pub(crate) mod usable;
 
 pub use backoff::{BackoffConfig, BackoffConfigBuilder};
 pub use breaker::{CircuitBreakerConfig, CircuitBreakerConfigBuilder};
@@ -31,3 +29,6 @@ pub use retry_budget::{RetryBudgetConfig, RetryBudgetConfigBuilder};
 pub use slow_start::{SlowStartConfig, SlowStartConfigBuilder};
 pub(crate) use stored::{StoredDocument, Unknown};
 pub use strategy::{Algorithm, ProbePolicy, StrategyKind};
+
+#[cfg(test)]
+mod tests;

@@ -3,13 +3,25 @@
 //! Choosing and reporting touch only atomics. What changes who is given calls (a breaker that opens, a new answer
 //! of the registry, another configuration) goes through [`control`] and its lock, and is rare.
 
-mod choose;
-mod control;
-mod custom;
-mod keepers;
-mod none;
-mod report;
-mod source;
+pub(crate) mod algorithm;
+pub(crate) mod availability;
+pub(crate) mod breaker;
+pub(crate) mod call_counts;
+pub(crate) mod control;
+pub(crate) mod custom_strategy;
+pub(crate) mod discovery_sink;
+pub(crate) mod hash;
+pub(crate) mod in_flight;
+pub(crate) mod no_endpoints;
+pub(crate) mod observers;
+pub(crate) mod pick;
+pub(crate) mod policy;
+pub(crate) mod report;
+pub(crate) mod retry_budget;
+pub(crate) mod shares;
+pub(crate) mod slow_start;
+pub(crate) mod snapshot;
+pub(crate) mod state;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,26 +30,28 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use crate::breaker::Rules;
-use crate::cell::slab::Slab;
-use crate::clock::{Clock, Time};
 use crate::config::{Algorithm, FailoverConfig};
-use crate::endpoint::ServiceName;
+use crate::engine::algorithm::sharded_counter::Turns;
+use crate::engine::breaker::Rules;
+use crate::engine::policy::CallPolicy;
+use crate::engine::retry_budget::Budget;
+use crate::engine::shares::Shares;
+use crate::engine::snapshot::Snapshot;
+use crate::engine::state::slab::Slab;
 use crate::error::Error;
 use crate::events::EventLog;
-use crate::explain::Shares;
-use crate::policy::CallPolicy;
-use crate::random::Random;
-use crate::retry::budget::Budget;
-use crate::select::turns::Turns;
-use crate::snapshot::Snapshot;
-use control::Control;
+use crate::model::endpoint::ServiceName;
+use crate::runtime::clock::{Clock, Time};
+use crate::runtime::random::Random;
+pub(crate) use call_counts::CallCounts;
+use control::state::Control;
 
-pub(crate) use choose::{Choice, Moved};
 pub(crate) use control::{Probed, SourceId, SourceStatus};
-pub(crate) use keepers::Keeper;
-pub use none::{NoEndpoints, NoEndpointsReason, OutEndpoint};
-pub(crate) use source::EngineSource;
+pub(crate) use discovery_sink::EngineSource;
+pub use no_endpoints::{NoEndpoints, NoEndpointsReason, OutEndpoint};
+pub(crate) use observers::Keeper;
+use observers::Keepers;
+pub(crate) use pick::{Choice, Moved};
 
 /// What one service's handles share.
 #[derive(Debug)]
@@ -56,26 +70,12 @@ pub(crate) struct Engine {
     pub(crate) budget: Budget,
     pub(crate) calls: CallCounts,
     control: Mutex<Control>,
-    keepers: keepers::Keepers,
+    keepers: Keepers,
     shares: Mutex<Shares>,
     pub(crate) events: EventLog,
     /// Counts the changes of who is given calls, for those who wait for one.
     changes: watch::Sender<u64>,
     pub(crate) slab: Slab,
-}
-
-/// What is counted by the call, not by the attempt. Written only when a call does not succeed at once.
-#[derive(Debug, Default)]
-pub(crate) struct CallCounts {
-    pub(crate) failed: AtomicU64,
-    /// How often the caller's own strategy failed.
-    pub(crate) strategy_faults: AtomicU64,
-    pub(crate) retried: AtomicU64,
-    pub(crate) failovers: AtomicU64,
-    pub(crate) refused: AtomicU64,
-    /// Wall time in milliseconds since 1970; 0 for never.
-    pub(crate) last_failover: AtomicU64,
-    pub(crate) last_recovery: AtomicU64,
 }
 
 impl Engine {
@@ -91,7 +91,7 @@ impl Engine {
         random: Random,
         parent: Option<Arc<EventLog>>,
     ) -> Result<Self, Error> {
-        crate::select::supported(&config)?;
+        crate::config::usable::supported(&config)?;
         let slab = Slab::new();
         Ok(Self {
             began: clock.now(),
@@ -103,7 +103,7 @@ impl Engine {
             budget: Budget::new(),
             calls: CallCounts::default(),
             control: Mutex::new(Control::new(config)),
-            keepers: keepers::Keepers::default(),
+            keepers: Keepers::default(),
             shares: Mutex::default(),
             events: EventLog::of_service(name.clone(), clock.clone(), parent),
             changes: watch::Sender::new(0),
@@ -167,17 +167,19 @@ impl Engine {
         self.probe_from(now + pause);
     }
 
+    /// Notifies this one of changes from now on, as long as it has another owner.
+    pub(crate) fn keep(&self, keeper: &Arc<dyn Keeper>) {
+        self.keepers.add(keeper);
+    }
+
+    /// Must be called without a lock of the engine's.
+    fn tell_keepers(&self) {
+        self.keepers.tell();
+    }
+
     /// When time alone may make an endpoint available.
     pub(crate) fn next_probe(&self) -> Time {
         Time::from_nanos(self.probe_at.load(Ordering::Relaxed))
-    }
-}
-
-impl CallCounts {
-    pub(crate) fn now(clock: &Clock) -> u64 {
-        let since = clock.wall().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
-        // 0 stands for never.
-        (since.as_millis() as u64).max(1)
     }
 }
 

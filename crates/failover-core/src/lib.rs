@@ -43,78 +43,52 @@
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests measure time"))]
 
-mod availability;
-mod breaker;
-mod cell;
-mod clock;
+mod client;
+mod codec;
 mod config;
+mod contract;
 mod discovery;
-mod document;
-mod duration;
-mod endpoint;
 mod engine;
 mod error;
 mod events;
-mod execute;
-mod explain;
-mod hash;
-mod health;
-mod health_check;
-mod latency;
-mod load_report;
-mod manager;
+mod inspect;
 #[cfg(all(test, failover_loom))]
-mod models;
-mod outcome;
-mod per_endpoint;
-mod pick;
-mod policy;
-mod probe;
-mod provider;
-mod random;
-mod range;
-mod retry;
-mod select;
-mod service;
-mod slow_start;
-mod snapshot;
-mod stats;
-mod strategy;
-mod sync;
-mod task;
-mod thread_number;
-mod wire;
+mod loom_tests;
+mod manager;
+mod model;
+mod probing;
+mod runtime;
 
 pub use async_trait::async_trait;
-pub use availability::{Availability, OutCause};
-pub use breaker::BreakerState;
-pub use clock::Clock;
+pub use client::call::{Attempt, AttemptClass, AttemptRecord, Attempts, Call, CallError, Done, StopReason};
+pub use client::per_endpoint::PerEndpoint;
+pub use client::pick::{OwnedPick, Pick};
+pub use client::service::{IntoEndpoint, ServiceBuilder, ServiceHandle};
 pub use config::{
     Algorithm, BackoffConfig, BackoffConfigBuilder, CircuitBreakerConfig, CircuitBreakerConfigBuilder,
     EmptyPolicy, FailoverConfig, FailoverConfigBuilder, LoadBalancerConfig, LoadBalancerConfigBuilder,
     Locality, ManagerConfig, ManagerConfigBuilder, ProbePolicy, RemovalGuard, RetryBudgetConfig,
     RetryBudgetConfigBuilder, SlowStartConfig, SlowStartConfigBuilder, StrategyKind,
 };
-pub use endpoint::{Endpoint, EndpointBuilder, EndpointEntry, EndpointId, ServiceName};
-pub use engine::{NoEndpoints, NoEndpointsReason, OutEndpoint};
-pub use error::{Error, ErrorKind, RetryAdvice};
-pub use events::{Event, EventKind, Events};
-pub use execute::{Attempt, AttemptClass, AttemptRecord, Attempts, Call, CallError, Done, StopReason};
-pub use explain::{EndpointExplanation, Explanation};
-pub use health::{Health, Lifecycle};
-pub use health_check::{HealthCheck, HealthCheckBuilder};
-pub use latency::Latency;
-pub use load_report::LoadReport;
-pub use manager::{EndpointRef, FailoverManager, HealthReport, ManagerBuilder, ProviderScope, Serving};
-pub use outcome::{Classify, OkIsSuccess, Outcome};
-pub use per_endpoint::PerEndpoint;
-pub use pick::{OwnedPick, Pick};
-pub use probe::{Finding, Probe, ProbeTarget};
-pub use provider::{
+pub use contract::classify::{Classify, OkIsSuccess, Outcome};
+pub use contract::probe::{Finding, Probe, ProbeTarget};
+pub use contract::provider::{
     ConfigKey, ConfigStore, ConfigStream, ConnectionInfo, ConnectionStatus, EndpointSet, Feature, Provider,
     ProviderInfo, Query, Registry, RejectedEntry, Revision, StoredConfig, Trust, WatchStream,
 };
-pub use random::Random;
-pub use service::{IntoEndpoint, ServiceBuilder, ServiceHandle};
-pub use stats::{EndpointStats, ProviderStats, ServiceStats, SourceStats};
-pub use strategy::{Candidate, Candidates, Strategy};
+pub use contract::strategy::{Candidate, Candidates, Strategy};
+pub use engine::availability::{Availability, OutCause};
+pub use engine::state::latency::Latency;
+pub use engine::{NoEndpoints, NoEndpointsReason, OutEndpoint};
+pub use error::{Error, ErrorKind, RetryAdvice};
+pub use events::{Event, EventKind, Events};
+pub use inspect::explain::{EndpointExplanation, Explanation};
+pub use inspect::stats::{EndpointStats, ProviderStats, ServiceStats, SourceStats};
+pub use manager::{EndpointRef, FailoverManager, HealthReport, ManagerBuilder, ProviderScope, Serving};
+pub use model::breaker_state::BreakerState;
+pub use model::endpoint::{Endpoint, EndpointBuilder, EndpointEntry, EndpointId, ServiceName};
+pub use model::health::{Health, Lifecycle};
+pub use model::health_check::{HealthCheck, HealthCheckBuilder};
+pub use model::load_report::LoadReport;
+pub use runtime::clock::Clock;
+pub use runtime::random::Random;

@@ -1,41 +1,37 @@
 //! Several providers and all the services that they know, in one place.
 
-mod builder;
-mod configs;
-mod health;
-mod providers;
-mod scope;
-mod serve;
-mod services;
-mod shortcuts;
-mod within;
+pub(crate) mod builder;
+pub(crate) mod config_sync;
+pub(crate) mod deadline_retry;
+pub(crate) mod default_provider;
+pub(crate) mod documents;
+pub(crate) mod errors;
+pub(crate) mod health;
+pub(crate) mod inner;
+pub(crate) mod provider_scope;
+pub(crate) mod providers;
+pub(crate) mod registration;
+pub(crate) mod served;
+pub(crate) mod service_discovery;
+pub(crate) mod services;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
-use std::time::Duration;
+use std::sync::Arc;
 
-use crate::clock::Clock;
-use crate::config::{FailoverConfig, ManagerConfig};
-use crate::duration::rough;
-use crate::endpoint::ServiceName;
-use crate::error::{Error, ErrorKind};
-use crate::events::{Event, EventLog, Events};
-use crate::probe::Probes;
-use crate::provider::{Provider, ProviderInfo};
-use crate::random::Random;
-use crate::service::ServiceHandle;
-use crate::stats::{ProviderStats, ServiceStats};
-use providers::{Named, Providers};
-use serve::Served;
-use services::{Route, Services};
-
-use builder::no_runtime;
+use crate::client::service::ServiceHandle;
+use crate::config::ManagerConfig;
+use crate::contract::provider::{Provider, ProviderInfo};
+use crate::error::Error;
+use crate::events::{Event, Events};
+use crate::inspect::stats::{ProviderStats, ServiceStats};
+use crate::manager::inner::Inner;
+use providers::Named;
+use services::Route;
 
 pub use builder::ManagerBuilder;
 pub use health::HealthReport;
-pub use scope::{EndpointRef, ProviderScope};
-pub use serve::Serving;
+pub use provider_scope::{EndpointRef, ProviderScope};
+pub use registration::Serving;
 
 /// Several providers, and the services that are discovered through them.
 ///
@@ -44,21 +40,6 @@ pub use serve::Serving;
 /// and says that it is stale.
 #[derive(Clone, Debug)]
 pub struct FailoverManager(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    providers: RwLock<Providers>,
-    settings: ManagerConfig,
-    /// The configuration of services that have none of their own.
-    config: Arc<FailoverConfig>,
-    clock: Clock,
-    random: Random,
-    events: Arc<EventLog>,
-    probes: Arc<Probes>,
-    services: Mutex<Services>,
-    served: Mutex<Served>,
-    closed: AtomicBool,
-}
 
 impl FailoverManager {
     /// A builder; giving it a provider is all that is needed.
@@ -237,59 +218,6 @@ impl FailoverManager {
     pub async fn close(&self) -> Result<(), Error> {
         self.0.close().await
     }
-}
-
-impl Inner {
-    fn ensure_open(&self) -> Result<(), Error> {
-        if self.closed.load(Ordering::Acquire) { Err(closed_error()) } else { Ok(()) }
-    }
-
-    async fn close(&self) -> Result<(), Error> {
-        const LIMIT: Duration = Duration::from_millis(900);
-        /// Of the same second, for what this process serves.
-        const LEAVE: Duration = Duration::from_millis(400);
-        let runtime = tokio::runtime::Handle::try_current();
-        self.closed.store(true, Ordering::Release);
-        self.end_discovery();
-        runtime.map_err(|_| no_runtime("closing the providers"))?;
-        let left = self.end_serving(LEAVE).await;
-        let limit = if left.is_ok() { LIMIT } else { LIMIT.saturating_sub(LEAVE) };
-        let mut closing = tokio::task::JoinSet::new();
-        for Named { name, provider, .. } in self.providers().all() {
-            closing.spawn(async move {
-                match tokio::time::timeout(limit, provider.close()).await {
-                    Ok(result) => result.map_err(|error| error.in_place(format!("provider {name}"))),
-                    Err(_) => {
-                        let message = format!("provider {name}: it did not close in {}", rough(limit));
-                        Err(Error::new(ErrorKind::Timeout, message))
-                    }
-                }
-            });
-        }
-        let mut first = left;
-        while let Some(ended) = closing.join_next().await {
-            let result = ended.unwrap_or_else(|panic| {
-                Err(Error::new(ErrorKind::Internal, format!("a provider panicked while closing: {panic}")))
-            });
-            first = first.and(result);
-        }
-        first
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.end_discovery();
-    }
-}
-
-fn closed_error() -> Error {
-    Error::new(ErrorKind::Shutdown, "the failover manager is closed")
-}
-
-/// The name of a service, for errors that are about one.
-fn service_name(name: &str) -> Result<ServiceName, Error> {
-    ServiceName::new(name)
 }
 
 #[cfg(test)]

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::defaults;
-use crate::document::{self, Document, Raw};
+use crate::codec::document;
+use crate::codec::document::{Document, Raw};
+use crate::codec::{duration, range};
+use crate::config::defaults;
 use crate::error::Error;
-use crate::{duration, range};
 
 /// The circuit breaker of each endpoint.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::{EmptyPolicy, ProbePolicy, RemovalGuard, StrategyKind};
+use crate::config::{ProbePolicy, StrategyKind};
 
 const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -28,8 +28,7 @@ pub(crate) const RETRY_DELAY_RANGE: RangeInclusive<Duration> = Duration::ZERO..=
 pub(crate) const TIMEOUT: Duration = secs(30);
 pub(crate) const TIMEOUT_RANGE: RangeInclusive<Duration> = ms(1)..=secs(DAY);
 pub(crate) const FAIL_FAST: bool = false;
-pub(crate) const EMPTY_POLICY: EmptyPolicy = EmptyPolicy::Hold(secs(5 * MINUTE));
-pub(crate) const REMOVAL_GUARD: RemovalGuard = RemovalGuard::Off;
+pub(crate) const EMPTY_HOLD: Duration = secs(5 * MINUTE);
 pub(crate) const REMOVAL_SHARE: f64 = 0.5;
 pub(crate) const REMOVAL_SHARE_RANGE: RangeInclusive<f64> = 0.01..=1.0;
 pub(crate) const REMOVAL_GRACE: Duration = secs(5 * MINUTE);
@@ -84,21 +83,6 @@ pub(crate) const RETRY_COST: u32 = 5;
 pub(crate) const SUCCESS_DEPOSIT: u32 = 1;
 /// For what a retry costs and what a success pays in.
 pub(crate) const BUDGET_STEP_RANGE: RangeInclusive<u32> = 1..=1_000;
-
-// Health checks.
-pub(crate) const PROBE_PATH: &str = "/";
-pub(crate) const PROBE_METHOD: &str = "GET";
-pub(crate) const PROBE_INTERVAL: Duration = secs(10);
-pub(crate) const PROBE_INTERVAL_RANGE: RangeInclusive<Duration> = ms(100)..=secs(HOUR);
-pub(crate) const PROBE_TIMEOUT: Duration = secs(2);
-pub(crate) const PROBE_TIMEOUT_RANGE: RangeInclusive<Duration> = ms(10)..=secs(5 * MINUTE);
-pub(crate) const HEALTHY_THRESHOLD: u32 = 2;
-pub(crate) const UNHEALTHY_THRESHOLD: u32 = 3;
-pub(crate) const PROBE_THRESHOLD_RANGE: RangeInclusive<u32> = 1..=100;
-
-// Endpoints.
-pub(crate) const WEIGHT: u32 = 1;
-pub(crate) const PROTOCOL: &str = "tcp";
 
 // The manager.
 pub(crate) const REGISTRY_ATTEMPTS: u32 = 3;

@@ -6,10 +6,11 @@ use std::time::Duration;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::defaults;
-use crate::document::{self, Document, Raw};
+use crate::codec::document;
+use crate::codec::document::{Document, Raw};
+use crate::codec::{duration, range};
+use crate::config::defaults;
 use crate::error::Error;
-use crate::{duration, range};
 
 /// What to do when a registry says, without confirming it, that a service has no endpoints any more.
 ///
@@ -49,7 +50,7 @@ impl EmptyPolicy {
 
 impl Default for EmptyPolicy {
     fn default() -> Self {
-        defaults::EMPTY_POLICY
+        Self::Hold(defaults::EMPTY_HOLD)
     }
 }
 

@@ -6,14 +6,15 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use super::{
+use crate::codec::document;
+use crate::codec::document::{Document, Raw};
+use crate::codec::{duration, range};
+use crate::config::{
     Algorithm, BackoffConfig, CircuitBreakerConfig, EmptyPolicy, LoadBalancerConfig, Locality, ProbePolicy,
     RemovalGuard, RetryBudgetConfig, SlowStartConfig, StrategyKind, defaults,
 };
-use crate::document::{self, Document, Raw};
+use crate::contract::strategy::{CustomStrategy, Strategy};
 use crate::error::Error;
-use crate::strategy::{CustomStrategy, Strategy};
-use crate::{duration, range};
 
 /// How the calls of a service are made. Every value has a default, and all were checked when it was built or read.
 ///
@@ -316,8 +317,8 @@ impl Default for FailoverConfig {
             slow_start: SlowStartConfig::default(),
             locality: None,
             custom: None,
-            empty_policy: defaults::EMPTY_POLICY,
-            removal_guard: defaults::REMOVAL_GUARD,
+            empty_policy: EmptyPolicy::default(),
+            removal_guard: RemovalGuard::default(),
             metadata: BTreeMap::new(),
         }
     }

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Algorithm, defaults};
-use crate::document::{self, Document, Raw};
-use crate::endpoint::EndpointId;
+use crate::codec::document;
+use crate::codec::document::{Document, Raw};
+use crate::codec::{duration, range};
+use crate::config::{Algorithm, defaults};
 use crate::error::Error;
-use crate::{duration, range};
+use crate::model::endpoint::EndpointId;
 
 /// Who is picked among the endpoints that are equal to the strategy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

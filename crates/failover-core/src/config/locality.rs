@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::defaults;
-use crate::document::{self, Document, Raw};
+use crate::codec::document;
+use crate::codec::document::{Document, Raw};
+use crate::codec::range;
+use crate::config::defaults;
 use crate::error::Error;
-use crate::range;
 
 /// Where the caller runs, for the strategy geographic: its own zone comes first, then its region. Or, with
 /// [`zone_weights`](Self::with_zone_weights), how its calls spread over the zones.

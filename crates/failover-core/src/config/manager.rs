@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{FailoverConfig, defaults};
-use crate::document::{self, Document, Raw};
+use crate::codec::document;
+use crate::codec::document::{Document, Raw};
+use crate::codec::{duration, range};
+use crate::config::{FailoverConfig, defaults};
 use crate::error::Error;
-use crate::{duration, range};
 
 /// How a manager works with its providers. Every value has a default, and all were checked when it was built or read.
 ///

@@ -5,10 +5,11 @@ use std::time::Duration;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::defaults;
-use crate::document::{self, Document, Raw};
+use crate::codec::document;
+use crate::codec::document::{Document, Raw};
+use crate::codec::{duration, range};
+use crate::config::defaults;
 use crate::error::Error;
-use crate::{duration, range};
 
 /// What to do when a registry's answer lacks many of the endpoints that it has named before: that may be a deployment,
 /// or a registry that has lost sight of them.
@@ -56,7 +57,7 @@ impl RemovalGuard {
 
 impl Default for RemovalGuard {
     fn default() -> Self {
-        defaults::REMOVAL_GUARD
+        Self::Off
     }
 }
 

@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::defaults;
-use crate::document::{self, Document, Raw};
+use crate::codec::document;
+use crate::codec::document::{Document, Raw};
+use crate::codec::range;
+use crate::config::defaults;
 use crate::error::Error;
-use crate::range;
 
 /// A bucket of tokens that successes fill and retries empty, so that clients do not feed a collapse.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::defaults;
-use crate::document::{self, Document, Raw};
+use crate::codec::document;
+use crate::codec::document::{Document, Raw};
+use crate::codec::{duration, range};
+use crate::config::defaults;
 use crate::error::Error;
-use crate::{duration, range};
 
 /// How the share of an endpoint grows after it has come, or come back: Envoy's slow start,
 /// `max(10 %, (time / window)^(1 / aggression))` of what it would get.

@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
-use super::FailoverConfig;
-use crate::document::{self, Raw, unknown_key_of};
+use crate::codec::document;
+use crate::codec::document::{Raw, unknown_key_of};
+use crate::config::FailoverConfig;
 use crate::error::{Error, ErrorKind};
 
 /// The version of the document that this crate writes.

@@ -1,6 +1,6 @@
 //! The words for who comes first, and for who is picked among equals.
 
-use crate::document::{one_of, words};
+use crate::codec::document::{one_of, words};
 
 /// In which order the endpoints of a service are candidates for a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -1,4 +1,4 @@
-mod refusals;
+pub(crate) mod refusals;
 
 use std::time::Duration;
 

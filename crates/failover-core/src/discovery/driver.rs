@@ -10,18 +10,18 @@ use std::time::Duration;
 
 use futures_core::Stream;
 
-use super::address::AddressPolicy;
-use super::change::Change;
-use super::guarded::guarded;
-use super::ingest::{Sifted, sift};
-use super::sink::Sink;
-use crate::clock::Time;
+use crate::codec::duration::rough;
 use crate::config::{EmptyPolicy, RemovalGuard};
-use crate::duration::rough;
-use crate::endpoint::{EndpointEntry, EndpointId};
+use crate::contract::address_policy::AddressPolicy;
+use crate::contract::provider::{EndpointSet, Provider, Query};
+use crate::discovery::diff::Change;
+use crate::discovery::sink::Sink;
+use crate::discovery::validate::{Sifted, sift};
 use crate::error::{Error, ErrorKind};
-use crate::provider::{EndpointSet, Provider, Query};
-use crate::retry::backoff::Backoff;
+use crate::model::endpoint::{EndpointEntry, EndpointId};
+use crate::runtime::backoff::Backoff;
+use crate::runtime::catch_panic::guarded;
+use crate::runtime::clock::Time;
 
 /// How often a source is asked, and how long it may take.
 #[derive(Clone, Copy, Debug)]

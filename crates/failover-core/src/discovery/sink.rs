@@ -3,12 +3,12 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use crate::clock::Clock;
 use crate::config::{EmptyPolicy, RemovalGuard};
-use crate::endpoint::{EndpointEntry, EndpointId, ServiceName};
+use crate::contract::provider::Rejections;
 use crate::error::Error;
-use crate::provider::Rejections;
-use crate::random::Random;
+use crate::model::endpoint::{EndpointEntry, EndpointId, ServiceName};
+use crate::runtime::clock::Clock;
+use crate::runtime::random::Random;
 
 /// What one source's driver tells of its service, and the little that it has to know of it.
 ///

@@ -3,66 +3,35 @@
 //! All of them hold one lock while they work out who is given calls, so that none of them works on what another one
 //! has just replaced. Events are told after the lock is free.
 
-mod differences;
-mod load;
-mod probed;
-mod rebuild;
-mod serving;
-mod sources;
+pub(crate) mod active_source;
+pub(crate) mod diff_events;
+pub(crate) mod probe_verdicts;
+pub(crate) mod ranking;
+pub(crate) mod rebuild;
+pub(crate) mod reported_load;
+pub(crate) mod source;
+pub(crate) mod sources;
+pub(crate) mod state;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use super::{CallCounts, Engine};
-use crate::breaker::Phase;
-use crate::breaker::gate::Change;
-use crate::cell::slab::Ledger;
-use crate::cell::{Cell, Tally};
-use crate::clock::Time;
+use crate::codec::duration::rough;
 use crate::config::{Algorithm, FailoverConfig};
-use crate::duration::rough;
-use crate::endpoint::EndpointId;
+use crate::engine::breaker::Phase;
+use crate::engine::breaker::atomic::Change;
+use crate::engine::snapshot::Snapshot;
+use crate::engine::state::latency::Times;
+use crate::engine::state::{Cell, Tally};
+use crate::engine::{CallCounts, Engine};
 use crate::error::Error;
 use crate::events::{Event, EventKind};
-use crate::latency::Times;
-use crate::snapshot::{Rank, Snapshot};
-
-pub(crate) use probed::Probed;
-use sources::Source;
-pub(crate) use sources::{SourceId, SourceStatus};
-
-/// How many endpoints or entries are told one by one of each kind of change; the rest is a number.
-const TOLD: usize = 16;
-
-#[derive(Debug)]
-pub(crate) struct Control {
-    config: Arc<FailoverConfig>,
-    sources: Vec<Source>,
-    /// The tier of the sources that most calls went to, when it was last looked at.
-    serving: Option<u32>,
-    /// For each slot of the current snapshot whether it counts as closed.
-    closed: Vec<bool>,
-    /// Cells that the floor holds.
-    held: Vec<u32>,
-    /// Endpoints that have a weight in the configuration and are not there.
-    strangers: Vec<EndpointId>,
-    ledger: Ledger<Snapshot>,
-}
-
-impl Control {
-    pub(super) fn new(config: Arc<FailoverConfig>) -> Self {
-        Self {
-            config,
-            sources: Vec::new(),
-            serving: None,
-            closed: Vec::new(),
-            held: Vec::new(),
-            strangers: Vec::new(),
-            ledger: Ledger::new(),
-        }
-    }
-}
+use crate::runtime::clock::Time;
+use active_source::spread_event;
+pub(crate) use probe_verdicts::Probed;
+pub(crate) use source::{SourceId, SourceStatus};
+use state::Control;
 
 impl Engine {
     fn control(&self) -> MutexGuard<'_, Control> {
@@ -76,7 +45,7 @@ impl Engine {
     ///
     /// `Validation` when its strategy lacks what it needs; the old one stays in use.
     pub(crate) fn configure(&self, config: Arc<FailoverConfig>) -> Result<(), Error> {
-        if let Err(error) = crate::select::supported(&config) {
+        if let Err(error) = crate::config::usable::supported(&config) {
             self.told(vec![Event::new(EventKind::ConfigRejected, format!("{error}; the last one stays"))]);
             return Err(error);
         }
@@ -152,7 +121,7 @@ impl Engine {
                 events.push(self.breaker_event(self.slab.cell(cell), change));
                 if snapshot.spread() {
                     events.push(spread_event(&snapshot));
-                    serving::tell(&mut control, &snapshot, &mut events);
+                    active_source::tell(&mut control, &snapshot, &mut events);
                 }
             }
         }
@@ -295,22 +264,4 @@ impl Engine {
             self.changes.send_modify(|count| *count += 1);
         }
     }
-}
-
-fn spread_event(snapshot: &Snapshot) -> Event {
-    let spread = snapshot.spread_percent();
-    let steps = snapshot.tiers.iter().any(|tier| tier.rank.step > 0);
-    let words: Vec<_> = snapshot
-        .tiers
-        .iter()
-        .zip(&spread)
-        .map(|(tier, percent)| {
-            let Rank { source, priority, step } = tier.rank;
-            let step = if steps { format!(", step {step}") } else { String::new() };
-            let panic =
-                if tier.in_panic() { ", whatever is known of them: too few are available" } else { "" };
-            format!("{percent} % to priority {priority} of source tier {source}{step}{panic}")
-        })
-        .collect();
-    Event::new(EventKind::LoadBalance, format!("calls go {}", words.join(", "))).detail("percent", spread)
 }

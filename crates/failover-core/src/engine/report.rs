@@ -3,12 +3,13 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{Choice, Engine, Moved};
-use crate::breaker::gate::Change;
-use crate::breaker::{BreakerState, Effect, Event, Ticket};
-use crate::cell::average::{LONGEST_PENALTY, PENALTY};
-use crate::cell::{Cell, Verdict};
-use crate::clock::Time;
+use crate::engine::breaker::atomic::Change;
+use crate::engine::breaker::{Effect, Event, Ticket};
+use crate::engine::state::ewma::{LONGEST_PENALTY, PENALTY};
+use crate::engine::state::{Cell, Verdict};
+use crate::engine::{Choice, Engine, Moved};
+use crate::model::breaker_state::BreakerState;
+use crate::runtime::clock::Time;
 
 /// Before an endpoint is probed again, after a probe call that has shown nothing.
 const PAUSE: Duration = Duration::from_millis(50);

@@ -1,18 +1,18 @@
-mod changes;
-mod races;
-mod sequences;
+pub(crate) mod changes;
+pub(crate) mod races;
+pub(crate) mod sequences;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
-use crate::availability::{Availability, OutCause};
-use crate::cell::Verdict;
 use crate::config::CircuitBreakerConfig;
-use crate::endpoint::{Endpoint, EndpointEntry};
+use crate::engine::algorithm::Tried;
+use crate::engine::availability::{Availability, OutCause};
+use crate::engine::state::Verdict;
 use crate::events::EventKind;
-use crate::health::{Health, Lifecycle};
-use crate::select::Tried;
+use crate::model::endpoint::{Endpoint, EndpointEntry};
+use crate::model::health::{Health, Lifecycle};
 
 /// An engine in virtual time with one source, and what the tests do to it.
 struct Bench {
@@ -459,9 +459,9 @@ async fn a_half_open_endpoint_that_rejects_has_answered_and_one_that_is_dropped_
 async fn ten_thousand_bad_entries_are_told_in_a_few_events() {
     let bench = Bench::with(&["a"]);
     let fault = || Error::invalid("port", 0, "a number from 1 to 65535");
-    let mut rejected = crate::provider::Rejections::default();
+    let mut rejected = crate::contract::provider::Rejections::default();
     for n in 0..10_000 {
-        rejected.add(|| crate::provider::RejectedEntry::new(format!("entry {n}"), fault()));
+        rejected.add(|| crate::contract::provider::RejectedEntry::new(format!("entry {n}"), fault()));
     }
     bench.engine.entries_rejected(bench.source, &rejected);
     let told = bench.told(EventKind::EntryRejected);

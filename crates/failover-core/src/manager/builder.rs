@@ -6,15 +6,18 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
-use super::providers::{Named, Providers, connect};
-use super::{FailoverManager, Inner};
-use crate::clock::Clock;
 use crate::config::{FailoverConfig, ManagerConfig, ManagerConfigBuilder};
-use crate::error::{Error, ErrorKind};
+use crate::contract::probe::Probe;
+use crate::contract::provider::Provider;
+use crate::error::Error;
 use crate::events::EventLog;
-use crate::probe::{Probe, Probes};
-use crate::provider::Provider;
-use crate::random::Random;
+use crate::manager::FailoverManager;
+use crate::manager::errors::no_runtime;
+use crate::manager::inner::Inner;
+use crate::manager::providers::{Named, Providers, connect};
+use crate::probing::probes::Probes;
+use crate::runtime::clock::Clock;
+use crate::runtime::random::Random;
 
 /// Builds a [`FailoverManager`].
 ///
@@ -155,7 +158,7 @@ impl ManagerBuilder {
     /// Safe: a dropped future drops the providers.
     pub async fn build(self) -> Result<FailoverManager, Error> {
         let settings = self.settings.build()?;
-        crate::select::supported(settings.failover())?;
+        crate::config::usable::supported(settings.failover())?;
         tokio::runtime::Handle::try_current().map_err(|_| no_runtime("build"))?;
         let mut providers = Providers::default();
         for (name, provider) in self.providers {
@@ -185,9 +188,4 @@ impl ManagerBuilder {
             closed: AtomicBool::new(false),
         })))
     }
-}
-
-pub(super) fn no_runtime(what: &str) -> Error {
-    let message = format!("{what} needs a tokio runtime; call it inside one, as under #[tokio::main]");
-    Error::new(ErrorKind::Internal, message).with_code("NO_RUNTIME")
 }

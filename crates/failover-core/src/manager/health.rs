@@ -7,14 +7,14 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
-use super::Inner;
-use super::providers::Named;
-use crate::availability::{Availability, OutCause};
-use crate::duration::rough;
-use crate::endpoint::{EndpointEntry, EndpointId, ServiceName};
+use crate::codec::duration::rough;
+use crate::contract::probe::ProbeTarget;
+use crate::engine::availability::{Availability, OutCause};
 use crate::error::Error;
-use crate::health::Health;
-use crate::probe::ProbeTarget;
+use crate::manager::inner::Inner;
+use crate::manager::providers::Named;
+use crate::model::endpoint::{EndpointEntry, EndpointId, ServiceName};
+use crate::model::health::Health;
 
 /// How well an endpoint is, and how that is known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -31,7 +31,10 @@ pub struct HealthReport {
     /// How that is known, in words, on one line.
     pub evidence: String,
     /// How long the probe took.
-    #[serde(serialize_with = "crate::duration::write_option", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        serialize_with = "crate::codec::duration::write_option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub took: Option<Duration>,
 }
 

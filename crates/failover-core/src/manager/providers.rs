@@ -1,14 +1,12 @@
 //! The providers of a manager, by name.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::Inner;
-use crate::duration::rough;
+use crate::codec::duration::rough;
+use crate::contract::provider::{Feature, Provider, Trust};
 use crate::error::{Error, ErrorKind};
 use crate::events::{Event, EventKind, EventLog};
-use crate::provider::{Feature, Provider, ProviderInfo, Trust};
 
 /// A provider and the name that it goes by.
 #[derive(Clone)]
@@ -92,50 +90,6 @@ impl Providers {
             let message = format!("no provider is named \"{name}\"; there are {known}");
             Error::new(ErrorKind::NotFound, message).with_detail("provider", name)
         })
-    }
-}
-
-impl Inner {
-    /// The providers as they are now.
-    pub(super) fn providers(&self) -> Providers {
-        // Nothing that is done under the lock can leave it half done.
-        self.providers.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(super) fn default_provider(&self) -> Result<Named, Error> {
-        self.providers().by_default(self.settings.default_provider()).cloned()
-    }
-
-    pub(super) fn named(&self, name: &str) -> Result<Named, Error> {
-        self.providers().named(name).cloned()
-    }
-
-    pub(super) fn infos(&self) -> BTreeMap<Arc<str>, ProviderInfo> {
-        self.providers().iter().map(|named| (Arc::clone(&named.name), named.provider.info())).collect()
-    }
-
-    pub(super) async fn register_provider(
-        self: &Arc<Self>,
-        name: Option<String>,
-        provider: Arc<dyn Provider>,
-    ) -> Result<(), Error> {
-        let runtime = tokio::runtime::Handle::try_current()
-            .map_err(|_| super::builder::no_runtime("register_provider"))?;
-        let named = Named::new(name, provider);
-        {
-            let mut providers = self.providers.write().unwrap_or_else(PoisonError::into_inner);
-            self.ensure_open()?;
-            providers.add(named.clone())?;
-        }
-        // Before it is connected, so that nothing is missing where somebody stops waiting for that.
-        self.follow_also(&named, &runtime);
-        connect([&named], self.settings.start_timeout(), &self.events).await;
-        if let Err(closed) = self.ensure_open() {
-            // Closing may have come before the connection.
-            let _ = tokio::time::timeout(self.settings.start_timeout(), named.provider.close()).await;
-            return Err(closed);
-        }
-        Ok(())
     }
 }
 

@@ -1,14 +1,19 @@
-mod registry;
+pub(crate) mod registry;
 
 use std::future::pending;
 use std::pin::Pin;
 use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use super::*;
-use crate::endpoint::{Endpoint, EndpointEntry};
+use crate::contract::provider::{EndpointSet, ProviderInfo, Query, Trust, WatchStream};
 use crate::events::EventKind;
-use crate::provider::{EndpointSet, ProviderInfo, Query, Trust, WatchStream};
+use crate::model::endpoint::ServiceName;
+use crate::model::endpoint::{Endpoint, EndpointEntry};
+use crate::runtime::clock::Clock;
+use crate::runtime::random::Random;
 
 /// What the watch does after it has answered.
 #[derive(Clone, Copy, PartialEq, Eq)]

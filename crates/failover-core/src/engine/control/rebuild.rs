@@ -1,59 +1,22 @@
 //! A new snapshot from what the sources say now, with the state of every endpoint that stays.
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Control, Engine, Source, TOLD, differences, serving, spread_event};
-use crate::availability::Claim;
-use crate::breaker;
-use crate::cell::slab::Ledger;
-use crate::clock::Time;
-use crate::config::{FailoverConfig, Locality, StrategyKind};
-use crate::endpoint::{Endpoint, EndpointEntry, EndpointId};
+use crate::config::FailoverConfig;
+use crate::engine::Engine;
+use crate::engine::availability::Claim;
+use crate::engine::breaker;
+use crate::engine::control::active_source::{self, spread_event};
+use crate::engine::control::diff_events;
+use crate::engine::control::ranking::{Ranked, Twins, ranked};
+use crate::engine::control::state::{Control, TOLD};
+use crate::engine::snapshot::{Rank, Slot, Snapshot};
+use crate::engine::state::slab::Ledger;
 use crate::events::{Event, EventKind};
-use crate::health::Health;
-use crate::snapshot::{Rank, Slot, Snapshot};
-
-/// An entry with its place in the order of tiers and the weight that counts for it.
-struct Ranked<'a> {
-    rank: Rank,
-    /// The number of its source.
-    source: u32,
-    entry: &'a EndpointEntry,
-    weight: u32,
-    /// Kept although its source does not name it any more.
-    lame: bool,
-}
-
-/// Which slots of two snapshots are of the same endpoint.
-pub(super) struct Twins {
-    /// For each slot of the new one.
-    pub(super) before: Vec<Option<u32>>,
-    /// For each slot of the old one.
-    pub(super) after: Vec<Option<u32>>,
-}
-
-impl Twins {
-    /// Both are sorted alike, so that most twins follow on each other; the others are looked up.
-    fn new(old: &Snapshot, ranked: &[Ranked<'_>]) -> Self {
-        let mut after = vec![None; old.slots.len()];
-        let mut next = 0;
-        let twin = |(ranked, index): (&Ranked<'_>, u32)| {
-            let id = ranked.entry.endpoint().id();
-            let follows = old.slots.get(next as usize).is_some_and(|slot| slot.endpoint.id() == id);
-            let found = if follows { Some(next) } else { old.find(id.as_str()) };
-            if let Some(found) = found {
-                after[found as usize] = Some(index);
-                next = found + 1;
-            }
-            found
-        };
-        let before = ranked.iter().zip(0..).map(twin).collect();
-        Self { before, after }
-    }
-}
+use crate::model::endpoint::EndpointId;
+use crate::runtime::clock::Time;
 
 impl Engine {
     /// The answer is the configuration before it, to be dropped when the lock is free: it may hold the caller's own
@@ -63,7 +26,7 @@ impl Engine {
         let old = self.snapshot.load_full();
         control.ledger.sweep(&self.slab);
         let (snapshot, twins) = self.assemble(control, &old);
-        differences::tell(&old, &snapshot, &twins, &self.slab, events);
+        diff_events::tell(&old, &snapshot, &twins, &self.slab, events);
         self.seat(control, &snapshot);
         snapshot.spread();
         if !old.slots.is_empty()
@@ -72,7 +35,7 @@ impl Engine {
         {
             events.push(spread_event(&snapshot));
         }
-        serving::tell(control, &snapshot, events);
+        active_source::tell(control, &snapshot, events);
         self.weigh(&snapshot, self.clock.now());
         tell_strangers(control, &snapshot, events);
         for (slot, twin) in old.slots.iter().zip(&twins.after) {
@@ -197,43 +160,6 @@ impl Engine {
     }
 }
 
-/// All entries by tier and id, each id once: the source of the lower tier wins.
-fn ranked<'a>(config: &FailoverConfig, sources: &'a [Source]) -> Vec<Ranked<'a>> {
-    let overrides = config.load_balancer().weights();
-    let mut all = Vec::with_capacity(sources.iter().map(|source| source.entries.len()).sum());
-    for (source, number) in sources.iter().zip(0..) {
-        let lame = source.lame.iter().map(|entry| (entry, true));
-        for (entry, lame) in source.entries.iter().map(|entry| (entry, false)).chain(lame) {
-            let endpoint = entry.endpoint();
-            let weight = overrides.get(endpoint.id()).copied().unwrap_or(endpoint.weight());
-            let rank = Rank { source: source.tier, priority: endpoint.priority(), step: step(config, entry) };
-            all.push(Ranked { rank, source: number, entry, weight, lame });
-        }
-    }
-    // One source names each id once; of several that name it, the one of the lower tier wins.
-    if sources.len() > 1 {
-        let mut by_id: HashMap<&EndpointId, Ranked<'_>> = HashMap::with_capacity(all.len());
-        for ranked in all {
-            match by_id.entry(ranked.entry.endpoint().id()) {
-                Entry::Vacant(place) => drop(place.insert(ranked)),
-                Entry::Occupied(kept) if kept.get().rank.source <= ranked.rank.source => {}
-                Entry::Occupied(mut kept) => drop(kept.insert(ranked)),
-            }
-        }
-        all = by_id.into_values().collect();
-    }
-    // By health, all that are healthy come before the degraded ones of every priority.
-    let by_health = config.strategy() == StrategyKind::HealthBased;
-    let first = |ranked: &Ranked<'_>| if by_health { ranked.rank.step } else { 0 };
-    let key = |ranked: &Ranked<'a>| (first(ranked), ranked.rank, ranked.entry.endpoint().id());
-    // The entries of a source are in order already.
-    let one_rank = all.windows(2).all(|two| two[0].rank == two[1].rank);
-    if sources.len() > 1 || !one_rank || sources.iter().any(|source| !source.lame.is_empty()) {
-        all.sort_by(|a, b| key(a).cmp(&key(b)));
-    }
-    all
-}
-
 /// Tells of weights for endpoints that nobody has named: once, until it is another set of them.
 fn tell_strangers(control: &mut Control, snapshot: &Snapshot, events: &mut Vec<Event>) {
     let weights = snapshot.config.load_balancer().weights();
@@ -248,33 +174,4 @@ fn tell_strangers(control: &mut Control, snapshot: &Snapshot, events: &mut Vec<E
         events.push(Event::new(EventKind::LoadBalance, reason).detail("unknown", ids.len()));
     }
     control.strangers = strangers;
-}
-
-/// What the strategy makes of an endpoint among those of its priority: the lower, the earlier its turn.
-fn step(config: &FailoverConfig, entry: &EndpointEntry) -> u32 {
-    match (config.strategy(), config.locality()) {
-        (StrategyKind::HealthBased, _) => u32::from(entry.health() == Health::Degraded),
-        (StrategyKind::Geographic, Some(here)) if here.zone_weights().is_empty() => {
-            distance(here, entry.endpoint())
-        }
-        // Each zone that has a weight is a step of its own, and the others together are the last one.
-        (StrategyKind::Geographic, Some(here)) => {
-            let mut zones = here.zone_weights().keys();
-            let place = entry.endpoint().zone().and_then(|zone| zones.position(|named| named == zone));
-            place.unwrap_or(here.zone_weights().len()) as u32
-        }
-        _ => 0,
-    }
-}
-
-/// 0 in the same zone, 1 in the same region, 2 elsewhere or nobody knows where. Two zones of one name in two regions
-/// are two.
-fn distance(here: &Locality, endpoint: &Endpoint) -> u32 {
-    let Some(zone) = endpoint.zone() else { return 2 };
-    match (here.region(), endpoint.region()) {
-        (Some(ours), Some(theirs)) if ours != theirs => 2,
-        _ if zone == here.zone() => 0,
-        (Some(_), Some(_)) => 1,
-        _ => 2,
-    }
 }

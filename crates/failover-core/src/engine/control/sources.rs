@@ -5,86 +5,14 @@ use std::slice::SliceIndex;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Engine, TOLD};
-use crate::clock::Time;
-use crate::discovery::AddressPolicy;
-use crate::duration::rough;
-use crate::endpoint::{EndpointEntry, EndpointId};
+use crate::contract::address_policy::AddressPolicy;
+use crate::contract::provider::Rejections;
+use crate::engine::Engine;
+use crate::engine::control::source::{Source, SourceId, SourceStatus};
+use crate::engine::control::state::TOLD;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
-use crate::provider::Rejections;
-
-/// Which of a service's sources.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SourceId(pub(super) usize);
-
-/// One place where the service's endpoints come from.
-#[derive(Debug)]
-pub(super) struct Source {
-    pub(super) name: Arc<str>,
-    pub(super) tier: u32,
-    /// Nobody keeps it up to date any more; what still arrives is too late.
-    pub(super) ended: bool,
-    /// Which addresses it may name.
-    pub(super) addresses: AddressPolicy,
-    /// Whether it checks the health of its endpoints itself.
-    pub(super) checks_health: bool,
-    pub(super) entries: Vec<EndpointEntry>,
-    /// Those that it does not name any more and that are kept as a last resort.
-    pub(super) lame: Vec<EndpointEntry>,
-    pub(super) answered: Option<Time>,
-    /// How old its last good answer was when it came.
-    pub(super) age: Duration,
-    pub(super) unknown: bool,
-    pub(super) error: Option<Error>,
-    pub(super) rejected: u64,
-    /// What was wrong with its last answer, so that the same fault is told once and not with every answer.
-    pub(super) faults: HashSet<String>,
-}
-
-/// What a source has said last.
-#[derive(Clone, Debug)]
-pub(crate) struct SourceStatus {
-    pub(crate) name: Arc<str>,
-    pub(crate) tier: u32,
-    pub(crate) answered: bool,
-    pub(crate) unknown: bool,
-    pub(crate) endpoints: usize,
-    pub(crate) rejected: u64,
-    /// How long ago it gave a good answer.
-    pub(crate) age: Option<Duration>,
-    pub(crate) error: Option<Error>,
-}
-
-impl Source {
-    /// A good answer with so many endpoints. It is told after a failure.
-    fn answer(&mut self, now: Time, age: Duration, count: usize) -> Option<Event> {
-        self.answered = Some(now);
-        self.age = age;
-        let reason = format!("it answers again, with {count} endpoints");
-        self.error.take().map(|_| Event::new(EventKind::SourceFresh, reason).provider(&self.name))
-    }
-
-    /// An answer that is an error, or is not believed. It is told as an event of this kind the first time in a row.
-    fn failed(&mut self, error: Error, kind: EventKind, now: Time, events: &mut Vec<Event>) {
-        if self.error.is_none() {
-            let served = match self.answered {
-                Some(at) => format!(
-                    "its {} endpoints, {} old, are served meanwhile",
-                    self.entries.len(),
-                    rough(now.since(at) + self.age)
-                ),
-                None => "it has never answered, so nothing is served from it".to_owned(),
-            };
-            events.push(
-                Event::new(kind, format!("{error}; {served}"))
-                    .provider(&self.name)
-                    .detail("code", error.code()),
-            );
-        }
-        self.error = Some(error);
-    }
-}
+use crate::model::endpoint::{EndpointEntry, EndpointId};
 
 impl Engine {
     pub(crate) fn add_source(&self, name: Arc<str>, tier: u32) -> SourceId {

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use crate::clock::Clock;
 use crate::config::FailoverConfig;
-use crate::discovery::change::Change;
-use crate::endpoint::{Endpoint, EndpointEntry, ServiceName};
+use crate::discovery::diff::Change;
 use crate::engine::{Engine, SourceId};
 use crate::events::Event;
-use crate::health::Health;
-use crate::random::Random;
+use crate::model::endpoint::{Endpoint, EndpointEntry, ServiceName};
+use crate::model::health::Health;
+use crate::runtime::clock::Clock;
+use crate::runtime::random::Random;
 
 fn engine() -> (Engine, SourceId) {
     let name = ServiceName::new("users").expect("valid");

@@ -119,7 +119,7 @@ fn check(engine: &Engine) {
         let is_closed = cell.gate().ticket_if_closed().is_some();
         assert_eq!(is_in, is_closed || cell.cold.held.load(Ordering::Relaxed), "{id}");
         assert_eq!(cell.in_flight(), 0, "{id}");
-        if let crate::breaker::Phase::HalfOpen { calls, .. } = cell.gate().read().phase {
+        if let crate::engine::breaker::Phase::HalfOpen { calls, .. } = cell.gate().read().phase {
             assert_eq!(calls, 0, "a permit of {id} is lost");
         }
         closed += u32::from(is_closed);

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::breaker::BreakerState;
+use crate::model::breaker_state::BreakerState;
 
 #[derive(Clone, Debug)]
 enum Step {

@@ -1,11 +1,17 @@
 //! Operations on a registry that fails: tried again by kind of error, within the timeout.
 
 use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::*;
-use crate::endpoint::EndpointId;
+use crate::contract::provider::Registry;
+use crate::error::ErrorKind;
 use crate::error::RetryAdvice;
-use crate::provider::Registry;
+use crate::model::endpoint::EndpointId;
+use crate::model::endpoint::ServiceName;
+use crate::runtime::clock::Clock;
+use crate::runtime::random::Random;
 
 /// Answers with this error so many times, and then does what is asked.
 struct Flaky {

@@ -1,0 +1,15 @@
+//! A caller's operation, moved to another endpoint when an attempt fails.
+
+pub(crate) mod attempt;
+pub(crate) mod builder;
+pub(crate) mod error;
+pub(crate) mod options;
+pub(crate) mod run;
+pub(crate) mod timed;
+
+pub use attempt::{Attempt, AttemptClass, AttemptRecord, Attempts, Done};
+pub use builder::Call;
+pub use error::{CallError, StopReason};
+
+#[cfg(test)]
+mod tests;

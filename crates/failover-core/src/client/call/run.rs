@@ -1,0 +1,294 @@
+//! The way of one call: choose, attempt, judge, and again.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tracing::Instrument;
+
+use crate::client::call::attempt::{Attempt, AttemptClass, AttemptRecord, Attempts, Done};
+use crate::client::call::error::{CallError, StopReason};
+use crate::client::call::options::Wishes;
+use crate::client::call::timed::{NoReply, timed, wait};
+use crate::codec::duration::rough;
+use crate::config::defaults;
+use crate::contract::classify::{Classify, Outcome};
+use crate::engine::algorithm::Tried;
+use crate::engine::in_flight::Held;
+use crate::engine::policy::CallPolicy;
+use crate::engine::retry_budget::Withdrawal;
+use crate::engine::state::Verdict;
+use crate::engine::{CallCounts, Engine};
+use crate::events::{Event, EventKind};
+use crate::model::endpoint::Endpoint;
+use crate::runtime::clock::Time;
+
+/// The longest time between two looks for an endpoint, while a call waits for one. A change is told at once; this
+/// bounds what a change that is not told can cost.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// The most retries that a call may wish for, as for a configuration.
+const MOST_RETRIES: u32 = *defaults::MAX_RETRIES_RANGE.end();
+
+/// What one call keeps while it runs. Nothing here is on the heap until an attempt has failed.
+pub(super) struct Run<'a> {
+    engine: &'a Engine,
+    policy: CallPolicy,
+    wishes: Wishes,
+    timeout: Duration,
+    deadline: Time,
+    attempt_timeout: Duration,
+    failed: Vec<AttemptRecord>,
+    tried: Vec<u32>,
+    paid: Option<Withdrawal<'a>>,
+    /// What the endpoint that failed last asked to be given before it is tried again.
+    pause: Option<Duration>,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(engine: &'a Engine, wishes: Wishes) -> Self {
+        let mut policy = wishes.policy.as_deref().copied().unwrap_or_else(|| engine.call_policy());
+        policy.max_retries = wishes.max_retries.unwrap_or(policy.max_retries).min(MOST_RETRIES);
+        let timeout = wishes.deadline.unwrap_or(policy.timeout);
+        let share = timeout / (policy.max_retries + 1);
+        let attempt_timeout = match (wishes.attempt_timeout, policy.attempt_timeout) {
+            (Some(wished), _) => wished,
+            // A deadline of its own is shared among the attempts, whatever the configuration gives each.
+            (None, Some(given)) if wishes.deadline.is_some() => given.min(share),
+            (None, given) => given.unwrap_or(share),
+        };
+        let attempt_timeout = attempt_timeout.min(timeout);
+        Self {
+            engine,
+            policy,
+            wishes,
+            timeout,
+            deadline: Time::NEVER,
+            attempt_timeout,
+            failed: Vec::new(),
+            tried: Vec::new(),
+            paid: None,
+            pause: None,
+        }
+    }
+
+    pub(super) async fn calls<F, Fut, T, E, C>(
+        mut self,
+        mut operation: F,
+        classifier: &C,
+    ) -> Result<Done<T>, CallError<E>>
+    where
+        F: FnMut(Attempt) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        C: Classify<T, E>,
+    {
+        let mut error = None;
+        if self.timeout.is_zero() {
+            return Err(self.stop(StopReason::Deadline, error));
+        }
+        loop {
+            let (held, attempt) = match self.begin().await {
+                Ok(begun) => begun,
+                Err(reason) => return Err(self.stop(reason, error)),
+            };
+            let (until, cell) = (attempt.until, held.cell());
+            let endpoint = Arc::clone(&attempt.endpoint);
+            let span = tracing::debug_span!(
+                target: "failover", "attempt", endpoint = %endpoint.id(), number = attempt.number
+            );
+            let reply = timed(operation(attempt).instrument(span), until, &self.engine.clock).await;
+            let (verdict, pause) = match &reply {
+                Ok(reply) => judge(classifier.classify(reply.as_ref())),
+                Err(NoReply::Late) => (Verdict::Timeout, None),
+                Err(NoReply::NoRuntime) => (Verdict::Local, None),
+            };
+            // The caller's own deadline left it less than half of an attempt's time: that proves nothing.
+            let squeezed =
+                verdict == Verdict::Timeout && until.since(held.began()) < self.attempt_timeout / 2;
+            if let Some(pause) = pause {
+                self.engine.charge(cell, pause);
+            }
+            let duration = held.end(if squeezed { Verdict::Cancelled } else { verdict });
+            let record = AttemptRecord { endpoint, class: AttemptClass::from(verdict), duration };
+            match (verdict, reply) {
+                (Verdict::Success | Verdict::Rejected, Ok(Ok(value))) => {
+                    return Ok(self.done(value, record, verdict));
+                }
+                (Verdict::Success | Verdict::Rejected, Ok(Err(own))) => {
+                    return Err(self.answered(own, record, verdict));
+                }
+                (_, Err(NoReply::NoRuntime)) => {
+                    self.failed.push(record);
+                    return Err(self.stop(StopReason::NoRuntime, error));
+                }
+                (_, Ok(Err(own))) => error = Some(own),
+                (_, Ok(Ok(_)) | Err(NoReply::Late)) => error = None,
+            }
+            self.pause = pause;
+            self.record(record, cell);
+            if let Err(reason) = self.next(verdict).await {
+                return Err(self.stop(reason, error));
+            }
+        }
+    }
+
+    /// The endpoint of the next attempt, and the attempt itself.
+    async fn begin(&mut self) -> Result<(Held<&'a Engine>, Attempt), StopReason> {
+        let mut held = self.choose().await?;
+        held.tell_moved();
+        let now = held.began();
+        if self.failed.is_empty() && self.deadline == Time::NEVER {
+            self.deadline = now + self.timeout;
+        }
+        let attempt = Attempt {
+            endpoint: held.endpoint(),
+            number: self.failed.len() as u32 + 1,
+            until: (now + self.attempt_timeout).min(self.deadline),
+            clock: self.engine.clock.clone(),
+        };
+        if let Some(last) = self.failed.last() {
+            self.tell_retry(last, &attempt.endpoint);
+        }
+        Ok((held, attempt))
+    }
+
+    async fn choose(&mut self) -> Result<Held<&'a Engine>, StopReason> {
+        let mut changes = None;
+        loop {
+            if let Some(choice) =
+                self.engine.choose_by(Tried::of(&self.tried), self.may_probe(), self.wishes.choice)
+            {
+                return Ok(Held::new(self.engine, choice));
+            }
+            if !self.wishes.wait_ready {
+                return Err(StopReason::NoEndpoints(self.engine.why_none()));
+            }
+            // Subscribe first and look once more, so that a change in between is not missed.
+            let Some(changes) = &mut changes else {
+                changes = Some(self.engine.changes());
+                if self.deadline == Time::NEVER {
+                    self.deadline = self.engine.clock.now() + self.timeout;
+                }
+                continue;
+            };
+            // Time may make one available, too: an open breaker tells nobody that its time has passed.
+            let now = self.engine.clock.now();
+            let look = match self.engine.next_probe() {
+                due if due > now => due.min(now + LOOK_AGAIN),
+                _ => now + LOOK_AGAIN,
+            };
+            let look = look.min(self.deadline);
+            match timed(changes.changed(), look, &self.engine.clock).await {
+                Ok(_) => {}
+                Err(NoReply::Late) if self.engine.clock.now() < self.deadline => {}
+                Err(NoReply::Late) => return Err(StopReason::NoEndpoints(self.engine.why_none())),
+                Err(NoReply::NoRuntime) => return Err(StopReason::NoRuntime),
+            }
+        }
+    }
+
+    /// Whether a failure of the next attempt can be made good by another one.
+    fn may_probe(&self) -> bool {
+        !self.wishes.not_idempotent && (self.failed.len() as u32) < self.policy.max_retries
+    }
+
+    fn record(&mut self, record: AttemptRecord, cell: u32) {
+        if record.class == AttemptClass::Timeout {
+            let reason = format!("no answer after {}", rough(record.duration));
+            self.engine.events.tell(Event::new(EventKind::Timeout, reason).endpoint(record.endpoint.id()));
+        }
+        self.tried.push(cell);
+        self.failed.push(record);
+    }
+
+    /// Whether there is another attempt, and the wait before it.
+    async fn next(&mut self, verdict: Verdict) -> Result<(), StopReason> {
+        if let Some(paid) = self.paid.take() {
+            paid.spend();
+        }
+        let retries = self.failed.len() as u32;
+        if self.wishes.not_idempotent && verdict != Verdict::NotSent {
+            return Err(StopReason::NotIdempotent);
+        }
+        if retries > self.policy.max_retries {
+            return Err(StopReason::MaxRetries { max_retries: self.policy.max_retries });
+        }
+        let left = self.deadline.since(self.engine.clock.now());
+        let delay = self.delay(retries);
+        if left.is_zero() || delay >= left {
+            return Err(StopReason::Deadline);
+        }
+        self.paid = Some(self.engine.budget.withdraw(self.policy.budget).ok_or(StopReason::Budget)?);
+        if delay.is_zero() {
+            // However often it is tried, others get their turn.
+            tokio::task::yield_now().await;
+        } else {
+            wait(delay).await.map_err(|_| StopReason::NoRuntime)?;
+        }
+        Ok(())
+    }
+
+    /// The first retry goes elsewhere at once; one that cannot, and every later one, backs off.
+    fn delay(&self, retries: u32) -> Duration {
+        let elsewhere = self.engine.has_other_than(&self.tried);
+        if retries == 1 && elsewhere {
+            return Duration::ZERO;
+        }
+        let waits = if elsewhere { retries - 1 } else { retries };
+        let delay = self.policy.backoff.delay(waits, self.engine.random.unit());
+        if elsewhere { delay } else { delay.max(self.pause.unwrap_or_default()) }
+    }
+
+    fn tell_retry(&self, last: &AttemptRecord, endpoint: &Arc<Endpoint>) {
+        let calls = &self.engine.calls;
+        if self.failed.len() == 1 {
+            calls.retried.fetch_add(1, Ordering::Relaxed);
+        }
+        let (kind, where_to) = if last.endpoint.id() == endpoint.id() {
+            (EventKind::Retry, "again".to_owned())
+        } else {
+            calls.failovers.fetch_add(1, Ordering::Relaxed);
+            calls.last_failover.store(CallCounts::now(&self.engine.clock), Ordering::Relaxed);
+            (EventKind::Failover, format!("to {}", endpoint.id()))
+        };
+        let number = self.failed.len() + 1;
+        let reason = format!("attempt {number} goes {where_to} after {last}");
+        self.engine.events.tell(Event::new(kind, reason).endpoint(endpoint.id()).detail("attempt", number));
+    }
+
+    fn done<T>(self, value: T, record: AttemptRecord, verdict: Verdict) -> Done<T> {
+        if verdict == Verdict::Success && self.failed.is_empty() {
+            self.engine.budget.deposit(|| self.policy.budget);
+        }
+        // A retry that succeeded gets its tokens back: `paid` is dropped here.
+        let endpoint = Arc::clone(&record.endpoint);
+        Done { value, endpoint, attempts: Attempts { failed: self.failed, last: record } }
+    }
+
+    /// The endpoint has done its part, and the operation's error is the answer.
+    fn answered<E>(mut self, own: E, record: AttemptRecord, verdict: Verdict) -> CallError<E> {
+        if verdict == Verdict::Success && self.failed.is_empty() {
+            self.engine.budget.deposit(|| self.policy.budget);
+        }
+        let reason = if verdict == Verdict::Success { StopReason::Answered } else { StopReason::Rejected };
+        self.failed.push(record);
+        CallError { service: self.engine.name.clone(), attempts: self.failed, reason, error: Some(own) }
+    }
+
+    #[cold]
+    fn stop<E>(self, reason: StopReason, error: Option<E>) -> CallError<E> {
+        self.engine.calls.failed.fetch_add(1, Ordering::Relaxed);
+        if matches!(reason, StopReason::NoEndpoints(_)) {
+            self.engine.calls.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        CallError { service: self.engine.name.clone(), attempts: self.failed, reason, error }
+    }
+}
+
+fn judge(outcome: Outcome) -> (Verdict, Option<Duration>) {
+    let pause = match outcome {
+        Outcome::Overload(pause) => pause,
+        _ => None,
+    };
+    (Verdict::from(outcome), pause)
+}

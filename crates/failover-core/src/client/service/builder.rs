@@ -1,0 +1,140 @@
+//! A service with a fixed list of endpoints.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::client::service::ServiceHandle;
+use crate::config::FailoverConfig;
+use crate::contract::address_policy::AddressPolicy;
+use crate::contract::provider::EndpointSet;
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::model::endpoint::{Endpoint, EndpointEntry, ServiceName};
+use crate::runtime::clock::Clock;
+use crate::runtime::random::Random;
+
+/// What can be an endpoint of a fixed list: `http://10.0.0.1:8080`, `10.0.0.1:8080`, or an [`Endpoint`].
+pub trait IntoEndpoint: sealed::Sealed {
+    /// The endpoint of this service that it means.
+    ///
+    /// # Errors
+    ///
+    /// `Validation` when it means none.
+    fn into_endpoint(self, service: &ServiceName) -> Result<Endpoint, Error>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for &str {}
+    impl Sealed for String {}
+    impl Sealed for &String {}
+    impl Sealed for crate::model::endpoint::Endpoint {}
+}
+
+impl IntoEndpoint for &str {
+    fn into_endpoint(self, service: &ServiceName) -> Result<Endpoint, Error> {
+        Endpoint::from_url(service, self)
+    }
+}
+
+impl IntoEndpoint for String {
+    fn into_endpoint(self, service: &ServiceName) -> Result<Endpoint, Error> {
+        Endpoint::from_url(service, &self)
+    }
+}
+
+impl IntoEndpoint for &String {
+    fn into_endpoint(self, service: &ServiceName) -> Result<Endpoint, Error> {
+        Endpoint::from_url(service, self)
+    }
+}
+
+impl IntoEndpoint for Endpoint {
+    fn into_endpoint(self, _service: &ServiceName) -> Result<Endpoint, Error> {
+        Ok(self)
+    }
+}
+
+/// Builds a [`ServiceHandle`] with a fixed list of endpoints.
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it builds"]
+pub struct ServiceBuilder {
+    service: Result<ServiceName, Error>,
+    endpoints: Vec<Result<Endpoint, Error>>,
+    config: FailoverConfig,
+    clock: Option<Clock>,
+    random: Random,
+}
+
+impl ServiceBuilder {
+    pub(super) fn new(service: &str) -> Self {
+        Self {
+            service: ServiceName::new(service),
+            endpoints: Vec::new(),
+            config: FailoverConfig::default(),
+            clock: None,
+            random: Random::system(),
+        }
+    }
+
+    /// Adds an endpoint.
+    pub fn endpoint(mut self, endpoint: impl IntoEndpoint) -> Self {
+        if let Ok(service) = &self.service {
+            self.endpoints.push(endpoint.into_endpoint(service));
+        }
+        self
+    }
+
+    /// Adds several endpoints.
+    pub fn endpoints<I>(self, endpoints: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: IntoEndpoint,
+    {
+        endpoints.into_iter().fold(self, Self::endpoint)
+    }
+
+    /// Sets the configuration.
+    pub fn config(mut self, config: FailoverConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Sets the clock; [`Clock::system`] unless set.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Sets the source of randomness; [`Random::system`] unless set.
+    pub fn random(mut self, random: Random) -> Self {
+        self.random = random;
+        self
+    }
+
+    /// Builds the handle.
+    ///
+    /// # Errors
+    ///
+    /// `Validation` when the name, one of the endpoints, or two of them together are not valid, naming them, or
+    /// when the strategy of the configuration lacks what it needs.
+    pub fn build(self) -> Result<ServiceHandle, Error> {
+        let service = self.service?;
+        let entries = self
+            .endpoints
+            .into_iter()
+            .map(|endpoint| endpoint.map(EndpointEntry::new))
+            .collect::<Result<Vec<_>, _>>()?;
+        let sifted =
+            crate::discovery::validate::sift(&service, EndpointSet::new(entries), AddressPolicy::IN_PROCESS);
+        // A list in the program is the program's own mistake: it is told at once.
+        if let Some(rejected) = sifted.rejected.kept().first() {
+            return Err(rejected.error().clone().in_place(rejected.what()));
+        }
+        let clock = self.clock.unwrap_or_else(Clock::system);
+        let engine = Engine::new(service, Arc::new(self.config), clock, self.random, None)?;
+        let source = engine.add_source(Arc::from("fixed"), 0);
+        engine.publish(source, sifted.entries, false, Duration::ZERO);
+        Ok(ServiceHandle::new(Arc::new(engine), None))
+    }
+}

@@ -1,0 +1,6 @@
+//! Text to values: the reader of configuration documents, durations, ranges and times.
+
+pub(crate) mod document;
+pub(crate) mod duration;
+pub(crate) mod range;
+pub(crate) mod time;

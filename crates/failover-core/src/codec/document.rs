@@ -1,0 +1,522 @@
+//! A document as it was sent, before its values are checked.
+//!
+//! Reading through a loose tree instead of typed serde fields is what lets an error name the field, show the
+//! value and say what would be right, and what lets Go's zero values read as absent.
+
+pub(crate) mod text;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+
+use crate::codec::{duration, range};
+use crate::error::{Error, ErrorKind};
+
+pub(crate) use text::from_json;
+#[cfg(feature = "toml")]
+pub(crate) use text::from_toml;
+#[cfg(feature = "yaml")]
+pub(crate) use text::from_yaml;
+
+/// One value. It has no `Debug`, because it can hold secrets.
+#[derive(Clone)]
+pub(crate) enum Raw {
+    Null,
+    Bool(bool),
+    Whole(i128),
+    Float(f64),
+    Text(String),
+    List(Vec<Raw>),
+    Object(BTreeMap<String, Raw>),
+}
+
+impl Raw {
+    /// What kind of value it is, for errors about values that must not be shown.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool(_) => "a boolean",
+            Self::Whole(_) | Self::Float(_) => "a number",
+            Self::Text(_) => "a text",
+            Self::List(_) => "a list",
+            Self::Object(_) => "an object",
+        }
+    }
+
+    /// As a JSON value, for metadata; a number that JSON has no form for is an error.
+    pub(crate) fn into_json(self, field: &str) -> Result<Value, Error> {
+        Ok(match self {
+            Self::Null => Value::Null,
+            Self::Bool(value) => value.into(),
+            Self::Whole(value) => match (i64::try_from(value), u64::try_from(value)) {
+                (Ok(value), _) => value.into(),
+                (_, Ok(value)) => value.into(),
+                _ => return Err(Error::invalid(field, value, "a whole number of at most 64 bits")),
+            },
+            Self::Float(value) => {
+                let number = serde_json::Number::from_f64(value);
+                number.map(Value::Number).ok_or_else(|| Error::invalid(field, value, "a finite number"))?
+            }
+            Self::Text(value) => value.into(),
+            Self::List(values) => {
+                Value::Array(values.into_iter().map(|v| v.into_json(field)).collect::<Result<_, _>>()?)
+            }
+            Self::Object(values) => Value::Object(
+                values
+                    .into_iter()
+                    .map(|(key, v)| v.into_json(field).map(|v| (key, v)))
+                    .collect::<Result<_, _>>()?,
+            ),
+        })
+    }
+}
+
+/// The value of an error message; what has an inside is named only.
+impl fmt::Display for Raw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bool(value) => value.fmt(f),
+            Self::Whole(value) => value.fmt(f),
+            Self::Float(value) => fmt::Debug::fmt(value, f),
+            Self::Text(value) => write!(f, "\"{value}\""),
+            Self::Null | Self::List(_) | Self::Object(_) => f.write_str(self.kind()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RawVisitor)
+    }
+}
+
+/// The `Deserialize` of everything that is read through [`Raw`].
+pub(crate) fn deserialize<'de, D: Deserializer<'de>, T>(
+    deserializer: D,
+    read: impl FnOnce(Raw) -> Result<T, Error>,
+) -> Result<T, D::Error> {
+    read(Raw::deserialize(deserializer)?).map_err(de::Error::custom)
+}
+
+/// The section and the key, if an error is about a key that is not known.
+pub(crate) fn unknown_key_of(error: &Error) -> Option<(&str, &str)> {
+    let detail = |name| error.details().get(name).and_then(Value::as_str);
+    Some((detail("section")?, detail("key")?))
+}
+
+/// The fields of an object whose keys are all known.
+pub(crate) struct Document {
+    section: &'static str,
+    fields: BTreeMap<String, Raw>,
+}
+
+impl Document {
+    /// Opens an object. `section` stands in front of each field's name, unless it is empty; `noun` is what the
+    /// whole is called.
+    pub(crate) fn open(raw: Raw, section: &'static str, noun: &str, known: &[&str]) -> Result<Self, Error> {
+        let Raw::Object(fields) = raw else {
+            let field = if section.is_empty() { noun } else { section };
+            return Err(Error::invalid(field, raw.kind(), "an object"));
+        };
+        if let Some(key) = fields.keys().find(|key| !known.contains(&key.as_str())) {
+            return Err(unknown_key(section, noun, key, known));
+        }
+        Ok(Self { section, fields })
+    }
+
+    /// The full name of a field, as errors show it.
+    pub(crate) fn path(&self, name: &str) -> String {
+        path(self.section, name)
+    }
+
+    /// A value that is there; `null` is not.
+    pub(crate) fn take(&mut self, name: &str) -> Option<Raw> {
+        self.fields.remove(name).filter(|raw| !matches!(raw, Raw::Null))
+    }
+
+    pub(crate) fn flag(&mut self, name: &str) -> Result<Option<bool>, Error> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Raw::Bool(value)) => Ok(Some(value)),
+            Some(other) => Err(Error::invalid(&self.path(name), other, "true or false")),
+        }
+    }
+
+    /// A whole number; 0 is absent where the range does not hold it.
+    pub(crate) fn whole(&mut self, name: &str, range: &RangeInclusive<u32>) -> Result<Option<u32>, Error> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Raw::Whole(0)) if !range.contains(&0) => Ok(None),
+            Some(raw) => whole(&self.path(name), &raw, range).map(Some),
+        }
+    }
+
+    /// A number; 0 is absent where the range does not hold it.
+    pub(crate) fn number(&mut self, name: &str, range: &RangeInclusive<f64>) -> Result<Option<f64>, Error> {
+        let field = self.path(name);
+        let value = match self.take(name) {
+            None => return Ok(None),
+            Some(Raw::Whole(value)) => value as f64,
+            Some(Raw::Float(value)) => value,
+            Some(other) => return Err(Error::invalid(&field, other, &range::number_wanted(range))),
+        };
+        if value == 0.0 && !range.contains(&0.0) {
+            return Ok(None);
+        }
+        range::number(&field, value, range).map(Some)
+    }
+
+    /// A duration as text, or as whole nanoseconds, of which 0 is absent; `"0s"` is meant.
+    pub(crate) fn duration(
+        &mut self,
+        name: &str,
+        range: &RangeInclusive<Duration>,
+    ) -> Result<Option<Duration>, Error> {
+        match self.take(name) {
+            None | Some(Raw::Whole(0)) => Ok(None),
+            Some(raw) => span(&self.path(name), &raw, range).map(Some),
+        }
+    }
+
+    /// A text; the empty one is absent.
+    pub(crate) fn text(&mut self, name: &str) -> Result<Option<String>, Error> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Raw::Text(text)) => Ok(Some(text).filter(|text| !text.is_empty())),
+            Some(other) => Err(Error::invalid(&self.path(name), other, "text")),
+        }
+    }
+
+    /// An object, empty when absent.
+    pub(crate) fn object(&mut self, name: &str) -> Result<BTreeMap<String, Raw>, Error> {
+        match self.take(name) {
+            None => Ok(BTreeMap::new()),
+            Some(Raw::Object(values)) => Ok(values),
+            Some(other) => Err(Error::invalid(&self.path(name), other.kind(), "an object")),
+        }
+    }
+}
+
+/// `section.name`, or the name alone; a key that others chose is cut to a length that fits a log line.
+pub(crate) fn path(section: &str, name: &str) -> String {
+    let name = cut(name);
+    if section.is_empty() { name } else { format!("{section}.{name}") }
+}
+
+/// Checks one whole number.
+pub(crate) fn whole(field: &str, raw: &Raw, range: &RangeInclusive<u32>) -> Result<u32, Error> {
+    let value = match raw {
+        Raw::Whole(value) => u32::try_from(*value).ok().filter(|value| range.contains(value)),
+        _ => None,
+    };
+    value.ok_or_else(|| Error::invalid(field, raw, &range::whole_wanted(range)))
+}
+
+/// Checks one duration.
+pub(crate) fn span(field: &str, raw: &Raw, range: &RangeInclusive<Duration>) -> Result<Duration, Error> {
+    let value = match raw {
+        Raw::Whole(nanos) => duration::from_nanos(*nanos),
+        Raw::Text(text) => duration::parse(text),
+        _ => None,
+    };
+    let value = value.filter(|value| range.contains(value));
+    value.ok_or_else(|| {
+        let wanted = range::duration_wanted(range);
+        let wanted = match raw {
+            Raw::Text(_) => format!("{wanted}, such as \"30s\", \"250ms\" or \"1m30s\""),
+            _ => format!("{wanted}, such as \"30s\" (a bare number is nanoseconds)"),
+        };
+        Error::invalid(field, raw, &wanted)
+    })
+}
+
+/// The words that a field may hold, for an error.
+pub(crate) fn one_of(words: &[&str]) -> String {
+    format!("one of {}", words.join(", "))
+}
+
+fn unknown_key(section: &str, noun: &str, key: &str, known: &[&str]) -> Error {
+    let nearest = known.iter().map(|name| (distance(key, name), *name)).min();
+    let hint = match nearest {
+        Some((1..=2, name)) => format!("did you mean {name}?"),
+        _ => format!("the {noun} knows {}", known.join(", ")),
+    };
+    let field = path(section, key);
+    Error::new(ErrorKind::Validation, format!("{field}: this key is not known; {hint}"))
+        .with_detail("field", field)
+        .with_detail("section", section)
+        .with_detail("key", key)
+}
+
+/// How many letters must be added, dropped or replaced to get from one key to the other.
+fn distance(a: &str, b: &str) -> usize {
+    if a.len().abs_diff(b.len()) > 8 {
+        return usize::MAX;
+    }
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+fn cut(text: &str) -> String {
+    const SHOWN: usize = 80;
+    match text.char_indices().nth(SHOWN) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", &text[..end]),
+    }
+}
+
+struct RawVisitor;
+
+/// What `serde_json` calls a number when some crate of the program has switched `arbitrary_precision` on.
+const ARBITRARY_NUMBER: &str = "$serde_json::private::Number";
+
+/// What `toml` calls a date, which is text here.
+const TOML_DATETIME: &str = "$__toml_private_datetime";
+
+impl<'de> Visitor<'de> for RawVisitor {
+    type Value = Raw;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Raw, E> {
+        Ok(Raw::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Raw, E> {
+        Ok(Raw::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Raw, D::Error> {
+        Raw::deserialize(deserializer)
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Raw, D::Error> {
+        Raw::deserialize(deserializer)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Raw, E> {
+        Ok(Raw::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Raw, E> {
+        Ok(Raw::Whole(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Raw, E> {
+        Ok(Raw::Whole(value.into()))
+    }
+
+    fn visit_i128<E>(self, value: i128) -> Result<Raw, E> {
+        Ok(Raw::Whole(value))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Raw, E> {
+        Ok(Raw::Float(value))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Raw, E> {
+        Ok(Raw::Text(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Raw, E> {
+        Ok(Raw::Text(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
+        let mut values = Vec::new();
+        while let Some(value) = access.next_element()? {
+            values.push(value);
+        }
+        Ok(Raw::List(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
+        let mut values = BTreeMap::new();
+        while let Some(key) = access.next_key::<String>()? {
+            if key == ARBITRARY_NUMBER {
+                return arbitrary_number(&access.next_value::<String>()?);
+            }
+            if key == TOML_DATETIME {
+                return access.next_value::<String>().map(Raw::Text);
+            }
+            let value = access.next_value()?;
+            if values.insert(key.clone(), value).is_some() {
+                return Err(de::Error::custom(format_args!("the key \"{}\" stands twice", cut(&key))));
+            }
+        }
+        Ok(Raw::Object(values))
+    }
+}
+
+fn arbitrary_number<E: de::Error>(digits: &str) -> Result<Raw, E> {
+    match (digits.parse(), digits.parse::<f64>()) {
+        (Ok(whole), _) => Ok(Raw::Whole(whole)),
+        (_, Ok(float)) if float.is_finite() => Ok(Raw::Float(float)),
+        _ => Err(E::custom(format_args!("the number {} is out of range", cut(digits)))),
+    }
+}
+
+/// Words for the variants of an enum: `as_str`, `Display`, `FromStr` and serde both ways.
+///
+/// `wanted` says what would be right, given the word that was wrong. The numbers, if there are any, are those
+/// that the Go package writes for the same variants.
+macro_rules! words {
+    (
+        $name:ident, $field:literal, wanted = $wanted:expr;
+        $($variant:ident = $word:literal $(= $number:literal)?),+ $(,)?
+    ) => {
+        impl $name {
+            /// The word for it, as it stands in JSON.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+
+            pub(crate) const WORDS: &[&str] = &[$($word),+];
+
+            pub(crate) fn from_word(field: &str, word: &str) -> Result<Self, $crate::Error> {
+                match word {
+                    $($word => Ok(Self::$variant),)+
+                    _ => {
+                        let wanted: fn(&str) -> String = $wanted;
+                        Err($crate::Error::invalid(field, word, &wanted(word)))
+                    }
+                }
+            }
+
+            pub(crate) fn from_raw(field: &str, raw: &$crate::codec::document::Raw) -> Result<Self, $crate::Error> {
+                match raw {
+                    $crate::codec::document::Raw::Text(word) => Self::from_word(field, word),
+                    $($($crate::codec::document::Raw::Whole($number) => Ok(Self::$variant),)?)+
+                    other => {
+                        let wanted: fn(&str) -> String = $wanted;
+                        Err($crate::Error::invalid(field, other, &wanted("")))
+                    }
+                }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = $crate::Error;
+
+            fn from_str(word: &str) -> Result<Self, $crate::Error> {
+                Self::from_word($field, word)
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                $crate::codec::document::deserialize(deserializer, |raw| Self::from_raw($field, &raw))
+            }
+        }
+    };
+}
+
+pub(crate) use words;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Raw {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn a_key_that_is_not_known_is_named_with_the_nearest_one_that_is() {
+        let known = ["failure_threshold", "recovery_timeout"];
+        let open =
+            |json| Document::open(read(json), "circuit_breaker", "circuit breaker", &known).err().unwrap();
+        assert_eq!(
+            open(r#"{"failure_treshold": 1}"#).to_string(),
+            "circuit_breaker.failure_treshold: this key is not known; did you mean failure_threshold?"
+        );
+        assert_eq!(
+            open(r#"{"FailureThreshold": 1}"#).to_string(),
+            "circuit_breaker.FailureThreshold: this key is not known; \
+             the circuit breaker knows failure_threshold, recovery_timeout"
+        );
+        let long = format!("{{\"{}\\n\": 1}}", "k".repeat(100_000));
+        assert!(open(&long).to_string().len() < 300);
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_is_refused() {
+        for json in [r#"{"a": 1, "a": 2}"#, r#"{"b": {"a": 1, "a": 1}}"#] {
+            let error = serde_json::from_str::<Raw>(json).err().unwrap().to_string();
+            assert!(error.contains("the key \"a\" stands twice"), "{error}");
+        }
+    }
+
+    #[test]
+    fn null_is_absent_and_zero_is_absent_where_it_means_nothing() {
+        let json = r#"{"a": null, "b": 0, "c": 0, "d": 0, "e": "0s", "f": "", "g": 0}"#;
+        let mut fields =
+            Document::open(read(json), "", "thing", &["a", "b", "c", "d", "e", "f", "g"]).unwrap();
+        let times = Duration::ZERO..=Duration::from_secs(1);
+        assert!(fields.take("a").is_none());
+        assert_eq!(fields.whole("b", &(1..=9)).unwrap(), None);
+        assert_eq!(fields.whole("c", &(0..=9)).unwrap(), Some(0));
+        assert_eq!(fields.duration("d", &times).unwrap(), None);
+        assert_eq!(fields.duration("e", &times).unwrap(), Some(Duration::ZERO));
+        assert_eq!(fields.text("f").unwrap(), None);
+        assert_eq!(fields.number("g", &(1.0..=2.0)).unwrap(), None);
+        assert_eq!(fields.number("absent", &(1.0..=2.0)).unwrap(), None);
+    }
+
+    #[test]
+    fn numbers_are_read_when_some_crate_has_switched_arbitrary_precision_on() {
+        let number = |text: &str| {
+            let json = format!("{{\"{ARBITRARY_NUMBER}\": \"{text}\"}}");
+            serde_json::from_str::<Raw>(&json).map(|raw| raw.to_string()).map_err(|error| error.to_string())
+        };
+        assert_eq!(number("12").unwrap(), "12");
+        assert_eq!(number("-1.5").unwrap(), "-1.5");
+        assert_eq!(number("18446744073709551616").unwrap(), "18446744073709551616");
+        assert!(number("1e999").unwrap_err().contains("1e999"));
+    }
+
+    #[test]
+    fn a_value_that_is_not_finite_is_no_metadata() {
+        for value in [f64::NAN, f64::INFINITY] {
+            let nested = Raw::List(vec![Raw::Object(BTreeMap::from([("x".to_owned(), Raw::Float(value))]))]);
+            let error = nested.into_json("metadata.a").unwrap_err().to_string();
+            assert!(error.starts_with("metadata.a: "), "{error}");
+            assert!(error.ends_with("give a finite number"), "{error}");
+        }
+    }
+
+    #[test]
+    fn json_comes_back_as_it_went_in() {
+        let json = serde_json::json!({"a": [1, -1, 1.5, "x", null, true, {"b": {}}], "c": u64::MAX});
+        let raw: Raw = serde_json::from_value(json.clone()).unwrap();
+        assert_eq!(raw.into_json("metadata").unwrap(), json);
+    }
+}

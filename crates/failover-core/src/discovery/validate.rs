@@ -1,0 +1,184 @@
+//! What a source's answer holds, checked entry by entry.
+//!
+//! A registry's data is input that nobody vouches for: a bad entry is left out, counted and reported, and never
+//! costs the good ones.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use crate::contract::address_policy::AddressPolicy;
+use crate::contract::provider::{EndpointSet, RejectedEntry, Rejections};
+use crate::error::{Error, ErrorKind};
+use crate::model::endpoint::{Endpoint, EndpointEntry, EndpointId, ServiceName};
+
+/// An answer, sifted.
+#[derive(Debug)]
+pub(crate) struct Sifted {
+    pub(crate) entries: Vec<EndpointEntry>,
+    pub(crate) rejected: Rejections,
+    pub(crate) confirmed: bool,
+    pub(crate) unknown: bool,
+    /// How old the answer was when it came.
+    pub(crate) age: Duration,
+}
+
+impl Sifted {
+    /// Whether the answer held entries and none of them can be used: that is garbage, not an empty service.
+    pub(crate) fn is_garbage(&self) -> bool {
+        self.entries.is_empty() && self.rejected.count() > 0
+    }
+}
+
+/// How many endpoints of one answer are taken: more than anything real, and a bound for what a registry can make this
+/// process hold.
+const MOST: usize = 100_000;
+
+impl From<EndpointSet> for Sifted {
+    /// An answer that has nothing to be left out.
+    fn from(mut set: EndpointSet) -> Self {
+        let rejected = set.take_rejected();
+        let (confirmed, unknown, age) = (set.is_confirmed(), set.is_unknown_service(), set.age());
+        Self { entries: set.into_entries(), rejected, confirmed, unknown, age }
+    }
+}
+
+/// Leaves out what belongs to another service, an address that the source may not name, an id that stands twice, an
+/// address that stands twice (the first of them counts), and what is too much.
+pub(crate) fn sift(service: &ServiceName, set: EndpointSet, addresses: AddressPolicy) -> Sifted {
+    let mut sifted = Sifted::from(set);
+    let Sifted { entries, rejected, .. } = &mut sifted;
+    let size = entries.len().min(MOST);
+    let mut ids: HashSet<&EndpointId> = HashSet::with_capacity(size);
+    let mut places: HashSet<(&str, u16)> = HashSet::with_capacity(size);
+    let faults: Vec<_> = entries
+        .iter()
+        .map(|entry| {
+            let endpoint = entry.endpoint();
+            let place = (endpoint.address(), endpoint.port());
+            let fault = fault(endpoint, service, addresses);
+            if fault.is_some() {
+                fault
+            } else if ids.contains(endpoint.id()) {
+                Some(Fault::IdTwice)
+            } else if places.contains(&place) {
+                Some(Fault::AddressTwice)
+            } else if ids.len() == MOST {
+                Some(Fault::TooMany)
+            } else {
+                ids.insert(endpoint.id());
+                places.insert(place);
+                None
+            }
+        })
+        .collect();
+    let mut faults = faults.into_iter();
+    entries.retain(|entry| {
+        let fault = faults.next().flatten();
+        if let Some(fault) = fault {
+            rejected.add(|| fault.of(entry.endpoint(), service));
+        }
+        fault.is_none()
+    });
+    // They are kept for long, and what they were collected in can be many times as large.
+    entries.shrink_to_fit();
+    sifted
+}
+
+/// What is wrong with an endpoint by itself, whatever stands beside it.
+pub(super) fn fault(endpoint: &Endpoint, service: &ServiceName, addresses: AddressPolicy) -> Option<Fault> {
+    if endpoint.service() != service {
+        return Some(Fault::Elsewhere);
+    }
+    endpoint.ip().and_then(|ip| addresses.refuses(ip)).map(Fault::Address)
+}
+
+/// Why an entry is left out.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Fault {
+    Elsewhere,
+    Address(&'static str),
+    IdTwice,
+    AddressTwice,
+    TooMany,
+}
+
+impl Fault {
+    fn of(self, endpoint: &Endpoint, service: &ServiceName) -> RejectedEntry {
+        let fault = match self {
+            Self::Elsewhere => {
+                format!("belongs to service {}, not to {service}", endpoint.service())
+            }
+            Self::Address(why) => format!("its address {} {why}", endpoint.address()),
+            Self::IdTwice => "its id stands twice; the first one counts".to_owned(),
+            Self::AddressTwice => {
+                format!("its address {} stands twice; the first one counts", endpoint.authority())
+            }
+            Self::TooMany => format!("there are more than {MOST} endpoints, and the first ones count"),
+        };
+        let error = Error::new(ErrorKind::Validation, fault).with_code("ENTRY_REJECTED");
+        RejectedEntry::new(format!("endpoint {}", endpoint.id()), error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(id: &str, service: &str, address: &str) -> EndpointEntry {
+        EndpointEntry::new(Endpoint::builder(id, service, address, 80).build().expect("valid"))
+    }
+
+    #[test]
+    fn each_bad_entry_is_left_out_and_named_and_the_good_ones_stay() {
+        let service = ServiceName::new("users").expect("valid");
+        let mut set = EndpointSet::new([
+            entry("a", "users", "10.0.0.1"),
+            entry("a", "users", "10.0.0.2"),
+            entry("b", "users", "10.0.0.1"),
+            entry("c", "orders", "10.0.0.3"),
+            entry("d", "users", "10.0.0.4"),
+        ]);
+        set.reject("entry 5", Error::invalid("port", 0, "a number from 1 to 65535"));
+        let sifted = sift(&service, set, AddressPolicy::IN_PROCESS);
+        let kept: Vec<_> = sifted.entries.iter().map(|entry| entry.endpoint().id().as_str()).collect();
+        assert_eq!(kept, ["a", "d"]);
+        let told: Vec<_> = sifted
+            .rejected
+            .kept()
+            .iter()
+            .map(|entry| format!("{}: {}", entry.what(), entry.error()))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "entry 5: port: 0 is not allowed; give a number from 1 to 65535",
+                "endpoint a: its id stands twice; the first one counts",
+                "endpoint b: its address 10.0.0.1:80 stands twice; the first one counts",
+                "endpoint c: belongs to service orders, not to users",
+            ]
+        );
+        assert!(!sifted.is_garbage());
+    }
+
+    #[test]
+    fn an_answer_of_bad_entries_alone_is_garbage_and_an_empty_one_is_not() {
+        let service = ServiceName::new("users").expect("valid");
+        assert!(
+            sift(&service, EndpointSet::new([entry("c", "orders", "10.0.0.3")]), AddressPolicy::IN_PROCESS)
+                .is_garbage()
+        );
+        assert!(!sift(&service, EndpointSet::new([]), AddressPolicy::IN_PROCESS).is_garbage());
+    }
+
+    #[test]
+    fn more_endpoints_than_anything_real_has_are_left_out_and_counted() {
+        let service = ServiceName::new("users").expect("valid");
+        let at = |n: usize| format!("10.{}.{}.{}", n >> 16, (n >> 8) & 255, n & 255);
+        let all = (0..MOST + 5_000).map(|n| entry(&format!("users-{n}"), "users", &at(n)));
+        let sifted = sift(&service, EndpointSet::new(all), AddressPolicy::IN_PROCESS);
+        assert_eq!((sifted.entries.len(), sifted.rejected.count()), (MOST, 5_000));
+        assert_eq!(sifted.rejected.kept().len(), 1_024, "the others are only counted");
+        let told = sifted.rejected.kept()[0].error().to_string();
+        assert_eq!(told, "there are more than 100000 endpoints, and the first ones count");
+    }
+}

@@ -1,0 +1,55 @@
+//! Which of a tier's endpoints the next call gets: one file per algorithm.
+//!
+//! An algorithm sees the cells that are given calls and answers a place among them. It never waits, locks or
+//! allocates, and its work does not grow with the number of endpoints.
+
+pub(crate) mod candidates;
+pub(crate) mod key_hash;
+pub(crate) mod least_connections;
+pub(crate) mod peak_ewma;
+pub(crate) mod random;
+pub(crate) mod reported_load;
+pub(crate) mod round_robin;
+pub(crate) mod sharded_counter;
+pub(crate) mod thread_index;
+pub(crate) mod weighted;
+
+use crate::config::Algorithm;
+use crate::runtime::clock::Time;
+use crate::runtime::random::Random;
+pub(crate) use candidates::{Candidates, Found, Tried, Wish};
+use sharded_counter::Turns;
+
+/// The next endpoint; one that was tried only when all were.
+#[inline]
+pub(crate) fn choose<'s>(
+    algorithm: Algorithm,
+    candidates: Candidates<'s, '_>,
+    key: Option<u64>,
+    turns: &Turns,
+    random: &Random,
+    now: Time,
+) -> Option<Found<'s>> {
+    if candidates.members.is_empty() {
+        return None;
+    }
+    Some(match algorithm {
+        Algorithm::RoundRobin => round_robin::found(candidates, turns, now),
+        Algorithm::LeastConnections => least_connections::found(candidates, random),
+        Algorithm::PeakEwma => peak_ewma::found(candidates, random, now),
+        Algorithm::Random => random::found(candidates, random),
+        Algorithm::Weighted => match candidates.tier.schedule() {
+            Some(schedule) => weighted::found(candidates, schedule, turns, random, now),
+            None => random::found(candidates, random),
+        },
+        Algorithm::IpHash => match (candidates.tier.keyed(), key) {
+            (Some(keyed), Some(key)) => key_hash::found(candidates, keyed, key),
+            // A call without a key belongs nowhere.
+            _ => random::found(candidates, random),
+        },
+        Algorithm::ReportedLoad => reported_load::found(candidates, turns, random, now),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,21 @@
+//! By key: the same endpoint for the same key while it is in, and again when it is back.
+//!
+//! A key whose endpoint is out, or was tried, goes to the next place of the same table by the same hash, as in Envoy's
+//! retries on Maglev; which one that is depends on the key alone, so that the keys of one endpoint spread over all
+//! others.
+
+use crate::engine::algorithm::candidates::{Candidates, Found};
+use crate::engine::snapshot::maglev::Keyed;
+
+/// How many places of the table are looked at before any that is in will do.
+const LOOKS: u64 = 16;
+
+#[inline]
+pub(super) fn found<'s>(candidates: Candidates<'s, '_>, keyed: &Keyed, key: u64) -> Found<'s> {
+    let looks = (0..LOOKS).filter_map(|again| keyed.at(key, again));
+    let found = looks.map(|number| candidates.found(number)).find(|found| candidates.takes(found));
+    found.unwrap_or_else(|| {
+        let place = (key % u64::from(candidates.len())) as u32;
+        candidates.untried_from(place)
+    })
+}

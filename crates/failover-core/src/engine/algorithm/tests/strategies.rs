@@ -1,0 +1,496 @@
+//! Each strategy through a service, as a caller uses it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::{FailoverConfig, StrategyKind};
+use crate::config::{LoadBalancerConfig, Locality, SlowStartConfig};
+use crate::contract::strategy::{Candidates as Seen, Strategy};
+use crate::engine::{Engine, SourceId};
+use crate::events::EventKind;
+use crate::model::endpoint::{Endpoint, EndpointEntry, ServiceName};
+use crate::model::health::Health;
+use crate::runtime::clock::Clock;
+
+/// An engine with endpoints that are given as `id`, and the clock of tokio.
+struct Bench {
+    engine: Arc<Engine>,
+    source: SourceId,
+}
+
+impl Bench {
+    fn new(config: FailoverConfig) -> Self {
+        let name = ServiceName::new("users").unwrap();
+        let engine = Engine::new(name, Arc::new(config), Clock::tokio(), Random::seeded(7), None).unwrap();
+        let source = engine.add_source(Arc::from("test"), 0);
+        Self { engine: Arc::new(engine), source }
+    }
+
+    fn with(self, entries: Vec<EndpointEntry>) -> Self {
+        self.publish(entries);
+        self
+    }
+
+    fn publish(&self, entries: Vec<EndpointEntry>) {
+        self.engine.publish(self.source, entries, false, Duration::ZERO);
+    }
+
+    fn pick(&self, wish: Wish) -> String {
+        let choice = self.engine.choose_by(Tried::NONE, true, wish).expect("available");
+        let id = self.engine.slab.cell(choice.cell()).endpoint().id().to_string();
+        self.engine.report(choice, crate::engine::state::Verdict::Success);
+        id
+    }
+
+    fn shares(&self, picks: usize) -> HashMap<String, usize> {
+        counts((0..picks).map(|_| self.pick(Wish::NONE)))
+    }
+
+    /// Opens the breaker of this endpoint.
+    fn break_down(&self, id: &str) {
+        for _ in 0..5 {
+            self.end(id, crate::engine::state::Verdict::Failure, Duration::ZERO);
+        }
+    }
+
+    /// One attempt on this endpoint that ends like this, now.
+    fn end(&self, id: &str, verdict: crate::engine::state::Verdict, before: Duration) {
+        let snapshot = self.engine.snapshot();
+        let cell = snapshot.slot(snapshot.find(id).expect("there")).cell;
+        let ticket = self.engine.slab.cell(cell).gate().ticket_if_closed();
+        let Some(ticket) = ticket else { return };
+        self.engine.slab.cell(cell).begin();
+        let now = self.engine.clock.now();
+        let began = Time::from_nanos(now.as_nanos().saturating_sub(before.as_nanos() as u64));
+        let choice = crate::engine::Choice::new(cell, ticket, crate::engine::Moved::No, began);
+        self.engine.report(choice, verdict);
+    }
+
+    fn told(&self, kind: EventKind) -> usize {
+        self.engine.events.newest(1_000).iter().filter(|event| event.kind == kind).count()
+    }
+}
+
+fn endpoint(id: &str) -> crate::model::endpoint::EndpointBuilder {
+    let port =
+        1 + id.bytes().fold(7_u16, |sum, byte| sum.wrapping_mul(31).wrapping_add(u16::from(byte))) % 60_000;
+    Endpoint::builder(id, "users", "10.0.0.1", port)
+}
+
+fn entry(id: &str) -> EndpointEntry {
+    EndpointEntry::new(endpoint(id).build().unwrap())
+}
+
+fn entries(count: usize) -> Vec<EndpointEntry> {
+    (0..count).map(|n| entry(&format!("e{n:03}"))).collect()
+}
+
+fn balancer(
+    build: impl FnOnce(crate::config::LoadBalancerConfigBuilder) -> crate::config::LoadBalancerConfigBuilder,
+) -> FailoverConfig {
+    let balancer = build(LoadBalancerConfig::builder()).build().unwrap();
+    FailoverConfig::builder().load_balancer(balancer).build().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn weights_give_exact_shares_and_change_live() {
+    let bench = Bench::new(balancer(|b| b.algorithm(Algorithm::Weighted).weight("b", 3).weight("ghost", 9)))
+        .with(vec![entry("a"), entry("b"), entry("c")]);
+    assert_eq!(bench.shares(50), [("a", 10), ("b", 30), ("c", 10)].map(|(id, n)| (id.to_owned(), n)).into());
+    let spoken = bench.engine.events.newest(50);
+    assert!(spoken.iter().any(|event| event.reason.contains("ghost")), "an id that does not exist is told");
+    let config = balancer(|b| b.algorithm(Algorithm::Weighted).weight("a", 7).weight("b", 2).weight("c", 0));
+    bench.engine.configure(Arc::new(config)).unwrap();
+    assert_eq!(bench.shares(90), [("a", 70), ("b", 20)].map(|(id, n)| (id.to_owned(), n)).into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_turns_of_one_that_is_out_go_to_the_others_by_their_weights() {
+    let bench =
+        Bench::new(balancer(|b| b.algorithm(Algorithm::Weighted).weight("big", 65_535).weight("b", 3)))
+            .with(vec![entry("big"), entry("a"), entry("b")]);
+    bench.break_down("big");
+    let shares = bench.shares(4_000);
+    // Seed 7; three quarters of 4 000 draws with a standard deviation of 27.
+    assert!(shares["b"].abs_diff(3_000) < 120 && !shares.contains_key("big"), "{shares:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn bad_weights_are_defined() {
+    for (weights, expected) in
+        [([0, 0], vec![("a", 50), ("b", 50)]), ([0, 5], vec![("b", 100)]), ([1, u32::MAX], vec![("b", 100)])]
+    {
+        let config =
+            balancer(|b| b.algorithm(Algorithm::Weighted).weight("a", weights[0]).weight("b", weights[1]));
+        let bench = Bench::new(config).with(vec![entry("a"), entry("b")]);
+        let shares = bench.shares(100);
+        for (id, share) in expected {
+            assert!(shares[id].abs_diff(share) <= 1, "{weights:?}: {shares:?}");
+        }
+    }
+    for strategy in [StrategyKind::Weighted, StrategyKind::IpHash, StrategyKind::HealthBased] {
+        let bench = Bench::new(config(strategy));
+        assert!(bench.engine.choose(Tried::NONE, true).is_none(), "{strategy} of none");
+        bench.publish(vec![entry("a")]);
+        assert_eq!(bench.pick(Wish::keyed(b"k")), "a", "{strategy} of one");
+        bench.publish(Vec::new());
+        assert!(bench.engine.choose(Tried::NONE, true).is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_has_a_home_and_comes_back_to_it() {
+    let bench = Bench::new(config(StrategyKind::IpHash)).with(entries(10));
+    let home = |n: u32| bench.pick(Wish::keyed(&n.to_le_bytes()));
+    let before: Vec<_> = (0..500).map(home).collect();
+    assert_eq!(before, (0..500).map(home).collect::<Vec<_>>());
+    assert_eq!(counts(before.iter().cloned()).len(), 10);
+    bench.break_down("e004");
+    let during: Vec<_> = (0..500).map(home).collect();
+    let moved = before.iter().zip(&during).filter(|(a, b)| a != b);
+    assert!(moved.clone().all(|(a, _)| a == "e004"), "only the keys of the one that is out move");
+    assert!(counts(moved.map(|(_, b)| b.clone())).len() > 5, "and spread over the others");
+    tokio::time::advance(Duration::from_secs(7)).await;
+    for _ in 0..5 {
+        bench.pick(Wish::NONE);
+    }
+    assert_eq!(before, (0..500).map(home).collect::<Vec<_>>(), "back home");
+    let without: HashSet<_> = (0..100).map(|_| bench.pick(Wish::keyed(b""))).collect();
+    assert!(without.len() > 5, "an empty key is none");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_stays_moves_once_and_is_forgotten_in_time() {
+    let bench = Bench::new(balancer(|b| b.sticky(true).sticky_ttl(Duration::from_secs(60)))).with(entries(5));
+    let session = |n: u32| bench.pick(Wish::keyed(&n.to_le_bytes()));
+    let first: Vec<_> = (0..50).map(session).collect();
+    for _ in 0..3 {
+        tokio::time::advance(Duration::from_secs(40)).await;
+        assert_eq!(first, (0..50).map(session).collect::<Vec<_>>());
+    }
+    bench.publish(entries(9));
+    assert_eq!(first, (0..50).map(session).collect::<Vec<_>>(), "new endpoints move no session");
+    bench.break_down(&first[0]);
+    let second: Vec<_> = (0..50).map(session).collect();
+    assert!(
+        first.iter().zip(&second).all(|(a, b)| (*a == first[0]) == (a != b)),
+        "only those of the one out"
+    );
+    tokio::time::advance(Duration::from_secs(7)).await;
+    for _ in 0..5 {
+        bench.pick(Wish::NONE);
+    }
+    assert_eq!(second, (0..50).map(session).collect::<Vec<_>>(), "and they stay where they went");
+    tokio::time::advance(Duration::from_secs(62)).await;
+    assert_ne!(second, (0..50).map(session).collect::<Vec<_>>(), "after the time limit they are new");
+}
+
+fn zoned(id: &str, region: &str, zone: &str) -> EndpointEntry {
+    EndpointEntry::new(endpoint(id).region(region).zone(zone).build().unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn geographic_stays_near_and_spills_by_availability() {
+    let config = FailoverConfig::builder()
+        .strategy(StrategyKind::Geographic)
+        .locality(Locality::new("eu", "eu-1").unwrap())
+        .build()
+        .unwrap();
+    let bench = Bench::new(config).with(vec![
+        zoned("a1", "eu", "eu-1"),
+        zoned("a2", "eu", "eu-1"),
+        zoned("b1", "eu", "eu-2"),
+        zoned("b2", "eu", "eu-2"),
+        zoned("c1", "us", "eu-1"),
+        entry("nowhere"),
+    ]);
+    assert_eq!(bench.shares(200).keys().filter(|id| id.starts_with('a')).count(), 2);
+    assert_eq!(bench.engine.snapshot().spread_percent(), [100, 0, 0]);
+    bench.break_down("a1");
+    assert_eq!(bench.engine.snapshot().spread_percent(), [70, 30, 0], "half of the zone is out");
+    bench.break_down("a2");
+    assert_eq!(bench.engine.snapshot().spread_percent(), [0, 100, 0]);
+    let shares = bench.shares(200);
+    assert!(shares.keys().all(|id| id.starts_with('b')), "{shares:?}");
+    bench.break_down("b1");
+    bench.break_down("b2");
+    let shares = bench.shares(200);
+    assert!(
+        shares.contains_key("c1") && shares.contains_key("nowhere"),
+        "no zone is the last tier: {shares:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn geographic_spreads_over_zones_by_weight_as_long_as_they_can_take_it() {
+    let here = Locality::zone_of("one").unwrap().with_zone_weights([("one", 1), ("two", 2)]).unwrap();
+    let config = FailoverConfig::builder().strategy(StrategyKind::Geographic).locality(here).build().unwrap();
+    let of = |zone: &'static str| (0..5).map(move |n| zoned(&format!("{zone}{n}"), "eu", zone));
+    let bench = Bench::new(config).with(of("one").chain(of("two")).chain([entry("nowhere")]).collect());
+    let expected = [[33, 67, 0], [29, 71, 0], [22, 78, 0], [12, 88, 0], [0, 100, 0]];
+    for (broken, expected) in expected.into_iter().enumerate() {
+        bench.break_down(&format!("one{broken}"));
+        assert_eq!(bench.engine.snapshot().spread_percent(), expected, "{} are out", broken + 1);
+    }
+    let shares = bench.shares(200);
+    assert!(shares.keys().all(|id| id.starts_with("two")), "{shares:?}");
+    (0..5).for_each(|n| bench.break_down(&format!("two{n}")));
+    assert_eq!(bench.shares(50).keys().collect::<Vec<_>>(), ["nowhere"], "the last one that is left");
+}
+
+#[tokio::test(start_paused = true)]
+async fn health_based_prefers_healthy_ones_and_those_that_answer_best() {
+    let of = |id: &str, health| entry(id).with_health(health);
+    let bench = Bench::new(config(StrategyKind::HealthBased)).with(vec![
+        of("a", Health::Healthy),
+        of("b", Health::Unknown),
+        of("c", Health::Healthy),
+        of("d", Health::Degraded),
+    ]);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    // 3 of 4 are healthy: with overprovisioning enough.
+    assert_eq!(bench.engine.snapshot().spread_percent(), [100, 0]);
+    for _ in 0..50 {
+        bench.end("a", crate::engine::state::Verdict::Success, Duration::from_millis(1));
+        bench.end("b", crate::engine::state::Verdict::Success, Duration::from_millis(50));
+        bench.end("c", crate::engine::state::Verdict::Success, Duration::from_millis(10));
+    }
+    let cheapest = counts((0..300).map(|_| {
+        let choice = bench.engine.choose(Tried::NONE, true).unwrap();
+        let id = bench.engine.slab.cell(choice.cell()).endpoint().id().to_string();
+        bench.engine.report(choice, crate::engine::state::Verdict::Local);
+        id
+    }));
+    assert!(cheapest["a"] > cheapest["c"] && !cheapest.contains_key("b"), "{cheapest:?}");
+    bench.break_down("a");
+    bench.break_down("b");
+    assert_eq!(bench.engine.snapshot().spread_percent(), [50, 50], "one of each of 4 is left");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_fails_fast_gets_less_than_its_share() {
+    let config = balancer(|b| b.algorithm(Algorithm::PeakEwma));
+    let config = config
+        .to_builder()
+        .circuit_breaker(crate::config::CircuitBreakerConfig::builder().enabled(false).build().unwrap())
+        .build()
+        .unwrap();
+    let bench = Bench::new(config).with(entries(10));
+    let mut bad = 0;
+    for _ in 0..2_000 {
+        let choice = bench.engine.choose(Tried::NONE, true).unwrap();
+        let fails = bench.engine.slab.cell(choice.cell()).endpoint().id() == "e003";
+        tokio::time::advance(Duration::from_millis(if fails { 1 } else { 10 })).await;
+        bad += u32::from(fails);
+        let verdict = if fails {
+            crate::engine::state::Verdict::Failure
+        } else {
+            crate::engine::state::Verdict::Success
+        };
+        bench.engine.report(choice, verdict);
+    }
+    assert!(bad <= 20, "{bad} of 2 000 calls went to the one that fails at once; fair would be 200");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_endpoint_begins_with_the_median_of_its_peers_and_a_late_cancel_counts() {
+    let bench = Bench::new(balancer(|b| b.algorithm(Algorithm::PeakEwma))).with(entries(3));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    for (id, ms) in [("e000", 10), ("e001", 20), ("e002", 90)] {
+        bench.end(id, crate::engine::state::Verdict::Success, Duration::from_millis(ms));
+    }
+    bench.publish(entries(4));
+    let average = |id: &str| {
+        let snapshot = bench.engine.snapshot();
+        let cell = snapshot.slot(snapshot.find(id).expect("there")).cell;
+        bench.engine.slab.cell(cell).average().at(bench.engine.clock.now()) / 1e6
+    };
+    assert!((average("e003") - 20.0).abs() < 0.1, "{}", average("e003"));
+    bench.end("e003", crate::engine::state::Verdict::Cancelled, Duration::from_millis(5));
+    assert!((average("e003") - 20.0).abs() < 0.1, "a short one says nothing");
+    bench.end("e003", crate::engine::state::Verdict::Cancelled, Duration::from_millis(70));
+    assert!((average("e003") - 70.0).abs() < 0.1, "it would have taken longer than that");
+}
+
+#[tokio::test(start_paused = true)]
+async fn panic_mode_uses_all_and_is_off_unless_asked_for() {
+    for (threshold, expected) in [(0, 1), (50, 4)] {
+        let config = FailoverConfig::builder().panic_threshold(threshold).build().unwrap();
+        let bench = Bench::new(config).with(entries(4));
+        for id in ["e000", "e001", "e002"] {
+            bench.break_down(id);
+        }
+        // They stay down: a good answer would close a breaker and end the panic.
+        let used: HashSet<_> = (0..100)
+            .map(|_| {
+                let choice = bench.engine.choose(Tried::NONE, true).unwrap();
+                let cell = choice.cell();
+                bench.engine.report(choice, crate::engine::state::Verdict::Local);
+                cell
+            })
+            .collect();
+        assert_eq!(used.len(), expected, "threshold {threshold}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_start_gives_one_that_comes_back_a_part_of_its_share() {
+    for algorithm in [Algorithm::RoundRobin, Algorithm::Weighted, Algorithm::LeastConnections] {
+        let slow = SlowStartConfig::builder().window(Duration::from_secs(100)).build().unwrap();
+        let config = balancer(|b| b.algorithm(algorithm)).to_builder().slow_start(slow).build().unwrap();
+        let bench = Bench::new(config).with(entries(10));
+        tokio::time::advance(Duration::from_secs(200)).await;
+        bench.publish(entries(11));
+        let share = || bench.shares(5_500).get("e010").copied().unwrap_or(0);
+        // Fair is 500; seed 7, four standard deviations.
+        let found = share();
+        assert!(found <= 50 + 28, "{algorithm}: {found} at the start");
+        tokio::time::advance(Duration::from_secs(50)).await;
+        let found = share();
+        assert!(found.abs_diff(250) < 70, "{algorithm}: {found} at half of the window");
+        tokio::time::advance(Duration::from_secs(50)).await;
+        let found = share();
+        assert!(found.abs_diff(500) < 90, "{algorithm}: {found} after it");
+    }
+}
+
+struct Script(fn(&Seen<'_>) -> Option<usize>);
+
+impl Strategy for Script {
+    fn choose(&self, candidates: &Seen<'_>) -> Option<usize> {
+        (self.0)(candidates)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_strategy_of_the_callers_own_decides_and_its_faults_do_no_harm() {
+    let with = |script| {
+        let config = FailoverConfig::builder().custom_strategy(Script(script)).build().unwrap();
+        Bench::new(config).with(entries(3))
+    };
+    let bench = with(|seen| {
+        assert_eq!((seen.len(), seen.attempt()), (3, 1));
+        seen.iter().position(|c| c.endpoint().id() == "e001" && c.is_available() && c.in_flight() == 0)
+    });
+    assert_eq!(bench.shares(30), [("e001".to_owned(), 30)].into());
+    bench.break_down("e001");
+    assert_eq!(bench.shares(30).len(), 2, "it leaves the choice to round robin");
+
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let panics = with(|_| panic!("on purpose"));
+    assert_eq!(panics.shares(30).len(), 3);
+    std::panic::set_hook(hook);
+    assert_eq!(panics.told(EventKind::StrategyFailed), 5, "at the 1st, 2nd, 4th, 8th and 16th time");
+    let outside = with(|seen| Some(seen.len()));
+    assert_eq!(outside.shares(3).len(), 3);
+    assert_eq!(outside.told(EventKind::StrategyFailed), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_call_can_ask_for_another_algorithm() {
+    let bench = Bench::new(FailoverConfig::default()).with(entries(5));
+    bench.engine.prepare(Algorithm::IpHash);
+    let wish = Wish { algorithm: Some(Algorithm::IpHash), ..Wish::keyed(b"ada") };
+    let homes: HashSet<_> = (0..50).map(|_| bench.pick(wish)).collect();
+    assert_eq!(homes.len(), 1);
+    assert_eq!(bench.shares(50).len(), 5);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Whatever happens to the endpoints, a pick is one of them, and one that is given calls while there is one.
+    #[test]
+    fn a_pick_is_in_the_snapshot_and_available(
+        algorithm in 0..Algorithm::WORDS.len(),
+        sticky: bool,
+        steps in prop::collection::vec((0_u8..4, 0_usize..8), 1..40),
+    ) {
+        let algorithm: Algorithm = Algorithm::WORDS[algorithm].parse().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().start_paused(true).enable_time().build().unwrap();
+        runtime.block_on(async {
+            let bench = Bench::new(balancer(|b| b.algorithm(algorithm).sticky(sticky))).with(entries(5));
+            for (what, which) in steps {
+                match what {
+                    0 => bench.publish((0..=which).rev().step_by(2).map(|n| entry(&format!("e{n:03}"))).collect()),
+                    1 => bench.publish(entries(which)),
+                    2 if bench.engine.snapshot().find(&format!("e{which:03}")).is_some() => {
+                        bench.break_down(&format!("e{which:03}"));
+                    }
+                    _ => tokio::time::advance(Duration::from_millis(100)).await,
+                }
+                let snapshot = bench.engine.snapshot();
+                for n in 0..10_u32 {
+                    let wish = Wish::keyed(&n.to_le_bytes());
+                    let Some(choice) = bench.engine.choose_by(Tried::NONE, true, wish) else {
+                        prop_assert!(snapshot.slots.is_empty(), "nothing, with endpoints there");
+                        continue;
+                    };
+                    let slot = snapshot.slots.iter().find(|slot| slot.cell == choice.cell());
+                    prop_assert!(slot.is_some(), "not in the snapshot");
+                    let seated = bench.engine.slab.cell(choice.cell()).is_seated();
+                    prop_assert!(seated || choice.ticket().permit || snapshot.closed() == 0);
+                    bench.engine.report(choice, crate::engine::state::Verdict::Success);
+                }
+            }
+            Ok(())
+        })?;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn reported_load_gives_calls_by_what_is_done_for_a_unit_of_load() {
+    let bench = Bench::new(balancer(|b| b.algorithm(Algorithm::ReportedLoad))).with(vec![
+        entry("a"),
+        entry("b"),
+        entry("c"),
+        entry("d"),
+    ]);
+    let report = |id: &str, utilization| {
+        bench.engine.report_load(id, &crate::LoadReport::new(10.0, utilization)).unwrap();
+    };
+    report("a", 1.0);
+    assert_eq!(bench.shares(40), ["a", "b", "c", "d"].map(|id| (id.to_owned(), 10)).into(), "in turn");
+    report("b", 0.1);
+    tokio::time::advance(Duration::from_secs(11)).await;
+    report("a", 1.0);
+    report("b", 0.1);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    report("a", 1.0);
+    // 10 and 100, and their mean, 55, for those that say nothing: of 220. Seed 7.
+    let shares = bench.shares(22_000);
+    for (id, expected) in [("a", 1_000_usize), ("b", 10_000), ("c", 5_500), ("d", 5_500)] {
+        assert!(shares[id].abs_diff(expected) < 300, "{id}: {shares:?}");
+    }
+    // The turns of one that is out go to the others in proportion.
+    bench.break_down("b");
+    let shares = bench.shares(12_000);
+    assert!(!shares.contains_key("b") && shares["a"].abs_diff(1_000) < 150, "{shares:?}");
+    // Another answer of the registry changes no weight.
+    bench.publish(vec![entry("a"), entry("c"), entry("d"), entry("e")]);
+    let shares = bench.shares(4_000);
+    assert!(shares["a"].abs_diff(1_000) < 10, "a alone is known, so all are called in turn: {shares:?}");
+    report("c", 0.1);
+    tokio::time::advance(Duration::from_secs(11)).await;
+    report("c", 0.1);
+    bench.publish(vec![entry("a"), entry("c")]);
+    let shares = bench.shares(11_000);
+    assert!(shares["a"].abs_diff(1_000) < 150, "{shares:?}");
+    tokio::time::advance(Duration::from_secs(181)).await;
+    assert_eq!(bench.shares(20), ["a", "c"].map(|id| (id.to_owned(), 10)).into(), "too old");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_report_that_cannot_be_is_refused_and_an_idle_one_says_nothing() {
+    let bench = Bench::new(balancer(|b| b.algorithm(Algorithm::ReportedLoad))).with(vec![entry("a")]);
+    let report =
+        |id, rps, utilization| bench.engine.report_load(id, &crate::LoadReport::new(rps, utilization));
+    assert_eq!(report("ghost", 1.0, 1.0).unwrap_err().kind(), crate::ErrorKind::NotFound);
+    assert_eq!(report("a", f64::NAN, 1.0).unwrap_err().kind(), crate::ErrorKind::Validation);
+    report("a", 0.0, 0.0).unwrap();
+    assert_eq!(bench.shares(3), [("a".to_owned(), 3)].into());
+}

@@ -1,0 +1,208 @@
+//! Whether an endpoint is given calls, and why not: derived here and nowhere else.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::codec::duration::rough;
+use crate::engine::breaker::{Breaker, Phase};
+use crate::model::health::{Health, Lifecycle};
+use crate::runtime::clock::Time;
+
+/// What the source says of an endpoint, as far as it decides about calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Claim {
+    pub(crate) health: Health,
+    pub(crate) lifecycle: Lifecycle,
+    /// Weight 0 while others of its tier have one above: no new calls.
+    pub(crate) weightless: bool,
+    /// Its source does not name it any more; it is kept for when nothing else is left.
+    pub(crate) lame: bool,
+}
+
+impl Claim {
+    /// Whether the source leaves it to the engine to decide.
+    pub(crate) fn eligible(self) -> bool {
+        self.out().is_none()
+    }
+
+    /// Out because its source says so, not on purpose: used when nothing else is left.
+    pub(crate) fn is_unhealthy(self) -> bool {
+        matches!(self.out(), Some(OutCause::Unhealthy | OutCause::Removed))
+    }
+
+    fn out(self) -> Option<OutCause> {
+        match self.lifecycle {
+            Lifecycle::Draining => return Some(OutCause::Draining),
+            Lifecycle::Maintenance => return Some(OutCause::Maintenance),
+            Lifecycle::InService => {}
+        }
+        if self.lame {
+            return Some(OutCause::Removed);
+        }
+        if self.weightless {
+            return Some(OutCause::WeightZero);
+        }
+        (self.health == Health::Unhealthy).then_some(OutCause::Unhealthy)
+    }
+}
+
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.out() {
+            Some(cause) => cause.fmt(f),
+            None => f.write_str("in service"),
+        }
+    }
+}
+
+/// What the engine concludes about an endpoint from every source of health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Availability {
+    /// It is given calls.
+    In {
+        /// Its breaker is not closed, but so few endpoints are left that it stays.
+        held_by_floor: bool,
+    },
+    /// It is not given calls.
+    Out {
+        /// Why not.
+        #[serde(flatten)]
+        cause: OutCause,
+    },
+}
+
+/// Why an endpoint is not given calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "cause", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum OutCause {
+    /// Its source drains it.
+    Draining,
+    /// Its source says that it is in maintenance.
+    Maintenance,
+    /// Its weight is 0, and others have one above 0.
+    WeightZero,
+    /// Its source says that it is unhealthy.
+    Unhealthy,
+    /// Its source named it no more, together with many others: a last resort until the removal guard's grace ends.
+    Removed,
+    /// A probe of this process says that it does not work.
+    ProbeFailed,
+    /// Its breaker is open.
+    BreakerOpen {
+        /// How long until the breaker lets probe calls through.
+        #[serde(serialize_with = "crate::codec::duration::write")]
+        retry_in: Duration,
+    },
+    /// Its breaker lets only probe calls through.
+    BreakerHalfOpen,
+}
+
+impl Availability {
+    /// The conclusion from what the source claims and what the calls have shown.
+    pub(crate) fn derive(
+        claim: Claim,
+        probed: Health,
+        breaker: &Breaker,
+        held_by_floor: bool,
+        now: Time,
+    ) -> Self {
+        if let Some(cause) = claim.out() {
+            return Self::Out { cause };
+        }
+        match breaker.phase {
+            Phase::Closed { .. } if probed != Health::Unhealthy => Self::In { held_by_floor: false },
+            _ if held_by_floor => Self::In { held_by_floor: true },
+            _ if probed == Health::Unhealthy => Self::Out { cause: OutCause::ProbeFailed },
+            Phase::Closed { .. } => Self::In { held_by_floor: false },
+            Phase::Open { until } => {
+                Self::Out { cause: OutCause::BreakerOpen { retry_in: until.since(now) } }
+            }
+            Phase::HalfOpen { .. } => Self::Out { cause: OutCause::BreakerHalfOpen },
+        }
+    }
+
+    /// Whether it is given calls.
+    pub fn is_in(&self) -> bool {
+        matches!(self, Self::In { .. })
+    }
+}
+
+impl fmt::Display for Availability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::In { held_by_floor: false } => f.write_str("in"),
+            Self::In { held_by_floor: true } => f.write_str("in, as one of the last that are left"),
+            Self::Out { cause } => write!(f, "out: {cause}"),
+        }
+    }
+}
+
+impl fmt::Display for OutCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Draining => f.write_str("draining"),
+            Self::Maintenance => f.write_str("in maintenance"),
+            Self::WeightZero => f.write_str("weight 0"),
+            Self::Unhealthy => f.write_str("unhealthy, by its source"),
+            Self::Removed => f.write_str("no longer named by its source, like many others"),
+            Self::ProbeFailed => f.write_str("unhealthy, by its probe"),
+            Self::BreakerOpen { retry_in } => write!(f, "breaker open, tried again in {}", rough(*retry_in)),
+            Self::BreakerHalfOpen => f.write_str("breaker half-open, probe calls only"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLAIM: Claim =
+        Claim { health: Health::Unknown, lifecycle: Lifecycle::InService, weightless: false, lame: false };
+
+    #[test]
+    fn every_source_of_health_has_its_say() {
+        let at = |secs: u64| Time::from_nanos(secs * 1_000_000_000);
+        let closed = Breaker::NEW;
+        let open = Breaker { phase: Phase::Open { until: at(9) }, ..Breaker::NEW };
+        let half = Breaker {
+            phase: Phase::HalfOpen { since: at(1), calls: 0, successes: 0, early: false },
+            ..Breaker::NEW
+        };
+        let out = |cause| Availability::Out { cause };
+        let breaker_open = OutCause::BreakerOpen { retry_in: Duration::from_secs(5) };
+        let table = [
+            (CLAIM, closed, false, Availability::In { held_by_floor: false }),
+            (
+                Claim { health: Health::Degraded, ..CLAIM },
+                closed,
+                false,
+                Availability::In { held_by_floor: false },
+            ),
+            (Claim { health: Health::Unhealthy, ..CLAIM }, closed, false, out(OutCause::Unhealthy)),
+            (Claim { lifecycle: Lifecycle::Draining, ..CLAIM }, closed, true, out(OutCause::Draining)),
+            (Claim { lifecycle: Lifecycle::Maintenance, ..CLAIM }, open, true, out(OutCause::Maintenance)),
+            (Claim { weightless: true, ..CLAIM }, closed, false, out(OutCause::WeightZero)),
+            (Claim { lame: true, ..CLAIM }, closed, false, out(OutCause::Removed)),
+            (CLAIM, open, false, out(breaker_open)),
+            (CLAIM, open, true, Availability::In { held_by_floor: true }),
+            (CLAIM, half, false, out(OutCause::BreakerHalfOpen)),
+        ];
+        let probed = |health, breaker, held| Availability::derive(CLAIM, health, breaker, held, at(4));
+        assert_eq!(probed(Health::Unhealthy, &closed, false), out(OutCause::ProbeFailed));
+        assert_eq!(probed(Health::Unhealthy, &open, false), out(OutCause::ProbeFailed));
+        assert_eq!(probed(Health::Unhealthy, &closed, true), Availability::In { held_by_floor: true });
+        assert_eq!(probed(Health::Degraded, &closed, false), Availability::In { held_by_floor: false });
+        for (claim, breaker, held, expected) in table {
+            assert_eq!(
+                Availability::derive(claim, Health::Unknown, &breaker, held, at(4)),
+                expected,
+                "{claim:?} {breaker:?}"
+            );
+        }
+    }
+}

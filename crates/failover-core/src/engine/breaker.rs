@@ -1,0 +1,224 @@
+//! The circuit breaker of one endpoint, as a pure state machine.
+//!
+//! `Closed` lets calls through, `Open` refuses them, `HalfOpen` lets a few probe calls through. Consecutive
+//! failures open it; the open time doubles with each failed half-open round and is jittered, so that many
+//! clients do not come back at once (Finagle's `FailureAccrualFactory`, linkerd's consecutive-failures policy);
+//! some successes close it (resilience4j). [`gate`] holds the state in atomics.
+
+pub(crate) mod atomic;
+
+use std::time::Duration;
+
+use crate::config::CircuitBreakerConfig;
+use crate::model::breaker_state::BreakerState;
+use crate::runtime::clock::Time;
+
+/// The rules of a breaker, as plain numbers that a call can carry.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Rules {
+    pub(crate) enabled: bool,
+    pub(crate) failure_threshold: u32,
+    pub(crate) recovery: Duration,
+    pub(crate) max_recovery: Duration,
+    pub(crate) jitter: f64,
+    pub(crate) half_open_calls: u32,
+    pub(crate) half_open_wait: Duration,
+    pub(crate) success_threshold: u32,
+}
+
+impl From<&CircuitBreakerConfig> for Rules {
+    fn from(config: &CircuitBreakerConfig) -> Self {
+        Self {
+            enabled: config.enabled(),
+            failure_threshold: config.failure_threshold(),
+            recovery: config.recovery_timeout(),
+            max_recovery: config.max_recovery_timeout(),
+            jitter: config.jitter(),
+            half_open_calls: config.half_open_max_calls(),
+            half_open_wait: config.half_open_max_wait(),
+            success_threshold: config.success_threshold(),
+        }
+    }
+}
+
+impl Rules {
+    /// The open time after `rounds` failed half-open rounds: `min(max, recovery * 2^rounds) * (1 + jitter * unit)`.
+    fn open_time(&self, rounds: u8, unit: f64) -> Duration {
+        let doubled = self.recovery.saturating_mul(1_u32.checked_shl(u32::from(rounds)).unwrap_or(u32::MAX));
+        let seconds = doubled.min(self.max_recovery).as_secs_f64() * (1.0 + self.jitter * unit);
+        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+    }
+}
+
+/// The whole state. A new generation begins with every change of phase, so that an answer to a call from
+/// before the change does not count after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Breaker {
+    pub(crate) phase: Phase,
+    pub(crate) generation: u16,
+    /// Failed half-open rounds since it was last closed.
+    pub(crate) rounds: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Closed { failures: u32 },
+    Open { until: Time },
+    HalfOpen { since: Time, calls: u32, successes: u32, early: bool },
+}
+
+/// What an admitted call must show when it reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ticket {
+    pub(crate) generation: u16,
+    /// Whether the call holds one of the half-open permits.
+    pub(crate) permit: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// A call wants through. `early`: do not wait for the open time, because nothing else is available.
+    Admit {
+        early: bool,
+    },
+    Success(Ticket),
+    Failure(Ticket),
+    /// Breakers were switched off.
+    Reset,
+    /// The call ended without telling anything about the endpoint.
+    Release(Ticket),
+}
+
+/// What an event did, beside the new state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    Admitted(Ticket),
+    /// Refused; asking again before this time is in vain.
+    Refused(Time),
+    /// The report counted.
+    Counted,
+    /// The report belongs to an earlier generation.
+    Ignored,
+}
+
+/// Generations take 15 bits of the gate's word.
+const GENERATIONS: u16 = 1 << 15;
+/// Beyond this many doublings every open time is at its maximum.
+const MAX_ROUNDS: u8 = 31;
+
+impl Breaker {
+    #[cfg(test)]
+    pub(crate) const NEW: Self = Self { phase: Phase::Closed { failures: 0 }, generation: 0, rounds: 0 };
+
+    pub(crate) fn state(&self) -> BreakerState {
+        match self.phase {
+            Phase::Closed { .. } => BreakerState::Closed,
+            Phase::Open { .. } => BreakerState::Open,
+            Phase::HalfOpen { .. } => BreakerState::HalfOpen,
+        }
+    }
+
+    /// The state after an event. `unit` is a random number from 0 to 1 for the jitter.
+    pub(crate) fn on(self, event: Event, now: Time, rules: &Rules, unit: f64) -> (Self, Effect) {
+        match event {
+            Event::Admit { early } => self.admit(early, now, rules, unit),
+            Event::Reset => match self.phase {
+                Phase::Closed { .. } => (self, Effect::Counted),
+                _ => (self.next(Phase::Closed { failures: 0 }, 0), Effect::Counted),
+            },
+            Event::Success(ticket) if ticket.generation == self.generation => {
+                (self.success(ticket, rules), Effect::Counted)
+            }
+            Event::Failure(ticket) if ticket.generation == self.generation => {
+                (self.failure(now, rules, unit), Effect::Counted)
+            }
+            Event::Release(ticket) if ticket.generation == self.generation => {
+                (self.returned(ticket), Effect::Counted)
+            }
+            Event::Success(_) | Event::Failure(_) | Event::Release(_) => (self, Effect::Ignored),
+        }
+    }
+
+    fn admit(self, early: bool, now: Time, rules: &Rules, unit: f64) -> (Self, Effect) {
+        match self.phase {
+            Phase::Closed { .. } => (self, Effect::Admitted(self.ticket(false))),
+            Phase::Open { until } if now >= until || early => {
+                let phase = Phase::HalfOpen { since: now, calls: 1, successes: 0, early: now < until };
+                let next = self.next(phase, self.rounds);
+                (next, Effect::Admitted(next.ticket(true)))
+            }
+            Phase::Open { until } => (self, Effect::Refused(until)),
+            // Nobody has probed for so long that this is a new round; no call is under way that it could make void.
+            Phase::HalfOpen { since, calls: 0, successes, early } if now >= since + rules.half_open_wait => {
+                let phase = Phase::HalfOpen { since: now, calls: 1, successes, early };
+                let next = self.next(phase, self.rounds);
+                (next, Effect::Admitted(next.ticket(true)))
+            }
+            Phase::HalfOpen { since, calls, successes, early } if calls < rules.half_open_calls => {
+                let phase = Phase::HalfOpen { since, calls: calls + 1, successes, early };
+                (Self { phase, ..self }, Effect::Admitted(self.ticket(true)))
+            }
+            // The probe calls of this round did not answer in time: that is an answer, too.
+            Phase::HalfOpen { since, .. } if now >= since + rules.half_open_wait => {
+                let next = self.failure(now, rules, unit);
+                let Phase::Open { until } = next.phase else {
+                    unreachable!("a failed round opens the breaker")
+                };
+                (next, Effect::Refused(until))
+            }
+            Phase::HalfOpen { since, .. } => (self, Effect::Refused(since + rules.half_open_wait)),
+        }
+    }
+
+    fn success(self, ticket: Ticket, rules: &Rules) -> Self {
+        match self.phase {
+            Phase::Closed { .. } => Self { phase: Phase::Closed { failures: 0 }, ..self },
+            Phase::HalfOpen { successes, .. } if successes + 1 >= rules.success_threshold => {
+                self.next(Phase::Closed { failures: 0 }, 0)
+            }
+            Phase::HalfOpen { since, calls, successes, early } => {
+                let calls = calls.saturating_sub(u32::from(ticket.permit));
+                Self { phase: Phase::HalfOpen { since, calls, successes: successes + 1, early }, ..self }
+            }
+            Phase::Open { .. } => self,
+        }
+    }
+
+    fn failure(self, now: Time, rules: &Rules, unit: f64) -> Self {
+        match self.phase {
+            Phase::Closed { failures } if failures + 1 < rules.failure_threshold || !rules.enabled => {
+                let failures = if rules.enabled { failures + 1 } else { 0 };
+                Self { phase: Phase::Closed { failures }, ..self }
+            }
+            Phase::Closed { .. } => self.next(Phase::Open { until: now + rules.open_time(0, unit) }, 0),
+            // A round that began before its time proves nothing about how long to wait: the open time does not
+            // grow, or an outage of everything would end with every endpoint at the longest wait.
+            Phase::HalfOpen { early, .. } => {
+                let rounds = if early { self.rounds } else { (self.rounds + 1).min(MAX_ROUNDS) };
+                self.next(Phase::Open { until: now + rules.open_time(rounds, unit) }, rounds)
+            }
+            Phase::Open { .. } => self,
+        }
+    }
+
+    fn returned(self, ticket: Ticket) -> Self {
+        match self.phase {
+            Phase::HalfOpen { since, calls, successes, early } if ticket.permit => {
+                let calls = calls.saturating_sub(1);
+                Self { phase: Phase::HalfOpen { since, calls, successes, early }, ..self }
+            }
+            _ => self,
+        }
+    }
+
+    fn next(self, phase: Phase, rounds: u8) -> Self {
+        Self { phase, generation: (self.generation + 1) % GENERATIONS, rounds }
+    }
+
+    fn ticket(&self, permit: bool) -> Ticket {
+        Ticket { generation: self.generation, permit }
+    }
+}
+
+#[cfg(test)]
+mod tests;

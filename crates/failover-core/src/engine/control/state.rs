@@ -1,0 +1,41 @@
+//! What the control lock protects.
+
+use std::sync::Arc;
+
+use crate::config::FailoverConfig;
+use crate::engine::control::source::Source;
+use crate::engine::snapshot::Snapshot;
+use crate::engine::state::slab::Ledger;
+use crate::model::endpoint::EndpointId;
+
+/// How many endpoints or entries are told one by one of each kind of change; the rest is a number.
+pub(super) const TOLD: usize = 16;
+
+#[derive(Debug)]
+pub(crate) struct Control {
+    pub(super) config: Arc<FailoverConfig>,
+    pub(super) sources: Vec<Source>,
+    /// The tier of the sources that most calls went to, when it was last looked at.
+    pub(super) serving: Option<u32>,
+    /// For each slot of the current snapshot whether it counts as closed.
+    pub(super) closed: Vec<bool>,
+    /// Cells that the floor holds.
+    pub(super) held: Vec<u32>,
+    /// Endpoints that have a weight in the configuration and are not there.
+    pub(super) strangers: Vec<EndpointId>,
+    pub(super) ledger: Ledger<Snapshot>,
+}
+
+impl Control {
+    pub(crate) fn new(config: Arc<FailoverConfig>) -> Self {
+        Self {
+            config,
+            sources: Vec::new(),
+            serving: None,
+            closed: Vec::new(),
+            held: Vec::new(),
+            strangers: Vec::new(),
+            ledger: Ledger::new(),
+        }
+    }
+}

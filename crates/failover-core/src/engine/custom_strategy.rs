@@ -1,0 +1,83 @@
+//! The caller's own strategy at work, and what is done when it fails.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::contract::strategy::{Candidate, Candidates, View};
+use crate::engine::Engine;
+use crate::engine::algorithm::Tried;
+use crate::engine::snapshot::Snapshot;
+use crate::engine::state::slab::Slab;
+use crate::events::{Event, EventKind};
+use crate::runtime::clock::Time;
+
+struct Seen<'a> {
+    snapshot: &'a Snapshot,
+    slab: &'a Slab,
+    tried: Tried<'a>,
+    now: Time,
+}
+
+impl View for Seen<'_> {
+    fn len(&self) -> usize {
+        self.snapshot.slots.len()
+    }
+
+    fn get(&self, index: usize) -> Option<Candidate<'_>> {
+        let slot = self.snapshot.slots.get(index)?;
+        let cell = self.slab.cell(slot.cell);
+        let average = cell.average().at(self.now);
+        Some(Candidate {
+            endpoint: &slot.endpoint,
+            available: slot.claim.eligible() && cell.is_seated(),
+            tried: self.tried.contains(slot.cell),
+            health: slot.claim.health,
+            breaker: cell.gate().read().state(),
+            in_flight: cell.in_flight(),
+            weight: cell.weight(),
+            latency: (average > 0.0).then(|| Duration::from_nanos(average as u64)),
+        })
+    }
+
+    fn attempt(&self) -> u32 {
+        self.tried.cells.len() as u32 + 1
+    }
+}
+
+impl Engine {
+    /// The cell that the caller's strategy chooses, if it chooses one that is given calls.
+    pub(super) fn ask_custom(&self, snapshot: &Snapshot, tried: Tried<'_>, now: Time) -> Option<u32> {
+        let strategy = snapshot.config.custom()?.get();
+        let seen = Seen { snapshot, slab: &self.slab, tried, now };
+        // Whatever it leaves half done is its own; what it was shown cannot be changed through it.
+        let index = match catch_unwind(AssertUnwindSafe(|| strategy.choose(&Candidates::new(&seen)))) {
+            Ok(index) => index?,
+            Err(_) => {
+                self.custom_failed("it panicked");
+                return None;
+            }
+        };
+        match snapshot.slots.get(index) {
+            Some(slot) if slot.claim.eligible() => self.slab.cell(slot.cell).is_seated().then_some(slot.cell),
+            Some(_) => {
+                self.custom_failed("it chose an endpoint that its source has taken out");
+                None
+            }
+            None => {
+                self.custom_failed("it chose beyond the last candidate");
+                None
+            }
+        }
+    }
+
+    /// Counts it, and tells it at the first, second, fourth … time, so that it does not flood the log.
+    #[cold]
+    fn custom_failed(&self, what: &str) {
+        let count = self.calls.strategy_faults.fetch_add(1, Ordering::Relaxed) + 1;
+        if count.is_power_of_two() {
+            let reason = format!("{what}, for the {count}. time; the algorithm of the configuration picks");
+            self.events.tell(Event::new(EventKind::StrategyFailed, reason).detail("count", count));
+        }
+    }
+}

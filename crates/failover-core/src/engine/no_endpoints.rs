@@ -1,0 +1,178 @@
+//! Why there is no endpoint for a call.
+
+use std::fmt;
+use std::sync::atomic::Ordering;
+
+use serde::Serialize;
+
+use crate::engine::Engine;
+use crate::engine::availability::{Availability, OutCause};
+use crate::engine::control::SourceStatus;
+use crate::error::{Error, ErrorKind};
+use crate::model::endpoint::{EndpointId, ServiceName};
+
+/// How many endpoints are named one by one.
+const NAMED: usize = 10;
+
+/// There is no endpoint that the call may use, and why.
+///
+/// Small to move, because a pick stands in the same `Result`.
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
+pub struct NoEndpoints(Box<Why>);
+
+#[derive(Clone, Debug, Serialize)]
+struct Why {
+    service: ServiceName,
+    reason: NoEndpointsReason,
+    total: usize,
+    out: Vec<OutEndpoint>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_error: Option<Error>,
+}
+
+/// An endpoint that is not given calls.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct OutEndpoint {
+    /// The endpoint.
+    pub id: EndpointId,
+    /// Why it is out.
+    #[serde(flatten)]
+    pub cause: OutCause,
+}
+
+/// Why there is no endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum NoEndpointsReason {
+    /// No source has answered yet.
+    NotYetKnown,
+    /// The sources work, and none of them knows the service.
+    UnknownService,
+    /// The service is known and has no endpoints.
+    Empty,
+    /// There are endpoints, and none of them may be used now.
+    AllOut,
+}
+
+impl NoEndpoints {
+    /// The service that was asked for.
+    pub fn service(&self) -> &ServiceName {
+        &self.0.service
+    }
+
+    /// Why there is none.
+    pub fn reason(&self) -> NoEndpointsReason {
+        self.0.reason
+    }
+
+    /// The endpoints that there are, and why each is out: the first ten of them.
+    pub fn out(&self) -> &[OutEndpoint] {
+        &self.0.out
+    }
+
+    /// What the source said last, if it did not answer.
+    pub fn source_error(&self) -> Option<&Error> {
+        self.0.source_error.as_ref()
+    }
+}
+
+impl fmt::Display for NoEndpoints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Why { service, reason, total, out, source_error } = &*self.0;
+        match reason {
+            NoEndpointsReason::NotYetKnown => {
+                write!(f, "{service}: its endpoints are not known yet, because no source has answered")?;
+            }
+            NoEndpointsReason::UnknownService => {
+                write!(
+                    f,
+                    "{service}: no source knows this service; is the name right, is something registered?"
+                )?;
+            }
+            NoEndpointsReason::Empty => write!(f, "{service}: no endpoint is registered")?,
+            NoEndpointsReason::AllOut => {
+                let noun = if *total == 1 { "the only endpoint is" } else { "all endpoints are" };
+                write!(f, "{service}: {noun} out (")?;
+                for (place, OutEndpoint { id, cause }) in out.iter().enumerate() {
+                    let comma = if place == 0 { "" } else { "; " };
+                    write!(f, "{comma}{id}: {cause}")?;
+                }
+                if *total > out.len() {
+                    write!(f, "; and {} more", total - out.len())?;
+                }
+                f.write_str(")")?;
+            }
+        }
+        match source_error {
+            Some(error) => write!(f, "; the source's last error: {error}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for NoEndpoints {}
+
+impl From<NoEndpoints> for Error {
+    fn from(none: NoEndpoints) -> Self {
+        let code = match none.reason() {
+            NoEndpointsReason::AllOut => "ALL_ENDPOINTS_DOWN",
+            _ => "NO_ENDPOINTS",
+        };
+        let reason = serde_json::to_value(none.reason()).unwrap_or_default();
+        let error = Self::new(ErrorKind::NoEndpoints, none.to_string())
+            .with_code(code)
+            .with_detail("service", none.service().as_str())
+            .with_detail("reason", reason);
+        match none.0.source_error {
+            Some(source) => error.with_source(source),
+            None => error,
+        }
+    }
+}
+
+impl Engine {
+    /// A call that is a pick, and for which there is none: counted as failed.
+    #[cold]
+    pub(crate) fn refuse(&self) -> NoEndpoints {
+        self.calls.failed.fetch_add(1, Ordering::Relaxed);
+        self.calls.refused.fetch_add(1, Ordering::Relaxed);
+        self.why_none()
+    }
+
+    /// Why the last choice found nothing.
+    #[cold]
+    pub(crate) fn why_none(&self) -> NoEndpoints {
+        let snapshot = self.snapshot();
+        let sources = self.sources();
+        let now = self.clock.now();
+        let reason = if !snapshot.slots.is_empty() {
+            NoEndpointsReason::AllOut
+        } else if sources.iter().any(|source| source.answered && !source.unknown) {
+            NoEndpointsReason::Empty
+        } else if sources.iter().any(|source| source.answered) {
+            NoEndpointsReason::UnknownService
+        } else {
+            NoEndpointsReason::NotYetKnown
+        };
+        let out = snapshot
+            .slots
+            .iter()
+            .filter_map(|slot| {
+                let cell = self.slab.cell(slot.cell);
+                match Availability::derive(slot.claim, cell.probed(), &cell.gate().read(), false, now) {
+                    Availability::Out { cause } => {
+                        Some(OutEndpoint { id: slot.endpoint.id().clone(), cause })
+                    }
+                    Availability::In { .. } => None,
+                }
+            })
+            .take(NAMED)
+            .collect();
+        let source_error = sources.into_iter().find_map(|SourceStatus { error, .. }| error);
+        let (service, total) = (self.name.clone(), snapshot.slots.len());
+        NoEndpoints(Box::new(Why { service, reason, total, out, source_error }))
+    }
+}

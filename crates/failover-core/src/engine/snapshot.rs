@@ -1,0 +1,228 @@
+//! One immutable view of a service's endpoints, with all that a pick needs worked out beforehand.
+//!
+//! Only membership moves inside it: which endpoints of a tier are given calls. That is a partition of a fixed
+//! array ([`partition`]), changed in O(1) under the service's control lock and read by picks without one; with weights
+//! a tree of sums beside it ([`sums`]), changed in O(log n).
+
+pub(crate) mod fenwick;
+pub(crate) mod load_split;
+pub(crate) mod load_weights;
+pub(crate) mod maglev;
+pub(crate) mod partition;
+pub(crate) mod schedule;
+pub(crate) mod session_table;
+pub(crate) mod tier;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::config::{Algorithm, FailoverConfig, StrategyKind};
+use crate::engine::availability::Claim;
+use crate::engine::policy::Policy;
+use crate::engine::state::slab::Slab;
+use crate::model::endpoint::Endpoint;
+use load_split::{Headcount, Zone, shares};
+use session_table::Sticky;
+
+pub(crate) use tier::{Rank, Tier};
+
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) config: Arc<FailoverConfig>,
+    pub(crate) policy: Policy,
+    /// By tier, then by id.
+    pub(crate) slots: Box<[Slot]>,
+    pub(crate) tiers: Box<[Tier]>,
+    /// How many eligible endpoints have a closed breaker.
+    closed: AtomicU32,
+    /// One tier and nothing that a pick has to look at besides.
+    plain: bool,
+    /// Where sessions are, if they stick.
+    sticky: Option<Arc<Sticky>>,
+    /// How many endpoints their source leaves to the engine.
+    pub(crate) eligible: u32,
+}
+
+/// One endpoint of a snapshot.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) claim: Claim,
+    /// Where its calls are counted.
+    pub(crate) cell: u32,
+    /// Where it stands among the tiers.
+    pub(crate) tier: u32,
+}
+
+impl Snapshot {
+    /// A snapshot of these slots, which are sorted by tier; `ranks` says what each tier is. What is the same as in the
+    /// snapshot before is taken over from there.
+    pub(crate) fn new(
+        config: Arc<FailoverConfig>,
+        slots: Vec<Slot>,
+        ranks: &[Rank],
+        before: Option<&Self>,
+        slab: &Slab,
+    ) -> Self {
+        for (slot, index) in slots.iter().zip(0..) {
+            let cell = slab.cell(slot.cell);
+            cell.cold.slot.store(index, Ordering::Relaxed);
+            if !slot.claim.eligible() {
+                cell.set_seated(false);
+            }
+        }
+        let policy = Policy::from(&*config);
+        let mut first = 0;
+        let tiers: Box<[Tier]> = slots
+            .chunk_by(|a, b| a.tier == b.tier)
+            .map(|of_tier| {
+                let rank = ranks[of_tier[0].tier as usize];
+                let tier = Tier::new(rank, of_tier, first, policy.panic_threshold > 0, slab);
+                let twin = before.and_then(|before| before.tiers.iter().find(|tier| tier.rank == rank));
+                tier.build(policy.algorithm, of_tier, twin, slab);
+                first += of_tier.len() as u32;
+                tier
+            })
+            .collect();
+        let eligible = tiers.iter().map(|tier| tier.members.len() as u32).sum();
+        let balancer = config.load_balancer();
+        let (sessions, ttl) = (balancer.sticky_sessions(), balancer.sticky_ttl());
+        let sticky = balancer.sticky().then(|| {
+            let kept = before.and_then(|before| before.sticky.clone());
+            kept.filter(|sticky| sticky.is_of(sessions, ttl))
+                .unwrap_or_else(|| Arc::new(Sticky::new(sessions, ttl)))
+        });
+        let closed = AtomicU32::new(0);
+        let plain = tiers.len() == 1 && sticky.is_none() && !policy.custom && !policy.slow_start.is_on();
+        Self { config, policy, slots: slots.into(), tiers, closed, plain, sticky, eligible }
+    }
+
+    /// Whether a pick has nothing to look at but the endpoints of one tier, while all of these are well.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.plain
+    }
+
+    /// Where sessions are, if they stick.
+    #[inline]
+    pub(crate) fn sticky(&self) -> Option<&Sticky> {
+        self.sticky.as_deref()
+    }
+
+    /// Builds what this algorithm reads, where another one is the service's own. Under the control lock only.
+    pub(crate) fn build(&self, algorithm: Algorithm, slab: &Slab) {
+        for (of_tier, tier) in self.slots.chunk_by(|a, b| a.tier == b.tier).zip(&self.tiers) {
+            tier.build(algorithm, of_tier, None, slab);
+        }
+    }
+
+    /// Whether what this algorithm reads is there.
+    #[inline]
+    pub(crate) fn has(&self, algorithm: Algorithm) -> bool {
+        self.tiers.iter().all(|tier| match algorithm {
+            Algorithm::Weighted => tier.schedule().is_some(),
+            Algorithm::IpHash => tier.keyed().is_some(),
+            Algorithm::ReportedLoad => tier.reported().is_some(),
+            _ => true,
+        })
+    }
+
+    /// Where the endpoint of this id stands: O(tiers · log endpoints).
+    pub(crate) fn find(&self, id: &str) -> Option<u32> {
+        let ends = self.tiers.iter().skip(1).map(Tier::first).chain([self.slots.len() as u32]);
+        self.tiers.iter().zip(ends).find_map(|(tier, end)| {
+            let of_tier = &self.slots[tier.first() as usize..end as usize];
+            let found = of_tier.binary_search_by(|slot| slot.endpoint.id().as_str().cmp(id));
+            found.ok().map(|place| tier.first() + place as u32)
+        })
+    }
+
+    pub(crate) fn slot(&self, index: u32) -> &Slot {
+        &self.slots[index as usize]
+    }
+
+    pub(crate) fn tier_of(&self, slot: &Slot) -> &Tier {
+        &self.tiers[slot.tier as usize]
+    }
+
+    /// How many eligible endpoints have a closed breaker. None: nothing is available but what the floor holds.
+    #[inline]
+    pub(crate) fn closed(&self) -> u32 {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Under the control lock only.
+    pub(crate) fn set_closed(&self, closed: u32) {
+        self.closed.store(closed, Ordering::Relaxed);
+    }
+
+    /// The tier that lot number `lot` (0 to 99) falls to.
+    #[inline]
+    pub(crate) fn tier_for(&self, lot: u32) -> usize {
+        self.tiers.iter().position(|tier| lot < tier.upto()).unwrap_or(0)
+    }
+
+    /// Works out anew how calls spread over the tiers. Under the control lock only; true when it changed.
+    pub(crate) fn spread(&self) -> bool {
+        if self.tiers.len() < 2 && self.policy.panic_threshold == 0 {
+            return false;
+        }
+        let by_health = self.config.strategy() == StrategyKind::HealthBased;
+        let of_priority = |of: &Tier| {
+            let same = |tier: &&Tier| {
+                let whole = by_health || self.zone_weight(tier).is_some();
+                if whole { tier.rank.place() == of.rank.place() } else { tier.rank == of.rank }
+            };
+            self.tiers.iter().filter(same).fold((0, 0), |(available, hosts), tier| {
+                (available + tier.members.available().len() as u32, hosts + tier.hosts())
+            })
+        };
+        let heads: Vec<_> = self
+            .tiers
+            .iter()
+            .map(|tier| Headcount {
+                available: tier.members.available().len() as u32,
+                hosts: tier.hosts(),
+                of_priority: of_priority(tier),
+                zone: self.zone_weight(tier).map(|weight| Zone { weight, place: tier.rank.place() }),
+            })
+            .collect();
+        let mut upto = 0;
+        let mut changed = false;
+        for (tier, share) in self.tiers.iter().zip(shares(&heads, self.policy.panic_threshold)) {
+            upto += share.percent;
+            changed |= tier.set_share(upto, share);
+        }
+        changed
+    }
+
+    /// The weight of the tier's zone, where calls spread over zones by weight.
+    fn zone_weight(&self, tier: &Tier) -> Option<u32> {
+        let here = self.config.locality().filter(|_| self.config.strategy() == StrategyKind::Geographic)?;
+        let weights = here.zone_weights();
+        let by_weight = !weights.is_empty();
+        by_weight.then(|| weights.values().nth(tier.rank.step as usize).copied().unwrap_or(0))
+    }
+
+    /// Whether availability is ignored somewhere, because too few are available everywhere.
+    pub(crate) fn panics(&self) -> bool {
+        self.tiers.iter().any(Tier::in_panic)
+    }
+
+    /// The percentage of calls that each tier gets.
+    pub(crate) fn spread_percent(&self) -> Vec<u32> {
+        if self.tiers.len() == 1 {
+            return vec![100];
+        }
+        let mut before = 0;
+        self.tiers
+            .iter()
+            .map(|tier| {
+                let upto = tier.upto();
+                let share = upto.saturating_sub(before);
+                before = upto;
+                share
+            })
+            .collect()
+    }
+}

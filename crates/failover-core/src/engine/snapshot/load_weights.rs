@@ -1,0 +1,86 @@
+//! Weights that follow from what endpoints say of their load: drawn by, and worked out anew about once a second.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::engine::snapshot::fenwick::Sums;
+use crate::runtime::clock::Time;
+
+/// What the largest weight becomes; the others in proportion, and at least 1.
+const MOST: f32 = 65_535.0;
+
+#[derive(Debug)]
+pub(crate) struct Reported {
+    cells: Box<[u32]>,
+    weights: Box<[AtomicU32]>,
+    /// The weights of those that are in.
+    sums: Sums,
+    /// Until when enough is known, in nanoseconds; 0 when it is not.
+    until: AtomicU64,
+}
+
+impl Reported {
+    /// Nothing is known of these.
+    pub(crate) fn new(cells: Vec<u32>) -> Self {
+        Self {
+            weights: cells.iter().map(|_| AtomicU32::new(1)).collect(),
+            sums: Sums::new(cells.len()),
+            cells: cells.into(),
+            until: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes over what is known of each, which counts until then. Under the control lock only.
+    pub(crate) fn weigh(&self, known: &[Option<f32>], until: Time) {
+        let Some(weights) = weights(known) else {
+            return self.until.store(0, Ordering::Relaxed);
+        };
+        for ((index, place), weight) in self.weights.iter().enumerate().zip(weights) {
+            place.store(weight, Ordering::Relaxed);
+            if self.sums.get(index) > 0 {
+                self.sums.set(index, weight);
+            }
+        }
+        self.until.store(until.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// The one at this index of the tier is in, or out. Under the control lock only.
+    pub(crate) fn put(&self, index: usize, is_in: bool) {
+        if let Some(weight) = self.weights.get(index) {
+            self.sums.set(index, if is_in { weight.load(Ordering::Relaxed) } else { 0 });
+        }
+    }
+
+    /// One of those that are in, by weight; none while too little is known.
+    #[inline]
+    pub(crate) fn draw(&self, bits: u64, now: Time) -> Option<u32> {
+        if now.as_nanos() >= self.until.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.sums.draw(bits).map(|index| self.cells[index])
+    }
+}
+
+/// Whole weights in proportion; of whom nothing is known has the mean of the others. None when fewer than two are known.
+fn weights(known: &[Option<f32>]) -> Option<Vec<u32>> {
+    let given = || known.iter().flatten();
+    let (count, most) = (given().count(), given().copied().fold(0.0, f32::max));
+    let mean = given().sum::<f32>() / count as f32;
+    let scaled = |weight: &Option<f32>| (weight.unwrap_or(mean) / most * MOST).round().max(1.0) as u32;
+    (count >= 2).then(|| known.iter().map(scaled).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The figures of gRPC's own tests.
+    #[test]
+    fn weights_are_in_proportion_and_who_says_nothing_has_the_mean() {
+        assert_eq!(weights(&[Some(10.0), Some(100.0)]), Some(vec![6_554, 65_535]));
+        assert_eq!(weights(&[Some(1.0), None, Some(3.0)]), Some(vec![21_845, 43_690, 65_535]));
+        assert_eq!(weights(&[Some(1e-9), Some(1e9)]), Some(vec![1, 65_535]), "nobody is left without");
+        for few in [&[][..], &[None, None], &[Some(5.0), None]] {
+            assert_eq!(weights(few), None, "{few:?}");
+        }
+    }
+}

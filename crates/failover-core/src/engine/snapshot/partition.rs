@@ -1,0 +1,130 @@
+//! A tier's cells, split in two: those that are given calls, and those that are not for the time being.
+//!
+//! A sparse set: `order[..available]` are in, the rest are out. Moving one is a swap and a count, O(1). Movers hold
+//! the control lock; readers take no lock and may, in the moment of a move, see one cell twice and another not at all,
+//! which costs at most one pick that the breaker then decides about.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::engine::state::slab::Slab;
+
+#[derive(Debug)]
+pub(crate) struct Partition {
+    order: Box<[AtomicU32]>,
+    available: AtomicU32,
+}
+
+impl Partition {
+    /// All of these cells are out at first. Each is told its place, so that it is found again: it belongs to the
+    /// newest partition that it was given to.
+    pub(crate) fn new(slab: &Slab, cells: impl Iterator<Item = u32>) -> Self {
+        let order: Box<[AtomicU32]> = cells.map(AtomicU32::new).collect();
+        for (cell, place) in order.iter().zip(0..) {
+            slab.cell(cell.load(Ordering::Relaxed)).cold.place.store(place, Ordering::Relaxed);
+        }
+        Self { order, available: AtomicU32::new(0) }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// The cells that are given calls.
+    #[inline]
+    pub(crate) fn available(&self) -> &[AtomicU32] {
+        &self.order[..self.available.load(Ordering::Acquire) as usize]
+    }
+
+    /// The members that are not; the one that went out last stands first.
+    pub(crate) fn out(&self) -> &[AtomicU32] {
+        &self.order[self.available.load(Ordering::Acquire) as usize..]
+    }
+
+    /// Under the control lock, for a member.
+    pub(crate) fn put_in(&self, slab: &Slab, cell: u32) {
+        let available = self.available.load(Ordering::Relaxed);
+        let place = slab.cell(cell).cold.place.load(Ordering::Relaxed);
+        if place >= available {
+            self.swap(slab, place, available);
+            self.available.store(available + 1, Ordering::Release);
+        }
+    }
+
+    /// Under the control lock, for a member.
+    pub(crate) fn take_out(&self, slab: &Slab, cell: u32) {
+        let available = self.available.load(Ordering::Relaxed);
+        let place = slab.cell(cell).cold.place.load(Ordering::Relaxed);
+        if place < available {
+            self.swap(slab, place, available - 1);
+            self.available.store(available - 1, Ordering::Release);
+        }
+    }
+
+    fn swap(&self, slab: &Slab, a: u32, b: u32) {
+        // While a snapshot is filled, each one stands where it belongs already.
+        if a == b {
+            return;
+        }
+        let [cell_a, cell_b] = [a, b].map(|place| self.order[place as usize].load(Ordering::Relaxed));
+        self.order[b as usize].store(cell_a, Ordering::Relaxed);
+        self.order[a as usize].store(cell_b, Ordering::Relaxed);
+        slab.cell(cell_a).cold.place.store(b, Ordering::Relaxed);
+        slab.cell(cell_b).cold.place.store(a, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::engine::state::slab::Ledger;
+
+    fn read(cells: &[AtomicU32]) -> Vec<u32> {
+        cells.iter().map(|cell| cell.load(Ordering::Relaxed)).collect()
+    }
+
+    fn partition(slab: &Slab) -> Partition {
+        let mut ledger = Ledger::<()>::new();
+        let cells: Vec<_> = (0..12).map(|_| ledger.take(slab)).collect();
+        Partition::new(slab, cells.into_iter().filter(|cell| cell % 2 == 0))
+    }
+
+    #[test]
+    fn the_one_that_went_out_last_stands_first() {
+        let slab = Slab::new();
+        let partition = partition(&slab);
+        for cell in [0, 2, 4, 6] {
+            partition.put_in(&slab, cell);
+        }
+        partition.take_out(&slab, 2);
+        partition.take_out(&slab, 6);
+        assert_eq!(read(partition.out())[0], 6);
+        assert_eq!(read(partition.available()).len(), 2);
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_the_set_that_was_put_in(moves in prop::collection::vec((0_u32..6, any::<bool>()), 0..200)) {
+            let slab = Slab::new();
+            let partition = partition(&slab);
+            let mut model = BTreeSet::new();
+            for (half, put_in) in moves {
+                let cell = half * 2;
+                if put_in {
+                    partition.put_in(&slab, cell);
+                    model.insert(cell);
+                } else {
+                    partition.take_out(&slab, cell);
+                    model.remove(&cell);
+                }
+                let seen: BTreeSet<u32> = read(partition.available()).into_iter().collect();
+                prop_assert_eq!(&seen, &model);
+                prop_assert_eq!(partition.available().len(), model.len());
+                prop_assert_eq!(partition.out().len(), 6 - model.len());
+            }
+        }
+    }
+}

@@ -1,0 +1,477 @@
+//! What the engine keeps of one endpoint while it lives, laid out for the calls that touch it.
+
+pub(crate) mod ewma;
+pub(crate) mod in_flight;
+pub(crate) mod latency;
+pub(crate) mod load_weight;
+pub(crate) mod slab;
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+
+use crate::contract::classify::Outcome;
+use crate::engine::breaker::atomic::Gate;
+use crate::engine::state::latency::{Histogram, Times};
+use crate::model::endpoint::Endpoint;
+use crate::model::health::Health;
+use crate::runtime::clock::Time;
+use ewma::Average;
+use in_flight::Flow;
+use load_weight::Load;
+
+/// What calls to an endpoint read and write. It outlives snapshots: the key is the endpoint's id, and another one is
+/// taken only when the address behind the id changes.
+///
+/// What a pick compares and a success writes stands in the first cache line; the rest is for what is rare.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(crate) struct Cell {
+    hot: Hot,
+    pub(crate) cold: Cold,
+}
+
+#[derive(Debug)]
+#[repr(align(64))]
+struct Hot {
+    gate: Gate,
+    /// Calls in flight and successes.
+    flow: Flow,
+    /// The weight that counts, at least 1.
+    weight: AtomicU32,
+    /// How long its attempts take of late.
+    average: Average,
+    /// How long its attempts took. There from the first endpoint on.
+    times: OnceLock<Box<Histogram>>,
+    /// The newest times, which are not counted there yet: their buckets, one up, in nine bits each.
+    recent: AtomicU64,
+    /// Held by the one thread that counts them there.
+    settling: AtomicBool,
+    /// Whether it is among those of its tier that are given calls.
+    seated: AtomicBool,
+}
+
+/// Bits of a time in `recent`, which holds seven.
+const RECENT: u32 = 9;
+const _: () = assert!(latency::BUCKETS < 1 << RECENT);
+
+#[derive(Debug, Default)]
+pub(crate) struct Cold {
+    /// The endpoint as its source names it now. Empty when the cell is free.
+    endpoint: ArcSwapOption<Endpoint>,
+    others: [AtomicU64; VERDICTS - 1],
+    /// Times that the breaker opened, and times that it closed again.
+    pub(crate) opened: AtomicU64,
+    pub(crate) recovered: AtomicU64,
+    /// Probes that this process has made.
+    pub(crate) probes: AtomicU64,
+    /// The number of the source that names it.
+    pub(crate) source: AtomicU32,
+    /// Given calls although its breaker is not closed, because too few others are left.
+    pub(crate) held: AtomicBool,
+    /// Its half-open round ended because the probe calls did not answer in time, and that is not told yet.
+    pub(crate) expired: AtomicBool,
+    /// Since when it has been in or out, in nanoseconds, twice; odd when it is in. 0: it is new.
+    since: AtomicU64,
+    /// What it has said of its load.
+    pub(crate) load: Load,
+    /// Whether this process probes it.
+    pub(crate) asked: AtomicBool,
+    /// What this process's own probes say of it, as a number.
+    probed: AtomicU8,
+    /// Where it stands in the newest snapshot, and in its tier's partition. Under the control lock only.
+    pub(crate) slot: AtomicU32,
+    pub(crate) place: AtomicU32,
+}
+
+/// How one attempt ended, as it is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Success,
+    Failure,
+    Timeout,
+    Overload,
+    NotSent,
+    Rejected,
+    Local,
+    Cancelled,
+}
+
+const VERDICTS: usize = 8;
+
+impl From<Outcome> for Verdict {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Success => Self::Success,
+            Outcome::Failure => Self::Failure,
+            Outcome::Overload(_) => Self::Overload,
+            Outcome::Rejected => Self::Rejected,
+            Outcome::NotSent => Self::NotSent,
+            Outcome::Local => Self::Local,
+        }
+    }
+}
+
+/// The counts as they were read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    ended: [u64; VERDICTS],
+    /// How long the attempts took together that were not cancelled, within 2 %.
+    time: Duration,
+    pub(crate) recovered: u64,
+    /// Probes that this process has made.
+    pub(crate) probes: u64,
+}
+
+impl Tally {
+    pub(crate) const NONE: Self =
+        Self { ended: [0; VERDICTS], time: Duration::ZERO, recovered: 0, probes: 0 };
+
+    pub(crate) fn of(&self, verdict: Verdict) -> u64 {
+        self.ended[verdict as usize]
+    }
+
+    /// Attempts that the endpoint is to blame for.
+    pub(crate) fn failures(&self) -> u64 {
+        [Verdict::Failure, Verdict::Timeout, Verdict::Overload, Verdict::NotSent]
+            .map(|v| self.of(v))
+            .iter()
+            .sum()
+    }
+
+    /// Attempts that have ended, those that were cancelled too.
+    pub(crate) fn ended(&self) -> u64 {
+        self.ended.iter().sum()
+    }
+
+    /// Attempts that have ended and were not cancelled.
+    fn answered(&self) -> u64 {
+        self.ended() - self.of(Verdict::Cancelled)
+    }
+
+    /// The mean time of the attempts that were not cancelled.
+    pub(crate) fn mean(&self) -> Option<Duration> {
+        let nanos = u64::try_from(self.time.as_nanos()).unwrap_or(u64::MAX);
+        nanos.checked_div(self.answered()).map(Duration::from_nanos)
+    }
+
+    pub(crate) fn plus(mut self, other: &Self) -> Self {
+        for (to, from) in self.ended.iter_mut().zip(other.ended) {
+            *to += from;
+        }
+        self.time += other.time;
+        self.recovered += other.recovered;
+        self.probes += other.probes;
+        self
+    }
+}
+
+impl Cell {
+    pub(crate) fn new() -> Self {
+        Self {
+            hot: Hot {
+                gate: Gate::new(),
+                flow: Flow::new(),
+                weight: AtomicU32::new(1),
+                average: Average::new(),
+                times: OnceLock::new(),
+                recent: AtomicU64::new(0),
+                settling: AtomicBool::new(false),
+                seated: AtomicBool::new(false),
+            },
+            cold: Cold {
+                endpoint: ArcSwapOption::const_empty(),
+                others: [const { AtomicU64::new(0) }; VERDICTS - 1],
+                opened: AtomicU64::new(0),
+                recovered: AtomicU64::new(0),
+                probes: AtomicU64::new(0),
+                source: AtomicU32::new(0),
+                held: AtomicBool::new(false),
+                expired: AtomicBool::new(false),
+                since: AtomicU64::new(0),
+                load: Load::default(),
+                asked: AtomicBool::new(false),
+                probed: AtomicU8::new(Health::Unknown as u8),
+                slot: AtomicU32::new(0),
+                place: AtomicU32::new(0),
+            },
+        }
+    }
+
+    #[inline]
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.hot.gate
+    }
+
+    /// Calls that have begun and not ended.
+    #[inline]
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.hot.flow.in_flight()
+    }
+
+    #[inline]
+    pub(crate) fn weight(&self) -> u32 {
+        self.hot.weight.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn average(&self) -> &Average {
+        &self.hot.average
+    }
+
+    #[inline]
+    pub(crate) fn is_seated(&self) -> bool {
+        self.hot.seated.load(Ordering::Relaxed)
+    }
+
+    /// Under the control lock only.
+    pub(crate) fn set_seated(&self, seated: bool) {
+        self.hot.seated.store(seated, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn begin(&self) {
+        self.hot.flow.begin();
+    }
+
+    #[inline]
+    pub(crate) fn end(&self, verdict: Verdict, nanos: u64) {
+        if verdict != Verdict::Cancelled {
+            self.record(nanos);
+        }
+        // The flow last, so that who sees nothing in flight sees the counts as well.
+        if verdict == Verdict::Success {
+            self.hot.flow.succeed();
+        } else {
+            self.cold.others[verdict as usize - 1].fetch_add(1, Ordering::Relaxed);
+            self.hot.flow.end();
+        }
+    }
+
+    /// Counts how long an attempt took: at first in this line, and with every seventh in the histogram, which lies
+    /// elsewhere. Where calls of several threads end in the same nanoseconds a time may be lost or count twice: then the
+    /// times are a sample. The numbers of calls are exact.
+    #[inline]
+    fn record(&self, nanos: u64) {
+        let recent = self.hot.recent.load(Ordering::Relaxed);
+        let with = recent << RECENT | (latency::bucket(nanos) as u64 + 1);
+        if recent >> (6 * RECENT) == 0 {
+            self.hot.recent.store(with, Ordering::Relaxed);
+        } else if !self.settle() {
+            // Somebody else is about it: the oldest of the seven gives way.
+            self.hot.recent.store(with & ((1 << (7 * RECENT)) - 1), Ordering::Relaxed);
+        } else {
+            self.hot.recent.store(with & ((1 << RECENT) - 1), Ordering::Relaxed);
+        }
+    }
+
+    /// Counts the newest times where the others are; false when another thread is doing so.
+    fn settle(&self) -> bool {
+        let Some(times) = self.hot.times.get() else { return false };
+        if self.hot.settling.swap(true, Ordering::Acquire) {
+            return false;
+        }
+        let mut recent = self.hot.recent.load(Ordering::Relaxed);
+        self.hot.recent.store(0, Ordering::Relaxed);
+        while recent > 0 {
+            times.record((recent & ((1 << RECENT) - 1)) as usize - 1);
+            recent >>= RECENT;
+        }
+        self.hot.settling.store(false, Ordering::Release);
+        true
+    }
+
+    /// The endpoint whose cell this is.
+    ///
+    /// A cell is given to another endpoint only when no call is in flight and no snapshot knows it, so whoever holds a
+    /// choice finds one here.
+    pub(crate) fn endpoint(&self) -> Arc<Endpoint> {
+        self.cold.endpoint.load_full().expect("a cell that is in use has an endpoint")
+    }
+
+    /// Takes over what the source says now.
+    pub(crate) fn set(&self, endpoint: &Arc<Endpoint>, weight: u32) {
+        // A store waits for readers, so most updates, which leave most endpoints as they are, do without.
+        if !self.cold.endpoint.load().as_ref().is_some_and(|before| Arc::ptr_eq(before, endpoint)) {
+            self.cold.endpoint.store(Some(Arc::clone(endpoint)));
+        }
+        self.hot.times.get_or_init(|| Box::new(Histogram::new()));
+        self.hot.weight.store(weight, Ordering::Relaxed);
+    }
+
+    /// It is given calls, or not. Under the control lock only.
+    pub(crate) fn mark(&self, is_in: bool, now: Time) {
+        let before = self.cold.since.load(Ordering::Relaxed);
+        if before == 0 || (before & 1 == 1) != is_in {
+            // Never 0, which stands for new.
+            let since = (now.as_nanos().min(u64::MAX >> 1) << 1).max(2) | u64::from(is_in);
+            self.cold.since.store(since, Ordering::Relaxed);
+        }
+    }
+
+    /// Since when it has been given calls, or not; `now` when it is new.
+    pub(crate) fn since(&self, now: Time) -> Time {
+        match self.cold.since.load(Ordering::Relaxed) {
+            0 => now,
+            since => Time::from_nanos(since >> 1),
+        }
+    }
+
+    /// What this process's own probes say of it.
+    pub(crate) fn probed(&self) -> Health {
+        let number = self.cold.probed.load(Ordering::Relaxed);
+        let all = [Health::Healthy, Health::Degraded, Health::Unhealthy];
+        all.into_iter().find(|health| *health as u8 == number).unwrap_or_default()
+    }
+
+    /// Takes over what a probe says, and answers what was said before. Under the control lock only.
+    pub(crate) fn set_probed(&self, health: Health) -> Health {
+        let before = self.probed();
+        self.cold.probed.store(health as u8, Ordering::Relaxed);
+        before
+    }
+
+    /// Whether a probe says that it does not work.
+    pub(crate) fn is_probed_down(&self) -> bool {
+        self.cold.probed.load(Ordering::Relaxed) == Health::Unhealthy as u8
+    }
+
+    /// Whether nothing is in flight; what was counted is then complete.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.hot.flow.is_idle()
+    }
+
+    pub(crate) fn tally(&self) -> Tally {
+        let mut ended = [self.hot.flow.successes(); VERDICTS];
+        for (to, from) in ended[1..].iter_mut().zip(&self.cold.others) {
+            *to = from.load(Ordering::Relaxed);
+        }
+        let mut tally = Tally {
+            ended,
+            time: Duration::ZERO,
+            recovered: self.cold.recovered.load(Ordering::Relaxed),
+            probes: self.cold.probes.load(Ordering::Relaxed),
+        };
+        self.settle();
+        if let Some(mean) = self.hot.times.get().and_then(|times| times.mean()) {
+            tally.time = Duration::from_secs_f64(mean.as_secs_f64() * tally.answered() as f64);
+        }
+        tally
+    }
+
+    /// Adds how long its attempts took to `sum`.
+    pub(crate) fn times_into(&self, sum: &mut Times) {
+        self.settle();
+        if let Some(times) = self.hot.times.get() {
+            times.read_into(sum);
+        }
+    }
+
+    /// Makes it as new, for another endpoint. Only when it is idle and no snapshot knows it.
+    fn clear(&self) {
+        self.hot.gate.clear();
+        self.hot.weight.store(1, Ordering::Relaxed);
+        self.cold.endpoint.store(None);
+        self.hot.flow.clear();
+        self.hot.average.clear();
+        self.set_seated(false);
+        let counts = [&self.cold.opened, &self.cold.recovered, &self.cold.probes];
+        for count in counts.into_iter().chain(&self.cold.others) {
+            count.store(0, Ordering::Relaxed);
+        }
+        self.hot.recent.store(0, Ordering::Relaxed);
+        if let Some(times) = self.hot.times.get() {
+            times.clear();
+        }
+        self.cold.held.store(false, Ordering::Relaxed);
+        self.cold.expired.store(false, Ordering::Relaxed);
+        self.cold.load.clear();
+        self.cold.asked.store(false, Ordering::Relaxed);
+        self.cold.probed.store(Health::Unknown as u8, Ordering::Relaxed);
+        self.cold.since.store(0, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_pick_compares_and_a_success_writes_is_one_cache_line() {
+        assert_eq!((size_of::<Hot>(), align_of::<Hot>()), (64, 64));
+        assert!(size_of::<Cell>() <= 192, "{}", size_of::<Cell>());
+    }
+
+    #[test]
+    fn a_cancelled_call_counts_and_says_nothing_about_time() {
+        let cell = Cell::new();
+        cell.begin();
+        cell.begin();
+        cell.end(Verdict::Success, 3_000_000);
+        assert_eq!(cell.in_flight(), 1);
+        cell.end(Verdict::Cancelled, 9_000_000_000);
+        let tally = cell.tally();
+        assert_eq!((tally.of(Verdict::Success), tally.of(Verdict::Cancelled), tally.ended()), (1, 1, 2));
+        assert!(cell.is_idle());
+    }
+
+    #[test]
+    fn threads_at_one_cell_lose_no_count_and_leave_a_fair_sample_of_times() {
+        let cell = Cell::new();
+        cell.set(&Arc::new(Endpoint::builder("a", "users", "10.0.0.1", 80).build().expect("valid")), 1);
+        std::thread::scope(|scope| {
+            for thread in 0..4_u64 {
+                let cell = &cell;
+                scope.spawn(move || {
+                    for call in 0..16_000 {
+                        cell.begin();
+                        cell.end(Verdict::Success, (10 + thread + call % 3) * 1_000);
+                        if call % 1_000 == 0 {
+                            cell.times_into(&mut Times::none());
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(cell.tally().of(Verdict::Success), 64_000);
+        let mut times = Times::none();
+        cell.times_into(&mut times);
+        // Threads that do nothing but this lose the most.
+        assert!((2_000..70_000).contains(&times.total()), "{}", times.total());
+        let latency = times.latency().expect("recorded");
+        assert!(latency.p50.abs_diff(Duration::from_micros(12)) < Duration::from_micros(1), "{latency:?}");
+    }
+
+    #[test]
+    fn every_time_of_a_single_thread_counts_once() {
+        let cell = Cell::new();
+        cell.set(&Arc::new(Endpoint::builder("a", "users", "10.0.0.1", 80).build().expect("valid")), 1);
+        for calls in 1..=100 {
+            cell.begin();
+            cell.end(Verdict::Success, calls * 1_000_000);
+            let mut times = Times::none();
+            if calls % 9 == 0 || calls == 100 {
+                cell.times_into(&mut times);
+                assert_eq!(times.total(), calls);
+            }
+        }
+    }
+
+    #[test]
+    fn every_verdict_has_a_count_of_its_own() {
+        use Verdict::*;
+        let cell = Cell::new();
+        let all = [Success, Failure, Timeout, Overload, NotSent, Rejected, Local, Cancelled];
+        for (verdict, times) in all.into_iter().zip(1..) {
+            for _ in 0..times {
+                cell.begin();
+                cell.end(verdict, 0);
+            }
+        }
+        let tally = cell.tally();
+        assert_eq!(all.map(|verdict| tally.of(verdict)), [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(tally.failures(), 2 + 3 + 4 + 5);
+    }
+}

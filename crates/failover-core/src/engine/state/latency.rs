@@ -1,0 +1,456 @@
+//! How long attempts take, as percentiles: bounded, mergeable, and read while others write.
+//!
+//! The buckets of `DDSketch` (Masson, Rim and Lee, VLDB 2019), with the logarithm from a table: each is at most 4 %
+//! wide, so that what is read is within 2 % of what was written, from 1 µs to 2 min. A bucket is one byte, because there are many and nearly all of them are nearly empty; every 256th count of a bucket goes to a small table.
+//! When that table is full, all counts are halved: what is read describes the last hundred thousand attempts or so.
+
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering, fence};
+use std::time::Duration;
+
+use serde::Serialize;
+
+pub(crate) const BUCKETS: usize = 511;
+/// How many buckets there are for each doubling, and 2 to the power of one of that many.
+const PER_DOUBLING: usize = 19;
+const STEP: f64 = 1.037_155_044_446_191_9;
+/// Bucket 0 holds what is shorter than this, a power of two, in nanoseconds.
+const SHORTEST: u64 = 1 << 10;
+/// Bits of a number, after the highest, that tell its bucket.
+const DIGITS: u32 = 9;
+/// In which of a doubling's buckets a number is, by those bits.
+const PARTS: [u8; 1 << DIGITS] = parts();
+/// How many buckets can hold more than a byte.
+const CARRIES: usize = 32;
+/// How many times 256 a bucket holds before all are halved.
+const MOST_CARRIES: u32 = 255;
+/// Bits of a place in the table, from the lowest: how many times 256, then the bucket, counted from 1.
+const BUCKET_AT: u32 = 16;
+/// Half of what a byte that has gone round stands for.
+const HALF: u8 = 128;
+/// How often a reader begins anew when it meets such a change.
+const READS: usize = 100;
+
+/// The times of one endpoint's attempts. One thread writes at a time, and any may read.
+#[derive(Debug)]
+pub(crate) struct Histogram {
+    low: [AtomicU8; BUCKETS],
+    high: [AtomicU32; CARRIES],
+    /// Odd while more than one count changes.
+    turn: AtomicU32,
+}
+
+/// Times as they were read, of one endpoint or of many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Times(Box<[u64]>);
+
+/// How long the attempts took that ended of themselves or at their time limit: those that were cancelled say nothing.
+///
+/// Each number is within 2 % of the one that sorting all times would give, for times from 1 µs to 2 min; shorter and
+/// longer ones count as these. The newest hundred thousand attempts at an endpoint weigh most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Latency {
+    /// Half of the attempts took no longer.
+    #[serde(serialize_with = "crate::codec::duration::write")]
+    pub p50: Duration,
+    /// Nine of ten took no longer.
+    #[serde(serialize_with = "crate::codec::duration::write")]
+    pub p90: Duration,
+    /// 99 of 100 took no longer.
+    #[serde(serialize_with = "crate::codec::duration::write")]
+    pub p99: Duration,
+    /// 999 of 1 000 took no longer.
+    #[serde(serialize_with = "crate::codec::duration::write")]
+    pub p999: Duration,
+}
+
+impl Histogram {
+    pub(crate) fn new() -> Self {
+        Self {
+            low: [const { AtomicU8::new(0) }; BUCKETS],
+            high: [const { AtomicU32::new(0) }; CARRIES],
+            turn: AtomicU32::new(0),
+        }
+    }
+
+    /// Counts one attempt in its [`bucket`]: one addition, except every 256th time.
+    #[inline]
+    pub(crate) fn record(&self, bucket: usize) {
+        match self.low[bucket].load(Ordering::Relaxed).checked_add(1) {
+            Some(count) => self.low[bucket].store(count, Ordering::Relaxed),
+            None => self.overflow(bucket),
+        }
+    }
+
+    /// A byte goes round: its bucket holds 256 more than it says. Who reads meanwhile begins anew.
+    #[cold]
+    fn overflow(&self, bucket: usize) {
+        self.turn.fetch_add(1, Ordering::AcqRel);
+        self.low[bucket].store(0, Ordering::Relaxed);
+        if !self.carry(bucket, 1) {
+            // There is no place for it. Halving makes one, and halves these 256 as well.
+            self.halve();
+            let (sum, wrapped) = self.low[bucket].load(Ordering::Relaxed).overflowing_add(HALF);
+            self.low[bucket].store(sum, Ordering::Relaxed);
+            if wrapped {
+                self.carry(bucket, 1);
+            }
+        }
+        self.turn.fetch_add(1, Ordering::Release);
+    }
+
+    pub(crate) fn clear(&self) {
+        self.low.iter().for_each(|count| count.store(0, Ordering::Relaxed));
+        self.high.iter().for_each(|count| count.store(0, Ordering::Relaxed));
+    }
+
+    /// Adds what is counted here to `times`.
+    pub(crate) fn read_into(&self, times: &mut Times) {
+        for (to, from) in times.0.iter_mut().zip(self.counts()) {
+            *to += u64::from(from);
+        }
+    }
+
+    /// The mean, as near as the percentiles are.
+    pub(crate) fn mean(&self) -> Option<Duration> {
+        let (mut all, mut sum) = (0.0, 0.0);
+        for (index, count) in self.counts().into_iter().enumerate().filter(|(_, count)| *count > 0) {
+            all += f64::from(count);
+            sum += middle(index) * f64::from(count);
+        }
+        (all > 0.0).then(|| Duration::from_nanos((sum / all) as u64))
+    }
+
+    /// The counts as they are now. Who writes them goes on.
+    fn counts(&self) -> [u32; BUCKETS] {
+        let mut read = [0; BUCKETS];
+        for _ in 0..READS {
+            let turn = self.turn.load(Ordering::Acquire);
+            self.read(&mut read);
+            fence(Ordering::Acquire);
+            if turn % 2 == 0 && self.turn.load(Ordering::Relaxed) == turn {
+                break;
+            }
+            std::hint::spin_loop();
+        }
+        read
+    }
+
+    fn read(&self, to: &mut [u32; BUCKETS]) {
+        for (to, low) in to.iter_mut().zip(&self.low) {
+            *to = u32::from(low.load(Ordering::Relaxed));
+        }
+        for place in &self.high {
+            let (bucket, times) = unpack(place.load(Ordering::Relaxed));
+            if let Some(bucket) = bucket {
+                to[bucket] += times << u8::BITS;
+            }
+        }
+    }
+
+    /// A bucket is `times` times 256 fuller than its byte says; false when the table has no place for that.
+    fn carry(&self, bucket: usize, times: u32) -> bool {
+        let tag = (bucket as u32 + 1) << BUCKET_AT;
+        for place in &self.high {
+            let before = match unpack(place.load(Ordering::Relaxed)) {
+                (None, _) => 0,
+                (Some(of), before) if of == bucket => before,
+                _ => continue,
+            };
+            place.store(tag | (before + times), Ordering::Relaxed);
+            if before + times >= MOST_CARRIES {
+                self.halve();
+            }
+            return true;
+        }
+        false
+    }
+
+    /// Halves every count.
+    fn halve(&self) {
+        let mut full = [0_u32; BUCKETS];
+        for (full, low) in full.iter_mut().zip(&self.low) {
+            *full = u32::from(low.swap(0, Ordering::Relaxed));
+        }
+        for place in &self.high {
+            if let (Some(bucket), times) = unpack(place.swap(0, Ordering::Relaxed)) {
+                full[bucket] += times << u8::BITS;
+            }
+        }
+        // Of two odd counts one is rounded up: else a long tail, one attempt in each bucket, would be lost.
+        let mut up = false;
+        for (bucket, full) in full.into_iter().enumerate() {
+            let odd = full % 2 == 1;
+            let count = full / 2 + u32::from(odd && up);
+            up ^= odd;
+            let low = (count & u32::from(u8::MAX)) as u8;
+            self.low[bucket].store(low, Ordering::Relaxed);
+            let times = count >> u8::BITS;
+            if times > 0 {
+                self.carry(bucket, times);
+            }
+        }
+    }
+}
+
+fn unpack(place: u32) -> (Option<usize>, u32) {
+    let bucket = (place >> BUCKET_AT).checked_sub(1).map(|bucket| bucket as usize);
+    (bucket, place & ((1 << BUCKET_AT) - 1))
+}
+
+const fn parts() -> [u8; 1 << DIGITS] {
+    let mut parts = [0; 1 << DIGITS];
+    let (mut digits, mut part, mut end) = (0, 0, STEP);
+    while digits < parts.len() {
+        while (digits + parts.len()) as f64 >= end * parts.len() as f64 && part < PER_DOUBLING as u8 - 1 {
+            part += 1;
+            end *= STEP;
+        }
+        parts[digits] = part;
+        digits += 1;
+    }
+    parts
+}
+
+/// Where a time is counted.
+#[inline]
+pub(crate) fn bucket(nanos: u64) -> usize {
+    let nanos = nanos.max(SHORTEST);
+    let zeros = nanos.leading_zeros();
+    let doublings = (SHORTEST.leading_zeros() - zeros) as usize;
+    let digits = (nanos << zeros) >> (u64::BITS - 1 - DIGITS) & ((1 << DIGITS) - 1);
+    let bucket = doublings * PER_DOUBLING + usize::from(PARTS[digits as usize]);
+    bucket.min(BUCKETS - 1)
+}
+
+/// Where each of a doubling's buckets begins, in those bits.
+const STARTS: [u16; PER_DOUBLING] = starts();
+
+const fn starts() -> [u16; PER_DOUBLING] {
+    let mut starts = [0; PER_DOUBLING];
+    let mut digits = 1;
+    while digits < PARTS.len() {
+        if PARTS[digits] != PARTS[digits - 1] {
+            starts[PARTS[digits] as usize] = digits as u16;
+        }
+        digits += 1;
+    }
+    starts
+}
+
+/// The least number of nanoseconds that falls into a bucket.
+fn begin(index: usize) -> u64 {
+    let digits = u64::from(STARTS[index % PER_DOUBLING]) + (1 << DIGITS);
+    digits << (index / PER_DOUBLING) << (SHORTEST.trailing_zeros() - DIGITS)
+}
+
+/// What stands for a bucket: between both ends so that the error is the same share of either.
+fn middle(index: usize) -> f64 {
+    let (low, high) = (begin(index) as f64, begin(index + 1) as f64);
+    2.0 * low * high / (low + high)
+}
+
+impl Times {
+    pub(crate) fn none() -> Self {
+        Self(vec![0; BUCKETS].into())
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (to, from) in self.0.iter_mut().zip(&other.0) {
+            *to += from;
+        }
+    }
+
+    /// How many there are.
+    #[cfg(test)]
+    pub(crate) fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// The percentiles, if there is anything to take them of.
+    pub(crate) fn latency(&self) -> Option<Latency> {
+        let all: u64 = self.0.iter().sum();
+        (all > 0).then(|| Latency {
+            p50: self.at_rank(all, 500),
+            p90: self.at_rank(all, 900),
+            p99: self.at_rank(all, 990),
+            p999: self.at_rank(all, 999),
+        })
+    }
+
+    fn at_rank(&self, all: u64, per_mille: u64) -> Duration {
+        let rank = (u128::from(all) * u128::from(per_mille)).div_ceil(1000) as u64;
+        let mut before = 0;
+        let found = self.0.iter().position(|count| {
+            before += count;
+            before >= rank
+        });
+        Duration::from_nanos(middle(found.unwrap_or(BUCKETS - 1)) as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(histogram: &Histogram) -> Times {
+        let mut times = Times::none();
+        histogram.read_into(&mut times);
+        times
+    }
+
+    fn record(histogram: &Histogram, nanos: &[u64]) {
+        for nanos in nanos {
+            histogram.record(bucket(*nanos));
+        }
+    }
+
+    /// What sorting gives.
+    fn sorted(nanos: &mut [u64]) -> [u64; 4] {
+        nanos.sort_unstable();
+        [500, 900, 990, 999].map(|per_mille| nanos[(nanos.len() * per_mille).div_ceil(1000) - 1])
+    }
+
+    fn assert_close(histogram: &Histogram, nanos: &mut [u64]) {
+        let Latency { p50, p90, p99, p999 } = read(histogram).latency().expect("recorded");
+        for (read, exact) in [p50, p90, p99, p999].into_iter().zip(sorted(nanos)) {
+            let (read, exact) = (read.as_nanos() as f64, exact as f64);
+            assert!((read - exact).abs() <= 0.02 * exact + 1.0, "{read} for {exact}");
+        }
+    }
+
+    #[test]
+    fn it_is_small_enough_for_one_of_each_endpoint() {
+        assert!(size_of::<Histogram>() <= 648, "{}", size_of::<Histogram>());
+    }
+
+    #[test]
+    fn every_bucket_is_at_most_four_percent_wide_and_they_reach_from_a_microsecond_to_two_minutes() {
+        assert_eq!((bucket(0), bucket(1_000), bucket(2_048)), (0, 0, PER_DOUBLING));
+        let widest =
+            (0..BUCKETS - 1).map(|index| begin(index + 1) as f64 / begin(index) as f64).fold(0.0, f64::max);
+        assert!(widest <= 1.0408, "{widest}");
+        assert!(begin(BUCKETS - 1) >= 120_000_000_000, "{}", begin(BUCKETS - 1));
+        assert_eq!(bucket(u64::MAX), BUCKETS - 1);
+    }
+
+    #[test]
+    fn every_bucket_begins_where_the_one_before_it_ends() {
+        for index in 1..BUCKETS {
+            assert_eq!((bucket(begin(index) - 1), bucket(begin(index))), (index - 1, index));
+        }
+    }
+
+    #[test]
+    fn the_mean_is_as_near_as_a_percentile() {
+        let histogram = Histogram::new();
+        record(&histogram, &[1_000_000, 3_000_000, 8_000_000]);
+        let mean = histogram.mean().expect("recorded");
+        assert!(mean.abs_diff(Duration::from_millis(4)) < Duration::from_micros(80), "{mean:?}");
+    }
+
+    #[test]
+    fn nothing_recorded_is_no_percentile() {
+        assert_eq!(read(&Histogram::new()).latency(), None);
+        assert_eq!(Histogram::new().mean(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn percentiles_are_within_two_percent_of_what_sorting_gives(
+            mut nanos in prop::collection::vec(1_024_u64..120_000_000_000, 1..3_000),
+            quick in prop::collection::vec(1_024_u64..10_000_000, 0..3_000),
+        ) {
+            nanos.extend(quick);
+            let histogram = Histogram::new();
+            record(&histogram, &nanos);
+            assert_close(&histogram, &mut nanos);
+        }
+
+        #[test]
+        fn merging_is_the_same_as_recording_into_one(
+            one in prop::collection::vec(any::<u32>(), 0..500),
+            other in prop::collection::vec(any::<u32>(), 0..500),
+        ) {
+            let [a, b, both] = std::array::from_fn(|_| Histogram::new());
+            for (nanos, alone) in one.iter().map(|n| (n, &a)).chain(other.iter().map(|n| (n, &b))) {
+                alone.record(bucket((*nanos).into()));
+                both.record(bucket((*nanos).into()));
+            }
+            let mut merged = read(&a);
+            merged.add(&read(&b));
+            prop_assert_eq!(merged, read(&both));
+        }
+    }
+
+    #[test]
+    fn a_long_tail_is_still_there_after_millions_of_attempts() {
+        // One in 500 takes a second, so that p99.9 is a second and p99 is not.
+        let histogram = Histogram::new();
+        for n in 0..3_000_000_u64 {
+            let millis = if n % 500 == 0 { 1_000 } else { 10 };
+            histogram.record(bucket(millis * 1_000_000));
+        }
+        let latency = read(&histogram).latency().expect("recorded");
+        assert!(latency.p99 < Duration::from_millis(11), "{latency:?}");
+        assert!(latency.p999.abs_diff(Duration::from_secs(1)) < Duration::from_millis(20), "{latency:?}");
+        assert!(read(&histogram).total() < 200_000, "what is old has faded");
+    }
+
+    #[test]
+    fn a_tail_that_is_spread_over_many_buckets_survives_being_halved() {
+        // One in 1 000 takes 100 ms to 10 s, hardly two of them the same.
+        let histogram = Histogram::new();
+        for n in 0..600_000_u64 {
+            let tail = 100_000_000 + n.wrapping_mul(0x9e37_79b9_7f4a_7c15) % 9_900_000_000;
+            histogram.record(bucket(if n % 1_000 == 0 { tail } else { 10_000_000 }));
+        }
+        let times = read(&histogram);
+        let slow: u64 = times.0[bucket(50_000_000)..].iter().sum();
+        let share = slow as f64 / times.total() as f64;
+        assert!((0.8e-3..1.2e-3).contains(&share), "{share}");
+    }
+
+    #[test]
+    fn what_changes_is_seen_after_some_hundred_thousand_attempts() {
+        let histogram = Histogram::new();
+        for (millis, attempts) in [(10, 1_000_000), (50, 300_000)] {
+            (0..attempts).for_each(|_| histogram.record(bucket(millis * 1_000_000)));
+        }
+        assert!(read(&histogram).latency().expect("recorded").p50 > Duration::from_millis(48));
+    }
+
+    #[test]
+    fn more_busy_buckets_than_the_table_holds_are_halved_and_stay_right() {
+        let histogram = Histogram::new();
+        let mut nanos: Vec<u64> = (0..200_000_u64).map(|n| 1_000_000 + n % 1_000 * 10_000).collect();
+        record(&histogram, &nanos);
+        let read = read(&histogram).total();
+        assert!((8_000..100_000).contains(&read), "{read}");
+        // What is left is a sample of what was recorded, so the rank may fall into the bucket beside it.
+        let p50 = self::read(&histogram).latency().expect("recorded").p50.as_nanos() as f64;
+        let exact = sorted(&mut nanos)[0] as f64;
+        assert!((p50 - exact).abs() <= 0.06 * exact, "{p50} for {exact}");
+    }
+
+    #[test]
+    fn who_reads_while_another_writes_sees_what_was_there_at_some_time() {
+        let histogram = Histogram::new();
+        thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                (0..64_000).for_each(|n| histogram.record(bucket((10 + n % 3) * 1_000)));
+            });
+            let mut before = 0;
+            while !writer.is_finished() {
+                let now = read(&histogram).total();
+                assert!(now <= 64_000 && now >= before, "{now} after {before}");
+                before = now;
+            }
+        });
+        assert_eq!(read(&histogram).total(), 64_000);
+    }
+}

@@ -1,0 +1,96 @@
+//! How many events a registry can cause: what it does over and over is told now and then, with the number in between.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::events::EventKind;
+use crate::runtime::clock::Time;
+
+/// So many events of a kind are told one after the other.
+const BURST: u32 = 100;
+/// After that, one for each of these.
+const PAUSE: Duration = Duration::from_secs(6);
+
+/// What has been told of each kind, for one service.
+#[derive(Debug, Default)]
+pub(super) struct Flood(HashMap<EventKind, Told>);
+
+#[derive(Debug)]
+struct Told {
+    /// How many more may be told at `at`.
+    left: u32,
+    at: Time,
+    /// How many were not told since the last one that was.
+    untold: u64,
+}
+
+impl Flood {
+    /// Whether this event is told, and how many of its kind before it were not.
+    pub(super) fn admit(&mut self, kind: EventKind, now: Time) -> Option<u64> {
+        if !is_caused_by_a_source(kind) {
+            return Some(0);
+        }
+        let told = self.0.entry(kind).or_insert(Told { left: BURST, at: now, untold: 0 });
+        let earned = (now.since(told.at).as_nanos() / PAUSE.as_nanos()).min(BURST.into()) as u32;
+        told.left = (told.left + earned).min(BURST);
+        told.at = if told.left == BURST { now } else { told.at + PAUSE * earned };
+        if told.left == 0 {
+            told.untold += 1;
+            return None;
+        }
+        told.left -= 1;
+        Some(std::mem::take(&mut told.untold))
+    }
+}
+
+/// What a source can bring about as often as it likes.
+fn is_caused_by_a_source(kind: EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::EndpointAdded
+            | EventKind::EndpointRemoved
+            | EventKind::EndpointUp
+            | EventKind::EndpointDown
+            | EventKind::EntryRejected
+            | EventKind::SourceStale
+            | EventKind::SourceFresh
+            | EventKind::EmptyHeld
+            | EventKind::RemovalHeld
+            | EventKind::LoadBalance
+            | EventKind::ProviderPanicked
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Time {
+        Time::from_nanos(1) + Duration::from_secs(seconds)
+    }
+
+    fn admitted(flood: &mut Flood, kind: EventKind, times: usize, now: Time) -> usize {
+        (0..times).filter(|_| flood.admit(kind, now).is_some()).count()
+    }
+
+    #[test]
+    fn after_a_burst_ten_a_minute_are_told_and_the_others_are_counted() {
+        let mut flood = Flood::default();
+        assert_eq!(admitted(&mut flood, EventKind::SourceStale, 100_000, at(0)), 100);
+        assert_eq!(flood.admit(EventKind::SourceStale, at(5)), None);
+        assert_eq!(flood.admit(EventKind::SourceStale, at(6)), Some(99_901));
+        let told: usize = (7..67).map(|s| admitted(&mut flood, EventKind::SourceStale, 50, at(s))).sum();
+        assert_eq!(told, 10);
+        assert_eq!(admitted(&mut flood, EventKind::SourceStale, 1_000, at(100_000)), 100, "all is forgotten");
+    }
+
+    #[test]
+    fn kinds_do_not_share_and_what_calls_and_breakers_do_is_not_limited() {
+        let mut flood = Flood::default();
+        admitted(&mut flood, EventKind::EntryRejected, 1_000, at(0));
+        assert_eq!(admitted(&mut flood, EventKind::SourceStale, 100, at(0)), 100);
+        for kind in [EventKind::CircuitOpen, EventKind::Failover, EventKind::ConfigApplied] {
+            assert_eq!(admitted(&mut flood, kind, 1_000, at(0)), 1_000);
+        }
+    }
+}

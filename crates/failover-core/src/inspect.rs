@@ -1,0 +1,4 @@
+//! What an operator reads: statistics and explanations.
+
+pub(crate) mod explain;
+pub(crate) mod stats;

@@ -1,0 +1,248 @@
+//! Why calls go where they go: for each endpoint its availability, the cause, and what will change that.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::codec::duration::rough;
+use crate::engine::Engine;
+use crate::engine::availability::{Availability, OutCause};
+use crate::engine::breaker::{Breaker, Phase};
+use crate::engine::policy::Policy;
+use crate::events::Event;
+use crate::inspect::stats::SourceStats;
+use crate::model::endpoint::{EndpointId, ServiceName};
+use crate::runtime::clock::Time;
+
+/// What a service does with its endpoints, and why. `Display` is a table for a terminal.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// The service.
+    pub service: ServiceName,
+    /// In which order endpoints are candidates, and who is picked among equals.
+    pub selection: String,
+    /// Where the endpoints come from.
+    pub sources: Vec<SourceStats>,
+    /// How long the shares were counted.
+    #[serde(serialize_with = "crate::codec::duration::write")]
+    pub window: Duration,
+    /// The endpoints, by tier and id.
+    pub endpoints: Vec<EndpointExplanation>,
+}
+
+/// Whether one endpoint is given calls, and why.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct EndpointExplanation {
+    /// The endpoint.
+    pub id: EndpointId,
+    /// `host:port`.
+    pub address: String,
+    /// Its tier: that of its source, then its own priority.
+    pub tier: (u32, u32),
+    /// Whether it is given calls, and why not.
+    pub availability: Availability,
+    /// How long that has been so.
+    #[serde(serialize_with = "crate::codec::duration::write")]
+    pub since: Duration,
+    /// What changes it next.
+    pub next: String,
+    /// Its part of the service's attempts in the window, from 0 to 1.
+    pub share: f64,
+    /// Its attempts in the window.
+    pub attempts: u64,
+    /// The newest change that was told about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Arc<Event>>,
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: {}, {} endpoints", self.service, self.selection, self.endpoints.len())?;
+        for source in &self.sources {
+            let state = match (&source.error, source.age) {
+                (Some(error), Some(age)) => format!("stale, {} old: {error}", rough(age)),
+                (Some(error), None) => format!("has never answered: {error}"),
+                (None, Some(_)) => "fresh".to_owned(),
+                (None, None) => "not yet answered".to_owned(),
+            };
+            writeln!(f, "  from {} (tier {}): {state}", source.provider, source.tier)?;
+        }
+        let id = self.endpoints.iter().map(|of| of.id.as_str().chars().count()).max().unwrap_or(0);
+        let address = self.endpoints.iter().map(|of| of.address.chars().count()).max().unwrap_or(0);
+        for of in &self.endpoints {
+            let (state, since) = (of.availability.to_string(), rough(of.since));
+            writeln!(
+                f,
+                "  {:id$}  {:address$}  tier {}.{}  {:4.1} %  {state}, for {since}; {}",
+                of.id.as_str(),
+                of.address,
+                of.tier.0,
+                of.tier.1,
+                of.share * 100.0,
+                of.next
+            )?;
+            if let (Some(event), false) =
+                (&of.evidence, of.availability == Availability::In { held_by_floor: false })
+            {
+                writeln!(f, "  {:id$}  because {}: {}", "", event.kind, event.reason)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Engine {
+    pub(crate) fn explain(&self) -> Explanation {
+        let snapshot = self.snapshot();
+        let now = self.clock.now();
+        let attempts = |cell: u32| {
+            let cell = self.slab.cell(cell);
+            cell.tally().ended() + u64::from(cell.in_flight())
+        };
+        let counts = snapshot.slots.iter().map(|slot| (slot.cell, attempts(slot.cell))).collect();
+        let (counts, window) = self.shares().since(now, self.began, counts);
+        let total = counts.values().sum::<u64>().max(1);
+        let events = self.events.newest(usize::MAX);
+        let endpoint = |slot: &crate::engine::snapshot::Slot| {
+            let cell = self.slab.cell(slot.cell);
+            let breaker = cell.gate().read();
+            let held = cell.cold.held.load(std::sync::atomic::Ordering::Relaxed);
+            let availability = Availability::derive(slot.claim, cell.probed(), &breaker, held, now);
+            let count = counts.get(&slot.cell).copied().unwrap_or(0);
+            let id = slot.endpoint.id();
+            let told = |event: &&Arc<Event>| event.endpoint.as_ref() == Some(id) && !event.kind.is_per_call();
+            EndpointExplanation {
+                id: id.clone(),
+                address: slot.endpoint.authority(),
+                tier: snapshot.tiers[slot.tier as usize].rank.place(),
+                availability,
+                since: now.since(cell.since(now)),
+                next: next(availability, &breaker, &snapshot.policy, now),
+                share: count as f64 / total as f64,
+                attempts: count,
+                evidence: events.iter().rev().find(told).cloned(),
+            }
+        };
+        let config = &snapshot.config;
+        Explanation {
+            service: self.name.clone(),
+            selection: format!("strategy {}, algorithm {}", config.strategy(), config.algorithm()),
+            sources: self.source_stats(),
+            window,
+            endpoints: snapshot.slots.iter().map(endpoint).collect(),
+        }
+    }
+}
+
+/// What changes an endpoint's availability next.
+fn next(availability: Availability, breaker: &Breaker, policy: &Policy, now: Time) -> String {
+    let rules = &policy.breaker;
+    let by_breaker = || match breaker.phase {
+        Phase::Closed { failures } if rules.enabled => {
+            format!(
+                "{} more failures in a row open its breaker",
+                rules.failure_threshold.saturating_sub(failures)
+            )
+        }
+        Phase::Closed { .. } => {
+            "its breaker is switched off; only its source or a probe takes it out".to_owned()
+        }
+        Phase::Open { until } => format!("probe calls in {}", rough(until.since(now))),
+        Phase::HalfOpen { successes, .. } => {
+            format!("{} more successes close its breaker", rules.success_threshold.saturating_sub(successes))
+        }
+    };
+    match availability {
+        Availability::In { .. } => by_breaker(),
+        Availability::Out { cause } => match cause {
+            OutCause::Draining | OutCause::Maintenance | OutCause::Unhealthy => {
+                "its source puts it back, or says that it is gone".to_owned()
+            }
+            OutCause::Removed => "its source names it again, or the removal guard's grace ends".to_owned(),
+            OutCause::WeightZero => "a weight above 0 puts it back".to_owned(),
+            OutCause::ProbeFailed => "probes that succeed bring it back".to_owned(),
+            OutCause::BreakerOpen { .. } | OutCause::BreakerHalfOpen => by_breaker(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::client::service::ServiceHandle;
+    use crate::engine::shares::WINDOW;
+    use crate::model::endpoint::{Endpoint, EndpointEntry};
+    use crate::model::health::Lifecycle;
+    use crate::runtime::clock::Clock;
+    use crate::{Outcome, Random};
+
+    fn of<'a>(explanation: &'a Explanation, id: &str) -> &'a EndpointExplanation {
+        explanation.endpoints.iter().find(|of| of.id.as_str() == id).expect("is there")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_endpoint_says_whether_why_since_when_what_next_and_how_much() {
+        let second = Duration::from_secs(1);
+        let users = ServiceHandle::builder("users")
+            .endpoints(["10.0.0.1:80", "10.0.0.2:80"])
+            .clock(Clock::tokio())
+            .random(Random::seeded(3))
+            .build()
+            .expect("valid");
+        let draining = Endpoint::builder("c", "users", "10.0.0.3", 80).build().expect("valid");
+        let source = users.engine().add_source(Arc::from("registry"), 1);
+        let entry = EndpointEntry::new(draining).with_lifecycle(Lifecycle::Draining);
+        users.engine().publish(source, vec![entry], false, Duration::ZERO);
+        tokio::time::advance(2 * second).await;
+        for _ in 0..10 {
+            let pick = users.select().expect("there are two");
+            let outcome =
+                if pick.endpoint().address() == "10.0.0.1" { Outcome::Failure } else { Outcome::Success };
+            pick.finish(outcome);
+        }
+        tokio::time::advance(second).await;
+        let explained = users.explain();
+        let [bad, good] = [&explained.endpoints[0], &explained.endpoints[1]];
+        assert_eq!((bad.address.as_str(), good.address.as_str()), ("10.0.0.1:80", "10.0.0.2:80"));
+        assert!(
+            matches!(bad.availability, Availability::Out { cause: OutCause::BreakerOpen { .. } }),
+            "{bad:?}"
+        );
+        assert_eq!(bad.since, second);
+        assert!(bad.next.starts_with("probe calls in "), "{}", bad.next);
+        assert!(bad.evidence.as_ref().expect("told").reason.starts_with("5 failures in a row"));
+        assert!(good.availability.is_in());
+        assert_eq!(
+            (good.since, good.next.as_str()),
+            (3 * second, "5 more failures in a row open its breaker")
+        );
+        assert!((good.share - 0.5).abs() < 1e-9 && (bad.attempts, good.attempts) == (5, 5), "{explained:?}");
+        let c = of(&explained, "c");
+        assert_eq!((c.availability, c.since), (Availability::Out { cause: OutCause::Draining }, 3 * second));
+        assert_eq!(c.tier, (1, 0));
+
+        let text = explained.to_string();
+        assert!(text.contains("users: strategy round_robin, algorithm round_robin, 3 endpoints"), "{text}");
+        assert!(text.contains("out: breaker open, tried again in "), "{text}");
+        assert!(text.contains("because circuit_open: 5 failures in a row"), "{text}");
+        assert!(text.contains("from registry (tier 1): fresh"), "{text}");
+        let json = serde_json::to_value(&explained).expect("serialises");
+        assert_eq!(json["endpoints"][2]["availability"]["cause"], "draining");
+        assert_eq!(json["endpoints"][1]["since"], "3s");
+
+        // What was long ago is not recent.
+        tokio::time::advance(WINDOW).await;
+        users.explain();
+        users.select().expect("one is left").finish(Outcome::Success);
+        let explained = users.explain();
+        let attempts: Vec<_> = explained.endpoints.iter().map(|of| of.attempts).collect();
+        assert_eq!((attempts.iter().sum::<u64>(), explained.window), (1, WINDOW), "{explained:?}");
+        assert!(explained.endpoints.iter().any(|of| (of.share - 1.0).abs() < 1e-9));
+    }
+}

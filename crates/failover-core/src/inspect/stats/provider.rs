@@ -1,0 +1,137 @@
+//! What the calls came to, by the provider that named the endpoints they went to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+
+use crate::engine::Engine;
+use crate::engine::state::{Tally, Verdict};
+use crate::inspect::stats::wall;
+
+/// What the attempts at one provider's endpoints came to, over all services. The JSON names are those of the Go package,
+/// and more.
+///
+/// A service with two providers counts where each attempt went. What belongs to a whole call (`failovers` and the times)
+/// is counted with the provider that its endpoints come from first.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct ProviderStats {
+    /// The name of the provider.
+    pub provider: Arc<str>,
+    /// Services that it is a source of.
+    pub services: usize,
+    /// Endpoints that it names.
+    pub endpoints: usize,
+    /// Attempts that have ended, except those that were cancelled.
+    pub total_requests: u64,
+    /// Attempts that succeeded.
+    pub successful_requests: u64,
+    /// Attempts that an endpoint is to blame for.
+    pub failed_requests: u64,
+    /// Attempts that an endpoint rejected as the caller's own mistake.
+    pub rejected_requests: u64,
+    /// Attempts that were dropped before they ended.
+    pub cancelled: u64,
+    /// Probes of its endpoints.
+    pub health_checks: u64,
+    /// Attempts that went to another endpoint after a failure.
+    pub failovers: u64,
+    /// Times that a breaker closed again.
+    pub recoveries: u64,
+    /// Attempts that are under way.
+    pub in_flight: u64,
+    /// The mean time of an attempt that had an answer.
+    #[serde(
+        serialize_with = "crate::codec::duration::write_option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub average_response_time: Option<Duration>,
+    /// When an attempt last went to another endpoint.
+    #[serde(
+        serialize_with = "crate::codec::time::write_time_option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub last_failover: Option<SystemTime>,
+    /// When a breaker last closed again.
+    #[serde(
+        serialize_with = "crate::codec::time::write_time_option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub last_recovery: Option<SystemTime>,
+    /// How long the oldest of its services has been looked after.
+    #[serde(serialize_with = "crate::codec::duration::write")]
+    pub uptime: Duration,
+    /// When this was read.
+    #[serde(serialize_with = "crate::codec::time::write_time")]
+    pub last_update: SystemTime,
+    /// Whether it cannot be reached for one of its services, so that an older answer is served.
+    pub stale: bool,
+    #[serde(skip)]
+    tally: Tally,
+}
+
+impl ProviderStats {
+    pub(crate) fn new(provider: Arc<str>, now: SystemTime) -> Self {
+        Self {
+            provider,
+            services: 0,
+            endpoints: 0,
+            total_requests: 0,
+            successful_requests: 0,
+            failed_requests: 0,
+            rejected_requests: 0,
+            cancelled: 0,
+            health_checks: 0,
+            failovers: 0,
+            recoveries: 0,
+            in_flight: 0,
+            average_response_time: None,
+            last_failover: None,
+            last_recovery: None,
+            uptime: Duration::ZERO,
+            last_update: now,
+            stale: false,
+            tally: Tally::NONE,
+        }
+    }
+
+    fn add(&mut self, tally: &Tally, in_flight: u64) {
+        self.tally = self.tally.plus(tally);
+        self.total_requests = self.tally.ended() - self.tally.of(Verdict::Cancelled);
+        self.successful_requests = self.tally.of(Verdict::Success);
+        self.failed_requests = self.tally.failures();
+        self.rejected_requests = self.tally.of(Verdict::Rejected);
+        self.cancelled = self.tally.of(Verdict::Cancelled);
+        self.health_checks = self.tally.probes;
+        self.recoveries = self.tally.recovered;
+        self.in_flight += in_flight;
+        self.average_response_time = self.tally.mean();
+    }
+}
+
+impl Engine {
+    /// Adds what this service knows to the statistics of its providers.
+    pub(crate) fn add_to_providers(&self, all: &mut BTreeMap<Arc<str>, ProviderStats>) {
+        let now = self.clock.now();
+        let mut by_source = self.tallies_by_source();
+        for (source, number) in self.sources().into_iter().zip(0..) {
+            let Some(stats) = all.get_mut(&source.name) else { continue };
+            stats.services += 1;
+            stats.endpoints += source.endpoints;
+            stats.stale |= source.error.is_some();
+            stats.uptime = stats.uptime.max(now.since(self.began));
+            if let Some((tally, in_flight)) = by_source.remove(&number) {
+                stats.add(&tally, in_flight);
+            }
+            if number == 0 {
+                let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+                stats.failovers += count(&self.calls.failovers);
+                stats.last_failover = stats.last_failover.max(wall(count(&self.calls.last_failover)));
+                stats.last_recovery = stats.last_recovery.max(wall(count(&self.calls.last_recovery)));
+            }
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! Configuration that changes while calls run: kept in a provider's store, watched, and applied live.
+//!
+//! What counts for a service is, first to last: its own document, the document for all services, and what the manager
+//! was built with; the documents are those of the provider that its endpoints come from first.
+
+use std::future::poll_fn;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use crate::config::{FailoverConfig, StoredDocument};
+use crate::contract::provider::{ConfigKey, ConfigStore, ConfigStream, Query, Revision, StoredConfig};
+use crate::error::{Error, ErrorKind};
+use crate::events::{Event, EventKind};
+use crate::manager::inner::Inner;
+use crate::manager::providers::Named;
+use crate::manager::services::Services;
+use crate::model::endpoint::ServiceName;
+use crate::runtime::backoff::Backoff;
+use crate::runtime::catch_panic::guarded;
+use crate::runtime::task::Task;
+
+/// Before a watch that ended or panicked is started again.
+const RESTART: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(30), 2.0);
+/// How often a document is written again because somebody else has changed it meanwhile.
+const WRITES: usize = 8;
+
+impl Inner {
+    /// Begins to watch the documents that count for a service, if its provider keeps any; tells when each of them has
+    /// had an answer.
+    pub(super) fn watch_configs(
+        self: &Arc<Self>,
+        services: &mut Services,
+        runtime: &Handle,
+        named: &Named,
+        service: &ServiceName,
+    ) -> Vec<watch::Receiver<bool>> {
+        if !named.keeps_config {
+            return Vec::new();
+        }
+        [ConfigKey::Service(service.clone()), ConfigKey::Default]
+            .into_iter()
+            .map(|key| {
+                let known = services.documents.known(&named.name, &key);
+                if known.watcher.as_ref().is_none_or(Task::is_finished) {
+                    let task = follow(Arc::downgrade(self), named.clone(), key);
+                    known.watcher = Some(Task::spawn(runtime, task));
+                }
+                known.answered.subscribe()
+            })
+            .collect()
+    }
+
+    /// An answer of the store.
+    fn document(&self, named: &Named, key: &ConfigKey, stored: Option<StoredConfig>) {
+        let mut events = Vec::new();
+        // Dropped when the lock is free: it may hold the caller's own strategy.
+        let mut _replaced = None;
+        {
+            let mut services = self.services();
+            let known = services.documents.known(&named.name, key);
+            known.failing = false;
+            known.answered.send_replace(true);
+            let revision = stored.as_ref().map(StoredConfig::revision);
+            if known.replaced.is_some() && known.replaced.as_ref() == revision {
+                return;
+            }
+            match stored.map(|stored| read(stored.document())).transpose() {
+                Ok(document) => {
+                    if let Some(document) = &document {
+                        let unknown: Vec<_> =
+                            document.unknown.iter().map(crate::config::Unknown::name).collect();
+                        if !unknown.is_empty() && known.config.as_deref() != Some(&document.config) {
+                            let reason = format!(
+                                "{} is of a newer version; applied without {}",
+                                what(key),
+                                unknown.join(", ")
+                            );
+                            events.push(
+                                Event::new(EventKind::ConfigApplied, reason).detail("unknown", unknown),
+                            );
+                        }
+                    }
+                    let config = document.map(|document| Arc::new(document.config));
+                    _replaced = std::mem::replace(&mut known.config, config);
+                }
+                Err(error) => {
+                    let reason = format!("{} cannot be used: {error}; the last one stays", what(key));
+                    events.push(Event::new(EventKind::ConfigRejected, reason).detail("code", error.code()));
+                }
+            }
+        }
+        self.tell(named, key, events);
+        self.apply(&named.name);
+    }
+
+    fn writing(&self, named: &Named, key: &ConfigKey) -> Arc<tokio::sync::Mutex<()>> {
+        Arc::clone(&self.services().documents.known(&named.name, key).writing)
+    }
+
+    fn store_failed(&self, named: &Named, key: &ConfigKey, error: &Error) {
+        {
+            let mut services = self.services();
+            let known = services.documents.known(&named.name, key);
+            known.answered.send_replace(true);
+            if std::mem::replace(&mut known.failing, true) {
+                return;
+            }
+        }
+        let reason = format!("{} cannot be read: {error}; the last one stays", what(key));
+        self.tell(named, key, vec![Event::new(EventKind::SourceStale, reason).detail("code", error.code())]);
+    }
+
+    fn tell(&self, named: &Named, key: &ConfigKey, events: Vec<Event>) {
+        for event in events {
+            let event = event.provider(&named.name);
+            let engine = match key {
+                ConfigKey::Service(service) => self.services().engine(service).cloned(),
+                ConfigKey::Default => None,
+            };
+            match engine {
+                Some(engine) => engine.events.tell(event),
+                None => self.events.tell(event),
+            }
+        }
+    }
+
+    /// Gives each service of a provider the configuration that counts for it now.
+    fn apply(&self, provider: &Arc<str>) {
+        let changes = self.services().changes(provider, &self.config);
+        for (service, engine, mut config) in changes {
+            loop {
+                // What it cannot use it tells itself, and goes on with the last one.
+                let _ = engine.configure(Arc::clone(&config));
+                // Another change may have been worked out meanwhile and have come first.
+                match self.services().applied(&service) {
+                    Some(newest) if !Arc::ptr_eq(&newest, &config) => config = newest,
+                    _ => break,
+                }
+            }
+        }
+    }
+
+    /// Stores a configuration, if the provider keeps any, and takes it into use.
+    pub(super) async fn configure(
+        &self,
+        named: &Named,
+        key: ConfigKey,
+        config: FailoverConfig,
+    ) -> Result<(), Error> {
+        self.ensure_open()?;
+        crate::config::usable::supported(&config)?;
+        if let ConfigKey::Service(service) = &key {
+            self.ensure_known(named, service).await?;
+        }
+        let writing = self.writing(named, &key);
+        let _turn = writing.lock().await;
+        let replaced = match named.provider.config_store() {
+            Some(_) if config.custom().is_some() => {
+                let message =
+                    "a strategy of the caller's own cannot be stored; give it to the builder of the manager";
+                return Err(Error::new(ErrorKind::Unsupported, message));
+            }
+            Some(store) => {
+                let action = format!("storing {}", what(&key));
+                self.within(&action, || write(store, &key, &config)).await?
+            }
+            None => None,
+        };
+        let _before = {
+            let mut services = self.services();
+            let known = services.documents.known(&named.name, &key);
+            known.replaced = replaced;
+            known.config.replace(Arc::new(config))
+        };
+        self.apply(&named.name);
+        Ok(())
+    }
+
+    /// The configuration that counts for all services, or for one.
+    pub(super) async fn get_config(&self, named: &Named, key: ConfigKey) -> Result<FailoverConfig, Error> {
+        self.ensure_open()?;
+        if let ConfigKey::Service(service) = &key {
+            self.ensure_known(named, service).await?;
+        }
+        let Some(store) = named.provider.config_store() else {
+            let services = self.services();
+            let config = match &key {
+                ConfigKey::Service(service) => {
+                    services.documents.effective(&named.name, service, &self.config)
+                }
+                ConfigKey::Default => {
+                    let stored = services.documents.config(&named.name, ConfigKey::Default);
+                    Arc::clone(stored.unwrap_or(&self.config))
+                }
+            };
+            return Ok((*config).clone());
+        };
+        for key in [key.clone(), ConfigKey::Default] {
+            let action = format!("reading {}", what(&key));
+            if let Some(stored) = self.within(&action, || store.load(&key)).await? {
+                let document = read(stored.document()).map_err(|error| error.in_place(&action))?;
+                return Ok(document.config);
+            }
+        }
+        Ok((*self.config).clone())
+    }
+
+    /// A name that is in use nowhere is more often a mistake than a plan.
+    async fn ensure_known(&self, named: &Named, service: &ServiceName) -> Result<(), Error> {
+        let in_use =
+            self.services().engine(service).is_some_and(|engine| !engine.snapshot().slots.is_empty());
+        if in_use {
+            return Ok(());
+        }
+        let query = Query::service(service);
+        let found = self.within(&format!("looking for {service}"), || named.provider.list(&query)).await?;
+        if found.entries().is_empty() {
+            let message = format!("provider {} has no endpoint of {service}; register one first", named.name);
+            return Err(Error::new(ErrorKind::NotFound, message).with_detail("service", service.as_str()));
+        }
+        Ok(())
+    }
+}
+
+fn what(key: &ConfigKey) -> String {
+    match key {
+        ConfigKey::Default => "the configuration of all services".to_owned(),
+        ConfigKey::Service(service) => format!("the configuration of {service}"),
+    }
+}
+
+fn read(document: &str) -> Result<StoredDocument, Error> {
+    let read = StoredDocument::read(document)?;
+    crate::config::usable::supported(&read.config)?;
+    Ok(read)
+}
+
+/// Writes a document over whatever is there, keeping what a newer version has added to it. The answer is the mark of
+/// what was replaced.
+async fn write(
+    store: &dyn ConfigStore,
+    key: &ConfigKey,
+    config: &FailoverConfig,
+) -> Result<Option<Revision>, Error> {
+    let mut conflict = None;
+    for _ in 0..WRITES {
+        let current = store.load(key).await?;
+        // One that cannot be read is replaced: that is how it is mended.
+        let previous = current.as_ref().and_then(|stored| StoredDocument::read(stored.document()).ok());
+        if previous.as_ref().is_some_and(|previous| previous.config == *config) {
+            return Ok(None);
+        }
+        let document = StoredDocument::replacing(previous, config.clone()).write();
+        let expected = current.map(|stored| stored.revision().clone());
+        match store.store(key, &document, expected.as_ref()).await {
+            Ok(_) => return Ok(expected),
+            Err(error) if error.kind() == ErrorKind::Conflict => conflict = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(conflict.unwrap_or_else(|| Error::new(ErrorKind::Conflict, "somebody else changes it all the time")))
+}
+
+/// Follows one document until the task is aborted or the manager is gone.
+async fn follow(manager: Weak<Inner>, named: Named, key: ConfigKey) {
+    let mut failures = 0_u32;
+    loop {
+        let watching = async {
+            let store = named.provider.config_store()?;
+            let mut stream = store.watch(&key);
+            while let Some(answer) = next(&mut stream).await {
+                let writing = manager.upgrade()?.writing(&named, &key);
+                let _turn = writing.lock().await;
+                let manager = manager.upgrade()?;
+                match answer {
+                    Ok(stored) => manager.document(&named, &key, stored),
+                    Err(error) => manager.store_failed(&named, &key, &error),
+                }
+            }
+            Some(())
+        };
+        let ended = guarded(watching).await;
+        let Some(manager) = manager.upgrade() else { return };
+        let error = match ended {
+            Ok(None) => return,
+            Ok(Some(())) => Error::new(ErrorKind::Connection, "the watch ended; it is started again"),
+            Err(panic) => {
+                let reason = format!("the provider panicked: {panic}; it is started again");
+                manager.tell(&named, &key, vec![Event::new(EventKind::ProviderPanicked, reason.clone())]);
+                Error::new(ErrorKind::Internal, reason)
+            }
+        };
+        manager.store_failed(&named, &key, &error);
+        failures = failures.saturating_add(1);
+        let wait = RESTART.delay(failures, 0.5 + 0.5 * manager.random.unit());
+        drop(manager);
+        tokio::time::sleep(wait).await;
+    }
+}
+
+async fn next(stream: &mut ConfigStream<'_>) -> Option<Result<Option<StoredConfig>, Error>> {
+    poll_fn(|context| stream.as_mut().poll_next(context)).await
+}

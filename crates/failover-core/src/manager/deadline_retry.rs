@@ -1,0 +1,74 @@
+//! An operation on a registry: within a time, and tried again where that can help.
+
+use std::time::Duration;
+
+use crate::codec::duration::rough;
+use crate::error::{Error, ErrorKind, RetryAdvice};
+use crate::manager::errors::no_runtime;
+use crate::manager::inner::Inner;
+use crate::runtime::backoff::Backoff;
+
+/// The longest wait before an operation is tried again, unless the registry asks for more.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+impl Inner {
+    /// Runs an operation of a provider within the manager's timeout, and again while its error says that this can
+    /// help. Doing such an operation twice is as good as once.
+    pub(super) async fn within<T, F, Fut>(&self, what: &str, mut operation: F) -> Result<T, Error>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<T, Error>>,
+    {
+        self.ensure_open()?;
+        tokio::runtime::Handle::try_current().map_err(|_| no_runtime(what))?;
+        let limit = self.settings.timeout();
+        let mut last = None;
+        let tries = async {
+            let mut failures = 0;
+            loop {
+                let error = match operation().await {
+                    Ok(value) => return Ok(value),
+                    Err(error) => error,
+                };
+                failures += 1;
+                match self.wait_before_retry(&error, failures) {
+                    Some(wait) if failures < self.settings.retry_attempts() => {
+                        last = Some(error);
+                        tokio::time::sleep(wait).await;
+                        self.ensure_open()?;
+                    }
+                    _ => return Err(told_tries(error, failures)),
+                }
+            }
+        };
+        let ended = tokio::time::timeout(limit, tries).await;
+        match ended {
+            Ok(result) => result,
+            Err(_) => Err(match last {
+                Some(error) => error.in_place(format!("{what}: given up after {}", rough(limit))),
+                None => {
+                    let message =
+                        format!("{what}: no answer in {}; it may have been done even so", rough(limit));
+                    Error::new(ErrorKind::Timeout, message)
+                }
+            }),
+        }
+    }
+
+    /// How long to wait, if trying again can help: half of the time for certain, the other half at random.
+    fn wait_before_retry(&self, error: &Error, failures: u32) -> Option<Duration> {
+        let base = self.settings.retry_delay();
+        match error.retry() {
+            RetryAdvice::Never => None,
+            RetryAdvice::After(wait) => Some(wait),
+            RetryAdvice::Backoff => {
+                let unit = 0.5 + 0.5 * self.random.unit();
+                Some(Backoff::new(base, LONGEST_WAIT.max(base), 2.0).delay(failures, unit))
+            }
+        }
+    }
+}
+
+fn told_tries(error: Error, tries: u32) -> Error {
+    if tries > 1 { error.with_detail("tries", tries) } else { error }
+}

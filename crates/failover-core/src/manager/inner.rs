@@ -1,0 +1,129 @@
+//! What the clones of a manager share.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use crate::codec::duration::rough;
+use crate::config::{FailoverConfig, ManagerConfig};
+use crate::contract::provider::{Provider, ProviderInfo};
+use crate::error::{Error, ErrorKind};
+use crate::events::EventLog;
+use crate::manager::errors::{closed_error, no_runtime};
+use crate::manager::providers::{Named, Providers, connect};
+use crate::manager::served::Served;
+use crate::manager::services::Services;
+use crate::probing::probes::Probes;
+use crate::runtime::clock::Clock;
+use crate::runtime::random::Random;
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(super) providers: RwLock<Providers>,
+    pub(super) settings: ManagerConfig,
+    /// The configuration of services that have none of their own.
+    pub(super) config: Arc<FailoverConfig>,
+    pub(super) clock: Clock,
+    pub(super) random: Random,
+    pub(super) events: Arc<EventLog>,
+    pub(super) probes: Arc<Probes>,
+    pub(super) services: Mutex<Services>,
+    pub(super) served: Mutex<Served>,
+    pub(super) closed: AtomicBool,
+}
+
+impl Inner {
+    pub(super) fn services(&self) -> MutexGuard<'_, Services> {
+        // Nothing that is done under the lock can leave it half done.
+        self.services.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn served(&self) -> MutexGuard<'_, Served> {
+        // Nothing that is done under the lock can leave it half done.
+        self.served.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The providers as they are now.
+    pub(super) fn providers(&self) -> Providers {
+        // Nothing that is done under the lock can leave it half done.
+        self.providers.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn default_provider(&self) -> Result<Named, Error> {
+        self.providers().by_default(self.settings.default_provider()).cloned()
+    }
+
+    pub(super) fn named(&self, name: &str) -> Result<Named, Error> {
+        self.providers().named(name).cloned()
+    }
+
+    pub(super) fn infos(&self) -> BTreeMap<Arc<str>, ProviderInfo> {
+        self.providers().iter().map(|named| (Arc::clone(&named.name), named.provider.info())).collect()
+    }
+
+    pub(super) async fn register_provider(
+        self: &Arc<Self>,
+        name: Option<String>,
+        provider: Arc<dyn Provider>,
+    ) -> Result<(), Error> {
+        let runtime = tokio::runtime::Handle::try_current().map_err(|_| no_runtime("register_provider"))?;
+        let named = Named::new(name, provider);
+        {
+            let mut providers = self.providers.write().unwrap_or_else(PoisonError::into_inner);
+            self.ensure_open()?;
+            providers.add(named.clone())?;
+        }
+        // Before it is connected, so that nothing is missing where somebody stops waiting for that.
+        self.follow_also(&named, &runtime);
+        connect([&named], self.settings.start_timeout(), &self.events).await;
+        if let Err(closed) = self.ensure_open() {
+            // Closing may have come before the connection.
+            let _ = tokio::time::timeout(self.settings.start_timeout(), named.provider.close()).await;
+            return Err(closed);
+        }
+        Ok(())
+    }
+
+    pub(super) fn ensure_open(&self) -> Result<(), Error> {
+        if self.closed.load(Ordering::Acquire) { Err(closed_error()) } else { Ok(()) }
+    }
+
+    pub(super) async fn close(&self) -> Result<(), Error> {
+        const LIMIT: Duration = Duration::from_millis(900);
+        /// Of the same second, for what this process serves.
+        const LEAVE: Duration = Duration::from_millis(400);
+        let runtime = tokio::runtime::Handle::try_current();
+        self.closed.store(true, Ordering::Release);
+        self.end_discovery();
+        runtime.map_err(|_| no_runtime("closing the providers"))?;
+        let left = self.end_serving(LEAVE).await;
+        let limit = if left.is_ok() { LIMIT } else { LIMIT.saturating_sub(LEAVE) };
+        let mut closing = tokio::task::JoinSet::new();
+        for Named { name, provider, .. } in self.providers().all() {
+            closing.spawn(async move {
+                match tokio::time::timeout(limit, provider.close()).await {
+                    Ok(result) => result.map_err(|error| error.in_place(format!("provider {name}"))),
+                    Err(_) => {
+                        let message = format!("provider {name}: it did not close in {}", rough(limit));
+                        Err(Error::new(ErrorKind::Timeout, message))
+                    }
+                }
+            });
+        }
+        let mut first = left;
+        while let Some(ended) = closing.join_next().await {
+            let result = ended.unwrap_or_else(|panic| {
+                Err(Error::new(ErrorKind::Internal, format!("a provider panicked while closing: {panic}")))
+            });
+            first = first.and(result);
+        }
+        first
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.end_discovery();
+    }
+}

@@ -1,0 +1,342 @@
+//! The operations on one provider.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::client::service::ServiceHandle;
+use crate::config::FailoverConfig;
+use crate::contract::provider::{ConfigKey, Provider, ProviderInfo, Query, Registry};
+use crate::error::{Error, ErrorKind};
+use crate::manager::errors::service_name;
+use crate::manager::health::HealthReport;
+use crate::manager::inner::Inner;
+use crate::manager::providers::Named;
+use crate::manager::services::Route;
+use crate::model::endpoint::{Endpoint, EndpointEntry, EndpointId, ServiceName};
+use crate::model::health::{Health, Lifecycle};
+
+/// Which endpoint is meant: `("user-service", "server-1")`, an [`Endpoint`], or `"server-1"` alone, which is looked
+/// for in every service of the provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointRef {
+    service: Option<String>,
+    id: String,
+}
+
+impl From<&str> for EndpointRef {
+    fn from(id: &str) -> Self {
+        Self { service: None, id: id.to_owned() }
+    }
+}
+
+impl From<&String> for EndpointRef {
+    fn from(id: &String) -> Self {
+        Self::from(id.as_str())
+    }
+}
+
+impl From<(&str, &str)> for EndpointRef {
+    fn from((service, id): (&str, &str)) -> Self {
+        Self { service: Some(service.to_owned()), id: id.to_owned() }
+    }
+}
+
+impl From<&Endpoint> for EndpointRef {
+    fn from(endpoint: &Endpoint) -> Self {
+        Self::from((endpoint.service().as_str(), endpoint.id().as_str()))
+    }
+}
+
+/// One provider of a manager: what the manager does on its default provider, done on this one.
+#[derive(Clone, Debug)]
+pub struct ProviderScope<'a> {
+    inner: &'a Arc<Inner>,
+    named: Named,
+}
+
+impl<'a> ProviderScope<'a> {
+    pub(super) fn new(inner: &'a Arc<Inner>, named: Named) -> Self {
+        Self { inner, named }
+    }
+
+    /// The provider's name.
+    pub fn name(&self) -> &str {
+        &self.named.name
+    }
+
+    /// The provider itself.
+    pub fn provider(&self) -> &Arc<dyn Provider> {
+        &self.named.provider
+    }
+
+    /// What the provider says of itself.
+    pub fn info(&self) -> ProviderInfo {
+        self.named.provider.info()
+    }
+
+    /// As [`FailoverManager::service`](super::FailoverManager::service).
+    ///
+    /// # Errors
+    ///
+    /// As there; `Conflict` when the service is discovered through another provider already.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn service(&self, name: &str) -> Result<ServiceHandle, Error> {
+        self.inner.service(name, Route::Through(vec![(self.named.clone(), 0)])).await
+    }
+
+    /// As [`FailoverManager::register_endpoint`](super::FailoverManager::register_endpoint).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn register_endpoint(&self, endpoint: Endpoint) -> Result<(), Error> {
+        let registry = self.registry()?;
+        self.within(&format!("registering {endpoint}"), || registry.register(&endpoint)).await
+    }
+
+    /// As [`FailoverManager::update_endpoint`](super::FailoverManager::update_endpoint).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn update_endpoint(&self, endpoint: Endpoint) -> Result<(), Error> {
+        let registry = self.registry()?;
+        self.within(&format!("updating {endpoint}"), || registry.update(&endpoint)).await
+    }
+
+    /// As [`FailoverManager::deregister_endpoint`](super::FailoverManager::deregister_endpoint).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn deregister_endpoint(&self, which: impl Into<EndpointRef>) -> Result<bool, Error> {
+        let which = which.into();
+        let registry = self.registry()?;
+        let (service, id) = match self.find(&which).await {
+            Ok(found) => found,
+            // That it was not there is no error.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        self.within(&format!("deregistering {service}/{id}"), || registry.deregister(&service, &id)).await
+    }
+
+    /// As [`FailoverManager::get_endpoint`](super::FailoverManager::get_endpoint).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn get_endpoint(&self, which: impl Into<EndpointRef>) -> Result<EndpointEntry, Error> {
+        let (service, id) = self.find(&which.into()).await?;
+        if let Some(registry) = self.named.provider.registry() {
+            return self.within(&format!("reading {service}/{id}"), || registry.get(&service, &id)).await;
+        }
+        let entries = self.list_endpoints(&Query::service(&service)).await?;
+        entries.into_iter().find(|entry| *entry.endpoint().id() == id).ok_or_else(|| {
+            let message = format!("{service}/{id}: provider {} has no such endpoint", self.named.name);
+            Error::new(ErrorKind::NotFound, message).with_detail("id", id.as_str())
+        })
+    }
+
+    /// As [`FailoverManager::list_endpoints`](super::FailoverManager::list_endpoints).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn list_endpoints(&self, query: &Query) -> Result<Vec<EndpointEntry>, Error> {
+        Ok(self.within("listing endpoints", || self.named.provider.list(query)).await?.into_entries())
+    }
+
+    /// As [`FailoverManager::set_health`](super::FailoverManager::set_health).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn set_health(&self, which: impl Into<EndpointRef>, health: Health) -> Result<(), Error> {
+        let registry = self.registry()?;
+        let (service, id) = self.find(&which.into()).await?;
+        let what = format!("setting the health of {service}/{id}");
+        self.within(&what, || registry.set_health(&service, &id, health)).await
+    }
+
+    /// As [`FailoverManager::set_lifecycle`](super::FailoverManager::set_lifecycle).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn set_lifecycle(
+        &self,
+        which: impl Into<EndpointRef>,
+        lifecycle: Lifecycle,
+    ) -> Result<(), Error> {
+        let registry = self.registry()?;
+        let (service, id) = self.find(&which.into()).await?;
+        let what = format!("setting the lifecycle of {service}/{id}");
+        self.within(&what, || registry.set_lifecycle(&service, &id, lifecycle)).await
+    }
+
+    /// As [`FailoverManager::configure`](super::FailoverManager::configure).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn configure(&self, config: FailoverConfig) -> Result<(), Error> {
+        let done = self.inner.configure(&self.named, ConfigKey::Default, config).await;
+        done.map_err(|error| self.here(error))
+    }
+
+    /// As [`FailoverManager::configure_service`](super::FailoverManager::configure_service).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn configure_service(&self, service: &str, config: FailoverConfig) -> Result<(), Error> {
+        let key = ConfigKey::Service(service_name(service)?);
+        self.inner.configure(&self.named, key, config).await.map_err(|error| self.here(error))
+    }
+
+    /// As [`FailoverManager::get_config`](super::FailoverManager::get_config).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn get_config(&self) -> Result<FailoverConfig, Error> {
+        let read = self.inner.get_config(&self.named, ConfigKey::Default).await;
+        read.map_err(|error| self.here(error))
+    }
+
+    /// As [`FailoverManager::get_service_config`](super::FailoverManager::get_service_config).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn get_service_config(&self, service: &str) -> Result<FailoverConfig, Error> {
+        let key = ConfigKey::Service(service_name(service)?);
+        self.inner.get_config(&self.named, key).await.map_err(|error| self.here(error))
+    }
+
+    /// As [`FailoverManager::health_check`](super::FailoverManager::health_check).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn health_check(&self, which: impl Into<EndpointRef>) -> Result<HealthReport, Error> {
+        let entry = self.get_endpoint(which).await?;
+        Ok(self.inner.check(&self.named, &entry).await)
+    }
+
+    /// As [`FailoverManager::health_check_all`](super::FailoverManager::health_check_all).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn health_check_all(&self) -> Result<Vec<HealthReport>, Error> {
+        let entries = self.list_endpoints(&Query::all()).await?;
+        self.inner.check_all(&self.named, entries).await
+    }
+
+    pub(super) fn parts(&self) -> (&'a Arc<Inner>, &Named) {
+        (self.inner, &self.named)
+    }
+
+    async fn within<T, F, Fut>(&self, what: &str, operation: F) -> Result<T, Error>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<T, Error>>,
+    {
+        let result = self.inner.within(what, operation).await;
+        result.map_err(|error| self.here(error))
+    }
+
+    fn here(&self, error: Error) -> Error {
+        error.with_detail("provider", self.name())
+    }
+
+    fn registry(&self) -> Result<&dyn Registry, Error> {
+        self.named.provider.registry().ok_or_else(|| {
+            let message =
+                format!("provider {} cannot be written to: it only lists endpoints", self.named.name);
+            Error::new(ErrorKind::Unsupported, message).with_detail("provider", self.name())
+        })
+    }
+
+    /// The service and id that are meant. An id alone is looked for in every service.
+    async fn find(&self, which: &EndpointRef) -> Result<(ServiceName, EndpointId), Error> {
+        let id = EndpointId::new(&which.id)?;
+        if let Some(service) = &which.service {
+            return Ok((service_name(service)?, id));
+        }
+        let entries = self.list_endpoints(&Query::all()).await?;
+        let with_id = entries.iter().filter(|entry| *entry.endpoint().id() == id);
+        let services: BTreeSet<_> = with_id.map(|entry| entry.endpoint().service().clone()).collect();
+        let mut found = services.iter();
+        match (found.next(), found.next()) {
+            (Some(service), None) => Ok((service.clone(), id)),
+            (None, _) => {
+                let message = format!("no service of provider {} has an endpoint {id}", self.named.name);
+                Err(Error::new(ErrorKind::NotFound, message).with_detail("id", id.as_str()))
+            }
+            (Some(_), Some(_)) => {
+                let names: Vec<_> = services.iter().map(ServiceName::as_str).collect();
+                let wanted = format!("the service with it, as in (\"{}\", \"{id}\")", names[0]);
+                let value = format!("{id}, which stands in the services {},", names.join(" and "));
+                Err(Error::invalid("endpoint id", value, &wanted).with_detail("services", names))
+            }
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! This process as an endpoint: registered as long as a guard lives.
+
+use std::future::ready;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::codec::duration::rough;
+use crate::config::defaults;
+use crate::error::{Error, ErrorKind};
+use crate::manager::FailoverManager;
+use crate::manager::errors::closed_error;
+use crate::manager::inner::Inner;
+use crate::manager::provider_scope::ProviderScope;
+use crate::manager::served::Place;
+use crate::model::endpoint::{Endpoint, EndpointId, ServiceName};
+
+/// Keeps an endpoint registered: [`close`](Self::close) it, or drop it, and the endpoint is drained and then
+/// deregistered. Closing the manager deregisters it, too.
+///
+/// ```
+/// # use failover_core::{Endpoint, Error, FailoverManager};
+/// # async fn example(manager: FailoverManager) -> Result<(), Error> {
+/// let endpoint = Endpoint::builder("users-1", "user-service", "10.0.0.1", 8080).build()?;
+/// let serving = manager.serve(endpoint).await?;
+/// // … answer requests until the process is asked to end …
+/// serving.close().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+#[must_use = "dropping it deregisters the endpoint"]
+pub struct Serving {
+    place: Place,
+    manager: Weak<Inner>,
+    number: u64,
+    drain: Duration,
+    limit: Duration,
+    runtime: Handle,
+    ended: bool,
+}
+
+impl FailoverManager {
+    /// Registers an endpoint that this process serves with the default provider, as long as the guard lives.
+    ///
+    /// # Errors
+    ///
+    /// As [`register_endpoint`](Self::register_endpoint).
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future leaves the endpoint perhaps registered; doing it again is safe.
+    pub async fn serve(&self, endpoint: Endpoint) -> Result<Serving, Error> {
+        self.default_provider()?.serve(endpoint).await
+    }
+}
+
+impl ProviderScope<'_> {
+    /// As [`FailoverManager::serve`], with this provider.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn serve(&self, endpoint: Endpoint) -> Result<Serving, Error> {
+        let (service, id) = (endpoint.service().clone(), endpoint.id().clone());
+        self.register_endpoint(endpoint).await?;
+        let (inner, named) = self.parts();
+        let place = Place { named: named.clone(), service, id };
+        let limit = inner.settings.timeout();
+        let Some(number) = inner.add_served(&place) else {
+            // Closing has overtaken the registration.
+            place.deregister(limit).await?;
+            return Err(closed_error());
+        };
+        let manager = Arc::downgrade(inner);
+        // Registering has shown that there is a runtime.
+        let runtime = Handle::current();
+        Ok(Serving { place, manager, number, drain: defaults::DRAIN, limit, runtime, ended: false })
+    }
+}
+
+impl Serving {
+    /// Sets how long the endpoint is drained before it is deregistered, so that every caller has heard of it; default
+    /// 1 s. Calls that it has go on all the while.
+    pub fn drain_for(mut self, drain: Duration) -> Self {
+        self.drain = drain;
+        self
+    }
+
+    /// The service that is served.
+    pub fn service(&self) -> &ServiceName {
+        &self.place.service
+    }
+
+    /// The endpoint's id.
+    pub fn id(&self) -> &EndpointId {
+        &self.place.id
+    }
+
+    /// Drains the endpoint, waits until every caller has heard of it, and deregisters it.
+    ///
+    /// # Errors
+    ///
+    /// When the registry did not take the deregistration after three tries.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future goes on in a task of the runtime that the endpoint was registered in.
+    pub async fn close(mut self) -> Result<(), Error> {
+        // In a task of its own, so that who stops waiting does not stop it.
+        let leaving = self.leave();
+        let ended = leaving.await;
+        ended.unwrap_or_else(|_| {
+            let message = "the runtime ended before the endpoint was deregistered";
+            Err(Error::new(ErrorKind::Shutdown, message))
+        })
+    }
+
+    fn leave(&mut self) -> tokio::task::JoinHandle<Result<(), Error>> {
+        self.ended = true;
+        if !is_served(&self.manager, self.number) {
+            // The manager was closed, and has deregistered it.
+            return self.runtime.spawn(ready(Ok(())));
+        }
+        let (place, manager, number) = (self.place.clone(), self.manager.clone(), self.number);
+        let (drain, limit) = (self.drain, self.limit);
+        self.runtime.spawn(async move {
+            place.drain(limit).await;
+            sleep(drain).await;
+            if !is_served(&manager, number) {
+                return Ok(());
+            }
+            let left = place.deregister(limit).await;
+            // Not before: a manager that is closed meanwhile deregisters it at once.
+            if let Some(manager) = manager.upgrade() {
+                manager.served().entries.remove(&number);
+            }
+            left
+        })
+    }
+}
+
+fn is_served(manager: &Weak<Inner>, number: u64) -> bool {
+    manager.upgrade().is_none_or(|manager| manager.served().entries.contains_key(&number))
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        if !self.ended {
+            drop(self.leave());
+        }
+    }
+}
+
+impl Inner {
+    /// Notes what is served, unless the manager is closed.
+    fn add_served(&self, place: &Place) -> Option<u64> {
+        let mut served = self.served();
+        // Under the lock that closing takes afterwards: it finds what was noted before.
+        self.ensure_open().ok()?;
+        served.next += 1;
+        let number = served.next;
+        served.entries.insert(number, place.clone());
+        Some(number)
+    }
+
+    /// Deregisters all that this process serves, each within the limit. What could not be deregistered is left to its
+    /// guard, and to another try.
+    pub(super) async fn end_serving(&self, limit: Duration) -> Result<(), Error> {
+        let mut leaving = JoinSet::new();
+        let places: Vec<_> =
+            self.served().entries.iter().map(|(number, place)| (*number, place.clone())).collect();
+        for (number, place) in places {
+            leaving.spawn(async move {
+                let left = timeout(limit, place.deregister(limit)).await.unwrap_or_else(|_| {
+                    let message =
+                        format!("{}/{}: not deregistered in {}", place.service, place.id, rough(limit));
+                    Err(Error::new(ErrorKind::Timeout, message))
+                });
+                (number, left)
+            });
+        }
+        let mut first = Ok(());
+        while let Some(ended) = leaving.join_next().await {
+            let Ok((number, left)) = ended else { continue };
+            if left.is_ok() {
+                self.served().entries.remove(&number);
+            }
+            first = first.and(left);
+        }
+        first
+    }
+}

@@ -1,0 +1,59 @@
+//! What this process serves, and where each of it is registered.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use crate::codec::duration::rough;
+use crate::error::{Error, ErrorKind, RetryAdvice};
+use crate::manager::providers::Named;
+use crate::model::endpoint::{EndpointId, ServiceName};
+use crate::model::health::Lifecycle;
+
+/// How often the deregistration of an endpoint that ends is tried.
+const TRIES: u32 = 3;
+/// The wait before it is tried again.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// What a manager's process serves, by number.
+#[derive(Debug, Default)]
+pub(super) struct Served {
+    pub(super) entries: HashMap<u64, Place>,
+    pub(super) next: u64,
+}
+
+/// An endpoint, and where it is registered.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) named: Named,
+    pub(super) service: ServiceName,
+    pub(super) id: EndpointId,
+}
+
+impl Place {
+    /// Where that is possible: not every registry can say such a thing.
+    pub(super) async fn drain(&self, limit: Duration) {
+        if let Some(registry) = self.named.provider.registry() {
+            let _ =
+                timeout(limit, registry.set_lifecycle(&self.service, &self.id, Lifecycle::Draining)).await;
+        }
+    }
+
+    pub(super) async fn deregister(&self, limit: Duration) -> Result<(), Error> {
+        let Some(registry) = self.named.provider.registry() else { return Ok(()) };
+        let mut tries = 1;
+        loop {
+            let error = match timeout(limit, registry.deregister(&self.service, &self.id)).await {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(error)) => error,
+                Err(_) => Error::new(ErrorKind::Timeout, format!("no answer in {}", rough(limit))),
+            };
+            if tries == TRIES || error.retry() == RetryAdvice::Never {
+                return Err(error.in_place(format!("deregistering {}/{}", self.service, self.id)));
+            }
+            tries += 1;
+            sleep(PAUSE).await;
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The plain data of the library: endpoints, health, health checks and load reports.
+
+pub(crate) mod breaker_state;
+pub(crate) mod defaults;
+pub(crate) mod endpoint;
+pub(crate) mod health;
+pub(crate) mod health_check;
+pub(crate) mod load_report;

@@ -1,0 +1,53 @@
+//! The probes of a manager, by protocol, and how many of them may run at a time.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use crate::codec::duration::rough;
+use crate::contract::probe::{Finding, Probe, ProbeTarget};
+use crate::error::{Error, ErrorKind};
+use crate::model::endpoint::Endpoint;
+use crate::runtime::catch_panic::guarded;
+
+/// The probes of a manager, by protocol, and how many may run at a time.
+pub(crate) struct Probes {
+    by_protocol: HashMap<String, Arc<dyn Probe>>,
+    permits: Semaphore,
+}
+
+impl fmt::Debug for Probes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A probe may hold credentials, and need not be able to show itself.
+        f.debug_set().entries(self.by_protocol.keys()).finish()
+    }
+}
+
+impl Probes {
+    pub(crate) fn new(by_protocol: HashMap<String, Arc<dyn Probe>>, at_a_time: u32) -> Self {
+        Self { by_protocol, permits: Semaphore::new(at_a_time as usize) }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_protocol.is_empty()
+    }
+
+    /// The probe for an endpoint's protocol, whatever its case.
+    pub(crate) fn for_endpoint(&self, endpoint: &Endpoint) -> Option<&Arc<dyn Probe>> {
+        self.by_protocol.get(&endpoint.protocol().to_ascii_lowercase())
+    }
+
+    /// Asks once, when it is its turn, within the health check's timeout. A panic is an error.
+    pub(crate) async fn ask(&self, probe: &dyn Probe, target: &ProbeTarget) -> Result<Finding, Error> {
+        // It is never closed.
+        let _permit = self.permits.acquire().await;
+        let limit = target.health_check().timeout();
+        match guarded(tokio::time::timeout(limit, probe.probe(target))).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(Error::new(ErrorKind::Timeout, format!("no answer in {}", rough(limit)))),
+            Err(panic) => Err(Error::new(ErrorKind::Internal, format!("the probe panicked: {panic}"))),
+        }
+    }
+}

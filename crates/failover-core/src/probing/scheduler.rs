@@ -1,0 +1,129 @@
+//! Who is probed when: one task for each service, and one for each of its endpoints that is probed.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use crate::contract::probe::{Probe, ProbeTarget};
+use crate::engine::{Engine, Probed};
+use crate::error::Error;
+use crate::model::endpoint::EndpointId;
+use crate::model::health::Health;
+use crate::probing::probes::Probes;
+use crate::probing::thresholds::{Rules, Streak};
+use crate::runtime::task::Task;
+
+/// The longest time before the first probe of an endpoint, at random, so that many are not probed at once.
+const FIRST: Duration = Duration::from_secs(1);
+/// Between two looks at which endpoints there are; what changes meanwhile is taken together.
+const SPACING: Duration = Duration::from_millis(10);
+
+/// Probes the endpoints of a service as long as it runs.
+pub(crate) struct Scheduler {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) probes: Arc<Probes>,
+}
+
+/// An endpoint that is probed. Its task ends with it.
+struct Running {
+    target: ProbeTarget,
+    cell: u32,
+    _task: Task,
+}
+
+impl Scheduler {
+    /// Runs until the task is aborted.
+    pub(crate) async fn run(self) -> Infallible {
+        let mut changes = self.engine.changes();
+        let mut running: HashMap<EndpointId, Running> = HashMap::new();
+        loop {
+            changes.borrow_and_update();
+            self.reconcile(&mut running);
+            // The engine, which this holds, holds the sender.
+            let _ = changes.changed().await;
+            tokio::time::sleep(SPACING).await;
+        }
+    }
+
+    /// Begins to probe who is new, and ends it for who is gone, has moved, or is to be asked in another way.
+    fn reconcile(&self, running: &mut HashMap<EndpointId, Running>) {
+        let mut wanted: HashMap<EndpointId, Probed> = self
+            .engine
+            .to_probe()
+            .into_iter()
+            .filter(|probed| self.probes.for_endpoint(&probed.endpoint).is_some())
+            .map(|probed| (probed.endpoint.id().clone(), probed))
+            .collect();
+        running.retain(|id, running| {
+            let same = |probed: &Probed| {
+                probed.cell == running.cell
+                    && probed.endpoint.address() == running.target.endpoint().address()
+                    && probed.endpoint.port() == running.target.endpoint().port()
+                    && probed.addresses == running.target.addresses()
+                    && probed.endpoint.protocol() == running.target.endpoint().protocol()
+                    && probed.endpoint.server_name() == running.target.endpoint().server_name()
+                    && probed.endpoint.health_check() == Some(running.target.health_check())
+            };
+            match wanted.get(id) {
+                Some(probed) if same(probed) => {
+                    wanted.remove(id);
+                    true
+                }
+                Some(_) => false,
+                None => {
+                    // Nobody asks any more, so what was found says nothing any more.
+                    self.engine.probe_ended(running.cell);
+                    false
+                }
+            }
+        });
+        for (id, probed) in wanted {
+            let target = ProbeTarget::within(probed.endpoint, probed.addresses);
+            let Some(probe) = self.probes.for_endpoint(target.endpoint()) else { continue };
+            let task = Asking {
+                engine: Arc::clone(&self.engine),
+                probes: Arc::clone(&self.probes),
+                probe: Arc::clone(probe),
+                target: target.clone(),
+                cell: probed.cell,
+            };
+            let task = Task::spawn(&Handle::current(), async move { match task.run().await {} });
+            self.engine.probe_begun(probed.cell);
+            running.insert(id, Running { target, cell: probed.cell, _task: task });
+        }
+    }
+}
+
+/// One endpoint, asked again and again.
+struct Asking {
+    engine: Arc<Engine>,
+    probes: Arc<Probes>,
+    probe: Arc<dyn Probe>,
+    target: ProbeTarget,
+    cell: u32,
+}
+
+impl Asking {
+    async fn run(self) -> Infallible {
+        let check = self.target.health_check();
+        let rules = Rules { healthy: check.healthy_threshold(), unhealthy: check.unhealthy_threshold() };
+        let mut streak = Streak::default();
+        tokio::time::sleep(FIRST.min(check.interval() / 10).mul_f64(self.engine.random.unit())).await;
+        loop {
+            let found = self.probes.ask(&*self.probe, &self.target).await;
+            let (health, evidence) = match &found {
+                Ok(finding) => (finding.health(), finding.evidence().to_owned()),
+                Err(error) => (Health::Unhealthy, Error::to_string(error)),
+            };
+            let before = streak.verdict;
+            streak = streak.after(health, rules);
+            let changed = streak.verdict != before;
+            self.engine.probe_found(self.cell, &self.target, changed.then_some(streak.verdict), &evidence);
+            let jitter = 0.9 + 0.2 * self.engine.random.unit();
+            tokio::time::sleep(check.interval().mul_f64(jitter)).await;
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! When the findings of probes change what is thought of an endpoint, as a pure state machine.
+
+use crate::model::health::Health;
+
+/// So many probes in a row must agree before the verdict changes; the first success at the start is enough
+/// (`rise` and `fall` of `HAProxy`, Envoy's first check).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rules {
+    pub(crate) healthy: u32,
+    pub(crate) unhealthy: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Streak {
+    pub(crate) verdict: Health,
+    /// Findings in a row that speak against the verdict.
+    against: u32,
+}
+
+impl Streak {
+    /// The state after another finding.
+    #[must_use]
+    pub(crate) fn after(self, found: Health, rules: Rules) -> Self {
+        if is_up(found) == is_up(self.verdict) && self.verdict != Health::Unknown {
+            // Healthy or degraded is what it was found to be last.
+            return Self { verdict: found, against: 0 };
+        }
+        let needed = match (self.verdict, is_up(found)) {
+            (Health::Unknown, true) => 1,
+            (_, true) => rules.healthy,
+            (_, false) => rules.unhealthy,
+        };
+        let against = self.against + 1;
+        if against >= needed { Self { verdict: found, against: 0 } } else { Self { against, ..self } }
+    }
+}
+
+fn is_up(health: Health) -> bool {
+    matches!(health, Health::Healthy | Health::Degraded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdicts(findings: &str) -> String {
+        let rules = Rules { healthy: 2, unhealthy: 3 };
+        let mut streak = Streak::default();
+        findings
+            .chars()
+            .map(|finding| {
+                let found = match finding {
+                    '+' => Health::Healthy,
+                    '~' => Health::Degraded,
+                    _ => Health::Unhealthy,
+                };
+                streak = streak.after(found, rules);
+                match streak.verdict {
+                    Health::Unknown => '?',
+                    Health::Healthy => '+',
+                    Health::Degraded => '~',
+                    Health::Unhealthy => '-',
+                }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn three_failures_take_it_out_two_successes_bring_it_back_and_one_is_enough_at_the_start() {
+        for (findings, expected) in [
+            ("+", "+"),
+            ("---", "??-"),
+            ("--+", "??+"),
+            ("+--+---", "+++++++".get(..6).map(|up| format!("{up}-")).expect("long enough").as_str()),
+            ("---+-++", "??----+"),
+            ("+~+", "+~+"),
+            ("---~~", "??--~"),
+        ] {
+            assert_eq!(verdicts(findings), expected, "{findings}");
+        }
+    }
+}

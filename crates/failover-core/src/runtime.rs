@@ -1,0 +1,8 @@
+//! What the outside world gives: time, randomness, tasks, and containment of panics.
+
+pub(crate) mod backoff;
+pub(crate) mod catch_panic;
+pub(crate) mod clock;
+pub(crate) mod random;
+pub(crate) mod sync;
+pub(crate) mod task;
