@@ -9,6 +9,7 @@ mod deny;
 mod features;
 mod isolation;
 mod loom;
+mod modules;
 mod msrv;
 mod results;
 mod servers;
@@ -85,6 +86,11 @@ const COMMANDS: &[Command] = &[
         name: "strangers",
         about: "programs outside of the workspace, with the lines of the READMEs, build and run",
         run: |args| no_arguments(args).and_then(|()| strangers::run()),
+    },
+    Command {
+        name: "modules",
+        about: "which folders import which, in every crate or one (`modules failover-core`); back edges, cycles",
+        run: modules::command,
     },
     Command {
         name: "tidy",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{read, rust_files, shown};
+use super::files::{read, rust, shown};
 use crate::cargo;
 
 /// What the README of the Go package names: functions, types, fields, strategies, algorithms and kinds of error.
@@ -40,7 +40,7 @@ pub(super) fn check(faults: &mut Vec<String>) -> Result<(), String> {
     let text = read(&document)?;
     let here = shown(&document);
     let mut files = Vec::new();
-    rust_files(&cargo::root().join("crates"), &mut files)?;
+    rust(&cargo::root().join("crates"), &mut files)?;
     let code = files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?.concat();
     let mut missing: BTreeSet<&str> = NAMES.split_whitespace().collect();
     for row in text.lines().filter(|line| line.starts_with("| `")) {
