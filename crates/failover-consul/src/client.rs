@@ -1,16 +1,15 @@
 //! The wire to the agent: every request goes through here, with its deadline, its cap and its token.
 
 use std::io::{self, Write};
-use std::sync::PoisonError;
+
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use failover_core::{ConnectionInfo, ConnectionStatus, Error, ErrorKind};
 use flate2::write::GzDecoder;
-use http::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT,
-};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
@@ -20,19 +19,19 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
 use tokio::time::{Instant, timeout};
 
-use crate::config::Settings;
+use crate::backoff::{Backoff, jittered, now, unit};
 use crate::error;
-use crate::pace::{Backoff, jittered, now, unit};
-use crate::secret::Secret;
+use crate::settings::Settings;
+use crate::token::Secret;
 use crate::wire::Call;
+use crate::wire::answer::{Answer, read_head};
 
 const CONNECT: Duration = Duration::from_secs(2);
 /// How often it is tried whether anybody listens.
-const KNOCK: Duration = Duration::from_secs(2);
+const CONNECT_PROBE: Duration = Duration::from_secs(2);
 const KEEPALIVE: Duration = Duration::from_secs(15);
 /// What a server may add to the time that it was told to wait, and the way there and back.
 const SLACK: Duration = Duration::from_secs(15);
-const MOST_RETRY_AFTER: u64 = 300;
 /// How long a connection is kept that nobody uses.
 const IDLE: Duration = Duration::from_secs(90);
 const AGENT: &str = concat!("failover-consul/", env!("CARGO_PKG_VERSION"));
@@ -41,7 +40,7 @@ const AGENT: &str = concat!("failover-consul/", env!("CARGO_PKG_VERSION"));
 #[derive(Debug)]
 pub(crate) struct Client {
     http: Http<HttpsConnector<HttpConnector>, Full<Bytes>>,
-    pub(crate) settings: Settings,
+    pub(crate) settings: Arc<Settings>,
     /// For requests that are no watches.
     short: Semaphore,
     /// For heartbeats, a part of those: servers without a leader hold back whatever is read.
@@ -58,30 +57,6 @@ pub(crate) struct Client {
     open: watch::Sender<bool>,
     requests: AtomicU64,
     bytes: AtomicU64,
-}
-
-/// What came back, whatever its status.
-#[derive(Debug, Default)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) body: Vec<u8>,
-    /// `X-Consul-Index`, if it is a number.
-    pub(crate) index: Option<u64>,
-    pub(crate) known_leader: Option<bool>,
-    pub(crate) last_contact: Duration,
-    /// Which part of the server answered; older servers do not say.
-    pub(crate) backend: Option<String>,
-    /// The server says that it left something out for lack of permission.
-    pub(crate) filtered: bool,
-    pub(crate) retry_after: Option<Duration>,
-    /// The token that was sent.
-    pub(crate) token: Option<Secret>,
-}
-
-impl Answer {
-    pub(crate) fn is_streaming(&self) -> bool {
-        self.backend.as_deref() == Some("streaming")
-    }
 }
 
 /// How long an answer may take.
@@ -119,7 +94,7 @@ impl Client {
             short: Semaphore::new(short - beats),
             beats: (beats > 0).then(|| Semaphore::new(beats)),
             long: Semaphore::new(settings.connections - short),
-            settings,
+            settings: Arc::new(settings),
             status: AtomicU8::new(DISCONNECTED),
             back: Notify::new(),
             refused: std::sync::Mutex::default(),
@@ -297,16 +272,18 @@ impl Client {
     /// two seconds for all who wait, and shortens a pause that had grown long.
     pub(crate) async fn listens(&self) {
         loop {
-            tokio::time::sleep(jittered(KNOCK)).await;
-            if self.knock().await {
+            tokio::time::sleep(jittered(CONNECT_PROBE)).await;
+            if self.probe_connect().await {
                 return tokio::time::sleep(Duration::from_millis(500).mul_f64(unit())).await;
             }
         }
     }
 
-    async fn knock(&self) -> bool {
+    async fn probe_connect(&self) -> bool {
         let mut knocked = self.knocked.lock().await;
-        if let Some((_, listens)) = knocked.as_ref().filter(|(at, _)| now().duration_since(*at) < KNOCK / 2) {
+        if let Some((_, listens)) =
+            knocked.as_ref().filter(|(at, _)| now().duration_since(*at) < CONNECT_PROBE / 2)
+        {
             return *listens;
         }
         let (host, port) = self.settings.address.socket();
@@ -383,20 +360,4 @@ fn too_large_or_broken(what: &str, most: usize, error: &io::Error) -> Error {
         return error::of_size(what, most);
     }
     error::of_content(what, "it is not packed as it says")
-}
-
-fn read_head(status: u16, headers: &HeaderMap) -> Answer {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let number = |name: &str| text(name).and_then(|value| value.trim().parse::<u64>().ok());
-    Answer {
-        status,
-        index: number("x-consul-index"),
-        known_leader: text("x-consul-knownleader").and_then(|value| value.parse().ok()),
-        last_contact: Duration::from_millis(number("x-consul-lastcontact").unwrap_or(0)),
-        backend: text("x-consul-query-backend").map(str::to_owned),
-        filtered: text("x-consul-results-filtered-by-acls") == Some("true"),
-        // Dates are not read: the clocks of two machines differ.
-        retry_after: number(RETRY_AFTER.as_str()).map(|s| Duration::from_secs(s.min(MOST_RETRY_AFTER))),
-        ..Answer::default()
-    }
 }

@@ -12,29 +12,28 @@ mod states;
 mod tests;
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use failover_core::{
     Endpoint, EndpointEntry, EndpointId, EndpointSet, Error, ErrorKind, Health, ServiceName,
 };
 
-use crate::config::Settings;
-use crate::error;
+use crate::error::{self, unsupported};
+use crate::settings::Settings;
 use crate::wire::{Instance, Registration, Service, Weights, entries};
 
 pub(crate) use check::{has_check, status_of};
 pub(crate) use id::encode as encode_id;
 pub(crate) use states::{Claims, DRAINING, MAINTENANCE, claims};
 
-use overflow::Overflow;
+use overflow::{MAX_VALUE, Overflow};
 
 /// Everything that Consul takes under one service.
-const MOST_META: usize = 64;
+const MAX_META: usize = 64;
 /// Plain pairs that are kept as they are; there must be room for ours and for the pieces.
-const MOST_PLAIN: usize = 40;
-/// Bytes of a value.
-const MOST_VALUE: usize = 512;
-const MOST_WEIGHT: u32 = 65_535;
+const MAX_PLAIN: usize = 40;
+const MAX_WEIGHT: u32 = 65_535;
 
 const SCHEMA: &str = "fo-v";
 const PROTOCOL: &str = "fo-proto";
@@ -67,7 +66,7 @@ pub(crate) fn registration(
         address: address(endpoint)?,
         port: endpoint.port(),
         meta: meta(endpoint, owner, settings)?,
-        weights: Weights { passing: i64::from(endpoint.weight().clamp(1, MOST_WEIGHT)), warning: 1 },
+        weights: Weights { passing: i64::from(endpoint.weight().clamp(1, MAX_WEIGHT)), warning: 1 },
         enable_tag_override: false,
         check,
     })
@@ -89,7 +88,7 @@ fn meta(endpoint: &Endpoint, owner: &str, settings: &Settings) -> Result<BTreeMa
     ]);
     let weight = endpoint.weight();
     let optional = [
-        (WEIGHT, (!(1..=MOST_WEIGHT).contains(&weight)).then(|| weight.to_string())),
+        (WEIGHT, (!(1..=MAX_WEIGHT).contains(&weight)).then(|| weight.to_string())),
         (PRIORITY, (endpoint.priority() != 0).then(|| endpoint.priority().to_string())),
         (REGION, endpoint.region().map(str::to_owned)),
         (ZONE, endpoint.zone().map(str::to_owned)),
@@ -102,8 +101,8 @@ fn meta(endpoint: &Endpoint, owner: &str, settings: &Settings) -> Result<BTreeMa
         .health_check()
         .map(|check| if settings.secret_headers { check.clone() } else { check.without_secrets() });
     let (plain, long): (Vec<_>, Vec<_>) =
-        endpoint.metadata().iter().partition(|(key, value)| is_plain(key) && value.len() <= MOST_VALUE);
-    let count = if plain.len() <= MOST_PLAIN { plain.len() } else { MOST_PLAIN };
+        endpoint.metadata().iter().partition(|(key, value)| is_plain(key) && value.len() <= MAX_VALUE);
+    let count = if plain.len() <= MAX_PLAIN { plain.len() } else { MAX_PLAIN };
     // Long pieces hold more than pairs do: where it does not fit with so many pairs, it may without any.
     for count in [count, 0] {
         let mut whole = meta.clone();
@@ -111,7 +110,7 @@ fn meta(endpoint: &Endpoint, owner: &str, settings: &Settings) -> Result<BTreeMa
         let rest = plain[count..].iter().chain(&long).map(|(key, value)| ((*key).clone(), (*value).clone()));
         let overflow = Overflow { metadata: rest.collect(), health_check: check.clone() };
         whole.extend(overflow.pieces()?);
-        if whole.len() <= MOST_META {
+        if whole.len() <= MAX_META {
             return Ok(whole);
         }
     }
@@ -145,10 +144,6 @@ fn time(millis: &str) -> Option<SystemTime> {
     }
 }
 
-fn unsupported(field: &str, why: &str) -> Error {
-    Error::new(ErrorKind::Unsupported, format!("{field}: {why}")).with_detail("field", field)
-}
-
 /// The provider that registered an instance, if it was one of ours.
 pub(crate) fn owner<'a>(service: &'a Service<'_>) -> Option<&'a str> {
     service.meta.as_ref()?.get(OWNER)?.as_deref()
@@ -157,6 +152,23 @@ pub(crate) fn owner<'a>(service: &'a Service<'_>) -> Option<&'a str> {
 /// Leaves a registration to the provider that made it.
 pub(crate) fn set_owner(registration: &mut Registration, owner: &str) {
     registration.meta.insert(OWNER.to_owned(), owner.to_owned());
+}
+
+/// Reads the instances of an answer as [`set`] does, off the runtime's thread where that takes milliseconds.
+pub(crate) async fn read_set(
+    settings: &Arc<Settings>,
+    service: &ServiceName,
+    body: Vec<u8>,
+) -> Result<EndpointSet, Error> {
+    const LARGE: usize = 128 << 10;
+    if body.len() < LARGE {
+        return set(service, &body, settings);
+    }
+    let (settings, service) = (Arc::clone(settings), service.clone());
+    let reading = tokio::task::spawn_blocking(move || set(&service, &body, &settings));
+    reading
+        .await
+        .unwrap_or_else(|error| Err(Error::new(ErrorKind::Internal, format!("reading an answer: {error}"))))
 }
 
 /// All instances of an answer as endpoints of this service. An instance that cannot be used is left out and named.

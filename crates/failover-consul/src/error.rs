@@ -6,8 +6,8 @@ use std::time::Duration;
 use failover_core::{Error, ErrorKind, RetryAdvice};
 use rustls::{AlertDescription as Alert, CertificateError as Of};
 
-use crate::client::Answer;
-use crate::secret::Secret;
+use crate::token::Secret;
+use crate::wire::answer::Answer;
 
 /// The code of an error that says that no connection could be made.
 pub(crate) const NOBODY_LISTENS: &str = "CONNECTION_ERROR";
@@ -152,6 +152,11 @@ pub(crate) fn json(error: &serde_json::Error) -> String {
         Category::Syntax | Category::Io => "it is no JSON",
     };
     format!("{why}, line {} column {}", error.line(), error.column())
+}
+
+/// A field that Consul cannot store.
+pub(crate) fn unsupported(field: &str, why: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("{field}: {why}")).with_detail("field", field)
 }
 
 pub(crate) fn closed() -> Error {

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::pace::now;
+use crate::backoff::now;
 
 /// The newest good answer, and the error that came after it.
 #[derive(Clone, Debug)]

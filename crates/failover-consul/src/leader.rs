@@ -6,8 +6,8 @@ use failover_core::{Error, ErrorKind};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::backoff::{jittered, now, unit};
 use crate::client::Client;
-use crate::pace::{jittered, now, unit};
 use crate::wire;
 
 #[derive(Debug, Default)]

@@ -35,25 +35,24 @@
 //! There are no features. It needs Rust 1.85, a tokio runtime with its timer and I/O, and, to be built, the headers of OpenSSL:
 //! see the README.
 
-mod activity;
 mod address;
 mod agent;
+mod backoff;
+mod blocking_query;
 mod client;
-mod config;
+mod config_store;
 mod convert;
-mod emptiness;
-mod env;
+mod empty_check;
 mod error;
-mod follow;
+mod heartbeat;
 mod hub;
-mod keeper;
 mod leader;
-mod pace;
+mod metrics;
 mod provider;
 mod registry;
-mod secret;
-mod store;
+mod settings;
 mod tls;
+mod token;
 mod wire;
 
 /// The code of the README, compiled.
@@ -61,6 +60,7 @@ mod wire;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-pub use activity::Activity;
-pub use config::{Consistency, ConsulBuilder};
+pub use metrics::Metrics;
 pub use provider::ConsulProvider;
+pub use provider::builder::ConsulBuilder;
+pub use settings::Consistency;

@@ -1,5 +1,8 @@
 //! The provider: what it is, its connection, and what it reads.
 
+pub(crate) mod builder;
+mod env;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,17 +14,17 @@ use failover_core::{
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use crate::activity::{Activity, Counts};
+use crate::backoff::now;
+use crate::blocking_query::ServiceWatch;
 use crate::client::Client;
-use crate::config::{Consistency, ConsulBuilder, Settings};
-use crate::emptiness::{self, Emptiness};
-use crate::follow::{Follower, read_set};
+use crate::empty_check::{self, Emptiness};
+use crate::heartbeat::Heartbeats;
 use crate::hub::{Hubs, listen};
-use crate::keeper::Keepers;
 use crate::leader::{self, Leader};
-use crate::pace::now;
+use crate::metrics::{Counts, Metrics};
+use crate::settings::{Consistency, Settings};
 use crate::wire::{AgentConfig, AgentSelf, Mode, Read, agent_self, names};
-use crate::{agent, error};
+use crate::{agent, convert, error};
 
 /// A provider whose registry is a Consul agent.
 ///
@@ -53,7 +56,7 @@ use crate::{agent, error};
 /// ```
 pub struct ConsulProvider {
     pub(crate) client: Arc<Client>,
-    pub(crate) keepers: Keepers,
+    pub(crate) heartbeats: Heartbeats,
     /// Tells what this provider registered from what another one did.
     pub(crate) owner: String,
     counts: Arc<Counts>,
@@ -69,25 +72,11 @@ const AT_ONCE: usize = 8;
 const CLOSING: Duration = Duration::from_millis(900);
 
 impl ConsulProvider {
-    /// A builder that holds the defaults.
-    pub fn builder() -> ConsulBuilder {
-        ConsulBuilder::new()
-    }
-
-    /// A provider as Consul's own environment variables say, see [`ConsulBuilder::from_env`].
-    ///
-    /// # Errors
-    ///
-    /// A variable that cannot be read, or names what is not offered.
-    pub fn from_env() -> Result<Self, Error> {
-        ConsulBuilder::from_env()?.build()
-    }
-
     pub(crate) fn new(settings: Settings, tls: rustls::ClientConfig) -> Self {
         let client = Arc::new(Client::new(settings, tls));
         Self {
-            keepers: Keepers::default(),
-            owner: format!("{:016x}", (crate::pace::unit() * (1_u64 << 53) as f64) as u64),
+            heartbeats: Heartbeats::default(),
+            owner: format!("{:016x}", (crate::backoff::unit() * (1_u64 << 53) as f64) as u64),
             counts: Arc::default(),
             leader: Arc::default(),
             services: Hubs::default(),
@@ -98,14 +87,14 @@ impl ConsulProvider {
     }
 
     /// What it has asked for and is watching.
-    pub fn activity(&self) -> Activity {
+    pub fn metrics(&self) -> Metrics {
         let (requests, bytes) = self.client.traffic();
-        Activity {
+        Metrics {
             requests,
             bytes,
             services: self.counts.services(),
             polled: self.counts.polled(),
-            registered: self.keepers.count(),
+            registered: self.heartbeats.count(),
         }
     }
 
@@ -165,9 +154,9 @@ impl ConsulProvider {
         let client = self.opened()?;
         let mut answer = client.done(client.settings.health(service.as_str(), None, self.once())?).await?;
         let what = format!("reading service {service}");
-        let set = read_set(client, service, std::mem::take(&mut answer.body)).await?;
+        let set = convert::read_set(&client.settings, service, std::mem::take(&mut answer.body)).await?;
         if set.entries().is_empty() && set.rejected_count() == 0 {
-            return match emptiness::examine(client, service, &answer).await? {
+            return match empty_check::verify(client, service, &answer).await? {
                 Emptiness::Certain => Ok(EndpointSet::unknown_service().confirmed()),
                 Emptiness::Likely => Ok(EndpointSet::unknown_service()),
                 Emptiness::NotEmpty => {
@@ -209,7 +198,7 @@ impl ConsulProvider {
                 let (client, read) = (Arc::clone(client), self.once());
                 reading.spawn(async move {
                     let answer = client.done(client.settings.health(name.as_str(), None, read)?).await?;
-                    read_set(&client, &name, answer.body).await
+                    convert::read_set(&client.settings, &name, answer.body).await
                 });
             }
             let Some(done) = reading.join_next().await else { break };
@@ -234,7 +223,7 @@ impl fmt::Debug for ConsulProvider {
             .field("address", &self.client.settings.address.base())
             .field("datacenter", &self.client.settings.datacenter)
             .field("open", &self.client.is_open())
-            .field("activity", &self.activity())
+            .field("activity", &self.metrics())
             .finish_non_exhaustive()
     }
 }
@@ -262,7 +251,7 @@ impl Provider for ConsulProvider {
     ///
     /// Safe: it only reads. The provider is open from the first poll on.
     async fn connect(&self) -> Result<(), Error> {
-        self.keepers.open();
+        self.heartbeats.open();
         self.client.set_open(true);
         self.in_time("connect", self.check()).await
     }
@@ -286,7 +275,7 @@ impl Provider for ConsulProvider {
     async fn close(&self) -> Result<(), Error> {
         self.services.close();
         self.documents.close();
-        let leases = self.keepers.close();
+        let leases = self.heartbeats.close();
         if !self.client.is_open() {
             return Ok(());
         }
@@ -316,7 +305,7 @@ impl Provider for ConsulProvider {
                 }
             }
             // A registration that closing has overtaken is taken back.
-            self.keepers.settled().await;
+            self.heartbeats.settled().await;
             first
         };
         let left = timeout(CLOSING, leaving).await.unwrap_or_else(|_| {
@@ -361,7 +350,7 @@ impl Provider for ConsulProvider {
         let start = {
             let service = service.clone();
             move |publisher| {
-                let follower = Follower {
+                let watch = ServiceWatch {
                     client: Arc::clone(&self.client),
                     leader: Arc::clone(&self.leader),
                     counts: Arc::clone(&self.counts),
@@ -369,8 +358,8 @@ impl Provider for ConsulProvider {
                     publisher,
                 };
                 tokio::spawn(async move {
-                    if follower.client.is_open() {
-                        follower.run().await;
+                    if watch.client.is_open() {
+                        watch.run().await;
                     }
                 })
             }

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::agent::{self, Local};
 use crate::convert::{self, encode_id, status_of};
 use crate::error;
-use crate::keeper::{Kept, Turn, again, tell};
+use crate::heartbeat::{Registered, Turn, again, tell};
 use crate::provider::ConsulProvider;
 use crate::wire::{Instance, Mode, Read, entries};
 
@@ -114,7 +114,7 @@ impl ConsulProvider {
         let id = registration.id.clone();
         let turn = self.turn(&id).await?;
         // If this fails, what was kept before is kept on.
-        let _held = self.keepers.hold(&id).await;
+        let _held = self.heartbeats.hold(&id).await;
         let local = agent::local(client, &id).await?;
         match &local {
             Some(local) => {
@@ -131,14 +131,14 @@ impl ConsulProvider {
         }
         let to = Arc::clone(client);
         let write = async move { agent::write(&to, &mut registration, true).await.map(|()| registration) };
-        let registration = self.keepers.finish(&turn, write).await?;
+        let registration = self.heartbeats.finish(&turn, write).await?;
         let has_ttl = registration.check.ttl.is_some();
-        let kept = Kept { registration, health: Health::Healthy, lifecycle: Lifecycle::InService };
-        if !self.keepers.keep(client, &self.owner, kept) {
+        let kept = Registered { registration, health: Health::Healthy, lifecycle: Lifecycle::InService };
+        if !self.heartbeats.keep(client, &self.owner, kept) {
             // Closing has overtaken it, and waits for this a while: what nobody will keep alive is not left behind.
             if has_ttl {
                 let to = Arc::clone(client);
-                let _ = self.keepers.finish(&turn, async move { agent::remove(&to, &id).await }).await;
+                let _ = self.heartbeats.finish(&turn, async move { agent::remove(&to, &id).await }).await;
             }
             return Err(error::closed());
         }
@@ -155,7 +155,7 @@ impl ConsulProvider {
         let mut registration = convert::registration(endpoint, &self.owner, &client.settings)?;
         let id = registration.id.clone();
         let turn = self.turn(&id).await?;
-        let held = self.keepers.hold(&id).await;
+        let held = self.heartbeats.hold(&id).await;
         let local = self.owned(&turn, held.as_deref(), endpoint.service(), endpoint.id(), &id).await?;
         let is_theirs = local.owner.as_deref().is_some_and(|owner| owner != self.owner);
         if let Some(owner) = local.owner.as_deref().filter(|_| is_theirs) {
@@ -181,9 +181,11 @@ impl ConsulProvider {
             };
             Ok((registration, marked))
         };
-        let (registration, marked) = self.keepers.finish(&turn, write).await?;
+        let (registration, marked) = self.heartbeats.finish(&turn, write).await?;
         // What another process keeps is its own still, with these values: this one may be a tool that ends in a moment.
-        if !is_theirs && !self.keepers.keep(client, &self.owner, Kept { registration, health, lifecycle }) {
+        if !is_theirs
+            && !self.heartbeats.keep(client, &self.owner, Registered { registration, health, lifecycle })
+        {
             return Err(error::closed());
         }
         marked
@@ -192,9 +194,9 @@ impl ConsulProvider {
     async fn do_deregister(&self, service: &ServiceName, id: &EndpointId) -> Result<bool, Error> {
         let client = self.opened()?;
         let key = encode_id(id);
-        let turn = self.keepers.turn(&key).await;
+        let turn = self.heartbeats.turn(&key).await;
         // Nothing registers it again from here on, not even for an agent that has just lost it.
-        let held = self.keepers.hold(&key).await;
+        let held = self.heartbeats.hold(&key).await;
         match agent::local(client, &key).await? {
             Some(local) if service != local.service.as_str() => return Ok(false),
             // Ours is gone: another process has registered the id since, as a newer release of a program does. That it was
@@ -204,22 +206,22 @@ impl ConsulProvider {
                     id = key,
                     "another process has taken the id over; its registration is left alone"
                 );
-                self.keepers.rest(&key);
+                self.heartbeats.rest(&key);
                 return Ok(false);
             }
             Some(_) => {}
             None => {
-                self.keepers.let_go(&key);
+                self.heartbeats.let_go(&key);
                 return match self.elsewhere(service, &key).await {
                     Some(node) => Err(not_owner(service, id, &node)),
                     None => Ok(false),
                 };
             }
         }
-        self.keepers.rest(&key);
+        self.heartbeats.rest(&key);
         let (to, of) = (Arc::clone(client), key.clone());
-        self.keepers.finish(&turn, async move { agent::remove(&to, &of).await }).await?;
-        self.keepers.let_go(&key);
+        self.heartbeats.finish(&turn, async move { agent::remove(&to, &of).await }).await?;
+        self.heartbeats.let_go(&key);
         Ok(true)
     }
 
@@ -250,8 +252,8 @@ impl ConsulProvider {
     ) -> Result<(), Error> {
         let client = self.opened()?;
         let key = encode_id(id);
-        let turn = self.keepers.turn(&key).await;
-        let mut held = self.keepers.hold(&key).await;
+        let turn = self.heartbeats.turn(&key).await;
+        let mut held = self.heartbeats.hold(&key).await;
         self.owned(&turn, held.as_deref(), service, id, &key).await?;
         let Some(status) = status_of(health) else {
             let message = format!("set_health of {service}/{id}: consul has no word for {health}");
@@ -265,7 +267,7 @@ impl ConsulProvider {
             }
             Ok(())
         };
-        self.keepers.finish(&turn, telling).await.map_err(|error| match error.kind() {
+        self.heartbeats.finish(&turn, telling).await.map_err(|error| match error.kind() {
             ErrorKind::NotFound => {
                 let message =
                     format!("set_health of {service}/{id}: its health is found by the agent's own check");
@@ -283,8 +285,8 @@ impl ConsulProvider {
     ) -> Result<(), Error> {
         let client = self.opened()?;
         let key = encode_id(id);
-        let turn = self.keepers.turn(&key).await;
-        let mut held = self.keepers.hold(&key).await;
+        let turn = self.heartbeats.turn(&key).await;
+        let mut held = self.heartbeats.hold(&key).await;
         let before = self.owned(&turn, held.as_deref(), service, id, &key).await?.claims.lifecycle;
         let to = Arc::clone(client);
         let marking = async move {
@@ -300,23 +302,23 @@ impl ConsulProvider {
             }
             Ok(())
         };
-        self.keepers.finish(&turn, marking).await
+        self.heartbeats.finish(&turn, marking).await
     }
 }
 
 impl ConsulProvider {
-    /// As [`Keepers::turn`](crate::keeper::Keepers::turn), for what is to be kept: closing waits for whoever has a turn, and lets
+    /// As [`Heartbeats::turn`](crate::heartbeat::Heartbeats::turn), for what is to be kept: closing waits for whoever has a turn, and lets
     /// nobody in after that.
     async fn turn(&self, id: &str) -> Result<Turn, Error> {
-        let turn = self.keepers.turn(id).await;
-        if self.keepers.is_closed() { Err(error::closed()) } else { Ok(turn) }
+        let turn = self.heartbeats.turn(id).await;
+        if self.heartbeats.is_closed() { Err(error::closed()) } else { Ok(turn) }
     }
 
     /// What the agent has of an endpoint that is to be changed. An agent that has lost what is kept here gets it back first.
     async fn owned(
         &self,
         turn: &Turn,
-        kept: Option<&Kept>,
+        kept: Option<&Registered>,
         service: &ServiceName,
         id: &EndpointId,
         key: &str,
@@ -324,13 +326,13 @@ impl ConsulProvider {
         let client = self.opened()?;
         let mut found = agent::local(client, key).await?;
         if let (None, Some(kept)) = (&found, kept) {
-            if service == kept.registration.name.as_str() && self.keepers.keeps(key) {
+            if service == kept.registration.name.as_str() && self.heartbeats.keeps(key) {
                 tracing::info!(
                     id = key,
                     "the agent has lost an endpoint that is changed; it is registered again"
                 );
                 let (to, kept) = (Arc::clone(client), kept.clone());
-                self.keepers.finish(turn, async move { again(&to, &kept).await }).await?;
+                self.heartbeats.finish(turn, async move { again(&to, &kept).await }).await?;
                 found = agent::local(client, key).await?;
             }
         }

@@ -9,10 +9,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt;
 
-use crate::secret::small_file;
+use crate::token::small_file;
 
 /// Bundles of all public authorities are a quarter of this.
-const MOST_BYTES: u64 = 4 << 20;
+const MAX_BYTES: u64 = 4 << 20;
 
 /// What the client trusts and who it is. Over plain HTTP nothing is trusted.
 pub(crate) fn config(
@@ -46,7 +46,7 @@ pub(crate) fn config(
     let name = format!("client certificate {}", certificate.display());
     let chain = certificates(certificate, &name)?;
     let key_name = format!("client key {}", key.display());
-    let text = small_file(key, MOST_BYTES, &key_name)?;
+    let text = small_file(key, MAX_BYTES, &key_name)?;
     // The parser's own words could show the key.
     let key = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_| {
         Error::new(ErrorKind::Validation, format!("{key_name}: it holds no private key in PEM"))
@@ -55,7 +55,7 @@ pub(crate) fn config(
 }
 
 fn certificates(path: &Path, name: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let text = small_file(path, MOST_BYTES, name)?;
+    let text = small_file(path, MAX_BYTES, name)?;
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
     match all {
         Ok(all) if !all.is_empty() => Ok(all),

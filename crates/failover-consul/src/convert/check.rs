@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use failover_core::{Endpoint, Error, Health, HealthCheck};
 
-use super::unsupported;
-use crate::config::Settings;
+use crate::error::unsupported;
+use crate::settings::Settings;
 use crate::wire::Check;
 
 /// The id of the one check that an instance of ours has.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use failover_core::{Error, ErrorKind, HealthCheck};
 use serde::{Deserialize, Serialize};
 
-use super::MOST_VALUE;
+/// The most bytes of one metadata value.
+pub(super) const MAX_VALUE: usize = 512;
 
 const PIECE: &str = "fo-x";
 
@@ -38,7 +39,7 @@ impl Overflow {
         let mut pieces = Vec::new();
         let mut rest = text.as_str();
         while !rest.is_empty() {
-            let mut end = rest.len().min(MOST_VALUE);
+            let mut end = rest.len().min(MAX_VALUE);
             while !rest.is_char_boundary(end) {
                 end -= 1;
             }

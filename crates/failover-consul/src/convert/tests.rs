@@ -4,8 +4,8 @@ use failover_core::{HealthCheck, Lifecycle};
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::ConsulBuilder;
 use crate::provider::ConsulProvider;
+use crate::provider::builder::ConsulBuilder;
 
 fn provider(change: impl FnOnce(ConsulBuilder) -> ConsulBuilder) -> ConsulProvider {
     change(ConsulProvider::builder()).build().expect("valid")
@@ -33,8 +33,8 @@ fn listed(registration: &Registration) -> serde_json::Value {
 fn back(endpoint: &Endpoint, provider: &ConsulProvider) -> Result<Endpoint, Error> {
     let settings = &provider.client.settings;
     let registration = registration(endpoint, "me", settings)?;
-    assert!(registration.meta.len() <= MOST_META, "{} pairs", registration.meta.len());
-    assert!(registration.meta.values().all(|value| value.len() <= MOST_VALUE));
+    assert!(registration.meta.len() <= MAX_META, "{} pairs", registration.meta.len());
+    assert!(registration.meta.values().all(|value| value.len() <= MAX_VALUE));
     let key = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     assert!(registration.meta.keys().all(|k| k.len() <= 128 && k.bytes().all(key)));
     let body = serde_json::to_vec(&[listed(&registration)]).expect("JSON");

@@ -125,7 +125,7 @@ async fn owners(server: Server) {
         tool.update(&endpoint("a", "users", 2).to_builder().weight(5).build().expect("valid"))
             .await
             .expect("updates");
-        assert_eq!((tool.activity().registered, second.activity().registered), (0, 1));
+        assert_eq!((tool.metrics().registered, second.metrics().registered), (0, 1));
         tool.close().await.expect("closes");
         let heavier = |item: &Result<failover_core::EndpointSet, _>| {
             item.as_ref()
@@ -134,7 +134,7 @@ async fn owners(server: Server) {
         see(&mut stream, SECOND * 5, "the weight", heavier).await;
     }
     // The older process finds out with one of its heartbeats, and keeps it no longer.
-    until(SECOND * 15, "it is not kept any more", || async { first.activity().registered == 0 }).await;
+    until(SECOND * 15, "it is not kept any more", || async { first.metrics().registered == 0 }).await;
     // The older process leaves: what is the newer one's stays, whether it deregisters or closes.
     let a = endpoint("a", "users", 1);
     assert!(!first.deregister(&users, a.id()).await.expect("not its own any more"));
@@ -237,7 +237,7 @@ async fn closing(server: Server) {
         Endpoint::builder("checked", "users", "127.0.0.1", 9).health_check(check).build().expect("valid");
     closes.register(&endpoint("lease", "users", 1)).await.expect("registers");
     closes.register(&checked).await.expect("registers");
-    assert_eq!(closes.activity().registered, 2);
+    assert_eq!(closes.metrics().registered, 2);
     let users = name("users");
     let mut others = stays.watch(&users).expect("it watches");
     see(&mut others, SECOND * 5, "both", has(&["checked", "lease"])).await;
@@ -246,7 +246,7 @@ async fn closing(server: Server) {
     for stream in &mut streams {
         next(stream, SECOND * 5).await.expect("a first answer");
     }
-    assert_eq!(closes.activity().services, 20);
+    assert_eq!(closes.metrics().services, 20);
     let begun = Instant::now();
     closes.close().await.expect("closes");
     assert!(begun.elapsed() < SECOND, "{:?}", begun.elapsed());
@@ -256,7 +256,7 @@ async fn closing(server: Server) {
         assert!(ended.expect("at once").is_none());
     }
     drop(streams);
-    until(SECOND, "no task is left", || async { closes.activity().services == 0 }).await;
+    until(SECOND, "no task is left", || async { closes.metrics().services == 0 }).await;
     see(&mut others, SECOND * 5, "what it kept alive is gone, the other stays", has(&["checked"])).await;
     assert_eq!(closes.list(&Query::service(&users)).await.expect_err("closed").kind(), ErrorKind::Shutdown);
     closes.connect().await.expect("opens again");

@@ -33,7 +33,7 @@ async fn row_11_services_beyond_the_connections_are_polled_and_that_is_said() {
             next(stream, SECOND * 20).await.expect("a first answer");
         }
         until(SECOND * 10, "fifteen are watched and the others polled", || async {
-            (consul.activity().services, consul.activity().polled) == (60, 45)
+            (consul.metrics().services, consul.metrics().polled) == (60, 45)
         })
         .await;
         // Every one of them is seen to change, watched or polled.
@@ -49,7 +49,7 @@ async fn row_11_services_beyond_the_connections_are_polled_and_that_is_said() {
         assert!(!told.contains("ERROR"), "{told}");
         // A place that is free is taken.
         streams.drain(..50);
-        until(SECOND * 10, "all that are left are watched", || async { consul.activity().polled == 0 }).await;
+        until(SECOND * 10, "all that are left are watched", || async { consul.metrics().polled == 0 }).await;
         writer.close().await.expect("closes");
     }
 }
@@ -95,7 +95,7 @@ async fn row_11_listeners_of_a_service_share_one_watch() {
     drop(late);
     // Row 27: the watch that waited is gone, and its connection.
     until(SECOND, "no connection waits", || async {
-        consul.activity().services == 0 && fake.server.open_connections() <= 1
+        consul.metrics().services == 0 && fake.server.open_connections() <= 1
     })
     .await;
 }
@@ -191,13 +191,13 @@ async fn row_01_an_outage_of_ten_minutes_costs_few_requests() {
     let users = name("users");
     assert!(consul.connect().await.is_err());
     let mut stream = consul.watch(&users).expect("it watches");
-    let before = consul.activity().requests;
+    let before = consul.metrics().requests;
     let begun = tokio::time::Instant::now();
     while begun.elapsed() < SECOND * 600 {
         let item = std::future::poll_fn(|context| stream.as_mut().poll_next(context)).await;
         assert!(item.expect("it goes on").is_err());
     }
-    let requests = consul.activity().requests - before;
+    let requests = consul.metrics().requests - before;
     assert!((20..=40).contains(&requests), "{requests} requests in ten minutes");
     assert!(consul.list(&Query::service(&users)).await.is_err());
 }
@@ -222,7 +222,7 @@ async fn row_01_an_outage_of_ten_minutes_costs_many_services_little_more_than_on
         })
         .collect();
     tokio::time::sleep(SECOND * 600).await;
-    let requests = consul.activity().requests;
+    let requests = consul.metrics().requests;
     assert!((40..=80).contains(&requests), "{requests} requests in ten minutes");
     consul.close().await.expect("closes");
     for one in watching {

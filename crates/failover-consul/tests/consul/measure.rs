@@ -249,9 +249,9 @@ async fn idle(agent: &Agent) {
     let mut stream = watcher.watch(&users).expect("it watches");
     next(&mut stream, SECOND * 5).await.expect("an answer");
     tokio::time::sleep(SECOND * 2).await;
-    let before = watcher.activity().requests;
+    let before = watcher.metrics().requests;
     tokio::time::sleep(SECOND * 120).await;
-    let idle = watcher.activity().requests - before;
+    let idle = watcher.metrics().requests - before;
     println!("  an idle watch, wait 30 s: {:.1} requests a minute", idle as f64 / 2.0);
 }
 
@@ -261,13 +261,13 @@ async fn busy(agent: &Agent) {
     let mut stream = watcher.watch(&users).expect("it watches");
     next(&mut stream, SECOND * 5).await.expect("an answer");
     tokio::time::sleep(SECOND * 2).await;
-    let (begun, before) = (Instant::now(), watcher.activity());
+    let (begun, before) = (Instant::now(), watcher.metrics());
     let writers: Vec<_> = (0..CHANGERS).map(|n| tokio::spawn(change(agent.address(), n, begun))).collect();
     let mut changes = 0;
     for writer in writers {
         changes += writer.await.expect("changes");
     }
-    let (after, seconds) = (watcher.activity(), begun.elapsed().as_secs_f64());
+    let (after, seconds) = (watcher.metrics(), begun.elapsed().as_secs_f64());
     println!(
         "  a watch under {:.0} changes a second: {:.2} requests a second, {:.0} bytes a second",
         f64::from(changes) / seconds,
@@ -315,7 +315,7 @@ async fn sixty(agent: &Agent) {
         next(stream, SECOND * 30).await.expect("an answer");
     }
     let first = begun.elapsed();
-    let before = watcher.activity();
+    let before = watcher.metrics();
     let mut times = Vec::new();
     for (name, stream) in names.iter().zip(&mut streams).step_by(3) {
         writer.register(&endpoint(&format!("in-{name}"), name.as_str(), 1)).await.expect("registers");
@@ -359,7 +359,7 @@ async fn large() {
     assert_eq!(set.entries().len(), 10_000);
     assert!(set.entries().iter().all(|entry| entry.health() == Health::Healthy));
     let (after, _) = memory();
-    let bytes = consul.activity().bytes;
+    let bytes = consul.metrics().bytes;
     // Measured again after it was dropped: what the allocator keeps is not the set's.
     drop(set);
     println!("MEASURE {} {before} {after} {peak} {bytes}", took.as_millis());

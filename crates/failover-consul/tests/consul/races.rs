@@ -143,7 +143,7 @@ async fn a_registration_that_nobody_waits_for_does_not_come_after_the_deregistra
     assert!(consul.deregister(&name("users"), a().id()).await.expect("deregisters"), "it was there by then");
     sleep(LONG * 2).await;
     assert!(!slow.has("a"), "it has come back");
-    assert_eq!(consul.activity().registered, 0);
+    assert_eq!(consul.metrics().registered, 0);
 }
 
 #[tokio::test]
@@ -173,7 +173,7 @@ async fn row_19_what_is_deregistered_is_not_registered_again_for_an_agent_that_l
     consul.deregister(&name("users"), a().id()).await.expect("deregisters");
     sleep(LONG * 2).await;
     assert!(!slow.has("a"), "it has come back");
-    assert_eq!(consul.activity().registered, 0);
+    assert_eq!(consul.metrics().registered, 0);
 }
 
 /// Row 19: whatever is changed of an endpoint is changed, also if the agent has lost it a moment ago.
@@ -229,7 +229,7 @@ async fn row_21_what_was_taken_over_is_left_alone_however_often_it_is_deregister
     for _ in 0..3 {
         assert!(!older.deregister(&users, a().id()).await.expect("not its own any more"));
     }
-    assert_eq!((older.activity().registered, newer.activity().registered), (0, 1));
+    assert_eq!((older.metrics().registered, newer.metrics().registered), (0, 1));
     assert!(slow.has("a"));
     // Until it registers it once more.
     older.register(&a()).await.expect("takes over");
@@ -291,7 +291,7 @@ async fn row_27_a_watch_that_begins_while_it_is_closed_ends_with_it() {
     closing.await.expect("ends").expect("closes");
     let ends = async { while poll_fn(|context| stream.as_mut().poll_next(context)).await.is_some() {} };
     assert!(timeout(SECOND, ends).await.is_ok(), "it goes on");
-    assert_eq!(consul.activity().services, 0);
+    assert_eq!(consul.metrics().services, 0);
 }
 
 /// A heartbeat that gets no answer must not be the last one: there is time for another before the time to live is over.

@@ -68,16 +68,16 @@ async fn row_20_an_answer_that_is_lost_is_looked_up() {
     let server = lost.start().await;
     let provider = builder(&server.address().to_string()).build().expect("valid");
     provider.register(&a).await.expect("it has arrived");
-    assert_eq!(provider.activity().registered, 1);
+    assert_eq!(provider.metrics().registered, 1);
     assert!(provider.deregister(a.service(), a.id()).await.expect("it has arrived, too"));
-    assert_eq!(provider.activity().registered, 0);
+    assert_eq!(provider.metrics().registered, 0);
 
     let never = Script { loses_requests: true, ..Script::default() };
     let server = never.start().await;
     let provider = builder(&server.address().to_string()).build().expect("valid");
     let error = provider.register(&a).await.expect_err("it has not");
     assert_eq!((error.kind(), error.code()), (ErrorKind::Connection, "CONNECTION_LOST"));
-    assert_eq!(provider.activity().registered, 0, "nothing is kept");
+    assert_eq!(provider.metrics().registered, 0, "nothing is kept");
 }
 
 /// Row 20: an update whose answer is lost stops no heartbeat of what was registered before.
@@ -91,7 +91,7 @@ async fn row_20_what_was_kept_is_kept_on_when_an_update_fails() {
     drop(server);
     assert!(provider.update(&a.to_builder().weight(9).build().expect("valid")).await.is_err());
     assert!(provider.register(&a).await.is_err());
-    assert_eq!(provider.activity().registered, 1);
+    assert_eq!(provider.metrics().registered, 1);
 }
 
 /// Row 28: replacing the checks would end a maintenance until it is begun again.

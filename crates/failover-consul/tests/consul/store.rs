@@ -43,12 +43,12 @@ async fn configuration(server: Server) {
     assert_eq!(document(next(&mut stream, SECOND * 5).await), None);
 
     // The storm of a key that does not exist: every other key's change ends the wait.
-    let before = consul.activity().requests;
+    let before = consul.metrics().requests;
     for n in 0..200 {
         agent.call("PUT", &format!("/v1/kv/other/{n}"), "x").expect("answers");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let requests = consul.activity().requests - before;
+    let requests = consul.metrics().requests - before;
     assert!(requests <= 8, "{requests} requests for 200 changes of other keys");
     assert!(next(&mut stream, Duration::from_millis(10)).await.is_none(), "and nothing is told");
 
@@ -76,11 +76,11 @@ async fn configuration(server: Server) {
     assert_eq!(document(next(&mut stream, SECOND * 12).await).as_deref(), Some(stored.document()));
 
     // Now that it exists the changes of other keys are nothing to it.
-    let before = consul.activity().requests;
+    let before = consul.metrics().requests;
     for n in 0..20 {
         agent.call("PUT", &format!("/v1/kv/other/{n}"), "y").expect("answers");
     }
-    assert!(consul.activity().requests - before <= 2);
+    assert!(consul.metrics().requests - before <= 2);
 
     // Too large, an empty one, and one of exactly the bound.
     let large = "x".repeat(512 * 1024 + 1);
@@ -208,7 +208,7 @@ async fn session(server: Server) {
         ConfigStore::store(&consul, &key, "{\"v\":2}", Some(held.revision())).await.expect("stores");
     assert_eq!(document(next(&mut stream, SECOND * 5).await).as_deref(), Some("{\"v\":2}"));
 
-    let before = consul.activity().requests;
+    let before = consul.metrics().requests;
     agent.call("PUT", &format!("/v1/session/destroy/{id}"), "").expect("answers");
     assert_eq!(document(next(&mut stream, SECOND * 5).await), None, "the key went with its session");
     let stale =
@@ -216,5 +216,5 @@ async fn session(server: Server) {
     assert_eq!(stale.kind(), ErrorKind::Conflict);
     // The delay after a lost lock is for those who lock.
     ConfigStore::store(&consul, &key, "{\"v\":4}", None).await.expect("stores");
-    assert!(consul.activity().requests - before <= 12, "{}", consul.activity().requests - before);
+    assert!(consul.metrics().requests - before <= 12, "{}", consul.metrics().requests - before);
 }

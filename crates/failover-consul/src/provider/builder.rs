@@ -6,66 +6,12 @@ use std::time::Duration;
 
 use failover_core::{Endpoint, Error, ErrorKind};
 
+use super::env::{self, Variables};
 use crate::address::Address;
 use crate::provider::ConsulProvider;
-use crate::secret::{Secret, TokenFile, TokenSource};
-use crate::{env, tls};
-
-/// Which data a watch reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Consistency {
-    /// Whatever server answers, however much it lags, as long as that is not more than this. A watch goes on while a
-    /// leader is elected, and the load is spread over the servers. An answer that lags more is not taken: the leader is
-    /// asked instead, and if there is none the endpoints are stale.
-    Stale(Duration),
-    /// The leader answers.
-    Leader,
-    /// The leader answers after making sure that it still is.
-    Consistent,
-}
-
-/// Every default of this crate.
-pub(crate) mod defaults {
-    use std::time::Duration;
-
-    pub(crate) const ADDRESS: &str = "127.0.0.1:8500";
-    pub(crate) const MAX_STALE: Duration = Duration::from_secs(10);
-    pub(crate) const CONNECTIONS: usize = 100;
-    pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
-    pub(crate) const WAIT: Duration = Duration::from_secs(30);
-    pub(crate) const POLL: Duration = Duration::from_secs(10);
-    pub(crate) const ANSWER_BYTES: usize = 64 << 20;
-    pub(crate) const EMPTY_GRACE: Duration = Duration::from_secs(60);
-    pub(crate) const TTL: Duration = Duration::from_secs(30);
-    pub(crate) const DEREGISTER_AFTER: Duration = Duration::from_secs(600);
-    pub(crate) const CONFIG_PREFIX: &str = "failover/config";
-    pub(crate) const PROTOCOL: &str = "tcp";
-}
-
-/// What was set, checked.
-#[derive(Debug)]
-pub(crate) struct Settings {
-    pub(crate) address: Address,
-    pub(crate) token: TokenSource,
-    pub(crate) datacenter: Option<String>,
-    pub(crate) namespace: Option<String>,
-    pub(crate) consistency: Consistency,
-    pub(crate) connections: usize,
-    pub(crate) deadline: Duration,
-    pub(crate) wait: Duration,
-    pub(crate) poll: Duration,
-    pub(crate) answer_bytes: usize,
-    pub(crate) empty_grace: Duration,
-    pub(crate) ttl: Duration,
-    pub(crate) agent_checks: bool,
-    pub(crate) deregister_after: Option<Duration>,
-    pub(crate) ignore_node_checks: bool,
-    pub(crate) secret_headers: bool,
-    pub(crate) config_prefix: String,
-    /// Of instances that say nothing of it.
-    pub(crate) protocol: String,
-}
+use crate::settings::{Consistency, Settings, defaults};
+use crate::tls;
+use crate::token::{Secret, TokenFile, TokenSource};
 
 /// Builds a [`ConsulProvider`]; what is not set has its default, and nothing is read from the environment.
 #[must_use = "a builder does nothing until `build` is called"]
@@ -94,6 +40,22 @@ pub struct ConsulBuilder {
     config_prefix: String,
     protocol: String,
     token_in_clear: bool,
+}
+
+impl ConsulProvider {
+    /// Returns a builder that holds the defaults.
+    pub fn builder() -> ConsulBuilder {
+        ConsulBuilder::new()
+    }
+
+    /// Builds a provider from Consul's own environment variables, see [`ConsulBuilder::from_env`].
+    ///
+    /// # Errors
+    ///
+    /// A variable that cannot be read, or asks for something that is not supported.
+    pub fn from_env() -> Result<Self, Error> {
+        ConsulBuilder::from_env()?.build()
+    }
 }
 
 impl ConsulBuilder {
@@ -134,13 +96,29 @@ impl ConsulBuilder {
     /// A value that cannot be read; `CONSUL_HTTP_SSL_VERIFY=false` and `CONSUL_CAPATH`, which are not offered;
     /// one of `CONSUL_CLIENT_CERT` and `CONSUL_CLIENT_KEY` without the other.
     pub fn from_env() -> Result<Self, Error> {
-        env::read(Self::new(), |name| match std::env::var(name) {
+        let variables = env::read(|name| match std::env::var(name) {
             Ok(value) => Ok(Some(value)),
             Err(std::env::VarError::NotPresent) => Ok(None),
             Err(std::env::VarError::NotUnicode(_)) => {
-                Err(Error::new(ErrorKind::Validation, format!("{name}: it is not text")))
+                Err(Error::new(ErrorKind::Validation, format!("{name}: the value is not valid Unicode")))
             }
-        })
+        })?;
+        Ok(Self::from_variables(variables))
+    }
+
+    pub(super) fn from_variables(read: Variables) -> Self {
+        let new = Self::new();
+        Self {
+            address: read.address.unwrap_or(new.address),
+            tls: read.tls.unwrap_or(new.tls),
+            token: read.token,
+            token_file: read.token_file,
+            ca_files: Vec::from_iter(read.ca_file),
+            client: read.client_certificate,
+            datacenter: read.datacenter,
+            namespace: read.namespace,
+            ..new
+        }
     }
 
     /// Where the agent is: `127.0.0.1:8500` (the default), `[::1]:8500`, `consul.example`,

@@ -12,8 +12,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use crate::error;
-use crate::pace::now;
+use crate::backoff::now;
 
 /// A text that `Debug` does not show.
 #[derive(Clone, PartialEq, Eq)]
@@ -100,7 +99,7 @@ const FRESH: Duration = Duration::from_secs(5);
 /// How long a request waits for the file.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// A token has 36 characters; whatever is much longer is another file.
-const MOST_BYTES: u64 = 64 * 1024;
+const MAX_BYTES: u64 = 64 * 1024;
 
 impl TokenFile {
     /// Reads it, here and now.
@@ -130,7 +129,10 @@ impl TokenFile {
                 last.reading = None;
                 done.unwrap_or_else(|error| Err(Error::new(ErrorKind::Internal, error.to_string())))
             }
-            Err(_) => Err(error::of_time(&format!("token file {}", self.path.display()), PATIENCE)),
+            Err(_) => {
+                let message = format!("token file {}: not read within {PATIENCE:?}", self.path.display());
+                Err(Error::new(ErrorKind::Timeout, message))
+            }
         };
         last.at = now();
         match found {
@@ -151,7 +153,7 @@ impl TokenFile {
 
 fn read(path: &Path) -> Result<Secret, Error> {
     let name = format!("token file {}", path.display());
-    let token = Secret::parse(&small_file(path, MOST_BYTES, &name)?, &name)?;
+    let token = Secret::parse(&small_file(path, MAX_BYTES, &name)?, &name)?;
     token.ok_or_else(|| Error::new(ErrorKind::Validation, format!("{name}: it is empty")))
 }
 

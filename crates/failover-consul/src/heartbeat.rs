@@ -9,9 +9,9 @@ use tokio::sync::{OwnedMutexGuard, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
+use crate::backoff::{jittered, unit};
 use crate::client::Client;
 use crate::convert::{has_check, status_of};
-use crate::pace::{jittered, unit};
 use crate::wire::Registration;
 use crate::{agent, error};
 
@@ -22,13 +22,13 @@ const LOOK_EACH: u32 = 3;
 
 /// What is kept of one endpoint.
 #[derive(Clone, Debug)]
-pub(crate) struct Kept {
+pub(crate) struct Registered {
     pub(crate) registration: Registration,
     pub(crate) health: Health,
     pub(crate) lifecycle: Lifecycle,
 }
 
-impl Kept {
+impl Registered {
     fn has_ttl(&self) -> bool {
         self.registration.check.ttl.is_some()
     }
@@ -36,14 +36,14 @@ impl Kept {
 
 /// One endpoint: what is kept, under a lock that is held while it is written to the agent.
 #[derive(Debug)]
-struct Keeper {
-    kept: Arc<tokio::sync::Mutex<Kept>>,
+struct Heartbeat {
+    kept: Arc<tokio::sync::Mutex<Registered>>,
     has_ttl: bool,
     /// None for what was registered here and is not to be kept any more.
     task: Option<JoinHandle<()>>,
 }
 
-impl Keeper {
+impl Heartbeat {
     fn is_at_work(&self) -> bool {
         self.task.as_ref().is_some_and(|task| !task.is_finished())
     }
@@ -55,7 +55,7 @@ impl Keeper {
     }
 }
 
-impl Drop for Keeper {
+impl Drop for Heartbeat {
     fn drop(&mut self) {
         self.rest();
     }
@@ -65,7 +65,7 @@ impl Drop for Keeper {
 #[derive(Debug)]
 pub(crate) struct Lease {
     pub(crate) id: String,
-    keeper: Keeper,
+    keeper: Heartbeat,
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -82,7 +82,7 @@ impl Lease {
 
 #[derive(Debug, Default)]
 struct All {
-    keepers: HashMap<String, Keeper>,
+    heartbeats: HashMap<String, Heartbeat>,
     /// Nothing is kept any more: a registration that was under way must not leave a task behind.
     closed: bool,
 }
@@ -92,7 +92,7 @@ pub(crate) type Turn = Arc<OwnedMutexGuard<()>>;
 
 /// All endpoints that this provider keeps, by their id in Consul.
 #[derive(Debug, Default)]
-pub(crate) struct Keepers {
+pub(crate) struct Heartbeats {
     all: Mutex<All>,
     /// Writes to one id follow each other.
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
@@ -100,7 +100,7 @@ pub(crate) struct Keepers {
     writes: Mutex<JoinSet<()>>,
 }
 
-impl Keepers {
+impl Heartbeats {
     fn all(&self) -> MutexGuard<'_, All> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -150,40 +150,40 @@ impl Keepers {
     }
 
     /// Keeps an endpoint from now on, instead of what was kept under its id; false if it was closed meanwhile.
-    pub(crate) fn keep(&self, client: &Arc<Client>, owner: &str, kept: Kept) -> bool {
+    pub(crate) fn keep(&self, client: &Arc<Client>, owner: &str, kept: Registered) -> bool {
         let id = kept.registration.id.clone();
         let has_ttl = kept.has_ttl();
         let kept = Arc::new(tokio::sync::Mutex::new(kept));
         let mut all = self.all();
         if !all.closed {
             let task = Some(tokio::spawn(keep(Arc::clone(client), owner.to_owned(), Arc::clone(&kept))));
-            all.keepers.insert(id, Keeper { kept, has_ttl, task });
+            all.heartbeats.insert(id, Heartbeat { kept, has_ttl, task });
         }
         !all.closed
     }
 
     /// Stops its heartbeats for as long as the answer is held; dropped, they go on as before.
-    pub(crate) async fn hold(&self, id: &str) -> Option<OwnedMutexGuard<Kept>> {
-        let kept = self.all().keepers.get(id).map(|keeper| Arc::clone(&keeper.kept))?;
+    pub(crate) async fn hold(&self, id: &str) -> Option<OwnedMutexGuard<Registered>> {
+        let kept = self.all().heartbeats.get(id).map(|keeper| Arc::clone(&keeper.kept))?;
         Some(kept.lock_owned().await)
     }
 
     /// Keeps it no longer, and remembers that it was registered here. Whoever holds it knows that nothing of it is on its way.
     pub(crate) fn rest(&self, id: &str) {
-        if let Some(keeper) = self.all().keepers.get_mut(id) {
+        if let Some(keeper) = self.all().heartbeats.get_mut(id) {
             keeper.rest();
         }
     }
 
     /// As [`rest`](Self::rest), and forgets it.
     pub(crate) fn let_go(&self, id: &str) {
-        drop(self.all().keepers.remove(id));
+        drop(self.all().heartbeats.remove(id));
     }
 
     /// Ends them all, and says which had their time to live from here.
     pub(crate) fn close(&self) -> Vec<Lease> {
-        let closed = All { keepers: HashMap::new(), closed: true };
-        let all = std::mem::replace(&mut *self.all(), closed).keepers;
+        let closed = All { heartbeats: HashMap::new(), closed: true };
+        let all = std::mem::replace(&mut *self.all(), closed).heartbeats;
         // Those that were taken over are somebody else's.
         let leases = all.into_iter().filter(|(_, keeper)| keeper.has_ttl && keeper.is_at_work());
         leases.map(|(id, keeper)| Lease { turn: self.turn_of(&id), id, keeper }).collect()
@@ -200,12 +200,12 @@ impl Keepers {
 
     /// Whether it is kept now.
     pub(crate) fn keeps(&self, id: &str) -> bool {
-        self.all().keepers.get(id).is_some_and(Keeper::is_at_work)
+        self.all().heartbeats.get(id).is_some_and(Heartbeat::is_at_work)
     }
 
     /// Those that are still this provider's.
     pub(crate) fn count(&self) -> usize {
-        self.all().keepers.values().filter(|keeper| keeper.is_at_work()).count()
+        self.all().heartbeats.values().filter(|keeper| keeper.is_at_work()).count()
     }
 }
 
@@ -218,7 +218,7 @@ enum Beat {
     Taken,
 }
 
-async fn keep(client: Arc<Client>, owner: String, kept: Arc<tokio::sync::Mutex<Kept>>) {
+async fn keep(client: Arc<Client>, owner: String, kept: Arc<tokio::sync::Mutex<Registered>>) {
     let (id, has_ttl) = {
         let kept = kept.lock().await;
         (kept.registration.id.clone(), kept.has_ttl())
@@ -275,7 +275,7 @@ async fn keep(client: Arc<Client>, owner: String, kept: Arc<tokio::sync::Mutex<K
     }
 }
 
-async fn beat(client: &Client, owner: &str, kept: &Kept, looks: bool) -> Result<Beat, Error> {
+async fn beat(client: &Client, owner: &str, kept: &Registered, looks: bool) -> Result<Beat, Error> {
     let registration = &kept.registration;
     if looks {
         match agent::local(client, &registration.id).await? {
@@ -317,7 +317,7 @@ pub(crate) async fn tell(client: &Client, id: &str, status: &str) -> Result<(), 
 }
 
 /// Registers it as it was, for an agent that has lost it.
-pub(crate) async fn again(client: &Client, kept: &Kept) -> Result<(), Error> {
+pub(crate) async fn again(client: &Client, kept: &Registered) -> Result<(), Error> {
     let mut registration = kept.registration.clone();
     if let Some(status) = status_of(kept.health) {
         status.clone_into(&mut registration.check.status);

@@ -17,7 +17,7 @@ pub(crate) fn names(body: &[u8]) -> Result<Vec<String>, serde_json::Error> {
 }
 
 /// More than any service has; a bound for what an answer of tiny entries can make this process hold.
-const MOST_ENTRIES: usize = 200_000;
+const MAX_ENTRIES: usize = 200_000;
 
 /// The entries of a list, each still to be read: one that cannot be read costs no other.
 ///
@@ -26,8 +26,8 @@ const MOST_ENTRIES: usize = 200_000;
 /// When it is no list, or one of more than 200 000 entries; the text says why.
 pub(crate) fn entries(body: &[u8]) -> Result<Vec<&RawValue>, String> {
     let entries = serde_json::from_slice::<Entries<'_>>(body).map_err(|error| error::json(&error))?.0;
-    if entries.len() > MOST_ENTRIES {
-        return Err(format!("it has more than {MOST_ENTRIES} entries"));
+    if entries.len() > MAX_ENTRIES {
+        return Err(format!("it has more than {MAX_ENTRIES} entries"));
     }
     Ok(entries)
 }
@@ -58,7 +58,7 @@ impl<'de> Visitor<'de> for EntriesVisitor {
         let mut entries = Vec::new();
         while let Some(entry) = list.next_element()? {
             // One more than is taken shows that there are more.
-            if entries.len() <= MOST_ENTRIES {
+            if entries.len() <= MAX_ENTRIES {
                 entries.push(entry);
             }
         }

@@ -10,15 +10,16 @@ use failover_core::{
 };
 use tokio::time::Instant;
 
-use crate::client::{Answer, Client, Limit};
+use crate::backoff::{Backoff, Limiter, jittered, now, unit};
+use crate::client::{Client, Limit};
 use crate::error;
 use crate::hub::{Publisher, listen};
-use crate::pace::{Backoff, Limiter, jittered, now, unit};
 use crate::provider::ConsulProvider;
-use crate::wire::{KeyValue, Mode, Read};
+use crate::wire::answer::Answer;
+use crate::wire::{Call, KeyValue, Mode, Read};
 
 /// Consul's own bound for a value.
-const MOST_BYTES: usize = 512 * 1024;
+const MAX_BYTES: usize = 512 * 1024;
 const REFUSED: Duration = Duration::from_secs(30);
 
 /// A document is a key under the prefix: `default`, or `service/NAME`. Its revision is the index of its last change.
@@ -72,7 +73,7 @@ impl ConsulProvider {
     ) -> Result<Revision, Error> {
         let client = self.opened()?;
         let path = path(client, key)?;
-        if document.len() > MOST_BYTES {
+        if document.len() > MAX_BYTES {
             let found = format!("{} bytes", document.len());
             return Err(Error::invalid("document", found, "at most 524288 bytes, consul's bound")
                 .with_code("TOO_LARGE"));
@@ -138,7 +139,7 @@ fn path(client: &Client, key: &ConfigKey) -> Result<String, Error> {
     }
 }
 
-fn read(client: &Client, key: &ConfigKey, read: Read) -> Result<(crate::wire::Call, String), Error> {
+fn read(client: &Client, key: &ConfigKey, read: Read) -> Result<(Call, String), Error> {
     let call = client.settings.kv_read(&path(client, key)?, read)?;
     let what = call.what.clone();
     Ok((call, what))
@@ -169,7 +170,7 @@ fn config(document: String, index: u64) -> StoredConfig {
 
 /// What is kept from one answer to the next.
 #[derive(Default)]
-struct Memory {
+struct WatchState {
     index: u64,
     highest: u64,
     /// Until then it is not believed that the document is gone: the servers have gone back to older data.
@@ -185,7 +186,7 @@ struct Memory {
 /// Follows a key until it is aborted. While a key does not exist every change of any key ends the wait: the rate is
 /// limited.
 async fn follow(client: &Client, key: &ConfigKey, publisher: &Publisher<Option<StoredConfig>>) {
-    let mut memory = Memory::default();
+    let mut memory = WatchState::default();
     let mut limiter = Limiter::new();
     let mut place = None;
     loop {
@@ -243,7 +244,7 @@ fn take(
     answer: &Answer,
     client: &Client,
     publisher: &Publisher<Option<StoredConfig>>,
-    memory: &mut Memory,
+    memory: &mut WatchState,
 ) -> bool {
     let index = answer.index.unwrap_or(1).max(1);
     if index < memory.highest {

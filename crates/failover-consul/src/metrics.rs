@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// What a provider has asked for and is watching, at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Activity {
+pub struct Metrics {
     /// Requests that were sent since the provider was made.
     pub requests: u64,
     /// Bytes of the answers to them, unpacked.

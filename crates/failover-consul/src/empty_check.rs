@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use failover_core::{Error, ErrorKind, ServiceName};
 
-use crate::client::{Answer, Client, Limit};
-use crate::error;
-use crate::follow::read_set;
+use crate::client::{Client, Limit};
+use crate::wire::answer::Answer;
 use crate::wire::{Mode, Read, names};
+use crate::{convert, error};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Emptiness {
@@ -25,7 +25,7 @@ pub(crate) enum Emptiness {
 /// # Errors
 ///
 /// `Permission` with the code `FILTERED` when instances are hidden; else when the servers do not answer.
-pub(crate) async fn examine(
+pub(crate) async fn verify(
     client: &Arc<Client>,
     service: &ServiceName,
     answer: &Answer,
@@ -35,7 +35,7 @@ pub(crate) async fn examine(
     }
     let asking = client.done(client.settings.health(service.as_str(), None, Read::now(Mode::Leader))?);
     let mut again = asking.await?;
-    let set = read_set(client, service, std::mem::take(&mut again.body)).await?;
+    let set = convert::read_set(&client.settings, service, std::mem::take(&mut again.body)).await?;
     if again.filtered {
         return Err(filtered(service, "the server says that it left instances out"));
     }

@@ -7,15 +7,16 @@ use failover_core::{EndpointSet, Error, ErrorKind, RetryAdvice, Revision, Servic
 use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
-use crate::activity::{Counts, Watching};
-use crate::client::{Answer, Client, Limit};
-use crate::config::Consistency;
+use crate::backoff::{Backoff, Limiter, jittered, now, unit};
+use crate::client::{Client, Limit};
 use crate::convert;
-use crate::emptiness::{self, Emptiness};
+use crate::empty_check::{self, Emptiness};
 use crate::error;
 use crate::hub::Publisher;
 use crate::leader::{self, Leader};
-use crate::pace::{Backoff, Limiter, jittered, now, unit};
+use crate::metrics::{Counts, Watching};
+use crate::settings::Consistency;
+use crate::wire::answer::Answer;
 use crate::wire::{Mode, Read};
 
 /// After a refusal for lack of permission: the file has no other token yet.
@@ -26,7 +27,7 @@ const NO_LEADER: Duration = Duration::from_secs(2);
 const LEADER: Duration = Duration::from_secs(60);
 
 /// Follows a service until it is aborted.
-pub(crate) struct Follower {
+pub(crate) struct ServiceWatch {
     pub(crate) client: Arc<Client>,
     pub(crate) leader: Arc<Leader>,
     pub(crate) counts: Arc<Counts>,
@@ -35,7 +36,7 @@ pub(crate) struct Follower {
 }
 
 /// What is kept from one answer to the next.
-struct Memory<'a> {
+struct WatchState<'a> {
     /// The index to wait for a change of; 0 asks at once.
     index: u64,
     /// The highest index that counted.
@@ -49,7 +50,7 @@ struct Memory<'a> {
     last: Option<EndpointSet>,
     failing: bool,
     /// The last pause ended early, because somebody listened.
-    deceived: bool,
+    woken_early: bool,
     backoff: Backoff,
     limiter: Limiter,
     place: Option<SemaphorePermit<'a>>,
@@ -66,10 +67,10 @@ enum Step {
     Failed(Error),
 }
 
-impl Follower {
+impl ServiceWatch {
     pub(crate) async fn run(self) {
         let client = Arc::clone(&self.client);
-        let mut memory = Memory {
+        let mut memory = WatchState {
             index: 0,
             highest: 0,
             in_doubt: false,
@@ -77,7 +78,7 @@ impl Follower {
             empty_from: None,
             last: None,
             failing: false,
-            deceived: false,
+            woken_early: false,
             backoff: Backoff::default(),
             limiter: Limiter::new(),
             place: None,
@@ -114,7 +115,7 @@ impl Follower {
     }
 
     /// Takes a place among the watches that wait, or says that there is none.
-    fn find_place<'a>(&self, client: &'a Client, memory: &mut Memory<'a>) {
+    fn find_place<'a>(&self, client: &'a Client, memory: &mut WatchState<'a>) {
         if memory.place.is_none() {
             memory.place = client.place();
         }
@@ -135,7 +136,7 @@ impl Follower {
         }
     }
 
-    fn next(&self, memory: &Memory<'_>) -> (Mode, Option<(u64, Duration)>) {
+    fn next(&self, memory: &WatchState<'_>) -> (Mode, Option<(u64, Duration)>) {
         let settings = &self.client.settings;
         let mode = match settings.consistency {
             _ if memory.in_doubt || memory.leader_until.is_some_and(|until| now() < until) => Mode::Leader,
@@ -184,13 +185,16 @@ impl Follower {
         mode: Mode,
         after: Option<(u64, Duration)>,
         began: Instant,
-        memory: &mut Memory<'_>,
+        memory: &mut WatchState<'_>,
     ) -> Step {
         let what = format!("reading service {}", self.service);
-        let set = match read_set(&self.client, &self.service, std::mem::take(&mut answer.body)).await {
-            Ok(set) => set,
-            Err(error) => return Step::Failed(error.in_place(&what)),
-        };
+        let set =
+            match convert::read_set(&self.client.settings, &self.service, std::mem::take(&mut answer.body))
+                .await
+            {
+                Ok(set) => set,
+                Err(error) => return Step::Failed(error.in_place(&what)),
+            };
         // 0 would ask again and again without a pause.
         let index = answer.index.unwrap_or(1).max(1);
         if index < memory.highest {
@@ -249,7 +253,7 @@ impl Follower {
         answer: &Answer,
         set: EndpointSet,
         index: u64,
-        memory: &mut Memory<'_>,
+        memory: &mut WatchState<'_>,
     ) -> Step {
         let before = memory.last.as_ref();
         if before.is_some_and(|last| last.entries().is_empty())
@@ -262,7 +266,7 @@ impl Follower {
             return Step::Good { news: false };
         }
         let had_some = before.is_some_and(|last| !last.entries().is_empty());
-        match emptiness::examine(&self.client, &self.service, answer).await {
+        match empty_check::verify(&self.client, &self.service, answer).await {
             Ok(Emptiness::NotEmpty) => {
                 // The leader knows better; its answer is asked for on its own.
                 memory.index = 0;
@@ -318,7 +322,7 @@ impl Follower {
     }
 
     /// Tells what is new, and what was failing before; false if there is nothing to tell.
-    fn tell(&self, set: EndpointSet, memory: &mut Memory<'_>) -> bool {
+    fn tell(&self, set: EndpointSet, memory: &mut WatchState<'_>) -> bool {
         let same = memory.last.as_ref().is_some_and(|last| is_same(last, &set));
         if same && !memory.failing {
             return false;
@@ -329,7 +333,7 @@ impl Follower {
         !same
     }
 
-    async fn failed(&self, error: Error, memory: &mut Memory<'_>) {
+    async fn failed(&self, error: Error, memory: &mut WatchState<'_>) {
         let pause = match error.retry() {
             RetryAdvice::After(pause) => pause,
             _ => memory.backoff.after_failure(now(), unit()),
@@ -343,8 +347,8 @@ impl Follower {
         let code = error.code();
         // Not again at once where somebody listened and nothing was to be had: the pauses are to grow.
         let is_absent = code == error::NOBODY_LISTENS;
-        let knocks = is_absent && !memory.deceived;
-        memory.deceived = false;
+        let knocks = is_absent && !memory.woken_early;
+        memory.woken_early = false;
         self.publisher.error(error);
         if is_told {
             tokio::time::sleep(pause).await;
@@ -358,29 +362,12 @@ impl Follower {
         } else if is_absent {
             tokio::select! {
                 () = self.client.absence(pause, &mut memory.backoff) => {}
-                () = self.client.listens(), if knocks => memory.deceived = true,
+                () = self.client.listens(), if knocks => memory.woken_early = true,
             }
         } else {
             self.client.pause(pause).await;
         }
     }
-}
-
-/// Reads the instances of an answer. A large one takes milliseconds, which nobody else's work on this thread has to wait for.
-pub(crate) async fn read_set(
-    client: &Arc<Client>,
-    service: &ServiceName,
-    body: Vec<u8>,
-) -> Result<EndpointSet, Error> {
-    const LARGE: usize = 128 << 10;
-    if body.len() < LARGE {
-        return convert::set(service, &body, &client.settings);
-    }
-    let (client, service) = (Arc::clone(client), service.clone());
-    let reading = tokio::task::spawn_blocking(move || convert::set(&service, &body, &client.settings));
-    reading
-        .await
-        .unwrap_or_else(|error| Err(Error::new(ErrorKind::Internal, format!("reading an answer: {error}"))))
 }
 
 fn is_same(a: &EndpointSet, b: &EndpointSet) -> bool {

@@ -1,0 +1,49 @@
+//! An answer of the agent: its status, its body, and what Consul says in its headers.
+
+use std::time::Duration;
+
+use http::header::{HeaderMap, RETRY_AFTER};
+
+use crate::token::Secret;
+
+const MAX_RETRY_AFTER: u64 = 300;
+
+/// What came back, whatever its status.
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
+    /// `X-Consul-Index`, if it is a number.
+    pub(crate) index: Option<u64>,
+    pub(crate) known_leader: Option<bool>,
+    pub(crate) last_contact: Duration,
+    /// Which part of the server answered; older servers do not say.
+    pub(crate) backend: Option<String>,
+    /// The server says that it left something out for lack of permission.
+    pub(crate) filtered: bool,
+    pub(crate) retry_after: Option<Duration>,
+    /// The token that was sent.
+    pub(crate) token: Option<Secret>,
+}
+
+impl Answer {
+    pub(crate) fn is_streaming(&self) -> bool {
+        self.backend.as_deref() == Some("streaming")
+    }
+}
+
+pub(crate) fn read_head(status: u16, headers: &HeaderMap) -> Answer {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let number = |name: &str| text(name).and_then(|value| value.trim().parse::<u64>().ok());
+    Answer {
+        status,
+        index: number("x-consul-index"),
+        known_leader: text("x-consul-knownleader").and_then(|value| value.parse().ok()),
+        last_contact: Duration::from_millis(number("x-consul-lastcontact").unwrap_or(0)),
+        backend: text("x-consul-query-backend").map(str::to_owned),
+        filtered: text("x-consul-results-filtered-by-acls") == Some("true"),
+        // Dates are not read: the clocks of two machines differ.
+        retry_after: number(RETRY_AFTER.as_str()).map(|s| Duration::from_secs(s.min(MAX_RETRY_AFTER))),
+        ..Answer::default()
+    }
+}
