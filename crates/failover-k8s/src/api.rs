@@ -6,16 +6,16 @@ use failover_core::{Error, ErrorKind};
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::client::{Ask, Events, Origin};
+use crate::client::{ApiClient, ApiRequest, Events};
 use crate::error;
 use crate::names::MANAGER;
 
 /// How many objects a page of a list has.
 const PAGE: usize = 100;
 /// The most objects of one list, as many as the engine takes endpoints.
-const MOST_OBJECTS: usize = 100_000;
+const MAX_OBJECTS: usize = 100_000;
 /// The most pages of one list: a server may fill them less than was asked for.
-const MOST_PAGES: usize = 2 * MOST_OBJECTS / PAGE;
+const MAX_PAGES: usize = 2 * MAX_OBJECTS / PAGE;
 /// How often a list is begun anew when it grows too old between two of its pages.
 const RESTARTS: usize = 3;
 
@@ -88,7 +88,7 @@ impl Scope {
 /// The requests of one namespace.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Api<'a> {
-    pub(crate) origin: &'a Origin,
+    pub(crate) client: &'a ApiClient,
     pub(crate) namespace: &'a str,
 }
 
@@ -103,9 +103,14 @@ impl Api<'_> {
         format!("{verb} {}{space}{name} in namespace {}", kind.plural(), self.namespace)
     }
 
-    fn ask(&self, method: Method, verb: &str, kind: Kind, name: &str) -> Ask {
+    fn ask(&self, method: Method, verb: &str, kind: Kind, name: &str) -> ApiRequest {
         let path_name = if method == Method::POST { "" } else { name };
-        Ask { method, target: self.target(kind, path_name), body: None, what: self.what(verb, kind, name) }
+        ApiRequest {
+            method,
+            target: self.target(kind, path_name),
+            body: None,
+            what: self.what(verb, kind, name),
+        }
     }
 
     /// All objects of a scope, read one by one as their page comes, and the version of the list.
@@ -138,8 +143,8 @@ impl Api<'_> {
                 };
                 match page.remove("items") {
                     // Before they are read: what each of them is kept as is larger than what it can be sent as.
-                    Some(Value::Array(items)) if objects.len() + items.len() > MOST_OBJECTS => {
-                        let why = format!("there are more than {MOST_OBJECTS} objects");
+                    Some(Value::Array(items)) if objects.len() + items.len() > MAX_OBJECTS => {
+                        let why = format!("there are more than {MAX_OBJECTS} objects");
                         return Err(error::garbage(&self.what("list", scope.kind, ""), &why));
                     }
                     Some(Value::Array(items)) => objects.extend(items.into_iter().map(&mut read)),
@@ -155,7 +160,7 @@ impl Api<'_> {
                     |key: &str| metadata.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
                 let before: String = std::mem::replace(&mut next, text("continue"));
                 pages += 1;
-                if !next.is_empty() && (next == before || pages > MOST_PAGES) {
+                if !next.is_empty() && (next == before || pages > MAX_PAGES) {
                     return Err(error::garbage(&self.what("list", scope.kind, ""), "its pages have no end"));
                 }
                 if next.is_empty() {
@@ -170,7 +175,7 @@ impl Api<'_> {
         if !next.is_empty() {
             let _ = write!(target, "&continue={}", encoded(next));
         }
-        self.origin.object(&Ask::get(target, self.what("list", scope.kind, ""))).await
+        self.client.object(&ApiRequest::get(target, self.what("list", scope.kind, ""))).await
     }
 
     /// Opens a watch from a version on, for so many seconds.
@@ -181,12 +186,12 @@ impl Api<'_> {
             scope.query(),
             encoded(version),
         );
-        self.origin.events(&Ask::get(target, self.what("watch", scope.kind, ""))).await
+        self.client.events(&ApiRequest::get(target, self.what("watch", scope.kind, ""))).await
     }
 
     /// An object, if it is there.
     pub(crate) async fn get(&self, kind: Kind, name: &str) -> Result<Option<Value>, Error> {
-        absent(self.origin.object(&self.ask(Method::GET, "get", kind, name)).await)
+        absent(self.client.object(&self.ask(Method::GET, "get", kind, name)).await)
     }
 
     /// Writes an object that is not there; `Conflict` when it is.
@@ -194,7 +199,7 @@ impl Api<'_> {
         let mut ask = self.ask(Method::POST, "create", kind, name);
         let _ = write!(ask.target, "?fieldManager={MANAGER}");
         ask.body = Some(("application/json", object));
-        self.origin.object(&ask).await
+        self.client.object(&ask).await
     }
 
     /// Replaces an object by one that names the version which it replaces; `Conflict` when there is another, `None` when
@@ -213,7 +218,7 @@ impl Api<'_> {
         let mut ask = self.ask(Method::PUT, "update", kind, name);
         let _ = write!(ask.target, "?fieldManager={MANAGER}");
         ask.body = Some(("application/json", object));
-        absent(self.origin.object(&ask).await)
+        absent(self.client.object(&ask).await)
     }
 
     /// Writes an object whether or not it is there: what it names is ours from then on.
@@ -222,7 +227,7 @@ impl Api<'_> {
         let _ = write!(ask.target, "?fieldManager={MANAGER}&force=true");
         // JSON is YAML.
         ask.body = Some(("application/apply-patch+yaml", object));
-        self.origin.object(&ask).await
+        self.client.object(&ask).await
     }
 
     /// Deletes this very object, and with a version only while it is of that; false when it is not there. `Conflict`:
@@ -241,7 +246,7 @@ impl Api<'_> {
         let mut ask = self.ask(Method::DELETE, "delete", kind, name);
         let options = json!({"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": preconditions});
         ask.body = Some(("application/json", options));
-        Ok(absent(self.origin.object(&ask).await)?.is_some())
+        Ok(absent(self.client.object(&ask).await)?.is_some())
     }
 
     /// Fails, naming the right that is missing, when this user may not do that.
@@ -254,13 +259,13 @@ impl Api<'_> {
                 "namespace": self.namespace, "verb": verb, "group": kind.api_group(), "resource": kind.plural(),
             }},
         });
-        let ask = Ask {
+        let ask = ApiRequest {
             method: Method::POST,
             target: "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews".to_owned(),
             body: Some(("application/json", review)),
             what,
         };
-        let review = match self.origin.object(&ask).await {
+        let review = match self.client.object(&ask).await {
             Ok(review) => review,
             // Where even the question is not allowed, the request itself will tell.
             Err(error) if matches!(error::status(&error), Some(403 | 404)) => return Ok(()),

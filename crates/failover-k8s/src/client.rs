@@ -13,22 +13,22 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::access::{Access, Server};
+use crate::auth::Auth;
 use crate::comeback::Comeback;
-use crate::config::is_loopback;
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, Server};
 use crate::error;
+use crate::server_url::is_loopback;
 
 /// The most that one answer may hold: a page of slices with as many endpoints as the controllers write, many times over.
-const MOST_BYTES: usize = 64 * 1024 * 1024;
+const MAX_BYTES: usize = 64 * 1024 * 1024;
 /// The most that one event of a watch may hold: the API takes objects of at most 3 MiB.
-const MOST_LINE: usize = 8 * 1024 * 1024;
+const MAX_LINE: usize = 8 * 1024 * 1024;
 /// The most of an answer that is an error.
-const MOST_ERROR: usize = 64 * 1024;
+const MAX_ERROR: usize = 64 * 1024;
 
 /// One request.
 #[derive(Clone, Debug)]
-pub(crate) struct Ask {
+pub(crate) struct ApiRequest {
     pub(crate) method: Method,
     /// The path and the query, encoded.
     pub(crate) target: String,
@@ -38,7 +38,7 @@ pub(crate) struct Ask {
     pub(crate) what: String,
 }
 
-impl Ask {
+impl ApiRequest {
     pub(crate) fn get(target: String, what: String) -> Self {
         Self { method: Method::GET, target, body: None, what }
     }
@@ -63,8 +63,8 @@ impl Ask {
 
 /// The way to one API server.
 #[derive(Debug)]
-pub(crate) struct Origin {
-    access: Access,
+pub(crate) struct ApiClient {
+    access: Auth,
     deadline: Duration,
     namespace: String,
     /// Without credentials; a client that was given does not tell it.
@@ -85,7 +85,7 @@ enum Phase {
     Closed,
 }
 
-impl Origin {
+impl ApiClient {
     /// Reads the configuration. Nothing is asked of the server yet.
     pub(crate) async fn open(
         credentials: Credentials,
@@ -97,7 +97,7 @@ impl Origin {
             // be quicker: any will do.
             let _ = ring::default_provider().install_default();
         }
-        let (access, Server { namespace, url }) = Access::open(credentials, dangerous, deadline).await?;
+        let (access, Server { namespace, url }) = Auth::open(credentials, dangerous, deadline).await?;
         let here = url.as_ref().and_then(http::Uri::host).is_some_and(is_loopback);
         let address = url.as_ref().and_then(|url| {
             let port = url.port_u16().unwrap_or(if url.scheme_str() == Some("http") { 80 } else { 443 });
@@ -203,14 +203,14 @@ impl Origin {
     }
 
     /// Asks, and reads the whole answer, within the deadline. An answer that is an error is one here.
-    pub(crate) async fn ask(&self, ask: &Ask) -> Result<Vec<u8>, Error> {
+    pub(crate) async fn ask(&self, ask: &ApiRequest) -> Result<Vec<u8>, Error> {
         self.ask_within(ask, self.deadline).await
     }
 
-    pub(crate) async fn ask_within(&self, ask: &Ask, limit: Duration) -> Result<Vec<u8>, Error> {
+    pub(crate) async fn ask_within(&self, ask: &ApiRequest, limit: Duration) -> Result<Vec<u8>, Error> {
         let asked = timeout(limit, async {
             let answer = self.answer(ask).await?;
-            read(answer.into_body(), MOST_BYTES, &ask.what).await
+            read(answer.into_body(), MAX_BYTES, &ask.what).await
         });
         let asked = async { asked.await.unwrap_or_else(|_| Err(error::late(&ask.what, limit))) };
         let result = self.until_closed(asked).await;
@@ -219,13 +219,13 @@ impl Origin {
     }
 
     /// Asks, and reads the answer as JSON.
-    pub(crate) async fn object(&self, ask: &Ask) -> Result<Value, Error> {
+    pub(crate) async fn object(&self, ask: &ApiRequest) -> Result<Value, Error> {
         let bytes = self.ask(ask).await?;
         serde_json::from_slice(&bytes).map_err(|error| error::garbage(&ask.what, &error.to_string()))
     }
 
     /// Opens a watch: its head has to come within the deadline, and after it one event a line.
-    pub(crate) async fn events(&self, ask: &Ask) -> Result<Events, Error> {
+    pub(crate) async fn events(&self, ask: &ApiRequest) -> Result<Events, Error> {
         let opened = timeout(self.deadline, self.answer(ask));
         let opened = async { opened.await.unwrap_or_else(|_| Err(error::late(&ask.what, self.deadline))) };
         let opened = self.until_closed(opened).await;
@@ -234,7 +234,7 @@ impl Origin {
     }
 
     /// An answer that is no error. With credentials that are refused it is asked again, once, with others.
-    async fn answer(&self, ask: &Ask) -> Result<Response<Body>, Error> {
+    async fn answer(&self, ask: &ApiRequest) -> Result<Response<Body>, Error> {
         let mut again = true;
         loop {
             let (way, generation) = self.access.way().await;
@@ -255,7 +255,7 @@ impl Origin {
             }
             let seconds = answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
             let seconds = seconds.and_then(|value| value.trim().parse().ok());
-            let body = read(answer.into_body(), MOST_ERROR, &ask.what).await.unwrap_or_default();
+            let body = read(answer.into_body(), MAX_ERROR, &ask.what).await.unwrap_or_default();
             return Err(error::refused(&ask.what, status.as_u16(), seconds, &body));
         }
     }
@@ -279,7 +279,7 @@ fn closed() -> Error {
 }
 
 /// The time in which what is under way comes to its end; then it is stopped.
-pub(crate) struct Closing<'a>(&'a Origin);
+pub(crate) struct Closing<'a>(&'a ApiClient);
 
 impl Drop for Closing<'_> {
     fn drop(&mut self) {
@@ -341,11 +341,8 @@ impl Events {
             if let Some(event) = self.waiting() {
                 return event.map(Some);
             }
-            if self.buffer.len() > MOST_LINE {
-                return Err(error::garbage(
-                    &self.what,
-                    &format!("an event is larger than {MOST_LINE} bytes"),
-                ));
+            if self.buffer.len() > MAX_LINE {
+                return Err(error::garbage(&self.what, &format!("an event is larger than {MAX_LINE} bytes")));
             }
             match self.body.frame().await {
                 Some(Ok(frame)) => {

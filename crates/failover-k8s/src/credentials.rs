@@ -8,21 +8,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use failover_core::{Error, ErrorKind};
-use http::HeaderValue;
+use http::{HeaderValue, Uri};
 use k8s_openapi::ByteString;
 use k8s_openapi::jiff::Timestamp;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use serde_json::json;
 
-use crate::access::Server;
 use crate::aside::{Aside, Limit};
-use crate::config::check_server;
 use crate::error;
-use crate::plugin::{Plugin, Printed};
+use crate::exec_credential::{ExecCredential, Printed};
+use crate::server_url::check_server;
 
 /// The most that a token file may hold.
-const MOST_TOKEN: u64 = 64 * 1024;
+const MAX_TOKEN: u64 = 64 * 1024;
 /// How long reading it may take before the token of before is used.
 const TOKEN: Duration = Duration::from_millis(500);
 
@@ -61,16 +60,23 @@ impl Credentials {
     }
 }
 
+/// What the configuration says of the server.
+pub(crate) struct Server {
+    pub(crate) namespace: String,
+    /// A client that was given does not tell it.
+    pub(crate) url: Option<Uri>,
+}
+
 /// What a request goes through.
 #[derive(Clone)]
-pub(crate) struct Way {
+pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) token: Option<Arc<Token>>,
     /// When its credentials end, where they say so.
     pub(crate) ends: Option<Timestamp>,
 }
 
-impl Way {
+impl Session {
     /// A client, and the token beside it where that is in a file: kube would send a line break with it, and read the file
     /// again only after a minute. Reads certificates and keys from their files.
     fn new(mut config: Config, ends: Option<Timestamp>) -> Result<Self, Error> {
@@ -86,7 +92,7 @@ impl Way {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sources {
     files: Aside,
-    plugin: Plugin,
+    plugin: ExecCredential,
 }
 
 impl Sources {
@@ -96,7 +102,7 @@ impl Sources {
         credentials: &Credentials,
         dangerous: bool,
         limit: Limit,
-    ) -> Result<(Way, Server), Error> {
+    ) -> Result<(Session, Server), Error> {
         let server_alone = matches!(credentials, Credentials::Server { .. });
         let (what, credentials) = (credentials.named(), credentials.clone());
         let read = move || {
@@ -115,7 +121,7 @@ impl Sources {
         let server =
             Server { namespace: config.default_namespace.clone(), url: Some(config.cluster_url.clone()) };
         let what = if server_alone { what } else { format!("{what}, and the files that it names") };
-        let way = self.files.run(&what, limit, move || Way::new(config, ends)).await??;
+        let way = self.files.run(&what, limit, move || Session::new(config, ends)).await??;
         Ok((way, server))
     }
 }
@@ -177,10 +183,10 @@ fn read_token(file: &Path) -> Result<HeaderValue, Error> {
             .with_code("UNAUTHENTICATED")
     };
     let mut text = String::new();
-    let read = File::open(file).and_then(|file| file.take(MOST_TOKEN + 1).read_to_string(&mut text));
+    let read = File::open(file).and_then(|file| file.take(MAX_TOKEN + 1).read_to_string(&mut text));
     read.map_err(|error| unusable(format!("cannot be read: {error}")))?;
-    if text.len() as u64 > MOST_TOKEN {
-        return Err(unusable(format!("is larger than {MOST_TOKEN} bytes")));
+    if text.len() as u64 > MAX_TOKEN {
+        return Err(unusable(format!("is larger than {MAX_TOKEN} bytes")));
     }
     // A line break at its end is an editor's.
     let token = text.trim();

@@ -17,7 +17,7 @@ const GONE: &str = "refused";
 /// The most of a server's own text that is passed on.
 const SHOWN: usize = 400;
 /// The longest that a server's wish to wait is honoured.
-const MOST_WAIT: Duration = Duration::from_secs(60);
+const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// An answer that is not what was asked for: its HTTP status, what `Retry-After` said in seconds, and its body.
 pub(crate) fn refused(what: &str, code: u16, retry_after: Option<u64>, body: &[u8]) -> Error {
@@ -74,7 +74,7 @@ fn build(what: &str, code: u16, reason: &str, text: &str, retry_after: Option<u6
         error = error.with_detail("reason", reason);
     }
     if let (429 | 503 | 504, Some(seconds)) = (code, retry_after) {
-        error = error.with_retry(RetryAdvice::After(Duration::from_secs(seconds).min(MOST_WAIT)));
+        error = error.with_retry(RetryAdvice::After(Duration::from_secs(seconds).min(MAX_WAIT)));
     }
     error
 }

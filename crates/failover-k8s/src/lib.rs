@@ -35,28 +35,34 @@
 //! kube takes its cryptography from rustls' process-wide default. Where none is set when a provider is built, this crate
 //! sets that of ring; set another before, and that one is used. It is the only thing that it does to the whole process.
 
-mod access;
 mod api;
 mod aside;
+mod auth;
 mod backoff;
 mod client;
 mod clock;
+mod cluster;
 mod comeback;
-mod config;
+mod config_store;
 mod convert;
 mod credentials;
+mod endpoints;
 mod error;
-mod follow;
+mod exec_credential;
+mod lease;
 mod names;
-mod places;
-mod plugin;
 mod provider;
 mod reaper;
-mod registrant;
+mod reflector;
+mod registrations;
 mod registry;
+mod server_url;
+mod settings;
+mod slice_store;
 mod slices;
-mod store;
+mod task;
 mod watch;
 
-pub use config::{AddressFamily, KubernetesProviderBuilder};
 pub use provider::KubernetesProvider;
+pub use provider::builder::KubernetesProviderBuilder;
+pub use settings::AddressFamily;

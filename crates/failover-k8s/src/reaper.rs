@@ -11,9 +11,9 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
 
 use crate::api::{Kind, Scope};
-use crate::config::defaults;
-use crate::provider::Inner;
-use crate::registry::identity;
+use crate::cluster::Cluster;
+use crate::settings::defaults;
+use crate::slice_store::identity;
 use crate::{clock, convert, error, names};
 
 /// After so many times its duration without a sign of life a lease is deleted, with what is bound to it.
@@ -123,19 +123,19 @@ impl Sightings {
     }
 }
 
-/// Looks after the leases of the namespace until it is dropped.
-pub(crate) async fn reap(inner: &Inner) {
-    let period = inner.settings.lease.unwrap_or(defaults::LEASE) / 3;
+/// Watches over the leases of the namespace, but for `own`, until the future is dropped.
+pub(crate) async fn reap(cluster: &Cluster, own: &str) {
+    let period = cluster.settings.lease.unwrap_or(defaults::LEASE) / 3;
     let mut sightings = Sightings::default();
     let mut orphans: HashMap<String, Instant> = HashMap::new();
     let (mut complained, mut refusals) = (false, 0_u32);
     for round in 1_u32.. {
         let next = clock::now() + period.mul_f64(0.8 + 0.2 * clock::unit());
-        match look(inner, &mut sightings, period * 2).await {
+        match look(cluster, own, &mut sightings, period * 2).await {
             Ok(names) => {
                 (complained, refusals) = (false, 0);
                 if round % ORPHANS == 0 {
-                    let found = look_for_orphans(inner, &names, &mut orphans, period * 3).await;
+                    let found = look_for_orphans(cluster, own, &names, &mut orphans, period * 3).await;
                     if let Err(error) = found {
                         tracing::debug!(target: "failover", "slices without a lease are not looked for: {error}");
                     }
@@ -161,24 +161,29 @@ pub(crate) async fn reap(inner: &Inner) {
 }
 
 /// One look at all leases, and what follows from it. Answers their names.
-async fn look(inner: &Inner, sightings: &mut Sightings, patience: Duration) -> Result<Vec<String>, Error> {
-    let api = inner.api();
+async fn look(
+    cluster: &Cluster,
+    own: &str,
+    sightings: &mut Sightings,
+    patience: Duration,
+) -> Result<Vec<String>, Error> {
+    let api = cluster.api();
     let scope = Scope::labelled(Kind::Leases, names::REGISTRANT);
     let (leases, _) = api.list(&scope, |object| seen(&object)).await?;
     let mut leases: Vec<_> = leases.into_iter().flatten().collect();
     let all = leases.iter().map(|seen| seen.name.clone()).collect();
-    leases.retain(|seen| seen.name != inner.registrant.name());
+    leases.retain(|seen| seen.name != own);
     for verdict in sightings.look(leases, clock::now(), patience) {
         let (name, done) = match verdict {
             Verdict::Expire(lease) => {
-                let expired = still_silent(inner, &lease).await;
+                let expired = still_silent(cluster, &lease).await;
                 if let Ok(true) = expired {
                     sightings.expired(&lease.name);
                 }
                 (lease.name, expired.map(drop))
             }
             Verdict::Delete(lease) => {
-                let done = delete(inner, &lease).await;
+                let done = delete(cluster, &lease).await;
                 (lease.name, done)
             }
         };
@@ -194,10 +199,10 @@ async fn look(inner: &Inner, sightings: &mut Sightings, patience: Duration) -> R
 
 /// Marks what is bound to a lease that is still as it was seen: a list of many pages, and what came before, can have
 /// taken longer than a renewal. True when all of it is marked.
-async fn still_silent(inner: &Inner, lease: &Seen) -> Result<bool, Error> {
-    let now = inner.api().get(Kind::Leases, &lease.name).await?.as_ref().and_then(seen);
+async fn still_silent(cluster: &Cluster, lease: &Seen) -> Result<bool, Error> {
+    let now = cluster.api().get(Kind::Leases, &lease.name).await?.as_ref().and_then(seen);
     let same = now.is_some_and(|now| (&now.uid, &now.mark) == (&lease.uid, &lease.mark));
-    if same { expire(inner, lease).await } else { Ok(false) }
+    if same { expire(cluster, lease).await } else { Ok(false) }
 }
 
 fn seen(lease: &Value) -> Option<Seen> {
@@ -224,8 +229,8 @@ fn bound_to(lease: &str) -> Scope {
 }
 
 /// Marks what is bound to a lease as left behind. False when some of it could not be.
-async fn expire(inner: &Inner, lease: &Seen) -> Result<bool, Error> {
-    let api = inner.api();
+async fn expire(cluster: &Cluster, lease: &Seen) -> Result<bool, Error> {
+    let api = cluster.api();
     let (slices, _) = api.list(&bound_to(&lease.name), |object| object).await?;
     let (mut all, mut failed) = (true, None);
     let mut marked = 0;
@@ -236,7 +241,7 @@ async fn expire(inner: &Inner, lease: &Seen) -> Result<bool, Error> {
         let Some(name) = object.pointer("/metadata/name").and_then(Value::as_str).map(str::to_owned) else {
             continue;
         };
-        let entry = convert::read(&object, &inner.settings.reading)
+        let entry = convert::read(&object, &cluster.settings.reading)
             .ok()
             .and_then(|slice| slice.candidates.into_iter().find(|one| one.managed))
             .map(|candidate| candidate.entry);
@@ -255,8 +260,8 @@ async fn expire(inner: &Inner, lease: &Seen) -> Result<bool, Error> {
 }
 
 /// Deletes a lease that nobody has renewed since it was seen, and then what was bound to it.
-async fn delete(inner: &Inner, lease: &Seen) -> Result<(), Error> {
-    let api = inner.api();
+async fn delete(cluster: &Cluster, lease: &Seen) -> Result<(), Error> {
+    let api = cluster.api();
     match api.delete(Kind::Leases, &lease.name, &lease.uid, Some(&lease.version)).await {
         Ok(_) => {}
         // It was renewed, or somebody else was quicker.
@@ -270,7 +275,7 @@ async fn delete(inner: &Inner, lease: &Seen) -> Result<(), Error> {
     }
     let mut failed = None;
     for slice in slices {
-        failed = failed.or(delete_slice(inner, &slice).await.err());
+        failed = failed.or(delete_slice(cluster, &slice).await.err());
     }
     failed.map_or(Ok(()), Err)
 }
@@ -286,10 +291,10 @@ fn is_of_another(slice: &Value, lease: &Seen) -> bool {
 }
 
 /// Deletes a slice in the version in which it was read: one that was registered anew meanwhile stays.
-async fn delete_slice(inner: &Inner, slice: &Value) -> Result<(), Error> {
+async fn delete_slice(cluster: &Cluster, slice: &Value) -> Result<(), Error> {
     let name = slice.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     let (uid, version) = identity(slice);
-    match inner.api().delete(Kind::Slices, name, uid, Some(version)).await {
+    match cluster.api().delete(Kind::Slices, name, uid, Some(version)).await {
         Ok(_) => Ok(()),
         Err(error) if error::status(&error) == Some(409) => Ok(()),
         Err(error) => Err(error),
@@ -298,13 +303,14 @@ async fn delete_slice(inner: &Inner, slice: &Value) -> Result<(), Error> {
 
 /// Deletes slices that have named a lease which is not there for so long: who deleted the lease did not come to them.
 async fn look_for_orphans(
-    inner: &Inner,
+    cluster: &Cluster,
+    own: &str,
     leases: &[String],
     orphans: &mut HashMap<String, Instant>,
     patience: Duration,
 ) -> Result<(), Error> {
     let (slices, _) =
-        inner.api().list(&Scope::labelled(Kind::Slices, names::REGISTRANT), |object| object).await?;
+        cluster.api().list(&Scope::labelled(Kind::Slices, names::REGISTRANT), |object| object).await?;
     let now = clock::now();
     let mut still = HashMap::new();
     let mut failed = None;
@@ -312,14 +318,14 @@ async fn look_for_orphans(
         let label =
             slice.get("metadata").and_then(|m| m.get("labels")).and_then(|all| all.get(names::REGISTRANT));
         let lease = label.and_then(Value::as_str).unwrap_or_default();
-        if lease == inner.registrant.name() || leases.iter().any(|name| name == lease) {
+        if lease == own || leases.iter().any(|name| name == lease) {
             continue;
         }
         let (uid, version) = identity(&slice);
         let key = format!("{uid}/{version}");
         let since = orphans.get(&key).copied().unwrap_or(now);
         if now.saturating_duration_since(since) >= patience {
-            failed = failed.or(delete_slice(inner, &slice).await.err());
+            failed = failed.or(delete_slice(cluster, &slice).await.err());
         } else {
             still.insert(key, since);
         }

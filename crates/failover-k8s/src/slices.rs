@@ -10,8 +10,8 @@ use std::time::Duration;
 use failover_core::{EndpointEntry, EndpointId, EndpointSet, Error, Health, Lifecycle};
 use tokio::time::Instant;
 
-use crate::config::AddressFamily;
 use crate::convert::{Candidate, Family, Slice};
+use crate::settings::AddressFamily;
 
 /// The slices of one service.
 #[derive(Debug)]
@@ -145,15 +145,15 @@ impl Slices {
             return;
         }
         // The address of one that leaves may be another's already.
-        let places: HashSet<Place> = union.values().map(|told| place(&told.entry)).collect();
+        let places: HashSet<Registration> = union.values().map(|told| place(&told.entry)).collect();
         union.extend(kept.into_iter().filter(|(_, told)| !places.contains(&place(&told.entry))));
     }
 }
 
 /// An address, a port and a transport.
-type Place = (String, u16, bool);
+type Registration = (String, u16, bool);
 
-fn place(entry: &EndpointEntry) -> Place {
+fn place(entry: &EndpointEntry) -> Registration {
     let endpoint = entry.endpoint();
     (endpoint.address().to_owned(), endpoint.port(), endpoint.protocol() == "udp")
 }
@@ -164,7 +164,7 @@ fn union<'s>(
     family: AddressFamily,
     rejected: &mut Vec<(String, Error)>,
 ) -> BTreeMap<EndpointId, Told> {
-    let mut best: HashMap<Place, (&Candidate, Option<u64>)> = HashMap::new();
+    let mut best: HashMap<Registration, (&Candidate, Option<u64>)> = HashMap::new();
     for slice in slices {
         rejected.extend(slice.rejected.iter().cloned());
         for candidate in &slice.candidates {

@@ -4,7 +4,7 @@ use failover_core::{EndpointEntry, Error, ErrorKind, Health, Lifecycle};
 use serde_json::{Map, Value};
 
 /// The most bytes of the annotation; all annotations of an object may have 256 KiB together.
-pub(crate) const MOST_DOCUMENT: usize = 240 * 1024;
+pub(crate) const MAX_DOCUMENT: usize = 240 * 1024;
 
 const VERSION: u64 = 1;
 /// Set when the process that registered it gave no sign of life for too long.
@@ -48,8 +48,8 @@ impl Document {
             Error::new(ErrorKind::Validation, format!("annotation {}: {why}", crate::names::ENDPOINT))
                 .with_code("ENTRY_REJECTED")
         };
-        if text.len() > MOST_DOCUMENT {
-            return Err(invalid(format!("{} bytes are more than {MOST_DOCUMENT}", text.len())));
+        if text.len() > MAX_DOCUMENT {
+            return Err(invalid(format!("{} bytes are more than {MAX_DOCUMENT}", text.len())));
         }
         let mut all: Map<String, Value> =
             serde_json::from_str(text).map_err(|error| invalid(format!("it is no JSON object: {error}")))?;
@@ -106,11 +106,11 @@ pub(super) fn write(
     }
     all.extend(fields);
     let text = Value::Object(all).to_string();
-    if text.len() <= MOST_DOCUMENT {
+    if text.len() <= MAX_DOCUMENT {
         return Ok(text);
     }
     let message = format!(
-        "endpoint {}: {} bytes as JSON are more than the {MOST_DOCUMENT} that an annotation has room for; shorten its \
+        "endpoint {}: {} bytes as JSON are more than the {MAX_DOCUMENT} that an annotation has room for; shorten its \
          metadata, tags or health check",
         endpoint.id(),
         text.len()

@@ -10,12 +10,12 @@ use serde_json::Value;
 
 use super::conditions::Conditions;
 use super::document::Document;
-use crate::config::{AddressFamily, PortChoice, Reading};
 use crate::names;
+use crate::settings::{AddressFamily, PortChoice, Reading};
 
 /// The most endpoints of one slice, as many as Kubernetes takes. What each of them is kept as is larger than what it can
 /// be sent as.
-const MOST_ENDPOINTS: usize = 1000;
+const MAX_ENDPOINTS: usize = 1000;
 
 /// What one slice says.
 #[derive(Clone, Debug)]
@@ -187,12 +187,12 @@ impl Slice {
             return;
         }
         let port = port_of(object, reading);
-        if endpoints.len() > MOST_ENDPOINTS {
+        if endpoints.len() > MAX_ENDPOINTS {
             let count = endpoints.len();
-            let why = format!("it has {count} endpoints; the first {MOST_ENDPOINTS} are read");
+            let why = format!("it has {count} endpoints; the first {MAX_ENDPOINTS} are read");
             self.reject(format!("slice {}", self.name), Error::new(ErrorKind::Validation, why));
         }
-        for (number, native) in endpoints.iter().take(MOST_ENDPOINTS).enumerate() {
+        for (number, native) in endpoints.iter().take(MAX_ENDPOINTS).enumerate() {
             let address = address(native).unwrap_or_default();
             let shown: String = address.chars().take(64).collect();
             let what = || format!("slice {}, endpoint {number} ({shown})", self.name);
@@ -366,7 +366,7 @@ fn native_only(
     let id = document.fields.get("id").and_then(Value::as_str).unwrap_or(&slice.name);
     let build = |id: &str| {
         let builder = Endpoint::builder(id, slice.service.as_str(), address(native)?, number);
-        builder.protocol(protocol(port, crate::config::defaults::PROTOCOL)).build().ok()
+        builder.protocol(protocol(port, crate::settings::defaults::PROTOCOL)).build().ok()
     };
     build(id).or_else(|| build(&slice.name)).map(EndpointEntry::new)
 }

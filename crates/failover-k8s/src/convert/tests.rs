@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::{AddressFamily, PortChoice, Reading};
 use crate::names;
+use crate::settings::{AddressFamily, PortChoice, Reading};
 
 fn reading() -> Reading {
     Reading { port: PortChoice::Only, family: AddressFamily::PreferIpv4, protocol: "tcp".into() }
@@ -424,7 +424,7 @@ fn json_value() -> impl Strategy<Value = Value> {
         "[a-z0-9.:/]{0,12}".prop_map(Value::from),
         Just(json!("10.0.0.1")),
     ];
-    leaf.prop_recursive(4, 48, 6, |inner| {
+    leaf.prop_recursive(4, 48, 6, |cluster| {
         let key = prop_oneof![
             Just("metadata"),
             Just("name"),
@@ -446,8 +446,8 @@ fn json_value() -> impl Strategy<Value = Value> {
             Just("forZones"),
         ];
         prop_oneof![
-            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
-            prop::collection::vec((key, inner), 0..6)
+            prop::collection::vec(cluster.clone(), 0..6).prop_map(Value::from),
+            prop::collection::vec((key, cluster), 0..6)
                 .prop_map(|all| Value::Object(all.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())),
         ]
     })

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::{PortChoice, Reading};
 use crate::convert::read;
+use crate::settings::{PortChoice, Reading};
 use crate::{clock, names};
 
 const SETTLE: Duration = Duration::from_millis(250);

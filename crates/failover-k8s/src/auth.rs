@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use failover_core::Error;
-use http::Uri;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use tokio::sync::watch;
@@ -14,8 +13,8 @@ use tokio::time::Instant;
 
 use crate::aside::Limit;
 use crate::clock;
-use crate::credentials::{Credentials, Sources, Way};
-use crate::provider::Task;
+use crate::credentials::{Credentials, Server, Session, Sources};
+use crate::task::Task;
 
 /// Between two times that credentials are read again because the server refuses them.
 const RENEWAL: Duration = Duration::from_secs(30);
@@ -23,7 +22,7 @@ const RENEWAL: Duration = Duration::from_secs(30);
 const EARLY: SignedDuration = SignedDuration::from_secs(60);
 
 /// The way to the server, and its renewal. `Debug` shows no secret.
-pub(crate) struct Access {
+pub(crate) struct Auth {
     shared: Arc<Shared>,
     /// Not a part of any request: those that are given up would end it, each time before it has come to anything.
     renewal: Mutex<Option<Task>>,
@@ -41,7 +40,7 @@ struct Shared {
 }
 
 struct Now {
-    way: Way,
+    way: Session,
     /// Counts the ways.
     generation: u64,
     renews: bool,
@@ -50,20 +49,13 @@ struct Now {
     error: Option<Error>,
 }
 
-/// What the configuration says of the server.
-pub(crate) struct Server {
-    pub(crate) namespace: String,
-    /// A client that was given does not tell it.
-    pub(crate) url: Option<Uri>,
-}
-
-impl fmt::Debug for Access {
+impl fmt::Debug for Auth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.shared.credentials.fmt(f)
     }
 }
 
-impl Access {
+impl Auth {
     /// Reads the configuration, and has a credentials plugin run where it names one.
     pub(crate) async fn open(
         credentials: Credentials,
@@ -72,7 +64,7 @@ impl Access {
     ) -> Result<(Self, Server), Error> {
         let sources = Sources::default();
         let (way, server) = if let Credentials::Client(client) = &credentials {
-            let way = Way { client: Client::clone(client), token: None, ends: None };
+            let way = Session { client: Client::clone(client), token: None, ends: None };
             (way, Server { namespace: client.default_namespace().to_owned(), url: None })
         } else {
             sources.open(&credentials, dangerous, Limit::of(deadline)).await?
@@ -90,7 +82,7 @@ impl Access {
     }
 
     /// The way as it is now, and which one it is.
-    pub(crate) async fn way(&self) -> (Way, u64) {
+    pub(crate) async fn way(&self) -> (Session, u64) {
         let (way, generation) = self.shared.current();
         let Some(left) = way.ends.map(|ends| ends.duration_since(Timestamp::now())) else {
             return (way, generation);
@@ -163,7 +155,7 @@ impl Shared {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn current(&self) -> (Way, u64) {
+    fn current(&self) -> (Session, u64) {
         let now = self.lock();
         (now.way.clone(), now.generation)
     }

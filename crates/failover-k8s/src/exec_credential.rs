@@ -19,7 +19,7 @@ use tokio::time::timeout_at;
 use crate::aside::Limit;
 
 /// The most that a plugin may print.
-const MOST_PRINTED: u64 = 1024 * 1024;
+const MAX_PRINTED: u64 = 1024 * 1024;
 /// How often it is looked whether a program that has said everything has ended.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -34,9 +34,9 @@ pub(crate) struct Printed {
 
 /// Runs plugins, one at a time. What a plugin itself has started, and what holds its output, counts as the plugin.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Plugin(Arc<tokio::sync::Mutex<()>>);
+pub(crate) struct ExecCredential(Arc<tokio::sync::Mutex<()>>);
 
-impl Plugin {
+impl ExecCredential {
     /// Runs it. Dropped, or late, the program is ended.
     pub(crate) async fn run(&self, exec: &ExecConfig, limit: Limit) -> Result<Printed, Error> {
         let name = exec.command.as_deref().unwrap_or_default();
@@ -125,17 +125,17 @@ fn read(printed: &[u8]) -> Option<Printed> {
 type Ended = io::Result<(ExitStatus, Vec<u8>)>;
 
 /// A program that runs; dropping this ends it.
-struct Running(Arc<Mutex<Place>>);
+struct Running(Arc<Mutex<Slot>>);
 
 #[derive(Default)]
-struct Place {
+struct Slot {
     child: Option<Child>,
     given_up: bool,
 }
 
 impl Running {
     fn start(mut command: Command, turn: OwnedMutexGuard<()>) -> (Self, oneshot::Receiver<Ended>) {
-        let place = Arc::new(Mutex::new(Place::default()));
+        let place = Arc::new(Mutex::new(Slot::default()));
         let (tell, told) = oneshot::channel();
         let shared = Arc::clone(&place);
         // Where no thread can be had, the channel is closed.
@@ -160,7 +160,7 @@ impl Drop for Running {
 }
 
 /// Starts a program, and waits for it: on a thread of its own.
-fn wait(command: &mut Command, place: &Mutex<Place>) -> Ended {
+fn wait(command: &mut Command, place: &Mutex<Slot>) -> Ended {
     let lock = || place.lock().unwrap_or_else(PoisonError::into_inner);
     let mut child = command.spawn()?;
     let output = child.stdout.take();
@@ -172,10 +172,10 @@ fn wait(command: &mut Command, place: &Mutex<Place>) -> Ended {
         place.child = Some(child);
     }
     let mut printed = Vec::new();
-    let read = output.map_or(Ok(0), |output| output.take(MOST_PRINTED).read_to_end(&mut printed));
+    let read = output.map_or(Ok(0), |output| output.take(MAX_PRINTED).read_to_end(&mut printed));
     loop {
         if let Some(child) = &mut lock().child {
-            if read.is_err() || printed.len() as u64 >= MOST_PRINTED {
+            if read.is_err() || printed.len() as u64 >= MAX_PRINTED {
                 // It may wait for ever for somebody who reads on.
                 let _ = child.kill();
             }
@@ -212,7 +212,7 @@ mod tests {
         );
         wants.env = Some(vec![[("name".into(), "A".into()), ("value".into(), "b".into())].into()]);
         wants.api_version = Some("client.authentication.k8s.io/v1".into());
-        let printed = Plugin::default().run(&wants, soon()).await.expect("it prints a token");
+        let printed = ExecCredential::default().run(&wants, soon()).await.expect("it prints a token");
         let token = printed.token.expect("a token");
         assert!(token.starts_with("b {") && token.contains("kind:ExecCredential"), "{token}");
         assert!(token.contains("interactive:false") && token.contains("client.authentication"), "{token}");
@@ -220,7 +220,7 @@ mod tests {
         let yaml = exec(
             "printf 'apiVersion: v1\\nkind: ExecCredential\\nstatus:\\n  clientCertificateData: c\\n  clientKeyData: k\\n'",
         );
-        let printed = Plugin::default().run(&yaml, soon()).await.expect("it prints a certificate");
+        let printed = ExecCredential::default().run(&yaml, soon()).await.expect("it prints a certificate");
         assert_eq!(printed.identity, Some(("c".into(), "k".into())));
     }
 
@@ -238,7 +238,7 @@ mod tests {
             // More than it may: it is not read for ever.
             ("exec yes hunter2", "signal"),
         ] {
-            let error = Plugin::default().run(&exec(script), soon()).await.err().expect(script);
+            let error = ExecCredential::default().run(&exec(script), soon()).await.err().expect(script);
             assert_eq!((error.kind(), error.code()), (ErrorKind::Permission, "UNAUTHENTICATED"), "{error}");
             assert!(
                 error.to_string().contains(word) && !format!("{error:?}").contains("hunter2"),
@@ -248,13 +248,13 @@ mod tests {
         let mut missing = exec("");
         missing.command = Some("no-such-plugin".into());
         missing.install_hint = Some("install it".into());
-        let error = Plugin::default().run(&missing, soon()).await.err().expect("it is not there");
+        let error = ExecCredential::default().run(&missing, soon()).await.err().expect("it is not there");
         assert!(
             error.to_string().contains("no-such-plugin") && error.to_string().contains("install it"),
             "{error}"
         );
         missing.command = None;
-        let error = Plugin::default().run(&missing, soon()).await.err().expect("none is named");
+        let error = ExecCredential::default().run(&missing, soon()).await.err().expect("none is named");
         assert_eq!(error.kind(), ErrorKind::Validation, "{error}");
     }
 
@@ -266,7 +266,7 @@ mod tests {
         let directory = failover_testkit::TempDir::new().expect("a directory");
         let runs = directory.path().join("runs");
         let count = || std::fs::read_to_string(&runs).unwrap_or_default().lines().count();
-        let plugin = Plugin::default();
+        let plugin = ExecCredential::default();
         let late = || Limit::of(Duration::from_millis(300));
         let alone = exec(&format!("echo $$ >> {}; exec sleep 600", runs.display()));
         for number in 1..=3 {

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::api::{Kind, Scope};
-use crate::follow::{Mirror, Pace, follow};
 use crate::names;
 use crate::provider::KubernetesProvider;
-use crate::registry::identity;
+use crate::reflector::{Periods, ReflectorStore, follow};
+use crate::slice_store::identity;
 use crate::watch::{Teller, tell, tell_error};
 
 /// The most that a document may hold, as in the other registries; a `ConfigMap` holds 1 MiB.
@@ -22,8 +22,8 @@ const MOST: usize = 512 * 1024;
 #[async_trait]
 impl ConfigStore for KubernetesProvider {
     async fn load(&self, key: &ConfigKey) -> Result<Option<StoredConfig>, Error> {
-        self.inner.origin.ensure_open()?;
-        match self.inner.api().get(Kind::ConfigMaps, &names::config(key)).await? {
+        self.cluster.client.ensure_open()?;
+        match self.cluster.api().get(Kind::ConfigMaps, &names::config(key)).await? {
             Some(object) => stored(&object).map(Some),
             None => Ok(None),
         }
@@ -35,12 +35,12 @@ impl ConfigStore for KubernetesProvider {
         document: &str,
         expected: Option<&Revision>,
     ) -> Result<Revision, Error> {
-        self.inner.origin.ensure_open()?;
+        self.cluster.client.ensure_open()?;
         if document.len() > MOST {
             let size = format!("{} bytes", document.len());
             return Err(Error::invalid("configuration", size, &format!("at most {MOST} bytes")));
         }
-        let api = self.inner.api();
+        let api = self.cluster.api();
         let name = names::config(key);
         let Some(expected) = expected else {
             let object = json!({
@@ -48,7 +48,7 @@ impl ConfigStore for KubernetesProvider {
                 "kind": "ConfigMap",
                 "metadata": {
                     "name": name,
-                    "namespace": self.inner.settings.namespace,
+                    "namespace": self.cluster.settings.namespace,
                     "labels": {names::CONFIG: "true", "app.kubernetes.io/managed-by": names::MANAGER},
                     "annotations": {names::CONFIG_KEY: names::config_key(key)},
                 },
@@ -94,15 +94,15 @@ impl ConfigStore for KubernetesProvider {
     fn watch(&self, key: &ConfigKey) -> ConfigStream<'_> {
         let key = key.clone();
         self.configs.stream(key.clone(), move |teller| {
-            if !self.inner.origin.is_open() {
+            if !self.cluster.client.is_open() {
                 return None;
             }
-            let inner = Arc::clone(&self.inner);
+            let cluster = Arc::clone(&self.cluster);
             Some(tokio::spawn(async move {
-                let pace = Pace { watch: inner.settings.watch, relist: inner.settings.relist };
+                let pace = Periods { watch: cluster.settings.watch, relist: cluster.settings.relist };
                 let name = names::config(&key);
                 let mirror = Kept::new(teller);
-                follow(inner.api(), Scope::named(Kind::ConfigMaps, &name), pace, mirror).await;
+                follow(cluster.api(), Scope::named(Kind::ConfigMaps, &name), pace, mirror).await;
             }))
         })
     }
@@ -148,7 +148,7 @@ impl Kept {
     }
 }
 
-impl Mirror for Kept {
+impl ReflectorStore for Kept {
     type Item = Result<StoredConfig, Error>;
 
     fn read(&self, object: Value) -> Self::Item {

@@ -4,77 +4,13 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use failover_core::{Error, ErrorKind};
-use http::Uri;
+use failover_core::Error;
 
+use crate::client::ApiClient;
 use crate::credentials::Credentials;
 use crate::names;
 use crate::provider::KubernetesProvider;
-
-/// Defaults, each in this one place.
-pub(crate) mod defaults {
-    use std::time::Duration;
-
-    pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
-    pub(crate) const WATCH: Duration = Duration::from_secs(60);
-    pub(crate) const RELIST: Duration = Duration::from_secs(600);
-    pub(crate) const SETTLE: Duration = Duration::from_millis(250);
-    pub(crate) const LEASE: Duration = Duration::from_secs(30);
-    pub(crate) const DRAIN: Duration = Duration::ZERO;
-    pub(crate) const PROTOCOL: &str = "tcp";
-}
-
-/// Which addresses of a dual-stack service are used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum AddressFamily {
-    /// A pod's IPv4 address, and its IPv6 address where it has no other.
-    #[default]
-    PreferIpv4,
-    /// A pod's IPv6 address, and its IPv4 address where it has no other.
-    PreferIpv6,
-    /// IPv4 alone.
-    Ipv4,
-    /// IPv6 alone.
-    Ipv6,
-    /// Both: a dual-stack pod is two endpoints.
-    Both,
-}
-
-/// Which port of a service's slices is the endpoint's.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) enum PortChoice {
-    /// The only one there is.
-    #[default]
-    Only,
-    Name(String),
-    Number(u16),
-}
-
-/// How the endpoints of slices that others wrote are read.
-#[derive(Clone, Debug)]
-pub(crate) struct Reading {
-    pub(crate) port: PortChoice,
-    pub(crate) family: AddressFamily,
-    pub(crate) protocol: String,
-}
-
-/// What a provider does, and how long it takes at most.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    pub(crate) namespace: String,
-    pub(crate) deadline: Duration,
-    pub(crate) watch: Duration,
-    pub(crate) relist: Duration,
-    pub(crate) settle: Duration,
-    pub(crate) reading: Reading,
-    /// `None`: registrations outlive the process.
-    pub(crate) lease: Option<Duration>,
-    pub(crate) registrant: Option<String>,
-    pub(crate) reaper: Option<bool>,
-    pub(crate) drain: Duration,
-    pub(crate) secrets: bool,
-}
+use crate::settings::{AddressFamily, PortChoice, Reading, Settings, defaults};
 
 /// Builds a [`KubernetesProvider`]; [`KubernetesProvider::builder`] begins one.
 ///
@@ -87,6 +23,39 @@ pub struct KubernetesProviderBuilder {
     namespace: Option<String>,
     dangerous: bool,
     settings: Settings,
+}
+
+impl KubernetesProvider {
+    /// A provider on the cluster that `kubectl` would talk to (`KUBECONFIG`, `~/.kube/config`), or on its own one in a pod.
+    ///
+    /// The only function of this crate that looks at the environment, with [`builder`](Self::builder) as long as that is
+    /// told nothing else. Proxies that it names are not used.
+    ///
+    /// # Errors
+    ///
+    /// As [`KubernetesProviderBuilder::build`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`KubernetesProviderBuilder::build`].
+    pub async fn from_env() -> Result<Self, Error> {
+        Self::builder().build().await
+    }
+
+    /// A builder that holds the defaults.
+    pub fn builder() -> KubernetesProviderBuilder {
+        KubernetesProviderBuilder::new()
+    }
+
+    /// A builder for a client that was made elsewhere, with a proxy or a credentials plugin of its own.
+    ///
+    /// The one place where a type of kube, version 5, stands in this crate's interface. Give it a client whose `Config`
+    /// has `default_retry = false`, or one request can be repeated for minutes, within the deadline. Where the server is
+    /// cannot be told from it, so that loopback addresses count as those of another machine, and that a server which was
+    /// away for long is found after up to 36 s; credentials that expire are its own affair.
+    pub fn from_client(client: kube::Client) -> KubernetesProviderBuilder {
+        KubernetesProviderBuilder::new().client(client)
+    }
 }
 
 impl KubernetesProviderBuilder {
@@ -289,8 +258,7 @@ impl KubernetesProviderBuilder {
             }
         }
         check_protocol(&settings.reading.protocol)?;
-        let connection =
-            crate::client::Origin::open(self.credentials, self.dangerous, settings.deadline).await?;
+        let connection = ApiClient::open(self.credentials, self.dangerous, settings.deadline).await?;
         settings.namespace = match self.namespace {
             Some(namespace) => namespace,
             None => connection.namespace().to_owned(),
@@ -332,28 +300,4 @@ fn check_protocol(protocol: &str) -> Result<(), Error> {
 
 fn is_namespace(name: &str) -> bool {
     names::is_label(name) && name.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase() || b == b'-')
-}
-
-/// Refuses what would give the token to whoever listens.
-pub(crate) fn check_server(url: &Uri, has_token: bool) -> Result<(), Error> {
-    let host = url.host().unwrap_or_default();
-    if host.is_empty() {
-        return Err(Error::invalid("server", "a URL without a host", "https://HOST:PORT"));
-    }
-    match url.scheme_str() {
-        Some("https") => Ok(()),
-        Some("http") if !has_token || is_loopback(host) => Ok(()),
-        Some("http") => {
-            let message = format!("server: http://{host} would get the token in the clear; use https");
-            Err(Error::new(ErrorKind::Validation, message).with_detail("field", "server"))
-        }
-        _ => Err(Error::invalid("server", host, "a URL that begins with https://")),
-    }
-}
-
-/// Whether a host is this machine's own.
-pub(crate) fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    bare.eq_ignore_ascii_case("localhost")
-        || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }

@@ -11,13 +11,13 @@ type Slot = Arc<tokio::sync::Mutex<Option<EndpointEntry>>>;
 pub(crate) type Key = (ServiceName, EndpointId);
 
 /// A slot that is used. The last user of one that is empty takes it away, however it ends.
-pub(crate) struct Place<'a> {
-    places: &'a Places,
+pub(crate) struct Registration<'a> {
+    places: &'a Registrations,
     pub(crate) key: Key,
     slot: Slot,
 }
 
-impl std::ops::Deref for Place<'_> {
+impl std::ops::Deref for Registration<'_> {
     type Target = tokio::sync::Mutex<Option<EndpointEntry>>;
 
     fn deref(&self) -> &Self::Target {
@@ -25,7 +25,7 @@ impl std::ops::Deref for Place<'_> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Registration<'_> {
     fn drop(&mut self) {
         let mut own = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Let go of while the map is locked, so that of two at once one is the last.
@@ -38,9 +38,9 @@ impl Drop for Place<'_> {
 
 /// The places of one process.
 #[derive(Default)]
-pub(crate) struct Places(Mutex<HashMap<Key, Slot>>);
+pub(crate) struct Registrations(Mutex<HashMap<Key, Slot>>);
 
-impl Places {
+impl Registrations {
     /// How many endpoints this process has registered and not deregistered.
     pub(crate) fn count(&self) -> usize {
         let own = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -48,26 +48,29 @@ impl Places {
     }
 
     /// The place of an endpoint, which is empty where there is none.
-    pub(crate) fn of(&self, service: &ServiceName, id: &EndpointId) -> Place<'_> {
+    pub(crate) fn of(&self, service: &ServiceName, id: &EndpointId) -> Registration<'_> {
         let key = (service.clone(), id.clone());
         let mut own = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = Arc::clone(own.entry(key.clone()).or_default());
-        Place { places: self, key, slot }
+        Registration { places: self, key, slot }
     }
 
     /// The place of an endpoint that this process has registered.
-    pub(crate) fn known(&self, service: &ServiceName, id: &EndpointId) -> Option<Place<'_>> {
+    pub(crate) fn known(&self, service: &ServiceName, id: &EndpointId) -> Option<Registration<'_>> {
         let key = (service.clone(), id.clone());
         let own = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = own.get(&key).cloned()?;
-        Some(Place { places: self, key, slot })
+        Some(Registration { places: self, key, slot })
     }
 
     /// All of them.
-    pub(crate) fn all(&self) -> Vec<Place<'_>> {
+    pub(crate) fn all(&self) -> Vec<Registration<'_>> {
         let own = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let place =
-            |(key, slot): (&Key, &Slot)| Place { places: self, key: key.clone(), slot: Arc::clone(slot) };
+        let place = |(key, slot): (&Key, &Slot)| Registration {
+            places: self,
+            key: key.clone(),
+            slot: Arc::clone(slot),
+        };
         own.iter().map(place).collect()
     }
 }
@@ -78,7 +81,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_empty_place_goes_with_its_last_user_and_another_stays() {
-        let all = Places::default();
+        let all = Registrations::default();
         let places = || all.0.lock().expect("whole").len();
         let (users, a) = (ServiceName::new("users").expect("valid"), EndpointId::new("a").expect("valid"));
         let endpoint = failover_core::Endpoint::builder("a", "users", "10.0.0.1", 80).build().expect("valid");

@@ -12,27 +12,27 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::api::Kind;
+use crate::cluster::Cluster;
 use crate::convert::{self, Owner};
-use crate::places::{Key, Places};
-use crate::provider::Inner;
-use crate::registry::{apply, entry_of, identity, registrant};
+use crate::registrations::{Key, Registrations};
+use crate::slice_store::{apply, entry_of, identity, registrant};
 use crate::{clock, error, names};
 
-pub(crate) struct Registrant {
+pub(crate) struct ProcessLease {
     /// The lease's name, and the identity in it: no other process has it.
     name: String,
     duration: Option<Duration>,
-    lease: tokio::sync::Mutex<Option<Held>>,
+    lease: tokio::sync::Mutex<Option<HeldLease>>,
     /// A lease was deleted, and what was bound to it is not registered again yet.
     lost: AtomicBool,
     /// There is something to mend.
     mends: Notify,
-    pub(crate) places: Places,
+    pub(crate) registrations: Registrations,
 }
 
 /// A lease that this process holds.
 #[derive(Debug)]
-struct Held {
+struct HeldLease {
     /// As the server last answered it.
     object: Value,
     /// When the last renewal that arrived was sent.
@@ -59,7 +59,7 @@ struct Registered {
     keys: HashSet<Key>,
 }
 
-impl Registrant {
+impl ProcessLease {
     pub(crate) fn new(readable: Option<&str>, duration: Option<Duration>) -> Self {
         let host = readable.map_or_else(host, str::to_owned);
         let name = format!("fo-{host}-{:016x}", clock::bits());
@@ -69,7 +69,7 @@ impl Registrant {
             lease: tokio::sync::Mutex::new(None),
             lost: AtomicBool::new(false),
             mends: Notify::new(),
-            places: Places::default(),
+            registrations: Registrations::default(),
         }
     }
 
@@ -78,44 +78,44 @@ impl Registrant {
     }
 
     /// The lease that a registration is bound to, made where there is none yet.
-    pub(crate) async fn owner(&self, inner: &Inner) -> Result<Option<Owner>, Error> {
+    pub(crate) async fn owner(&self, cluster: &Cluster) -> Result<Option<Owner>, Error> {
         let Some(duration) = self.duration else { return Ok(None) };
-        let mut lease = inner.origin.wait_for("the lease", self.lease.lock()).await?;
+        let mut lease = cluster.client.wait_for("the lease", self.lease.lock()).await?;
         match lease.as_ref().map(|held| clock::now().saturating_duration_since(held.renewed)) {
-            None => *lease = Some(self.acquire(inner, duration).await?),
+            None => *lease = Some(self.acquire(cluster, duration).await?),
             // Nobody renews it before the first registration has come through: it may be gone, and what is bound to it
             // would be deleted.
-            Some(silent) if silent >= duration / 3 => self.renew_held(inner, duration, &mut lease).await?,
+            Some(silent) if silent >= duration / 3 => self.renew_held(cluster, duration, &mut lease).await?,
             Some(_) => {}
         }
         let uid = lease.as_ref().map(|held| identity(&held.object).0.to_owned()).unwrap_or_default();
         Ok(Some(Owner { lease: self.name.clone(), uid }))
     }
 
-    async fn acquire(&self, inner: &Inner, duration: Duration) -> Result<Held, Error> {
+    async fn acquire(&self, cluster: &Cluster, duration: Duration) -> Result<HeldLease, Error> {
         let object = json!({
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
             "metadata": {
                 "name": self.name,
-                "namespace": inner.settings.namespace,
+                "namespace": cluster.settings.namespace,
                 "labels": {"app.kubernetes.io/managed-by": names::MANAGER},
             },
             "spec": {"acquireTime": clock::stamp()},
         });
         let object = self.renewed(object, duration)?;
         let mut sent = clock::now();
-        let object = match inner.api().create(Kind::Leases, &self.name, object).await {
+        let object = match cluster.api().create(Kind::Leases, &self.name, object).await {
             Ok(object) => object,
             // An answer of before that was lost: nobody else has this name. It may be about to run out, and is held only
             // when it has been written.
             Err(error) if error::status(&error) == Some(409) => {
-                let Some(found) = inner.api().get(Kind::Leases, &self.name).await? else {
+                let Some(found) = cluster.api().get(Kind::Leases, &self.name).await? else {
                     return Err(error);
                 };
                 sent = clock::now();
                 let found = self.renewed(found, duration)?;
-                inner.api().replace(Kind::Leases, &self.name, found).await?.ok_or(error)?
+                cluster.api().replace(Kind::Leases, &self.name, found).await?.ok_or(error)?
             }
             Err(error) => return Err(error),
         };
@@ -123,17 +123,17 @@ impl Registrant {
         // Whoever asks for it first, a registration or the renewal: what the lost one bound comes back.
         let lost = self.lost.swap(false, Ordering::AcqRel);
         let behind = if lost { Behind::Register } else { Behind::Nothing };
-        Ok(Held { object, renewed: sent, behind, marking: sent })
+        Ok(HeldLease { object, renewed: sent, behind, marking: sent })
     }
 
     /// Renews the lease for as long as it is polled, and mends what it lost. Both at once: writes that are slow must not
     /// let the lease run out again.
-    pub(crate) async fn keep(&self, inner: &Inner) {
+    pub(crate) async fn keep(&self, cluster: &Cluster) {
         let Some(duration) = self.duration else { return };
-        tokio::join!(self.keep_renewing(inner, duration), self.keep_mending(inner, duration));
+        tokio::join!(self.keep_renewing(cluster, duration), self.keep_mending(cluster, duration));
     }
 
-    async fn keep_renewing(&self, inner: &Inner, duration: Duration) {
+    async fn keep_renewing(&self, cluster: &Cluster, duration: Duration) {
         let mut failures = 0_u32;
         let renewed = self.lease.lock().await.as_ref().map(|held| held.renewed);
         // At once, if the provider was closed for long, or what is registered came late.
@@ -141,7 +141,7 @@ impl Registrant {
         let mut pause = (duration / 3).saturating_sub(silent);
         loop {
             sleep(clock::jittered(pause, 0.2)).await;
-            match self.renew(inner, duration).await {
+            match self.renew(cluster, duration).await {
                 Ok(true) => {
                     failures = 0;
                     self.mends.notify_one();
@@ -159,11 +159,11 @@ impl Registrant {
         }
     }
 
-    async fn keep_mending(&self, inner: &Inner, duration: Duration) {
+    async fn keep_mending(&self, cluster: &Cluster, duration: Duration) {
         loop {
             self.mends.notified().await;
             let (mut registered, mut failures) = (Registered::default(), 0_u32);
-            while let Err(error) = self.catch_up(inner, &mut registered).await {
+            while let Err(error) = self.catch_up(cluster, &mut registered).await {
                 if failures == 0 {
                     tracing::warn!(target: "failover", lease = %self.name, "what is registered is not mended: {error}");
                 }
@@ -175,17 +175,17 @@ impl Registrant {
     }
 
     /// Renews the lease, or makes another. True when there is something to mend.
-    async fn renew(&self, inner: &Inner, duration: Duration) -> Result<bool, Error> {
+    async fn renew(&self, cluster: &Cluster, duration: Duration) -> Result<bool, Error> {
         let mut lease = self.lease.lock().await;
         if lease.is_none() {
-            if self.places.count() == 0 {
+            if self.registrations.count() == 0 {
                 return Ok(false);
             }
             // It was lost, and making a new one failed.
             self.lost.store(true, Ordering::Release);
-            *lease = Some(self.acquire(inner, duration).await?);
+            *lease = Some(self.acquire(cluster, duration).await?);
         } else {
-            self.renew_held(inner, duration, &mut lease).await?;
+            self.renew_held(cluster, duration, &mut lease).await?;
         }
         Ok(lease.as_ref().is_some_and(|held| held.behind != Behind::Nothing))
     }
@@ -193,15 +193,15 @@ impl Registrant {
     /// Renews the lease that is held, or makes another in its place.
     async fn renew_held(
         &self,
-        inner: &Inner,
+        cluster: &Cluster,
         duration: Duration,
-        lease: &mut Option<Held>,
+        lease: &mut Option<HeldLease>,
     ) -> Result<(), Error> {
         let Some(held) = lease.as_mut() else { return Ok(()) };
         let sent = clock::now();
         // Late is as bad as not at all: the next try needs its time, too.
-        let limit = inner.origin.deadline().min(duration / 3);
-        let written = timeout(limit, self.write(inner, held, duration)).await;
+        let limit = cluster.client.deadline().min(duration / 3);
+        let written = timeout(limit, self.write(cluster, held, duration)).await;
         match written.unwrap_or_else(|_| Err(error::late("renew the lease", limit)))? {
             Some((object, touched)) => {
                 // Only if nothing arrived for so long can anybody have taken this process for dead: at most from when the
@@ -223,7 +223,7 @@ impl Registrant {
                 tracing::warn!(target: "failover", lease = %self.name, "the lease was deleted; everything is registered again");
                 *lease = None;
                 self.lost.store(true, Ordering::Release);
-                *lease = Some(self.acquire(inner, duration).await?);
+                *lease = Some(self.acquire(cluster, duration).await?);
             }
         }
         Ok(())
@@ -233,11 +233,11 @@ impl Registrant {
     /// any more.
     async fn write(
         &self,
-        inner: &Inner,
-        held: &Held,
+        cluster: &Cluster,
+        held: &HeldLease,
         duration: Duration,
     ) -> Result<Option<(Value, bool)>, Error> {
-        let api = inner.api();
+        let api = cluster.api();
         match api.replace(Kind::Leases, &self.name, self.renewed(held.object.clone(), duration)?).await {
             Err(error) if error::status(&error) == Some(409) => {
                 // Somebody has written into it, or it is another object of this name by now.
@@ -272,7 +272,7 @@ impl Registrant {
     }
 
     /// Mends the slices after the lease was lost for a while.
-    async fn catch_up(&self, inner: &Inner, registered: &mut Registered) -> Result<(), Error> {
+    async fn catch_up(&self, cluster: &Cluster, registered: &mut Registered) -> Result<(), Error> {
         let (owner, behind) = {
             let lease = self.lease.lock().await;
             let Some(held) = lease.as_ref() else { return Ok(()) };
@@ -283,15 +283,15 @@ impl Registrant {
             *registered = Registered { owner: Some(owner.clone()), keys: HashSet::new() };
         }
         let mut failed = None;
-        for place in self.places.all() {
+        for place in self.registrations.all() {
             let mut slot = place.lock().await;
             let Some(entry) = slot.clone() else { continue };
             let mended = match behind {
                 Behind::Nothing => return Ok(()),
                 Behind::Register if registered.keys.contains(&place.key) => Ok(()),
                 Behind::Register => {
-                    let done = match self.is_taken_over(inner, &entry).await {
-                        Ok(false) => apply(inner, &entry, Some(&owner)).await,
+                    let done = match self.is_taken_over(cluster, &entry).await {
+                        Ok(false) => apply(cluster, &entry, Some(&owner)).await,
                         Ok(true) => {
                             let (service, id) = &place.key;
                             tracing::warn!(target: "failover", "{service}/{id} was registered by somebody else and stays so");
@@ -305,9 +305,9 @@ impl Registrant {
                     }
                     done
                 }
-                Behind::Restore => match restore(inner, &entry).await {
+                Behind::Restore => match self.restore(cluster, &entry).await {
                     Ok(true) => Ok(()),
-                    Ok(false) => self.ensure_held(inner, &owner).await.map(|()| {
+                    Ok(false) => self.ensure_held(cluster, &owner).await.map(|()| {
                         // Not with the lease, which is still there: somebody has deregistered it.
                         let (service, id) = &place.key;
                         tracing::warn!(target: "failover", "{service}/{id} was deregistered, or registered anew, by somebody else and stays so");
@@ -336,8 +336,8 @@ impl Registrant {
     }
 
     /// Fails where the lease is gone, whatever was known of it: this process may have slept since.
-    async fn ensure_held(&self, inner: &Inner, owner: &Owner) -> Result<(), Error> {
-        let found = inner.api().get(Kind::Leases, &self.name).await?;
+    async fn ensure_held(&self, cluster: &Cluster, owner: &Owner) -> Result<(), Error> {
+        let found = cluster.api().get(Kind::Leases, &self.name).await?;
         if found.is_some_and(|lease| identity(&lease).0 == owner.uid) {
             return Ok(());
         }
@@ -348,10 +348,10 @@ impl Registrant {
     }
 
     /// Whether there is a newer registration of an endpoint, by somebody else. Those of this process went with its lease.
-    async fn is_taken_over(&self, inner: &Inner, entry: &EndpointEntry) -> Result<bool, Error> {
+    async fn is_taken_over(&self, cluster: &Cluster, entry: &EndpointEntry) -> Result<bool, Error> {
         let endpoint = entry.endpoint();
-        let name = names::slice(&inner.settings.namespace, endpoint.service(), endpoint.id());
-        let found = inner.api().get(Kind::Slices, &name).await?;
+        let name = names::slice(&cluster.settings.namespace, endpoint.service(), endpoint.id());
+        let found = cluster.api().get(Kind::Slices, &name).await?;
         // What is no object at all is nobody's.
         let found = found.filter(|slice| !identity(slice).0.is_empty());
         Ok(found.is_some_and(|slice| self.is_anothers(&slice)))
@@ -362,18 +362,46 @@ impl Registrant {
         self.duration.is_some() && registrant(slice) != Some(&self.name)
     }
 
+    /// Takes the mark of an absent process off a slice; false when there is none, or it is somebody else's by now.
+    async fn restore(&self, cluster: &Cluster, entry: &EndpointEntry) -> Result<bool, Error> {
+        let (service, id) = (entry.endpoint().service(), entry.endpoint().id());
+        let name = names::slice(&cluster.settings.namespace, service, id);
+        for _ in 0..3 {
+            let Some(object) = cluster.api().get(Kind::Slices, &name).await? else { return Ok(false) };
+            if registrant(&object) != Some(self.name()) {
+                return Ok(false);
+            }
+            if !convert::is_expired(&object) {
+                return Ok(true);
+            }
+            // Its claims are those of before; what others changed in the endpoint meanwhile stays.
+            let (now, secrets) = match entry_of(cluster, &object, id) {
+                Some(found) => (found.with_health(entry.health()).with_lifecycle(entry.lifecycle()), true),
+                // What this process knows of it holds secrets that were never stored.
+                None => (entry.clone(), cluster.settings.secrets),
+            };
+            let amended = convert::amend(object, &now, secrets, false)?;
+            match cluster.api().replace(Kind::Slices, &name, amended).await {
+                Ok(written) => return Ok(written.is_some()),
+                Err(error) if error::status(&error) == Some(409) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::new(ErrorKind::Conflict, format!("{service}/{id}: somebody else changes it all the time")))
+    }
+
     /// Gives the lease up, if nothing is bound to it when what is under way has come to its end.
-    pub(crate) async fn leave(&self, inner: &Inner) -> Result<(), Error> {
-        for place in self.places.all() {
+    pub(crate) async fn leave(&self, cluster: &Cluster) -> Result<(), Error> {
+        for place in self.registrations.all() {
             drop(place.lock().await);
         }
-        if self.places.count() > 0 {
+        if self.registrations.count() > 0 {
             return Ok(());
         }
         let mut lease = self.lease.lock().await;
         let Some(held) = lease.take() else { return Ok(()) };
         let uid = identity(&held.object).0;
-        match inner.api().delete(Kind::Leases, &self.name, uid, None).await {
+        match cluster.api().delete(Kind::Leases, &self.name, uid, None).await {
             Ok(_) => Ok(()),
             Err(error) if error::status(&error) == Some(409) => Ok(()),
             Err(error) => Err(error),
@@ -385,34 +413,6 @@ impl Registrant {
 fn checked(object: Value, what: &str) -> Result<Value, Error> {
     let is_lease = !identity(&object).0.is_empty() && object.get("spec").is_some_and(Value::is_object);
     if is_lease { Ok(object) } else { Err(error::garbage(what, "it is no lease")) }
-}
-
-/// Takes the mark of an absent process off a slice; false when there is none, or it is somebody else's by now.
-async fn restore(inner: &Inner, entry: &EndpointEntry) -> Result<bool, Error> {
-    let (service, id) = (entry.endpoint().service(), entry.endpoint().id());
-    let name = names::slice(&inner.settings.namespace, service, id);
-    for _ in 0..3 {
-        let Some(object) = inner.api().get(Kind::Slices, &name).await? else { return Ok(false) };
-        if registrant(&object) != Some(inner.registrant.name()) {
-            return Ok(false);
-        }
-        if !convert::is_expired(&object) {
-            return Ok(true);
-        }
-        // Its claims are those of before; what others changed in the endpoint meanwhile stays.
-        let (now, secrets) = match entry_of(inner, &object, id) {
-            Some(found) => (found.with_health(entry.health()).with_lifecycle(entry.lifecycle()), true),
-            // What this process knows of it holds secrets that were never stored.
-            None => (entry.clone(), inner.settings.secrets),
-        };
-        let amended = convert::amend(object, &now, secrets, false)?;
-        match inner.api().replace(Kind::Slices, &name, amended).await {
-            Ok(written) => return Ok(written.is_some()),
-            Err(error) if error::status(&error) == Some(409) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Err(Error::new(ErrorKind::Conflict, format!("{service}/{id}: somebody else changes it all the time")))
 }
 
 /// The host's name as the part of an object's name.

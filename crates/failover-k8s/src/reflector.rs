@@ -18,7 +18,7 @@ const GRACE: Duration = Duration::from_secs(5);
 const TRIES: u32 = 3;
 
 /// What keeps a copy of the objects.
-pub(crate) trait Mirror: Send {
+pub(crate) trait ReflectorStore: Send {
     /// An object as the copy keeps it.
     type Item: Send;
 
@@ -47,7 +47,7 @@ pub(crate) trait Mirror: Send {
 
 /// How long a watch lasts, and after how long everything is listed again.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace {
+pub(crate) struct Periods {
     pub(crate) watch: Duration,
     pub(crate) relist: Duration,
 }
@@ -65,7 +65,7 @@ enum Over {
 }
 
 /// Follows the objects of a scope until it is dropped.
-pub(crate) async fn follow<M: Mirror>(api: Api<'_>, scope: Scope, pace: Pace, mut mirror: M) {
+pub(crate) async fn follow<M: ReflectorStore>(api: Api<'_>, scope: Scope, pace: Periods, mut mirror: M) {
     let mut backoff = Backoff::default();
     let mut failed = false;
     loop {
@@ -128,10 +128,10 @@ fn closed() -> Error {
 }
 
 /// One watch, from its request to its end. `version` is where the next one goes on.
-async fn watch<M: Mirror>(
+async fn watch<M: ReflectorStore>(
     api: &Api<'_>,
     scope: &Scope,
-    pace: Pace,
+    pace: Periods,
     relist: Instant,
     version: &mut String,
     mirror: &mut M,
@@ -190,7 +190,7 @@ async fn watch<M: Mirror>(
 }
 
 /// Takes one event; an answer ends the watch.
-fn take<M: Mirror>(mut event: Value, version: &mut String, mirror: &mut M) -> Option<Over> {
+fn take<M: ReflectorStore>(mut event: Value, version: &mut String, mirror: &mut M) -> Option<Over> {
     let object = event.get_mut("object").map(Value::take).unwrap_or_default();
     let kind = event.get("type").and_then(Value::as_str).unwrap_or_default();
     if kind == "ERROR" {
@@ -211,7 +211,7 @@ fn take<M: Mirror>(mut event: Value, version: &mut String, mirror: &mut M) -> Op
 }
 
 /// Waits after an error, and tells in between what is due.
-async fn rest<M: Mirror>(api: &Api<'_>, mirror: &mut M, backoff: &mut Backoff, error: &Error) {
+async fn rest<M: ReflectorStore>(api: &Api<'_>, mirror: &mut M, backoff: &mut Backoff, error: &Error) {
     let until = clock::now() + backoff.after(error);
     let waits = async {
         while let Some(due) = mirror.due().filter(|due| *due < until) {
@@ -226,6 +226,6 @@ async fn rest<M: Mirror>(api: &Api<'_>, mirror: &mut M, backoff: &mut Backoff, e
     // It was not reached at all. That it can be reached again is found out without a request.
     tokio::select! {
         () = waits => {}
-        () = api.origin.comeback.wait(error::is_gone(error)) => *backoff = Backoff::default(),
+        () = api.client.comeback.wait(error::is_gone(error)) => *backoff = Backoff::default(),
     }
 }
