@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use crate::{build, deny, features, isolation, loom, msrv, servers, strangers, suite, tidy};
+use crate::{build, deny, features, instructions, isolation, loom, msrv, servers, strangers, suite, tidy};
 
 type Step = (&'static str, fn() -> Result<(), String>);
 
@@ -22,6 +22,7 @@ pub(crate) fn run() -> Result<(), String> {
     ];
     let after: &[Step] = &[
         ("bench", build::bench),
+        ("instructions", instructions::run),
         ("scale", build::scale),
         ("quickstart", build::quickstart),
         ("examples", build::examples),
@@ -65,11 +66,11 @@ fn timed<T>(
 }
 
 fn table(times: &[(&'static str, Duration)]) -> String {
-    let mut text = String::from("step        seconds\n");
+    let mut text = String::from("step          seconds\n");
     for (name, took) in times {
-        let _ = writeln!(text, "{name:10} {:8.1}", took.as_secs_f64());
+        let _ = writeln!(text, "{name:12} {:8.1}", took.as_secs_f64());
     }
     let total: Duration = times.iter().map(|(_, took)| *took).sum();
-    let _ = write!(text, "{:10} {:8.1}", "total", total.as_secs_f64());
+    let _ = write!(text, "{:12} {:8.1}", "total", total.as_secs_f64());
     text
 }

@@ -7,6 +7,7 @@ mod cargo;
 mod ci;
 mod deny;
 mod features;
+mod instructions;
 mod isolation;
 mod loom;
 mod modules;
@@ -101,6 +102,11 @@ const COMMANDS: &[Command] = &[
         name: "bench",
         about: "the costs beside those of other libraries (`--quick`, `--json FILE`, `--page FILE`)",
         run: build::compare,
+    },
+    Command {
+        name: "instructions",
+        about: "instructions for each select, finish and execute beside the recorded counts (`--record` records)",
+        run: instructions::command,
     },
     Command {
         name: "scale",
