@@ -83,12 +83,27 @@ impl Tally {
         self.failed == 0 && self.problems.is_empty()
     }
 
-    /// Each skip with its reason, each failure, each problem: a line each.
+    /// A line for each reason to skip tests, each failure and each problem.
     pub(crate) fn details(&self) -> String {
-        let skips = self.skips.iter().map(|skip| format!("skipped: {}: {}\n", skip.name, skip.reason));
+        let skips = self.skipped_by_reason().into_iter().map(|(reason, names)| match names[..] {
+            [name] => format!("skipped: {name}: {reason}\n"),
+            _ => format!("skipped: {} tests: {reason}\n", names.len()),
+        });
         let failures = self.failures.iter().map(|name| format!("failed: {name}\n"));
         let problems = self.problems.iter().map(|what| format!("problem: {what}\n"));
         skips.chain(failures).chain(problems).collect()
+    }
+
+    /// In the order in which the reasons came; a missing server is the same reason for many tests.
+    fn skipped_by_reason(&self) -> Vec<(&str, Vec<&str>)> {
+        let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
+        for Skip { name, reason } in &self.skips {
+            match groups.iter_mut().find(|(of, _)| of == reason) {
+                Some((_, names)) => names.push(name),
+                None => groups.push((reason, vec![name])),
+            }
+        }
+        groups
     }
 
     fn close(&mut self) {

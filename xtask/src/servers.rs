@@ -18,12 +18,11 @@ pub(crate) fn run() -> Result<(), String> {
 }
 
 fn named(name: &str) -> Result<Vec<Server>, String> {
-    match name {
-        "consul" => Ok(vec![Server::Consul]),
-        "consul-debian" => Ok(vec![Server::ConsulDebian]),
-        "k8s" => Ok(vec![Server::Etcd, Server::KubeApiserver]),
-        _ => Err(format!("there is no server `{name}`; these are: consul, consul-debian, k8s")),
+    let servers: Vec<_> = Server::ALL.into_iter().filter(|server| server.target() == name).collect();
+    if servers.is_empty() {
+        return Err(format!("there is no server `{name}`; these are: consul, consul-debian, k8s"));
     }
+    Ok(servers)
 }
 
 fn get(servers: &[Server]) -> Result<(), String> {

@@ -42,6 +42,15 @@ impl Server {
         }
     }
 
+    /// The argument with which `cargo xtask servers` gets it.
+    pub fn target(self) -> &'static str {
+        match self {
+            Self::Consul => "consul",
+            Self::ConsulDebian => "consul-debian",
+            Self::Etcd | Self::KubeApiserver => "k8s",
+        }
+    }
+
     /// Where it is, or `None` after saying on standard error, and in the sum of `cargo xtask test`, that the test
     /// which asks is skipped.
     ///
@@ -90,7 +99,7 @@ impl Server {
             }
         }
         Some(cache().join(name)).filter(|path| path.is_file()).ok_or_else(|| {
-            format!("no {name} on this machine; `cargo xtask servers` gets the servers that the tests start")
+            format!("no {name} on this machine; `cargo xtask servers {}` gets it", self.target())
         })
     }
 }

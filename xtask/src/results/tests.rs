@@ -77,6 +77,16 @@ fn an_early_return_moves_from_passed_to_skipped() {
 }
 
 #[test]
+fn skips_are_grouped_by_their_reason() {
+    let mut tally = tally("test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out");
+    tally.early_returns(
+        "skipped: live::watch: no consul; run this\nskipped: pods: no etcd\nskipped: acl: no consul; run this\n",
+    );
+    assert_eq!(tally.to_string(), "0 passed, 0 failed, 3 skipped");
+    assert_eq!(tally.details(), "skipped: 2 tests: no consul; run this\nskipped: pods: no etcd\n");
+}
+
+#[test]
 fn a_skip_that_is_printed_and_written_is_listed_once() {
     let mut tally = tally(
         "skipped: live: no server
