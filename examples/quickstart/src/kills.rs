@@ -9,6 +9,7 @@ use failover::memory::MemoryProvider;
 use failover::{BreakerState, Endpoint, FailoverManager, ServiceHandle};
 use tokio::time::sleep;
 
+use crate::calibrate::Plan;
 use crate::client::{Client, HttpRules};
 use crate::clock::Clock;
 use crate::{config, load, servers};
@@ -24,7 +25,9 @@ pub(crate) async fn story(kills: u32) -> Result<(), Box<dyn Error>> {
     let mut servers = servers::start(3)?;
     let client = Client::new()?;
     // Half-open soon, so that the next kill need not wait long.
-    let config = config(Duration::from_millis(200))?;
+    let plan = Plan::measure(&servers).await?;
+    println!("{plan}");
+    let config = config(Duration::from_millis(200), plan.attempt_timeout())?;
     let manager = FailoverManager::builder().provider(MemoryProvider::new()).config(config).build().await?;
     for server in &servers {
         let endpoint = Endpoint::builder(server.name(), "user-service", "127.0.0.1", server.port());
@@ -37,7 +40,7 @@ pub(crate) async fn story(kills: u32) -> Result<(), Box<dyn Error>> {
         let over = Arc::clone(&over);
         move || !over.load(Ordering::Relaxed)
     };
-    let load = tokio::spawn(load::run(users.clone(), client, clock, goes_on));
+    let load = tokio::spawn(load::run(users.clone(), client, clock, plan.rate(), goes_on));
     sleep(Duration::from_millis(500)).await;
     for kill in 0..kills {
         let server = &mut servers[kill as usize % 3];

@@ -11,11 +11,9 @@ use crate::clock::Clock;
 use crate::live::Live;
 use crate::report::Ledger;
 
-/// Calls begun in each second: above what the report demands, so that a pause of the machine is forgiven.
-const RATE: f64 = 2_400.0;
-
-/// After a longer pause the calls that it swallowed are not made up for: a burst of them would measure the pause.
-const CATCH_UP: f64 = 0.1 * RATE;
+/// After a longer pause, in seconds, the calls that it swallowed are not made up for: a burst of
+/// them would measure the pause.
+const CATCH_UP: f64 = 0.1;
 
 /// What one call has come to.
 pub(crate) struct Finished {
@@ -23,11 +21,12 @@ pub(crate) struct Finished {
     pub(crate) took: Duration,
 }
 
-/// Calls the service for as long as it goes on, and waits for the last answer.
+/// Begins `rate` calls per second for as long as `goes_on`, and waits for the last answer.
 pub(crate) async fn run(
     service: ServiceHandle<HttpRules>,
     client: Client,
     clock: Clock,
+    rate: f64,
     goes_on: impl Fn() -> bool,
 ) -> Result<Ledger, JoinError> {
     let mut ledger = Ledger::new(clock);
@@ -38,8 +37,8 @@ pub(crate) async fn run(
     let mut live = Live::new(clock);
     while goes_on() {
         ticks.tick().await;
-        let due = clock.seconds() * RATE;
-        begun = f64::max(begun, due - CATCH_UP);
+        let due = clock.seconds() * rate;
+        begun = f64::max(begun, due - CATCH_UP * rate);
         while begun < due {
             begun += 1.0;
             calls.spawn(call(service.clone(), client.clone()));

@@ -6,6 +6,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a program that measures, in real time")]
 
+mod calibrate;
 mod checks;
 mod client;
 mod clock;
@@ -25,6 +26,7 @@ use failover::{
     CircuitBreakerConfig, Endpoint, FailoverConfig, FailoverManager, RetryBudgetConfig, StrategyKind,
 };
 
+use calibrate::Plan;
 use client::{Client, HttpRules};
 use clock::Clock;
 use servers::Server;
@@ -70,10 +72,12 @@ async fn story() -> Result<(), Box<dyn Error>> {
     for server in &servers {
         println!("{} listens on 127.0.0.1:{}, process {}", server.name(), server.port(), server.pid());
     }
+    let plan = Plan::measure(&servers).await?;
+    println!("{plan}");
     let client = Client::new()?;
     let manager = FailoverManager::builder()
         .provider(MemoryProvider::new())
-        .config(config(Duration::from_secs(1))?)
+        .config(config(Duration::from_secs(1), plan.attempt_timeout())?)
         .build()
         .await?;
     for server in &servers {
@@ -86,7 +90,10 @@ async fn story() -> Result<(), Box<dyn Error>> {
     println!("\ncalling {} for {LOAD} s\n", users.name());
     let clock = Clock::start();
     let narrator = tokio::spawn(narrator::tell(users.subscribe(), clock));
-    let load = tokio::spawn(load::run(users.clone(), client, clock, move || clock.seconds() < LOAD));
+    let goes_on = move || clock.seconds() < LOAD;
+    let load = tokio::spawn(load::run(users.clone(), client, clock, plan.rate(), goes_on));
+    // The first server is not disturbed: what is slow there is the machine.
+    let plain = tokio::spawn(calibrate::slowest(calibrate::url(&servers[0]), goes_on));
     disturb(&mut servers, clock).await?;
     let mut ledger = load.await??;
     narrator.abort();
@@ -99,27 +106,38 @@ async fn story() -> Result<(), Box<dyn Error>> {
     for complaint in &complaints {
         println!("NOT GOOD: {complaint}");
     }
+    if ledger.rate() < 0.8 * plan.rate() {
+        println!("the machine became busier: {:.0} calls per second were made", ledger.rate());
+    }
+    let slowest = plain.await??;
+    if slowest >= plan.attempt_timeout() {
+        println!(
+            "the machine paused: a plain request without the library took {} ms; calls that failed then say \
+             nothing about the library",
+            slowest.as_millis()
+        );
+    }
     println!("{}", ledger.summary());
     manager.close().await?;
     if complaints.is_empty() { Ok(()) } else { Err(complaints.join("; ").into()) }
 }
 
-/// A server that doesn't answer is given up after a quarter of a second, and one that has failed five times in a row
-/// is left alone for `recovery`. Calls go where the fewest are under way, so that a frozen server gets few of them even
-/// before it is known to be frozen.
-fn config(recovery: Duration) -> Result<FailoverConfig, failover::Error> {
+/// An attempt is given up after `attempt_timeout`, and a server that has failed five times in a row
+/// gets no calls for `recovery`. Calls go where the fewest are in flight, so that a frozen server
+/// gets few of them even before its breaker opens.
+fn config(recovery: Duration, attempt_timeout: Duration) -> Result<FailoverConfig, failover::Error> {
     let breaker = CircuitBreakerConfig::builder()
         .failure_threshold(5)
         .recovery_timeout(recovery)
         .max_recovery_timeout(recovery)
         .build()?;
-    // In a quarter of a second a third of the load may begin on a server that is frozen: 200 calls. Each of their
-    // retries costs 5 tokens, and the default of 500 would have to be earned back in between.
-    let budget = RetryBudgetConfig::builder().capacity(2_000).build()?;
+    // In half a second a third of the load may begin on a server that is frozen: 400 calls. Each of
+    // their retries costs 5 tokens, and the default of 500 would have to be earned back in between.
+    let budget = RetryBudgetConfig::builder().capacity(5_000).build()?;
     FailoverConfig::builder()
         .strategy(StrategyKind::LeastConnections)
-        .timeout(Duration::from_secs(5))
-        .attempt_timeout(Duration::from_millis(250))
+        .timeout(Duration::from_secs(10))
+        .attempt_timeout(attempt_timeout)
         .circuit_breaker(breaker)
         .retry_budget(budget)
         .build()
