@@ -12,6 +12,7 @@ mod isolation;
 mod loom;
 mod modules;
 mod msrv;
+mod picture;
 mod results;
 mod servers;
 mod strangers;
@@ -122,6 +123,11 @@ const COMMANDS: &[Command] = &[
         name: "quickstart",
         about: "the main job on real servers, one killed and one frozen",
         run: |args| no_arguments(args).and_then(|()| build::quickstart()),
+    },
+    Command {
+        name: "picture",
+        about: "draws docs/images/quickstart.svg from a run of the quick start, or from `picture SAMPLES`",
+        run: picture::command,
     },
 ];
 

@@ -2,7 +2,7 @@
 //! fails.
 //!
 //! `cargo run -p quickstart` starts the servers, tells what happens as it happens, and ends with a table and the line
-//! `calls=N failed=N retried=N failovers=N p99_ms=N`.
+//! `calls=N failed=N retried=N failovers=N p99_ms=N`. `--samples FILE` writes what `cargo xtask picture` draws.
 
 #![allow(clippy::disallowed_methods, reason = "a program that measures, in real time")]
 
@@ -15,6 +15,7 @@ mod live;
 mod load;
 mod narrator;
 mod report;
+mod samples;
 mod servers;
 
 use std::error::Error;
@@ -29,6 +30,7 @@ use failover::{
 use calibrate::Plan;
 use client::{Client, HttpRules};
 use clock::Clock;
+use samples::Mark;
 use servers::Server;
 
 /// How long calls are begun, in seconds.
@@ -37,13 +39,14 @@ const LOAD: f64 = 12.0;
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let result = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => run(story()),
+        [] => run(story(None)),
+        ["--samples", file] => run(story(Some(file))),
         ["kills", number] => match number.parse() {
             Ok(number) => run(kills::story(number)),
             Err(_) => Err(format!("`{number}` is no number of kills").into()),
         },
         ["serve", name, port] => serve(name, port),
-        _ => Err("usage: quickstart [kills NUMBER] (it starts `quickstart serve NAME PORT` itself)".into()),
+        _ => Err("usage: quickstart [--samples FILE | kills NUMBER]".into()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -67,7 +70,7 @@ async fn run(story: impl Future<Output = Result<(), Box<dyn Error>>>) -> Result<
     }
 }
 
-async fn story() -> Result<(), Box<dyn Error>> {
+async fn story(samples: Option<&str>) -> Result<(), Box<dyn Error>> {
     let mut servers = servers::start(3)?;
     for server in &servers {
         println!("{} listens on 127.0.0.1:{}, process {}", server.name(), server.port(), server.pid());
@@ -94,7 +97,7 @@ async fn story() -> Result<(), Box<dyn Error>> {
     let load = tokio::spawn(load::run(users.clone(), client, clock, plan.rate(), goes_on));
     // The first server is not disturbed: what is slow there is the machine.
     let plain = tokio::spawn(calibrate::slowest(calibrate::url(&servers[0]), goes_on));
-    disturb(&mut servers, clock).await?;
+    let marks = disturb(&mut servers, clock).await?;
     let mut ledger = load.await??;
     narrator.abort();
 
@@ -117,7 +120,11 @@ async fn story() -> Result<(), Box<dyn Error>> {
             slowest.as_millis()
         );
     }
-    println!("{}", ledger.summary());
+    let summary = ledger.summary();
+    println!("{summary}");
+    if let Some(file) = samples {
+        std::fs::write(file, ledger.samples().csv(&marks, &summary))?;
+    }
     manager.close().await?;
     if complaints.is_empty() { Ok(()) } else { Err(complaints.join("; ").into()) }
 }
@@ -144,13 +151,19 @@ fn config(recovery: Duration, attempt_timeout: Duration) -> Result<FailoverConfi
 }
 
 /// What goes wrong, and when.
-async fn disturb(servers: &mut [Server], clock: Clock) -> Result<(), Box<dyn Error>> {
+async fn disturb(servers: &mut [Server], clock: Clock) -> Result<Vec<Mark>, Box<dyn Error>> {
+    let mut marks = Vec::new();
+    let mut mark = |kind, server: &Server| {
+        marks.push(Mark { seconds: clock.seconds(), kind, server: server.name().to_owned() });
+    };
     clock.until(2.0).await;
     clock.say(format_args!("** killing {} (SIGKILL)", servers[1].name()));
     servers[1].kill()?;
+    mark("kill", &servers[1]);
 
     clock.until(5.0).await;
     servers[1].restart()?;
+    mark("return", &servers[1]);
     clock.say(format_args!("** started {} again, process {}", servers[1].name(), servers[1].pid()));
 
     #[cfg(unix)]
@@ -161,14 +174,16 @@ async fn disturb(servers: &mut [Server], clock: Clock) -> Result<(), Box<dyn Err
             servers[2].name()
         ));
         servers[2].freeze()?;
+        mark("freeze", &servers[2]);
 
         clock.until(9.5).await;
         clock.say(format_args!("** {} goes on (SIGCONT)", servers[2].name()));
         servers[2].thaw()?;
+        mark("thaw", &servers[2]);
     }
     #[cfg(not(unix))]
     clock.say("a server is frozen on Unix only; this part is left out here");
 
     clock.until(LOAD).await;
-    Ok(())
+    Ok(marks)
 }

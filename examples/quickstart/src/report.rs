@@ -10,6 +10,7 @@ use failover::{AttemptRecord, ServiceStats};
 use crate::client::Reply;
 use crate::clock::Clock;
 use crate::load::Finished;
+use crate::samples::Samples;
 
 /// So many failed calls are shown in full.
 const SHOWN: u64 = 20;
@@ -24,6 +25,7 @@ pub(crate) struct Ledger {
     took: Vec<Duration>,
     /// When each endpoint last answered a call well.
     last_success: BTreeMap<String, f64>,
+    samples: Samples,
     /// How long calls were begun, in seconds.
     load: f64,
 }
@@ -59,6 +61,7 @@ impl Ledger {
             next: 1.0,
             took: Vec::new(),
             last_success: BTreeMap::new(),
+            samples: Samples::default(),
             load: 0.0,
         }
     }
@@ -82,7 +85,9 @@ impl Ledger {
         self.total.add(served_by, &attempts);
         self.second.add(served_by, &attempts);
         if let Some(id) = served_by {
-            self.last_success.insert(id.to_owned(), self.clock.seconds());
+            let now = self.clock.seconds();
+            self.last_success.insert(id.to_owned(), now);
+            self.samples.add(now, id);
         }
     }
 
@@ -115,6 +120,10 @@ impl Ledger {
     /// How many calls failed.
     pub(crate) fn failed(&self) -> u64 {
         self.total.failed
+    }
+
+    pub(crate) fn samples(&self) -> &Samples {
+        &self.samples
     }
 
     /// Calls made per second.
