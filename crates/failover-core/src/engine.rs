@@ -4,6 +4,7 @@
 //! of the registry, another configuration) goes through [`control`] and its lock, and is rare.
 
 pub(crate) mod algorithm;
+pub(crate) mod attempt_guard;
 pub(crate) mod availability;
 pub(crate) mod breaker;
 pub(crate) mod call_counts;
@@ -11,7 +12,6 @@ pub(crate) mod control;
 pub(crate) mod custom_strategy;
 pub(crate) mod discovery_sink;
 pub(crate) mod hash;
-pub(crate) mod in_flight;
 pub(crate) mod no_endpoints;
 pub(crate) mod observers;
 pub(crate) mod pick;
@@ -31,8 +31,8 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::config::{Algorithm, FailoverConfig};
-use crate::engine::algorithm::sharded_counter::Turns;
-use crate::engine::breaker::Rules;
+use crate::engine::algorithm::sharded_counter::ShardedCounter;
+use crate::engine::breaker::BreakerPolicy;
 use crate::engine::policy::CallPolicy;
 use crate::engine::retry_budget::Budget;
 use crate::engine::shares::Shares;
@@ -47,11 +47,11 @@ pub(crate) use call_counts::CallCounts;
 use control::state::Control;
 
 pub(crate) use control::{Probed, SourceId, SourceStatus};
-pub(crate) use discovery_sink::EngineSource;
+pub(crate) use discovery_sink::EngineSink;
 pub use no_endpoints::{NoEndpoints, NoEndpointsReason, OutEndpoint};
-pub(crate) use observers::Keeper;
-use observers::Keepers;
-pub(crate) use pick::{Choice, Moved};
+pub(crate) use observers::EndpointObserver;
+use observers::EndpointObservers;
+pub(crate) use pick::{RawPick, Transition};
 
 /// What one service's handles share.
 #[derive(Debug)]
@@ -61,16 +61,16 @@ pub(crate) struct Engine {
     pub(crate) random: Random,
     pub(crate) began: Time,
     snapshot: ArcSwap<Snapshot>,
-    turns: Turns,
+    turns: ShardedCounter,
     /// When an endpoint that is out may next be tried, in nanoseconds: the one comparison that a pick makes while
     /// all is well.
     probe_at: AtomicU64,
     /// When weights that follow from reports are next worked out, in nanoseconds.
-    weighed: AtomicU64,
+    weights_due: AtomicU64,
     pub(crate) budget: Budget,
     pub(crate) calls: CallCounts,
     control: Mutex<Control>,
-    keepers: Keepers,
+    observers: EndpointObservers,
     shares: Mutex<Shares>,
     pub(crate) events: EventLog,
     /// Counts the changes of who is given calls, for those who wait for one.
@@ -97,13 +97,13 @@ impl Engine {
             began: clock.now(),
             snapshot: ArcSwap::from_pointee(Snapshot::new(Arc::clone(&config), Vec::new(), &[], None, &slab)),
             slab,
-            turns: Turns::from(random.bits() >> 48),
+            turns: ShardedCounter::from(random.bits() >> 48),
             probe_at: AtomicU64::new(Time::NEVER.as_nanos()),
-            weighed: AtomicU64::new(0),
+            weights_due: AtomicU64::new(0),
             budget: Budget::new(),
             calls: CallCounts::default(),
             control: Mutex::new(Control::new(config)),
-            keepers: Keepers::default(),
+            observers: EndpointObservers::default(),
             shares: Mutex::default(),
             events: EventLog::of_service(name.clone(), clock.clone(), parent),
             changes: watch::Sender::new(0),
@@ -120,7 +120,7 @@ impl Engine {
     }
 
     /// The rules that breakers go by.
-    pub(crate) fn breaker_rules(&self) -> Rules {
+    pub(crate) fn breaker_rules(&self) -> BreakerPolicy {
         self.snapshot.load().policy.breaker
     }
 
@@ -168,13 +168,13 @@ impl Engine {
     }
 
     /// Notifies this one of changes from now on, as long as it has another owner.
-    pub(crate) fn keep(&self, keeper: &Arc<dyn Keeper>) {
-        self.keepers.add(keeper);
+    pub(crate) fn observe(&self, observer: &Arc<dyn EndpointObserver>) {
+        self.observers.add(observer);
     }
 
     /// Must be called without a lock of the engine's.
-    fn tell_keepers(&self) {
-        self.keepers.tell();
+    fn notify_observers(&self) {
+        self.observers.notify();
     }
 
     /// When time alone may make an endpoint available.

@@ -6,15 +6,15 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use loom::thread;
 
-use crate::engine::breaker::atomic::Gate;
-use crate::engine::breaker::{Effect, Event, Rules, Ticket};
-use crate::engine::retry_budget::{Budget, BudgetRules};
-use crate::engine::state::in_flight::Flow;
+use crate::engine::breaker::atomic::AtomicBreaker;
+use crate::engine::breaker::{Admission, BreakerPolicy, Decision, Input};
+use crate::engine::retry_budget::{Budget, BudgetPolicy};
+use crate::engine::state::in_flight::InFlight;
 use crate::model::breaker_state::BreakerState;
 use crate::runtime::clock::Time;
 
 /// One failure opens, one probe call at a time, one success closes.
-const RULES: Rules = Rules {
+const RULES: BreakerPolicy = BreakerPolicy {
     enabled: true,
     failure_threshold: 1,
     recovery: Duration::from_secs(5),
@@ -29,16 +29,16 @@ const BEGIN: Time = Time::from_nanos(1);
 /// When an open breaker lets probe calls through.
 const DUE: Time = Time::from_nanos(6_000_000_000);
 
-fn open() -> Gate {
-    let gate = Gate::new();
-    let ticket = gate.ticket_if_closed().expect("new");
-    gate.apply(Event::Failure(ticket), BEGIN, &RULES, 0.0);
-    gate
+fn open() -> AtomicBreaker {
+    let breaker = AtomicBreaker::new();
+    let admission = breaker.admit_if_closed().expect("new");
+    breaker.apply(Input::Failure(admission), BEGIN, &RULES, 0.0);
+    breaker
 }
 
-fn admit(gate: &Gate) -> Option<Ticket> {
-    match gate.apply(Event::Admit { early: false }, DUE, &RULES, 0.0).0 {
-        Effect::Admitted(ticket) => Some(ticket),
+fn admit(breaker: &AtomicBreaker) -> Option<Admission> {
+    match breaker.apply(Input::Admit { early: false }, DUE, &RULES, 0.0).0 {
+        Decision::Admitted(admission) => Some(admission),
         _ => None,
     }
 }
@@ -46,64 +46,66 @@ fn admit(gate: &Gate) -> Option<Ticket> {
 #[test]
 fn models_half_open_permits_are_never_more_than_allowed_and_come_back() {
     loom::model(|| {
-        let gate = Arc::new(open());
+        let breaker = Arc::new(open());
         let held = Arc::new(AtomicUsize::new(0));
         let threads: Vec<_> = (0..2)
             .map(|_| {
-                let (gate, held) = (Arc::clone(&gate), Arc::clone(&held));
+                let (breaker, held) = (Arc::clone(&breaker), Arc::clone(&held));
                 thread::spawn(move || {
-                    if let Some(ticket) = admit(&gate) {
+                    if let Some(admission) = admit(&breaker) {
                         assert_eq!(held.fetch_add(1, Ordering::SeqCst), 0, "two hold the one permit");
                         held.fetch_sub(1, Ordering::SeqCst);
-                        gate.apply(Event::Release(ticket), DUE, &RULES, 0.0);
+                        breaker.apply(Input::Release(admission), DUE, &RULES, 0.0);
                     }
                 })
             })
             .collect();
         threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
-        assert!(admit(&gate).is_some(), "every permit is back");
-        assert!(admit(&gate).is_none(), "and there is one");
+        assert!(admit(&breaker).is_some(), "every permit is back");
+        assert!(admit(&breaker).is_none(), "and there is one");
     });
 }
 
 #[test]
 fn models_a_probe_call_that_succeeds_beside_a_late_failure_leaves_a_gate_that_works() {
     loom::model(|| {
-        let gate = Arc::new(Gate::new());
-        let before = gate.ticket_if_closed().expect("new");
+        let breaker = Arc::new(AtomicBreaker::new());
+        let before = breaker.admit_if_closed().expect("new");
         // One thread opens it; another one, of the same generation, reports late.
         let late = {
-            let gate = Arc::clone(&gate);
-            thread::spawn(move || gate.apply(Event::Failure(before), BEGIN, &RULES, 0.0).1.is_some())
+            let breaker = Arc::clone(&breaker);
+            thread::spawn(move || breaker.apply(Input::Failure(before), BEGIN, &RULES, 0.0).1.is_some())
         };
-        let opened = gate.apply(Event::Failure(before), BEGIN, &RULES, 0.0).1.is_some();
+        let opened = breaker.apply(Input::Failure(before), BEGIN, &RULES, 0.0).1.is_some();
         let late = late.join().expect("no panic");
         assert!(opened ^ late, "one of them opened it");
-        let ticket = admit(&gate).expect("due");
-        gate.apply(Event::Success(ticket), DUE, &RULES, 0.0);
-        assert_eq!(gate.read().state(), BreakerState::Closed);
+        let admission = admit(&breaker).expect("due");
+        breaker.apply(Input::Success(admission), DUE, &RULES, 0.0);
+        assert_eq!(breaker.read().state(), BreakerState::Closed);
     });
 }
 
 #[test]
 fn models_one_thread_sees_each_change_of_phase() {
     loom::model(|| {
-        let gate = Arc::new(open());
+        let breaker = Arc::new(open());
         let threads: Vec<_> = (0..2)
             .map(|_| {
-                let gate = Arc::clone(&gate);
-                thread::spawn(move || gate.apply(Event::Admit { early: false }, DUE, &RULES, 0.0).1.is_some())
+                let breaker = Arc::clone(&breaker);
+                thread::spawn(move || {
+                    breaker.apply(Input::Admit { early: false }, DUE, &RULES, 0.0).1.is_some()
+                })
             })
             .collect();
         let changes = threads.into_iter().map(|thread| thread.join().expect("no panic"));
         assert_eq!(changes.filter(|changed| *changed).count(), 1);
-        assert_eq!(gate.read().state(), BreakerState::HalfOpen);
+        assert_eq!(breaker.read().state(), BreakerState::HalfOpen);
     });
 }
 
 #[test]
 fn models_the_budget_pays_for_no_more_than_it_holds_and_gets_back_what_was_not_spent() {
-    const RULES: BudgetRules = BudgetRules { enabled: true, capacity: 5, cost: 5, deposit: 1 };
+    const RULES: BudgetPolicy = BudgetPolicy { enabled: true, capacity: 5, cost: 5, deposit: 1 };
     loom::model(|| {
         let budget = Arc::new(Budget::new());
         let threads: Vec<_> = (0..2)
@@ -121,16 +123,16 @@ fn models_the_budget_pays_for_no_more_than_it_holds_and_gets_back_what_was_not_s
         let paid = threads.into_iter().map(|thread| thread.join().expect("no panic"));
         assert_eq!(paid.filter(|paid| *paid).count(), 1);
         assert!(budget.left(RULES) <= 1);
-        let cancelled = budget.withdraw(BudgetRules { capacity: 10, ..RULES }).expect("there is more");
+        let cancelled = budget.withdraw(BudgetPolicy { capacity: 10, ..RULES }).expect("there is more");
         drop(cancelled);
-        assert!(budget.left(BudgetRules { capacity: 10, ..RULES }) >= 5);
+        assert!(budget.left(BudgetPolicy { capacity: 10, ..RULES }) >= 5);
     });
 }
 
 #[test]
 fn models_who_sees_nothing_in_flight_sees_all_that_the_calls_have_counted() {
     loom::model(|| {
-        let flow = Arc::new(Flow::new());
+        let flow = Arc::new(InFlight::new());
         let counted = Arc::new(AtomicU64::new(0));
         flow.begin();
         flow.begin();

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::client::service::ServiceHandle;
 use crate::engine::snapshot::Snapshot;
-use crate::engine::{Engine, Keeper};
+use crate::engine::{EndpointObserver, Engine};
 use crate::model::endpoint::{Endpoint, EndpointId};
 
 /// One value for each endpoint of a service: made on first use, dropped when the endpoint goes, and made anew when its
@@ -84,8 +84,8 @@ impl<T: Send + Sync + 'static> PerEndpoint<T> {
     pub fn new<C>(service: &ServiceHandle<C>) -> Self {
         let engine = Arc::clone(service.engine());
         let values = Arc::new(Values { engine, _lease: service.lease(), by_id: Mutex::default() });
-        let keeper: Arc<dyn Keeper> = values.clone();
-        values.engine.keep(&keeper);
+        let observer: Arc<dyn EndpointObserver> = values.clone();
+        values.engine.observe(&observer);
         Self(values)
     }
 
@@ -171,7 +171,7 @@ fn current(snapshot: &Snapshot, endpoint: &Endpoint) -> bool {
     slot.is_some_and(|now| now.address() == endpoint.address() && now.port() == endpoint.port())
 }
 
-impl<T: Send + Sync> Keeper for Values<T> {
+impl<T: Send + Sync> EndpointObserver for Values<T> {
     fn retain(&self) {
         let gone: Vec<_> = {
             let mut by_id = self.by_id();

@@ -3,8 +3,8 @@
 use std::sync::{Arc, OnceLock};
 
 use crate::contract::classify::Outcome;
-use crate::engine::in_flight::Held;
-use crate::engine::{Choice, Engine};
+use crate::engine::attempt_guard::AttemptGuard;
+use crate::engine::{Engine, RawPick};
 use crate::model::endpoint::Endpoint;
 
 /// An endpoint for one call, in flight until it is finished or dropped.
@@ -15,7 +15,7 @@ use crate::model::endpoint::Endpoint;
 #[derive(Debug)]
 #[must_use = "dropped at once, the pick is a cancelled call"]
 pub struct Pick<'a> {
-    held: Held<&'a Engine>,
+    guard: AttemptGuard<&'a Engine>,
     endpoint: OnceLock<Arc<Endpoint>>,
 }
 
@@ -23,41 +23,41 @@ pub struct Pick<'a> {
 #[derive(Debug)]
 #[must_use = "dropped at once, the pick is a cancelled call"]
 pub struct OwnedPick {
-    held: Held<Arc<Engine>>,
+    guard: AttemptGuard<Arc<Engine>>,
     endpoint: OnceLock<Arc<Endpoint>>,
 }
 
 impl<'a> Pick<'a> {
     #[inline]
-    pub(crate) fn new(engine: &'a Engine, choice: Choice) -> Self {
-        Self { held: Held::new(engine, choice), endpoint: OnceLock::new() }
+    pub(crate) fn new(engine: &'a Engine, pick: RawPick) -> Self {
+        Self { guard: AttemptGuard::new(engine, pick), endpoint: OnceLock::new() }
     }
 
     /// Where to send the call.
     pub fn endpoint(&self) -> &Arc<Endpoint> {
-        self.endpoint.get_or_init(|| self.held.endpoint())
+        self.endpoint.get_or_init(|| self.guard.endpoint())
     }
 
     /// Says how the call went.
     #[inline]
     pub fn finish(self, outcome: Outcome) {
-        self.held.finish(outcome);
+        self.guard.finish(outcome);
     }
 }
 
 impl OwnedPick {
-    pub(crate) fn new(engine: Arc<Engine>, choice: Choice) -> Self {
-        Self { held: Held::new(engine, choice), endpoint: OnceLock::new() }
+    pub(crate) fn new(engine: Arc<Engine>, pick: RawPick) -> Self {
+        Self { guard: AttemptGuard::new(engine, pick), endpoint: OnceLock::new() }
     }
 
     /// Where to send the call.
     pub fn endpoint(&self) -> &Arc<Endpoint> {
-        self.endpoint.get_or_init(|| self.held.endpoint())
+        self.endpoint.get_or_init(|| self.guard.endpoint())
     }
 
     /// Says how the call went.
     #[inline]
     pub fn finish(self, outcome: Outcome) {
-        self.held.finish(outcome);
+        self.guard.finish(outcome);
     }
 }

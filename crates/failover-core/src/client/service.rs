@@ -10,7 +10,7 @@ use crate::client::call::{Attempt, Call, CallError, Done};
 use crate::client::pick::{OwnedPick, Pick};
 use crate::config::FailoverConfig;
 use crate::contract::classify::{Classify, OkIsSuccess, Outcome};
-use crate::engine::algorithm::{Tried, Wish};
+use crate::engine::algorithm::{PickOptions, Tried};
 use crate::engine::{Engine, NoEndpoints, SourceStatus};
 use crate::error::{Error, ErrorKind};
 use crate::events::{Event, Events};
@@ -141,8 +141,8 @@ impl<C> ServiceHandle<C> {
     /// [`NoEndpoints`] with the reason.
     #[inline]
     pub fn select(&self) -> Result<Pick<'_>, NoEndpoints> {
-        match self.engine.choose(Tried::NONE, true) {
-            Some(choice) => Ok(Pick::new(&self.engine, choice)),
+        match self.engine.pick(Tried::NONE, true) {
+            Some(pick) => Ok(Pick::new(&self.engine, pick)),
             None => Err(self.engine.refuse()),
         }
     }
@@ -154,8 +154,8 @@ impl<C> ServiceHandle<C> {
     /// As [`select`](Self::select).
     #[inline]
     pub fn select_for(&self, key: impl AsRef<[u8]>) -> Result<Pick<'_>, NoEndpoints> {
-        match self.engine.choose_by(Tried::NONE, true, Wish::keyed(key.as_ref())) {
-            Some(choice) => Ok(Pick::new(&self.engine, choice)),
+        match self.engine.pick_with(Tried::NONE, true, PickOptions::keyed(key.as_ref())) {
+            Some(pick) => Ok(Pick::new(&self.engine, pick)),
             None => Err(self.engine.refuse()),
         }
     }
@@ -166,8 +166,8 @@ impl<C> ServiceHandle<C> {
     ///
     /// As [`select`](Self::select).
     pub fn select_owned_for(&self, key: impl AsRef<[u8]>) -> Result<OwnedPick, NoEndpoints> {
-        match self.engine.choose_by(Tried::NONE, true, Wish::keyed(key.as_ref())) {
-            Some(choice) => Ok(OwnedPick::new(Arc::clone(&self.engine), choice)),
+        match self.engine.pick_with(Tried::NONE, true, PickOptions::keyed(key.as_ref())) {
+            Some(pick) => Ok(OwnedPick::new(Arc::clone(&self.engine), pick)),
             None => Err(self.engine.refuse()),
         }
     }
@@ -178,8 +178,8 @@ impl<C> ServiceHandle<C> {
     ///
     /// As [`select`](Self::select).
     pub fn select_owned(&self) -> Result<OwnedPick, NoEndpoints> {
-        match self.engine.choose(Tried::NONE, true) {
-            Some(choice) => Ok(OwnedPick::new(Arc::clone(&self.engine), choice)),
+        match self.engine.pick(Tried::NONE, true) {
+            Some(pick) => Ok(OwnedPick::new(Arc::clone(&self.engine), pick)),
             None => Err(self.engine.refuse()),
         }
     }

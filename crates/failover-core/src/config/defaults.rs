@@ -64,7 +64,7 @@ pub(crate) const PANIC_THRESHOLD: u32 = 0;
 pub(crate) const PANIC_THRESHOLD_RANGE: RangeInclusive<u32> = 0..=100;
 pub(crate) const SLOW_START: Duration = Duration::ZERO;
 pub(crate) const ZONE_WEIGHT_RANGE: RangeInclusive<u32> = 0..=65_535;
-pub(crate) const MOST_ZONES: usize = 64;
+pub(crate) const MAX_ZONES: usize = 64;
 pub(crate) const SLOW_START_RANGE: RangeInclusive<Duration> = Duration::ZERO..=secs(HOUR);
 pub(crate) const AGGRESSION: f64 = 1.0;
 pub(crate) const AGGRESSION_RANGE: RangeInclusive<f64> = 0.1..=10.0;

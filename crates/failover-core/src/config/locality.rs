@@ -60,8 +60,8 @@ impl Locality {
             let zone = checked(WEIGHTS, zone)?;
             zone_weights.insert(zone, range::whole(&field, weight, &defaults::ZONE_WEIGHT_RANGE)?);
         }
-        if zone_weights.len() > defaults::MOST_ZONES {
-            let most = format!("at most {} zones", defaults::MOST_ZONES);
+        if zone_weights.len() > defaults::MAX_ZONES {
+            let most = format!("at most {} zones", defaults::MAX_ZONES);
             return Err(Error::invalid(&document::path(SECTION, WEIGHTS), zone_weights.len(), &most));
         }
         Ok(Self { zone_weights, ..self })

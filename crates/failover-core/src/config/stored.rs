@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind};
 /// The version of the document that this crate writes.
 const VERSION: u32 = 1;
 /// How many keys a newer version may have added before its document is not read any more.
-const MOST_UNKNOWN: usize = 64;
+const MAX_UNKNOWN: usize = 64;
 
 /// A document, read as far as it is known.
 #[derive(Debug, PartialEq)]
@@ -65,9 +65,9 @@ impl StoredDocument {
             let Some((section, key)) = unknown_key_of(&error).filter(|_| version > VERSION) else {
                 return Err(error);
             };
-            if unknown.len() == MOST_UNKNOWN {
+            if unknown.len() == MAX_UNKNOWN {
                 let message =
-                    format!("version {version} of the configuration has more than {MOST_UNKNOWN} new keys");
+                    format!("version {version} of the configuration has more than {MAX_UNKNOWN} new keys");
                 return Err(Error::new(ErrorKind::Validation, message));
             }
             let Some(value) = inside(&mut raw, section).and_then(|fields| fields.remove(key)) else {
@@ -151,7 +151,7 @@ mod tests {
             let error = StoredDocument::read(json).expect_err(json).to_string();
             assert!(error.starts_with(told), "{json}: {error}");
         }
-        let many: Vec<_> = (0..=MOST_UNKNOWN).map(|n| format!("\"k{n}\": 1")).collect();
+        let many: Vec<_> = (0..=MAX_UNKNOWN).map(|n| format!("\"k{n}\": 1")).collect();
         let error = StoredDocument::read(&format!("{{\"v\": 2, {}}}", many.join(","))).expect_err("too many");
         assert!(error.to_string().contains("more than 64 new keys"), "{error}");
     }

@@ -18,7 +18,7 @@ use crate::model::health::Health;
 /// struct Idlest;
 ///
 /// impl Strategy for Idlest {
-///     fn choose(&self, candidates: &Candidates<'_>) -> Option<usize> {
+///     fn pick(&self, candidates: &Candidates<'_>) -> Option<usize> {
 ///         let usable = (0..candidates.len()).filter(|index| {
 ///             candidates.get(*index).is_some_and(|c| c.is_available() && !c.was_tried())
 ///         });
@@ -39,7 +39,7 @@ pub trait Strategy: Send + Sync + 'static {
     /// It runs inside of every pick, so it must not wait. A panic in it is caught, counted and told, and so is an
     /// answer that is no candidate; the algorithm then picks. One that is out at this moment is passed over likewise,
     /// without being told.
-    fn choose(&self, candidates: &Candidates<'_>) -> Option<usize>;
+    fn pick(&self, candidates: &Candidates<'_>) -> Option<usize>;
 }
 
 /// The endpoints of a service as they are at the moment of a choice, by tier and id.

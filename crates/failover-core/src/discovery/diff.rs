@@ -86,7 +86,7 @@ mod tests {
 
     use super::*;
     use crate::contract::provider::EndpointSet;
-    use crate::discovery::validate::sift;
+    use crate::discovery::validate::validate;
     use crate::model::endpoint::Endpoint;
 
     fn entry(id: u8) -> EndpointEntry {
@@ -126,7 +126,7 @@ mod tests {
             let mut now = entries(&now);
             let change = Change::between(&last, &mut now);
             let good = change.is_good(&now, &service, AddressPolicy::IN_PROCESS);
-            let whole = sift(&service, EndpointSet::new(now), AddressPolicy::IN_PROCESS);
+            let whole = validate(&service, EndpointSet::new(now), AddressPolicy::IN_PROCESS);
             prop_assert_eq!(good, whole.rejected.count() == 0);
             if good {
                 prop_assert_eq!(change.made(last, &whole.entries), whole.entries);

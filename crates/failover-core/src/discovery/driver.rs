@@ -16,11 +16,11 @@ use crate::contract::address_policy::AddressPolicy;
 use crate::contract::provider::{EndpointSet, Provider, Query};
 use crate::discovery::diff::Change;
 use crate::discovery::sink::Sink;
-use crate::discovery::validate::{Sifted, sift};
+use crate::discovery::validate::{Validated, validate};
 use crate::error::{Error, ErrorKind};
 use crate::model::endpoint::{EndpointEntry, EndpointId};
 use crate::runtime::backoff::Backoff;
-use crate::runtime::catch_panic::guarded;
+use crate::runtime::catch_panic::catch_panic;
 use crate::runtime::clock::Time;
 
 /// How often a source is asked, and how long it may take.
@@ -63,9 +63,9 @@ struct Following {
     /// Failures in a row, or watches that ended early, for the back-off.
     failures: u32,
     /// An empty answer that is not believed yet, and when it will be.
-    held: Option<(Sifted, Time)>,
+    held: Option<(Validated, Time)>,
     /// Endpoints that went together with many others, and when they are gone for good.
-    lame: Option<(Vec<EndpointEntry>, Time)>,
+    retained: Option<(Vec<EndpointEntry>, Time)>,
     /// The answer that was taken over last, in its source's order, if nothing of it was left out.
     last: Option<Vec<EndpointEntry>>,
 }
@@ -73,7 +73,7 @@ struct Following {
 impl Following {
     /// Holds an answer against the last one, where neither has anything to be said of but its endpoints.
     fn change(&self, set: &mut EndpointSet) -> Option<Change> {
-        let last = self.last.as_ref().filter(|_| self.lame.is_none())?;
+        let last = self.last.as_ref().filter(|_| self.retained.is_none())?;
         let plain = !set.entries().is_empty() && set.rejected_count() == 0;
         plain.then(|| Change::between(last, set.entries_mut()))
     }
@@ -81,8 +81,8 @@ impl Following {
     /// When something must be done although the source says nothing.
     fn due(&self) -> Option<Time> {
         let held = self.held.as_ref().map(|(_, until)| *until);
-        let lame = self.lame.as_ref().map(|(_, until)| *until);
-        held.into_iter().chain(lame).min()
+        let retained = self.retained.as_ref().map(|(_, until)| *until);
+        held.into_iter().chain(retained).min()
     }
 }
 
@@ -92,7 +92,7 @@ impl Driver {
         let mut following = Following::default();
         loop {
             let began = self.sink.clock().now();
-            let ended = guarded(self.follow(&mut following)).await;
+            let ended = catch_panic(self.follow(&mut following)).await;
             if self.sink.clock().now().since(began) >= STEADY {
                 following.failures = 0;
             }
@@ -189,9 +189,9 @@ impl Driver {
         }
         let is_good = |change: &Change| change.is_good(set.entries(), self.sink.service(), self.addresses);
         let sifted = if change.as_ref().is_some_and(is_good) {
-            Sifted::from(set)
+            Validated::from(set)
         } else {
-            sift(self.sink.service(), set, self.addresses)
+            validate(self.sink.service(), set, self.addresses)
         };
         self.sink.rejected(&sifted.rejected);
         if sifted.is_garbage() {
@@ -212,9 +212,9 @@ impl Driver {
 
     /// Takes over an answer that is believed. What it removes stays as a last resort where that is suspiciously much.
     /// `change`: what tells it from the last one, where that is known.
-    fn publish(&self, sifted: Sifted, change: Option<Change>, following: &mut Following) {
+    fn publish(&self, sifted: Validated, change: Option<Change>, following: &mut Following) {
         let is_whole = sifted.rejected.count() == 0 && !sifted.entries.is_empty();
-        let Sifted { entries, unknown, age, .. } = sifted;
+        let Validated { entries, unknown, age, .. } = sifted;
         let mut parts = None;
         following.last = match (change, following.last.take()) {
             (Some(change), Some(last)) if is_whole => {
@@ -228,18 +228,18 @@ impl Driver {
             None => self.sink.publish(entries, Vec::new(), unknown, age),
         };
         let RemovalGuard::Keep { share, grace } = self.sink.removal_guard() else {
-            following.lame = None;
+            following.retained = None;
             return publish_all(entries);
         };
         let few = change.is_some_and(|change| (change.before as f64) < share * self.sink.known() as f64);
-        if few && following.lame.is_none() {
+        if few && following.retained.is_none() {
             return publish_all(entries);
         }
         let known = self.sink.entries();
         let named: HashSet<&EndpointId> = entries.iter().map(|entry| entry.endpoint().id()).collect();
         let is_gone = |entry: &EndpointEntry| !named.contains(entry.endpoint().id());
-        let (mut lame, mut until) = following.lame.take().unwrap_or((Vec::new(), Time::NEVER));
-        lame.retain(is_gone);
+        let (mut retained, mut until) = following.retained.take().unwrap_or((Vec::new(), Time::NEVER));
+        retained.retain(is_gone);
         let gone: Vec<_> = known.iter().filter(|entry| is_gone(entry)).cloned().collect();
         if !gone.is_empty() && gone.len() as f64 >= share * known.len() as f64 {
             let (count, of) = (gone.len(), known.len());
@@ -247,11 +247,11 @@ impl Driver {
                 "{count} of {of} endpoints went at once; for {} they are a last resort",
                 rough(grace)
             ));
-            lame.extend(gone);
+            retained.extend(gone);
             until = self.sink.clock().now() + grace;
         }
-        following.lame = (!lame.is_empty()).then(|| (lame.clone(), until));
-        self.sink.publish(entries, lame, unknown, age);
+        following.retained = (!retained.is_empty()).then(|| (retained.clone(), until));
+        self.sink.publish(entries, retained, unknown, age);
     }
 
     /// Does what is due by now.
@@ -260,18 +260,18 @@ impl Driver {
         if following.held.as_ref().is_some_and(|(_, until)| *until <= now) {
             self.believe(following);
         }
-        if following.lame.take_if(|(_, until)| *until <= now).is_some() {
-            self.sink.drop_lame();
+        if following.retained.take_if(|(_, until)| *until <= now).is_some() {
+            self.sink.drop_retained();
         }
     }
 
     /// Whether an answer may mean that the registry has lost its data, or hides it: an empty one, unconfirmed, after one
     /// that was not empty.
-    fn is_doubtful(&self, sifted: &Sifted) -> bool {
+    fn is_doubtful(&self, sifted: &Validated) -> bool {
         sifted.entries.is_empty() && !sifted.confirmed && self.sink.known() > 0
     }
 
-    fn hold(&self, sifted: Sifted, hold: Duration, following: &mut Following) {
+    fn hold(&self, sifted: Validated, hold: Duration, following: &mut Following) {
         let until = match following.held.take() {
             Some((_, until)) => until,
             None => self.sink.clock().now() + hold,

@@ -32,7 +32,13 @@ pub(crate) trait Sink: Debug + Send + Sync + 'static {
 
     /// A good answer: these entries, checked one by one, replace the last ones, of which the lame stay as a last
     /// resort. `age`: how old it was when it came.
-    fn publish(&self, entries: Vec<EndpointEntry>, lame: Vec<EndpointEntry>, unknown: bool, age: Duration);
+    fn publish(
+        &self,
+        entries: Vec<EndpointEntry>,
+        retained: Vec<EndpointEntry>,
+        unknown: bool,
+        age: Duration,
+    );
 
     /// A good answer that differs from the last one in this, and in nothing else.
     fn publish_change(&self, gone: &[EndpointId], come: Vec<EndpointEntry>, age: Duration);
@@ -44,7 +50,7 @@ pub(crate) trait Sink: Debug + Send + Sync + 'static {
     fn removal_held(&self, reason: String);
 
     /// The time of those that were kept as a last resort is over.
-    fn drop_lame(&self);
+    fn drop_retained(&self);
 
     /// Entries of an answer that cannot be used.
     fn rejected(&self, entries: &Rejections);

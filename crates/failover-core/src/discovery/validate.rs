@@ -13,7 +13,7 @@ use crate::model::endpoint::{Endpoint, EndpointEntry, EndpointId, ServiceName};
 
 /// An answer, sifted.
 #[derive(Debug)]
-pub(crate) struct Sifted {
+pub(crate) struct Validated {
     pub(crate) entries: Vec<EndpointEntry>,
     pub(crate) rejected: Rejections,
     pub(crate) confirmed: bool,
@@ -22,7 +22,7 @@ pub(crate) struct Sifted {
     pub(crate) age: Duration,
 }
 
-impl Sifted {
+impl Validated {
     /// Whether the answer held entries and none of them can be used: that is garbage, not an empty service.
     pub(crate) fn is_garbage(&self) -> bool {
         self.entries.is_empty() && self.rejected.count() > 0
@@ -31,9 +31,9 @@ impl Sifted {
 
 /// How many endpoints of one answer are taken: more than anything real, and a bound for what a registry can make this
 /// process hold.
-const MOST: usize = 100_000;
+const MAX_ENDPOINTS: usize = 100_000;
 
-impl From<EndpointSet> for Sifted {
+impl From<EndpointSet> for Validated {
     /// An answer that has nothing to be left out.
     fn from(mut set: EndpointSet) -> Self {
         let rejected = set.take_rejected();
@@ -44,10 +44,10 @@ impl From<EndpointSet> for Sifted {
 
 /// Leaves out what belongs to another service, an address that the source may not name, an id that stands twice, an
 /// address that stands twice (the first of them counts), and what is too much.
-pub(crate) fn sift(service: &ServiceName, set: EndpointSet, addresses: AddressPolicy) -> Sifted {
-    let mut sifted = Sifted::from(set);
-    let Sifted { entries, rejected, .. } = &mut sifted;
-    let size = entries.len().min(MOST);
+pub(crate) fn validate(service: &ServiceName, set: EndpointSet, addresses: AddressPolicy) -> Validated {
+    let mut sifted = Validated::from(set);
+    let Validated { entries, rejected, .. } = &mut sifted;
+    let size = entries.len().min(MAX_ENDPOINTS);
     let mut ids: HashSet<&EndpointId> = HashSet::with_capacity(size);
     let mut places: HashSet<(&str, u16)> = HashSet::with_capacity(size);
     let faults: Vec<_> = entries
@@ -62,7 +62,7 @@ pub(crate) fn sift(service: &ServiceName, set: EndpointSet, addresses: AddressPo
                 Some(Fault::IdTwice)
             } else if places.contains(&place) {
                 Some(Fault::AddressTwice)
-            } else if ids.len() == MOST {
+            } else if ids.len() == MAX_ENDPOINTS {
                 Some(Fault::TooMany)
             } else {
                 ids.insert(endpoint.id());
@@ -113,7 +113,9 @@ impl Fault {
             Self::AddressTwice => {
                 format!("its address {} stands twice; the first one counts", endpoint.authority())
             }
-            Self::TooMany => format!("there are more than {MOST} endpoints, and the first ones count"),
+            Self::TooMany => {
+                format!("there are more than {MAX_ENDPOINTS} endpoints, and the first ones count")
+            }
         };
         let error = Error::new(ErrorKind::Validation, fault).with_code("ENTRY_REJECTED");
         RejectedEntry::new(format!("endpoint {}", endpoint.id()), error)
@@ -139,17 +141,17 @@ mod tests {
             entry("d", "users", "10.0.0.4"),
         ]);
         set.reject("entry 5", Error::invalid("port", 0, "a number from 1 to 65535"));
-        let sifted = sift(&service, set, AddressPolicy::IN_PROCESS);
+        let sifted = validate(&service, set, AddressPolicy::IN_PROCESS);
         let kept: Vec<_> = sifted.entries.iter().map(|entry| entry.endpoint().id().as_str()).collect();
         assert_eq!(kept, ["a", "d"]);
-        let told: Vec<_> = sifted
+        let emitted: Vec<_> = sifted
             .rejected
             .kept()
             .iter()
             .map(|entry| format!("{}: {}", entry.what(), entry.error()))
             .collect();
         assert_eq!(
-            told,
+            emitted,
             [
                 "entry 5: port: 0 is not allowed; give a number from 1 to 65535",
                 "endpoint a: its id stands twice; the first one counts",
@@ -164,21 +166,25 @@ mod tests {
     fn an_answer_of_bad_entries_alone_is_garbage_and_an_empty_one_is_not() {
         let service = ServiceName::new("users").expect("valid");
         assert!(
-            sift(&service, EndpointSet::new([entry("c", "orders", "10.0.0.3")]), AddressPolicy::IN_PROCESS)
-                .is_garbage()
+            validate(
+                &service,
+                EndpointSet::new([entry("c", "orders", "10.0.0.3")]),
+                AddressPolicy::IN_PROCESS
+            )
+            .is_garbage()
         );
-        assert!(!sift(&service, EndpointSet::new([]), AddressPolicy::IN_PROCESS).is_garbage());
+        assert!(!validate(&service, EndpointSet::new([]), AddressPolicy::IN_PROCESS).is_garbage());
     }
 
     #[test]
     fn more_endpoints_than_anything_real_has_are_left_out_and_counted() {
         let service = ServiceName::new("users").expect("valid");
         let at = |n: usize| format!("10.{}.{}.{}", n >> 16, (n >> 8) & 255, n & 255);
-        let all = (0..MOST + 5_000).map(|n| entry(&format!("users-{n}"), "users", &at(n)));
-        let sifted = sift(&service, EndpointSet::new(all), AddressPolicy::IN_PROCESS);
-        assert_eq!((sifted.entries.len(), sifted.rejected.count()), (MOST, 5_000));
+        let all = (0..MAX_ENDPOINTS + 5_000).map(|n| entry(&format!("users-{n}"), "users", &at(n)));
+        let sifted = validate(&service, EndpointSet::new(all), AddressPolicy::IN_PROCESS);
+        assert_eq!((sifted.entries.len(), sifted.rejected.count()), (MAX_ENDPOINTS, 5_000));
         assert_eq!(sifted.rejected.kept().len(), 1_024, "the others are only counted");
-        let told = sifted.rejected.kept()[0].error().to_string();
-        assert_eq!(told, "there are more than 100000 endpoints, and the first ones count");
+        let emitted = sifted.rejected.kept()[0].error().to_string();
+        assert_eq!(emitted, "there are more than 100000 endpoints, and the first ones count");
     }
 }

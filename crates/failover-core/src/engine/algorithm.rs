@@ -17,37 +17,37 @@ pub(crate) mod weighted;
 use crate::config::Algorithm;
 use crate::runtime::clock::Time;
 use crate::runtime::random::Random;
-pub(crate) use candidates::{Candidates, Found, Tried, Wish};
-use sharded_counter::Turns;
+pub(crate) use candidates::{Candidates, PickOptions, Picked, Tried};
+use sharded_counter::ShardedCounter;
 
 /// The next endpoint; one that was tried only when all were.
 #[inline]
-pub(crate) fn choose<'s>(
+pub(crate) fn pick<'s>(
     algorithm: Algorithm,
     candidates: Candidates<'s, '_>,
     key: Option<u64>,
-    turns: &Turns,
+    turns: &ShardedCounter,
     random: &Random,
     now: Time,
-) -> Option<Found<'s>> {
+) -> Option<Picked<'s>> {
     if candidates.members.is_empty() {
         return None;
     }
     Some(match algorithm {
-        Algorithm::RoundRobin => round_robin::found(candidates, turns, now),
-        Algorithm::LeastConnections => least_connections::found(candidates, random),
-        Algorithm::PeakEwma => peak_ewma::found(candidates, random, now),
-        Algorithm::Random => random::found(candidates, random),
+        Algorithm::RoundRobin => round_robin::pick(candidates, turns, now),
+        Algorithm::LeastConnections => least_connections::pick(candidates, random),
+        Algorithm::PeakEwma => peak_ewma::pick(candidates, random, now),
+        Algorithm::Random => random::pick(candidates, random),
         Algorithm::Weighted => match candidates.tier.schedule() {
-            Some(schedule) => weighted::found(candidates, schedule, turns, random, now),
-            None => random::found(candidates, random),
+            Some(schedule) => weighted::pick(candidates, schedule, turns, random, now),
+            None => random::pick(candidates, random),
         },
         Algorithm::IpHash => match (candidates.tier.keyed(), key) {
-            (Some(keyed), Some(key)) => key_hash::found(candidates, keyed, key),
+            (Some(keyed), Some(key)) => key_hash::pick(candidates, keyed, key),
             // A call without a key belongs nowhere.
-            _ => random::found(candidates, random),
+            _ => random::pick(candidates, random),
         },
-        Algorithm::ReportedLoad => reported_load::found(candidates, turns, random, now),
+        Algorithm::ReportedLoad => reported_load::pick(candidates, turns, random, now),
     })
 }
 

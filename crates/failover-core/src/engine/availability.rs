@@ -18,7 +18,7 @@ pub(crate) struct Claim {
     /// Weight 0 while others of its tier have one above: no new calls.
     pub(crate) weightless: bool,
     /// Its source does not name it any more; it is kept for when nothing else is left.
-    pub(crate) lame: bool,
+    pub(crate) retained: bool,
 }
 
 impl Claim {
@@ -38,7 +38,7 @@ impl Claim {
             Lifecycle::Maintenance => return Some(OutCause::Maintenance),
             Lifecycle::InService => {}
         }
-        if self.lame {
+        if self.retained {
             return Some(OutCause::Removed);
         }
         if self.weightless {
@@ -65,7 +65,7 @@ pub enum Availability {
     /// It is given calls.
     In {
         /// Its breaker is not closed, but so few endpoints are left that it stays.
-        held_by_floor: bool,
+        pinned: bool,
     },
     /// It is not given calls.
     Out {
@@ -104,21 +104,15 @@ pub enum OutCause {
 
 impl Availability {
     /// The conclusion from what the source claims and what the calls have shown.
-    pub(crate) fn derive(
-        claim: Claim,
-        probed: Health,
-        breaker: &Breaker,
-        held_by_floor: bool,
-        now: Time,
-    ) -> Self {
+    pub(crate) fn derive(claim: Claim, probed: Health, breaker: &Breaker, pinned: bool, now: Time) -> Self {
         if let Some(cause) = claim.out() {
             return Self::Out { cause };
         }
         match breaker.phase {
-            Phase::Closed { .. } if probed != Health::Unhealthy => Self::In { held_by_floor: false },
-            _ if held_by_floor => Self::In { held_by_floor: true },
+            Phase::Closed { .. } if probed != Health::Unhealthy => Self::In { pinned: false },
+            _ if pinned => Self::In { pinned: true },
             _ if probed == Health::Unhealthy => Self::Out { cause: OutCause::ProbeFailed },
-            Phase::Closed { .. } => Self::In { held_by_floor: false },
+            Phase::Closed { .. } => Self::In { pinned: false },
             Phase::Open { until } => {
                 Self::Out { cause: OutCause::BreakerOpen { retry_in: until.since(now) } }
             }
@@ -135,8 +129,8 @@ impl Availability {
 impl fmt::Display for Availability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::In { held_by_floor: false } => f.write_str("in"),
-            Self::In { held_by_floor: true } => f.write_str("in, as one of the last that are left"),
+            Self::In { pinned: false } => f.write_str("in"),
+            Self::In { pinned: true } => f.write_str("in, as one of the last that are left"),
             Self::Out { cause } => write!(f, "out: {cause}"),
         }
     }
@@ -161,8 +155,12 @@ impl fmt::Display for OutCause {
 mod tests {
     use super::*;
 
-    const CLAIM: Claim =
-        Claim { health: Health::Unknown, lifecycle: Lifecycle::InService, weightless: false, lame: false };
+    const CLAIM: Claim = Claim {
+        health: Health::Unknown,
+        lifecycle: Lifecycle::InService,
+        weightless: false,
+        retained: false,
+    };
 
     #[test]
     fn every_source_of_health_has_its_say() {
@@ -176,30 +174,25 @@ mod tests {
         let out = |cause| Availability::Out { cause };
         let breaker_open = OutCause::BreakerOpen { retry_in: Duration::from_secs(5) };
         let table = [
-            (CLAIM, closed, false, Availability::In { held_by_floor: false }),
-            (
-                Claim { health: Health::Degraded, ..CLAIM },
-                closed,
-                false,
-                Availability::In { held_by_floor: false },
-            ),
+            (CLAIM, closed, false, Availability::In { pinned: false }),
+            (Claim { health: Health::Degraded, ..CLAIM }, closed, false, Availability::In { pinned: false }),
             (Claim { health: Health::Unhealthy, ..CLAIM }, closed, false, out(OutCause::Unhealthy)),
             (Claim { lifecycle: Lifecycle::Draining, ..CLAIM }, closed, true, out(OutCause::Draining)),
             (Claim { lifecycle: Lifecycle::Maintenance, ..CLAIM }, open, true, out(OutCause::Maintenance)),
             (Claim { weightless: true, ..CLAIM }, closed, false, out(OutCause::WeightZero)),
-            (Claim { lame: true, ..CLAIM }, closed, false, out(OutCause::Removed)),
+            (Claim { retained: true, ..CLAIM }, closed, false, out(OutCause::Removed)),
             (CLAIM, open, false, out(breaker_open)),
-            (CLAIM, open, true, Availability::In { held_by_floor: true }),
+            (CLAIM, open, true, Availability::In { pinned: true }),
             (CLAIM, half, false, out(OutCause::BreakerHalfOpen)),
         ];
-        let probed = |health, breaker, held| Availability::derive(CLAIM, health, breaker, held, at(4));
+        let probed = |health, breaker, pinned| Availability::derive(CLAIM, health, breaker, pinned, at(4));
         assert_eq!(probed(Health::Unhealthy, &closed, false), out(OutCause::ProbeFailed));
         assert_eq!(probed(Health::Unhealthy, &open, false), out(OutCause::ProbeFailed));
-        assert_eq!(probed(Health::Unhealthy, &closed, true), Availability::In { held_by_floor: true });
-        assert_eq!(probed(Health::Degraded, &closed, false), Availability::In { held_by_floor: false });
-        for (claim, breaker, held, expected) in table {
+        assert_eq!(probed(Health::Unhealthy, &closed, true), Availability::In { pinned: true });
+        assert_eq!(probed(Health::Degraded, &closed, false), Availability::In { pinned: false });
+        for (claim, breaker, pinned, expected) in table {
             assert_eq!(
-                Availability::derive(claim, Health::Unknown, &breaker, held, at(4)),
+                Availability::derive(claim, Health::Unknown, &breaker, pinned, at(4)),
                 expected,
                 "{claim:?} {breaker:?}"
             );

@@ -3,7 +3,7 @@
 //! `Closed` lets calls through, `Open` refuses them, `HalfOpen` lets a few probe calls through. Consecutive
 //! failures open it; the open time doubles with each failed half-open round and is jittered, so that many
 //! clients do not come back at once (Finagle's `FailureAccrualFactory`, linkerd's consecutive-failures policy);
-//! some successes close it (resilience4j). [`gate`] holds the state in atomics.
+//! some successes close it (resilience4j). [`breaker`] holds the state in atomics.
 
 pub(crate) mod atomic;
 
@@ -15,7 +15,7 @@ use crate::runtime::clock::Time;
 
 /// The rules of a breaker, as plain numbers that a call can carry.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Rules {
+pub(crate) struct BreakerPolicy {
     pub(crate) enabled: bool,
     pub(crate) failure_threshold: u32,
     pub(crate) recovery: Duration,
@@ -26,7 +26,7 @@ pub(crate) struct Rules {
     pub(crate) success_threshold: u32,
 }
 
-impl From<&CircuitBreakerConfig> for Rules {
+impl From<&CircuitBreakerConfig> for BreakerPolicy {
     fn from(config: &CircuitBreakerConfig) -> Self {
         Self {
             enabled: config.enabled(),
@@ -41,7 +41,7 @@ impl From<&CircuitBreakerConfig> for Rules {
     }
 }
 
-impl Rules {
+impl BreakerPolicy {
     /// The open time after `rounds` failed half-open rounds: `min(max, recovery * 2^rounds) * (1 + jitter * unit)`.
     fn open_time(&self, rounds: u8, unit: f64) -> Duration {
         let doubled = self.recovery.saturating_mul(1_u32.checked_shl(u32::from(rounds)).unwrap_or(u32::MAX));
@@ -69,30 +69,30 @@ pub(crate) enum Phase {
 
 /// What an admitted call must show when it reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ticket {
+pub(crate) struct Admission {
     pub(crate) generation: u16,
     /// Whether the call holds one of the half-open permits.
     pub(crate) permit: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Event {
+pub(crate) enum Input {
     /// A call wants through. `early`: do not wait for the open time, because nothing else is available.
     Admit {
         early: bool,
     },
-    Success(Ticket),
-    Failure(Ticket),
+    Success(Admission),
+    Failure(Admission),
     /// Breakers were switched off.
     Reset,
     /// The call ended without telling anything about the endpoint.
-    Release(Ticket),
+    Release(Admission),
 }
 
 /// What an event did, beside the new state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Effect {
-    Admitted(Ticket),
+pub(crate) enum Decision {
+    Admitted(Admission),
     /// Refused; asking again before this time is in vain.
     Refused(Time),
     /// The report counted.
@@ -119,91 +119,91 @@ impl Breaker {
     }
 
     /// The state after an event. `unit` is a random number from 0 to 1 for the jitter.
-    pub(crate) fn on(self, event: Event, now: Time, rules: &Rules, unit: f64) -> (Self, Effect) {
-        match event {
-            Event::Admit { early } => self.admit(early, now, rules, unit),
-            Event::Reset => match self.phase {
-                Phase::Closed { .. } => (self, Effect::Counted),
-                _ => (self.next(Phase::Closed { failures: 0 }, 0), Effect::Counted),
+    pub(crate) fn on(self, input: Input, now: Time, policy: &BreakerPolicy, unit: f64) -> (Self, Decision) {
+        match input {
+            Input::Admit { early } => self.admit(early, now, policy, unit),
+            Input::Reset => match self.phase {
+                Phase::Closed { .. } => (self, Decision::Counted),
+                _ => (self.next(Phase::Closed { failures: 0 }, 0), Decision::Counted),
             },
-            Event::Success(ticket) if ticket.generation == self.generation => {
-                (self.success(ticket, rules), Effect::Counted)
+            Input::Success(admission) if admission.generation == self.generation => {
+                (self.success(admission, policy), Decision::Counted)
             }
-            Event::Failure(ticket) if ticket.generation == self.generation => {
-                (self.failure(now, rules, unit), Effect::Counted)
+            Input::Failure(admission) if admission.generation == self.generation => {
+                (self.failure(now, policy, unit), Decision::Counted)
             }
-            Event::Release(ticket) if ticket.generation == self.generation => {
-                (self.returned(ticket), Effect::Counted)
+            Input::Release(admission) if admission.generation == self.generation => {
+                (self.returned(admission), Decision::Counted)
             }
-            Event::Success(_) | Event::Failure(_) | Event::Release(_) => (self, Effect::Ignored),
+            Input::Success(_) | Input::Failure(_) | Input::Release(_) => (self, Decision::Ignored),
         }
     }
 
-    fn admit(self, early: bool, now: Time, rules: &Rules, unit: f64) -> (Self, Effect) {
+    fn admit(self, early: bool, now: Time, policy: &BreakerPolicy, unit: f64) -> (Self, Decision) {
         match self.phase {
-            Phase::Closed { .. } => (self, Effect::Admitted(self.ticket(false))),
+            Phase::Closed { .. } => (self, Decision::Admitted(self.admission(false))),
             Phase::Open { until } if now >= until || early => {
                 let phase = Phase::HalfOpen { since: now, calls: 1, successes: 0, early: now < until };
                 let next = self.next(phase, self.rounds);
-                (next, Effect::Admitted(next.ticket(true)))
+                (next, Decision::Admitted(next.admission(true)))
             }
-            Phase::Open { until } => (self, Effect::Refused(until)),
+            Phase::Open { until } => (self, Decision::Refused(until)),
             // Nobody has probed for so long that this is a new round; no call is under way that it could make void.
-            Phase::HalfOpen { since, calls: 0, successes, early } if now >= since + rules.half_open_wait => {
+            Phase::HalfOpen { since, calls: 0, successes, early } if now >= since + policy.half_open_wait => {
                 let phase = Phase::HalfOpen { since: now, calls: 1, successes, early };
                 let next = self.next(phase, self.rounds);
-                (next, Effect::Admitted(next.ticket(true)))
+                (next, Decision::Admitted(next.admission(true)))
             }
-            Phase::HalfOpen { since, calls, successes, early } if calls < rules.half_open_calls => {
+            Phase::HalfOpen { since, calls, successes, early } if calls < policy.half_open_calls => {
                 let phase = Phase::HalfOpen { since, calls: calls + 1, successes, early };
-                (Self { phase, ..self }, Effect::Admitted(self.ticket(true)))
+                (Self { phase, ..self }, Decision::Admitted(self.admission(true)))
             }
             // The probe calls of this round did not answer in time: that is an answer, too.
-            Phase::HalfOpen { since, .. } if now >= since + rules.half_open_wait => {
-                let next = self.failure(now, rules, unit);
+            Phase::HalfOpen { since, .. } if now >= since + policy.half_open_wait => {
+                let next = self.failure(now, policy, unit);
                 let Phase::Open { until } = next.phase else {
                     unreachable!("a failed round opens the breaker")
                 };
-                (next, Effect::Refused(until))
+                (next, Decision::Refused(until))
             }
-            Phase::HalfOpen { since, .. } => (self, Effect::Refused(since + rules.half_open_wait)),
+            Phase::HalfOpen { since, .. } => (self, Decision::Refused(since + policy.half_open_wait)),
         }
     }
 
-    fn success(self, ticket: Ticket, rules: &Rules) -> Self {
+    fn success(self, admission: Admission, policy: &BreakerPolicy) -> Self {
         match self.phase {
             Phase::Closed { .. } => Self { phase: Phase::Closed { failures: 0 }, ..self },
-            Phase::HalfOpen { successes, .. } if successes + 1 >= rules.success_threshold => {
+            Phase::HalfOpen { successes, .. } if successes + 1 >= policy.success_threshold => {
                 self.next(Phase::Closed { failures: 0 }, 0)
             }
             Phase::HalfOpen { since, calls, successes, early } => {
-                let calls = calls.saturating_sub(u32::from(ticket.permit));
+                let calls = calls.saturating_sub(u32::from(admission.permit));
                 Self { phase: Phase::HalfOpen { since, calls, successes: successes + 1, early }, ..self }
             }
             Phase::Open { .. } => self,
         }
     }
 
-    fn failure(self, now: Time, rules: &Rules, unit: f64) -> Self {
+    fn failure(self, now: Time, policy: &BreakerPolicy, unit: f64) -> Self {
         match self.phase {
-            Phase::Closed { failures } if failures + 1 < rules.failure_threshold || !rules.enabled => {
-                let failures = if rules.enabled { failures + 1 } else { 0 };
+            Phase::Closed { failures } if failures + 1 < policy.failure_threshold || !policy.enabled => {
+                let failures = if policy.enabled { failures + 1 } else { 0 };
                 Self { phase: Phase::Closed { failures }, ..self }
             }
-            Phase::Closed { .. } => self.next(Phase::Open { until: now + rules.open_time(0, unit) }, 0),
+            Phase::Closed { .. } => self.next(Phase::Open { until: now + policy.open_time(0, unit) }, 0),
             // A round that began before its time proves nothing about how long to wait: the open time does not
             // grow, or an outage of everything would end with every endpoint at the longest wait.
             Phase::HalfOpen { early, .. } => {
                 let rounds = if early { self.rounds } else { (self.rounds + 1).min(MAX_ROUNDS) };
-                self.next(Phase::Open { until: now + rules.open_time(rounds, unit) }, rounds)
+                self.next(Phase::Open { until: now + policy.open_time(rounds, unit) }, rounds)
             }
             Phase::Open { .. } => self,
         }
     }
 
-    fn returned(self, ticket: Ticket) -> Self {
+    fn returned(self, admission: Admission) -> Self {
         match self.phase {
-            Phase::HalfOpen { since, calls, successes, early } if ticket.permit => {
+            Phase::HalfOpen { since, calls, successes, early } if admission.permit => {
                 let calls = calls.saturating_sub(1);
                 Self { phase: Phase::HalfOpen { since, calls, successes, early }, ..self }
             }
@@ -215,8 +215,8 @@ impl Breaker {
         Self { phase, generation: (self.generation + 1) % GENERATIONS, rounds }
     }
 
-    fn ticket(&self, permit: bool) -> Ticket {
-        Ticket { generation: self.generation, permit }
+    fn admission(&self, permit: bool) -> Admission {
+        Admission { generation: self.generation, permit }
     }
 }
 

@@ -23,12 +23,12 @@ use crate::engine::breaker::Phase;
 use crate::engine::breaker::atomic::Change;
 use crate::engine::snapshot::Snapshot;
 use crate::engine::state::latency::Times;
-use crate::engine::state::{Cell, Tally};
+use crate::engine::state::{Counters, EndpointState};
 use crate::engine::{CallCounts, Engine};
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 use crate::runtime::clock::Time;
-use active_source::spread_event;
+use active_source::shares_event;
 pub(crate) use probe_verdicts::Probed;
 pub(crate) use source::{SourceId, SourceStatus};
 use state::Control;
@@ -46,7 +46,10 @@ impl Engine {
     /// `Validation` when its strategy lacks what it needs; the old one stays in use.
     pub(crate) fn configure(&self, config: Arc<FailoverConfig>) -> Result<(), Error> {
         if let Err(error) = crate::config::usable::supported(&config) {
-            self.told(vec![Event::new(EventKind::ConfigRejected, format!("{error}; the last one stays"))]);
+            self.emit_all(vec![Event::new(
+                EventKind::ConfigRejected,
+                format!("{error}; the last one stays"),
+            )]);
             return Err(error);
         }
         let _before;
@@ -66,7 +69,7 @@ impl Engine {
             let before = std::mem::replace(&mut control.config, config);
             _before = (before, self.rebuild(&mut control, &mut events));
         }
-        self.told(events);
+        self.emit_all(events);
         Ok(())
     }
 
@@ -75,79 +78,79 @@ impl Engine {
         let _control = self.control();
         let snapshot = self.snapshot.load();
         snapshot.build(algorithm, &self.slab);
-        self.weigh(&snapshot, self.clock.now());
+        self.recompute_weights(&snapshot, self.clock.now());
     }
 
     /// What the endpoints that are gone have counted, how long their calls took, and how many of them are in flight
     /// still.
-    pub(crate) fn gone(&self) -> (Tally, Times, u64) {
+    pub(crate) fn gone(&self) -> (Counters, Times, u64) {
         let control = self.control();
-        let leaving = control.ledger.leaving().map(|number| self.slab.cell(number));
-        let retired = control.ledger.retired().values().fold(Tally::NONE, Tally::plus);
-        let mut times = control.ledger.retired_times();
-        let (tally, in_flight) = leaving.fold((retired, 0), |(tally, in_flight), cell| {
-            cell.times_into(&mut times);
-            (tally.plus(&cell.tally()), in_flight + u64::from(cell.in_flight()))
+        let leaving = control.allocator.leaving().map(|number| self.slab.state(number));
+        let retired = control.allocator.retired().values().fold(Counters::NONE, Counters::plus);
+        let mut times = control.allocator.retired_times();
+        let (counters, in_flight) = leaving.fold((retired, 0), |(counters, in_flight), state| {
+            state.times_into(&mut times);
+            (counters.plus(&state.counters()), in_flight + u64::from(state.in_flight()))
         });
-        (tally, times, in_flight)
+        (counters, times, in_flight)
     }
 
     /// What the attempts came to, and how many are in flight, by the number of the source that named their endpoint.
-    pub(crate) fn tallies_by_source(&self) -> BTreeMap<u32, (Tally, u64)> {
+    pub(crate) fn counters_by_source(&self) -> BTreeMap<u32, (Counters, u64)> {
         let control = self.control();
         let snapshot = self.snapshot.load_full();
-        let mut by_source: BTreeMap<u32, (Tally, u64)> =
-            control.ledger.retired().iter().map(|(source, tally)| (*source, (*tally, 0))).collect();
-        let cells = snapshot.slots.iter().map(|slot| slot.cell).chain(control.ledger.leaving());
-        for cell in cells.map(|number| self.slab.cell(number)) {
-            let source = cell.cold.source.load(Ordering::Relaxed);
-            let (tally, in_flight) = by_source.entry(source).or_insert((Tally::NONE, 0));
-            *tally = tally.plus(&cell.tally());
-            *in_flight += u64::from(cell.in_flight());
+        let mut by_source: BTreeMap<u32, (Counters, u64)> =
+            control.allocator.retired().iter().map(|(source, counters)| (*source, (*counters, 0))).collect();
+        let states = snapshot.slots.iter().map(|slot| slot.state).chain(control.allocator.leaving());
+        for state in states.map(|number| self.slab.state(number)) {
+            let source = state.cold.source.load(Ordering::Relaxed);
+            let (counters, in_flight) = by_source.entry(source).or_insert((Counters::NONE, 0));
+            *counters = counters.plus(&state.counters());
+            *in_flight += u64::from(state.in_flight());
         }
         by_source
     }
 
     /// A breaker has moved: works out who is given calls, and tells.
-    pub(super) fn breaker_changed(&self, cell: u32, change: Change) {
+    pub(super) fn breaker_changed(&self, state: u32, change: Change) {
         let mut events = Vec::new();
         {
             let mut control = self.control();
             let snapshot = self.snapshot.load_full();
-            let index = self.slab.cell(cell).cold.slot.load(Ordering::Relaxed);
+            let index = self.slab.state(state).cold.slot.load(Ordering::Relaxed);
             // An endpoint that is gone may still have calls that report.
-            if snapshot.slots.get(index as usize).is_some_and(|slot| slot.cell == cell) {
-                self.settle(&mut control, &snapshot, index);
-                events.push(self.breaker_event(self.slab.cell(cell), change));
-                if snapshot.spread() {
-                    events.push(spread_event(&snapshot));
-                    active_source::tell(&mut control, &snapshot, &mut events);
+            if snapshot.slots.get(index as usize).is_some_and(|slot| slot.state == state) {
+                self.reconcile(&mut control, &snapshot, index);
+                events.push(self.breaker_event(self.slab.state(state), change));
+                if snapshot.recompute_shares() {
+                    events.push(shares_event(&snapshot));
+                    active_source::emit(&mut control, &snapshot, &mut events);
                 }
             }
         }
-        self.told(events);
+        self.emit_all(events);
     }
 
     /// Brings one endpoint's membership in line with its breaker, in O(1): with the floor it may move one other.
-    fn settle(&self, control: &mut Control, snapshot: &Snapshot, index: u32) {
+    fn reconcile(&self, control: &mut Control, snapshot: &Snapshot, index: u32) {
         let slot = snapshot.slot(index);
         if !slot.claim.eligible() {
             return;
         }
-        let cell = slot.cell;
-        let phase = self.slab.cell(cell).gate().read().phase;
-        let closed = matches!(phase, Phase::Closed { .. }) && !self.slab.cell(cell).is_probed_down();
+        let state = slot.state;
+        let phase = self.slab.state(state).breaker().read().phase;
+        let closed = matches!(phase, Phase::Closed { .. }) && !self.slab.state(state).is_probed_down();
         if control.closed[index as usize] != closed {
             control.closed[index as usize] = closed;
             let before = snapshot.closed();
             snapshot.set_closed(if closed { before + 1 } else { before - 1 });
         }
         if closed {
-            self.release(control, snapshot, cell);
-            snapshot.tier_of(slot).put_in(&self.slab, cell);
+            self.unpin(control, snapshot, state);
+            snapshot.tier_of(slot).add_to_rotation(&self.slab, state);
         }
         self.balance_floor(control, snapshot, index);
-        self.mark(control, snapshot, index, self.clock.now());
+        self.record_transition(control, snapshot, index, self.clock.now());
         match phase {
             Phase::Open { until } => self.probe_from(until),
             Phase::HalfOpen { .. } => self.probe_from(self.clock.now()),
@@ -162,69 +165,70 @@ impl Engine {
     /// one that has moved: if it is not closed, it is held or goes out.
     fn balance_floor(&self, control: &mut Control, snapshot: &Snapshot, index: u32) {
         let wanted = snapshot.policy.min_available.min(snapshot.eligible).saturating_sub(snapshot.closed());
-        while control.held.len() > wanted as usize {
-            let first = control.held[0];
-            self.release(control, snapshot, first);
+        while control.pinned.len() > wanted as usize {
+            let first = control.pinned[0];
+            self.unpin(control, snapshot, first);
         }
         let slot = snapshot.slot(index);
-        if control.closed[index as usize] || control.held.contains(&slot.cell) {
+        if control.closed[index as usize] || control.pinned.contains(&slot.state) {
             return;
         }
         let tier = snapshot.tier_of(slot);
         // A live standby takes over from a tier that is dead; only without one does the floor hold it.
-        let tier_of = |cell: u32| snapshot.slot(self.slab.cell(cell).cold.slot.load(Ordering::Relaxed)).tier;
-        let held_in = |tier: u32| control.held.iter().filter(|cell| tier_of(**cell) == tier).count();
+        let tier_of =
+            |state: u32| snapshot.slot(self.slab.state(state).cold.slot.load(Ordering::Relaxed)).tier;
+        let pinned_in = |tier: u32| control.pinned.iter().filter(|state| tier_of(**state) == tier).count();
         let standby = (slot.tier + 1..snapshot.tiers.len() as u32)
-            .any(|tier| snapshot.tiers[tier as usize].members.available().len() > held_in(tier));
-        if control.held.len() < wanted as usize && !standby {
-            control.held.push(slot.cell);
-            self.slab.cell(slot.cell).cold.held.store(true, Ordering::Relaxed);
-            tier.put_in(&self.slab, slot.cell);
+            .any(|tier| snapshot.tiers[tier as usize].members.available().len() > pinned_in(tier));
+        if control.pinned.len() < wanted as usize && !standby {
+            control.pinned.push(slot.state);
+            self.slab.state(slot.state).cold.pinned.store(true, Ordering::Relaxed);
+            tier.add_to_rotation(&self.slab, slot.state);
         } else {
-            tier.take_out(&self.slab, slot.cell);
+            tier.remove_from_rotation(&self.slab, slot.state);
         }
     }
 
     /// Notes whether an endpoint is given calls, and since when.
-    fn mark(&self, control: &Control, snapshot: &Snapshot, index: u32, now: Time) {
+    fn record_transition(&self, control: &Control, snapshot: &Snapshot, index: u32, now: Time) {
         let slot = snapshot.slot(index);
         let is_in =
-            slot.claim.eligible() && (control.closed[index as usize] || control.held.contains(&slot.cell));
-        self.slab.cell(slot.cell).mark(is_in, now);
+            slot.claim.eligible() && (control.closed[index as usize] || control.pinned.contains(&slot.state));
+        self.slab.state(slot.state).record_transition(is_in, now);
     }
 
-    fn release(&self, control: &mut Control, snapshot: &Snapshot, cell: u32) {
-        let Some(place) = control.held.iter().position(|held| *held == cell) else { return };
-        control.held.remove(place);
-        let Cell { cold, .. } = self.slab.cell(cell);
-        cold.held.store(false, Ordering::Relaxed);
+    fn unpin(&self, control: &mut Control, snapshot: &Snapshot, state: u32) {
+        let Some(place) = control.pinned.iter().position(|pinned| *pinned == state) else { return };
+        control.pinned.remove(place);
+        let EndpointState { cold, .. } = self.slab.state(state);
+        cold.pinned.store(false, Ordering::Relaxed);
         let index = cold.slot.load(Ordering::Relaxed);
         if !control.closed[index as usize] {
-            snapshot.tier_of(snapshot.slot(index)).take_out(&self.slab, cell);
-            self.mark(control, snapshot, index, self.clock.now());
+            snapshot.tier_of(snapshot.slot(index)).remove_from_rotation(&self.slab, state);
+            self.record_transition(control, snapshot, index, self.clock.now());
         }
     }
 
     /// A breaker lets probe calls through. Who is given calls stays the same.
     #[cold]
-    pub(super) fn half_opened(&self, cell: &Cell, early: bool) {
+    pub(super) fn emit_half_open(&self, state: &EndpointState, early: bool) {
         let why = if early { "nothing else is available" } else { "its open time has passed" };
         let reason = format!("{why}; probe calls show whether it is back");
         let event = Event::new(EventKind::CircuitHalfOpen, reason)
-            .endpoint(cell.endpoint().id())
+            .endpoint(state.endpoint().id())
             .detail("early", early);
-        self.told(vec![event]);
+        self.emit_all(vec![event]);
     }
 
     /// A half-open round has ended because its probe calls did not answer in time.
-    pub(super) fn half_open_expired(&self, cell: &Cell) {
+    pub(super) fn emit_half_open_expired(&self, state: &EndpointState) {
         let limit = rough(self.breaker_rules().half_open_wait);
         let reason = format!("its probe calls did not answer in {limit}");
-        self.told(vec![Event::new(EventKind::CircuitOpen, reason).endpoint(cell.endpoint().id())]);
+        self.emit_all(vec![Event::new(EventKind::CircuitOpen, reason).endpoint(state.endpoint().id())]);
     }
 
-    fn breaker_event(&self, cell: &Cell, change: Change) -> Event {
-        let held = cell.cold.held.load(Ordering::Relaxed);
+    fn breaker_event(&self, state: &EndpointState, change: Change) -> Event {
+        let pinned = state.cold.pinned.load(Ordering::Relaxed);
         let was = change.from.state().as_str();
         let event = match (change.from.phase, change.to.phase) {
             (from, Phase::Open { until }) => {
@@ -234,10 +238,11 @@ impl Engine {
                     _ if change.to.rounds < 2 => "a probe call failed".to_owned(),
                     _ => format!("a probe call failed, for the {}. time", change.to.rounds),
                 };
-                let stays = if held { "; it stays in use, because too few others are available" } else { "" };
+                let stays =
+                    if pinned { "; it stays in use, because too few others are available" } else { "" };
                 Event::new(EventKind::CircuitOpen, format!("{what}; tried again in {}{stays}", rough(wait)))
                     .detail("retry_in_ms", wait.as_millis() as u64)
-                    .detail("held_by_floor", held)
+                    .detail("held_by_floor", pinned)
             }
             (Phase::HalfOpen { successes, .. }, _) => {
                 self.calls.last_recovery.store(CallCounts::now(&self.clock), Ordering::Relaxed);
@@ -247,17 +252,17 @@ impl Engine {
             // No other change of phase is a report's doing.
             _ => Event::new(EventKind::CircuitClose, "it is given calls again"),
         };
-        event.endpoint(cell.endpoint().id()).detail("was", was)
+        event.endpoint(state.endpoint().id()).detail("was", was)
     }
 
-    fn told(&self, events: Vec<Event>) {
+    fn emit_all(&self, events: Vec<Event>) {
         let moved = !events.is_empty();
         for event in events {
             let recovered = event.kind == EventKind::CircuitClose;
             let recovery = recovered.then(|| Event { kind: EventKind::Recovery, ..event.clone() });
-            self.events.tell(event);
+            self.events.emit(event);
             if let Some(recovery) = recovery {
-                self.events.tell(recovery);
+                self.events.emit(recovery);
             }
         }
         if moved {

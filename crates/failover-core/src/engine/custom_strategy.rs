@@ -26,22 +26,22 @@ impl View for Seen<'_> {
 
     fn get(&self, index: usize) -> Option<Candidate<'_>> {
         let slot = self.snapshot.slots.get(index)?;
-        let cell = self.slab.cell(slot.cell);
-        let average = cell.average().at(self.now);
+        let state = self.slab.state(slot.state);
+        let ewma = state.ewma().at(self.now);
         Some(Candidate {
             endpoint: &slot.endpoint,
-            available: slot.claim.eligible() && cell.is_seated(),
-            tried: self.tried.contains(slot.cell),
+            available: slot.claim.eligible() && state.is_in_rotation(),
+            tried: self.tried.contains(slot.state),
             health: slot.claim.health,
-            breaker: cell.gate().read().state(),
-            in_flight: cell.in_flight(),
-            weight: cell.weight(),
-            latency: (average > 0.0).then(|| Duration::from_nanos(average as u64)),
+            breaker: state.breaker().read().state(),
+            in_flight: state.in_flight(),
+            weight: state.weight(),
+            latency: (ewma > 0.0).then(|| Duration::from_nanos(ewma as u64)),
         })
     }
 
     fn attempt(&self) -> u32 {
-        self.tried.cells.len() as u32 + 1
+        self.tried.states.len() as u32 + 1
     }
 }
 
@@ -51,7 +51,7 @@ impl Engine {
         let strategy = snapshot.config.custom()?.get();
         let seen = Seen { snapshot, slab: &self.slab, tried, now };
         // Whatever it leaves half done is its own; what it was shown cannot be changed through it.
-        let index = match catch_unwind(AssertUnwindSafe(|| strategy.choose(&Candidates::new(&seen)))) {
+        let index = match catch_unwind(AssertUnwindSafe(|| strategy.pick(&Candidates::new(&seen)))) {
             Ok(index) => index?,
             Err(_) => {
                 self.custom_failed("it panicked");
@@ -59,7 +59,9 @@ impl Engine {
             }
         };
         match snapshot.slots.get(index) {
-            Some(slot) if slot.claim.eligible() => self.slab.cell(slot.cell).is_seated().then_some(slot.cell),
+            Some(slot) if slot.claim.eligible() => {
+                self.slab.state(slot.state).is_in_rotation().then_some(slot.state)
+            }
             Some(_) => {
                 self.custom_failed("it chose an endpoint that its source has taken out");
                 None
@@ -77,7 +79,7 @@ impl Engine {
         let count = self.calls.strategy_faults.fetch_add(1, Ordering::Relaxed) + 1;
         if count.is_power_of_two() {
             let reason = format!("{what}, for the {count}. time; the algorithm of the configuration picks");
-            self.events.tell(Event::new(EventKind::StrategyFailed, reason).detail("count", count));
+            self.events.emit(Event::new(EventKind::StrategyFailed, reason).detail("count", count));
         }
     }
 }

@@ -14,12 +14,12 @@ use crate::runtime::clock::Clock;
 use crate::runtime::random::Random;
 
 #[derive(Clone, Debug)]
-pub(crate) struct EngineSource {
+pub(crate) struct EngineSink {
     pub(crate) engine: Arc<Engine>,
     pub(crate) id: SourceId,
 }
 
-impl Sink for EngineSource {
+impl Sink for EngineSink {
     fn service(&self) -> &ServiceName {
         &self.engine.name
     }
@@ -48,8 +48,14 @@ impl Sink for EngineSource {
         self.engine.source_entries(self.id)
     }
 
-    fn publish(&self, entries: Vec<EndpointEntry>, lame: Vec<EndpointEntry>, unknown: bool, age: Duration) {
-        self.engine.publish_beside(self.id, entries, lame, unknown, age);
+    fn publish(
+        &self,
+        entries: Vec<EndpointEntry>,
+        retained: Vec<EndpointEntry>,
+        unknown: bool,
+        age: Duration,
+    ) {
+        self.engine.publish_with_retained(self.id, entries, retained, unknown, age);
     }
 
     fn publish_change(&self, gone: &[EndpointId], come: Vec<EndpointEntry>, age: Duration) {
@@ -61,11 +67,11 @@ impl Sink for EngineSource {
     }
 
     fn removal_held(&self, reason: String) {
-        self.engine.tell_source(self.id, EventKind::RemovalHeld, reason);
+        self.engine.emit_source(self.id, EventKind::RemovalHeld, reason);
     }
 
-    fn drop_lame(&self) {
-        self.engine.drop_lame(self.id);
+    fn drop_retained(&self) {
+        self.engine.drop_retained(self.id);
     }
 
     fn rejected(&self, entries: &Rejections) {
@@ -81,7 +87,7 @@ impl Sink for EngineSource {
     }
 
     fn panicked(&self, reason: String) {
-        self.engine.tell_source(self.id, EventKind::ProviderPanicked, reason);
+        self.engine.emit_source(self.id, EventKind::ProviderPanicked, reason);
     }
 
     fn ended(&self, why: &Error) {

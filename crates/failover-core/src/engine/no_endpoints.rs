@@ -161,8 +161,8 @@ impl Engine {
             .slots
             .iter()
             .filter_map(|slot| {
-                let cell = self.slab.cell(slot.cell);
-                match Availability::derive(slot.claim, cell.probed(), &cell.gate().read(), false, now) {
+                let state = self.slab.state(slot.state);
+                match Availability::derive(slot.claim, state.probed(), &state.breaker().read(), false, now) {
                     Availability::Out { cause } => {
                         Some(OutEndpoint { id: slot.endpoint.id().clone(), cause })
                     }

@@ -3,35 +3,35 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Keeps something for each endpoint of a service.
-pub(crate) trait Keeper: Send + Sync {
+pub(crate) trait EndpointObserver: Send + Sync {
     /// Lets go of what belongs to endpoints that are gone, or that have moved.
     fn retain(&self);
 }
 
 #[derive(Default)]
-pub(super) struct Keepers(Mutex<Vec<Weak<dyn Keeper>>>);
+pub(super) struct EndpointObservers(Mutex<Vec<Weak<dyn EndpointObserver>>>);
 
-impl std::fmt::Debug for Keepers {
+impl std::fmt::Debug for EndpointObservers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Keepers").finish_non_exhaustive()
     }
 }
 
-impl Keepers {
+impl EndpointObservers {
     /// Adds one, which is dropped with its last owner elsewhere.
-    pub(super) fn add(&self, keeper: &Arc<dyn Keeper>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(keeper));
+    pub(super) fn add(&self, observer: &Arc<dyn EndpointObserver>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(observer));
     }
 
     /// Calls each of them without the lock: what is let go of runs the caller's code.
-    pub(super) fn tell(&self) {
+    pub(super) fn notify(&self) {
         let alive: Vec<_> = {
-            let mut keepers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            keepers.retain(|keeper| keeper.strong_count() > 0);
-            keepers.iter().filter_map(Weak::upgrade).collect()
+            let mut observers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            observers.retain(|observer| observer.strong_count() > 0);
+            observers.iter().filter_map(Weak::upgrade).collect()
         };
-        for keeper in alive {
-            keeper.retain();
+        for observer in alive {
+            observer.retain();
         }
     }
 }

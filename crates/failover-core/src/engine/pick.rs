@@ -6,24 +6,24 @@ use std::time::Duration;
 
 use crate::config::Algorithm;
 use crate::engine::Engine;
-use crate::engine::algorithm::{Candidates, Found, Tried, Wish, choose};
-use crate::engine::breaker::{Effect, Event, Phase, Ticket};
+use crate::engine::algorithm::{Candidates, PickOptions, Picked, Tried, pick};
+use crate::engine::breaker::{Admission, Decision, Input, Phase};
 use crate::engine::snapshot::{Snapshot, Tier};
-use crate::engine::state::Cell;
+use crate::engine::state::EndpointState;
 use crate::runtime::clock::Time;
 
 /// How many endpoints that are out one call looks at, so that its work is bounded however many are.
-const LOOKS: usize = 16;
+const MAX_SCANS: usize = 16;
 /// How often a call chooses again when a breaker opened while it chose.
-const RACES: usize = 4;
+const MAX_RACES: usize = 4;
 /// The longest time between two looks at the endpoints that are out. It bounds what a lost race can cost.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const SCAN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// An endpoint that was chosen. It is in flight until it is reported.
 ///
 /// Two words, that it travels in registers: written part by part and read as a whole, it would wait for its own stores.
 #[derive(Debug)]
-pub(crate) struct Choice {
+pub(crate) struct RawPick {
     /// From the lowest bit: cell 32, generation 16, permit 1, what was moved 2; all one bit up, above one that is always set.
     word: NonZeroU64,
     began: Time,
@@ -31,12 +31,12 @@ pub(crate) struct Choice {
 
 const GENERATION_AT: u32 = 32;
 const PERMIT: u64 = 1 << 48;
-const MOVED_AT: u32 = 49;
-const MOVED_MASK: u64 = 0b11 << MOVED_AT;
+const TRANSITION_AT: u32 = 49;
+const TRANSITION_MASK: u64 = 0b11 << TRANSITION_AT;
 
 /// What this choice did to the breaker; told later, because choosing itself tells nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Moved {
+pub(crate) enum Transition {
     No,
     /// Half-open, because its open time had passed.
     HalfOpen,
@@ -44,14 +44,14 @@ pub(crate) enum Moved {
     HalfOpenEarly,
 }
 
-impl Choice {
+impl RawPick {
     #[inline]
-    pub(crate) fn new(cell: u32, ticket: Ticket, moved: Moved, began: Time) -> Self {
-        let permit = if ticket.permit { PERMIT } else { 0 };
-        let word = u64::from(cell)
-            | (u64::from(ticket.generation) << GENERATION_AT)
+    pub(crate) fn new(state: u32, admission: Admission, transition: Transition, began: Time) -> Self {
+        let permit = if admission.permit { PERMIT } else { 0 };
+        let word = u64::from(state)
+            | (u64::from(admission.generation) << GENERATION_AT)
             | permit
-            | ((moved as u64) << MOVED_AT);
+            | ((transition as u64) << TRANSITION_AT);
         Self { word: NonZeroU64::MIN | (word << 1), began }
     }
 
@@ -61,14 +61,14 @@ impl Choice {
     }
 
     #[inline]
-    pub(crate) fn cell(&self) -> u32 {
+    pub(crate) fn state(&self) -> u32 {
         self.bits() as u32
     }
 
     #[inline]
-    pub(crate) fn ticket(&self) -> Ticket {
+    pub(crate) fn admission(&self) -> Admission {
         let bits = self.bits();
-        Ticket { generation: (bits >> GENERATION_AT) as u16, permit: bits & PERMIT != 0 }
+        Admission { generation: (bits >> GENERATION_AT) as u16, permit: bits & PERMIT != 0 }
     }
 
     #[inline]
@@ -78,25 +78,25 @@ impl Choice {
 
     /// What it did to the breaker, if that is not told yet.
     #[inline]
-    pub(crate) fn take_moved(&mut self) -> Moved {
+    pub(crate) fn take_transition(&mut self) -> Transition {
         let bits = self.bits();
-        if bits & MOVED_MASK == 0 {
-            return Moved::No;
+        if bits & TRANSITION_MASK == 0 {
+            return Transition::No;
         }
-        self.word = NonZeroU64::MIN | ((bits & !MOVED_MASK) << 1);
-        if bits & (1 << MOVED_AT) != 0 { Moved::HalfOpen } else { Moved::HalfOpenEarly }
+        self.word = NonZeroU64::MIN | ((bits & !TRANSITION_MASK) << 1);
+        if bits & (1 << TRANSITION_AT) != 0 { Transition::HalfOpen } else { Transition::HalfOpenEarly }
     }
 }
 
 /// One search for an endpoint: what it looks at, and what it has done so far.
-struct Search<'a> {
+struct Picker<'a> {
     engine: &'a Engine,
     snapshot: &'a Snapshot,
     tried: Tried<'a>,
     /// No attempt can follow this one.
     last: bool,
     now: Time,
-    moved: Moved,
+    transition: Transition,
     algorithm: Algorithm,
     key: Option<u64>,
     /// The first one that was drawn, if that has been done.
@@ -109,45 +109,50 @@ impl Engine {
     ///
     /// It never waits, locks or allocates, and its work does not grow with the number of endpoints.
     #[inline]
-    pub(crate) fn choose(&self, tried: Tried<'_>, may_probe: bool) -> Option<Choice> {
-        self.choose_by(tried, may_probe, Wish::NONE)
+    pub(crate) fn pick(&self, tried: Tried<'_>, may_probe: bool) -> Option<RawPick> {
+        self.pick_with(tried, may_probe, PickOptions::NONE)
     }
 
-    /// As [`choose`](Self::choose), for a call with a key, or with an algorithm of its own. What the algorithm reads has
+    /// As [`pick`](Self::choose), for a call with a key, or with an algorithm of its own. What the algorithm reads has
     /// to be there: see [`prepare`](Self::prepare).
     #[inline]
-    pub(crate) fn choose_by(&self, tried: Tried<'_>, may_probe: bool, wish: Wish) -> Option<Choice> {
+    pub(crate) fn pick_with(
+        &self,
+        tried: Tried<'_>,
+        may_probe: bool,
+        options: PickOptions,
+    ) -> Option<RawPick> {
         let snapshot = self.snapshot.load();
         let now = self.clock.now();
-        let algorithm = wish.algorithm.unwrap_or(snapshot.policy.algorithm);
+        let algorithm = options.algorithm.unwrap_or(snapshot.policy.algorithm);
         let mut drawn = None;
         // The way of nearly every call: there is nothing to look at but the endpoints of one tier, and all is well.
         if snapshot.is_plain() && tried.is_none() && now.as_nanos() < self.probe_at.load(Ordering::Relaxed) {
             let tier = &snapshot.tiers[0];
             let candidates =
                 Candidates { members: tier.candidates(), tier, slab: &self.slab, tried: Tried::NONE };
-            drawn = choose(algorithm, candidates, wish.key, &self.turns, &self.random, now);
-            if let Some(Found { number, cell }) = drawn {
-                if let Some(ticket) = cell.gate().ticket_if_closed() {
-                    cell.begin();
-                    return Some(Choice::new(number, ticket, Moved::No, now));
+            drawn = pick(algorithm, candidates, options.key, &self.turns, &self.random, now);
+            if let Some(Picked { number, state }) = drawn {
+                if let Some(admission) = state.breaker().admit_if_closed() {
+                    state.begin();
+                    return Some(RawPick::new(number, admission, Transition::No, now));
                 }
             }
         }
         let drawn = drawn.map(|found| found.number);
         let last = !may_probe;
-        let search = Search {
+        let picker = Picker {
             engine: self,
             snapshot: &snapshot,
             tried,
             last,
             now,
-            moved: Moved::No,
+            transition: Transition::No,
             algorithm,
-            key: wish.key,
+            key: options.key,
             drawn,
         };
-        search.run()
+        picker.run()
     }
 
     /// Has what this algorithm reads ready, for calls that ask for another one than the service's own. Cheap when it
@@ -163,54 +168,54 @@ impl Engine {
         let snapshot = self.snapshot.load();
         // One more than were tried is enough to find one that was not.
         let other = |part: &[AtomicU32]| {
-            part.iter().take(tried.len() + 1).any(|cell| !tried.contains(&cell.load(Ordering::Relaxed)))
+            part.iter().take(tried.len() + 1).any(|state| !tried.contains(&state.load(Ordering::Relaxed)))
         };
         snapshot.tiers.iter().any(|tier| {
             let last_resort = || {
                 other(tier.members.out())
-                    || tier.unhealthy.iter().take(tried.len() + 1).any(|cell| !tried.contains(cell))
+                    || tier.unhealthy.iter().take(tried.len() + 1).any(|state| !tried.contains(state))
             };
             other(tier.members.available()) || (snapshot.closed() == 0 && last_resort())
         })
     }
 }
 
-impl<'a> Search<'a> {
+impl<'a> Picker<'a> {
     /// All that can matter, in order: the session's place, a probe call that is due, the endpoints that are given calls,
     /// and then the others.
-    fn run(mut self) -> Option<Choice> {
+    fn run(mut self) -> Option<RawPick> {
         let engine = self.engine;
         let due = engine.probe_at.load(Ordering::Relaxed);
-        let settled = if self.key.is_some() { self.settled() } else { None };
-        let probe = match settled {
+        let session_endpoint = if self.key.is_some() { self.session_endpoint() } else { None };
+        let probe = match session_endpoint {
             Some(found) => Some(found),
             None if self.now.as_nanos() < due => None,
             None => self.probe(due, !self.last),
         };
-        let (cell, ticket) = match probe {
+        let (state, admission) = match probe {
             Some(found) => found,
             None if self.snapshot.closed() > 0 || self.snapshot.panics() => {
                 self.available().or_else(|| self.last_resort())?
             }
             None => self.last_resort()?,
         };
-        if let (Some(key), Some(sticky)) = (self.key, self.snapshot.sticky()) {
-            if !ticket.permit {
-                sticky.keep(key, cell, self.now);
+        if let (Some(key), Some(sticky)) = (self.key, self.snapshot.sessions()) {
+            if !admission.permit {
+                sticky.keep(key, state, self.now);
             }
         }
         // While the snapshot is held: from here on the cell stays the endpoint's.
-        engine.slab.cell(cell).begin();
-        Some(Choice::new(cell, ticket, self.moved, self.now))
+        engine.slab.state(state).begin();
+        Some(RawPick::new(state, admission, self.transition, self.now))
     }
 
     /// One of the endpoints that are given calls.
     #[inline]
-    fn available(&mut self) -> Option<(u32, Ticket)> {
+    fn available(&mut self) -> Option<(u32, Admission)> {
         if self.snapshot.policy.custom {
-            if let Some(cell) = self.engine.ask_custom(self.snapshot, self.tried, self.now) {
-                if let Some(ticket) = self.engine.slab.cell(cell).gate().ticket_if_closed() {
-                    return Some((cell, ticket));
+            if let Some(state) = self.engine.ask_custom(self.snapshot, self.tried, self.now) {
+                if let Some(admission) = self.engine.slab.state(state).breaker().admit_if_closed() {
+                    return Some((state, admission));
                 }
             }
         }
@@ -220,8 +225,8 @@ impl<'a> Search<'a> {
         }
         let mut first = self.snapshot.tier_for(self.engine.random.below(100));
         // What the attempts before have found may be so of their whole tier: the last one does not share its fate.
-        if let Some(failed) = self.tried.cells.last().filter(|_| self.last) {
-            let slot = self.engine.slab.cell(*failed).cold.slot.load(Ordering::Relaxed);
+        if let Some(failed) = self.tried.states.last().filter(|_| self.last) {
+            let slot = self.engine.slab.state(*failed).cold.slot.load(Ordering::Relaxed);
             let tier = self.snapshot.slots.get(slot as usize).map_or(0, |slot| slot.tier as usize);
             first = if first == tier { first + 1 } else { first };
         }
@@ -230,8 +235,8 @@ impl<'a> Search<'a> {
             let tier = &tiers[(first + step) % tiers.len()];
             match self.member(tier) {
                 // A ticket with a permit is used at once, so that none is left lying about.
-                Some((cell, ticket)) if ticket.permit || !self.tried.contains(cell) => {
-                    return Some((cell, ticket));
+                Some((state, admission)) if admission.permit || !self.tried.contains(state) => {
+                    return Some((state, admission));
                 }
                 found => again = again.or(found),
             }
@@ -240,71 +245,70 @@ impl<'a> Search<'a> {
     }
 
     #[inline]
-    fn member(&mut self, tier: &Tier) -> Option<(u32, Ticket)> {
+    fn member(&mut self, tier: &Tier) -> Option<(u32, Admission)> {
         let engine = self.engine;
         let slow_start = &self.snapshot.policy.slow_start;
         let mut tried = self.tried;
         let mut new = None;
-        for _ in 0..RACES {
+        for _ in 0..MAX_RACES {
             let candidates = Candidates { members: tier.candidates(), tier, slab: &engine.slab, tried };
-            let next =
-                || choose(self.algorithm, candidates, self.key, &engine.turns, &engine.random, self.now);
+            let next = || pick(self.algorithm, candidates, self.key, &engine.turns, &engine.random, self.now);
             let Some(number) = self.drawn.take().or_else(|| next().map(|found| found.number)) else { break };
-            let cell = engine.slab.cell(number);
-            let ticket = match cell.gate().ticket_if_closed() {
-                Some(ticket) => ticket,
+            let state = engine.slab.state(number);
+            let admission = match state.breaker().admit_if_closed() {
+                Some(admission) => admission,
                 // Not closed: either all are used, or the floor holds it, or its breaker has opened just now and it is
                 // about to leave.
-                None if tier.in_panic() || cell.cold.held.load(Ordering::Relaxed) => {
+                None if tier.in_panic() || state.cold.pinned.load(Ordering::Relaxed) => {
                     self.admit_beyond(number)
                 }
                 None => continue,
             };
-            if slow_start.is_on() && !ticket.permit && !self.is_broken_in(cell) {
+            if slow_start.is_on() && !admission.permit && !self.passes_slow_start(state) {
                 // It has had its part: another one, unless all are new.
-                new = new.or(Some((number, ticket)));
+                new = new.or(Some((number, admission)));
                 tried = tried.and(number);
                 continue;
             }
-            return Some((number, ticket));
+            return Some((number, admission));
         }
         new
     }
 
     /// Whether an endpoint that is new gets this call: with the probability that slow start says.
     #[cold]
-    fn is_broken_in(&self, cell: &Cell) -> bool {
-        let part = self.snapshot.policy.slow_start.part(self.now.since(cell.since(self.now)));
+    fn passes_slow_start(&self, state: &EndpointState) -> bool {
+        let part = self.snapshot.policy.slow_start.part(self.now.since(state.since(self.now)));
         part >= 1.0 || self.engine.random.unit() < part
     }
 
     /// Where the session of this call is, while it can stay there.
-    fn settled(&mut self) -> Option<(u32, Ticket)> {
+    fn session_endpoint(&mut self) -> Option<(u32, Admission)> {
         let key = self.key?;
-        let cell = self.snapshot.sticky()?.seat(key, self.now)?;
-        if self.tried.contains(cell) || !self.engine.slab.cell(cell).is_seated() {
+        let state = self.snapshot.sessions()?.lookup(key, self.now)?;
+        if self.tried.contains(state) || !self.engine.slab.state(state).is_in_rotation() {
             return None;
         }
-        let ticket = self.engine.slab.cell(cell).gate().ticket_if_closed()?;
-        Some((cell, ticket))
+        let admission = self.engine.slab.state(state).breaker().admit_if_closed()?;
+        Some((state, admission))
     }
 
     /// A probe call for an endpoint whose open time has passed, if there is one. A call that cannot be repeated is
     /// used for it only when no other has come along.
     #[cold]
-    fn probe(&mut self, due: u64, may_probe: bool) -> Option<(u32, Ticket)> {
-        if !may_probe && self.now < Time::from_nanos(due) + LOOK_AGAIN {
+    fn probe(&mut self, due: u64, may_probe: bool) -> Option<(u32, Admission)> {
+        if !may_probe && self.now < Time::from_nanos(due) + SCAN_INTERVAL {
             return None;
         }
-        let mut next = self.now + LOOK_AGAIN;
+        let mut next = self.now + SCAN_INTERVAL;
         // A call is no way to learn what a probe finds out.
-        let probed_down = |cell: &u32| self.engine.slab.cell(*cell).is_probed_down();
-        let candidates = self.outside().chain(self.held_back());
-        for cell in candidates.filter(|cell| !probed_down(cell)) {
-            match self.admit(cell, false) {
-                Effect::Admitted(ticket) => return Some((cell, ticket)),
-                Effect::Refused(at) => next = next.min(at.max(self.now)),
-                Effect::Counted | Effect::Ignored => {}
+        let probed_down = |state: &u32| self.engine.slab.state(*state).is_probed_down();
+        let candidates = self.outside().chain(self.pinned_in_idle_tiers());
+        for state in candidates.filter(|state| !probed_down(state)) {
+            match self.admit(state, false) {
+                Decision::Admitted(admission) => return Some((state, admission)),
+                Decision::Refused(at) => next = next.min(at.max(self.now)),
+                Decision::Counted | Decision::Ignored => {}
             }
         }
         // Whoever has set an earlier time meanwhile is right; else nobody looks before it is worth it.
@@ -316,31 +320,31 @@ impl<'a> Search<'a> {
     /// When nothing is available: the least bad endpoint, within its half-open permits; then what the floor holds;
     /// then what its registry calls unhealthy.
     #[cold]
-    fn last_resort(&mut self) -> Option<(u32, Ticket)> {
+    fn last_resort(&mut self) -> Option<(u32, Admission)> {
         let fail_open = !self.snapshot.policy.fail_fast;
         if fail_open {
-            for cell in self.outside() {
-                if let Effect::Admitted(ticket) = self.admit(cell, true) {
-                    return Some((cell, ticket));
+            for state in self.outside() {
+                if let Decision::Admitted(admission) = self.admit(state, true) {
+                    return Some((state, admission));
                 }
             }
         }
         let start = self.engine.random.bits() as usize;
         let tiers = &self.snapshot.tiers;
-        let held = tiers.iter().flat_map(|tier| rotated(tier.members.available(), start)).take(LOOKS);
+        let pinned = tiers.iter().flat_map(|tier| rotated(tier.members.available(), start)).take(MAX_SCANS);
         let unhealthy = tiers.iter().flat_map(|tier| {
             let len = tier.unhealthy.len();
             (0..len).map(move |step| tier.unhealthy[(start % len + step) % len])
         });
         let mut again = None;
-        for cell in held.chain(unhealthy.take(if fail_open { LOOKS } else { 0 })) {
-            if !self.tried.contains(cell) {
-                again = Some(cell);
+        for state in pinned.chain(unhealthy.take(if fail_open { MAX_SCANS } else { 0 })) {
+            if !self.tried.contains(state) {
+                again = Some(state);
                 break;
             }
-            again = again.or(Some(cell));
+            again = again.or(Some(state));
         }
-        again.map(|cell| (cell, self.admit_beyond(cell)))
+        again.map(|state| (state, self.admit_beyond(state)))
     }
 
     /// Some of the members that are not given calls and were not tried, from another one each time.
@@ -348,47 +352,48 @@ impl<'a> Search<'a> {
         let start = self.engine.random.bits() as usize;
         let (snapshot, tried) = (self.snapshot, self.tried);
         let out = snapshot.tiers.iter().flat_map(move |tier| rotated(tier.members.out(), start));
-        out.take(LOOKS).filter(move |cell| !tried.contains(*cell))
+        out.take(MAX_SCANS).filter(move |state| !tried.contains(*state))
     }
 
     /// Members that a floor of more than one holds, and that may stand in a tier without calls.
-    fn held_back(&self) -> impl Iterator<Item = u32> + use<'a> {
+    fn pinned_in_idle_tiers(&self) -> impl Iterator<Item = u32> + use<'a> {
         let (engine, snapshot, tried) = (self.engine, self.snapshot, self.tried);
         let tiers = if snapshot.policy.min_available > 1 { &*snapshot.tiers } else { &[] };
         let start = engine.random.bits() as usize;
-        let held = tiers.iter().flat_map(move |tier| rotated(tier.members.available(), start)).take(LOOKS);
-        let is_held = move |cell: &u32| engine.slab.cell(*cell).cold.held.load(Ordering::Relaxed);
-        held.filter(is_held).filter(move |cell| !tried.contains(*cell))
+        let pinned =
+            tiers.iter().flat_map(move |tier| rotated(tier.members.available(), start)).take(MAX_SCANS);
+        let is_pinned = move |state: &u32| engine.slab.state(*state).cold.pinned.load(Ordering::Relaxed);
+        pinned.filter(is_pinned).filter(move |state| !tried.contains(*state))
     }
 
-    fn admit(&mut self, cell: u32, early: bool) -> Effect {
-        let cell = self.engine.slab.cell(cell);
+    fn admit(&mut self, state: u32, early: bool) -> Decision {
+        let state = self.engine.slab.state(state);
         let rules = &self.snapshot.policy.breaker;
         let unit = self.engine.random.unit();
-        let (effect, change) = cell.gate().apply(Event::Admit { early }, self.now, rules, unit);
+        let (decision, change) = state.breaker().apply(Input::Admit { early }, self.now, rules, unit);
         // A new round of the same phase is nothing to tell.
         let change = change.filter(|change| change.from.state() != change.to.state());
         match change.map(|change| change.to.phase) {
-            Some(Phase::HalfOpen { early: true, .. }) => self.moved = Moved::HalfOpenEarly,
-            Some(Phase::HalfOpen { early: false, .. }) => self.moved = Moved::HalfOpen,
+            Some(Phase::HalfOpen { early: true, .. }) => self.transition = Transition::HalfOpenEarly,
+            Some(Phase::HalfOpen { early: false, .. }) => self.transition = Transition::HalfOpen,
             // Its probe calls have not answered in time; one of them will tell when it ends.
             Some(Phase::Open { .. }) => {
-                cell.cold.expired.store(true, Ordering::Relaxed);
-                cell.cold.opened.fetch_add(1, Ordering::Relaxed);
+                state.cold.expired.store(true, Ordering::Relaxed);
+                state.cold.opened.fetch_add(1, Ordering::Relaxed);
             }
             Some(Phase::Closed { .. }) | None => {}
         }
-        effect
+        decision
     }
 
     /// With a permit if there is one, and without one otherwise: this endpoint is one of the last.
     #[cold]
-    fn admit_beyond(&mut self, cell: u32) -> Ticket {
-        match self.admit(cell, true) {
-            Effect::Admitted(ticket) => ticket,
+    fn admit_beyond(&mut self, state: u32) -> Admission {
+        match self.admit(state, true) {
+            Decision::Admitted(admission) => admission,
             _ => {
-                let generation = self.engine.slab.cell(cell).gate().read().generation;
-                Ticket { generation, permit: false }
+                let generation = self.engine.slab.state(state).breaker().read().generation;
+                Admission { generation, permit: false }
             }
         }
     }

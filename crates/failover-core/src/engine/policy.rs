@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::config::{Algorithm, FailoverConfig, StrategyKind};
-use crate::engine::breaker::Rules;
-use crate::engine::retry_budget::BudgetRules;
+use crate::engine::breaker::BreakerPolicy;
+use crate::engine::retry_budget::BudgetPolicy;
 use crate::engine::slow_start::SlowStart;
 use crate::runtime::backoff::Backoff;
 
@@ -16,7 +16,7 @@ pub(crate) struct CallPolicy {
     /// Where it is given; else each attempt has its share of the whole.
     pub(crate) attempt_timeout: Option<Duration>,
     pub(crate) backoff: Backoff,
-    pub(crate) budget: BudgetRules,
+    pub(crate) budget: BudgetPolicy,
 }
 
 /// What is worked out once for each snapshot.
@@ -24,7 +24,7 @@ pub(crate) struct CallPolicy {
 pub(crate) struct Policy {
     pub(crate) call: CallPolicy,
     pub(crate) algorithm: Algorithm,
-    pub(crate) breaker: Rules,
+    pub(crate) breaker: BreakerPolicy,
     pub(crate) min_available: u32,
     pub(crate) fail_fast: bool,
     /// Whether the caller's own strategy chooses.
@@ -44,7 +44,7 @@ impl From<&FailoverConfig> for CallPolicy {
                 config.backoff().max_delay(),
                 config.backoff().multiplier(),
             ),
-            budget: BudgetRules::from(config.retry_budget()),
+            budget: BudgetPolicy::from(config.retry_budget()),
         }
     }
 }
@@ -54,7 +54,7 @@ impl From<&FailoverConfig> for Policy {
         Self {
             call: CallPolicy::from(config),
             algorithm: config.algorithm(),
-            breaker: Rules::from(config.circuit_breaker()),
+            breaker: BreakerPolicy::from(config.circuit_breaker()),
             min_available: config.circuit_breaker().min_available(),
             fail_fast: config.fail_fast(),
             custom: config.strategy() == StrategyKind::Custom,

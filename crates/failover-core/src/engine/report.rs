@@ -4,10 +4,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::engine::breaker::atomic::Change;
-use crate::engine::breaker::{Effect, Event, Ticket};
+use crate::engine::breaker::{Admission, Decision, Input};
 use crate::engine::state::ewma::{LONGEST_PENALTY, PENALTY};
-use crate::engine::state::{Cell, Verdict};
-use crate::engine::{Choice, Engine, Moved};
+use crate::engine::state::{EndpointState, Verdict};
+use crate::engine::{Engine, RawPick, Transition};
 use crate::model::breaker_state::BreakerState;
 use crate::runtime::clock::Time;
 
@@ -17,66 +17,68 @@ const PAUSE: Duration = Duration::from_millis(50);
 impl Engine {
     /// Ends a choice: counts it, tells the breaker, and says how many nanoseconds it took.
     #[inline]
-    pub(crate) fn report(&self, mut choice: Choice, verdict: Verdict) -> u64 {
-        self.tell_moved(&mut choice);
-        let (number, ticket, began) = (choice.cell(), choice.ticket(), choice.began());
-        let cell = self.slab.cell(number);
+    pub(crate) fn report(&self, mut pick: RawPick, verdict: Verdict) -> u64 {
+        self.emit_transition(&mut pick);
+        let (number, admission, began) = (pick.state(), pick.admission(), pick.began());
+        let state = self.slab.state(number);
         let now = self.clock.now();
         let took = now.nanos_since(began);
         // The breaker first: once the call has ended, the cell may be another endpoint's.
-        if verdict != Verdict::Success || ticket.permit || !cell.gate().is_quiet() {
-            self.tell_breaker(number, ticket, verdict, now);
+        if verdict != Verdict::Success || admission.permit || !state.breaker().is_quiet() {
+            self.update_breaker(number, admission, verdict, now);
         }
         match verdict {
-            Verdict::Success | Verdict::Rejected => cell.average().observe(took, now),
-            _ => observe_failure(cell, verdict, took, now),
+            Verdict::Success | Verdict::Rejected => state.ewma().update(took, now),
+            _ => observe_failure(state, verdict, took, now),
         }
-        cell.end(verdict, took);
+        state.end(verdict, took);
         took
     }
 
     /// An endpoint has asked to be left alone for so long: that counts as the time of its attempt.
-    pub(crate) fn charge(&self, cell: u32, pause: Duration) {
-        self.slab.cell(cell).average().raise_to(pause.min(LONGEST_PENALTY), self.clock.now());
+    pub(crate) fn charge(&self, state: u32, pause: Duration) {
+        self.slab.state(state).ewma().raise_to(pause.min(LONGEST_PENALTY), self.clock.now());
     }
 
     /// The call was dropped: neither success nor failure.
     #[cold]
-    pub(crate) fn cancel(&self, choice: Choice) {
-        self.report(choice, Verdict::Cancelled);
+    pub(crate) fn cancel(&self, pick: RawPick) {
+        self.report(pick, Verdict::Cancelled);
     }
 
     /// Tells what a choice did to the breaker. Where the call may take long, that is as soon as it is chosen.
     #[inline]
-    pub(crate) fn tell_moved(&self, choice: &mut Choice) {
-        match choice.take_moved() {
-            Moved::No => {}
-            moved => self.half_opened(self.slab.cell(choice.cell()), moved == Moved::HalfOpenEarly),
+    pub(crate) fn emit_transition(&self, pick: &mut RawPick) {
+        match pick.take_transition() {
+            Transition::No => {}
+            transition => {
+                self.emit_half_open(self.slab.state(pick.state()), transition == Transition::HalfOpenEarly)
+            }
         }
     }
 
     #[cold]
-    fn tell_breaker(&self, number: u32, ticket: Ticket, verdict: Verdict, now: Time) {
+    fn update_breaker(&self, number: u32, admission: Admission, verdict: Verdict, now: Time) {
         let event = match verdict {
-            Verdict::Success => Event::Success(ticket),
-            Verdict::Failure | Verdict::Timeout | Verdict::NotSent => Event::Failure(ticket),
+            Verdict::Success => Input::Success(admission),
+            Verdict::Failure | Verdict::Timeout | Verdict::NotSent => Input::Failure(admission),
             // Too busy is no fault, but an endpoint that is still too busy is not back, either.
-            Verdict::Overload if ticket.permit => Event::Failure(ticket),
+            Verdict::Overload if admission.permit => Input::Failure(admission),
             // No blame, and an answer even so: that is what a probe call is to find out.
-            Verdict::Rejected if ticket.permit => Event::Success(ticket),
-            _ if ticket.permit => Event::Release(ticket),
+            Verdict::Rejected if admission.permit => Input::Success(admission),
+            _ if admission.permit => Input::Release(admission),
             _ => return,
         };
-        let cell = self.slab.cell(number);
+        let state = self.slab.state(number);
         let unit = self.random.unit();
-        let (effect, change) = cell.gate().apply(event, now, &self.breaker_rules(), unit);
+        let (decision, change) = state.breaker().apply(event, now, &self.breaker_rules(), unit);
         if let Some(change) = change {
-            return self.moved(number, cell, change);
+            return self.transition(number, state, change);
         }
-        if effect == Effect::Ignored && cell.cold.expired.swap(false, Ordering::Relaxed) {
-            self.half_open_expired(cell);
+        if decision == Decision::Ignored && state.cold.expired.swap(false, Ordering::Relaxed) {
+            self.emit_half_open_expired(state);
         }
-        if ticket.permit {
+        if admission.permit {
             // The permit is free. If the call has shown nothing, not for the very next one: a caller whose calls all
             // end like that must not send every one of them here.
             match verdict {
@@ -86,12 +88,12 @@ impl Engine {
         }
     }
 
-    fn moved(&self, number: u32, cell: &Cell, change: Change) {
+    fn transition(&self, number: u32, state: &EndpointState, change: Change) {
         let to = change.to.state();
         if to == BreakerState::Closed {
-            cell.cold.recovered.fetch_add(1, Ordering::Relaxed);
+            state.cold.recovered.fetch_add(1, Ordering::Relaxed);
         } else if to == BreakerState::Open {
-            cell.cold.opened.fetch_add(1, Ordering::Relaxed);
+            state.cold.opened.fetch_add(1, Ordering::Relaxed);
         }
         self.breaker_changed(number, change);
     }
@@ -99,12 +101,12 @@ impl Engine {
 
 /// What an attempt without a good answer says of the time that one takes.
 #[cold]
-fn observe_failure(cell: &Cell, verdict: Verdict, took: u64, now: Time) {
+fn observe_failure(state: &EndpointState, verdict: Verdict, took: u64, now: Time) {
     let took = Duration::from_nanos(took);
     match verdict {
         // It would have taken longer than that.
-        Verdict::Cancelled => cell.average().raise_to(took, now),
+        Verdict::Cancelled => state.ewma().raise_to(took, now),
         Verdict::Local => {}
-        _ => cell.average().raise_to(took.max(PENALTY), now),
+        _ => state.ewma().raise_to(took.max(PENALTY), now),
     }
 }

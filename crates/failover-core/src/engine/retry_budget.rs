@@ -9,14 +9,14 @@ use crate::runtime::sync::{AtomicU32, Ordering};
 
 /// The rules of a budget, as plain numbers that a call can carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BudgetRules {
+pub(crate) struct BudgetPolicy {
     pub(crate) enabled: bool,
     pub(crate) capacity: u32,
     pub(crate) cost: u32,
     pub(crate) deposit: u32,
 }
 
-impl From<&RetryBudgetConfig> for BudgetRules {
+impl From<&RetryBudgetConfig> for BudgetPolicy {
     fn from(config: &RetryBudgetConfig) -> Self {
         Self {
             enabled: config.enabled(),
@@ -48,7 +48,7 @@ impl Budget {
     }
 
     /// Takes the cost of a retry, or nothing when not enough is left.
-    pub(crate) fn withdraw(&self, rules: BudgetRules) -> Option<Withdrawal<'_>> {
+    pub(crate) fn withdraw(&self, rules: BudgetPolicy) -> Option<Withdrawal<'_>> {
         if !rules.enabled {
             return Some(Withdrawal { budget: self, cost: 0 });
         }
@@ -62,14 +62,14 @@ impl Budget {
 
     /// A call succeeded at its first attempt. Writes nothing while the bucket is full.
     #[inline]
-    pub(crate) fn deposit(&self, rules: impl FnOnce() -> BudgetRules) {
+    pub(crate) fn deposit(&self, rules: impl FnOnce() -> BudgetPolicy) {
         if self.taken.load(Ordering::Relaxed) != 0 {
             self.put_back(rules().deposit);
         }
     }
 
     /// How many tokens are left.
-    pub(crate) fn left(&self, rules: BudgetRules) -> u32 {
+    pub(crate) fn left(&self, rules: BudgetPolicy) -> u32 {
         rules.capacity.saturating_sub(self.taken.load(Ordering::Relaxed))
     }
 
@@ -100,7 +100,7 @@ impl Drop for Withdrawal<'_> {
 mod tests {
     use super::*;
 
-    const AWS: BudgetRules = BudgetRules { enabled: true, capacity: 500, cost: 5, deposit: 1 };
+    const AWS: BudgetPolicy = BudgetPolicy { enabled: true, capacity: 500, cost: 5, deposit: 1 };
 
     #[test]
     fn the_figures_of_the_aws_standard_mode() {
@@ -154,14 +154,14 @@ mod tests {
         for _ in 0..50 {
             budget.withdraw(AWS).expect("enough").spend();
         }
-        let smaller = BudgetRules { capacity: 100, ..AWS };
+        let smaller = BudgetPolicy { capacity: 100, ..AWS };
         assert_eq!(budget.left(smaller), 0);
         assert!(budget.withdraw(smaller).is_none());
     }
 
     #[test]
     fn switched_off_it_never_refuses() {
-        let off = BudgetRules { enabled: false, ..AWS };
+        let off = BudgetPolicy { enabled: false, ..AWS };
         let budget = Budget::new();
         for _ in 0..10_000 {
             budget.withdraw(off).expect("no budget, no limit").spend();

@@ -32,11 +32,11 @@ impl Shares {
         if self.newer.as_ref().is_some_and(|sample| now.since(sample.at) >= WINDOW) {
             self.older = self.newer.take();
         }
-        let recent = |(cell, count): (&u32, &u64)| {
+        let recent = |(state, count): (&u32, &u64)| {
             let before =
-                self.older.as_ref().and_then(|sample| sample.attempts.get(cell)).copied().unwrap_or(0);
+                self.older.as_ref().and_then(|sample| sample.attempts.get(state)).copied().unwrap_or(0);
             // The cell may be another endpoint's since: then all it has counted is recent.
-            (*cell, count.checked_sub(before).unwrap_or(*count))
+            (*state, count.checked_sub(before).unwrap_or(*count))
         };
         let counts = attempts.iter().map(recent).collect();
         let window = now.since(self.older.as_ref().map_or(began, |sample| sample.at));

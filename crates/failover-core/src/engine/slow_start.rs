@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::config::SlowStartConfig;
 
 /// What an endpoint gets at least.
-const LEAST: f64 = 0.1;
+const MIN_SHARE: f64 = 0.1;
 
 /// Envoy's slow start: `max(0.1, (t / window)^(1 / aggression))` of its share, `t` after it was given calls again.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +32,7 @@ impl SlowStart {
             return 1.0;
         }
         let after = after.max(Duration::from_millis(1));
-        (after.as_secs_f64() / self.window.as_secs_f64()).powf(self.exponent).clamp(LEAST, 1.0)
+        (after.as_secs_f64() / self.window.as_secs_f64()).powf(self.exponent).clamp(MIN_SHARE, 1.0)
     }
 }
 

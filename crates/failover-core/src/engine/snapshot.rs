@@ -21,8 +21,8 @@ use crate::engine::availability::Claim;
 use crate::engine::policy::Policy;
 use crate::engine::state::slab::Slab;
 use crate::model::endpoint::Endpoint;
-use load_split::{Headcount, Zone, shares};
-use session_table::Sticky;
+use load_split::{HostCounts, Zone, shares};
+use session_table::SessionTable;
 
 pub(crate) use tier::{Rank, Tier};
 
@@ -38,7 +38,7 @@ pub(crate) struct Snapshot {
     /// One tier and nothing that a pick has to look at besides.
     plain: bool,
     /// Where sessions are, if they stick.
-    sticky: Option<Arc<Sticky>>,
+    sticky: Option<Arc<SessionTable>>,
     /// How many endpoints their source leaves to the engine.
     pub(crate) eligible: u32,
 }
@@ -49,7 +49,7 @@ pub(crate) struct Slot {
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) claim: Claim,
     /// Where its calls are counted.
-    pub(crate) cell: u32,
+    pub(crate) state: u32,
     /// Where it stands among the tiers.
     pub(crate) tier: u32,
 }
@@ -65,10 +65,10 @@ impl Snapshot {
         slab: &Slab,
     ) -> Self {
         for (slot, index) in slots.iter().zip(0..) {
-            let cell = slab.cell(slot.cell);
-            cell.cold.slot.store(index, Ordering::Relaxed);
+            let state = slab.state(slot.state);
+            state.cold.slot.store(index, Ordering::Relaxed);
             if !slot.claim.eligible() {
-                cell.set_seated(false);
+                state.set_in_rotation(false);
             }
         }
         let policy = Policy::from(&*config);
@@ -78,8 +78,8 @@ impl Snapshot {
             .map(|of_tier| {
                 let rank = ranks[of_tier[0].tier as usize];
                 let tier = Tier::new(rank, of_tier, first, policy.panic_threshold > 0, slab);
-                let twin = before.and_then(|before| before.tiers.iter().find(|tier| tier.rank == rank));
-                tier.build(policy.algorithm, of_tier, twin, slab);
+                let matched = before.and_then(|before| before.tiers.iter().find(|tier| tier.rank == rank));
+                tier.build(policy.algorithm, of_tier, matched, slab);
                 first += of_tier.len() as u32;
                 tier
             })
@@ -90,7 +90,7 @@ impl Snapshot {
         let sticky = balancer.sticky().then(|| {
             let kept = before.and_then(|before| before.sticky.clone());
             kept.filter(|sticky| sticky.is_of(sessions, ttl))
-                .unwrap_or_else(|| Arc::new(Sticky::new(sessions, ttl)))
+                .unwrap_or_else(|| Arc::new(SessionTable::new(sessions, ttl)))
         });
         let closed = AtomicU32::new(0);
         let plain = tiers.len() == 1 && sticky.is_none() && !policy.custom && !policy.slow_start.is_on();
@@ -105,7 +105,7 @@ impl Snapshot {
 
     /// Where sessions are, if they stick.
     #[inline]
-    pub(crate) fn sticky(&self) -> Option<&Sticky> {
+    pub(crate) fn sessions(&self) -> Option<&SessionTable> {
         self.sticky.as_deref()
     }
 
@@ -163,7 +163,7 @@ impl Snapshot {
     }
 
     /// Works out anew how calls spread over the tiers. Under the control lock only; true when it changed.
-    pub(crate) fn spread(&self) -> bool {
+    pub(crate) fn recompute_shares(&self) -> bool {
         if self.tiers.len() < 2 && self.policy.panic_threshold == 0 {
             return false;
         }
@@ -180,7 +180,7 @@ impl Snapshot {
         let heads: Vec<_> = self
             .tiers
             .iter()
-            .map(|tier| Headcount {
+            .map(|tier| HostCounts {
                 available: tier.members.available().len() as u32,
                 hosts: tier.hosts(),
                 of_priority: of_priority(tier),
@@ -210,7 +210,7 @@ impl Snapshot {
     }
 
     /// The percentage of calls that each tier gets.
-    pub(crate) fn spread_percent(&self) -> Vec<u32> {
+    pub(crate) fn share_percent(&self) -> Vec<u32> {
         if self.tiers.len() == 1 {
             return vec![100];
         }

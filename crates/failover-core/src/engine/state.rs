@@ -13,14 +13,14 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 
 use crate::contract::classify::Outcome;
-use crate::engine::breaker::atomic::Gate;
+use crate::engine::breaker::atomic::AtomicBreaker;
 use crate::engine::state::latency::{Histogram, Times};
 use crate::model::endpoint::Endpoint;
 use crate::model::health::Health;
 use crate::runtime::clock::Time;
-use ewma::Average;
-use in_flight::Flow;
-use load_weight::Load;
+use ewma::PeakEwma;
+use in_flight::InFlight;
+use load_weight::LoadWeight;
 
 /// What calls to an endpoint read and write. It outlives snapshots: the key is the endpoint's id, and another one is
 /// taken only when the address behind the id changes.
@@ -28,29 +28,29 @@ use load_weight::Load;
 /// What a pick compares and a success writes stands in the first cache line; the rest is for what is rare.
 #[derive(Debug)]
 #[repr(align(64))]
-pub(crate) struct Cell {
-    hot: Hot,
-    pub(crate) cold: Cold,
+pub(crate) struct EndpointState {
+    hot: HotState,
+    pub(crate) cold: ColdState,
 }
 
 #[derive(Debug)]
 #[repr(align(64))]
-struct Hot {
-    gate: Gate,
+struct HotState {
+    breaker: AtomicBreaker,
     /// Calls in flight and successes.
-    flow: Flow,
+    flow: InFlight,
     /// The weight that counts, at least 1.
     weight: AtomicU32,
     /// How long its attempts take of late.
-    average: Average,
+    ewma: PeakEwma,
     /// How long its attempts took. There from the first endpoint on.
     times: OnceLock<Box<Histogram>>,
     /// The newest times, which are not counted there yet: their buckets, one up, in nine bits each.
     recent: AtomicU64,
     /// Held by the one thread that counts them there.
-    settling: AtomicBool,
+    flushing: AtomicBool,
     /// Whether it is among those of its tier that are given calls.
-    seated: AtomicBool,
+    in_rotation: AtomicBool,
 }
 
 /// Bits of a time in `recent`, which holds seven.
@@ -58,7 +58,7 @@ const RECENT: u32 = 9;
 const _: () = assert!(latency::BUCKETS < 1 << RECENT);
 
 #[derive(Debug, Default)]
-pub(crate) struct Cold {
+pub(crate) struct ColdState {
     /// The endpoint as its source names it now. Empty when the cell is free.
     endpoint: ArcSwapOption<Endpoint>,
     others: [AtomicU64; VERDICTS - 1],
@@ -70,13 +70,13 @@ pub(crate) struct Cold {
     /// The number of the source that names it.
     pub(crate) source: AtomicU32,
     /// Given calls although its breaker is not closed, because too few others are left.
-    pub(crate) held: AtomicBool,
+    pub(crate) pinned: AtomicBool,
     /// Its half-open round ended because the probe calls did not answer in time, and that is not told yet.
     pub(crate) expired: AtomicBool,
     /// Since when it has been in or out, in nanoseconds, twice; odd when it is in. 0: it is new.
     since: AtomicU64,
     /// What it has said of its load.
-    pub(crate) load: Load,
+    pub(crate) load: LoadWeight,
     /// Whether this process probes it.
     pub(crate) asked: AtomicBool,
     /// What this process's own probes say of it, as a number.
@@ -116,7 +116,7 @@ impl From<Outcome> for Verdict {
 
 /// The counts as they were read.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct Counters {
     ended: [u64; VERDICTS],
     /// How long the attempts took together that were not cancelled, within 2 %.
     time: Duration,
@@ -125,7 +125,7 @@ pub(crate) struct Tally {
     pub(crate) probes: u64,
 }
 
-impl Tally {
+impl Counters {
     pub(crate) const NONE: Self =
         Self { ended: [0; VERDICTS], time: Duration::ZERO, recovered: 0, probes: 0 };
 
@@ -168,30 +168,30 @@ impl Tally {
     }
 }
 
-impl Cell {
+impl EndpointState {
     pub(crate) fn new() -> Self {
         Self {
-            hot: Hot {
-                gate: Gate::new(),
-                flow: Flow::new(),
+            hot: HotState {
+                breaker: AtomicBreaker::new(),
+                flow: InFlight::new(),
                 weight: AtomicU32::new(1),
-                average: Average::new(),
+                ewma: PeakEwma::new(),
                 times: OnceLock::new(),
                 recent: AtomicU64::new(0),
-                settling: AtomicBool::new(false),
-                seated: AtomicBool::new(false),
+                flushing: AtomicBool::new(false),
+                in_rotation: AtomicBool::new(false),
             },
-            cold: Cold {
+            cold: ColdState {
                 endpoint: ArcSwapOption::const_empty(),
                 others: [const { AtomicU64::new(0) }; VERDICTS - 1],
                 opened: AtomicU64::new(0),
                 recovered: AtomicU64::new(0),
                 probes: AtomicU64::new(0),
                 source: AtomicU32::new(0),
-                held: AtomicBool::new(false),
+                pinned: AtomicBool::new(false),
                 expired: AtomicBool::new(false),
                 since: AtomicU64::new(0),
-                load: Load::default(),
+                load: LoadWeight::default(),
                 asked: AtomicBool::new(false),
                 probed: AtomicU8::new(Health::Unknown as u8),
                 slot: AtomicU32::new(0),
@@ -201,8 +201,8 @@ impl Cell {
     }
 
     #[inline]
-    pub(crate) fn gate(&self) -> &Gate {
-        &self.hot.gate
+    pub(crate) fn breaker(&self) -> &AtomicBreaker {
+        &self.hot.breaker
     }
 
     /// Calls that have begun and not ended.
@@ -217,18 +217,18 @@ impl Cell {
     }
 
     #[inline]
-    pub(crate) fn average(&self) -> &Average {
-        &self.hot.average
+    pub(crate) fn ewma(&self) -> &PeakEwma {
+        &self.hot.ewma
     }
 
     #[inline]
-    pub(crate) fn is_seated(&self) -> bool {
-        self.hot.seated.load(Ordering::Relaxed)
+    pub(crate) fn is_in_rotation(&self) -> bool {
+        self.hot.in_rotation.load(Ordering::Relaxed)
     }
 
     /// Under the control lock only.
-    pub(crate) fn set_seated(&self, seated: bool) {
-        self.hot.seated.store(seated, Ordering::Relaxed);
+    pub(crate) fn set_in_rotation(&self, in_rotation: bool) {
+        self.hot.in_rotation.store(in_rotation, Ordering::Relaxed);
     }
 
     #[inline]
@@ -259,7 +259,7 @@ impl Cell {
         let with = recent << RECENT | (latency::bucket(nanos) as u64 + 1);
         if recent >> (6 * RECENT) == 0 {
             self.hot.recent.store(with, Ordering::Relaxed);
-        } else if !self.settle() {
+        } else if !self.flush_recent() {
             // Somebody else is about it: the oldest of the seven gives way.
             self.hot.recent.store(with & ((1 << (7 * RECENT)) - 1), Ordering::Relaxed);
         } else {
@@ -268,9 +268,9 @@ impl Cell {
     }
 
     /// Counts the newest times where the others are; false when another thread is doing so.
-    fn settle(&self) -> bool {
+    fn flush_recent(&self) -> bool {
         let Some(times) = self.hot.times.get() else { return false };
-        if self.hot.settling.swap(true, Ordering::Acquire) {
+        if self.hot.flushing.swap(true, Ordering::Acquire) {
             return false;
         }
         let mut recent = self.hot.recent.load(Ordering::Relaxed);
@@ -279,7 +279,7 @@ impl Cell {
             times.record((recent & ((1 << RECENT) - 1)) as usize - 1);
             recent >>= RECENT;
         }
-        self.hot.settling.store(false, Ordering::Release);
+        self.hot.flushing.store(false, Ordering::Release);
         true
     }
 
@@ -302,7 +302,7 @@ impl Cell {
     }
 
     /// It is given calls, or not. Under the control lock only.
-    pub(crate) fn mark(&self, is_in: bool, now: Time) {
+    pub(crate) fn record_transition(&self, is_in: bool, now: Time) {
         let before = self.cold.since.load(Ordering::Relaxed);
         if before == 0 || (before & 1 == 1) != is_in {
             // Never 0, which stands for new.
@@ -343,27 +343,27 @@ impl Cell {
         self.hot.flow.is_idle()
     }
 
-    pub(crate) fn tally(&self) -> Tally {
+    pub(crate) fn counters(&self) -> Counters {
         let mut ended = [self.hot.flow.successes(); VERDICTS];
         for (to, from) in ended[1..].iter_mut().zip(&self.cold.others) {
             *to = from.load(Ordering::Relaxed);
         }
-        let mut tally = Tally {
+        let mut counters = Counters {
             ended,
             time: Duration::ZERO,
             recovered: self.cold.recovered.load(Ordering::Relaxed),
             probes: self.cold.probes.load(Ordering::Relaxed),
         };
-        self.settle();
+        self.flush_recent();
         if let Some(mean) = self.hot.times.get().and_then(|times| times.mean()) {
-            tally.time = Duration::from_secs_f64(mean.as_secs_f64() * tally.answered() as f64);
+            counters.time = Duration::from_secs_f64(mean.as_secs_f64() * counters.answered() as f64);
         }
-        tally
+        counters
     }
 
     /// Adds how long its attempts took to `sum`.
     pub(crate) fn times_into(&self, sum: &mut Times) {
-        self.settle();
+        self.flush_recent();
         if let Some(times) = self.hot.times.get() {
             times.read_into(sum);
         }
@@ -371,12 +371,12 @@ impl Cell {
 
     /// Makes it as new, for another endpoint. Only when it is idle and no snapshot knows it.
     fn clear(&self) {
-        self.hot.gate.clear();
+        self.hot.breaker.clear();
         self.hot.weight.store(1, Ordering::Relaxed);
         self.cold.endpoint.store(None);
         self.hot.flow.clear();
-        self.hot.average.clear();
-        self.set_seated(false);
+        self.hot.ewma.clear();
+        self.set_in_rotation(false);
         let counts = [&self.cold.opened, &self.cold.recovered, &self.cold.probes];
         for count in counts.into_iter().chain(&self.cold.others) {
             count.store(0, Ordering::Relaxed);
@@ -385,7 +385,7 @@ impl Cell {
         if let Some(times) = self.hot.times.get() {
             times.clear();
         }
-        self.cold.held.store(false, Ordering::Relaxed);
+        self.cold.pinned.store(false, Ordering::Relaxed);
         self.cold.expired.store(false, Ordering::Relaxed);
         self.cold.load.clear();
         self.cold.asked.store(false, Ordering::Relaxed);
@@ -400,44 +400,47 @@ mod tests {
 
     #[test]
     fn what_a_pick_compares_and_a_success_writes_is_one_cache_line() {
-        assert_eq!((size_of::<Hot>(), align_of::<Hot>()), (64, 64));
-        assert!(size_of::<Cell>() <= 192, "{}", size_of::<Cell>());
+        assert_eq!((size_of::<HotState>(), align_of::<HotState>()), (64, 64));
+        assert!(size_of::<EndpointState>() <= 192, "{}", size_of::<EndpointState>());
     }
 
     #[test]
     fn a_cancelled_call_counts_and_says_nothing_about_time() {
-        let cell = Cell::new();
-        cell.begin();
-        cell.begin();
-        cell.end(Verdict::Success, 3_000_000);
-        assert_eq!(cell.in_flight(), 1);
-        cell.end(Verdict::Cancelled, 9_000_000_000);
-        let tally = cell.tally();
-        assert_eq!((tally.of(Verdict::Success), tally.of(Verdict::Cancelled), tally.ended()), (1, 1, 2));
-        assert!(cell.is_idle());
+        let state = EndpointState::new();
+        state.begin();
+        state.begin();
+        state.end(Verdict::Success, 3_000_000);
+        assert_eq!(state.in_flight(), 1);
+        state.end(Verdict::Cancelled, 9_000_000_000);
+        let counters = state.counters();
+        assert_eq!(
+            (counters.of(Verdict::Success), counters.of(Verdict::Cancelled), counters.ended()),
+            (1, 1, 2)
+        );
+        assert!(state.is_idle());
     }
 
     #[test]
     fn threads_at_one_cell_lose_no_count_and_leave_a_fair_sample_of_times() {
-        let cell = Cell::new();
-        cell.set(&Arc::new(Endpoint::builder("a", "users", "10.0.0.1", 80).build().expect("valid")), 1);
+        let state = EndpointState::new();
+        state.set(&Arc::new(Endpoint::builder("a", "users", "10.0.0.1", 80).build().expect("valid")), 1);
         std::thread::scope(|scope| {
             for thread in 0..4_u64 {
-                let cell = &cell;
+                let state = &state;
                 scope.spawn(move || {
                     for call in 0..16_000 {
-                        cell.begin();
-                        cell.end(Verdict::Success, (10 + thread + call % 3) * 1_000);
+                        state.begin();
+                        state.end(Verdict::Success, (10 + thread + call % 3) * 1_000);
                         if call % 1_000 == 0 {
-                            cell.times_into(&mut Times::none());
+                            state.times_into(&mut Times::none());
                         }
                     }
                 });
             }
         });
-        assert_eq!(cell.tally().of(Verdict::Success), 64_000);
+        assert_eq!(state.counters().of(Verdict::Success), 64_000);
         let mut times = Times::none();
-        cell.times_into(&mut times);
+        state.times_into(&mut times);
         // Threads that do nothing but this lose the most.
         assert!((2_000..70_000).contains(&times.total()), "{}", times.total());
         let latency = times.latency().expect("recorded");
@@ -446,14 +449,14 @@ mod tests {
 
     #[test]
     fn every_time_of_a_single_thread_counts_once() {
-        let cell = Cell::new();
-        cell.set(&Arc::new(Endpoint::builder("a", "users", "10.0.0.1", 80).build().expect("valid")), 1);
+        let state = EndpointState::new();
+        state.set(&Arc::new(Endpoint::builder("a", "users", "10.0.0.1", 80).build().expect("valid")), 1);
         for calls in 1..=100 {
-            cell.begin();
-            cell.end(Verdict::Success, calls * 1_000_000);
+            state.begin();
+            state.end(Verdict::Success, calls * 1_000_000);
             let mut times = Times::none();
             if calls % 9 == 0 || calls == 100 {
-                cell.times_into(&mut times);
+                state.times_into(&mut times);
                 assert_eq!(times.total(), calls);
             }
         }
@@ -462,16 +465,16 @@ mod tests {
     #[test]
     fn every_verdict_has_a_count_of_its_own() {
         use Verdict::*;
-        let cell = Cell::new();
+        let state = EndpointState::new();
         let all = [Success, Failure, Timeout, Overload, NotSent, Rejected, Local, Cancelled];
         for (verdict, times) in all.into_iter().zip(1..) {
             for _ in 0..times {
-                cell.begin();
-                cell.end(verdict, 0);
+                state.begin();
+                state.end(verdict, 0);
             }
         }
-        let tally = cell.tally();
-        assert_eq!(all.map(|verdict| tally.of(verdict)), [1, 2, 3, 4, 5, 6, 7, 8]);
-        assert_eq!(tally.failures(), 2 + 3 + 4 + 5);
+        let counters = state.counters();
+        assert_eq!(all.map(|verdict| counters.of(verdict)), [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(counters.failures(), 2 + 3 + 4 + 5);
     }
 }

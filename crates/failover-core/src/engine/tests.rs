@@ -48,15 +48,15 @@ impl Bench {
 
     /// One call; `fails` says whose calls fail. Answers where it went, or nothing.
     fn call(&self, fails: &[&str]) -> Option<String> {
-        let choice = self.engine.choose(Tried::NONE, true)?;
-        let id = self.id(&choice);
+        let pick = self.engine.pick(Tried::NONE, true)?;
+        let id = self.id(&pick);
         let verdict = if fails.contains(&id.as_str()) { Verdict::Failure } else { Verdict::Success };
-        self.engine.report(choice, verdict);
+        self.engine.report(pick, verdict);
         Some(id)
     }
 
-    fn id(&self, choice: &Choice) -> String {
-        self.engine.slab.cell(choice.cell()).endpoint().id().to_string()
+    fn id(&self, pick: &RawPick) -> String {
+        self.engine.slab.state(pick.state()).endpoint().id().to_string()
     }
 
     fn calls(&self, count: usize, fails: &[&str]) -> BTreeMap<String, usize> {
@@ -119,18 +119,18 @@ async fn half_open_permits_are_never_more_than_three_and_come_back_when_calls_ar
     let bench = Bench::with(&["a", "b"]);
     bench.calls(20, &["b"]);
     pass(5 * SECOND).await;
-    let held: Vec<_> = (0..20).map(|_| bench.engine.choose(Tried::NONE, true).expect("available")).collect();
-    let probes = held.iter().filter(|choice| bench.id(choice) == "b").count();
+    let pinned: Vec<_> = (0..20).map(|_| bench.engine.pick(Tried::NONE, true).expect("available")).collect();
+    let probes = pinned.iter().filter(|pick| bench.id(pick) == "b").count();
     assert_eq!(probes, 3);
-    for choice in held {
-        bench.engine.cancel(choice);
+    for pick in pinned {
+        bench.engine.cancel(pick);
     }
     pass(Duration::from_millis(50)).await;
-    let held: Vec<_> = (0..20).map(|_| bench.engine.choose(Tried::NONE, true).expect("available")).collect();
-    let probes = held.iter().filter(|choice| bench.id(choice) == "b").count();
+    let pinned: Vec<_> = (0..20).map(|_| bench.engine.pick(Tried::NONE, true).expect("available")).collect();
+    let probes = pinned.iter().filter(|pick| bench.id(pick) == "b").count();
     assert_eq!(probes, 3, "the permits came back");
-    for choice in held {
-        bench.engine.cancel(choice);
+    for pick in pinned {
+        bench.engine.cancel(pick);
     }
     let stats = bench.engine.stats();
     assert_eq!((stats.in_flight, stats.cancelled), (0, 40));
@@ -141,24 +141,24 @@ async fn a_call_that_cannot_be_repeated_is_no_probe_unless_nobody_else_probes() 
     let bench = Bench::with(&["a", "b"]);
     bench.calls(20, &["b"]);
     pass(5 * SECOND).await;
-    let choose = || bench.engine.choose(Tried::NONE, false).expect("available");
+    let pick = || bench.engine.pick(Tried::NONE, false).expect("available");
     for _ in 0..20 {
-        let choice = choose();
-        assert_eq!(bench.id(&choice), "a");
-        bench.engine.report(choice, Verdict::Success);
+        let pick = pick();
+        assert_eq!(bench.id(&pick), "a");
+        bench.engine.report(pick, Verdict::Success);
     }
     pass(SECOND).await;
-    assert_eq!(bench.id(&choose()), "b");
+    assert_eq!(bench.id(&pick()), "b");
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_endpoint_alone_is_never_refused_by_its_breaker() {
     let bench = Bench::with(&["a"]);
     assert_eq!(bench.calls(1_000, &["a"])["a"], 1_000);
-    assert_eq!(bench.availability("a"), Availability::In { held_by_floor: true });
+    assert_eq!(bench.availability("a"), Availability::In { pinned: true });
     assert!(bench.told(EventKind::CircuitOpen)[0].contains("stays in use"));
     assert_eq!(bench.calls(10, &[])["a"], 10);
-    assert_eq!(bench.availability("a"), Availability::In { held_by_floor: false });
+    assert_eq!(bench.availability("a"), Availability::In { pinned: false });
 }
 
 #[tokio::test(start_paused = true)]
@@ -184,17 +184,17 @@ async fn when_all_fail_each_is_probed_within_its_permits_and_the_first_to_return
     bench.calls(100, &all);
     assert_eq!(bench.engine.snapshot().closed(), 0);
     // Ten thousand callers at once: three permits for each that is out, the rest to the one the floor holds.
-    let held: Vec<_> =
-        (0..10_000).map(|_| bench.engine.choose(Tried::NONE, true).expect("fails open")).collect();
+    let pinned: Vec<_> =
+        (0..10_000).map(|_| bench.engine.pick(Tried::NONE, true).expect("fails open")).collect();
     let mut counts = BTreeMap::new();
-    for choice in &held {
-        *counts.entry(bench.id(choice)).or_insert(0) += 1;
+    for pick in &pinned {
+        *counts.entry(bench.id(pick)).or_insert(0) += 1;
     }
     let mut sizes: Vec<_> = counts.values().copied().collect();
     sizes.sort_unstable();
     assert_eq!(sizes, [3, 3, 3, 3, 9_988]);
-    for choice in held {
-        bench.engine.report(choice, Verdict::Failure);
+    for pick in pinned {
+        bench.engine.report(pick, Verdict::Failure);
     }
     pass(30 * SECOND).await;
     bench.calls(100, &all);
@@ -239,7 +239,7 @@ async fn a_tier_short_of_endpoints_spills_over_as_envoys_does() {
     let counts = bench.calls(10_000, &[]);
     let first = counts["c0"] + counts["d0"];
     assert!((6_700..7_300).contains(&first), "half of the first tier takes 70 %: {counts:?}");
-    assert_eq!(bench.engine.snapshot().spread_percent(), [70, 30]);
+    assert_eq!(bench.engine.snapshot().share_percent(), [70, 30]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -288,8 +288,8 @@ async fn state_survives_every_update_and_begins_anew_at_another_address() {
     let heavier = entry("b", 0).endpoint().to_builder().weight(7).tag("new").build().expect("valid");
     bench.publish([entry("a", 0), EndpointEntry::new(heavier), entry("c", 0)]);
     assert!(!bench.availability("b").is_in(), "its breaker is still open");
-    let moved = entry("b", 9).endpoint().to_builder().priority(0).build().expect("valid");
-    bench.publish([entry("a", 0), EndpointEntry::new(moved)]);
+    let transition = entry("b", 9).endpoint().to_builder().priority(0).build().expect("valid");
+    bench.publish([entry("a", 0), EndpointEntry::new(transition)]);
     assert!(bench.availability("b").is_in(), "another server, so nothing is known of it");
     let stats = bench.engine.stats();
     assert_eq!(stats.successful_requests, 15, "what was counted stays counted");
@@ -298,18 +298,18 @@ async fn state_survives_every_update_and_begins_anew_at_another_address() {
 #[tokio::test(start_paused = true)]
 async fn calls_in_flight_on_a_removed_endpoint_end_as_usual_and_then_its_state_is_freed() {
     let bench = Bench::with(&["a"]);
-    let choice = bench.engine.choose(Tried::NONE, true).expect("available");
+    let pick = bench.engine.pick(Tried::NONE, true).expect("available");
     bench.publish([entry("b", 0)]);
     assert_eq!(bench.calls(10, &[]), BTreeMap::from([("b".into(), 10)]));
     assert_eq!(bench.engine.stats().in_flight, 1, "it is still counted");
-    assert_eq!(bench.id(&choice), "a", "and it is still that endpoint");
-    let cell = choice.cell();
-    bench.engine.report(choice, Verdict::Success);
+    assert_eq!(bench.id(&pick), "a", "and it is still that endpoint");
+    let state = pick.state();
+    bench.engine.report(pick, Verdict::Success);
     bench.publish([entry("c", 0)]);
     let snapshot = bench.engine.snapshot();
     bench.publish([entry("d", 0)]);
-    let reused = bench.engine.snapshot().slots[0].cell;
-    assert!(reused == cell || snapshot.slots[0].cell == cell, "its cell is used again");
+    let reused = bench.engine.snapshot().slots[0].state;
+    assert!(reused == state || snapshot.slots[0].state == state, "its cell is used again");
     let stats = bench.engine.stats();
     assert_eq!((stats.in_flight, stats.successful_requests), (0, 11));
 }
@@ -324,7 +324,7 @@ async fn memory_follows_the_endpoints_that_there_are_not_those_that_there_were()
         }));
         bench.calls(3, &[]);
     }
-    let highest = bench.engine.snapshot().slots.iter().map(|slot| slot.cell).max();
+    let highest = bench.engine.snapshot().slots.iter().map(|slot| slot.state).max();
     assert!(highest < Some(9), "{highest:?}");
     assert_eq!(bench.engine.stats().successful_requests, 3_000);
 }
@@ -393,17 +393,17 @@ async fn a_change_of_many_endpoints_is_told_in_a_few_events() {
 async fn a_cell_is_not_given_away_while_an_older_snapshot_knows_it() {
     let bench = Bench::with(&["a", "b"]);
     // As a choice holds it that was interrupted.
-    let held = bench.engine.snapshot();
-    let cell = held.slot(held.find("a").expect("there")).cell;
+    let pinned = bench.engine.snapshot();
+    let state = pinned.slot(pinned.find("a").expect("there")).state;
     bench.publish([entry("a", 0), entry("b", 0), entry("c", 0)]);
     bench.publish([entry("b", 0), entry("c", 0)]);
     bench.publish([entry("b", 0), entry("c", 0), entry("x", 0)]);
-    assert_eq!(*bench.engine.slab.cell(cell).endpoint().id(), *"a");
-    drop(held);
+    assert_eq!(*bench.engine.slab.state(state).endpoint().id(), *"a");
+    drop(pinned);
     bench.publish([entry("b", 0), entry("c", 0), entry("y", 0)]);
     bench.publish([entry("b", 0), entry("c", 0), entry("y", 0), entry("z", 0)]);
     let snapshot = bench.engine.snapshot();
-    assert!(snapshot.slots.iter().any(|slot| slot.cell == cell), "now it is used again");
+    assert!(snapshot.slots.iter().any(|slot| slot.state == state), "now it is used again");
 }
 
 #[tokio::test(start_paused = true)]
@@ -435,7 +435,7 @@ async fn a_held_endpoint_in_a_tier_without_calls_is_probed() {
         pass(10 * SECOND).await;
         bench.calls(100, &[]);
     }
-    assert_eq!(bench.availability("standby"), Availability::In { held_by_floor: false });
+    assert_eq!(bench.availability("standby"), Availability::In { pinned: false });
 }
 
 #[tokio::test(start_paused = true)]
@@ -446,9 +446,9 @@ async fn a_half_open_endpoint_that_rejects_has_answered_and_one_that_is_dropped_
         pass(5 * SECOND).await;
         let mut probes = 0;
         for _ in 0..300 {
-            let choice = bench.engine.choose(Tried::NONE, true).expect("available");
-            probes += u32::from(bench.id(&choice) == "b");
-            bench.engine.report(choice, verdict);
+            let pick = bench.engine.pick(Tried::NONE, true).expect("available");
+            probes += u32::from(bench.id(&pick) == "b");
+            bench.engine.report(pick, verdict);
         }
         assert!((1..=most).contains(&probes), "{verdict:?}: {probes} of 300");
         assert_eq!(bench.availability("b").is_in(), verdict == Verdict::Rejected);
@@ -498,13 +498,13 @@ async fn a_half_open_endpoint_that_is_overloaded_is_not_back_and_a_closed_one_is
     let bench = Bench::with(&["a", "b"]);
     bench.calls(20, &["b"]);
     pass(5 * SECOND).await;
-    let probe = bench.engine.choose(Tried::NONE, true).expect("available");
+    let probe = bench.engine.pick(Tried::NONE, true).expect("available");
     assert_eq!(bench.id(&probe), "b");
     bench.engine.report(probe, Verdict::Overload);
     assert!(matches!(bench.availability("b"), Availability::Out { cause: OutCause::BreakerOpen { .. } }));
     for _ in 0..100 {
-        let choice = bench.engine.choose(Tried::NONE, true).expect("available");
-        bench.engine.report(choice, Verdict::Overload);
+        let pick = bench.engine.pick(Tried::NONE, true).expect("available");
+        bench.engine.report(pick, Verdict::Overload);
     }
-    assert_eq!(bench.availability("a"), Availability::In { held_by_floor: false });
+    assert_eq!(bench.availability("a"), Availability::In { pinned: false });
 }

@@ -54,10 +54,10 @@ impl EventLog {
         Self { service, clock, parent, capacity, remembered: Mutex::default(), subscribers }
     }
 
-    pub(crate) fn tell(&self, mut event: Event) {
-        let Some(untold) = self.remembered().flood.admit(event.kind, self.clock.now()) else { return };
-        if untold > 0 {
-            event.details.insert("not_told_before", untold.into());
+    pub(crate) fn emit(&self, mut event: Event) {
+        let Some(suppressed) = self.remembered().flood.admit(event.kind, self.clock.now()) else { return };
+        if suppressed > 0 {
+            event.details.insert("suppressed", suppressed.into());
         }
         event.at = self.clock.wall();
         event.service.clone_from(&self.service);
@@ -122,9 +122,9 @@ mod tests {
     #[test]
     fn a_storm_of_call_events_does_not_push_out_changes() {
         let log = log();
-        log.tell(Event::new(EventKind::CircuitOpen, "5 consecutive failures"));
+        log.emit(Event::new(EventKind::CircuitOpen, "5 consecutive failures"));
         for n in 0..10_000 {
-            log.tell(Event::new(EventKind::Retry, format!("number {n}")));
+            log.emit(Event::new(EventKind::Retry, format!("number {n}")));
         }
         let all = log.newest(usize::MAX);
         assert_eq!(all.len(), 1 + OF_SERVICE);
@@ -138,7 +138,7 @@ mod tests {
         let log = log();
         let mut events = log.subscribe();
         for n in 0..OF_SERVICE + 10 {
-            log.tell(Event::new(EventKind::CircuitOpen, format!("number {n}")));
+            log.emit(Event::new(EventKind::CircuitOpen, format!("number {n}")));
         }
         assert_eq!(events.try_recv().expect("some are left").reason, "number 10");
         assert_eq!(events.missed(), 10);
@@ -151,7 +151,7 @@ mod tests {
         let service = ServiceName::new("users").expect("valid");
         let log = EventLog::of_service(service, clock, Some(Arc::clone(&parent)));
         let id = EndpointId::new("a").expect("valid");
-        log.tell(
+        log.emit(
             Event::new(EventKind::EndpointDown, "its breaker\nopened").endpoint(&id).detail("failures", 5),
         );
         let heard = parent.newest(1).pop().expect("told");

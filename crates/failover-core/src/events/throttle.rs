@@ -21,7 +21,7 @@ struct Told {
     left: u32,
     at: Time,
     /// How many were not told since the last one that was.
-    untold: u64,
+    suppressed: u64,
 }
 
 impl Flood {
@@ -30,16 +30,16 @@ impl Flood {
         if !is_caused_by_a_source(kind) {
             return Some(0);
         }
-        let told = self.0.entry(kind).or_insert(Told { left: BURST, at: now, untold: 0 });
-        let earned = (now.since(told.at).as_nanos() / PAUSE.as_nanos()).min(BURST.into()) as u32;
-        told.left = (told.left + earned).min(BURST);
-        told.at = if told.left == BURST { now } else { told.at + PAUSE * earned };
-        if told.left == 0 {
-            told.untold += 1;
+        let emitted = self.0.entry(kind).or_insert(Told { left: BURST, at: now, suppressed: 0 });
+        let earned = (now.since(emitted.at).as_nanos() / PAUSE.as_nanos()).min(BURST.into()) as u32;
+        emitted.left = (emitted.left + earned).min(BURST);
+        emitted.at = if emitted.left == BURST { now } else { emitted.at + PAUSE * earned };
+        if emitted.left == 0 {
+            emitted.suppressed += 1;
             return None;
         }
-        told.left -= 1;
-        Some(std::mem::take(&mut told.untold))
+        emitted.left -= 1;
+        Some(std::mem::take(&mut emitted.suppressed))
     }
 }
 
@@ -79,8 +79,8 @@ mod tests {
         assert_eq!(admitted(&mut flood, EventKind::SourceStale, 100_000, at(0)), 100);
         assert_eq!(flood.admit(EventKind::SourceStale, at(5)), None);
         assert_eq!(flood.admit(EventKind::SourceStale, at(6)), Some(99_901));
-        let told: usize = (7..67).map(|s| admitted(&mut flood, EventKind::SourceStale, 50, at(s))).sum();
-        assert_eq!(told, 10);
+        let emitted: usize = (7..67).map(|s| admitted(&mut flood, EventKind::SourceStale, 50, at(s))).sum();
+        assert_eq!(emitted, 10);
         assert_eq!(admitted(&mut flood, EventKind::SourceStale, 1_000, at(100_000)), 100, "all is forgotten");
     }
 

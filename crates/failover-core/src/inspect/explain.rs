@@ -86,7 +86,7 @@ impl fmt::Display for Explanation {
                 of.next
             )?;
             if let (Some(event), false) =
-                (&of.evidence, of.availability == Availability::In { held_by_floor: false })
+                (&of.evidence, of.availability == Availability::In { pinned: false })
             {
                 writeln!(f, "  {:id$}  because {}: {}", "", event.kind, event.reason)?;
             }
@@ -99,20 +99,20 @@ impl Engine {
     pub(crate) fn explain(&self) -> Explanation {
         let snapshot = self.snapshot();
         let now = self.clock.now();
-        let attempts = |cell: u32| {
-            let cell = self.slab.cell(cell);
-            cell.tally().ended() + u64::from(cell.in_flight())
+        let attempts = |state: u32| {
+            let state = self.slab.state(state);
+            state.counters().ended() + u64::from(state.in_flight())
         };
-        let counts = snapshot.slots.iter().map(|slot| (slot.cell, attempts(slot.cell))).collect();
+        let counts = snapshot.slots.iter().map(|slot| (slot.state, attempts(slot.state))).collect();
         let (counts, window) = self.shares().since(now, self.began, counts);
         let total = counts.values().sum::<u64>().max(1);
         let events = self.events.newest(usize::MAX);
         let endpoint = |slot: &crate::engine::snapshot::Slot| {
-            let cell = self.slab.cell(slot.cell);
-            let breaker = cell.gate().read();
-            let held = cell.cold.held.load(std::sync::atomic::Ordering::Relaxed);
-            let availability = Availability::derive(slot.claim, cell.probed(), &breaker, held, now);
-            let count = counts.get(&slot.cell).copied().unwrap_or(0);
+            let state = self.slab.state(slot.state);
+            let breaker = state.breaker().read();
+            let pinned = state.cold.pinned.load(std::sync::atomic::Ordering::Relaxed);
+            let availability = Availability::derive(slot.claim, state.probed(), &breaker, pinned, now);
+            let count = counts.get(&slot.state).copied().unwrap_or(0);
             let id = slot.endpoint.id();
             let told = |event: &&Arc<Event>| event.endpoint.as_ref() == Some(id) && !event.kind.is_per_call();
             EndpointExplanation {
@@ -120,7 +120,7 @@ impl Engine {
                 address: slot.endpoint.authority(),
                 tier: snapshot.tiers[slot.tier as usize].rank.place(),
                 availability,
-                since: now.since(cell.since(now)),
+                since: now.since(state.since(now)),
                 next: next(availability, &breaker, &snapshot.policy, now),
                 share: count as f64 / total as f64,
                 attempts: count,

@@ -157,14 +157,14 @@ impl Engine {
     pub(crate) fn stats(&self) -> ServiceStats {
         let snapshot = self.snapshot();
         let now = self.clock.now();
-        let cells = || snapshot.slots.iter().map(|slot| self.slab.cell(slot.cell));
+        let states = || snapshot.slots.iter().map(|slot| self.slab.state(slot.state));
         let (gone, mut times, gone_in_flight) = self.gone();
         let endpoints =
             snapshot.slots.iter().map(|slot| self.endpoint_stats(&snapshot, slot, now, &mut times)).collect();
-        let tally = cells().fold(gone, |sum, cell| sum.plus(&cell.tally()));
+        let counters = states().fold(gone, |sum, state| sum.plus(&state.counters()));
         let calls = &self.calls;
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let (succeeded, rejected) = (tally.of(Verdict::Success), tally.of(Verdict::Rejected));
+        let (succeeded, rejected) = (counters.of(Verdict::Success), counters.of(Verdict::Rejected));
         let failed = count(&calls.failed);
         ServiceStats {
             service: self.name.clone(),
@@ -172,14 +172,14 @@ impl Engine {
             successful_requests: succeeded,
             failed_requests: failed,
             rejected_requests: rejected,
-            cancelled: tally.of(Verdict::Cancelled),
+            cancelled: counters.of(Verdict::Cancelled),
             refused: count(&calls.refused),
             retried: count(&calls.retried),
             failovers: count(&calls.failovers),
-            recoveries: tally.recovered,
-            health_checks: tally.probes,
-            in_flight: gone_in_flight + cells().map(|cell| u64::from(cell.in_flight())).sum::<u64>(),
-            average_response_time: tally.mean(),
+            recoveries: counters.recovered,
+            health_checks: counters.probes,
+            in_flight: gone_in_flight + states().map(|state| u64::from(state.in_flight())).sum::<u64>(),
+            average_response_time: counters.mean(),
             latency: times.latency(),
             last_failover: wall(count(&calls.last_failover)),
             last_recovery: wall(count(&calls.last_recovery)),
@@ -193,31 +193,31 @@ impl Engine {
 
     /// What one endpoint's attempts came to; how long they took is added to `sum`.
     fn endpoint_stats(&self, snapshot: &Snapshot, slot: &Slot, now: Time, sum: &mut Times) -> EndpointStats {
-        let cell = self.slab.cell(slot.cell);
-        let tally = cell.tally();
+        let state = self.slab.state(slot.state);
+        let counters = state.counters();
         let mut times = Times::none();
-        cell.times_into(&mut times);
+        state.times_into(&mut times);
         sum.add(&times);
-        let breaker = cell.gate().read();
-        let held = cell.cold.held.load(Ordering::Relaxed);
-        let in_flight = cell.in_flight();
+        let breaker = state.breaker().read();
+        let pinned = state.cold.pinned.load(Ordering::Relaxed);
+        let in_flight = state.in_flight();
         EndpointStats {
             id: slot.endpoint.id().clone(),
             address: slot.endpoint.authority(),
             tier: snapshot.tiers[slot.tier as usize].rank.place(),
             health: slot.claim.health,
             lifecycle: slot.claim.lifecycle,
-            availability: Availability::derive(slot.claim, cell.probed(), &breaker, held, now),
+            availability: Availability::derive(slot.claim, state.probed(), &breaker, pinned, now),
             breaker: breaker.state(),
-            attempts: tally.ended() + u64::from(in_flight),
-            successes: tally.of(Verdict::Success),
-            failures: tally.failures(),
-            timeouts: tally.of(Verdict::Timeout),
-            cancelled: tally.of(Verdict::Cancelled),
+            attempts: counters.ended() + u64::from(in_flight),
+            successes: counters.of(Verdict::Success),
+            failures: counters.failures(),
+            timeouts: counters.of(Verdict::Timeout),
+            cancelled: counters.of(Verdict::Cancelled),
             in_flight,
-            opened: cell.cold.opened.load(Ordering::Relaxed),
-            recoveries: tally.recovered,
-            average_response_time: tally.mean(),
+            opened: state.cold.opened.load(Ordering::Relaxed),
+            recoveries: counters.recovered,
+            average_response_time: counters.mean(),
             latency: times.latency(),
         }
     }

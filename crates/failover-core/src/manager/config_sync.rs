@@ -19,7 +19,7 @@ use crate::manager::providers::Named;
 use crate::manager::services::Services;
 use crate::model::endpoint::ServiceName;
 use crate::runtime::backoff::Backoff;
-use crate::runtime::catch_panic::guarded;
+use crate::runtime::catch_panic::catch_panic;
 use crate::runtime::task::Task;
 
 /// Before a watch that ended or panicked is started again.
@@ -92,7 +92,7 @@ impl Inner {
                 }
             }
         }
-        self.tell(named, key, events);
+        self.emit(named, key, events);
         self.apply(&named.name);
     }
 
@@ -110,10 +110,10 @@ impl Inner {
             }
         }
         let reason = format!("{} cannot be read: {error}; the last one stays", what(key));
-        self.tell(named, key, vec![Event::new(EventKind::SourceStale, reason).detail("code", error.code())]);
+        self.emit(named, key, vec![Event::new(EventKind::SourceStale, reason).detail("code", error.code())]);
     }
 
-    fn tell(&self, named: &Named, key: &ConfigKey, events: Vec<Event>) {
+    fn emit(&self, named: &Named, key: &ConfigKey, events: Vec<Event>) {
         for event in events {
             let event = event.provider(&named.name);
             let engine = match key {
@@ -121,8 +121,8 @@ impl Inner {
                 ConfigKey::Default => None,
             };
             match engine {
-                Some(engine) => engine.events.tell(event),
-                None => self.events.tell(event),
+                Some(engine) => engine.events.emit(event),
+                None => self.events.emit(event),
             }
         }
     }
@@ -282,14 +282,14 @@ async fn follow(manager: Weak<Inner>, named: Named, key: ConfigKey) {
             }
             Some(())
         };
-        let ended = guarded(watching).await;
+        let ended = catch_panic(watching).await;
         let Some(manager) = manager.upgrade() else { return };
         let error = match ended {
             Ok(None) => return,
             Ok(Some(())) => Error::new(ErrorKind::Connection, "the watch ended; it is started again"),
             Err(panic) => {
                 let reason = format!("the provider panicked: {panic}; it is started again");
-                manager.tell(&named, &key, vec![Event::new(EventKind::ProviderPanicked, reason.clone())]);
+                manager.emit(&named, &key, vec![Event::new(EventKind::ProviderPanicked, reason.clone())]);
                 Error::new(ErrorKind::Internal, reason)
             }
         };

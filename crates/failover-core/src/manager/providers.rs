@@ -110,13 +110,13 @@ pub(super) async fn connect(
                 Err(_) => format!("no connection in {}", rough(limit)),
             };
             let reason = format!("{problem}; it is tried again when it is needed");
-            events.tell(Event::new(EventKind::SourceStale, reason).provider(&name));
+            events.emit(Event::new(EventKind::SourceStale, reason).provider(&name));
         });
     }
     while let Some(ended) = connecting.join_next().await {
         if let Err(panic) = ended {
             let reason = format!("a provider panicked while connecting: {panic}");
-            events.tell(Event::new(EventKind::ProviderPanicked, reason));
+            events.emit(Event::new(EventKind::ProviderPanicked, reason));
         }
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use crate::client::service::ServiceHandle;
 use crate::contract::address_policy::AddressPolicy;
 use crate::discovery::{Driver, Pace};
-use crate::engine::{Engine, EngineSource, SourceId};
+use crate::engine::{Engine, EngineSink, SourceId};
 use crate::error::Error;
 use crate::manager::errors::{closed_error, no_runtime, service_name};
 use crate::manager::inner::Inner;
@@ -138,7 +138,7 @@ impl Inner {
     fn drive(&self, runtime: &Handle, engine: &Arc<Engine>, source: SourceId, named: &Named) -> Task {
         let pace = Pace { poll: self.settings.poll_interval(), answer: self.settings.timeout() };
         let addresses = self.addresses(named);
-        let sink = Box::new(EngineSource { engine: Arc::clone(engine), id: source });
+        let sink = Box::new(EngineSink { engine: Arc::clone(engine), id: source });
         let driver = Driver { sink, pace, addresses, provider: Arc::clone(&named.provider) };
         Task::spawn(runtime, async move { match driver.run().await {} })
     }

@@ -115,8 +115,8 @@ async fn a_registry_elsewhere_cannot_send_calls_to_the_metadata_service_or_to_th
         let users = manager.service("users").await.expect("a handle");
         users.select().expect_err("it is left out");
         let events = users.events(usize::MAX);
-        let told = events.iter().find(|event| event.kind == EventKind::EntryRejected).expect("it is told");
-        assert!(told.reason.contains(named), "{told}");
+        let emitted = events.iter().find(|event| event.kind == EventKind::EntryRejected).expect("it is told");
+        assert!(emitted.reason.contains(named), "{emitted}");
     }
     let builder = FailoverManager::builder().provider(fake(After::Polled, "127.0.0.1")).allow_loopback(true);
     let manager = builder.build().await.expect("builds");

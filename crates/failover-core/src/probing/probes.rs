@@ -10,7 +10,7 @@ use crate::codec::duration::rough;
 use crate::contract::probe::{Finding, Probe, ProbeTarget};
 use crate::error::{Error, ErrorKind};
 use crate::model::endpoint::Endpoint;
-use crate::runtime::catch_panic::guarded;
+use crate::runtime::catch_panic::catch_panic;
 
 /// The probes of a manager, by protocol, and how many may run at a time.
 pub(crate) struct Probes {
@@ -44,7 +44,7 @@ impl Probes {
         // It is never closed.
         let _permit = self.permits.acquire().await;
         let limit = target.health_check().timeout();
-        match guarded(tokio::time::timeout(limit, probe.probe(target))).await {
+        match catch_panic(tokio::time::timeout(limit, probe.probe(target))).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(Error::new(ErrorKind::Timeout, format!("no answer in {}", rough(limit)))),
             Err(panic) => Err(Error::new(ErrorKind::Internal, format!("the probe panicked: {panic}"))),

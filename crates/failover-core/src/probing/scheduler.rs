@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::model::endpoint::EndpointId;
 use crate::model::health::Health;
 use crate::probing::probes::Probes;
-use crate::probing::thresholds::{Rules, Streak};
+use crate::probing::thresholds::{Streak, Thresholds};
 use crate::runtime::task::Task;
 
 /// The longest time before the first probe of an endpoint, at random, so that many are not probed at once.
@@ -30,7 +30,7 @@ pub(crate) struct Scheduler {
 /// An endpoint that is probed. Its task ends with it.
 struct Running {
     target: ProbeTarget,
-    cell: u32,
+    state: u32,
     _task: Task,
 }
 
@@ -59,7 +59,7 @@ impl Scheduler {
             .collect();
         running.retain(|id, running| {
             let same = |probed: &Probed| {
-                probed.cell == running.cell
+                probed.state == running.state
                     && probed.endpoint.address() == running.target.endpoint().address()
                     && probed.endpoint.port() == running.target.endpoint().port()
                     && probed.addresses == running.target.addresses()
@@ -75,7 +75,7 @@ impl Scheduler {
                 Some(_) => false,
                 None => {
                     // Nobody asks any more, so what was found says nothing any more.
-                    self.engine.probe_ended(running.cell);
+                    self.engine.probe_ended(running.state);
                     false
                 }
             }
@@ -88,11 +88,11 @@ impl Scheduler {
                 probes: Arc::clone(&self.probes),
                 probe: Arc::clone(probe),
                 target: target.clone(),
-                cell: probed.cell,
+                state: probed.state,
             };
             let task = Task::spawn(&Handle::current(), async move { match task.run().await {} });
-            self.engine.probe_begun(probed.cell);
-            running.insert(id, Running { target, cell: probed.cell, _task: task });
+            self.engine.probe_begun(probed.state);
+            running.insert(id, Running { target, state: probed.state, _task: task });
         }
     }
 }
@@ -103,13 +103,14 @@ struct Asking {
     probes: Arc<Probes>,
     probe: Arc<dyn Probe>,
     target: ProbeTarget,
-    cell: u32,
+    state: u32,
 }
 
 impl Asking {
     async fn run(self) -> Infallible {
         let check = self.target.health_check();
-        let rules = Rules { healthy: check.healthy_threshold(), unhealthy: check.unhealthy_threshold() };
+        let thresholds =
+            Thresholds { healthy: check.healthy_threshold(), unhealthy: check.unhealthy_threshold() };
         let mut streak = Streak::default();
         tokio::time::sleep(FIRST.min(check.interval() / 10).mul_f64(self.engine.random.unit())).await;
         loop {
@@ -119,9 +120,9 @@ impl Asking {
                 Err(error) => (Health::Unhealthy, Error::to_string(error)),
             };
             let before = streak.verdict;
-            streak = streak.after(health, rules);
+            streak = streak.after(health, thresholds);
             let changed = streak.verdict != before;
-            self.engine.probe_found(self.cell, &self.target, changed.then_some(streak.verdict), &evidence);
+            self.engine.probe_found(self.state, &self.target, changed.then_some(streak.verdict), &evidence);
             let jitter = 0.9 + 0.2 * self.engine.random.unit();
             tokio::time::sleep(check.interval().mul_f64(jitter)).await;
         }

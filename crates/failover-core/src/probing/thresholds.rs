@@ -5,7 +5,7 @@ use crate::model::health::Health;
 /// So many probes in a row must agree before the verdict changes; the first success at the start is enough
 /// (`rise` and `fall` of `HAProxy`, Envoy's first check).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Rules {
+pub(crate) struct Thresholds {
     pub(crate) healthy: u32,
     pub(crate) unhealthy: u32,
 }
@@ -20,15 +20,15 @@ pub(crate) struct Streak {
 impl Streak {
     /// The state after another finding.
     #[must_use]
-    pub(crate) fn after(self, found: Health, rules: Rules) -> Self {
+    pub(crate) fn after(self, found: Health, thresholds: Thresholds) -> Self {
         if is_up(found) == is_up(self.verdict) && self.verdict != Health::Unknown {
             // Healthy or degraded is what it was found to be last.
             return Self { verdict: found, against: 0 };
         }
         let needed = match (self.verdict, is_up(found)) {
             (Health::Unknown, true) => 1,
-            (_, true) => rules.healthy,
-            (_, false) => rules.unhealthy,
+            (_, true) => thresholds.healthy,
+            (_, false) => thresholds.unhealthy,
         };
         let against = self.against + 1;
         if against >= needed { Self { verdict: found, against: 0 } } else { Self { against, ..self } }
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     fn verdicts(findings: &str) -> String {
-        let rules = Rules { healthy: 2, unhealthy: 3 };
+        let thresholds = Thresholds { healthy: 2, unhealthy: 3 };
         let mut streak = Streak::default();
         findings
             .chars()
@@ -54,7 +54,7 @@ mod tests {
                     '~' => Health::Degraded,
                     _ => Health::Unhealthy,
                 };
-                streak = streak.after(found, rules);
+                streak = streak.after(found, thresholds);
                 match streak.verdict {
                     Health::Unknown => '?',
                     Health::Healthy => '+',

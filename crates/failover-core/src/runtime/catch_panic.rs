@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::task::Poll;
 
 /// Runs a future; its panic, as text, is the error. The future is not polled again after it.
-pub(crate) async fn guarded<F: Future>(future: F) -> Result<F::Output, String> {
+pub(crate) async fn catch_panic<F: Future>(future: F) -> Result<F::Output, String> {
     let mut future = pin!(future);
     poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
         Ok(Poll::Pending) => Poll::Pending,

@@ -9,12 +9,12 @@ use tracing::Instrument;
 
 use crate::client::call::attempt::{Attempt, Done};
 use crate::client::call::error::CallError;
-use crate::client::call::options::Wishes;
+use crate::client::call::options::CallOptions;
 use crate::client::call::run::Run;
 use crate::client::pick::Pick;
 use crate::config::{Algorithm, FailoverConfig};
 use crate::contract::classify::{Classify, Outcome};
-use crate::engine::algorithm::{Tried, Wish};
+use crate::engine::algorithm::{PickOptions, Tried};
 use crate::engine::policy::CallPolicy;
 use crate::engine::{Engine, NoEndpoints};
 
@@ -43,21 +43,21 @@ use crate::engine::{Engine, NoEndpoints};
 pub struct Call<'a, C> {
     engine: &'a Engine,
     classifier: C,
-    wishes: Wishes,
+    options: CallOptions,
 }
 
 impl<C> fmt::Debug for Call<'_, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Call")
             .field("service", &self.engine.name)
-            .field("wishes", &self.wishes)
+            .field("wishes", &self.options)
             .finish_non_exhaustive()
     }
 }
 
 impl<'a, C> Call<'a, C> {
     pub(crate) fn new(engine: &'a Engine, classifier: C) -> Self {
-        Self { engine, classifier, wishes: Wishes::default() }
+        Self { engine, classifier, options: CallOptions::default() }
     }
 
     /// Another configuration for this call: its strategy's algorithm, retries, times, back-off and budget. What the
@@ -74,8 +74,8 @@ impl<'a, C> Call<'a, C> {
     /// # Ok(()) }
     /// ```
     pub fn config(mut self, config: &FailoverConfig) -> Self {
-        self.wishes.policy = Some(Box::new(CallPolicy::from(config)));
-        if self.wishes.choice.algorithm.is_none() {
+        self.options.policy = Some(Box::new(CallPolicy::from(config)));
+        if self.options.pick.algorithm.is_none() {
             let algorithm = config.algorithm();
             if algorithm != self.engine.algorithm() {
                 self = self.algorithm(algorithm);
@@ -88,34 +88,34 @@ impl<'a, C> Call<'a, C> {
     ///
     /// A timeout of an attempt that the deadline left less than half of its time does not count against the endpoint.
     pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.wishes.deadline = Some(deadline);
+        self.options.deadline = Some(deadline);
         self
     }
 
     /// The time for each attempt, within the deadline. Default: the configuration's `attempt_timeout`, or the
     /// deadline divided by the number of attempts if that is less.
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
-        self.wishes.attempt_timeout = Some(timeout);
+        self.options.attempt_timeout = Some(timeout);
         self
     }
 
     /// How many attempts may follow the first, at most 20. Default: the configuration's `max_retries`.
     pub fn max_retries(mut self, max_retries: u32) -> Self {
-        self.wishes.max_retries = Some(max_retries);
+        self.options.max_retries = Some(max_retries);
         self
     }
 
     /// Whether doing the operation twice is as good as once. `false`: it is repeated only when it provably was not
     /// sent ([`Outcome::NotSent`]). Default: `true`.
     pub fn idempotent(mut self, idempotent: bool) -> Self {
-        self.wishes.not_idempotent = !idempotent;
+        self.options.not_idempotent = !idempotent;
         self
     }
 
     /// Whether to wait for an endpoint, up to the deadline, when there is none. Default: `false`, the call fails at
     /// once with the reason.
     pub fn wait_ready(mut self, wait: bool) -> Self {
-        self.wishes.wait_ready = wait;
+        self.options.wait_ready = wait;
         self
     }
 
@@ -124,14 +124,14 @@ impl<'a, C> Call<'a, C> {
     /// them, which can take milliseconds.
     pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
         self.engine.prepare(algorithm);
-        self.wishes.choice.algorithm = Some(algorithm);
+        self.options.pick.algorithm = Some(algorithm);
         self
     }
 
     /// What decides where the call goes, under the algorithm `ip_hash` and with sticky sessions: calls with the same key
     /// go to the same endpoint while it is available. An empty key is none. Default: none.
     pub fn key(mut self, key: impl AsRef<[u8]>) -> Self {
-        self.wishes.choice.key = Wish::keyed(key.as_ref()).key;
+        self.options.pick.key = PickOptions::keyed(key.as_ref()).key;
         self
     }
 
@@ -151,15 +151,15 @@ impl<'a, C> Call<'a, C> {
     ///
     /// [`NoEndpoints`] with the reason.
     pub fn select(self) -> Result<Pick<'a>, NoEndpoints> {
-        match self.engine.choose_by(Tried::NONE, true, self.wishes.choice) {
-            Some(choice) => Ok(Pick::new(self.engine, choice)),
+        match self.engine.pick_with(Tried::NONE, true, self.options.pick) {
+            Some(pick) => Ok(Pick::new(self.engine, pick)),
             None => Err(self.engine.refuse()),
         }
     }
 
     /// What the operation's replies mean, for this call: by a type that implements [`Classify`].
     pub fn with_classifier<D>(self, classifier: D) -> Call<'a, D> {
-        Call { engine: self.engine, classifier, wishes: self.wishes }
+        Call { engine: self.engine, classifier, options: self.options }
     }
 
     /// What the operation's replies mean, for this call: by a closure.
@@ -200,8 +200,8 @@ impl<'a, C> Call<'a, C> {
         C: Classify<T, E>,
     {
         let span = tracing::debug_span!(target: "failover", "call", service = %self.engine.name);
-        let Self { engine, classifier, wishes } = self;
-        Run::new(engine, wishes).calls(operation, &classifier).instrument(span).await
+        let Self { engine, classifier, options } = self;
+        Run::new(engine, options).calls(operation, &classifier).instrument(span).await
     }
 
     /// Does the operation once, on one endpoint.
@@ -223,7 +223,7 @@ impl<'a, C> Call<'a, C> {
         Fut: Future<Output = Result<T, E>>,
         C: Classify<T, E>,
     {
-        self.wishes.max_retries = Some(0);
+        self.options.max_retries = Some(0);
         let mut operation = Some(operation);
         // With no retries the operation is asked for once.
         self.execute(|attempt| (operation.take().expect("one attempt only"))(attempt)).await

@@ -9,13 +9,13 @@ use tracing::Instrument;
 
 use crate::client::call::attempt::{Attempt, AttemptClass, AttemptRecord, Attempts, Done};
 use crate::client::call::error::{CallError, StopReason};
-use crate::client::call::options::Wishes;
+use crate::client::call::options::CallOptions;
 use crate::client::call::timed::{NoReply, timed, wait};
 use crate::codec::duration::rough;
 use crate::config::defaults;
 use crate::contract::classify::{Classify, Outcome};
 use crate::engine::algorithm::Tried;
-use crate::engine::in_flight::Held;
+use crate::engine::attempt_guard::AttemptGuard;
 use crate::engine::policy::CallPolicy;
 use crate::engine::retry_budget::Withdrawal;
 use crate::engine::state::Verdict;
@@ -28,13 +28,13 @@ use crate::runtime::clock::Time;
 /// bounds what a change that is not told can cost.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// The most retries that a call may wish for, as for a configuration.
-const MOST_RETRIES: u32 = *defaults::MAX_RETRIES_RANGE.end();
+const MAX_RETRIES: u32 = *defaults::MAX_RETRIES_RANGE.end();
 
 /// What one call keeps while it runs. Nothing here is on the heap until an attempt has failed.
 pub(super) struct Run<'a> {
     engine: &'a Engine,
     policy: CallPolicy,
-    wishes: Wishes,
+    options: CallOptions,
     timeout: Duration,
     deadline: Time,
     attempt_timeout: Duration,
@@ -46,22 +46,22 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(engine: &'a Engine, wishes: Wishes) -> Self {
-        let mut policy = wishes.policy.as_deref().copied().unwrap_or_else(|| engine.call_policy());
-        policy.max_retries = wishes.max_retries.unwrap_or(policy.max_retries).min(MOST_RETRIES);
-        let timeout = wishes.deadline.unwrap_or(policy.timeout);
+    pub(super) fn new(engine: &'a Engine, options: CallOptions) -> Self {
+        let mut policy = options.policy.as_deref().copied().unwrap_or_else(|| engine.call_policy());
+        policy.max_retries = options.max_retries.unwrap_or(policy.max_retries).min(MAX_RETRIES);
+        let timeout = options.deadline.unwrap_or(policy.timeout);
         let share = timeout / (policy.max_retries + 1);
-        let attempt_timeout = match (wishes.attempt_timeout, policy.attempt_timeout) {
+        let attempt_timeout = match (options.attempt_timeout, policy.attempt_timeout) {
             (Some(wished), _) => wished,
             // A deadline of its own is shared among the attempts, whatever the configuration gives each.
-            (None, Some(given)) if wishes.deadline.is_some() => given.min(share),
+            (None, Some(given)) if options.deadline.is_some() => given.min(share),
             (None, given) => given.unwrap_or(share),
         };
         let attempt_timeout = attempt_timeout.min(timeout);
         Self {
             engine,
             policy,
-            wishes,
+            options,
             timeout,
             deadline: Time::NEVER,
             attempt_timeout,
@@ -87,11 +87,11 @@ impl<'a> Run<'a> {
             return Err(self.stop(StopReason::Deadline, error));
         }
         loop {
-            let (held, attempt) = match self.begin().await {
+            let (guard, attempt) = match self.begin().await {
                 Ok(begun) => begun,
                 Err(reason) => return Err(self.stop(reason, error)),
             };
-            let (until, cell) = (attempt.until, held.cell());
+            let (until, state) = (attempt.until, guard.state());
             let endpoint = Arc::clone(&attempt.endpoint);
             let span = tracing::debug_span!(
                 target: "failover", "attempt", endpoint = %endpoint.id(), number = attempt.number
@@ -104,11 +104,11 @@ impl<'a> Run<'a> {
             };
             // The caller's own deadline left it less than half of an attempt's time: that proves nothing.
             let squeezed =
-                verdict == Verdict::Timeout && until.since(held.began()) < self.attempt_timeout / 2;
+                verdict == Verdict::Timeout && until.since(guard.began()) < self.attempt_timeout / 2;
             if let Some(pause) = pause {
-                self.engine.charge(cell, pause);
+                self.engine.charge(state, pause);
             }
-            let duration = held.end(if squeezed { Verdict::Cancelled } else { verdict });
+            let duration = guard.end(if squeezed { Verdict::Cancelled } else { verdict });
             let record = AttemptRecord { endpoint, class: AttemptClass::from(verdict), duration };
             match (verdict, reply) {
                 (Verdict::Success | Verdict::Rejected, Ok(Ok(value))) => {
@@ -125,7 +125,7 @@ impl<'a> Run<'a> {
                 (_, Ok(Ok(_)) | Err(NoReply::Late)) => error = None,
             }
             self.pause = pause;
-            self.record(record, cell);
+            self.record(record, state);
             if let Err(reason) = self.next(verdict).await {
                 return Err(self.stop(reason, error));
             }
@@ -133,15 +133,15 @@ impl<'a> Run<'a> {
     }
 
     /// The endpoint of the next attempt, and the attempt itself.
-    async fn begin(&mut self) -> Result<(Held<&'a Engine>, Attempt), StopReason> {
-        let mut held = self.choose().await?;
-        held.tell_moved();
-        let now = held.began();
+    async fn begin(&mut self) -> Result<(AttemptGuard<&'a Engine>, Attempt), StopReason> {
+        let mut guard = self.pick().await?;
+        guard.emit_transition();
+        let now = guard.began();
         if self.failed.is_empty() && self.deadline == Time::NEVER {
             self.deadline = now + self.timeout;
         }
         let attempt = Attempt {
-            endpoint: held.endpoint(),
+            endpoint: guard.endpoint(),
             number: self.failed.len() as u32 + 1,
             until: (now + self.attempt_timeout).min(self.deadline),
             clock: self.engine.clock.clone(),
@@ -149,18 +149,18 @@ impl<'a> Run<'a> {
         if let Some(last) = self.failed.last() {
             self.tell_retry(last, &attempt.endpoint);
         }
-        Ok((held, attempt))
+        Ok((guard, attempt))
     }
 
-    async fn choose(&mut self) -> Result<Held<&'a Engine>, StopReason> {
+    async fn pick(&mut self) -> Result<AttemptGuard<&'a Engine>, StopReason> {
         let mut changes = None;
         loop {
-            if let Some(choice) =
-                self.engine.choose_by(Tried::of(&self.tried), self.may_probe(), self.wishes.choice)
+            if let Some(pick) =
+                self.engine.pick_with(Tried::of(&self.tried), self.may_probe(), self.options.pick)
             {
-                return Ok(Held::new(self.engine, choice));
+                return Ok(AttemptGuard::new(self.engine, pick));
             }
-            if !self.wishes.wait_ready {
+            if !self.options.wait_ready {
                 return Err(StopReason::NoEndpoints(self.engine.why_none()));
             }
             // Subscribe first and look once more, so that a change in between is not missed.
@@ -189,15 +189,15 @@ impl<'a> Run<'a> {
 
     /// Whether a failure of the next attempt can be made good by another one.
     fn may_probe(&self) -> bool {
-        !self.wishes.not_idempotent && (self.failed.len() as u32) < self.policy.max_retries
+        !self.options.not_idempotent && (self.failed.len() as u32) < self.policy.max_retries
     }
 
-    fn record(&mut self, record: AttemptRecord, cell: u32) {
+    fn record(&mut self, record: AttemptRecord, state: u32) {
         if record.class == AttemptClass::Timeout {
             let reason = format!("no answer after {}", rough(record.duration));
-            self.engine.events.tell(Event::new(EventKind::Timeout, reason).endpoint(record.endpoint.id()));
+            self.engine.events.emit(Event::new(EventKind::Timeout, reason).endpoint(record.endpoint.id()));
         }
-        self.tried.push(cell);
+        self.tried.push(state);
         self.failed.push(record);
     }
 
@@ -207,7 +207,7 @@ impl<'a> Run<'a> {
             paid.spend();
         }
         let retries = self.failed.len() as u32;
-        if self.wishes.not_idempotent && verdict != Verdict::NotSent {
+        if self.options.not_idempotent && verdict != Verdict::NotSent {
             return Err(StopReason::NotIdempotent);
         }
         if retries > self.policy.max_retries {
@@ -253,7 +253,7 @@ impl<'a> Run<'a> {
         };
         let number = self.failed.len() + 1;
         let reason = format!("attempt {number} goes {where_to} after {last}");
-        self.engine.events.tell(Event::new(kind, reason).endpoint(endpoint.id()).detail("attempt", number));
+        self.engine.events.emit(Event::new(kind, reason).endpoint(endpoint.id()).detail("attempt", number));
     }
 
     fn done<T>(self, value: T, record: AttemptRecord, verdict: Verdict) -> Done<T> {

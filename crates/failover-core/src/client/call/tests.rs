@@ -424,7 +424,7 @@ async fn a_call_dropped_at_any_poll_leaves_nothing_behind() {
 fn free_permits(service: &ServiceHandle, id: &crate::model::endpoint::EndpointId) -> usize {
     let snapshot = service.engine().snapshot();
     let slot = snapshot.slot(snapshot.find(id.as_str()).expect("there"));
-    match service.engine().slab.cell(slot.cell).gate().read().phase {
+    match service.engine().slab.state(slot.state).breaker().read().phase {
         crate::engine::breaker::Phase::HalfOpen { calls, .. } => 3 - calls as usize,
         _ => 3,
     }

@@ -125,8 +125,11 @@ impl ServiceBuilder {
             .into_iter()
             .map(|endpoint| endpoint.map(EndpointEntry::new))
             .collect::<Result<Vec<_>, _>>()?;
-        let sifted =
-            crate::discovery::validate::sift(&service, EndpointSet::new(entries), AddressPolicy::IN_PROCESS);
+        let sifted = crate::discovery::validate::validate(
+            &service,
+            EndpointSet::new(entries),
+            AddressPolicy::IN_PROCESS,
+        );
         // A list in the program is the program's own mistake: it is told at once.
         if let Some(rejected) = sifted.rejected.kept().first() {
             return Err(rejected.error().clone().in_place(rejected.what()));

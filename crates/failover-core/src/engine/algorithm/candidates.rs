@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::config::Algorithm;
 use crate::engine::hash::xxh64;
 use crate::engine::snapshot::Tier;
-use crate::engine::state::Cell;
+use crate::engine::state::EndpointState;
 use crate::engine::state::slab::Slab;
 
 /// What an algorithm chooses from.
@@ -21,7 +21,7 @@ pub(crate) struct Candidates<'s, 't> {
 /// The cells of the endpoints that the call has tried already, and one that it passes over.
 #[derive(Clone, Copy)]
 pub(crate) struct Tried<'a> {
-    pub(crate) cells: &'a [u32],
+    pub(crate) states: &'a [u32],
     /// No cell has the number `u32::MAX`.
     passed: u32,
 }
@@ -29,13 +29,13 @@ pub(crate) struct Tried<'a> {
 impl<'a> Tried<'a> {
     pub(crate) const NONE: Self = Self::of(&[]);
 
-    pub(crate) const fn of(cells: &'a [u32]) -> Self {
-        Self { cells, passed: u32::MAX }
+    pub(crate) const fn of(states: &'a [u32]) -> Self {
+        Self { states, passed: u32::MAX }
     }
 
     /// Passes over this one as well.
-    pub(crate) const fn and(self, cell: u32) -> Self {
-        Self { passed: cell, ..self }
+    pub(crate) const fn and(self, state: u32) -> Self {
+        Self { passed: state, ..self }
     }
 
     #[inline]
@@ -44,27 +44,27 @@ impl<'a> Tried<'a> {
     }
 
     #[inline]
-    pub(crate) fn contains(self, cell: u32) -> bool {
-        self.cells.contains(&cell) || self.passed == cell
+    pub(crate) fn contains(self, state: u32) -> bool {
+        self.states.contains(&state) || self.passed == state
     }
 
     /// At most how many there are.
     #[inline]
     fn len(self) -> u32 {
-        self.cells.len() as u32 + u32::from(self.passed != u32::MAX)
+        self.states.len() as u32 + u32::from(self.passed != u32::MAX)
     }
 }
 
 /// What a call asks of its choice beyond what the configuration says.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Wish {
+pub(crate) struct PickOptions {
     /// The hash of its key.
     pub(crate) key: Option<u64>,
     /// Another algorithm than the service's own.
     pub(crate) algorithm: Option<Algorithm>,
 }
 
-impl Wish {
+impl PickOptions {
     pub(crate) const NONE: Self = Self { key: None, algorithm: None };
 
     /// For calls with this key; an empty one is none.
@@ -75,9 +75,9 @@ impl Wish {
 
 /// An endpoint that was found.
 #[derive(Clone, Copy)]
-pub(crate) struct Found<'s> {
+pub(crate) struct Picked<'s> {
     pub(crate) number: u32,
-    pub(crate) cell: &'s Cell,
+    pub(crate) state: &'s EndpointState,
 }
 
 impl<'s> Candidates<'s, '_> {
@@ -87,8 +87,8 @@ impl<'s> Candidates<'s, '_> {
     }
 
     #[inline]
-    pub(super) fn found(self, number: u32) -> Found<'s> {
-        Found { number, cell: self.slab.cell(number) }
+    pub(super) fn at(self, number: u32) -> Picked<'s> {
+        Picked { number, state: self.slab.state(number) }
     }
 
     #[inline]
@@ -98,16 +98,16 @@ impl<'s> Candidates<'s, '_> {
 
     /// Whether a cell of the tier can be had: it is given calls, and was not tried.
     #[inline]
-    pub(super) fn takes(self, found: &Found<'_>) -> bool {
-        (found.cell.is_seated() || self.tier.in_panic()) && !self.tried.contains(found.number)
+    pub(super) fn takes(self, found: &Picked<'_>) -> bool {
+        (found.state.is_in_rotation() || self.tier.in_panic()) && !self.tried.contains(found.number)
     }
 
     /// The one at `place`, or the next one round the circle that was not tried. It looks at no more places than were
     /// tried, and one.
     #[inline]
-    pub(super) fn untried_from(self, place: u32) -> Found<'s> {
+    pub(super) fn untried_from(self, place: u32) -> Picked<'s> {
         let number = if self.tried.len() == 0 { self.number(place) } else { self.untried_number(place) };
-        self.found(number)
+        self.at(number)
     }
 
     #[cold]

@@ -4,27 +4,28 @@
 //! replacement, as Envoy and gRPC do, the busier of two would still get a quarter of the calls. Busy is calls in
 //! flight for each unit of weight; a tie goes to the first drawn.
 
-use crate::engine::algorithm::candidates::{Candidates, Found};
-use crate::engine::state::Cell;
+use crate::engine::algorithm::candidates::{Candidates, Picked};
+use crate::engine::state::EndpointState;
 use crate::runtime::random::Random;
 
 #[inline]
-pub(super) fn found<'s>(candidates: Candidates<'s, '_>, random: &Random) -> Found<'s> {
+pub(super) fn pick<'s>(candidates: Candidates<'s, '_>, random: &Random) -> Picked<'s> {
     let (first, second) = pair(candidates, random);
-    if busier(first.cell, second.cell) { second } else { first }
+    if busier(first.state, second.state) { second } else { first }
 }
 
 /// Two different endpoints, drawn at random and not tried, as far as there are such.
 #[allow(clippy::inline_always, reason = "four words by way of memory cost as much as the choice")]
 #[inline(always)]
-pub(super) fn pair<'s>(candidates: Candidates<'s, '_>, random: &Random) -> (Found<'s>, Found<'s>) {
+pub(super) fn pair<'s>(candidates: Candidates<'s, '_>, random: &Random) -> (Picked<'s>, Picked<'s>) {
     let (first, second) = random.two_below(candidates.len());
     (candidates.untried_from(first), candidates.untried_from(second))
 }
 
 /// Whether one more call makes `a` busier than it makes `b`.
 #[inline]
-fn busier(a: &Cell, b: &Cell) -> bool {
-    let load = |of: &Cell, other: &Cell| u64::from(of.in_flight() + 1) * u64::from(other.weight());
+fn busier(a: &EndpointState, b: &EndpointState) -> bool {
+    let load =
+        |of: &EndpointState, other: &EndpointState| u64::from(of.in_flight() + 1) * u64::from(other.weight());
     load(a, b) > load(b, a)
 }

@@ -1,30 +1,30 @@
 //! Peak-EWMA: of two endpoints drawn at random the one that is likely to answer first.
 //!
 //! Finagle's load metric: the average time of its attempts, quick to rise and slow to fall, times the calls that would be
-//! in flight, here for each unit of weight; see [`Average`](crate::engine::state::ewma::Average). An endpoint of which nothing
+//! in flight, here for each unit of weight; see [`PeakEwma`](crate::engine::state::ewma::Average). An endpoint of which nothing
 //! is known gets one call, and then no other before it has answered, unless all others are worse.
 
-use crate::engine::algorithm::candidates::{Candidates, Found};
+use crate::engine::algorithm::candidates::{Candidates, Picked};
 use crate::engine::algorithm::least_connections::pair;
-use crate::engine::state::Cell;
+use crate::engine::state::EndpointState;
 use crate::engine::state::ewma::PENALTY;
 use crate::runtime::clock::Time;
 use crate::runtime::random::Random;
 
 #[inline]
-pub(super) fn found<'s>(candidates: Candidates<'s, '_>, random: &Random, now: Time) -> Found<'s> {
+pub(super) fn pick<'s>(candidates: Candidates<'s, '_>, random: &Random, now: Time) -> Picked<'s> {
     let (first, second) = pair(candidates, random);
-    let (a, b) = (first.cell, second.cell);
+    let (a, b) = (first.state, second.state);
     let (cost_a, cost_b) = (cost(a, now) * b.weight() as f32, cost(b, now) * a.weight() as f32);
     if cost_a > cost_b { second } else { first }
 }
 
 #[inline]
-fn cost(cell: &Cell, now: Time) -> f32 {
-    let in_flight = cell.in_flight();
-    let average = cell.average().at(now);
-    if average > 0.0 {
-        return average * (in_flight + 1) as f32;
+fn cost(state: &EndpointState, now: Time) -> f32 {
+    let in_flight = state.in_flight();
+    let ewma = state.ewma().at(now);
+    if ewma > 0.0 {
+        return ewma * (in_flight + 1) as f32;
     }
     // Nothing is known. It costs nothing to try, and once it is tried, nothing good is assumed.
     in_flight as f32 * PENALTY.as_secs_f32() * 1e9

@@ -7,12 +7,12 @@
 //! It starts at a random place, so that many clients do not begin with the same endpoint, and goes on from where it is when
 //! endpoints come and go. Its one shared write is the turn itself.
 
-use crate::engine::algorithm::candidates::{Candidates, Found};
-use crate::engine::algorithm::sharded_counter::Turns;
+use crate::engine::algorithm::candidates::{Candidates, Picked};
+use crate::engine::algorithm::sharded_counter::ShardedCounter;
 use crate::runtime::clock::Time;
 
 #[inline]
-pub(super) fn found<'s>(candidates: Candidates<'s, '_>, turns: &Turns, now: Time) -> Found<'s> {
+pub(super) fn pick<'s>(candidates: Candidates<'s, '_>, turns: &ShardedCounter, now: Time) -> Picked<'s> {
     let turn = turns.take(now);
     let len = candidates.len();
     // A division of 32 bits is several times cheaper, and enough for the first four thousand million turns.

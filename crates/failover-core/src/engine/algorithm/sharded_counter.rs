@@ -21,22 +21,22 @@ const PLACES: usize = 32;
 
 /// The turns of one service.
 #[derive(Debug)]
-pub(crate) struct Turns {
-    rush: AtomicBool,
-    counter: Lonely<AtomicU64>,
+pub(crate) struct ShardedCounter {
+    contended: AtomicBool,
+    counter: CachePadded<AtomicU64>,
     /// The last look: when it was, and below that the number of the thread.
-    looked: Lonely<AtomicU64>,
-    places: Box<[Lonely<Place>; PLACES]>,
+    looked: CachePadded<AtomicU64>,
+    places: Box<[CachePadded<Shard>; PLACES]>,
 }
 
 /// A value with cache lines of its own, because every call of its writers writes it.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Lonely<T>(T);
+struct CachePadded<T>(T);
 
 /// What one thread has drawn. No other one writes it, so that nothing here has to be done in one step.
 #[derive(Debug, Default)]
-struct Place {
+struct Shard {
     /// The next turn of those that it has drawn, and the turn after them.
     next: AtomicU64,
     end: AtomicU64,
@@ -44,12 +44,12 @@ struct Place {
     when: AtomicU64,
 }
 
-impl Turns {
+impl ShardedCounter {
     pub(crate) fn from(first: u64) -> Self {
         Self {
-            rush: AtomicBool::new(false),
-            counter: Lonely(AtomicU64::new(first)),
-            looked: Lonely::default(),
+            contended: AtomicBool::new(false),
+            counter: CachePadded(AtomicU64::new(first)),
+            looked: CachePadded::default(),
             places: Box::default(),
         }
     }
@@ -62,8 +62,8 @@ impl Turns {
 
     #[inline]
     fn take_as(&self, thread: impl Fn() -> usize, now: Time) -> u64 {
-        if self.rush.load(Ordering::Relaxed) {
-            return self.hurry(thread(), now);
+        if self.contended.load(Ordering::Relaxed) {
+            return self.batch(thread(), now);
         }
         let turn = self.counter.0.fetch_add(1, Ordering::Relaxed);
         // Scattered, so that threads that alternate do not leave all looks to one of them.
@@ -83,14 +83,14 @@ impl Turns {
         let since = now.as_nanos().saturating_sub(looked / PLACES as u64);
         let other = looked > 0 && looked % PLACES as u64 != thread as u64;
         if other && since < LOOK * RUSH {
-            self.rush.store(true, Ordering::Relaxed);
+            self.contended.store(true, Ordering::Relaxed);
         }
     }
 
     /// The next turn of a thread in a rush.
     #[inline(never)]
-    fn hurry(&self, thread: usize, now: Time) -> u64 {
-        let Some(Lonely(place)) = self.places.get(thread) else {
+    fn batch(&self, thread: usize, now: Time) -> u64 {
+        let Some(CachePadded(place)) = self.places.get(thread) else {
             return self.counter.0.fetch_add(1, Ordering::Relaxed);
         };
         let (next, end) = (place.next.load(Ordering::Relaxed), place.end.load(Ordering::Relaxed));
@@ -106,7 +106,7 @@ impl Turns {
         // So slow are many threads in a rush at most; and who has drawn all of them is alone.
         let slow = now.as_nanos().saturating_sub(when) > BATCH * RUSH * PLACES as u64;
         if slow && when > 0 || turn == end {
-            self.rush.store(false, Ordering::Relaxed);
+            self.contended.store(false, Ordering::Relaxed);
         }
         turn
     }
@@ -119,7 +119,7 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     /// So many turns from some time on, one each so many nanoseconds, by two threads that alternate.
-    fn by_two(turns: &Turns, count: u64, from: u64, each: u64) -> Vec<u64> {
+    fn by_two(turns: &ShardedCounter, count: u64, from: u64, each: u64) -> Vec<u64> {
         let one = |n: u64| turns.take_as(|| n as usize % 2, Time::from_nanos(from + n * each));
         (0..count).map(one).collect()
     }
@@ -129,7 +129,7 @@ mod tests {
     }
 
     /// All the turns that were drawn, but for those that two threads may have left.
-    fn none_is_lost(turns: &Turns, mut taken: Vec<u64>) -> bool {
+    fn none_is_lost(turns: &ShardedCounter, mut taken: Vec<u64>) -> bool {
         let left = turns.counter.0.load(Ordering::Relaxed) - taken.len() as u64;
         taken.sort_unstable();
         taken.windows(2).all(|pair| pair[0] < pair[1]) && left < 2 * BATCH
@@ -137,52 +137,52 @@ mod tests {
 
     #[test]
     fn one_thread_takes_one_after_the_other_however_fast() {
-        let turns = Turns::from(5);
+        let turns = ShardedCounter::from(5);
         let taken: Vec<_> = (0..10_000).map(|_| turns.take_as(|| 0, Time::from_nanos(SECOND))).collect();
         assert_eq!(taken, (5..10_005).collect::<Vec<_>>());
     }
 
     #[test]
     fn without_a_rush_turns_follow_each_other_on_any_threads() {
-        let turns = Turns::from(0);
+        let turns = ShardedCounter::from(0);
         assert_eq!(by_two(&turns, 10_000, SECOND, 2 * RUSH), (0..10_000).collect::<Vec<_>>());
     }
 
     #[test]
     fn threads_without_a_place_take_one_by_one_in_a_rush_as_well() {
-        let turns = Turns::from(0);
+        let turns = ShardedCounter::from(0);
         let now = Time::from_nanos(SECOND);
-        turns.rush.store(true, Ordering::Relaxed);
+        turns.contended.store(true, Ordering::Relaxed);
         let taken: Vec<_> = (0..200).map(|n| turns.take_as(|| PLACES + n % 2, now)).collect();
         assert_eq!(taken, (0..200).collect::<Vec<_>>());
     }
 
     #[test]
     fn in_a_rush_a_thread_draws_some_ahead_and_none_are_lost() {
-        let turns = Turns::from(0);
+        let turns = ShardedCounter::from(0);
         let mut taken = by_two(&turns, 10_000, SECOND, 20);
-        assert!(turns.rush.load(Ordering::Relaxed));
+        assert!(turns.contended.load(Ordering::Relaxed));
         let last: Vec<_> = taken[9_900..].iter().copied().step_by(2).collect();
         let breaks = last.windows(2).filter(|pair| pair[1] != pair[0] + 1).count();
         assert!((2..=4).contains(&breaks), "{last:?}");
         // Later on there is no rush any more: all is as before.
         taken.extend(by_two(&turns, 100, 2 * SECOND, RUSH));
-        assert!(follow_each_other(&taken[10_050..]) && !turns.rush.load(Ordering::Relaxed), "{taken:?}");
+        assert!(follow_each_other(&taken[10_050..]) && !turns.contended.load(Ordering::Relaxed), "{taken:?}");
         assert!(none_is_lost(&turns, taken));
     }
 
     #[test]
     fn a_thread_that_is_left_alone_is_in_no_rush() {
-        let turns = Turns::from(0);
+        let turns = ShardedCounter::from(0);
         by_two(&turns, 10_000, SECOND, 20);
         let alone = |n: u64| turns.take_as(|| 0, Time::from_nanos(SECOND + (10_000 + n) * 20));
         let taken: Vec<_> = (0..100).map(alone).collect();
-        assert!(follow_each_other(&taken[50..]) && !turns.rush.load(Ordering::Relaxed), "{taken:?}");
+        assert!(follow_each_other(&taken[50..]) && !turns.contended.load(Ordering::Relaxed), "{taken:?}");
     }
 
     #[test]
     fn threads_that_race_never_get_the_same_turn_and_leave_few() {
-        let turns = Turns::from(0);
+        let turns = ShardedCounter::from(0);
         let clock = crate::runtime::clock::Clock::system();
         let mut taken: Vec<_> = std::thread::scope(|scope| {
             let work = || (0..20_000).map(|_| turns.take(clock.now())).collect::<Vec<_>>();

@@ -123,12 +123,11 @@ fn every_algorithm_goes_elsewhere_while_it_can() {
             let engine = service.engine();
             let mut tried = Vec::new();
             for _ in 0..4 {
-                let choice = engine.choose(Tried::of(&tried), true).expect("available");
-                tried.push(choice.cell());
+                let pick = engine.pick(Tried::of(&tried), true).expect("available");
+                tried.push(pick.state());
             }
-            let again =
-                engine.choose(Tried::of(&tried), true).expect("when all were tried, one of them again");
-            assert!(tried.contains(&again.cell()));
+            let again = engine.pick(Tried::of(&tried), true).expect("when all were tried, one of them again");
+            assert!(tried.contains(&again.state()));
             let distinct: HashSet<_> = tried.iter().collect();
             assert_eq!(distinct.len(), 4, "{strategy} repeats with seed {seed}");
         }

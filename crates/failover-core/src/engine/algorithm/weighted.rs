@@ -4,25 +4,25 @@
 //! shares are exact over a period, but for the turns that threads in a rush have left: see [`Schedule`] and
 //! [`turns`](super::turns).
 
-use crate::engine::algorithm::candidates::{Candidates, Found};
+use crate::engine::algorithm::candidates::{Candidates, Picked};
 use crate::engine::algorithm::random;
-use crate::engine::algorithm::sharded_counter::Turns;
+use crate::engine::algorithm::sharded_counter::ShardedCounter;
 use crate::engine::snapshot::schedule::Schedule;
 use crate::runtime::clock::Time;
 use crate::runtime::random::Random;
 
 /// How many are drawn for a turn whose owner is out or was tried, before any that can be used will do.
-const DRAWS: usize = 8;
+const MAX_DRAWS: usize = 8;
 
 #[inline]
-pub(super) fn found<'s>(
+pub(super) fn pick<'s>(
     candidates: Candidates<'s, '_>,
     schedule: &Schedule,
-    turns: &Turns,
+    turns: &ShardedCounter,
     random: &Random,
     now: Time,
-) -> Found<'s> {
-    let scheduled = schedule.at(turns.take(now)).map(|number| candidates.found(number));
+) -> Picked<'s> {
+    let scheduled = schedule.at(turns.take(now)).map(|number| candidates.at(number));
     if let Some(found) = scheduled.filter(|found| candidates.takes(found)) {
         return found;
     }
@@ -30,8 +30,8 @@ pub(super) fn found<'s>(
 }
 
 #[cold]
-fn drawn<'s>(candidates: Candidates<'s, '_>, schedule: &Schedule, random: &Random) -> Found<'s> {
-    let draws = (0..DRAWS).filter_map(|_| schedule.draw(random.bits()));
-    let drawn = draws.map(|number| candidates.found(number)).find(|found| candidates.takes(found));
-    drawn.unwrap_or_else(|| random::found(candidates, random))
+fn drawn<'s>(candidates: Candidates<'s, '_>, schedule: &Schedule, random: &Random) -> Picked<'s> {
+    let draws = (0..MAX_DRAWS).filter_map(|_| schedule.draw(random.bits()));
+    let drawn = draws.map(|number| candidates.at(number)).find(|found| candidates.takes(found));
+    drawn.unwrap_or_else(|| random::pick(candidates, random))
 }

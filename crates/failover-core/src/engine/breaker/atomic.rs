@@ -4,7 +4,7 @@
 //! the phase (open until, half-open since) stands beside it with the generation it is of. Who wins the swap into
 //! a new phase writes the time next; until it stands there, the others see "not yet known" and are refused.
 
-use crate::engine::breaker::{Breaker, Effect, Event, Phase, Rules, Ticket};
+use crate::engine::breaker::{Admission, Breaker, BreakerPolicy, Decision, Input, Phase};
 use crate::runtime::clock::Time;
 use crate::runtime::sync::{AtomicU64, Ordering};
 
@@ -23,7 +23,7 @@ const MICROS: u32 = 49;
 const MICROS_MASK: u64 = (1 << MICROS) - 1;
 
 #[derive(Debug)]
-pub(crate) struct Gate {
+pub(crate) struct AtomicBreaker {
     word: AtomicU64,
     time: AtomicU64,
 }
@@ -35,7 +35,7 @@ pub(crate) struct Change {
     pub(crate) to: Breaker,
 }
 
-impl Gate {
+impl AtomicBreaker {
     pub(crate) fn new() -> Self {
         Self { word: AtomicU64::new(0), time: AtomicU64::new(0) }
     }
@@ -48,9 +48,9 @@ impl Gate {
 
     /// The ticket of a closed breaker, by a single load.
     #[inline]
-    pub(crate) fn ticket_if_closed(&self) -> Option<Ticket> {
+    pub(crate) fn admit_if_closed(&self) -> Option<Admission> {
         let word = self.word.load(Ordering::Acquire);
-        (word >> PHASE_AT == CLOSED).then(|| Ticket { generation: generation(word), permit: false })
+        (word >> PHASE_AT == CLOSED).then(|| Admission { generation: generation(word), permit: false })
     }
 
     /// Whether it is closed without a failure to forget, so that a success changes nothing: a single load.
@@ -71,11 +71,11 @@ impl Gate {
     /// Runs the state machine on the shared state.
     pub(crate) fn apply(
         &self,
-        event: Event,
+        input: Input,
         now: Time,
-        rules: &Rules,
+        policy: &BreakerPolicy,
         unit: f64,
-    ) -> (Effect, Option<Change>) {
+    ) -> (Decision, Option<Change>) {
         let mut word = self.word.load(Ordering::Acquire);
         loop {
             let Some(from) = self.decode(word) else {
@@ -83,28 +83,28 @@ impl Gate {
                 // of the new generation cannot exist yet, so one that arrives now is of an older one.
                 let current = self.word.load(Ordering::Acquire);
                 if current == word {
-                    let effect = match event {
-                        Event::Admit { .. } => Effect::Refused(now),
-                        _ => Effect::Ignored,
+                    let decision = match input {
+                        Input::Admit { .. } => Decision::Refused(now),
+                        _ => Decision::Ignored,
                     };
-                    return (effect, None);
+                    return (decision, None);
                 }
                 word = current;
                 continue;
             };
-            let (to, effect) = from.on(event, now, rules, unit);
+            let (to, decision) = from.on(input, now, policy, unit);
             if to == from {
-                return (effect, None);
+                return (decision, None);
             }
             match self.word.compare_exchange_weak(word, pack(&to), Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) if to.generation == from.generation => return (effect, None),
+                Ok(_) if to.generation == from.generation => return (decision, None),
                 Ok(_) => {
                     // A closed breaker has no time, and others go on with it at once: a store that came late would
                     // overwrite the time of a newer phase.
                     if !matches!(to.phase, Phase::Closed { .. }) {
                         self.time.store(pack_time(&to), Ordering::Release);
                     }
-                    return (effect, Some(Change { from, to }));
+                    return (decision, Some(Change { from, to }));
                 }
                 Err(current) => word = current,
             }
@@ -169,24 +169,24 @@ mod tests {
     use super::*;
     use crate::model::breaker_state::BreakerState;
 
-    fn rules() -> Rules {
-        Rules { jitter: 0.0, ..super::super::tests::rules() }
+    fn policy() -> BreakerPolicy {
+        BreakerPolicy { jitter: 0.0, ..super::super::tests::policy() }
     }
 
     fn at(millis: u64) -> Time {
         Time::from_nanos(millis * 1_000_000)
     }
 
-    fn admit(gate: &Gate, now: Time) -> Effect {
-        gate.apply(Event::Admit { early: false }, now, &rules(), 0.0).0
+    fn admit(breaker: &AtomicBreaker, now: Time) -> Decision {
+        breaker.apply(Input::Admit { early: false }, now, &policy(), 0.0).0
     }
 
-    fn trip(gate: &Gate, now: Time) {
-        let ticket = gate.ticket_if_closed().expect("closed");
+    fn trip(breaker: &AtomicBreaker, now: Time) {
+        let admission = breaker.admit_if_closed().expect("closed");
         for _ in 0..5 {
-            gate.apply(Event::Failure(ticket), now, &rules(), 0.0);
+            breaker.apply(Input::Failure(admission), now, &policy(), 0.0);
         }
-        assert_eq!(gate.read().state(), BreakerState::Open);
+        assert_eq!(breaker.read().state(), BreakerState::Open);
     }
 
     #[test]
@@ -199,46 +199,51 @@ mod tests {
         for phase in phases {
             for (generation, rounds) in [(0, 0), (32_767, 31)] {
                 let breaker = Breaker { phase, generation, rounds };
-                let gate =
-                    Gate { word: AtomicU64::new(pack(&breaker)), time: AtomicU64::new(pack_time(&breaker)) };
-                assert_eq!(gate.read(), breaker);
+                let atomic = AtomicBreaker {
+                    word: AtomicU64::new(pack(&breaker)),
+                    time: AtomicU64::new(pack_time(&breaker)),
+                };
+                assert_eq!(atomic.read(), breaker);
             }
         }
     }
 
     #[test]
     fn half_open_admits_exactly_three() {
-        let gate = Gate::new();
-        trip(&gate, at(0));
-        assert_eq!(admit(&gate, at(4_999)), Effect::Refused(at(5_000)));
-        let admitted = (0..10).filter(|_| matches!(admit(&gate, at(5_000)), Effect::Admitted(_))).count();
+        let breaker = AtomicBreaker::new();
+        trip(&breaker, at(0));
+        assert_eq!(admit(&breaker, at(4_999)), Decision::Refused(at(5_000)));
+        let admitted =
+            (0..10).filter(|_| matches!(admit(&breaker, at(5_000)), Decision::Admitted(_))).count();
         assert_eq!(admitted, 3);
     }
 
     #[test]
     fn a_released_permit_admits_one_more() {
-        let gate = Gate::new();
-        trip(&gate, at(0));
-        let Effect::Admitted(ticket) = admit(&gate, at(5_000)) else { panic!("due") };
-        while matches!(admit(&gate, at(5_000)), Effect::Admitted(_)) {}
-        gate.apply(Event::Release(ticket), at(5_001), &rules(), 0.0);
-        assert!(matches!(admit(&gate, at(5_001)), Effect::Admitted(_)));
-        assert!(matches!(admit(&gate, at(5_001)), Effect::Refused(_)));
+        let breaker = AtomicBreaker::new();
+        trip(&breaker, at(0));
+        let Decision::Admitted(admission) = admit(&breaker, at(5_000)) else { panic!("due") };
+        while matches!(admit(&breaker, at(5_000)), Decision::Admitted(_)) {}
+        breaker.apply(Input::Release(admission), at(5_001), &policy(), 0.0);
+        assert!(matches!(admit(&breaker, at(5_001)), Decision::Admitted(_)));
+        assert!(matches!(admit(&breaker, at(5_001)), Decision::Refused(_)));
     }
 
     #[test]
     fn ten_threads_never_hold_more_than_three_permits_and_one_sees_the_change() {
         for round in 0..200 {
-            let gate = Arc::new(Gate::new());
-            trip(&gate, at(0));
+            let breaker = Arc::new(AtomicBreaker::new());
+            trip(&breaker, at(0));
             let threads: Vec<_> = (0..10)
                 .map(|_| {
-                    let gate = Arc::clone(&gate);
-                    thread::spawn(move || gate.apply(Event::Admit { early: false }, at(6_000), &rules(), 0.0))
+                    let breaker = Arc::clone(&breaker);
+                    thread::spawn(move || {
+                        breaker.apply(Input::Admit { early: false }, at(6_000), &policy(), 0.0)
+                    })
                 })
                 .collect();
             let results: Vec<_> = threads.into_iter().map(|t| t.join().expect("no panic")).collect();
-            let admitted = results.iter().filter(|r| matches!(r.0, Effect::Admitted(_))).count();
+            let admitted = results.iter().filter(|r| matches!(r.0, Decision::Admitted(_))).count();
             let changes = results.iter().filter(|r| r.1.is_some()).count();
             assert!((1..=3).contains(&admitted), "round {round}: {admitted} admitted");
             assert_eq!(changes, 1, "round {round}");
@@ -247,64 +252,67 @@ mod tests {
 
     #[test]
     fn a_success_on_a_quiet_closed_breaker_changes_nothing() {
-        let gate = Gate::new();
-        assert!(gate.is_quiet());
-        let ticket = gate.ticket_if_closed().expect("closed");
-        assert_eq!(gate.apply(Event::Success(ticket), at(1), &rules(), 0.0), (Effect::Counted, None));
-        gate.apply(Event::Failure(ticket), at(1), &rules(), 0.0);
-        assert!(!gate.is_quiet());
+        let breaker = AtomicBreaker::new();
+        assert!(breaker.is_quiet());
+        let admission = breaker.admit_if_closed().expect("closed");
+        assert_eq!(
+            breaker.apply(Input::Success(admission), at(1), &policy(), 0.0),
+            (Decision::Counted, None)
+        );
+        breaker.apply(Input::Failure(admission), at(1), &policy(), 0.0);
+        assert!(!breaker.is_quiet());
     }
 
     #[test]
     fn a_success_forgets_failures() {
-        let gate = Gate::new();
-        let ticket = gate.ticket_if_closed().expect("closed");
+        let breaker = AtomicBreaker::new();
+        let admission = breaker.admit_if_closed().expect("closed");
         for _ in 0..4 {
-            gate.apply(Event::Failure(ticket), at(0), &rules(), 0.0);
+            breaker.apply(Input::Failure(admission), at(0), &policy(), 0.0);
         }
-        gate.apply(Event::Success(ticket), at(1), &rules(), 0.0);
+        breaker.apply(Input::Success(admission), at(1), &policy(), 0.0);
         for _ in 0..4 {
-            gate.apply(Event::Failure(ticket), at(2), &rules(), 0.0);
+            breaker.apply(Input::Failure(admission), at(2), &policy(), 0.0);
         }
-        assert_eq!(gate.read().state(), BreakerState::Closed);
+        assert_eq!(breaker.read().state(), BreakerState::Closed);
     }
 
     #[test]
     fn time_that_does_not_fit_is_far_away() {
-        let gate = Gate::new();
-        let ticket = gate.ticket_if_closed().expect("closed");
-        let slow = Rules { recovery: Duration::MAX, max_recovery: Duration::MAX, ..rules() };
+        let breaker = AtomicBreaker::new();
+        let admission = breaker.admit_if_closed().expect("closed");
+        let slow = BreakerPolicy { recovery: Duration::MAX, max_recovery: Duration::MAX, ..policy() };
         for _ in 0..5 {
-            gate.apply(Event::Failure(ticket), at(0), &slow, 0.0);
+            breaker.apply(Input::Failure(admission), at(0), &slow, 0.0);
         }
-        assert!(matches!(admit(&gate, at(u64::from(u32::MAX))), Effect::Refused(_)));
+        assert!(matches!(admit(&breaker, at(u64::from(u32::MAX))), Decision::Refused(_)));
     }
 
     #[test]
     fn a_gate_that_many_threads_open_and_close_is_never_stuck() {
-        let rules = Rules { failure_threshold: 1, success_threshold: 1, ..rules() };
+        let policy = BreakerPolicy { failure_threshold: 1, success_threshold: 1, ..policy() };
         for round in 0..30 {
-            let gate = Gate::new();
+            let breaker = AtomicBreaker::new();
             thread::scope(|scope| {
                 for n in 0..3 {
-                    let (gate, rules) = (&gate, &rules);
+                    let (breaker, policy) = (&breaker, &policy);
                     scope.spawn(move || {
                         for nanos in 0..10_000 {
                             let now = at(1) + Duration::from_nanos(nanos);
-                            let admitted = gate.apply(Event::Admit { early: true }, now, rules, 0.0).0;
-                            if let Effect::Admitted(ticket) = admitted {
-                                let good = ticket.permit || n == 0;
-                                let event =
-                                    if good { Event::Success(ticket) } else { Event::Failure(ticket) };
-                                gate.apply(event, now, rules, 0.0);
+                            let admitted = breaker.apply(Input::Admit { early: true }, now, policy, 0.0).0;
+                            if let Decision::Admitted(admission) = admitted {
+                                let good = admission.permit || n == 0;
+                                let input =
+                                    if good { Input::Success(admission) } else { Input::Failure(admission) };
+                                breaker.apply(input, now, policy, 0.0);
                             }
                         }
                     });
                 }
             });
-            let word = gate.word.load(Ordering::SeqCst);
+            let word = breaker.word.load(Ordering::SeqCst);
             assert!(
-                gate.decode(word).is_some(),
+                breaker.decode(word).is_some(),
                 "round {round}: nobody uses it, and its time is of another phase"
             );
         }
@@ -312,12 +320,13 @@ mod tests {
 
     #[test]
     fn probe_calls_that_have_just_begun_are_not_late() {
-        let gate = Gate::new();
-        trip(&gate, at(0));
-        let Effect::Admitted(ticket) = admit(&gate, at(5_000)) else { panic!("due") };
-        gate.apply(Event::Success(ticket), at(5_001), &rules(), 0.0);
+        let breaker = AtomicBreaker::new();
+        trip(&breaker, at(0));
+        let Decision::Admitted(admission) = admit(&breaker, at(5_000)) else { panic!("due") };
+        breaker.apply(Input::Success(admission), at(5_001), &policy(), 0.0);
         // The next calls come 40 s later, four in one millisecond.
-        let admitted = (0..4).filter(|_| matches!(admit(&gate, at(45_000)), Effect::Admitted(_))).count();
-        assert_eq!((admitted, gate.read().state()), (3, BreakerState::HalfOpen));
+        let admitted =
+            (0..4).filter(|_| matches!(admit(&breaker, at(45_000)), Decision::Admitted(_))).count();
+        assert_eq!((admitted, breaker.read().state()), (3, BreakerState::HalfOpen));
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 
-pub(super) fn rules() -> Rules {
-    Rules {
+pub(super) fn policy() -> BreakerPolicy {
+    BreakerPolicy {
         enabled: true,
         failure_threshold: 5,
         recovery: Duration::from_secs(5),
@@ -20,36 +20,36 @@ fn secs(seconds: u64) -> Time {
 /// A breaker driven by letters: S and F report with the newest ticket, A asks for admission.
 struct Driven {
     breaker: Breaker,
-    ticket: Ticket,
-    rules: Rules,
+    admission: Admission,
+    policy: BreakerPolicy,
     now: Time,
 }
 
 impl Driven {
-    fn new(rules: Rules) -> Self {
+    fn new(policy: BreakerPolicy) -> Self {
         let breaker = Breaker::NEW;
-        Self { breaker, ticket: breaker.ticket(false), rules, now: secs(1) }
+        Self { breaker, admission: breaker.admission(false), policy, now: secs(1) }
     }
 
-    fn step(&mut self, event: Event) -> Effect {
-        let (next, effect) = self.breaker.on(event, self.now, &self.rules, 0.0);
+    fn step(&mut self, input: Input) -> Decision {
+        let (next, decision) = self.breaker.on(input, self.now, &self.policy, 0.0);
         self.breaker = next;
-        if let Effect::Admitted(ticket) = effect {
-            self.ticket = ticket;
+        if let Decision::Admitted(admission) = decision {
+            self.admission = admission;
         }
-        effect
+        decision
     }
 
     fn admit(&mut self) -> bool {
-        matches!(self.step(Event::Admit { early: false }), Effect::Admitted(_))
+        matches!(self.step(Input::Admit { early: false }), Decision::Admitted(_))
     }
 
     /// Each letter is one admitted call with that result.
     fn calls(&mut self, letters: &str) -> BreakerState {
         for letter in letters.chars() {
             self.admit();
-            let ticket = self.ticket;
-            self.step(if letter == 'S' { Event::Success(ticket) } else { Event::Failure(ticket) });
+            let admission = self.admission;
+            self.step(if letter == 'S' { Input::Success(admission) } else { Input::Failure(admission) });
         }
         self.breaker.state()
     }
@@ -64,7 +64,7 @@ fn consecutive_failures_open_and_a_success_between_them_does_not() {
         ("SFFFFF", BreakerState::Open),
         ("FFFFSFFFFF", BreakerState::Open),
     ] {
-        assert_eq!(Driven::new(rules()).calls(letters), expected, "{letters}");
+        assert_eq!(Driven::new(policy()).calls(letters), expected, "{letters}");
     }
 }
 
@@ -72,35 +72,35 @@ fn consecutive_failures_open_and_a_success_between_them_does_not() {
 fn linkerds_consecutive_failures_table_holds() {
     // Consecutive 2, back-off 1 s: F F shuts; after 1 s exactly one permit; F shuts for 2 s; a late success while
     // shut is ignored; then S opens the gate.
-    let rules = Rules {
+    let policy = BreakerPolicy {
         failure_threshold: 2,
         recovery: Duration::from_secs(1),
         half_open_calls: 1,
         success_threshold: 1,
-        ..rules()
+        ..policy()
     };
-    let mut driven = Driven::new(rules);
-    let first = driven.ticket;
+    let mut driven = Driven::new(policy);
+    let first = driven.admission;
     assert_eq!(driven.calls("FF"), BreakerState::Open);
     assert!(!driven.admit());
     driven.now = secs(2);
     assert!(driven.admit());
     assert!(!driven.admit(), "one permit only");
-    driven.step(Event::Failure(driven.ticket));
+    driven.step(Input::Failure(driven.admission));
     driven.now = secs(3);
     assert!(!driven.admit(), "shut for 2 s now");
-    assert_eq!(driven.step(Event::Success(first)), Effect::Ignored);
+    assert_eq!(driven.step(Input::Success(first)), Decision::Ignored);
     assert_eq!(driven.breaker.state(), BreakerState::Open);
     driven.now = secs(4);
     assert!(driven.admit());
-    driven.step(Event::Success(driven.ticket));
+    driven.step(Input::Success(driven.admission));
     assert_eq!(driven.breaker.state(), BreakerState::Closed);
     assert_eq!(driven.breaker.rounds, 0, "closing forgets the growth");
 }
 
 #[test]
 fn the_open_time_doubles_up_to_its_maximum() {
-    let mut driven = Driven::new(rules());
+    let mut driven = Driven::new(policy());
     driven.calls("FFFFF");
     let mut waits = Vec::new();
     for _ in 0..8 {
@@ -114,10 +114,10 @@ fn the_open_time_doubles_up_to_its_maximum() {
 
 #[test]
 fn jitter_lengthens_the_open_time_by_at_most_its_share() {
-    let rules = rules();
+    let policy = policy();
     for rounds in [0, 1, 4, 31, 40, 255] {
-        let base = rules.open_time(rounds, 0.0);
-        let most = rules.open_time(rounds, 1.0);
+        let base = policy.open_time(rounds, 0.0);
+        let most = policy.open_time(rounds, 1.0);
         assert!(base <= Duration::from_secs(60));
         assert_eq!(most, base.mul_f64(1.2));
     }
@@ -128,7 +128,7 @@ fn success_threshold_closes_and_a_failure_before_it_opens_again() {
     for (letters, expected) in
         [("S", BreakerState::HalfOpen), ("SS", BreakerState::Closed), ("SF", BreakerState::Open)]
     {
-        let mut driven = Driven::new(rules());
+        let mut driven = Driven::new(policy());
         driven.calls("FFFFF");
         driven.now = secs(6);
         assert_eq!(driven.calls(letters), expected, "{letters}");
@@ -137,12 +137,12 @@ fn success_threshold_closes_and_a_failure_before_it_opens_again() {
 
 #[test]
 fn ignored_results_return_the_permit_and_do_not_count() {
-    let mut driven = Driven::new(rules());
+    let mut driven = Driven::new(policy());
     driven.calls("FFFFF");
     driven.now = secs(6);
     for _ in 0..100 {
         assert!(driven.admit());
-        driven.step(Event::Release(driven.ticket));
+        driven.step(Input::Release(driven.admission));
     }
     assert_eq!(driven.breaker.state(), BreakerState::HalfOpen);
     let Phase::HalfOpen { calls, successes, .. } = driven.breaker.phase else { panic!("half-open") };
@@ -151,7 +151,7 @@ fn ignored_results_return_the_permit_and_do_not_count() {
 
 #[test]
 fn probe_calls_that_never_answer_open_it_again_after_the_maximum_wait() {
-    let mut driven = Driven::new(rules());
+    let mut driven = Driven::new(policy());
     driven.calls("FFFFF");
     driven.now = secs(6);
     while driven.admit() {}
@@ -161,16 +161,16 @@ fn probe_calls_that_never_answer_open_it_again_after_the_maximum_wait() {
     driven.now = secs(36);
     assert!(!driven.admit());
     assert_eq!(driven.breaker.state(), BreakerState::Open);
-    assert_eq!(driven.step(Event::Success(driven.ticket)), Effect::Ignored, "the late answer");
+    assert_eq!(driven.step(Input::Success(driven.admission)), Decision::Ignored, "the late answer");
 }
 
 #[test]
 fn an_early_round_that_fails_does_not_grow_the_open_time() {
-    let mut driven = Driven::new(rules());
+    let mut driven = Driven::new(policy());
     driven.calls("FFFFF");
     for _ in 0..20 {
-        assert!(matches!(driven.step(Event::Admit { early: true }), Effect::Admitted(_)));
-        driven.step(Event::Failure(driven.ticket));
+        assert!(matches!(driven.step(Input::Admit { early: true }), Decision::Admitted(_)));
+        driven.step(Input::Failure(driven.admission));
     }
     assert_eq!(driven.breaker.rounds, 0);
     assert_eq!(driven.breaker.phase, Phase::Open { until: secs(6) });
@@ -178,16 +178,16 @@ fn an_early_round_that_fails_does_not_grow_the_open_time() {
 
 #[test]
 fn a_breaker_that_is_switched_off_never_opens() {
-    let mut driven = Driven::new(Rules { enabled: false, ..rules() });
+    let mut driven = Driven::new(BreakerPolicy { enabled: false, ..policy() });
     assert_eq!(driven.calls(&"F".repeat(1000)), BreakerState::Closed);
 }
 
 #[test]
 fn generations_wrap_without_a_gap() {
     let mut breaker = Breaker { generation: GENERATIONS - 1, ..Breaker::NEW };
-    let ticket = breaker.ticket(false);
+    let admission = breaker.admission(false);
     for _ in 0..5 {
-        breaker = breaker.on(Event::Failure(ticket), secs(1), &rules(), 0.0).0;
+        breaker = breaker.on(Input::Failure(admission), secs(1), &policy(), 0.0).0;
     }
     assert_eq!((breaker.state(), breaker.generation), (BreakerState::Open, 0));
 }

@@ -7,7 +7,7 @@ use crate::engine::snapshot::{Rank, Snapshot};
 use crate::events::{Event, EventKind};
 
 /// Tells when most calls go to another source tier than before. When nothing is available, nothing has changed.
-pub(super) fn tell(control: &mut Control, snapshot: &Snapshot, events: &mut Vec<Event>) {
+pub(super) fn emit(control: &mut Control, snapshot: &Snapshot, events: &mut Vec<Event>) {
     let Some((tier, percent)) = busiest(snapshot) else { return };
     let before = control.serving.replace(tier);
     if before == Some(tier) || (before.is_none() && tier == 0) {
@@ -35,9 +35,9 @@ fn busiest(snapshot: &Snapshot) -> Option<(u32, u32)> {
     if snapshot.closed() == 0 {
         return None;
     }
-    let spread = snapshot.spread_percent();
+    let recompute_shares = snapshot.share_percent();
     let mut by_source = BTreeMap::new();
-    for (tier, percent) in snapshot.tiers.iter().zip(&spread) {
+    for (tier, percent) in snapshot.tiers.iter().zip(&recompute_shares) {
         *by_source.entry(tier.rank.source).or_default() += percent;
     }
     // Of two that carry as much, the first.
@@ -45,13 +45,13 @@ fn busiest(snapshot: &Snapshot) -> Option<(u32, u32)> {
     most.filter(|(_, percent)| **percent > 0).map(|(source, percent)| (*source, *percent))
 }
 
-pub(super) fn spread_event(snapshot: &Snapshot) -> Event {
-    let spread = snapshot.spread_percent();
+pub(super) fn shares_event(snapshot: &Snapshot) -> Event {
+    let recompute_shares = snapshot.share_percent();
     let steps = snapshot.tiers.iter().any(|tier| tier.rank.step > 0);
     let words: Vec<_> = snapshot
         .tiers
         .iter()
-        .zip(&spread)
+        .zip(&recompute_shares)
         .map(|(tier, percent)| {
             let Rank { source, priority, step } = tier.rank;
             let step = if steps { format!(", step {step}") } else { String::new() };
@@ -60,5 +60,6 @@ pub(super) fn spread_event(snapshot: &Snapshot) -> Event {
             format!("{percent} % to priority {priority} of source tier {source}{step}{panic}")
         })
         .collect();
-    Event::new(EventKind::LoadBalance, format!("calls go {}", words.join(", "))).detail("percent", spread)
+    Event::new(EventKind::LoadBalance, format!("calls go {}", words.join(", ")))
+        .detail("percent", recompute_shares)
 }

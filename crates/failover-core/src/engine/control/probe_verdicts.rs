@@ -8,7 +8,7 @@ use crate::config::ProbePolicy;
 use crate::contract::address_policy::AddressPolicy;
 use crate::contract::probe::ProbeTarget;
 use crate::engine::Engine;
-use crate::engine::control::active_source::{self, spread_event};
+use crate::engine::control::active_source::{self, shares_event};
 use crate::engine::control::source::SourceId;
 use crate::engine::control::state::Control;
 use crate::engine::snapshot::Snapshot;
@@ -19,7 +19,7 @@ use crate::model::health::Health;
 /// An endpoint that this process is to probe.
 pub(crate) struct Probed {
     pub(crate) endpoint: Arc<Endpoint>,
-    pub(crate) cell: u32,
+    pub(crate) state: u32,
     /// Which addresses its source may lead to.
     pub(crate) addresses: AddressPolicy,
 }
@@ -56,7 +56,7 @@ impl Engine {
         let tiers: Vec<_> = snapshot.tiers.iter().map(|tier| addresses(tier.rank.source)).collect();
         let probed = |slot: &crate::engine::snapshot::Slot| {
             let addresses = tiers[slot.tier as usize].unwrap_or(AddressPolicy::IN_PROCESS);
-            Probed { endpoint: Arc::clone(&slot.endpoint), cell: slot.cell, addresses }
+            Probed { endpoint: Arc::clone(&slot.endpoint), state: slot.state, addresses }
         };
         let slots = snapshot.slots.iter().filter(|slot| slot.endpoint.health_check().is_some());
         slots.filter(|slot| !checked.contains(slot.endpoint.id())).map(probed).collect()
@@ -65,24 +65,24 @@ impl Engine {
     /// A probe has answered; `changed` is the new verdict, if it is another one than before.
     pub(crate) fn probe_found(
         &self,
-        cell: u32,
+        number: u32,
         target: &ProbeTarget,
         changed: Option<Health>,
         evidence: &str,
     ) {
-        self.slab.cell(cell).cold.probes.fetch_add(1, Ordering::Relaxed);
+        self.slab.state(number).cold.probes.fetch_add(1, Ordering::Relaxed);
         let Some(verdict) = changed else { return };
         let mut events = Vec::new();
         {
             let mut control = self.control();
             let snapshot = self.snapshot.load_full();
-            let state = self.slab.cell(cell);
+            let state = self.slab.state(number);
             let index = state.cold.slot.load(Ordering::Relaxed);
             let id = target.endpoint().id();
             // It may be gone, another one may have its cell, or nobody may ask any more.
             let theirs = |slot: &crate::engine::snapshot::Slot| {
                 let (now, then) = (&slot.endpoint, target.endpoint());
-                slot.cell == cell
+                slot.state == number
                     && now.id() == id
                     && (now.address(), now.port()) == (then.address(), then.port())
                     && state.cold.asked.load(Ordering::Relaxed)
@@ -96,51 +96,51 @@ impl Engine {
             };
             events.push(event(EventKind::HealthCheck, format!("its probe says {verdict}: {evidence}")));
             if (before == Health::Unhealthy) != (verdict == Health::Unhealthy) {
-                self.settle(&mut control, &snapshot, index);
+                self.reconcile(&mut control, &snapshot, index);
                 if verdict == Health::Unhealthy {
                     events.push(event(EventKind::EndpointDown, format!("its probe says: {evidence}")));
                 } else if before == Health::Unhealthy {
                     events.push(event(EventKind::EndpointUp, format!("its probe says: {evidence}")));
                 }
-                if snapshot.spread() {
-                    events.push(spread_event(&snapshot));
-                    active_source::tell(&mut control, &snapshot, &mut events);
+                if snapshot.recompute_shares() {
+                    events.push(shares_event(&snapshot));
+                    active_source::emit(&mut control, &snapshot, &mut events);
                 }
             }
         }
-        self.told(events);
+        self.emit_all(events);
     }
 
     /// An endpoint is probed from now on.
-    pub(crate) fn probe_begun(&self, cell: u32) {
+    pub(crate) fn probe_begun(&self, state: u32) {
         let _control = self.control();
-        self.slab.cell(cell).cold.asked.store(true, Ordering::Relaxed);
+        self.slab.state(state).cold.asked.store(true, Ordering::Relaxed);
     }
 
     /// An endpoint is not probed any more: what was found counts no longer.
-    pub(crate) fn probe_ended(&self, cell: u32) {
+    pub(crate) fn probe_ended(&self, state: u32) {
         let mut control = self.control();
         let snapshot = self.snapshot.load_full();
-        self.forget_probe(&mut control, &snapshot, cell);
+        self.forget_probe(&mut control, &snapshot, state);
     }
 
     /// Nothing is probed any more: who was out for its probe alone is found out about by calls again.
     pub(super) fn forget_probes(&self, control: &mut Control) {
         let snapshot = self.snapshot.load_full();
         for slot in &snapshot.slots {
-            self.forget_probe(control, &snapshot, slot.cell);
+            self.forget_probe(control, &snapshot, slot.state);
         }
     }
 
-    fn forget_probe(&self, control: &mut Control, snapshot: &Snapshot, cell: u32) {
-        let state = self.slab.cell(cell);
+    fn forget_probe(&self, control: &mut Control, snapshot: &Snapshot, number: u32) {
+        let state = self.slab.state(number);
         state.cold.asked.store(false, Ordering::Relaxed);
         let index = state.cold.slot.load(Ordering::Relaxed);
-        if snapshot.slots.get(index as usize).is_some_and(|slot| slot.cell == cell)
+        if snapshot.slots.get(index as usize).is_some_and(|slot| slot.state == number)
             && state.set_probed(Health::Unknown) == Health::Unhealthy
         {
-            self.settle(control, snapshot, index);
-            snapshot.spread();
+            self.reconcile(control, snapshot, index);
+            snapshot.recompute_shares();
         }
     }
 }

@@ -17,23 +17,23 @@ pub(super) struct Ranked<'a> {
     pub(super) entry: &'a EndpointEntry,
     pub(super) weight: u32,
     /// Kept although its source does not name it any more.
-    pub(super) lame: bool,
+    pub(super) retained: bool,
 }
 
 /// Which slots of two snapshots are of the same endpoint.
-pub(super) struct Twins {
+pub(super) struct Matches {
     /// For each slot of the new one.
     pub(super) before: Vec<Option<u32>>,
     /// For each slot of the old one.
     pub(super) after: Vec<Option<u32>>,
 }
 
-impl Twins {
+impl Matches {
     /// Both are sorted alike, so that most twins follow on each other; the others are looked up.
     pub(super) fn new(old: &Snapshot, ranked: &[Ranked<'_>]) -> Self {
         let mut after = vec![None; old.slots.len()];
         let mut next = 0;
-        let twin = |(ranked, index): (&Ranked<'_>, u32)| {
+        let matched = |(ranked, index): (&Ranked<'_>, u32)| {
             let id = ranked.entry.endpoint().id();
             let follows = old.slots.get(next as usize).is_some_and(|slot| slot.endpoint.id() == id);
             let found = if follows { Some(next) } else { old.find(id.as_str()) };
@@ -43,7 +43,7 @@ impl Twins {
             }
             found
         };
-        let before = ranked.iter().zip(0..).map(twin).collect();
+        let before = ranked.iter().zip(0..).map(matched).collect();
         Self { before, after }
     }
 }
@@ -53,12 +53,12 @@ pub(super) fn ranked<'a>(config: &FailoverConfig, sources: &'a [Source]) -> Vec<
     let overrides = config.load_balancer().weights();
     let mut all = Vec::with_capacity(sources.iter().map(|source| source.entries.len()).sum());
     for (source, number) in sources.iter().zip(0..) {
-        let lame = source.lame.iter().map(|entry| (entry, true));
-        for (entry, lame) in source.entries.iter().map(|entry| (entry, false)).chain(lame) {
+        let retained = source.retained.iter().map(|entry| (entry, true));
+        for (entry, retained) in source.entries.iter().map(|entry| (entry, false)).chain(retained) {
             let endpoint = entry.endpoint();
             let weight = overrides.get(endpoint.id()).copied().unwrap_or(endpoint.weight());
             let rank = Rank { source: source.tier, priority: endpoint.priority(), step: step(config, entry) };
-            all.push(Ranked { rank, source: number, entry, weight, lame });
+            all.push(Ranked { rank, source: number, entry, weight, retained });
         }
     }
     // One source names each id once; of several that name it, the one of the lower tier wins.
@@ -79,7 +79,7 @@ pub(super) fn ranked<'a>(config: &FailoverConfig, sources: &'a [Source]) -> Vec<
     let key = |ranked: &Ranked<'a>| (first(ranked), ranked.rank, ranked.entry.endpoint().id());
     // The entries of a source are in order already.
     let one_rank = all.windows(2).all(|two| two[0].rank == two[1].rank);
-    if sources.len() > 1 || !one_rank || sources.iter().any(|source| !source.lame.is_empty()) {
+    if sources.len() > 1 || !one_rank || sources.iter().any(|source| !source.retained.is_empty()) {
         all.sort_by(|a, b| key(a).cmp(&key(b)));
     }
     all

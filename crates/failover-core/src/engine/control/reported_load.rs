@@ -28,24 +28,26 @@ impl Engine {
         let Some(weight) = report.weight()? else { return Ok(()) };
         let now = self.clock.now();
         // The snapshot is held: the cell is this endpoint's.
-        self.slab.cell(snapshot.slot(index).cell).cold.load.report(weight, now);
-        let due = self.weighed.load(Ordering::Relaxed);
+        self.slab.state(snapshot.slot(index).state).cold.load.report(weight, now);
+        let due = self.weights_due.load(Ordering::Relaxed);
         let next = (now + PERIOD).as_nanos();
         let is_due = now.as_nanos() >= due;
-        if is_due && self.weighed.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        if is_due
+            && self.weights_due.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
             let _control = self.control();
-            self.weigh(&self.snapshot.load(), now);
+            self.recompute_weights(&self.snapshot.load(), now);
         }
         Ok(())
     }
 
     /// Works out the weights of a snapshot that has them. Under the control lock only.
-    pub(super) fn weigh(&self, snapshot: &Snapshot, now: Time) {
+    pub(super) fn recompute_weights(&self, snapshot: &Snapshot, now: Time) {
         for (slots, tier) in snapshot.slots.chunk_by(|a, b| a.tier == b.tier).zip(&snapshot.tiers) {
             if let Some(reported) = tier.reported() {
-                let known = |cell: u32| self.slab.cell(cell).cold.load.usable(now);
-                let known: Vec<_> = slots.iter().map(|slot| known(slot.cell)).collect();
-                reported.weigh(&known, now + EXPIRY);
+                let known = |state: u32| self.slab.state(state).cold.load.usable(now);
+                let known: Vec<_> = slots.iter().map(|slot| known(slot.state)).collect();
+                reported.recompute(&known, now + EXPIRY);
             }
         }
     }

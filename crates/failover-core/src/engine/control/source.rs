@@ -28,7 +28,7 @@ pub(crate) struct Source {
     pub(super) checks_health: bool,
     pub(super) entries: Vec<EndpointEntry>,
     /// Those that it does not name any more and that are kept as a last resort.
-    pub(super) lame: Vec<EndpointEntry>,
+    pub(super) retained: Vec<EndpointEntry>,
     pub(super) answered: Option<Time>,
     /// How old its last good answer was when it came.
     pub(super) age: Duration,

@@ -9,7 +9,7 @@ use crate::contract::address_policy::AddressPolicy;
 use crate::contract::provider::Rejections;
 use crate::engine::Engine;
 use crate::engine::control::source::{Source, SourceId, SourceStatus};
-use crate::engine::control::state::TOLD;
+use crate::engine::control::state::MAX_EVENTS_PER_CHANGE;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 use crate::model::endpoint::{EndpointEntry, EndpointId};
@@ -24,7 +24,7 @@ impl Engine {
             addresses: AddressPolicy::IN_PROCESS,
             checks_health: false,
             entries: Vec::new(),
-            lame: Vec::new(),
+            retained: Vec::new(),
             answered: None,
             age: Duration::ZERO,
             unknown: false,
@@ -55,15 +55,15 @@ impl Engine {
 
     /// A good answer of a source: these entries, already checked one by one, replace its last ones.
     pub(crate) fn publish(&self, id: SourceId, entries: Vec<EndpointEntry>, unknown: bool, age: Duration) {
-        self.publish_beside(id, entries, Vec::new(), unknown, age);
+        self.publish_with_retained(id, entries, Vec::new(), unknown, age);
     }
 
     /// As [`publish`](Self::publish); the lame are not named any more and stay as a last resort.
-    pub(crate) fn publish_beside(
+    pub(crate) fn publish_with_retained(
         &self,
         id: SourceId,
         mut entries: Vec<EndpointEntry>,
-        lame: Vec<EndpointEntry>,
+        retained: Vec<EndpointEntry>,
         unknown: bool,
         age: Duration,
     ) {
@@ -81,14 +81,14 @@ impl Engine {
             events.extend(source.answer(now, age, entries.len()));
             // In order once, so that each rebuild finds them nearly so, and another order is no change.
             entries.sort_by(|a, b| a.endpoint().id().cmp(b.endpoint().id()));
-            if source.entries != entries || source.lame != lame || first {
+            if source.entries != entries || source.retained != retained || first {
                 source.entries = entries;
-                source.lame = lame;
+                source.retained = retained;
                 _before = Some(self.rebuild(&mut control, &mut events));
             }
         }
-        self.told(events);
-        self.tell_keepers();
+        self.emit_all(events);
+        self.notify_observers();
     }
 
     /// As [`publish`](Self::publish), of an answer that differs from the last one in this alone: O(log n) to find each.
@@ -126,8 +126,8 @@ impl Engine {
             events.extend(source.answer(now, age, source.entries.len()));
             _before = self.rebuild(&mut control, &mut events);
         }
-        self.told(events);
-        self.tell_keepers();
+        self.emit_all(events);
+        self.notify_observers();
     }
 
     /// A source whose answer names what its last one named.
@@ -142,7 +142,7 @@ impl Engine {
             let count = source.entries.len();
             source.answer(now, age, count)
         };
-        self.told(event.into_iter().collect());
+        self.emit_all(event.into_iter().collect());
     }
 
     /// A source whose answer is an error, or is not believed: what it said before stays. The first time in a row is
@@ -158,7 +158,7 @@ impl Engine {
             }
             source.failed(error, kind, now, &mut events);
         }
-        self.told(events);
+        self.emit_all(events);
     }
 
     /// Entries that a source's answer held and that cannot be used. All are counted; those that its last answer held,
@@ -182,7 +182,7 @@ impl Engine {
                 })
                 .collect();
             let new = events.len();
-            events.truncate(TOLD);
+            events.truncate(MAX_EVENTS_PER_CHANGE);
             let more = (new - events.len()) as u64 + (rejected.count() - faults.len() as u64);
             if more > 0 && new > 0 {
                 let reason = format!("and {more} more in the same answer");
@@ -193,7 +193,7 @@ impl Engine {
             source.faults = faults.into_iter().collect();
             events
         };
-        self.told(events);
+        self.emit_all(events);
     }
 
     /// Discovery of this service has ended: what is known stays, marked stale.
@@ -217,7 +217,7 @@ impl Engine {
                 source.failed(why.clone(), EventKind::SourceStale, now, &mut events);
             }
         }
-        self.told(events);
+        self.emit_all(events);
         // Who waits for an answer waits in vain, even if nothing new was to be told.
         self.changes.send_modify(|count| *count += 1);
     }
@@ -228,9 +228,9 @@ impl Engine {
     }
 
     /// An event about a source.
-    pub(crate) fn tell_source(&self, id: SourceId, kind: EventKind, reason: String) {
+    pub(crate) fn emit_source(&self, id: SourceId, kind: EventKind, reason: String) {
         let name = Arc::clone(&self.control().sources[id.0].name);
-        self.events.tell(Event::new(kind, reason).provider(&name));
+        self.events.emit(Event::new(kind, reason).provider(&name));
     }
 
     /// How many endpoints the source has named last.
@@ -244,19 +244,19 @@ impl Engine {
     }
 
     /// Endpoints that a source keeps as a last resort are gone for good.
-    pub(crate) fn drop_lame(&self, id: SourceId) {
+    pub(crate) fn drop_retained(&self, id: SourceId) {
         let mut _before = None;
         let mut events = Vec::new();
         {
             let mut control = self.control();
             let source = &mut control.sources[id.0];
-            if source.lame.is_empty() {
+            if source.retained.is_empty() {
                 return;
             }
-            source.lame.clear();
+            source.retained.clear();
             _before = Some(self.rebuild(&mut control, &mut events));
         }
-        self.told(events);
-        self.tell_keepers();
+        self.emit_all(events);
+        self.notify_observers();
     }
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use crate::config::FailoverConfig;
 use crate::engine::control::source::Source;
 use crate::engine::snapshot::Snapshot;
-use crate::engine::state::slab::Ledger;
+use crate::engine::state::slab::SlotAllocator;
 use crate::model::endpoint::EndpointId;
 
 /// How many endpoints or entries are told one by one of each kind of change; the rest is a number.
-pub(super) const TOLD: usize = 16;
+pub(super) const MAX_EVENTS_PER_CHANGE: usize = 16;
 
 #[derive(Debug)]
 pub(crate) struct Control {
@@ -20,10 +20,10 @@ pub(crate) struct Control {
     /// For each slot of the current snapshot whether it counts as closed.
     pub(super) closed: Vec<bool>,
     /// Cells that the floor holds.
-    pub(super) held: Vec<u32>,
+    pub(super) pinned: Vec<u32>,
     /// Endpoints that have a weight in the configuration and are not there.
-    pub(super) strangers: Vec<EndpointId>,
-    pub(super) ledger: Ledger<Snapshot>,
+    pub(super) unmatched_weights: Vec<EndpointId>,
+    pub(super) allocator: SlotAllocator<Snapshot>,
 }
 
 impl Control {
@@ -33,9 +33,9 @@ impl Control {
             sources: Vec::new(),
             serving: None,
             closed: Vec::new(),
-            held: Vec::new(),
-            strangers: Vec::new(),
-            ledger: Ledger::new(),
+            pinned: Vec::new(),
+            unmatched_weights: Vec::new(),
+            allocator: SlotAllocator::new(),
         }
     }
 }

@@ -6,14 +6,14 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 #[derive(Debug)]
-pub(crate) struct Sums {
+pub(crate) struct FenwickTree {
     weights: Box<[AtomicU32]>,
     /// At `i` the sum of the weights from `i + 1` minus its lowest bit to `i`.
     tree: Box<[AtomicU64]>,
     total: AtomicU64,
 }
 
-impl Sums {
+impl FenwickTree {
     /// So many weights, all 0.
     pub(crate) fn new(len: usize) -> Self {
         Self {
@@ -25,8 +25,8 @@ impl Sums {
 
     /// Under the control lock only.
     pub(crate) fn set(&self, index: usize, weight: u32) {
-        let Some(cell) = self.weights.get(index) else { return };
-        let before = cell.swap(weight, Ordering::Relaxed);
+        let Some(state) = self.weights.get(index) else { return };
+        let before = state.swap(weight, Ordering::Relaxed);
         // Wrapping: a decrease is the addition of what is missing to 2^64.
         let change = u64::from(weight).wrapping_sub(u64::from(before));
         let mut node = index + 1;
@@ -77,7 +77,7 @@ mod tests {
         fn each_owns_as_many_lots_as_it_weighs(
             changes in prop::collection::vec((0_usize..13, prop_oneof![Just(0_u32), Just(u32::MAX), 0_u32..9]), 0..60),
         ) {
-            let sums = Sums::new(13);
+            let sums = FenwickTree::new(13);
             let mut model = [0_u32; 13];
             for (index, weight) in changes {
                 sums.set(index, weight);

@@ -8,7 +8,7 @@ const OVERPROVISIONING: u64 = 140;
 
 /// A tier's endpoints. Those that are out on purpose are in no number.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Headcount {
+pub(crate) struct HostCounts {
     pub(crate) available: u32,
     pub(crate) hosts: u32,
     /// The same two of the whole priority that the tier belongs to. Its healthy and its degraded endpoints are two
@@ -37,29 +37,29 @@ pub(crate) struct Share {
 
 /// What each tier gets; the percentages add up to 100, or to 0 when nothing is available. `threshold` is the percentage
 /// of a priority below which it is in panic, if all tiers together cannot take all calls; 0 for never.
-pub(crate) fn shares(tiers: &[Headcount], threshold: u32) -> Vec<Share> {
+pub(crate) fn shares(tiers: &[HostCounts], threshold: u32) -> Vec<Share> {
     // The zones of a priority are one tier to the other priorities.
-    let groups: Vec<&[Headcount]> = tiers
+    let groups: Vec<&[HostCounts]> = tiers
         .chunk_by(|a, b| a.zone.is_some() && a.zone.map(|zone| zone.place) == b.zone.map(|zone| zone.place))
         .collect();
     if groups.len() == tiers.len() {
         return of_priorities(tiers, threshold);
     }
-    let heads: Vec<Headcount> = groups.iter().map(|zones| together(zones)).collect();
+    let heads: Vec<HostCounts> = groups.iter().map(|zones| together(zones)).collect();
     let of_groups = of_priorities(&heads, threshold);
     groups.into_iter().zip(of_groups).flat_map(|(zones, share)| of_zones(zones, share)).collect()
 }
 
-fn together(zones: &[Headcount]) -> Headcount {
-    let sum = |of: fn(&Headcount) -> u32| zones.iter().map(of).sum();
-    Headcount { available: sum(|zone| zone.available), hosts: sum(|zone| zone.hosts), ..zones[0] }
+fn together(zones: &[HostCounts]) -> HostCounts {
+    let sum = |of: fn(&HostCounts) -> u32| zones.iter().map(of).sum();
+    HostCounts { available: sum(|zone| zone.available), hosts: sum(|zone| zone.hosts), ..zones[0] }
 }
 
 /// The share of a priority, split among its zones: Envoy's locality weights (`locality_weight.rst`). In panic all hosts
 /// count as available.
-fn of_zones(zones: &[Headcount], share: Share) -> Vec<Share> {
-    let available = |zone: &Headcount| if share.panic { zone.hosts } else { zone.available };
-    let effective = |zone: &Headcount| {
+fn of_zones(zones: &[HostCounts], share: Share) -> Vec<Share> {
+    let available = |zone: &HostCounts| if share.panic { zone.hosts } else { zone.available };
+    let effective = |zone: &HostCounts| {
         let health = ratio(OVERPROVISIONING * u64::from(available(zone)), zone.hosts).min(100);
         u64::from(zone.zone.map_or(0, |zone| zone.weight)) * health
     };
@@ -90,13 +90,13 @@ fn apportion(percent: u32, parts: &[u64]) -> Vec<u32> {
     shares
 }
 
-fn of_priorities(tiers: &[Headcount], threshold: u32) -> Vec<Share> {
+fn of_priorities(tiers: &[HostCounts], threshold: u32) -> Vec<Share> {
     let health: Vec<u64> = tiers
         .iter()
         .map(|tier| ratio(OVERPROVISIONING * u64::from(tier.available), tier.of_priority.1).min(100))
         .collect();
     let all = health.iter().sum::<u64>().min(100);
-    let short = |tier: &Headcount| {
+    let short = |tier: &HostCounts| {
         let (available, hosts) = tier.of_priority;
         ratio(100 * u64::from(available), hosts) < u64::from(threshold)
     };
@@ -141,8 +141,8 @@ fn split(parts: &[u64], all: u64) -> Vec<u32> {
 mod tests {
     use super::*;
 
-    fn heads(tiers: &[(u32, u32)]) -> Vec<Headcount> {
-        let head = |(hosts, available): &(u32, u32)| Headcount {
+    fn heads(tiers: &[(u32, u32)]) -> Vec<HostCounts> {
+        let head = |(hosts, available): &(u32, u32)| HostCounts {
             available: *available,
             hosts: *hosts,
             of_priority: (*available, *hosts),
@@ -195,16 +195,16 @@ mod tests {
 
     #[test]
     fn degraded_endpoints_take_what_the_healthy_ones_of_all_priorities_cannot() {
-        let of = |available, of_priority| Headcount { available, hosts: available, of_priority, zone: None };
+        let of = |available, of_priority| HostCounts { available, hosts: available, of_priority, zone: None };
         // Priority 0 has 2 healthy and 2 degraded ones of 4, priority 1 has 1 healthy one of 5.
         let tiers = [of(2, (4, 4)), of(1, (1, 5)), of(2, (4, 4))];
         assert_eq!(percents(&shares(&tiers, 0)), [70, 28, 2]);
     }
 
-    fn zones(place: (u32, u32), zones: &[(u32, u32, u32)]) -> Vec<Headcount> {
+    fn zones(place: (u32, u32), zones: &[(u32, u32, u32)]) -> Vec<HostCounts> {
         let sum = |of: fn(&(u32, u32, u32)) -> u32| zones.iter().map(of).sum();
         let of_priority = (sum(|zone| zone.2), sum(|zone| zone.1));
-        let head = |&(weight, hosts, available): &(u32, u32, u32)| Headcount {
+        let head = |&(weight, hosts, available): &(u32, u32, u32)| HostCounts {
             available,
             hosts,
             of_priority,

@@ -2,35 +2,35 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::engine::snapshot::fenwick::Sums;
+use crate::engine::snapshot::fenwick::FenwickTree;
 use crate::runtime::clock::Time;
 
 /// What the largest weight becomes; the others in proportion, and at least 1.
-const MOST: f32 = 65_535.0;
+const MAX_REPORTED: f32 = 65_535.0;
 
 #[derive(Debug)]
-pub(crate) struct Reported {
-    cells: Box<[u32]>,
+pub(crate) struct LoadWeights {
+    states: Box<[u32]>,
     weights: Box<[AtomicU32]>,
     /// The weights of those that are in.
-    sums: Sums,
+    sums: FenwickTree,
     /// Until when enough is known, in nanoseconds; 0 when it is not.
     until: AtomicU64,
 }
 
-impl Reported {
+impl LoadWeights {
     /// Nothing is known of these.
-    pub(crate) fn new(cells: Vec<u32>) -> Self {
+    pub(crate) fn new(states: Vec<u32>) -> Self {
         Self {
-            weights: cells.iter().map(|_| AtomicU32::new(1)).collect(),
-            sums: Sums::new(cells.len()),
-            cells: cells.into(),
+            weights: states.iter().map(|_| AtomicU32::new(1)).collect(),
+            sums: FenwickTree::new(states.len()),
+            states: states.into(),
             until: AtomicU64::new(0),
         }
     }
 
     /// Takes over what is known of each, which counts until then. Under the control lock only.
-    pub(crate) fn weigh(&self, known: &[Option<f32>], until: Time) {
+    pub(crate) fn recompute(&self, known: &[Option<f32>], until: Time) {
         let Some(weights) = weights(known) else {
             return self.until.store(0, Ordering::Relaxed);
         };
@@ -56,7 +56,7 @@ impl Reported {
         if now.as_nanos() >= self.until.load(Ordering::Relaxed) {
             return None;
         }
-        self.sums.draw(bits).map(|index| self.cells[index])
+        self.sums.draw(bits).map(|index| self.states[index])
     }
 }
 
@@ -65,7 +65,8 @@ fn weights(known: &[Option<f32>]) -> Option<Vec<u32>> {
     let given = || known.iter().flatten();
     let (count, most) = (given().count(), given().copied().fold(0.0, f32::max));
     let mean = given().sum::<f32>() / count as f32;
-    let scaled = |weight: &Option<f32>| (weight.unwrap_or(mean) / most * MOST).round().max(1.0) as u32;
+    let scaled =
+        |weight: &Option<f32>| (weight.unwrap_or(mean) / most * MAX_REPORTED).round().max(1.0) as u32;
     (count >= 2).then(|| known.iter().map(scaled).collect())
 }
 

@@ -16,13 +16,13 @@ use crate::error::Error;
 pub(crate) const SIZE: u32 = 65_537;
 
 #[derive(Debug)]
-pub(crate) struct Keyed {
+pub(crate) struct MaglevTable {
     /// Cell and weight of each endpoint that has keys.
     members: Arc<[(u32, u32)]>,
     table: Arc<[u32]>,
 }
 
-impl Keyed {
+impl MaglevTable {
     /// The table of these cells, whose endpoints have these names; the same as `before` where that is of the same.
     pub(crate) fn new<'n>(
         members: Vec<(u32, u32)>,
@@ -36,7 +36,7 @@ impl Keyed {
             .iter()
             .enumerate()
             .filter(|(_, (_, weight))| *weight > 0)
-            .map(|(index, (cell, weight))| (name(index), *weight, *cell))
+            .map(|(index, (state, weight))| (name(index), *weight, *state))
             .collect();
         named.sort_unstable();
         let weights: Vec<_> = named.iter().map(|(name, weight, _)| (*name, *weight)).collect();
@@ -131,9 +131,12 @@ mod tests {
     fn the_order_of_the_endpoints_does_not_change_it() {
         let names = names(90..96);
         let members: Vec<_> = (90..96).map(|port| (port, 1)).collect();
-        let forward = Keyed::new(members.clone(), |index| &names[index], None);
-        let backward =
-            Keyed::new(members.into_iter().rev().collect(), |index| &names[names.len() - 1 - index], None);
+        let forward = MaglevTable::new(members.clone(), |index| &names[index], None);
+        let backward = MaglevTable::new(
+            members.into_iter().rev().collect(),
+            |index| &names[names.len() - 1 - index],
+            None,
+        );
         assert_eq!(forward.table, backward.table);
     }
 
@@ -150,7 +153,7 @@ mod tests {
     #[test]
     fn one_endpoint_less_moves_few_keys() {
         // How many percentage points of the keys move beside those of the one that goes: on average, and at worst.
-        for (count, average, worst) in
+        for (count, ewma, worst) in
             [(2_usize, 0.6, 0.65), (10, 0.6, 0.65), (100, 0.6, 0.65), (300, 0.95, 0.95), (1_000, 0.6, 0.65)]
         {
             let mut all: Vec<_> = (0..count).map(|n| format!("10.0.{}.{}:80", n / 250, n % 250)).collect();
@@ -159,7 +162,7 @@ mod tests {
             let gone = (0..count).step_by(count.div_ceil(5));
             let beside: Vec<f64> = gone.map(|gone| beside(&all, &before, gone)).collect();
             let mean = beside.iter().sum::<f64>() / beside.len() as f64;
-            assert!(mean <= average, "{mean} on average when one of {count} goes");
+            assert!(mean <= ewma, "{mean} on average when one of {count} goes");
             assert!(beside.iter().all(|points| *points <= worst), "{beside:?} when one of {count} goes");
         }
     }

@@ -17,10 +17,10 @@ pub(crate) struct Partition {
 impl Partition {
     /// All of these cells are out at first. Each is told its place, so that it is found again: it belongs to the
     /// newest partition that it was given to.
-    pub(crate) fn new(slab: &Slab, cells: impl Iterator<Item = u32>) -> Self {
-        let order: Box<[AtomicU32]> = cells.map(AtomicU32::new).collect();
-        for (cell, place) in order.iter().zip(0..) {
-            slab.cell(cell.load(Ordering::Relaxed)).cold.place.store(place, Ordering::Relaxed);
+    pub(crate) fn new(slab: &Slab, states: impl Iterator<Item = u32>) -> Self {
+        let order: Box<[AtomicU32]> = states.map(AtomicU32::new).collect();
+        for (state, place) in order.iter().zip(0..) {
+            slab.state(state.load(Ordering::Relaxed)).cold.place.store(place, Ordering::Relaxed);
         }
         Self { order, available: AtomicU32::new(0) }
     }
@@ -41,9 +41,9 @@ impl Partition {
     }
 
     /// Under the control lock, for a member.
-    pub(crate) fn put_in(&self, slab: &Slab, cell: u32) {
+    pub(crate) fn add_to_rotation(&self, slab: &Slab, state: u32) {
         let available = self.available.load(Ordering::Relaxed);
-        let place = slab.cell(cell).cold.place.load(Ordering::Relaxed);
+        let place = slab.state(state).cold.place.load(Ordering::Relaxed);
         if place >= available {
             self.swap(slab, place, available);
             self.available.store(available + 1, Ordering::Release);
@@ -51,9 +51,9 @@ impl Partition {
     }
 
     /// Under the control lock, for a member.
-    pub(crate) fn take_out(&self, slab: &Slab, cell: u32) {
+    pub(crate) fn remove_from_rotation(&self, slab: &Slab, state: u32) {
         let available = self.available.load(Ordering::Relaxed);
-        let place = slab.cell(cell).cold.place.load(Ordering::Relaxed);
+        let place = slab.state(state).cold.place.load(Ordering::Relaxed);
         if place < available {
             self.swap(slab, place, available - 1);
             self.available.store(available - 1, Ordering::Release);
@@ -68,8 +68,8 @@ impl Partition {
         let [cell_a, cell_b] = [a, b].map(|place| self.order[place as usize].load(Ordering::Relaxed));
         self.order[b as usize].store(cell_a, Ordering::Relaxed);
         self.order[a as usize].store(cell_b, Ordering::Relaxed);
-        slab.cell(cell_a).cold.place.store(b, Ordering::Relaxed);
-        slab.cell(cell_b).cold.place.store(a, Ordering::Relaxed);
+        slab.state(cell_a).cold.place.store(b, Ordering::Relaxed);
+        slab.state(cell_b).cold.place.store(a, Ordering::Relaxed);
     }
 }
 
@@ -80,27 +80,27 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::engine::state::slab::Ledger;
+    use crate::engine::state::slab::SlotAllocator;
 
-    fn read(cells: &[AtomicU32]) -> Vec<u32> {
-        cells.iter().map(|cell| cell.load(Ordering::Relaxed)).collect()
+    fn read(states: &[AtomicU32]) -> Vec<u32> {
+        states.iter().map(|state| state.load(Ordering::Relaxed)).collect()
     }
 
     fn partition(slab: &Slab) -> Partition {
-        let mut ledger = Ledger::<()>::new();
-        let cells: Vec<_> = (0..12).map(|_| ledger.take(slab)).collect();
-        Partition::new(slab, cells.into_iter().filter(|cell| cell % 2 == 0))
+        let mut allocator = SlotAllocator::<()>::new();
+        let states: Vec<_> = (0..12).map(|_| allocator.take(slab)).collect();
+        Partition::new(slab, states.into_iter().filter(|state| state % 2 == 0))
     }
 
     #[test]
     fn the_one_that_went_out_last_stands_first() {
         let slab = Slab::new();
         let partition = partition(&slab);
-        for cell in [0, 2, 4, 6] {
-            partition.put_in(&slab, cell);
+        for state in [0, 2, 4, 6] {
+            partition.add_to_rotation(&slab, state);
         }
-        partition.take_out(&slab, 2);
-        partition.take_out(&slab, 6);
+        partition.remove_from_rotation(&slab, 2);
+        partition.remove_from_rotation(&slab, 6);
         assert_eq!(read(partition.out())[0], 6);
         assert_eq!(read(partition.available()).len(), 2);
     }
@@ -111,14 +111,14 @@ mod tests {
             let slab = Slab::new();
             let partition = partition(&slab);
             let mut model = BTreeSet::new();
-            for (half, put_in) in moves {
-                let cell = half * 2;
-                if put_in {
-                    partition.put_in(&slab, cell);
-                    model.insert(cell);
+            for (half, add_to_rotation) in moves {
+                let state = half * 2;
+                if add_to_rotation {
+                    partition.add_to_rotation(&slab, state);
+                    model.insert(state);
                 } else {
-                    partition.take_out(&slab, cell);
-                    model.remove(&cell);
+                    partition.remove_from_rotation(&slab, state);
+                    model.remove(&state);
                 }
                 let seen: BTreeSet<u32> = read(partition.available()).into_iter().collect();
                 prop_assert_eq!(&seen, &model);

@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::engine::snapshot::fenwick::Sums;
+use crate::engine::snapshot::fenwick::FenwickTree;
 
 /// The most slots, 64 Ki.
 const SLOTS: usize = 1 << 16;
@@ -23,13 +23,13 @@ pub(crate) struct Schedule {
     /// Cells in the order of their turns. Empty when there are more endpoints than slots.
     turns: Arc<[u32]>,
     /// The weights of those that are in, for the turns of those that are out.
-    pub(crate) sums: Sums,
+    pub(crate) sums: FenwickTree,
 }
 
 impl Schedule {
     /// The order of these cells with their weights; the same as `before` where that is of the same ones.
     pub(crate) fn new(members: Vec<(u32, u32)>, before: Option<&Self>) -> Self {
-        let sums = Sums::new(members.len());
+        let sums = FenwickTree::new(members.len());
         match before.filter(|before| *before.members == *members) {
             Some(before) => {
                 Self { members: Arc::clone(&before.members), turns: Arc::clone(&before.turns), sums }

@@ -20,7 +20,7 @@ const CELL_MASK: u64 = (1 << CELL) - 1;
 const TAG_AT: u32 = USED + CELL;
 
 #[derive(Debug)]
-pub(crate) struct Sticky {
+pub(crate) struct SessionTable {
     /// A power of two of them. 0 is a free place.
     places: Box<[AtomicU64]>,
     ttl: Duration,
@@ -29,7 +29,7 @@ pub(crate) struct Sticky {
     tick: Duration,
 }
 
-impl Sticky {
+impl SessionTable {
     pub(crate) fn new(sessions: u32, ttl: Duration) -> Self {
         let places = (sessions as usize).next_power_of_two().max(WAYS);
         let tick = (ttl / 64).max(Duration::from_millis(1));
@@ -43,7 +43,7 @@ impl Sticky {
 
     /// The cell that the session was on last, if that is not too long ago.
     #[inline]
-    pub(crate) fn seat(&self, key: u64, now: Time) -> Option<u32> {
+    pub(crate) fn lookup(&self, key: u64, now: Time) -> Option<u32> {
         let (ways, tag) = self.ways(key);
         let word =
             ways.iter().map(|place| place.load(Ordering::Relaxed)).find(|word| word >> TAG_AT == tag)?;
@@ -53,12 +53,12 @@ impl Sticky {
 
     /// The session is on this cell now. One beyond the millionth is not kept.
     #[inline]
-    pub(crate) fn keep(&self, key: u64, cell: u32, now: Time) {
-        if u64::from(cell) > CELL_MASK {
+    pub(crate) fn keep(&self, key: u64, state: u32, now: Time) {
+        if u64::from(state) > CELL_MASK {
             return;
         }
         let (ways, tag) = self.ways(key);
-        let word = (tag << TAG_AT) | (u64::from(cell) << USED) | self.stamp(now);
+        let word = (tag << TAG_AT) | (u64::from(state) << USED) | self.stamp(now);
         let old = ways.iter().map(|place| (place, place.load(Ordering::Relaxed)));
         // Its own place, or a free one, or that of the session that was used least of late.
         let rank = |read: u64| match read {
@@ -106,36 +106,36 @@ mod tests {
 
     #[test]
     fn a_session_stays_for_the_time_limit_after_its_last_call() {
-        let sticky = Sticky::new(64, Duration::from_secs(60));
-        assert_eq!(sticky.seat(key(1), at(0)), None);
+        let sticky = SessionTable::new(64, Duration::from_secs(60));
+        assert_eq!(sticky.lookup(key(1), at(0)), None);
         sticky.keep(key(1), 7, at(0));
         sticky.keep(key(1), 7, at(50));
-        assert_eq!(sticky.seat(key(1), at(105)), Some(7));
-        assert_eq!(sticky.seat(key(1), at(112)), None);
+        assert_eq!(sticky.lookup(key(1), at(105)), Some(7));
+        assert_eq!(sticky.lookup(key(1), at(112)), None);
         sticky.keep(key(1), 9, at(113));
-        assert_eq!(sticky.seat(key(1), at(113)), Some(9), "it moves");
+        assert_eq!(sticky.lookup(key(1), at(113)), Some(9), "it moves");
     }
 
     #[test]
     fn memory_is_bounded_and_the_one_unused_longest_makes_room() {
-        let sticky = Sticky::new(4, Duration::from_secs(600));
+        let sticky = SessionTable::new(4, Duration::from_secs(600));
         assert_eq!(sticky.places.len(), 4);
         for n in 0..4 {
             sticky.keep(key(n), n as u32, at(n * 10));
         }
         sticky.keep(key(0), 0, at(60));
         sticky.keep(key(9), 9, at(70));
-        let seats: Vec<_> = [0, 1, 2, 3, 9].map(|n| sticky.seat(key(n), at(70))).into();
+        let seats: Vec<_> = [0, 1, 2, 3, 9].map(|n| sticky.lookup(key(n), at(70))).into();
         assert_eq!(seats, [Some(0), None, Some(2), Some(3), Some(9)]);
     }
 
     #[test]
     fn thousands_of_sessions_keep_apart() {
-        let sticky = Sticky::new(65_536, Duration::from_secs(600));
+        let sticky = SessionTable::new(65_536, Duration::from_secs(600));
         for n in 0..10_000 {
             sticky.keep(key(n), (n % 1_000) as u32, at(1));
         }
-        let kept = (0..10_000).filter(|n| sticky.seat(key(*n), at(2)) == Some((n % 1_000) as u32)).count();
+        let kept = (0..10_000).filter(|n| sticky.lookup(key(*n), at(2)) == Some((n % 1_000) as u32)).count();
         assert!(kept >= 9_990, "{kept}");
     }
 }

@@ -7,8 +7,8 @@ use crate::config::Algorithm;
 use crate::engine::availability::Claim;
 use crate::engine::snapshot::Slot;
 use crate::engine::snapshot::load_split::Share;
-use crate::engine::snapshot::load_weights::Reported;
-use crate::engine::snapshot::maglev::Keyed;
+use crate::engine::snapshot::load_weights::LoadWeights;
+use crate::engine::snapshot::maglev::MaglevTable;
 use crate::engine::snapshot::partition::Partition;
 use crate::engine::snapshot::schedule::Schedule;
 use crate::engine::state::slab::Slab;
@@ -43,20 +43,20 @@ pub(crate) struct Tier {
     upto: AtomicU32,
     panic: AtomicBool,
     schedule: OnceLock<Schedule>,
-    keyed: OnceLock<Keyed>,
-    reported: OnceLock<Reported>,
+    keyed: OnceLock<MaglevTable>,
+    reported: OnceLock<LoadWeights>,
 }
 
 impl Tier {
     pub(super) fn new(rank: Rank, slots: &[Slot], first: u32, panics: bool, slab: &Slab) -> Self {
-        let cells = |which: fn(Claim) -> bool| {
-            slots.iter().filter(move |slot| which(slot.claim)).map(|slot| slot.cell)
+        let states = |which: fn(Claim) -> bool| {
+            slots.iter().filter(move |slot| which(slot.claim)).map(|slot| slot.state)
         };
-        let everyone = cells(Claim::eligible).chain(cells(Claim::is_unhealthy));
+        let everyone = states(Claim::eligible).chain(states(Claim::is_unhealthy));
         Self {
             rank,
-            members: Partition::new(slab, cells(Claim::eligible)),
-            unhealthy: cells(Claim::is_unhealthy).collect(),
+            members: Partition::new(slab, states(Claim::eligible)),
+            unhealthy: states(Claim::is_unhealthy).collect(),
             everyone: everyone.filter(|_| panics).map(AtomicU32::new).collect(),
             first,
             upto: AtomicU32::new(0),
@@ -69,34 +69,34 @@ impl Tier {
 
     /// Builds what this algorithm reads, if that is not there yet: from the slots of the tier, after its twin in the
     /// snapshot before. Under the control lock only.
-    pub(crate) fn build(&self, algorithm: Algorithm, slots: &[Slot], twin: Option<&Self>, slab: &Slab) {
+    pub(crate) fn build(&self, algorithm: Algorithm, slots: &[Slot], matched: Option<&Self>, slab: &Slab) {
         let member = |slot: &Slot| {
-            let weight = if slot.claim.eligible() { slab.cell(slot.cell).weight() } else { 0 };
-            (slot.cell, weight)
+            let weight = if slot.claim.eligible() { slab.state(slot.state).weight() } else { 0 };
+            (slot.state, weight)
         };
         match algorithm {
             Algorithm::Weighted => {
                 self.schedule.get_or_init(|| {
-                    let before = twin.and_then(|twin| twin.schedule.get());
+                    let before = matched.and_then(|matched| matched.schedule.get());
                     let schedule = Schedule::new(slots.iter().map(member).collect(), before);
                     for (slot, index) in slots.iter().zip(0..) {
-                        schedule.put(index, self.holds(slot.cell, slab));
+                        schedule.put(index, self.holds(slot.state, slab));
                     }
                     schedule
                 });
             }
             Algorithm::IpHash => {
                 self.keyed.get_or_init(|| {
-                    let before = twin.and_then(|twin| twin.keyed.get());
+                    let before = matched.and_then(|matched| matched.keyed.get());
                     let name = |index: usize| slots[index].endpoint.id().as_str();
-                    Keyed::new(slots.iter().map(member).collect(), name, before)
+                    MaglevTable::new(slots.iter().map(member).collect(), name, before)
                 });
             }
             Algorithm::ReportedLoad => {
                 self.reported.get_or_init(|| {
-                    let reported = Reported::new(slots.iter().map(|slot| slot.cell).collect());
+                    let reported = LoadWeights::new(slots.iter().map(|slot| slot.state).collect());
                     for (slot, index) in slots.iter().zip(0..) {
-                        reported.put(index, self.holds(slot.cell, slab));
+                        reported.put(index, self.holds(slot.state, slab));
                     }
                     reported
                 });
@@ -105,10 +105,10 @@ impl Tier {
         }
     }
 
-    fn holds(&self, cell: u32, slab: &Slab) -> bool {
+    fn holds(&self, state: u32, slab: &Slab) -> bool {
         let available = self.members.available();
-        let place = slab.cell(cell).cold.place.load(Ordering::Relaxed);
-        available.get(place as usize).is_some_and(|at| at.load(Ordering::Relaxed) == cell)
+        let place = slab.state(state).cold.place.load(Ordering::Relaxed);
+        available.get(place as usize).is_some_and(|at| at.load(Ordering::Relaxed) == state)
     }
 
     /// The index of its first slot.
@@ -122,12 +122,12 @@ impl Tier {
     }
 
     #[inline]
-    pub(crate) fn keyed(&self) -> Option<&Keyed> {
+    pub(crate) fn keyed(&self) -> Option<&MaglevTable> {
         self.keyed.get()
     }
 
     #[inline]
-    pub(crate) fn reported(&self) -> Option<&Reported> {
+    pub(crate) fn reported(&self) -> Option<&LoadWeights> {
         self.reported.get()
     }
 
@@ -161,26 +161,26 @@ impl Tier {
     }
 
     /// A member is given calls from now on. Under the control lock only; O(log n).
-    pub(crate) fn put_in(&self, slab: &Slab, cell: u32) {
-        self.members.put_in(slab, cell);
-        self.seat(slab, cell, true);
+    pub(crate) fn add_to_rotation(&self, slab: &Slab, state: u32) {
+        self.members.add_to_rotation(slab, state);
+        self.seat(slab, state, true);
     }
 
     /// A member is given no calls from now on. Under the control lock only; O(log n).
-    pub(crate) fn take_out(&self, slab: &Slab, cell: u32) {
-        self.members.take_out(slab, cell);
-        self.seat(slab, cell, false);
+    pub(crate) fn remove_from_rotation(&self, slab: &Slab, state: u32) {
+        self.members.remove_from_rotation(slab, state);
+        self.seat(slab, state, false);
     }
 
-    fn seat(&self, slab: &Slab, number: u32, seated: bool) {
-        let cell = slab.cell(number);
-        cell.set_seated(seated);
-        let index = || cell.cold.slot.load(Ordering::Relaxed).wrapping_sub(self.first) as usize;
+    fn seat(&self, slab: &Slab, number: u32, in_rotation: bool) {
+        let state = slab.state(number);
+        state.set_in_rotation(in_rotation);
+        let index = || state.cold.slot.load(Ordering::Relaxed).wrapping_sub(self.first) as usize;
         if let Some(schedule) = self.schedule.get() {
-            schedule.put(index(), seated);
+            schedule.put(index(), in_rotation);
         }
         if let Some(reported) = self.reported.get() {
-            reported.put(index(), seated);
+            reported.put(index(), in_rotation);
         }
     }
 }

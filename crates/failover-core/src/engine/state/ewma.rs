@@ -20,9 +20,9 @@ const TICK: u32 = 20;
 
 /// Nanoseconds as a float in the upper half, when that was in the lower; 0 when nothing is known.
 #[derive(Debug)]
-pub(crate) struct Average(AtomicU64);
+pub(crate) struct PeakEwma(AtomicU64);
 
-impl Average {
+impl PeakEwma {
     pub(crate) const fn new() -> Self {
         Self(AtomicU64::new(0))
     }
@@ -35,7 +35,7 @@ impl Average {
 
     /// Takes in a sample. Of two at the same moment one may be lost, unless it is a peak.
     #[inline]
-    pub(crate) fn observe(&self, nanos: u64, now: Time) {
+    pub(crate) fn update(&self, nanos: u64, now: Time) {
         let word = self.0.load(Ordering::Relaxed);
         let sample = float(nanos);
         if sample > value(word) {
@@ -43,7 +43,7 @@ impl Average {
         }
         // Within the tick of the last one it would leave all as it is.
         if word as u32 != tick(now) {
-            self.0.store(pack(observed(word, sample, now, TAU), now), Ordering::Relaxed);
+            self.0.store(pack(updated(word, sample, now, TAU), now), Ordering::Relaxed);
         }
     }
 
@@ -91,7 +91,7 @@ fn tick(now: Time) -> u32 {
 
 /// The part of the past that is left.
 #[inline]
-fn remains(word: u64, now: Time, tau: f32) -> f32 {
+fn decay(word: u64, now: Time, tau: f32) -> f32 {
     let ticks = tick(now).wrapping_sub(word as u32);
     // Readings of two threads can stand a little askew: what would be in the future is now.
     if ticks == 0 || ticks > u32::MAX / 2 {
@@ -107,17 +107,17 @@ fn remains(word: u64, now: Time, tau: f32) -> f32 {
 
 #[inline]
 fn decayed(word: u64, now: Time, tau: f32) -> f32 {
-    if word == 0 { 0.0 } else { value(word) * remains(word, now, tau) }
+    if word == 0 { 0.0 } else { value(word) * decay(word, now, tau) }
 }
 
 #[inline]
-fn observed(word: u64, sample: f32, now: Time, tau: f32) -> f32 {
+fn updated(word: u64, sample: f32, now: Time, tau: f32) -> f32 {
     let before = value(word);
     if word == 0 || sample > before {
         return sample;
     }
-    let remains = remains(word, now, tau);
-    sample * (1.0 - remains) + before * remains
+    let decay = decay(word, now, tau);
+    sample * (1.0 - decay) + before * decay
 }
 
 #[cfg(test)]
@@ -142,32 +142,32 @@ mod tests {
 
     #[test]
     fn a_peak_counts_at_once_and_a_fast_answer_slowly() {
-        let average = Average::new();
-        assert!(average.at(at(0)) == 0.0);
-        average.observe(10 * MS, at(0));
-        average.observe(100 * MS, at(0));
-        assert!((average.at(at(0)) - 100e6).abs() < 1.0);
-        average.observe(10 * MS, at(10_000));
+        let ewma = PeakEwma::new();
+        assert!(ewma.at(at(0)) == 0.0);
+        ewma.update(10 * MS, at(0));
+        ewma.update(100 * MS, at(0));
+        assert!((ewma.at(at(0)) - 100e6).abs() < 1.0);
+        ewma.update(10 * MS, at(10_000));
         // A tenth of the sample's weight is 1 - 1/e.
         let expected = 10e6 * (1.0 - (-1.0_f32).exp()) + 100e6 * (-1.0_f32).exp();
-        let found = average.at(at(10_000));
+        let found = ewma.at(at(10_000));
         assert!((found / expected - 1.0).abs() < 0.01, "{found} {expected}");
     }
 
     #[test]
     fn a_lower_bound_counts_only_above_the_average() {
-        let average = Average::new();
-        average.observe(50 * MS, at(0));
-        average.raise_to(Duration::from_millis(20), at(0));
-        assert!((average.at(at(0)) - 50e6).abs() < 1.0);
-        average.raise_to(Duration::from_millis(70), at(0));
-        assert!((average.at(at(0)) - 70e6).abs() < 10.0);
+        let ewma = PeakEwma::new();
+        ewma.update(50 * MS, at(0));
+        ewma.raise_to(Duration::from_millis(20), at(0));
+        assert!((ewma.at(at(0)) - 50e6).abs() < 1.0);
+        ewma.raise_to(Duration::from_millis(70), at(0));
+        assert!((ewma.at(at(0)) - 70e6).abs() < 10.0);
     }
 
     #[test]
     fn a_clock_that_stands_askew_does_no_harm() {
-        let average = Average::new();
-        average.observe(50 * MS, at(1_000));
-        assert!((average.at(at(900)) - 50e6).abs() < 1.0);
+        let ewma = PeakEwma::new();
+        ewma.update(50 * MS, at(1_000));
+        assert!((ewma.at(at(900)) - 50e6).abs() < 1.0);
     }
 }

@@ -5,12 +5,12 @@ use crate::runtime::sync::{AtomicU64, Ordering};
 /// Calls in flight in the lowest 24 bits, successes above them, so that a success is one write: there is room for
 /// 16 million calls at a time and a million million successes.
 #[derive(Debug)]
-pub(crate) struct Flow(AtomicU64);
+pub(crate) struct InFlight(AtomicU64);
 
 const SUCCESS: u64 = 1 << 24;
 const IN_FLIGHT: u64 = SUCCESS - 1;
 
-impl Flow {
+impl InFlight {
     pub(crate) fn new() -> Self {
         Self(AtomicU64::new(0))
     }

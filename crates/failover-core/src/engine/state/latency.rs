@@ -22,7 +22,7 @@ const PARTS: [u8; 1 << DIGITS] = parts();
 /// How many buckets can hold more than a byte.
 const CARRIES: usize = 32;
 /// How many times 256 a bucket holds before all are halved.
-const MOST_CARRIES: u32 = 255;
+const MAX_CARRIES: u32 = 255;
 /// Bits of a place in the table, from the lowest: how many times 256, then the bucket, counted from 1.
 const BUCKET_AT: u32 = 16;
 /// Half of what a byte that has gone round stands for.
@@ -158,7 +158,7 @@ impl Histogram {
                 _ => continue,
             };
             place.store(tag | (before + times), Ordering::Relaxed);
-            if before + times >= MOST_CARRIES {
+            if before + times >= MAX_CARRIES {
                 self.halve();
             }
             return true;

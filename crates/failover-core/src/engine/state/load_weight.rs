@@ -17,14 +17,14 @@ const TICK: u32 = 20;
 
 /// Of two reports at the same moment one wins.
 #[derive(Debug, Default)]
-pub(crate) struct Load {
+pub(crate) struct LoadWeight {
     /// The weight as a float in the upper half, when it was reported in the lower; 0 when it never was.
     word: AtomicU64,
     /// Since when it has been reported without a gap.
     since: AtomicU32,
 }
 
-impl Load {
+impl LoadWeight {
     /// A weight above 0.
     pub(crate) fn report(&self, weight: f32, now: Time) {
         if self.fresh(now).is_none() {
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn a_report_counts_after_ten_seconds_of_reports_and_for_three_minutes() {
-        let load = Load::default();
+        let load = LoadWeight::default();
         assert_eq!(load.usable(at(100)), None, "never");
         load.report(2.0, at(100));
         assert_eq!(load.usable(at(109)), None, "too new");

@@ -8,7 +8,7 @@ use std::sync::atomic::{Ordering, fence};
 use std::sync::{OnceLock, Weak};
 
 use crate::engine::state::latency::Times;
-use crate::engine::state::{Cell, Tally};
+use crate::engine::state::{Counters, EndpointState};
 
 /// How many cells the first four buckets hold. Each four after them hold twice as many as the four before, so that at
 /// most a quarter of the cells wait for use.
@@ -18,12 +18,12 @@ const BUCKETS: usize = 4 * 29;
 
 #[derive(Debug)]
 pub(crate) struct Slab {
-    buckets: [OnceLock<Box<[Cell]>>; BUCKETS],
+    buckets: [OnceLock<Box<[EndpointState]>>; BUCKETS],
 }
 
 /// Which cells are in use, and which the snapshots `S` that calls choose from may still know. Under the control lock.
 #[derive(Debug)]
-pub(crate) struct Ledger<S> {
+pub(crate) struct SlotAllocator<S> {
     next: u32,
     /// The lowest first, so that the cells in use stay close together.
     free: BTreeSet<u32>,
@@ -32,14 +32,14 @@ pub(crate) struct Ledger<S> {
     current: u64,
     past: Vec<(u64, Weak<S>)>,
     /// What the cells that are free again have counted.
-    retired: BTreeMap<u32, Tally>,
+    retired: BTreeMap<u32, Counters>,
     times: Option<Times>,
 }
 
 /// A cell whose endpoint is gone.
 #[derive(Debug)]
 struct Leaving {
-    cell: u32,
+    state: u32,
     /// The number of the last snapshot that knows it. Earlier ones may know it, too.
     known_to: u64,
 }
@@ -51,16 +51,16 @@ impl Slab {
 
     /// A cell that the ledger has given out.
     #[inline]
-    pub(crate) fn cell(&self, index: u32) -> &Cell {
+    pub(crate) fn state(&self, index: u32) -> &EndpointState {
         let (bucket, offset) = locate(index);
-        let cells = self.buckets[bucket].get().expect("a cell exists before its number is given out");
-        &cells[offset]
+        let states = self.buckets[bucket].get().expect("a cell exists before its number is given out");
+        &states[offset]
     }
 
     fn grow_to(&self, index: u32) {
         let (bucket, _) = locate(index);
         let size = (FIRST / 4) << (bucket / 4);
-        self.buckets[bucket].get_or_init(|| (0..size).map(|_| Cell::new()).collect());
+        self.buckets[bucket].get_or_init(|| (0..size).map(|_| EndpointState::new()).collect());
     }
 }
 
@@ -75,7 +75,7 @@ fn locate(index: u32) -> (usize, usize) {
     ((4 * doubling + quarter) as usize, (shifted & ((1 << bits) - 1)) as usize)
 }
 
-impl<S> Ledger<S> {
+impl<S> SlotAllocator<S> {
     pub(crate) const fn new() -> Self {
         Self {
             next: 0,
@@ -99,8 +99,8 @@ impl<S> Ledger<S> {
     }
 
     /// The cell's endpoint is not in the snapshot that comes next.
-    pub(crate) fn leave(&mut self, cell: u32) {
-        self.leaving.push(Leaving { cell, known_to: self.current });
+    pub(crate) fn leave(&mut self, state: u32) {
+        self.leaving.push(Leaving { state, known_to: self.current });
     }
 
     /// Another snapshot is in use; `replaced` is the one before it.
@@ -117,27 +117,28 @@ impl<S> Ledger<S> {
         // What was done under a snapshot that is gone is seen below: a call that began is in flight.
         fence(Ordering::Acquire);
         leaving.retain(|leaving| {
-            let cell = slab.cell(leaving.cell);
+            let state = slab.state(leaving.state);
             // In this order: without a snapshot nobody can begin a call, so what is idle then stays idle.
-            if leaving.known_to >= oldest || !cell.is_idle() {
+            if leaving.known_to >= oldest || !state.is_idle() {
                 return true;
             }
-            let of_source = retired.entry(cell.cold.source.load(Ordering::Relaxed)).or_insert(Tally::NONE);
-            *of_source = of_source.plus(&cell.tally());
-            cell.times_into(times.get_or_insert_with(Times::none));
-            cell.clear();
-            free.insert(leaving.cell);
+            let of_source =
+                retired.entry(state.cold.source.load(Ordering::Relaxed)).or_insert(Counters::NONE);
+            *of_source = of_source.plus(&state.counters());
+            state.times_into(times.get_or_insert_with(Times::none));
+            state.clear();
+            free.insert(leaving.state);
             false
         });
     }
 
     /// Cells whose endpoints are gone and that are not free yet.
     pub(crate) fn leaving(&self) -> impl Iterator<Item = u32> {
-        self.leaving.iter().map(|leaving| leaving.cell)
+        self.leaving.iter().map(|leaving| leaving.state)
     }
 
     /// What the cells that are free again have counted, by the number of their source.
-    pub(crate) fn retired(&self) -> &BTreeMap<u32, Tally> {
+    pub(crate) fn retired(&self) -> &BTreeMap<u32, Counters> {
         &self.retired
     }
 
@@ -182,18 +183,18 @@ mod tests {
     #[test]
     fn a_cell_is_used_again_only_when_its_calls_have_ended_and_its_counts_stay() {
         let slab = Slab::new();
-        let mut ledger = Ledger::<()>::new();
-        let first = ledger.take(&slab);
-        assert_eq!(ledger.take(&slab), 1);
-        slab.cell(first).begin();
-        ledger.leave(first);
-        ledger.replaced(Weak::new());
-        ledger.sweep(&slab);
-        assert_eq!(ledger.take(&slab), 2, "a call is in flight");
-        slab.cell(first).end(Verdict::Success, 0);
-        ledger.sweep(&slab);
-        assert_eq!(ledger.take(&slab), first);
-        assert_eq!(slab.cell(first).tally().ended(), 0, "as new");
-        assert_eq!(ledger.retired()[&0].ended(), 1);
+        let mut allocator = SlotAllocator::<()>::new();
+        let first = allocator.take(&slab);
+        assert_eq!(allocator.take(&slab), 1);
+        slab.state(first).begin();
+        allocator.leave(first);
+        allocator.replaced(Weak::new());
+        allocator.sweep(&slab);
+        assert_eq!(allocator.take(&slab), 2, "a call is in flight");
+        slab.state(first).end(Verdict::Success, 0);
+        allocator.sweep(&slab);
+        assert_eq!(allocator.take(&slab), first);
+        assert_eq!(slab.state(first).counters().ended(), 0, "as new");
+        assert_eq!(allocator.retired()[&0].ended(), 1);
     }
 }

@@ -41,11 +41,11 @@ fn a_choice_is_the_endpoint_that_it_was_however_fast_endpoints_come_and_go() {
     let (engine, source) = engine(breaker(|b| b));
     engine.publish(source, vec![entry("a", 0)], false, Duration::ZERO);
     let call = || {
-        let choice = engine.choose(Tried::NONE, true).expect("there is always one");
-        let before = engine.slab.cell(choice.cell()).endpoint();
-        let after = engine.slab.cell(choice.cell()).endpoint();
+        let pick = engine.pick(Tried::NONE, true).expect("there is always one");
+        let before = engine.slab.state(pick.state()).endpoint();
+        let after = engine.slab.state(pick.state()).endpoint();
         assert_eq!(before.id(), after.id());
-        engine.report(choice, Verdict::Success);
+        engine.report(pick, Verdict::Success);
     };
     // Each id lives through one or two snapshots.
     under_load(Duration::from_secs(3), call, |round| {
@@ -80,13 +80,13 @@ fn membership_counts_and_permits_are_right_after_a_storm_and_everything_recovers
         };
         publish(5, 0);
         let call = || {
-            let Some(choice) = engine.choose(Tried::NONE, true) else { return };
+            let Some(pick) = engine.pick(Tried::NONE, true) else { return };
             let verdict = match engine.random.below(5) {
                 0 | 1 => Verdict::Failure,
                 2 => Verdict::Cancelled,
                 _ => Verdict::Success,
             };
-            engine.report(choice, verdict);
+            engine.report(pick, verdict);
         };
         under_load(Duration::from_millis(700), call, |round| {
             if round % 3 == 0 {
@@ -102,8 +102,8 @@ fn membership_counts_and_permits_are_right_after_a_storm_and_everything_recovers
         let began = Instant::now();
         while engine.snapshot().closed() < engine.snapshot().eligible {
             assert!(began.elapsed() < Duration::from_secs(5), "{:?}", engine.stats().endpoints);
-            if let Some(choice) = engine.choose(Tried::NONE, true) {
-                engine.report(choice, Verdict::Success);
+            if let Some(pick) = engine.pick(Tried::NONE, true) {
+                engine.report(pick, Verdict::Success);
             }
         }
     }
@@ -113,13 +113,13 @@ fn check(engine: &Engine) {
     let snapshot = engine.snapshot();
     let mut closed = 0;
     for slot in &snapshot.slots {
-        let (cell, id) = (engine.slab.cell(slot.cell), slot.endpoint.id());
+        let (state, id) = (engine.slab.state(slot.state), slot.endpoint.id());
         let members = snapshot.tier_of(slot).members.available();
-        let is_in = members.iter().any(|member| member.load(Ordering::Relaxed) == slot.cell);
-        let is_closed = cell.gate().ticket_if_closed().is_some();
-        assert_eq!(is_in, is_closed || cell.cold.held.load(Ordering::Relaxed), "{id}");
-        assert_eq!(cell.in_flight(), 0, "{id}");
-        if let crate::engine::breaker::Phase::HalfOpen { calls, .. } = cell.gate().read().phase {
+        let is_in = members.iter().any(|member| member.load(Ordering::Relaxed) == slot.state);
+        let is_closed = state.breaker().admit_if_closed().is_some();
+        assert_eq!(is_in, is_closed || state.cold.pinned.load(Ordering::Relaxed), "{id}");
+        assert_eq!(state.in_flight(), 0, "{id}");
+        if let crate::engine::breaker::Phase::HalfOpen { calls, .. } = state.breaker().read().phase {
             assert_eq!(calls, 0, "a permit of {id} is lost");
         }
         closed += u32::from(is_closed);

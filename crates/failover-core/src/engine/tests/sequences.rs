@@ -55,7 +55,7 @@ fn is_legal(from: BreakerState, to: BreakerState) -> bool {
 
 struct World {
     bench: Bench,
-    live: Vec<Choice>,
+    live: Vec<RawPick>,
     /// The endpoints of the newest answer, with their addresses.
     named: BTreeMap<String, String>,
     states: BTreeMap<String, (String, BreakerState)>,
@@ -98,13 +98,13 @@ impl World {
                 let error = Error::new(crate::error::ErrorKind::Connection, "down");
                 engine.source_failed(self.bench.source, error, EventKind::SourceStale);
             }
-            Step::Begin => match engine.choose(Tried::NONE, true) {
-                Some(choice) => {
-                    let endpoint = engine.slab.cell(choice.cell()).endpoint();
+            Step::Begin => match engine.pick(Tried::NONE, true) {
+                Some(pick) => {
+                    let endpoint = engine.slab.state(pick.state()).endpoint();
                     let address = self.named.get(endpoint.id().as_str());
                     assert_eq!(address.map(String::as_str), Some(endpoint.address()), "a pick is in the set");
                     self.begun += 1;
-                    self.live.push(choice);
+                    self.live.push(pick);
                 }
                 // Each of them may be half-open with all its permits taken.
                 None => {
@@ -112,13 +112,13 @@ impl World {
                 }
             },
             Step::End(back, number) => {
-                if let Some(choice) = self.take(back) {
-                    self.bench.engine.report(choice, verdict(number));
+                if let Some(pick) = self.take(back) {
+                    self.bench.engine.report(pick, verdict(number));
                 }
             }
             Step::Drop(back) => {
-                if let Some(choice) = self.take(back) {
-                    self.bench.engine.cancel(choice);
+                if let Some(pick) = self.take(back) {
+                    self.bench.engine.cancel(pick);
                 }
             }
             Step::Wait(millis) => pass(Duration::from_millis(millis)).await,
@@ -136,7 +136,7 @@ impl World {
         self.check(switched);
     }
 
-    fn take(&mut self, back: usize) -> Option<Choice> {
+    fn take(&mut self, back: usize) -> Option<RawPick> {
         let index = self.live.len().checked_sub(back + 1)?;
         Some(self.live.swap_remove(index))
     }
@@ -150,11 +150,14 @@ impl World {
         for endpoint in &stats.endpoints {
             let id = endpoint.id.to_string();
             if let Some((address, before)) = self.states.get(&id) {
-                let moved = *address != endpoint.address;
+                let transition = *address != endpoint.address;
                 let legal = is_legal(*before, endpoint.breaker)
                     || (switched && endpoint.breaker == BreakerState::Closed);
-                assert!(moved || legal, "{id}: {before:?} to {:?}", endpoint.breaker);
-                assert!(!moved || endpoint.breaker == BreakerState::Closed, "{id} moved and begins anew");
+                assert!(transition || legal, "{id}: {before:?} to {:?}", endpoint.breaker);
+                assert!(
+                    !transition || endpoint.breaker == BreakerState::Closed,
+                    "{id} moved and begins anew"
+                );
             }
             states.insert(id, (endpoint.address.clone(), endpoint.breaker));
         }
@@ -178,8 +181,8 @@ impl World {
 
     /// Everything ends: then nothing is in flight, all permits are back, and what was begun has been counted.
     async fn end(mut self) {
-        while let Some(choice) = self.live.pop() {
-            self.bench.engine.cancel(choice);
+        while let Some(pick) = self.live.pop() {
+            self.bench.engine.cancel(pick);
         }
         let stats = self.bench.engine.stats();
         assert_eq!(stats.in_flight, 0);

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use crate::engine::Engine;
-use crate::engine::state::{Tally, Verdict};
+use crate::engine::state::{Counters, Verdict};
 use crate::inspect::stats::wall;
 
 /// What the attempts at one provider's endpoints came to, over all services. The JSON names are those of the Go package,
@@ -70,7 +70,7 @@ pub struct ProviderStats {
     /// Whether it cannot be reached for one of its services, so that an older answer is served.
     pub stale: bool,
     #[serde(skip)]
-    tally: Tally,
+    counters: Counters,
 }
 
 impl ProviderStats {
@@ -94,21 +94,21 @@ impl ProviderStats {
             uptime: Duration::ZERO,
             last_update: now,
             stale: false,
-            tally: Tally::NONE,
+            counters: Counters::NONE,
         }
     }
 
-    fn add(&mut self, tally: &Tally, in_flight: u64) {
-        self.tally = self.tally.plus(tally);
-        self.total_requests = self.tally.ended() - self.tally.of(Verdict::Cancelled);
-        self.successful_requests = self.tally.of(Verdict::Success);
-        self.failed_requests = self.tally.failures();
-        self.rejected_requests = self.tally.of(Verdict::Rejected);
-        self.cancelled = self.tally.of(Verdict::Cancelled);
-        self.health_checks = self.tally.probes;
-        self.recoveries = self.tally.recovered;
+    fn add(&mut self, counters: &Counters, in_flight: u64) {
+        self.counters = self.counters.plus(counters);
+        self.total_requests = self.counters.ended() - self.counters.of(Verdict::Cancelled);
+        self.successful_requests = self.counters.of(Verdict::Success);
+        self.failed_requests = self.counters.failures();
+        self.rejected_requests = self.counters.of(Verdict::Rejected);
+        self.cancelled = self.counters.of(Verdict::Cancelled);
+        self.health_checks = self.counters.probes;
+        self.recoveries = self.counters.recovered;
         self.in_flight += in_flight;
-        self.average_response_time = self.tally.mean();
+        self.average_response_time = self.counters.mean();
     }
 }
 
@@ -116,15 +116,15 @@ impl Engine {
     /// Adds what this service knows to the statistics of its providers.
     pub(crate) fn add_to_providers(&self, all: &mut BTreeMap<Arc<str>, ProviderStats>) {
         let now = self.clock.now();
-        let mut by_source = self.tallies_by_source();
+        let mut by_source = self.counters_by_source();
         for (source, number) in self.sources().into_iter().zip(0..) {
             let Some(stats) = all.get_mut(&source.name) else { continue };
             stats.services += 1;
             stats.endpoints += source.endpoints;
             stats.stale |= source.error.is_some();
             stats.uptime = stats.uptime.max(now.since(self.began));
-            if let Some((tally, in_flight)) = by_source.remove(&number) {
-                stats.add(&tally, in_flight);
+            if let Some((counters, in_flight)) = by_source.remove(&number) {
+                stats.add(&counters, in_flight);
             }
             if number == 0 {
                 let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);

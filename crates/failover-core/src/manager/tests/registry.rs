@@ -110,8 +110,11 @@ async fn an_operation_is_tried_again_where_that_can_help_and_never_for_a_validat
         let done = manager.register_endpoint(endpoint()).await;
         let tries = asked.load(Ordering::SeqCst);
         assert_eq!(done.as_ref().map_err(|_| tries).map(|()| tries), expected, "{error:?}");
-        if let Err(told) = done {
-            assert_eq!((told.kind(), told.details()["provider"].as_str()), (error.kind(), Some("flaky")));
+        if let Err(emitted) = done {
+            assert_eq!(
+                (emitted.kind(), emitted.details()["provider"].as_str()),
+                (error.kind(), Some("flaky"))
+            );
         }
     }
 }

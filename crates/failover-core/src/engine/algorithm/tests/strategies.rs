@@ -38,15 +38,15 @@ impl Bench {
         self.engine.publish(self.source, entries, false, Duration::ZERO);
     }
 
-    fn pick(&self, wish: Wish) -> String {
-        let choice = self.engine.choose_by(Tried::NONE, true, wish).expect("available");
-        let id = self.engine.slab.cell(choice.cell()).endpoint().id().to_string();
-        self.engine.report(choice, crate::engine::state::Verdict::Success);
+    fn pick(&self, options: PickOptions) -> String {
+        let pick = self.engine.pick_with(Tried::NONE, true, options).expect("available");
+        let id = self.engine.slab.state(pick.state()).endpoint().id().to_string();
+        self.engine.report(pick, crate::engine::state::Verdict::Success);
         id
     }
 
     fn shares(&self, picks: usize) -> HashMap<String, usize> {
-        counts((0..picks).map(|_| self.pick(Wish::NONE)))
+        counts((0..picks).map(|_| self.pick(PickOptions::NONE)))
     }
 
     /// Opens the breaker of this endpoint.
@@ -59,14 +59,14 @@ impl Bench {
     /// One attempt on this endpoint that ends like this, now.
     fn end(&self, id: &str, verdict: crate::engine::state::Verdict, before: Duration) {
         let snapshot = self.engine.snapshot();
-        let cell = snapshot.slot(snapshot.find(id).expect("there")).cell;
-        let ticket = self.engine.slab.cell(cell).gate().ticket_if_closed();
-        let Some(ticket) = ticket else { return };
-        self.engine.slab.cell(cell).begin();
+        let state = snapshot.slot(snapshot.find(id).expect("there")).state;
+        let admission = self.engine.slab.state(state).breaker().admit_if_closed();
+        let Some(admission) = admission else { return };
+        self.engine.slab.state(state).begin();
         let now = self.engine.clock.now();
         let began = Time::from_nanos(now.as_nanos().saturating_sub(before.as_nanos() as u64));
-        let choice = crate::engine::Choice::new(cell, ticket, crate::engine::Moved::No, began);
-        self.engine.report(choice, verdict);
+        let pick = crate::engine::RawPick::new(state, admission, crate::engine::Transition::No, began);
+        self.engine.report(pick, verdict);
     }
 
     fn told(&self, kind: EventKind) -> usize {
@@ -133,39 +133,39 @@ async fn bad_weights_are_defined() {
     }
     for strategy in [StrategyKind::Weighted, StrategyKind::IpHash, StrategyKind::HealthBased] {
         let bench = Bench::new(config(strategy));
-        assert!(bench.engine.choose(Tried::NONE, true).is_none(), "{strategy} of none");
+        assert!(bench.engine.pick(Tried::NONE, true).is_none(), "{strategy} of none");
         bench.publish(vec![entry("a")]);
-        assert_eq!(bench.pick(Wish::keyed(b"k")), "a", "{strategy} of one");
+        assert_eq!(bench.pick(PickOptions::keyed(b"k")), "a", "{strategy} of one");
         bench.publish(Vec::new());
-        assert!(bench.engine.choose(Tried::NONE, true).is_none());
+        assert!(bench.engine.pick(Tried::NONE, true).is_none());
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_key_has_a_home_and_comes_back_to_it() {
     let bench = Bench::new(config(StrategyKind::IpHash)).with(entries(10));
-    let home = |n: u32| bench.pick(Wish::keyed(&n.to_le_bytes()));
+    let home = |n: u32| bench.pick(PickOptions::keyed(&n.to_le_bytes()));
     let before: Vec<_> = (0..500).map(home).collect();
     assert_eq!(before, (0..500).map(home).collect::<Vec<_>>());
     assert_eq!(counts(before.iter().cloned()).len(), 10);
     bench.break_down("e004");
     let during: Vec<_> = (0..500).map(home).collect();
-    let moved = before.iter().zip(&during).filter(|(a, b)| a != b);
-    assert!(moved.clone().all(|(a, _)| a == "e004"), "only the keys of the one that is out move");
-    assert!(counts(moved.map(|(_, b)| b.clone())).len() > 5, "and spread over the others");
+    let transition = before.iter().zip(&during).filter(|(a, b)| a != b);
+    assert!(transition.clone().all(|(a, _)| a == "e004"), "only the keys of the one that is out move");
+    assert!(counts(transition.map(|(_, b)| b.clone())).len() > 5, "and spread over the others");
     tokio::time::advance(Duration::from_secs(7)).await;
     for _ in 0..5 {
-        bench.pick(Wish::NONE);
+        bench.pick(PickOptions::NONE);
     }
     assert_eq!(before, (0..500).map(home).collect::<Vec<_>>(), "back home");
-    let without: HashSet<_> = (0..100).map(|_| bench.pick(Wish::keyed(b""))).collect();
+    let without: HashSet<_> = (0..100).map(|_| bench.pick(PickOptions::keyed(b""))).collect();
     assert!(without.len() > 5, "an empty key is none");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_session_stays_moves_once_and_is_forgotten_in_time() {
     let bench = Bench::new(balancer(|b| b.sticky(true).sticky_ttl(Duration::from_secs(60)))).with(entries(5));
-    let session = |n: u32| bench.pick(Wish::keyed(&n.to_le_bytes()));
+    let session = |n: u32| bench.pick(PickOptions::keyed(&n.to_le_bytes()));
     let first: Vec<_> = (0..50).map(session).collect();
     for _ in 0..3 {
         tokio::time::advance(Duration::from_secs(40)).await;
@@ -181,7 +181,7 @@ async fn a_session_stays_moves_once_and_is_forgotten_in_time() {
     );
     tokio::time::advance(Duration::from_secs(7)).await;
     for _ in 0..5 {
-        bench.pick(Wish::NONE);
+        bench.pick(PickOptions::NONE);
     }
     assert_eq!(second, (0..50).map(session).collect::<Vec<_>>(), "and they stay where they went");
     tokio::time::advance(Duration::from_secs(62)).await;
@@ -208,11 +208,11 @@ async fn geographic_stays_near_and_spills_by_availability() {
         entry("nowhere"),
     ]);
     assert_eq!(bench.shares(200).keys().filter(|id| id.starts_with('a')).count(), 2);
-    assert_eq!(bench.engine.snapshot().spread_percent(), [100, 0, 0]);
+    assert_eq!(bench.engine.snapshot().share_percent(), [100, 0, 0]);
     bench.break_down("a1");
-    assert_eq!(bench.engine.snapshot().spread_percent(), [70, 30, 0], "half of the zone is out");
+    assert_eq!(bench.engine.snapshot().share_percent(), [70, 30, 0], "half of the zone is out");
     bench.break_down("a2");
-    assert_eq!(bench.engine.snapshot().spread_percent(), [0, 100, 0]);
+    assert_eq!(bench.engine.snapshot().share_percent(), [0, 100, 0]);
     let shares = bench.shares(200);
     assert!(shares.keys().all(|id| id.starts_with('b')), "{shares:?}");
     bench.break_down("b1");
@@ -233,7 +233,7 @@ async fn geographic_spreads_over_zones_by_weight_as_long_as_they_can_take_it() {
     let expected = [[33, 67, 0], [29, 71, 0], [22, 78, 0], [12, 88, 0], [0, 100, 0]];
     for (broken, expected) in expected.into_iter().enumerate() {
         bench.break_down(&format!("one{broken}"));
-        assert_eq!(bench.engine.snapshot().spread_percent(), expected, "{} are out", broken + 1);
+        assert_eq!(bench.engine.snapshot().share_percent(), expected, "{} are out", broken + 1);
     }
     let shares = bench.shares(200);
     assert!(shares.keys().all(|id| id.starts_with("two")), "{shares:?}");
@@ -252,22 +252,22 @@ async fn health_based_prefers_healthy_ones_and_those_that_answer_best() {
     ]);
     tokio::time::advance(Duration::from_secs(1)).await;
     // 3 of 4 are healthy: with overprovisioning enough.
-    assert_eq!(bench.engine.snapshot().spread_percent(), [100, 0]);
+    assert_eq!(bench.engine.snapshot().share_percent(), [100, 0]);
     for _ in 0..50 {
         bench.end("a", crate::engine::state::Verdict::Success, Duration::from_millis(1));
         bench.end("b", crate::engine::state::Verdict::Success, Duration::from_millis(50));
         bench.end("c", crate::engine::state::Verdict::Success, Duration::from_millis(10));
     }
     let cheapest = counts((0..300).map(|_| {
-        let choice = bench.engine.choose(Tried::NONE, true).unwrap();
-        let id = bench.engine.slab.cell(choice.cell()).endpoint().id().to_string();
-        bench.engine.report(choice, crate::engine::state::Verdict::Local);
+        let pick = bench.engine.pick(Tried::NONE, true).unwrap();
+        let id = bench.engine.slab.state(pick.state()).endpoint().id().to_string();
+        bench.engine.report(pick, crate::engine::state::Verdict::Local);
         id
     }));
     assert!(cheapest["a"] > cheapest["c"] && !cheapest.contains_key("b"), "{cheapest:?}");
     bench.break_down("a");
     bench.break_down("b");
-    assert_eq!(bench.engine.snapshot().spread_percent(), [50, 50], "one of each of 4 is left");
+    assert_eq!(bench.engine.snapshot().share_percent(), [50, 50], "one of each of 4 is left");
 }
 
 #[tokio::test(start_paused = true)]
@@ -281,8 +281,8 @@ async fn one_that_fails_fast_gets_less_than_its_share() {
     let bench = Bench::new(config).with(entries(10));
     let mut bad = 0;
     for _ in 0..2_000 {
-        let choice = bench.engine.choose(Tried::NONE, true).unwrap();
-        let fails = bench.engine.slab.cell(choice.cell()).endpoint().id() == "e003";
+        let pick = bench.engine.pick(Tried::NONE, true).unwrap();
+        let fails = bench.engine.slab.state(pick.state()).endpoint().id() == "e003";
         tokio::time::advance(Duration::from_millis(if fails { 1 } else { 10 })).await;
         bad += u32::from(fails);
         let verdict = if fails {
@@ -290,7 +290,7 @@ async fn one_that_fails_fast_gets_less_than_its_share() {
         } else {
             crate::engine::state::Verdict::Success
         };
-        bench.engine.report(choice, verdict);
+        bench.engine.report(pick, verdict);
     }
     assert!(bad <= 20, "{bad} of 2 000 calls went to the one that fails at once; fair would be 200");
 }
@@ -303,16 +303,16 @@ async fn a_new_endpoint_begins_with_the_median_of_its_peers_and_a_late_cancel_co
         bench.end(id, crate::engine::state::Verdict::Success, Duration::from_millis(ms));
     }
     bench.publish(entries(4));
-    let average = |id: &str| {
+    let ewma = |id: &str| {
         let snapshot = bench.engine.snapshot();
-        let cell = snapshot.slot(snapshot.find(id).expect("there")).cell;
-        bench.engine.slab.cell(cell).average().at(bench.engine.clock.now()) / 1e6
+        let state = snapshot.slot(snapshot.find(id).expect("there")).state;
+        bench.engine.slab.state(state).ewma().at(bench.engine.clock.now()) / 1e6
     };
-    assert!((average("e003") - 20.0).abs() < 0.1, "{}", average("e003"));
+    assert!((ewma("e003") - 20.0).abs() < 0.1, "{}", ewma("e003"));
     bench.end("e003", crate::engine::state::Verdict::Cancelled, Duration::from_millis(5));
-    assert!((average("e003") - 20.0).abs() < 0.1, "a short one says nothing");
+    assert!((ewma("e003") - 20.0).abs() < 0.1, "a short one says nothing");
     bench.end("e003", crate::engine::state::Verdict::Cancelled, Duration::from_millis(70));
-    assert!((average("e003") - 70.0).abs() < 0.1, "it would have taken longer than that");
+    assert!((ewma("e003") - 70.0).abs() < 0.1, "it would have taken longer than that");
 }
 
 #[tokio::test(start_paused = true)]
@@ -326,10 +326,10 @@ async fn panic_mode_uses_all_and_is_off_unless_asked_for() {
         // They stay down: a good answer would close a breaker and end the panic.
         let used: HashSet<_> = (0..100)
             .map(|_| {
-                let choice = bench.engine.choose(Tried::NONE, true).unwrap();
-                let cell = choice.cell();
-                bench.engine.report(choice, crate::engine::state::Verdict::Local);
-                cell
+                let pick = bench.engine.pick(Tried::NONE, true).unwrap();
+                let state = pick.state();
+                bench.engine.report(pick, crate::engine::state::Verdict::Local);
+                state
             })
             .collect();
         assert_eq!(used.len(), expected, "threshold {threshold}");
@@ -360,7 +360,7 @@ async fn slow_start_gives_one_that_comes_back_a_part_of_its_share() {
 struct Script(fn(&Seen<'_>) -> Option<usize>);
 
 impl Strategy for Script {
-    fn choose(&self, candidates: &Seen<'_>) -> Option<usize> {
+    fn pick(&self, candidates: &Seen<'_>) -> Option<usize> {
         (self.0)(candidates)
     }
 }
@@ -394,8 +394,8 @@ async fn a_strategy_of_the_callers_own_decides_and_its_faults_do_no_harm() {
 async fn one_call_can_ask_for_another_algorithm() {
     let bench = Bench::new(FailoverConfig::default()).with(entries(5));
     bench.engine.prepare(Algorithm::IpHash);
-    let wish = Wish { algorithm: Some(Algorithm::IpHash), ..Wish::keyed(b"ada") };
-    let homes: HashSet<_> = (0..50).map(|_| bench.pick(wish)).collect();
+    let options = PickOptions { algorithm: Some(Algorithm::IpHash), ..PickOptions::keyed(b"ada") };
+    let homes: HashSet<_> = (0..50).map(|_| bench.pick(options)).collect();
     assert_eq!(homes.len(), 1);
     assert_eq!(bench.shares(50).len(), 5);
 }
@@ -425,16 +425,16 @@ proptest! {
                 }
                 let snapshot = bench.engine.snapshot();
                 for n in 0..10_u32 {
-                    let wish = Wish::keyed(&n.to_le_bytes());
-                    let Some(choice) = bench.engine.choose_by(Tried::NONE, true, wish) else {
+                    let options = PickOptions::keyed(&n.to_le_bytes());
+                    let Some(pick) = bench.engine.pick_with(Tried::NONE, true, options) else {
                         prop_assert!(snapshot.slots.is_empty(), "nothing, with endpoints there");
                         continue;
                     };
-                    let slot = snapshot.slots.iter().find(|slot| slot.cell == choice.cell());
+                    let slot = snapshot.slots.iter().find(|slot| slot.state == pick.state());
                     prop_assert!(slot.is_some(), "not in the snapshot");
-                    let seated = bench.engine.slab.cell(choice.cell()).is_seated();
-                    prop_assert!(seated || choice.ticket().permit || snapshot.closed() == 0);
-                    bench.engine.report(choice, crate::engine::state::Verdict::Success);
+                    let in_rotation = bench.engine.slab.state(pick.state()).is_in_rotation();
+                    prop_assert!(in_rotation || pick.admission().permit || snapshot.closed() == 0);
+                    bench.engine.report(pick, crate::engine::state::Verdict::Success);
                 }
             }
             Ok(())

@@ -7,28 +7,28 @@ use std::time::Duration;
 
 use crate::contract::classify::Outcome;
 use crate::engine::state::Verdict;
-use crate::engine::{Choice, Engine};
+use crate::engine::{Engine, RawPick};
 use crate::model::endpoint::Endpoint;
 use crate::runtime::clock::Time;
 
 /// A choice that ends in any case: reported, or cancelled when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Held<E: Deref<Target = Engine>> {
+pub(crate) struct AttemptGuard<E: Deref<Target = Engine>> {
     engine: E,
-    choice: Option<Choice>,
+    pick: Option<RawPick>,
 }
 
-impl<E: Deref<Target = Engine>> Held<E> {
-    pub(crate) fn new(engine: E, choice: Choice) -> Self {
-        Self { engine, choice: Some(choice) }
+impl<E: Deref<Target = Engine>> AttemptGuard<E> {
+    pub(crate) fn new(engine: E, pick: RawPick) -> Self {
+        Self { engine, pick: Some(pick) }
     }
 
     pub(crate) fn endpoint(&self) -> Arc<Endpoint> {
-        self.engine.slab.cell(self.cell()).endpoint()
+        self.engine.slab.state(self.state()).endpoint()
     }
 
-    pub(crate) fn cell(&self) -> u32 {
-        self.choice.as_ref().expect("a choice is taken only by what consumes it").cell()
+    pub(crate) fn state(&self) -> u32 {
+        self.pick.as_ref().expect("a choice is taken only by what consumes it").state()
     }
 
     /// Ends the attempt and says how long it took.
@@ -39,17 +39,17 @@ impl<E: Deref<Target = Engine>> Held<E> {
 
     #[inline]
     fn report(&mut self, verdict: Verdict) -> u64 {
-        self.choice.take().map_or(0, |choice| self.engine.report(choice, verdict))
+        self.pick.take().map_or(0, |pick| self.engine.report(pick, verdict))
     }
 
     /// When the attempt began.
     pub(crate) fn began(&self) -> Time {
-        self.choice.as_ref().map_or(Time::NEVER, Choice::began)
+        self.pick.as_ref().map_or(Time::NEVER, RawPick::began)
     }
 
-    pub(crate) fn tell_moved(&mut self) {
-        if let Some(choice) = &mut self.choice {
-            self.engine.tell_moved(choice);
+    pub(crate) fn emit_transition(&mut self) {
+        if let Some(pick) = &mut self.pick {
+            self.engine.emit_transition(pick);
         }
     }
 
@@ -58,7 +58,7 @@ impl<E: Deref<Target = Engine>> Held<E> {
     pub(crate) fn finish(mut self, outcome: Outcome) {
         let verdict = Verdict::from(outcome);
         if let Outcome::Overload(Some(pause)) = outcome {
-            self.engine.charge(self.cell(), pause);
+            self.engine.charge(self.state(), pause);
         }
         match verdict {
             Verdict::Success => self.engine.budget.deposit(|| self.engine.call_policy().budget),
@@ -71,10 +71,10 @@ impl<E: Deref<Target = Engine>> Held<E> {
     }
 }
 
-impl<E: Deref<Target = Engine>> Drop for Held<E> {
+impl<E: Deref<Target = Engine>> Drop for AttemptGuard<E> {
     fn drop(&mut self) {
-        if let Some(choice) = self.choice.take() {
-            self.engine.cancel(choice);
+        if let Some(pick) = self.pick.take() {
+            self.engine.cancel(pick);
         }
     }
 }
