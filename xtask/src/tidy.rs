@@ -1,5 +1,6 @@
 //! Facts about the files: what must stand in every crate, what must stand nowhere, what stands twice.
 
+mod facade;
 pub(crate) mod files;
 mod from_go;
 
@@ -38,6 +39,7 @@ pub(crate) fn run() -> Result<(), String> {
     invariants(&mut faults)?;
     documents(&mut faults)?;
     from_go::check(&mut faults)?;
+    facade::check(&mut faults)?;
     modules::collect(&mut faults)?;
     for fault in &faults {
         println!("{fault}");

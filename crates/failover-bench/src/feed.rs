@@ -6,10 +6,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use failover_core::{
-    EndpointEntry, EndpointSet, Error, FailoverManager, Feature, Provider, ProviderInfo, Query,
-    ServiceHandle, ServiceName, WatchStream,
-};
+use failover_core::{Error, FailoverManager, ServiceHandle, ServiceName};
+use failover_core::provider::{EndpointEntry, EndpointSet, Feature, Provider, ProviderInfo, Query, WatchStream};
 use futures_core::Stream;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};

@@ -5,7 +5,8 @@ use std::hint::black_box;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use failover_core::{Algorithm, FailoverConfig, LoadBalancerConfig, Outcome, ServiceHandle};
+use failover_core::{Algorithm, FailoverConfig, Outcome, ServiceHandle};
+use failover_core::config::LoadBalancerConfig;
 
 use crate::measure::{Case, Shared};
 
@@ -44,7 +45,7 @@ pub(crate) fn select(service: &ServiceHandle) -> impl Fn(u32) + Sync + '_ {
     let keyed = service.config().algorithm() == Algorithm::IpHash;
     move |times| {
         for call in 0..times {
-            let pick = if keyed { service.select_for(call.to_le_bytes()) } else { service.select() };
+            let pick = if keyed { service.call().key(call.to_le_bytes()).select() } else { service.select() };
             pick.expect("available").finish(Outcome::Success);
         }
     }

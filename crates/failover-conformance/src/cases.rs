@@ -8,7 +8,8 @@ mod watch;
 use std::future::Future;
 use std::pin::Pin;
 
-use failover_core::{ErrorKind, Feature};
+use failover_core::ErrorKind;
+use failover_core::provider::Feature;
 use tokio::time::{Instant, timeout};
 
 use crate::subject::{Bench, Done, ensure, fail, works};

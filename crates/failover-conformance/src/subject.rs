@@ -5,10 +5,8 @@ use std::future::{Future, poll_fn};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use failover_core::{
-    Endpoint, EndpointBuilder, EndpointEntry, EndpointId, EndpointSet, Error, Provider, Query, Registry,
-    ServiceName, WatchStream, async_trait,
-};
+use failover_core::provider::{EndpointEntry, EndpointSet, Provider, Query, Registry, WatchStream};
+use failover_core::{Endpoint, EndpointBuilder, EndpointId, Error, ServiceName, async_trait};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// A kind of provider with a backend behind it.

@@ -48,7 +48,7 @@ use control::state::Control;
 
 pub(crate) use control::{Probed, SourceId, SourceStatus};
 pub(crate) use discovery_sink::EngineSink;
-pub use no_endpoints::{NoEndpoints, NoEndpointsReason, OutEndpoint};
+pub use no_endpoints::{NoEndpoints, NoEndpointsReason, UnavailableEndpoint};
 pub(crate) use observers::EndpointObserver;
 use observers::EndpointObservers;
 pub(crate) use pick::{RawPick, Transition};

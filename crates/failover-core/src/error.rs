@@ -186,7 +186,7 @@ impl Error {
 
     /// Puts `place` in front of the message, as in `endpoint "a": port: 0 is not allowed; …`.
     #[must_use]
-    pub fn in_place(mut self, place: impl fmt::Display) -> Self {
+    pub fn context(mut self, place: impl fmt::Display) -> Self {
         let inner = Arc::make_mut(&mut self.0);
         inner.message = one_line(format!("{place}: {}", inner.message));
         self

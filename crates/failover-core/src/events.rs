@@ -9,4 +9,4 @@ pub(crate) mod throttle;
 pub use event::Event;
 pub use kind::EventKind;
 pub(crate) use log::EventLog;
-pub use subscription::Events;
+pub use subscription::EventReceiver;

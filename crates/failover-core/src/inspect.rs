@@ -2,3 +2,10 @@
 
 pub(crate) mod explain;
 pub(crate) mod stats;
+
+pub use crate::engine::UnavailableEndpoint;
+pub use crate::engine::availability::{Availability, UnavailableCause};
+pub use crate::engine::state::latency::Latency;
+pub use crate::model::breaker_state::BreakerState;
+pub use explain::{EndpointExplanation, Explanation};
+pub use stats::{EndpointStats, ProviderStats, ServiceStats, SourceStats};

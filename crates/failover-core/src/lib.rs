@@ -1,6 +1,6 @@
 //! Types, provider contract and engine of `failover`: calls that survive a dying endpoint.
 //!
-//! Depend on this crate to publish a provider ([`Provider`] and what stands beside it), or to name a
+//! Depend on this crate to publish a provider ([`provider`]), or to name a
 //! [`ServiceHandle`] or an [`Endpoint`] in the interface of a library. A program that makes calls depends on the facade
 //! `failover`, whose types are these.
 //!
@@ -45,13 +45,13 @@
 
 mod client;
 mod codec;
-mod config;
+pub mod config;
 mod contract;
 mod discovery;
 mod engine;
 mod error;
-mod events;
-mod inspect;
+pub mod events;
+pub mod inspect;
 #[cfg(all(test, failover_loom))]
 mod loom_tests;
 mod manager;
@@ -60,35 +60,35 @@ mod probing;
 mod runtime;
 
 pub use async_trait::async_trait;
-pub use client::call::{Attempt, AttemptClass, AttemptRecord, Attempts, Call, CallError, Done, StopReason};
+pub use client::call::{
+    Attempt, AttemptClass, AttemptRecord, Attempts, Call, CallError, Completed, StopReason,
+};
 pub use client::per_endpoint::PerEndpoint;
 pub use client::pick::{OwnedPick, Pick};
 pub use client::service::{IntoEndpoint, ServiceBuilder, ServiceHandle};
-pub use config::{
-    Algorithm, BackoffConfig, BackoffConfigBuilder, CircuitBreakerConfig, CircuitBreakerConfigBuilder,
-    EmptyPolicy, FailoverConfig, FailoverConfigBuilder, LoadBalancerConfig, LoadBalancerConfigBuilder,
-    Locality, ManagerConfig, ManagerConfigBuilder, ProbePolicy, RemovalGuard, RetryBudgetConfig,
-    RetryBudgetConfigBuilder, SlowStartConfig, SlowStartConfigBuilder, StrategyKind,
-};
+pub use config::{Algorithm, FailoverConfig, ManagerConfig, StrategyKind};
 pub use contract::classify::{Classify, OkIsSuccess, Outcome};
-pub use contract::probe::{Finding, Probe, ProbeTarget};
-pub use contract::provider::{
-    ConfigKey, ConfigStore, ConfigStream, ConnectionInfo, ConnectionStatus, EndpointSet, Feature, Provider,
-    ProviderInfo, Query, Registry, RejectedEntry, Revision, StoredConfig, Trust, WatchStream,
-};
 pub use contract::strategy::{Candidate, Candidates, Strategy};
-pub use engine::availability::{Availability, OutCause};
-pub use engine::state::latency::Latency;
-pub use engine::{NoEndpoints, NoEndpointsReason, OutEndpoint};
+pub use engine::{NoEndpoints, NoEndpointsReason};
 pub use error::{Error, ErrorKind, RetryAdvice};
-pub use events::{Event, EventKind, Events};
-pub use inspect::explain::{EndpointExplanation, Explanation};
-pub use inspect::stats::{EndpointStats, ProviderStats, ServiceStats, SourceStats};
-pub use manager::{EndpointRef, FailoverManager, HealthReport, ManagerBuilder, ProviderScope, Serving};
-pub use model::breaker_state::BreakerState;
-pub use model::endpoint::{Endpoint, EndpointBuilder, EndpointEntry, EndpointId, ServiceName};
+pub use manager::{EndpointRef, FailoverManager, HealthReport, ManagerBuilder, ProviderScope, Registration};
+pub use model::endpoint::{Endpoint, EndpointBuilder, EndpointId, ServiceName};
 pub use model::health::{Health, Lifecycle};
 pub use model::health_check::{HealthCheck, HealthCheckBuilder};
 pub use model::load_report::LoadReport;
 pub use runtime::clock::Clock;
 pub use runtime::random::Random;
+
+/// The contract of a provider: for crates that publish one, and for direct use of a provider.
+pub mod provider {
+    pub use crate::contract::provider::{
+        AddressTrust, ConfigKey, ConfigStore, ConfigStream, ConnectionInfo, ConnectionStatus, EndpointSet,
+        Feature, Provider, ProviderInfo, Query, Registry, RejectedEntry, Revision, StoredConfig, WatchStream,
+    };
+    pub use crate::model::endpoint::EndpointEntry;
+}
+
+/// Active health checks: how a process asks an endpoint whether it works.
+pub mod probe {
+    pub use crate::contract::probe::{Probe, ProbeOutcome, ProbeTarget};
+}

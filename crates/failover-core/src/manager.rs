@@ -22,7 +22,7 @@ use crate::client::service::ServiceHandle;
 use crate::config::ManagerConfig;
 use crate::contract::provider::{Provider, ProviderInfo};
 use crate::error::Error;
-use crate::events::{Event, Events};
+use crate::events::{Event, EventReceiver};
 use crate::inspect::stats::{ProviderStats, ServiceStats};
 use crate::manager::inner::Inner;
 use providers::Named;
@@ -31,7 +31,7 @@ use services::Route;
 pub use builder::ManagerBuilder;
 pub use health::HealthReport;
 pub use provider_scope::{EndpointRef, ProviderScope};
-pub use registration::Serving;
+pub use registration::Registration;
 
 /// Several providers, and the services that are discovered through them.
 ///
@@ -117,7 +117,7 @@ impl FailoverManager {
     /// # Errors
     ///
     /// `NotFound` when no provider has that name; the message lists those that there are.
-    pub fn on(&self, provider: &str) -> Result<ProviderScope<'_>, Error> {
+    pub fn provider(&self, provider: &str) -> Result<ProviderScope<'_>, Error> {
         Ok(ProviderScope::new(&self.0, self.0.named(provider)?))
     }
 
@@ -168,12 +168,12 @@ impl FailoverManager {
     }
 
     /// The settings that it was built with.
-    pub fn settings(&self) -> &ManagerConfig {
+    pub fn config(&self) -> &ManagerConfig {
         &self.0.settings
     }
 
     /// The names of the providers, in the order in which they were given.
-    pub fn providers(&self) -> Vec<Arc<str>> {
+    pub fn provider_names(&self) -> Vec<Arc<str>> {
         self.0.providers().iter().map(|named| Arc::clone(&named.name)).collect()
     }
 
@@ -201,7 +201,7 @@ impl FailoverManager {
     }
 
     /// Hears the events of all services from now on.
-    pub fn subscribe(&self) -> Events {
+    pub fn subscribe(&self) -> EventReceiver {
         self.0.events.subscribe()
     }
 

@@ -35,8 +35,8 @@ fn the_example_files_of_a_manager_say_the_same_in_both_formats() {
     let yaml = ManagerConfig::from_yaml(&example("manager.yaml")).expect("valid");
     assert_eq!(toml, yaml);
     assert_eq!(toml.default_provider(), Some("memory"));
-    assert_eq!(toml.failover().max_retries(), 1);
-    assert_eq!(toml.failover().circuit_breaker().failure_threshold(), 3);
+    assert_eq!(toml.service_config().max_retries(), 1);
+    assert_eq!(toml.service_config().circuit_breaker().failure_threshold(), 3);
 }
 
 #[test]

@@ -8,9 +8,8 @@ use std::future::{Future, pending};
 use std::sync::{Mutex, Once, OnceLock, mpsc};
 use std::time::Duration;
 
-use failover_core::{
-    EndpointSet, Error, FailoverManager, Provider, ProviderInfo, Query, ServiceHandle, async_trait,
-};
+use failover_core::provider::{EndpointSet, Provider, ProviderInfo, Query};
+use failover_core::{Error, FailoverManager, ServiceHandle, async_trait};
 use tracing::field::{Field, Visit};
 use tracing::span;
 

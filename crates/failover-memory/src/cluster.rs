@@ -5,7 +5,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
-use failover_core::{EndpointEntry, EndpointId, EndpointSet, Error, ErrorKind, Query, Revision, ServiceName};
+use failover_core::provider::{EndpointEntry, EndpointSet, Query, Revision};
+use failover_core::{EndpointId, Error, ErrorKind, ServiceName};
 
 use crate::MemoryProvider;
 use crate::store::Documents;

@@ -4,11 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use failover_core::{
-    ConfigKey, ConfigStore, ConfigStream, ConnectionInfo, ConnectionStatus, Endpoint, EndpointEntry,
-    EndpointId, EndpointSet, Error, ErrorKind, Feature, Health, Lifecycle, Provider, ProviderInfo, Query,
-    Registry, Revision, ServiceName, StoredConfig, Trust, WatchStream, async_trait,
+use failover_core::provider::{
+    AddressTrust, ConfigKey, ConfigStore, ConfigStream, ConnectionInfo, ConnectionStatus, EndpointEntry,
+    EndpointSet, Feature, Provider, ProviderInfo, Query, Registry, Revision, StoredConfig, WatchStream,
 };
+use failover_core::{Endpoint, EndpointId, Error, ErrorKind, Health, Lifecycle, ServiceName, async_trait};
 
 use crate::MemoryCluster;
 use crate::watch::Watch;
@@ -24,7 +24,8 @@ use crate::watch::Watch;
 /// whatever was claimed about it before. [`update`](Registry::update) keeps the claims.
 ///
 /// ```
-/// use failover_core::{Endpoint, Lifecycle, Registry};
+/// use failover_core::{Endpoint, Lifecycle};
+/// use failover_core::provider::Registry;
 /// use failover_memory::MemoryProvider;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -123,7 +124,7 @@ impl Provider for MemoryProvider {
                 Feature::GeographicRouting,
             ])
             .with_connection(ConnectionInfo::new(status))
-            .with_trust(Trust::InProcess)
+            .with_trust(AddressTrust::InProcess)
     }
 
     async fn connect(&self) -> Result<(), Error> {

@@ -7,10 +7,11 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
-use failover_core::{
-    ConnectionInfo, ConnectionStatus, EndpointEntry, EndpointSet, Error, ErrorKind, Feature, Provider,
-    ProviderInfo, Query, ServiceName, Trust, WatchStream, async_trait,
+use failover_core::provider::{
+    AddressTrust, ConnectionInfo, ConnectionStatus, EndpointEntry, EndpointSet, Feature, Provider,
+    ProviderInfo, Query, WatchStream,
 };
+use failover_core::{Error, ErrorKind, ServiceName, async_trait};
 use futures_core::Stream;
 
 /// What a [`ScriptedProvider`] does next.
@@ -76,7 +77,7 @@ struct State {
 pub struct ScriptedProvider {
     script: Script,
     watches: bool,
-    trust: Trust,
+    trust: AddressTrust,
 }
 
 impl ScriptedProvider {
@@ -91,7 +92,7 @@ impl ScriptedProvider {
     }
 
     /// Sets which addresses it may name; those of a registry on another machine unless set.
-    pub fn with_trust(mut self, trust: Trust) -> Self {
+    pub fn with_trust(mut self, trust: AddressTrust) -> Self {
         self.trust = trust;
         self
     }
@@ -105,7 +106,7 @@ impl ScriptedProvider {
             asked: 0,
         };
         let script = Script(Arc::new(Mutex::new(state)));
-        (Self { script: script.clone(), watches, trust: Trust::Remote }, script)
+        (Self { script: script.clone(), watches, trust: AddressTrust::Remote }, script)
     }
 }
 

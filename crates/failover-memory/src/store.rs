@@ -5,7 +5,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use failover_core::{ConfigKey, Error, ErrorKind, Revision, StoredConfig};
+use failover_core::provider::{ConfigKey, Revision, StoredConfig};
+use failover_core::{Error, ErrorKind};
 use futures_core::Stream;
 
 /// The most that a document may hold, as in the registries that keep documents elsewhere.

@@ -3,7 +3,8 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use failover_core::{EndpointSet, Error, ServiceName};
+use failover_core::provider::EndpointSet;
+use failover_core::{Error, ServiceName};
 use futures_core::Stream;
 
 use crate::MemoryCluster;

@@ -3,7 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 
-use failover_core::{Error, ErrorKind, ProbeTarget};
+use failover_core::probe::ProbeTarget;
+use failover_core::{Error, ErrorKind};
 use tokio::net::TcpStream;
 
 /// How a host name is looked up.
@@ -64,7 +65,8 @@ pub(crate) fn failed(kind: ErrorKind, message: String) -> Error {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use failover_core::{Endpoint, Trust};
+    use failover_core::Endpoint;
+    use failover_core::provider::AddressTrust;
 
     use super::*;
 
@@ -72,16 +74,16 @@ mod tests {
         Lookup::Scripted(Arc::new(Mutex::new(answers.iter().map(|answer| answer.to_vec()).collect())))
     }
 
-    fn target(port: u16, trust: Trust) -> ProbeTarget {
+    fn target(port: u16, trust: AddressTrust) -> ProbeTarget {
         let endpoint = Endpoint::builder("a", "users", "users.example", port).build().expect("valid");
-        ProbeTarget::new(endpoint).named_by(trust, false)
+        ProbeTarget::new(endpoint).with_trust(trust, false)
     }
 
     #[tokio::test]
     async fn a_name_that_comes_to_stand_for_this_machine_or_for_metadata_is_refused_each_time() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let here = listener.local_addr().expect("bound");
-        let target = target(here.port(), Trust::Remote);
+        let target = target(here.port(), AddressTrust::Remote);
         for address in [
             here,
             SocketAddr::from(([169, 254, 169, 254], 80)),
@@ -94,7 +96,7 @@ mod tests {
             assert!(error.to_string().starts_with("users.example is at "), "{error}");
         }
         // Refused ones beside one that is allowed: only that one is tried.
-        let allowed = self::target(here.port(), Trust::Loopback);
+        let allowed = self::target(here.port(), AddressTrust::Loopback);
         let both = [SocketAddr::from(([169, 254, 169, 254], 80)), here];
         let (_, address) = scripted(&[&both]).connect(&allowed).await.expect("connects");
         assert_eq!(address, here);
@@ -106,7 +108,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_without_an_address_says_so() {
-        let error = scripted(&[&[]]).connect(&target(80, Trust::Remote)).await.expect_err("nothing");
+        let error = scripted(&[&[]]).connect(&target(80, AddressTrust::Remote)).await.expect_err("nothing");
         assert_eq!(error.to_string(), "users.example stands for no address");
     }
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use ::http::header::{CONNECTION, HOST, HeaderName, USER_AGENT};
 use ::http::{HeaderValue, Method, Request, StatusCode, Uri};
 use bytes::Bytes;
-use failover_core::{Error, ErrorKind, Finding, HealthCheck, Probe, ProbeTarget, async_trait};
+use failover_core::probe::{Probe, ProbeOutcome, ProbeTarget};
+use failover_core::{Error, ErrorKind, HealthCheck, async_trait};
 use http_body_util::Full;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -74,7 +75,7 @@ impl fmt::Debug for HttpProbe {
 
 #[async_trait]
 impl Probe for HttpProbe {
-    async fn probe(&self, target: &ProbeTarget) -> Result<Finding, Error> {
+    async fn probe(&self, target: &ProbeTarget) -> Result<ProbeOutcome, Error> {
         let endpoint = target.endpoint();
         // Before anything is connected: what cannot be sent is the health check's fault, not the endpoint's.
         let request = request(target)?;
@@ -91,7 +92,7 @@ impl Probe for HttpProbe {
             ask(stream, request).await?
         };
         if self.expected.iter().any(|range| range.contains(&status.as_u16())) {
-            return Ok(Finding::healthy(status.to_string()));
+            return Ok(ProbeOutcome::healthy(status.to_string()));
         }
         let not_followed = if status.is_redirection() { "; a redirect is not followed" } else { "" };
         let expected: Vec<_> =

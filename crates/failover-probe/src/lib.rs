@@ -9,7 +9,7 @@
 //! let manager = FailoverManager::builder()
 //!     .provider(MemoryProvider::new())
 //!     .probes(failover_probe::standard())
-//!     .config(FailoverConfig::builder().health_check(true).build()?)
+//!     .service_config(FailoverConfig::builder().probe_endpoints(true).build()?)
 //!     .build()
 //!     .await?;
 //! let check = HealthCheck::builder().path("/health").build()?;
@@ -34,7 +34,7 @@ mod tcp;
 
 use std::sync::Arc;
 
-use failover_core::Probe;
+use failover_core::probe::Probe;
 
 pub use crate::http::{HttpProbe, HttpProbeBuilder};
 pub use tcp::TcpProbe;

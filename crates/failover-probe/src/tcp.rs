@@ -1,6 +1,7 @@
 //! A probe that only connects.
 
-use failover_core::{Error, Finding, Probe, ProbeTarget, async_trait};
+use failover_core::probe::{Probe, ProbeOutcome, ProbeTarget};
+use failover_core::{Error, async_trait};
 
 use crate::connect::Lookup;
 
@@ -19,8 +20,8 @@ impl TcpProbe {
 
 #[async_trait]
 impl Probe for TcpProbe {
-    async fn probe(&self, target: &ProbeTarget) -> Result<Finding, Error> {
+    async fn probe(&self, target: &ProbeTarget) -> Result<ProbeOutcome, Error> {
         let (_, address) = self.lookup.connect(target).await?;
-        Ok(Finding::healthy(format!("connected to {address}")))
+        Ok(ProbeOutcome::healthy(format!("connected to {address}")))
     }
 }

@@ -80,7 +80,16 @@
 //! It needs Rust 1.85 without `k8s`, and tokio for everything but [`ServiceHandle::fixed`] and [`ServiceHandle::select`].
 
 #[doc(inline)]
-pub use failover_core::*;
+pub use failover_core::{
+    Algorithm, Attempt, AttemptClass, AttemptRecord, Attempts, Call, CallError, Candidate, Candidates,
+    Classify, Clock, Completed, Endpoint, EndpointBuilder, EndpointId, EndpointRef, Error, ErrorKind,
+    FailoverConfig, FailoverManager, Health, HealthCheck, HealthCheckBuilder, HealthReport, IntoEndpoint,
+    Lifecycle, LoadReport, ManagerBuilder, ManagerConfig, NoEndpoints, NoEndpointsReason, OkIsSuccess,
+    Outcome, OwnedPick, PerEndpoint, Pick, ProviderScope, Random, Registration, RetryAdvice, ServiceBuilder,
+    ServiceHandle, ServiceName, StopReason, Strategy, StrategyKind, async_trait,
+};
+#[doc(inline)]
+pub use failover_core::{config, events, inspect, provider};
 
 /// The provider that keeps its endpoints in memory.
 #[cfg(feature = "memory")]
@@ -103,9 +112,12 @@ pub mod k8s {
     pub use failover_k8s::*;
 }
 
-/// The probes that this process asks endpoints with: HTTP, HTTPS and TCP.
-#[cfg(feature = "probe")]
+/// Active health checks: the trait [`Probe`](probe::Probe), and with the feature `probe` its implementations for
+/// HTTP, HTTPS and TCP.
 pub mod probe {
+    #[doc(inline)]
+    pub use failover_core::probe::*;
+    #[cfg(feature = "probe")]
     #[doc(inline)]
     pub use failover_probe::*;
 }

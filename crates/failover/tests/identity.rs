@@ -3,11 +3,11 @@
 use std::any::TypeId;
 
 macro_rules! identical {
-    ($from:ident, [$($name:ident $(<$argument:ty>)?),* $(,)?]) => {
+    ($from:ident, [$($($name:ident)::+ $(<$argument:ty>)?),* $(,)?]) => {
         $(assert_eq!(
-            TypeId::of::<failover::$name$(<$argument>)?>(),
-            TypeId::of::<$from::$name$(<$argument>)?>(),
-            stringify!($name),
+            TypeId::of::<failover::$($name)::+$(<$argument>)?>(),
+            TypeId::of::<$from::$($name)::+$(<$argument>)?>(),
+            stringify!($($name)::+),
         );)*
     };
 }
@@ -17,18 +17,20 @@ fn the_types_of_the_facade_are_those_of_the_core() {
     identical!(
         failover_core,
         [
-            Availability,
-            BreakerState,
+            inspect::Availability,
+            inspect::BreakerState,
             CallError<()>,
             Clock,
-            Done<()>,
+            config::CircuitBreakerConfig,
+            probe::ProbeTarget,
+            Completed<()>,
             Endpoint,
-            EndpointEntry,
+            provider::EndpointEntry,
             EndpointId,
-            EndpointSet,
+            provider::EndpointSet,
             Error,
             ErrorKind,
-            Event,
+            events::Event,
             FailoverConfig,
             FailoverManager,
             Health,
@@ -36,12 +38,12 @@ fn the_types_of_the_facade_are_those_of_the_core() {
             Lifecycle,
             NoEndpoints,
             Outcome,
-            ProviderInfo,
-            Query,
+            provider::ProviderInfo,
+            provider::Query,
             Random,
             ServiceHandle,
             ServiceName,
-            ServiceStats,
+            inspect::ServiceStats,
         ]
     );
 }
@@ -67,8 +69,8 @@ fn the_provider_in_memory_is_that_of_its_own_crate() {
 #[cfg(feature = "memory")]
 #[test]
 fn a_provider_of_the_facade_is_one_of_the_core() {
-    fn facade<P: failover::Provider + failover::Registry>() {
-        fn core<P: failover_core::Provider + failover_core::Registry>() {}
+    fn facade<P: failover::provider::Provider + failover::provider::Registry>() {
+        fn core<P: failover_core::provider::Provider + failover_core::provider::Registry>() {}
         core::<P>();
     }
     facade::<failover_memory::MemoryProvider>();

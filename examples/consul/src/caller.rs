@@ -63,8 +63,11 @@ pub(crate) async fn call(seconds: &str) -> Result<(), Box<dyn Error>> {
         .timeout(Duration::from_secs(5))
         .attempt_timeout(Duration::from_millis(500))
         .build()?;
-    let manager =
-        FailoverManager::builder().provider(ConsulProvider::from_env()?).config(config).build().await?;
+    let manager = FailoverManager::builder()
+        .provider(ConsulProvider::from_env()?)
+        .service_config(config)
+        .build()
+        .await?;
     let users = manager.service(SERVICE).await?;
     timeout(Duration::from_secs(20), all_are_known(&users))
         .await

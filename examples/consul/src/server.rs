@@ -33,7 +33,7 @@ pub(crate) async fn serve(name: &str, port: &str) -> Result<(), Box<dyn Error>> 
         .build()?;
     let endpoint =
         Endpoint::builder(name, SERVICE, "127.0.0.1", port).protocol("http").health_check(check).build()?;
-    let serving = manager.serve(endpoint).await?;
+    let serving = manager.register_self(endpoint).await?;
     println!("{name} listens on 127.0.0.1:{port} and is registered");
 
     let _ = told_to_leave().await;

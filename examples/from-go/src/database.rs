@@ -4,10 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use failover::config::CircuitBreakerConfig;
 use failover::memory::MemoryProvider;
-use failover::{
-    CircuitBreakerConfig, Endpoint, FailoverConfig, FailoverManager, HealthCheck, ServiceHandle, StrategyKind,
-};
+use failover::{Endpoint, FailoverConfig, FailoverManager, HealthCheck, ServiceHandle, StrategyKind};
 use tokio::time::sleep;
 
 use crate::servers::{Server, query};
@@ -23,7 +22,7 @@ pub(crate) async fn run() -> Outcome {
     // Configure database failover (with waits that an example has time for: the Go text has 60 s and 5 s)
     let config = FailoverConfig::builder()
         .strategy(StrategyKind::HealthBased)
-        .health_check(true)
+        .probe_endpoints(true)
         .circuit_breaker(
             CircuitBreakerConfig::builder()
                 .failure_threshold(3)
@@ -40,7 +39,7 @@ pub(crate) async fn run() -> Outcome {
     let manager = FailoverManager::builder()
         .provider(MemoryProvider::new())
         .probe("sql", select_1)
-        .config(config)
+        .service_config(config)
         .build()
         .await?;
     let check = HealthCheck::builder().interval(Duration::from_millis(200)).build()?;

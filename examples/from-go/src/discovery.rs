@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use failover::memory::MemoryCluster;
-use failover::{Endpoint, FailoverManager, HealthCheck, Query};
+use failover::provider::Query;
+use failover::{Endpoint, FailoverManager, HealthCheck};
 use tokio::time::sleep;
 
 use crate::servers::Server;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use failover::config::{CircuitBreakerConfig, LoadBalancerConfig};
 use failover::memory::MemoryProvider;
 use failover::{
-    CircuitBreakerConfig, Done, Endpoint, FailoverConfig, FailoverManager, Health, HealthCheck,
-    LoadBalancerConfig, ManagerConfig, StrategyKind,
+    Completed, Endpoint, FailoverConfig, FailoverManager, Health, HealthCheck, ManagerConfig, StrategyKind,
 };
 
 use crate::servers::Server;
@@ -22,7 +22,7 @@ pub(crate) async fn run() -> Outcome {
         .timeout(Duration::from_secs(30))
         .fallback_enabled(true)
         .build()?;
-    let builder = FailoverManager::builder().settings(&settings);
+    let builder = FailoverManager::builder().config(&settings);
     let manager = builder.probes(failover::probe::standard()).build().await?;
 
     // Register providers
@@ -48,7 +48,7 @@ pub(crate) async fn run() -> Outcome {
     // Configure failover
     let config = FailoverConfig::builder()
         .strategy(StrategyKind::RoundRobin)
-        .health_check(true)
+        .probe_endpoints(true)
         .max_retries(3)
         .retry_delay(Duration::from_secs(1))
         .circuit_breaker(
@@ -72,7 +72,7 @@ pub(crate) async fn run() -> Outcome {
 
     // Execute with failover: an error is an error here, where Go hides it inside of the result
     let http = reqwest::Client::new();
-    let done: Done<String> = users
+    let done: Completed<String> = users
         .execute(async |endpoint| {
             println!("Calling API on {}", endpoint.authority());
             http.get(endpoint.url("/users/7")).send().await?.error_for_status()?.text().await

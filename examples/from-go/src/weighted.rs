@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use failover::config::LoadBalancerConfig;
 use failover::memory::MemoryProvider;
-use failover::{Algorithm, Endpoint, FailoverConfig, FailoverManager, LoadBalancerConfig, StrategyKind};
+use failover::{Algorithm, Endpoint, FailoverConfig, FailoverManager, StrategyKind};
 
 use crate::servers::Server;
 use crate::{Outcome, promise};
@@ -20,11 +21,12 @@ pub(crate) async fn run() -> Outcome {
         .build()?;
     let config = FailoverConfig::builder()
         .strategy(StrategyKind::RoundRobin)
-        .health_check(true)
+        .probe_endpoints(true)
         .load_balancer(balancer)
         .build()?;
 
-    let manager = FailoverManager::builder().provider(MemoryProvider::new()).config(config).build().await?;
+    let manager =
+        FailoverManager::builder().provider(MemoryProvider::new()).service_config(config).build().await?;
     let mut servers = Vec::new();
     for id in ["api-server-1", "api-server-2", "api-server-3"] {
         let server = Server::http(id).await?;

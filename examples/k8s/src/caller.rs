@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use failover::{CircuitBreakerConfig, Classify, FailoverConfig, FailoverManager, Outcome, ServiceHandle};
+use failover::config::CircuitBreakerConfig;
+use failover::{Classify, FailoverConfig, FailoverManager, Outcome, ServiceHandle};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -67,7 +68,8 @@ pub(crate) async fn call(seconds: &str) -> Result<(), Box<dyn Error>> {
         .timeout(Duration::from_secs(5))
         .attempt_timeout(Duration::from_millis(500))
         .build()?;
-    let manager = FailoverManager::builder().provider(provider().await?).config(config).build().await?;
+    let manager =
+        FailoverManager::builder().provider(provider().await?).service_config(config).build().await?;
     let users = manager.service(SERVICE).await?;
     timeout(Duration::from_secs(20), all_are_known(&users))
         .await

@@ -17,7 +17,7 @@ pub(crate) async fn serve(name: &str, address: &str, port: &str) -> Result<(), B
     let manager = FailoverManager::builder().provider(provider().await?).build().await?;
     let endpoint = Endpoint::builder(name, SERVICE, address, port).protocol("http").build()?;
     // Registered for as long as the guard lives; after a kill its lease runs out, and another server takes it out.
-    let serving = manager.serve(endpoint).await?;
+    let serving = manager.register_self(endpoint).await?;
     println!("{name} listens on {address}:{port} and is registered");
     let says = format!(", says {name}");
     let user = move |Path(id): Path<u32>| async move { format!("user {id}{says}") };

@@ -2,7 +2,8 @@
 
 use std::error::Error;
 
-use failover::{AttemptClass, BreakerState, Endpoint, FailoverManager, ServiceHandle};
+use failover::inspect::BreakerState;
+use failover::{AttemptClass, Endpoint, FailoverManager, ServiceHandle};
 
 use crate::client::{Client, HttpRules};
 use crate::servers::Server;

@@ -1,6 +1,6 @@
 //! The caller's side: a real HTTP client, and what its replies say about the endpoint that gave them.
 
-use failover::{Call, CallError, Classify, Done, Outcome};
+use failover::{Call, CallError, Classify, Completed, Outcome};
 
 /// An HTTP client that calls a service by way of `execute`.
 #[derive(Clone)]
@@ -15,7 +15,7 @@ pub(crate) struct Reply {
     pub(crate) body: String,
 }
 
-pub(crate) type Answer = Result<Done<Reply>, CallError<reqwest::Error>>;
+pub(crate) type Answer = Result<Completed<Reply>, CallError<reqwest::Error>>;
 
 impl Client {
     pub(crate) fn new() -> reqwest::Result<Self> {

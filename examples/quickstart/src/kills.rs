@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use failover::inspect::BreakerState;
 use failover::memory::MemoryProvider;
-use failover::{BreakerState, Endpoint, FailoverManager, ServiceHandle};
+use failover::{Endpoint, FailoverManager, ServiceHandle};
 use tokio::time::sleep;
 
 use crate::calibrate::Plan;
@@ -28,7 +29,8 @@ pub(crate) async fn story(kills: u32) -> Result<(), Box<dyn Error>> {
     let plan = Plan::measure(&servers).await?;
     println!("{plan}");
     let config = config(Duration::from_millis(200), plan.attempt_timeout())?;
-    let manager = FailoverManager::builder().provider(MemoryProvider::new()).config(config).build().await?;
+    let manager =
+        FailoverManager::builder().provider(MemoryProvider::new()).service_config(config).build().await?;
     for server in &servers {
         let endpoint = Endpoint::builder(server.name(), "user-service", "127.0.0.1", server.port());
         manager.register_endpoint(endpoint.protocol("http").build()?).await?;

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::io::{IsTerminal, Write as _, stdout};
 use std::time::Duration;
 
-use failover::{BreakerState, ServiceStats};
+use failover::inspect::{BreakerState, ServiceStats};
 
 use crate::clock::Clock;
 

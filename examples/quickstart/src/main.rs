@@ -22,10 +22,9 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use failover::config::{CircuitBreakerConfig, RetryBudgetConfig};
 use failover::memory::MemoryProvider;
-use failover::{
-    CircuitBreakerConfig, Endpoint, FailoverConfig, FailoverManager, RetryBudgetConfig, StrategyKind,
-};
+use failover::{Endpoint, FailoverConfig, FailoverManager, StrategyKind};
 
 use calibrate::Plan;
 use client::{Client, HttpRules};
@@ -80,7 +79,7 @@ async fn story(samples: Option<&str>) -> Result<(), Box<dyn Error>> {
     let client = Client::new()?;
     let manager = FailoverManager::builder()
         .provider(MemoryProvider::new())
-        .config(config(Duration::from_secs(1), plan.attempt_timeout())?)
+        .service_config(config(Duration::from_secs(1), plan.attempt_timeout())?)
         .build()
         .await?;
     for server in &servers {

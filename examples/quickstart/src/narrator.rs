@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use failover::{EventKind, Events};
+use failover::events::{EventKind, EventReceiver};
 
 use crate::clock::Clock;
 
@@ -10,7 +10,7 @@ use crate::clock::Clock;
 const PAUSE: f64 = 1.0;
 
 /// Prints the events for as long as there are any.
-pub(crate) async fn tell(mut events: Events, clock: Clock) {
+pub(crate) async fn tell(mut events: EventReceiver, clock: Clock) {
     let mut told: HashMap<EventKind, f64> = HashMap::new();
     while let Some(event) = events.recv().await {
         // The breaker's closing, told in the same moment, says the same.

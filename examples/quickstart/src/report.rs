@@ -5,7 +5,8 @@ use std::error::Error;
 use std::fmt::Write;
 use std::time::Duration;
 
-use failover::{AttemptRecord, ServiceStats};
+use failover::AttemptRecord;
+use failover::inspect::ServiceStats;
 
 use crate::client::Reply;
 use crate::clock::Clock;

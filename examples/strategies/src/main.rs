@@ -7,9 +7,8 @@ mod servers;
 use std::collections::BTreeMap;
 use std::error::Error;
 
-use failover::{
-    Algorithm, Endpoint, FailoverConfig, LoadBalancerConfig, Locality, ServiceHandle, StrategyKind,
-};
+use failover::config::{LoadBalancerConfig, Locality};
+use failover::{Algorithm, Endpoint, FailoverConfig, ServiceHandle, StrategyKind};
 
 use servers::{Server, ask};
 

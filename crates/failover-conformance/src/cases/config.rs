@@ -3,7 +3,8 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use failover_core::{ConfigKey, ConfigStore, ConfigStream, ErrorKind, Provider, Revision, StoredConfig};
+use failover_core::ErrorKind;
+use failover_core::provider::{ConfigKey, ConfigStore, ConfigStream, Provider, Revision, StoredConfig};
 use tokio::time::{Instant, timeout_at};
 
 use super::kind;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use failover_core::Provider;
+use failover_core::provider::Provider;
 use tokio::time::{Instant, sleep};
 
 use crate::subject::{Bench, Done, before, ensure, fail, find, ids, next, shown, skip};

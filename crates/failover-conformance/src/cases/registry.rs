@@ -5,7 +5,8 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
-use failover_core::{Endpoint, ErrorKind, Health, HealthCheck, Lifecycle, Query};
+use failover_core::provider::Query;
+use failover_core::{Endpoint, ErrorKind, Health, HealthCheck, Lifecycle};
 use tokio::time::sleep;
 
 use super::kind;
@@ -91,7 +92,7 @@ pub(super) async fn upsert(bench: &Bench<'_>) -> Done {
     let provider = bench.provider().await?;
     bench.register(&provider, &bench.plain("a", 1)).await?;
     bench.register(&provider, &bench.plain("a", 2)).await?;
-    let newest = |set: &failover_core::EndpointSet| {
+    let newest = |set: &failover_core::provider::EndpointSet| {
         ids(set) == ["a"] && find(set, "a").is_some_and(|entry| entry.endpoint().address() == "10.1.2.2")
     };
     bench.lists(&provider, "one endpoint, at the newer address", newest).await.map(drop)
@@ -102,8 +103,9 @@ pub(super) async fn update(bench: &Bench<'_>) -> Done {
     bench.register(&provider, &bench.plain("a", 1)).await?;
     let heavier = bench.endpoint("a", 1).weight(9).build().expect("valid");
     works("update", registry(&provider)?.update(&heavier).await)?;
-    let is_heavier =
-        |set: &failover_core::EndpointSet| find(set, "a").is_some_and(|entry| entry.endpoint().weight() == 9);
+    let is_heavier = |set: &failover_core::provider::EndpointSet| {
+        find(set, "a").is_some_and(|entry| entry.endpoint().weight() == 9)
+    };
     bench.lists(&provider, "the weight that was written last, 9", is_heavier).await.map(drop)
 }
 
@@ -264,7 +266,7 @@ pub(super) async fn claims(bench: &Bench<'_>) -> Done {
     let registry = registry(&provider)?;
     match registry.set_health(a.service(), a.id(), Health::Unhealthy).await {
         Ok(()) => {
-            let told = |set: &failover_core::EndpointSet| {
+            let told = |set: &failover_core::provider::EndpointSet| {
                 find(set, "a").is_some_and(|e| e.health() == Health::Unhealthy)
             };
             bench.lists(&provider, "it is unhealthy, as was claimed", told).await?;
@@ -273,7 +275,7 @@ pub(super) async fn claims(bench: &Bench<'_>) -> Done {
     }
     match registry.set_lifecycle(a.service(), a.id(), Lifecycle::Draining).await {
         Ok(()) => {
-            let told = |set: &failover_core::EndpointSet| {
+            let told = |set: &failover_core::provider::EndpointSet| {
                 find(set, "a").is_some_and(|e| e.lifecycle() == Lifecycle::Draining)
             };
             bench.lists(&provider, "it is draining, as was said", told).await?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use failover_core::{Provider, WatchStream};
+use failover_core::provider::{Provider, WatchStream};
 use tokio::time::Instant;
 
 use crate::subject::{Bench, Done, before, ensure, fail, ids, next, registry, skip, works};

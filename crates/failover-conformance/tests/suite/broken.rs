@@ -7,11 +7,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use failover_conformance::Subject;
-use failover_core::{
-    ConfigKey, ConfigStore, ConfigStream, Endpoint, EndpointEntry, EndpointId, EndpointSet, Error, ErrorKind,
-    Feature, Health, Lifecycle, Provider, ProviderInfo, Query, Registry, Revision, ServiceName, StoredConfig,
-    WatchStream, async_trait,
+use failover_core::provider::{
+    ConfigKey, ConfigStore, ConfigStream, EndpointEntry, EndpointSet, Feature, Provider, ProviderInfo, Query,
+    Registry, Revision, StoredConfig, WatchStream,
 };
+use failover_core::{Endpoint, EndpointId, Error, ErrorKind, Health, Lifecycle, ServiceName, async_trait};
 use failover_memory::{MemoryCluster, MemoryProvider};
 use futures_core::Stream;
 use tokio::sync::watch;

@@ -5,7 +5,8 @@ mod broken;
 use std::sync::Arc;
 
 use failover_conformance::{Outcome, Subject, run};
-use failover_core::{Error, Provider, async_trait};
+use failover_core::provider::Provider;
+use failover_core::{Error, async_trait};
 use failover_memory::MemoryCluster;
 
 use broken::{Broken, Flaw, SECRET};

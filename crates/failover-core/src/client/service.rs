@@ -6,14 +6,14 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use crate::client::call::{Attempt, Call, CallError, Done};
+use crate::client::call::{Attempt, Call, CallError, Completed};
 use crate::client::pick::{OwnedPick, Pick};
 use crate::config::FailoverConfig;
 use crate::contract::classify::{Classify, OkIsSuccess, Outcome};
-use crate::engine::algorithm::{PickOptions, Tried};
+use crate::engine::algorithm::Tried;
 use crate::engine::{Engine, NoEndpoints, SourceStatus};
 use crate::error::{Error, ErrorKind};
-use crate::events::{Event, Events};
+use crate::events::{Event, EventReceiver};
 use crate::inspect::explain::Explanation;
 use crate::inspect::stats::ServiceStats;
 use crate::model::endpoint::{Endpoint, EndpointEntry, ServiceName};
@@ -147,31 +147,6 @@ impl<C> ServiceHandle<C> {
         }
     }
 
-    /// As [`select`](Self::select), for a call with this key: see [`Call::key`].
-    ///
-    /// # Errors
-    ///
-    /// As [`select`](Self::select).
-    #[inline]
-    pub fn select_for(&self, key: impl AsRef<[u8]>) -> Result<Pick<'_>, NoEndpoints> {
-        match self.engine.pick_with(Tried::NONE, true, PickOptions::keyed(key.as_ref())) {
-            Some(pick) => Ok(Pick::new(&self.engine, pick)),
-            None => Err(self.engine.refuse()),
-        }
-    }
-
-    /// As [`select_for`](Self::select_for), for a pick that has to outlive the handle.
-    ///
-    /// # Errors
-    ///
-    /// As [`select`](Self::select).
-    pub fn select_owned_for(&self, key: impl AsRef<[u8]>) -> Result<OwnedPick, NoEndpoints> {
-        match self.engine.pick_with(Tried::NONE, true, PickOptions::keyed(key.as_ref())) {
-            Some(pick) => Ok(OwnedPick::new(Arc::clone(&self.engine), pick)),
-            None => Err(self.engine.refuse()),
-        }
-    }
-
     /// As [`select`](Self::select), for a pick that has to outlive the handle.
     ///
     /// # Errors
@@ -232,7 +207,7 @@ impl<C> ServiceHandle<C> {
     /// # Cancel safety
     ///
     /// As [`Call::execute`]: nothing stays behind.
-    pub async fn execute<F, Fut, T, E>(&self, operation: F) -> Result<Done<T>, CallError<E>>
+    pub async fn execute<F, Fut, T, E>(&self, operation: F) -> Result<Completed<T>, CallError<E>>
     where
         F: FnMut(Attempt) -> Fut,
         Fut: Future<Output = Result<T, E>>,
@@ -254,7 +229,7 @@ impl<C> ServiceHandle<C> {
     /// # Cancel safety
     ///
     /// As [`Call::execute`]: nothing stays behind.
-    pub async fn execute_once<F, Fut, T, E>(&self, operation: F) -> Result<Done<T>, CallError<E>>
+    pub async fn execute_once<F, Fut, T, E>(&self, operation: F) -> Result<Completed<T>, CallError<E>>
     where
         F: FnOnce(Attempt) -> Fut,
         Fut: Future<Output = Result<T, E>>,
@@ -380,7 +355,7 @@ impl<C> ServiceHandle<C> {
     }
 
     /// Hears the events of this service from now on.
-    pub fn subscribe(&self) -> Events {
+    pub fn subscribe(&self) -> EventReceiver {
         self.engine.events.subscribe()
     }
 }

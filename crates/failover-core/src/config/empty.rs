@@ -19,7 +19,7 @@ use crate::error::Error;
 #[non_exhaustive]
 pub enum EmptyPolicy {
     /// Believe it at once.
-    Trust,
+    AddressTrust,
     /// Keep the endpoints that were there for so long, 1 ms to 7 days, unless an answer that is not empty comes.
     Hold(Duration),
 }
@@ -34,7 +34,7 @@ impl EmptyPolicy {
 
     pub(super) fn from_raw(raw: Raw) -> Result<Self, Error> {
         match raw {
-            Raw::Text(word) if word == TRUST => Ok(Self::Trust),
+            Raw::Text(word) if word == TRUST => Ok(Self::AddressTrust),
             Raw::Text(word) if word.is_empty() => Ok(Self::default()),
             Raw::Object(fields) => Self::from_fields(fields),
             other => Err(Error::invalid(FIELD, other, "\"trust\" or {\"hold\": \"5m\"}")),
@@ -57,7 +57,7 @@ impl Default for EmptyPolicy {
 impl Serialize for EmptyPolicy {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::Trust => serializer.serialize_str(TRUST),
+            Self::AddressTrust => serializer.serialize_str(TRUST),
             Self::Hold(time) => {
                 let mut map = serializer.serialize_map(Some(1))?;
                 map.serialize_entry("hold", &duration::format(*time))?;

@@ -140,7 +140,7 @@ impl FailoverConfig {
     }
 
     /// Whether this process probes endpoints that have a health check; default false.
-    pub fn health_check(&self) -> bool {
+    pub fn probe_endpoints(&self) -> bool {
         self.health_check
     }
 
@@ -352,7 +352,7 @@ impl FailoverConfigBuilder {
     }
 
     /// Whether this process probes endpoints that have a health check; default false.
-    pub fn health_check(mut self, probes: bool) -> Self {
+    pub fn probe_endpoints(mut self, probes: bool) -> Self {
         self.draft.health_check = probes;
         self
     }

@@ -164,7 +164,7 @@ impl LoadBalancerConfigBuilder {
     /// Checks the values.
     pub fn build(self) -> Result<LoadBalancerConfig, Error> {
         let checked = |(id, weight)| {
-            let id = EndpointId::new(id).map_err(|error| error.in_place(WEIGHTS))?;
+            let id = EndpointId::new(id).map_err(|error| error.context(WEIGHTS))?;
             Ok((id, weight))
         };
         let field = |name| document::path(SECTION, name);

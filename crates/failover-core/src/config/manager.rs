@@ -81,7 +81,7 @@ impl ManagerConfig {
     /// max_retries = 1
     /// "#,
     /// )?;
-    /// assert_eq!(config.failover().max_retries(), 1);
+    /// assert_eq!(config.service_config().max_retries(), 1);
     /// # Ok::<(), failover_core::Error>(())
     /// ```
     ///
@@ -104,7 +104,7 @@ impl ManagerConfig {
     ///   max_retries: 1
     /// "#,
     /// )?;
-    /// assert_eq!(config.failover().max_retries(), 1);
+    /// assert_eq!(config.service_config().max_retries(), 1);
     /// # Ok::<(), failover_core::Error>(())
     /// ```
     ///
@@ -167,7 +167,7 @@ impl ManagerConfig {
     }
 
     /// The configuration of every service that has none of its own.
-    pub fn failover(&self) -> &FailoverConfig {
+    pub fn service_config(&self) -> &FailoverConfig {
         &self.failover
     }
 
@@ -206,7 +206,7 @@ impl ManagerConfig {
             draft.allow_loopback = allowed;
         }
         if let Some(raw) = fields.take("failover") {
-            draft.failover = FailoverConfig::from_raw(raw).map_err(|error| error.in_place("failover"))?;
+            draft.failover = FailoverConfig::from_raw(raw).map_err(|error| error.context("failover"))?;
         }
         for (key, value) in fields.object("metadata")? {
             let Raw::Text(value) = value else {
@@ -313,7 +313,7 @@ impl ManagerConfigBuilder {
     }
 
     /// The configuration of every service that has none of its own.
-    pub fn failover(mut self, config: FailoverConfig) -> Self {
+    pub fn service_config(mut self, config: FailoverConfig) -> Self {
         self.draft.failover = config;
         self
     }
@@ -389,7 +389,7 @@ mod tests {
             .poll_interval(Duration::from_millis(20))
             .max_probes(3)
             .allow_loopback(true)
-            .failover(FailoverConfig::builder().max_retries(0).build().expect("valid"))
+            .service_config(FailoverConfig::builder().max_retries(0).build().expect("valid"))
             .metadata("a", "b")
             .build()
             .expect("valid");

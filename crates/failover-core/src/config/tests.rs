@@ -33,7 +33,7 @@ fn nothing_set_is_every_default_of_the_design() {
     assert_eq!(config, FailoverConfig::default());
     assert_eq!(config.strategy(), StrategyKind::RoundRobin);
     assert_eq!(config.algorithm(), Algorithm::RoundRobin);
-    assert!(!config.health_check());
+    assert!(!config.probe_endpoints());
     assert_eq!(config.max_retries(), 2);
     assert_eq!(config.retry_delay(), ms(25));
     assert_eq!(config.timeout(), secs(30));
@@ -125,7 +125,7 @@ fn the_quick_start_of_the_go_package_is_read_as_meant() {
         "timeout": 0, "metadata": null,
     });
     let config = read(&go).unwrap();
-    assert!(config.health_check());
+    assert!(config.probe_endpoints());
     assert_eq!(config.max_retries(), 3);
     assert_eq!(config.retry_delay(), secs(1));
     assert_eq!(
@@ -198,7 +198,7 @@ fn what_is_written_has_words_and_no_nulls() {
             "empty_policy": {"hold": "5m0s"},
         })
     );
-    assert_eq!(serde_json::to_value(EmptyPolicy::Trust).unwrap(), json!("trust"));
+    assert_eq!(serde_json::to_value(EmptyPolicy::AddressTrust).unwrap(), json!("trust"));
     for word in StrategyKind::WORDS {
         let strategy: StrategyKind = word.parse().unwrap();
         assert_eq!(
@@ -266,13 +266,13 @@ prop_compose! {
         hold in prop::option::of(times(defaults::EMPTY_HOLD_RANGE)), note in ".{0,9}", here in localities(),
     ) -> FailoverConfig {
         FailoverConfig::builder().strategy(StrategyKind::WORDS[word].parse().unwrap())
-            .health_check(switches.0).fail_fast(switches.1).max_retries(retries).retry_delay(delay)
+            .probe_endpoints(switches.0).fail_fast(switches.1).max_retries(retries).retry_delay(delay)
             .timeout(timeout).attempt_timeout(own_attempt.then_some(timeout)).circuit_breaker(breaker)
             .load_balancer(balancer)
             .backoff(BackoffConfig::builder().multiplier(multiplier).max_delay(max_delay).build().unwrap())
             .retry_budget(RetryBudgetConfig::builder().enabled(switches.0).capacity(budget.0)
                 .retry_cost(budget.1.min(budget.0)).success_deposit(budget.1).build().unwrap())
-            .empty_policy(hold.map_or(EmptyPolicy::Trust, EmptyPolicy::Hold)).locality(here)
+            .empty_policy(hold.map_or(EmptyPolicy::AddressTrust, EmptyPolicy::Hold)).locality(here)
             .metadata("note", note).metadata("nested", json!({"a": [1, null, 1.5, {"b": true}]}))
             .build().unwrap()
     }

@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::contract::provider::Trust;
+use crate::contract::provider::AddressTrust;
 
 /// What a source may name; host names are not looked up here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,11 +18,11 @@ impl AddressPolicy {
     /// The program itself named it: anything goes.
     pub(crate) const IN_PROCESS: Self = Self { in_process: true, loopback: true };
 
-    pub(crate) fn new(trust: Trust, allow_loopback: bool) -> Self {
+    pub(crate) fn new(trust: AddressTrust, allow_loopback: bool) -> Self {
         match trust {
-            Trust::InProcess => Self::IN_PROCESS,
-            Trust::Loopback => Self { in_process: false, loopback: true },
-            Trust::Remote => Self { in_process: false, loopback: allow_loopback },
+            AddressTrust::InProcess => Self::IN_PROCESS,
+            AddressTrust::Loopback => Self { in_process: false, loopback: true },
+            AddressTrust::Remote => Self { in_process: false, loopback: allow_loopback },
         }
     }
 
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_registry_elsewhere_may_name_hosts_and_nothing_else() {
-        let remote = AddressPolicy::new(Trust::Remote, false);
+        let remote = AddressPolicy::new(AddressTrust::Remote, false);
         for ip in [
             "169.254.169.254",
             "169.254.170.2",
@@ -173,10 +173,10 @@ mod tests {
     #[test]
     fn loopback_is_for_registries_on_loopback_and_for_who_allows_it() {
         for (policy, loopback, metadata) in [
-            (AddressPolicy::new(Trust::Remote, false), true, true),
-            (AddressPolicy::new(Trust::Remote, true), false, true),
-            (AddressPolicy::new(Trust::Loopback, false), false, true),
-            (AddressPolicy::new(Trust::InProcess, false), false, false),
+            (AddressPolicy::new(AddressTrust::Remote, false), true, true),
+            (AddressPolicy::new(AddressTrust::Remote, true), false, true),
+            (AddressPolicy::new(AddressTrust::Loopback, false), false, true),
+            (AddressPolicy::new(AddressTrust::InProcess, false), false, false),
         ] {
             for ip in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
                 assert_eq!(refused(policy, ip), loopback, "{policy:?} {ip}");
@@ -228,7 +228,10 @@ mod tests {
                 // Read as the address that it is, it is judged as one.
                 let ip = endpoint.ip();
                 assert!(
-                    ip.is_some_and(|ip| refused(AddressPolicy::new(Trust::Remote, false), &ip.to_string())),
+                    ip.is_some_and(|ip| refused(
+                        AddressPolicy::new(AddressTrust::Remote, false),
+                        &ip.to_string()
+                    )),
                     "{address}: {ip:?}"
                 );
             }

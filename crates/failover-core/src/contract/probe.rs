@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::contract::address_policy::AddressPolicy;
-use crate::contract::provider::Trust;
+use crate::contract::provider::AddressTrust;
 use crate::error::{Error, ErrorKind, one_line};
 use crate::model::endpoint::Endpoint;
 use crate::model::health::Health;
@@ -36,7 +36,7 @@ pub trait Probe: Send + Sync + 'static {
     /// # Errors
     ///
     /// What the endpoint has answered instead of what it should, or why it has not answered at all.
-    async fn probe(&self, target: &ProbeTarget) -> Result<Finding, Error>;
+    async fn probe(&self, target: &ProbeTarget) -> Result<ProbeOutcome, Error>;
 }
 
 #[async_trait]
@@ -46,9 +46,9 @@ where
     Fut: Future<Output = Result<(), E>> + Send,
     E: fmt::Display + Send,
 {
-    async fn probe(&self, target: &ProbeTarget) -> Result<Finding, Error> {
+    async fn probe(&self, target: &ProbeTarget) -> Result<ProbeOutcome, Error> {
         match self(Arc::clone(target.endpoint())).await {
-            Ok(()) => Ok(Finding::healthy("the probe succeeded")),
+            Ok(()) => Ok(ProbeOutcome::healthy("the probe succeeded")),
             Err(error) => Err(Error::new(ErrorKind::Connection, error.to_string())),
         }
     }
@@ -75,7 +75,7 @@ impl ProbeTarget {
 
     /// The same endpoint, as named by a registry that is trusted so far: see
     /// [`ManagerBuilder::allow_loopback`](crate::ManagerBuilder::allow_loopback).
-    pub fn named_by(self, trust: Trust, allow_loopback: bool) -> Self {
+    pub fn with_trust(self, trust: AddressTrust, allow_loopback: bool) -> Self {
         Self { addresses: AddressPolicy::new(trust, allow_loopback), ..self }
     }
 
@@ -113,12 +113,12 @@ impl ProbeTarget {
 
 /// What a probe has found at an endpoint that works.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct ProbeOutcome {
     health: Health,
     evidence: String,
 }
 
-impl Finding {
+impl ProbeOutcome {
     /// It works; `evidence` says how that was seen, as in `200 OK in 3 ms`.
     pub fn healthy(evidence: impl Into<String>) -> Self {
         Self { health: Health::Healthy, evidence: one_line(evidence.into()) }

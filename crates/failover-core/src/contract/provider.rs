@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind};
 use crate::model::endpoint::{Endpoint, EndpointEntry, EndpointId, ServiceName};
 use crate::model::health::{Health, Lifecycle};
 
-pub use info::{ConnectionInfo, ConnectionStatus, Feature, ProviderInfo, Trust};
+pub use info::{AddressTrust, ConnectionInfo, ConnectionStatus, Feature, ProviderInfo};
 pub use query::Query;
 pub(crate) use set::Rejections;
 pub use set::{EndpointSet, RejectedEntry, Revision};

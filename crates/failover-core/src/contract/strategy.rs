@@ -9,7 +9,7 @@ use crate::model::endpoint::Endpoint;
 use crate::model::health::Health;
 
 /// Chooses an endpoint by rules of the caller's own, for [`StrategyKind::Custom`](crate::StrategyKind::Custom); it is
-/// set with [`custom_strategy`](crate::FailoverConfigBuilder::custom_strategy).
+/// set with [`custom_strategy`](crate::config::FailoverConfigBuilder::custom_strategy).
 ///
 /// ```
 /// use failover_core::{Candidates, FailoverConfig, Outcome, ServiceHandle, Strategy};

@@ -29,22 +29,22 @@ impl Claim {
 
     /// Out because its source says so, not on purpose: used when nothing else is left.
     pub(crate) fn is_unhealthy(self) -> bool {
-        matches!(self.out(), Some(OutCause::Unhealthy | OutCause::Removed))
+        matches!(self.out(), Some(UnavailableCause::Unhealthy | UnavailableCause::Removed))
     }
 
-    fn out(self) -> Option<OutCause> {
+    fn out(self) -> Option<UnavailableCause> {
         match self.lifecycle {
-            Lifecycle::Draining => return Some(OutCause::Draining),
-            Lifecycle::Maintenance => return Some(OutCause::Maintenance),
+            Lifecycle::Draining => return Some(UnavailableCause::Draining),
+            Lifecycle::Maintenance => return Some(UnavailableCause::Maintenance),
             Lifecycle::InService => {}
         }
         if self.retained {
-            return Some(OutCause::Removed);
+            return Some(UnavailableCause::Removed);
         }
         if self.weightless {
-            return Some(OutCause::WeightZero);
+            return Some(UnavailableCause::WeightZero);
         }
-        (self.health == Health::Unhealthy).then_some(OutCause::Unhealthy)
+        (self.health == Health::Unhealthy).then_some(UnavailableCause::Unhealthy)
     }
 }
 
@@ -71,7 +71,7 @@ pub enum Availability {
     Out {
         /// Why not.
         #[serde(flatten)]
-        cause: OutCause,
+        cause: UnavailableCause,
     },
 }
 
@@ -79,7 +79,7 @@ pub enum Availability {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "cause", rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum OutCause {
+pub enum UnavailableCause {
     /// Its source drains it.
     Draining,
     /// Its source says that it is in maintenance.
@@ -102,6 +102,13 @@ pub enum OutCause {
     BreakerHalfOpen,
 }
 
+impl UnavailableCause {
+    /// Whether the endpoint could be used but for its breaker.
+    pub(crate) fn is_breaker(self) -> bool {
+        matches!(self, Self::BreakerOpen { .. } | Self::BreakerHalfOpen)
+    }
+}
+
 impl Availability {
     /// The conclusion from what the source claims and what the calls have shown.
     pub(crate) fn derive(claim: Claim, probed: Health, breaker: &Breaker, pinned: bool, now: Time) -> Self {
@@ -111,12 +118,12 @@ impl Availability {
         match breaker.phase {
             Phase::Closed { .. } if probed != Health::Unhealthy => Self::In { pinned: false },
             _ if pinned => Self::In { pinned: true },
-            _ if probed == Health::Unhealthy => Self::Out { cause: OutCause::ProbeFailed },
+            _ if probed == Health::Unhealthy => Self::Out { cause: UnavailableCause::ProbeFailed },
             Phase::Closed { .. } => Self::In { pinned: false },
             Phase::Open { until } => {
-                Self::Out { cause: OutCause::BreakerOpen { retry_in: until.since(now) } }
+                Self::Out { cause: UnavailableCause::BreakerOpen { retry_in: until.since(now) } }
             }
-            Phase::HalfOpen { .. } => Self::Out { cause: OutCause::BreakerHalfOpen },
+            Phase::HalfOpen { .. } => Self::Out { cause: UnavailableCause::BreakerHalfOpen },
         }
     }
 
@@ -136,7 +143,7 @@ impl fmt::Display for Availability {
     }
 }
 
-impl fmt::Display for OutCause {
+impl fmt::Display for UnavailableCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Draining => f.write_str("draining"),
@@ -172,22 +179,32 @@ mod tests {
             ..Breaker::NEW
         };
         let out = |cause| Availability::Out { cause };
-        let breaker_open = OutCause::BreakerOpen { retry_in: Duration::from_secs(5) };
+        let breaker_open = UnavailableCause::BreakerOpen { retry_in: Duration::from_secs(5) };
         let table = [
             (CLAIM, closed, false, Availability::In { pinned: false }),
             (Claim { health: Health::Degraded, ..CLAIM }, closed, false, Availability::In { pinned: false }),
-            (Claim { health: Health::Unhealthy, ..CLAIM }, closed, false, out(OutCause::Unhealthy)),
-            (Claim { lifecycle: Lifecycle::Draining, ..CLAIM }, closed, true, out(OutCause::Draining)),
-            (Claim { lifecycle: Lifecycle::Maintenance, ..CLAIM }, open, true, out(OutCause::Maintenance)),
-            (Claim { weightless: true, ..CLAIM }, closed, false, out(OutCause::WeightZero)),
-            (Claim { retained: true, ..CLAIM }, closed, false, out(OutCause::Removed)),
+            (Claim { health: Health::Unhealthy, ..CLAIM }, closed, false, out(UnavailableCause::Unhealthy)),
+            (
+                Claim { lifecycle: Lifecycle::Draining, ..CLAIM },
+                closed,
+                true,
+                out(UnavailableCause::Draining),
+            ),
+            (
+                Claim { lifecycle: Lifecycle::Maintenance, ..CLAIM },
+                open,
+                true,
+                out(UnavailableCause::Maintenance),
+            ),
+            (Claim { weightless: true, ..CLAIM }, closed, false, out(UnavailableCause::WeightZero)),
+            (Claim { retained: true, ..CLAIM }, closed, false, out(UnavailableCause::Removed)),
             (CLAIM, open, false, out(breaker_open)),
             (CLAIM, open, true, Availability::In { pinned: true }),
-            (CLAIM, half, false, out(OutCause::BreakerHalfOpen)),
+            (CLAIM, half, false, out(UnavailableCause::BreakerHalfOpen)),
         ];
         let probed = |health, breaker, pinned| Availability::derive(CLAIM, health, breaker, pinned, at(4));
-        assert_eq!(probed(Health::Unhealthy, &closed, false), out(OutCause::ProbeFailed));
-        assert_eq!(probed(Health::Unhealthy, &open, false), out(OutCause::ProbeFailed));
+        assert_eq!(probed(Health::Unhealthy, &closed, false), out(UnavailableCause::ProbeFailed));
+        assert_eq!(probed(Health::Unhealthy, &open, false), out(UnavailableCause::ProbeFailed));
         assert_eq!(probed(Health::Unhealthy, &closed, true), Availability::In { pinned: true });
         assert_eq!(probed(Health::Degraded, &closed, false), Availability::In { pinned: false });
         for (claim, breaker, pinned, expected) in table {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use serde::Serialize;
 
 use crate::engine::Engine;
-use crate::engine::availability::{Availability, OutCause};
+use crate::engine::availability::{Availability, UnavailableCause};
 use crate::engine::control::SourceStatus;
 use crate::error::{Error, ErrorKind};
 use crate::model::endpoint::{EndpointId, ServiceName};
@@ -26,7 +26,9 @@ struct Why {
     service: ServiceName,
     reason: NoEndpointsReason,
     total: usize,
-    out: Vec<OutEndpoint>,
+    /// Whether an open breaker is all that keeps some endpoint from being used.
+    by_breaker: bool,
+    out: Vec<UnavailableEndpoint>,
     #[serde(skip_serializing_if = "Option::is_none")]
     source_error: Option<Error>,
 }
@@ -34,12 +36,12 @@ struct Why {
 /// An endpoint that is not given calls.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct OutEndpoint {
+pub struct UnavailableEndpoint {
     /// The endpoint.
     pub id: EndpointId,
     /// Why it is out.
     #[serde(flatten)]
-    pub cause: OutCause,
+    pub cause: UnavailableCause,
 }
 
 /// Why there is no endpoint.
@@ -69,8 +71,28 @@ impl NoEndpoints {
     }
 
     /// The endpoints that there are, and why each is out: the first ten of them.
-    pub fn out(&self) -> &[OutEndpoint] {
+    pub fn out(&self) -> &[UnavailableEndpoint] {
         &self.0.out
+    }
+
+    /// Whether open circuit breakers are the reason: with them closed, at least one endpoint could be used.
+    pub fn is_by_breaker(&self) -> bool {
+        self.0.by_breaker
+    }
+
+    /// The kind of the error that it converts into: [`CircuitBreaker`](ErrorKind::CircuitBreaker) where open breakers
+    /// are the reason, [`NoEndpoints`](ErrorKind::NoEndpoints) otherwise.
+    pub fn kind(&self) -> ErrorKind {
+        if self.is_by_breaker() { ErrorKind::CircuitBreaker } else { ErrorKind::NoEndpoints }
+    }
+
+    /// The stable code: `CIRCUIT_OPEN`, `ALL_ENDPOINTS_DOWN` or `NO_ENDPOINTS`.
+    pub fn code(&self) -> &'static str {
+        match self.reason() {
+            _ if self.is_by_breaker() => "CIRCUIT_OPEN",
+            NoEndpointsReason::AllOut => "ALL_ENDPOINTS_DOWN",
+            _ => "NO_ENDPOINTS",
+        }
     }
 
     /// What the source said last, if it did not answer.
@@ -81,7 +103,7 @@ impl NoEndpoints {
 
 impl fmt::Display for NoEndpoints {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Why { service, reason, total, out, source_error } = &*self.0;
+        let Why { service, reason, total, out, source_error, .. } = &*self.0;
         match reason {
             NoEndpointsReason::NotYetKnown => {
                 write!(f, "{service}: its endpoints are not known yet, because no source has answered")?;
@@ -96,7 +118,7 @@ impl fmt::Display for NoEndpoints {
             NoEndpointsReason::AllOut => {
                 let noun = if *total == 1 { "the only endpoint is" } else { "all endpoints are" };
                 write!(f, "{service}: {noun} out (")?;
-                for (place, OutEndpoint { id, cause }) in out.iter().enumerate() {
+                for (place, UnavailableEndpoint { id, cause }) in out.iter().enumerate() {
                     let comma = if place == 0 { "" } else { "; " };
                     write!(f, "{comma}{id}: {cause}")?;
                 }
@@ -117,12 +139,9 @@ impl std::error::Error for NoEndpoints {}
 
 impl From<NoEndpoints> for Error {
     fn from(none: NoEndpoints) -> Self {
-        let code = match none.reason() {
-            NoEndpointsReason::AllOut => "ALL_ENDPOINTS_DOWN",
-            _ => "NO_ENDPOINTS",
-        };
+        let (kind, code) = (none.kind(), none.code());
         let reason = serde_json::to_value(none.reason()).unwrap_or_default();
-        let error = Self::new(ErrorKind::NoEndpoints, none.to_string())
+        let error = Self::new(kind, none.to_string())
             .with_code(code)
             .with_detail("service", none.service().as_str())
             .with_detail("reason", reason);
@@ -157,22 +176,23 @@ impl Engine {
         } else {
             NoEndpointsReason::NotYetKnown
         };
-        let out = snapshot
+        let mut out: Vec<_> = snapshot
             .slots
             .iter()
             .filter_map(|slot| {
                 let state = self.slab.state(slot.state);
                 match Availability::derive(slot.claim, state.probed(), &state.breaker().read(), false, now) {
                     Availability::Out { cause } => {
-                        Some(OutEndpoint { id: slot.endpoint.id().clone(), cause })
+                        Some(UnavailableEndpoint { id: slot.endpoint.id().clone(), cause })
                     }
                     Availability::In { .. } => None,
                 }
             })
-            .take(NAMED)
             .collect();
+        let by_breaker = out.iter().any(|endpoint| endpoint.cause.is_breaker());
+        out.truncate(NAMED);
         let source_error = sources.into_iter().find_map(|SourceStatus { error, .. }| error);
         let (service, total) = (self.name.clone(), snapshot.slots.len());
-        NoEndpoints(Box::new(Why { service, reason, total, out, source_error }))
+        NoEndpoints(Box::new(Why { service, reason, total, by_breaker, out, source_error }))
     }
 }

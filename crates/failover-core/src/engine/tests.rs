@@ -8,8 +8,9 @@ use std::time::Duration;
 use super::*;
 use crate::config::CircuitBreakerConfig;
 use crate::engine::algorithm::Tried;
-use crate::engine::availability::{Availability, OutCause};
+use crate::engine::availability::{Availability, UnavailableCause};
 use crate::engine::state::Verdict;
+use crate::error::ErrorKind;
 use crate::events::EventKind;
 use crate::model::endpoint::{Endpoint, EndpointEntry};
 use crate::model::health::{Health, Lifecycle};
@@ -94,7 +95,10 @@ async fn a_dead_endpoint_gets_five_attempts_then_none_then_probes_then_its_share
     let bench = Bench::with(&["a", "b", "c"]);
     let counts = bench.calls(300, &["b"]);
     assert_eq!(counts["b"], 5);
-    assert!(matches!(bench.availability("b"), Availability::Out { cause: OutCause::BreakerOpen { .. } }));
+    assert!(matches!(
+        bench.availability("b"),
+        Availability::Out { cause: UnavailableCause::BreakerOpen { .. } }
+    ));
 
     pass(4 * SECOND).await;
     assert_eq!(bench.calls(300, &["b"]).get("b"), None, "its open time has not passed");
@@ -173,6 +177,13 @@ async fn without_a_floor_and_failing_fast_a_dead_service_is_refused_until_a_prob
     assert_eq!(none.reason(), NoEndpointsReason::AllOut);
     assert_eq!(none.out().len(), 2);
     assert!(none.to_string().contains("a: breaker open, tried again in 5s"), "{none}");
+    let error = Error::from(none);
+    assert_eq!((error.kind(), error.code()), (ErrorKind::CircuitBreaker, "CIRCUIT_OPEN"));
+    // Without a breaker among the causes it is the endpoints that are missing.
+    bench.publish(["a", "b"].map(|id| entry(id, 0).with_lifecycle(Lifecycle::Maintenance)));
+    let error = Error::from(bench.engine.why_none());
+    assert_eq!((error.kind(), error.code()), (ErrorKind::NoEndpoints, "ALL_ENDPOINTS_DOWN"));
+    bench.publish([entry("a", 0), entry("b", 0)]);
     pass(5 * SECOND).await;
     assert_eq!(bench.calls(4, &[]).values().sum::<usize>(), 4);
 }
@@ -262,7 +273,7 @@ async fn what_the_source_claims_takes_out_and_only_the_unhealthy_are_a_last_reso
     bench.publish([entry("draining", 0).with_lifecycle(Lifecycle::Draining)]);
     assert_eq!(bench.call(&[]), None);
     let none = bench.engine.why_none();
-    assert_eq!((none.out()[0].id.as_str(), none.out()[0].cause), ("draining", OutCause::Draining));
+    assert_eq!((none.out()[0].id.as_str(), none.out()[0].cause), ("draining", UnavailableCause::Draining));
     let json = serde_json::to_value(&none).expect("serialises");
     assert_eq!(json["out"], serde_json::json!([{"id": "draining", "cause": "draining"}]));
 }
@@ -276,7 +287,7 @@ async fn weight_zero_takes_out_unless_all_have_it() {
     };
     bench.publish([weighted("a", 0), weighted("b", 1)]);
     assert_eq!(bench.calls(10, &[]), BTreeMap::from([("b".into(), 10)]));
-    assert_eq!(bench.availability("a"), Availability::Out { cause: OutCause::WeightZero });
+    assert_eq!(bench.availability("a"), Availability::Out { cause: UnavailableCause::WeightZero });
     bench.publish([weighted("a", 0), weighted("b", 0)]);
     assert_eq!(bench.calls(10, &[]).len(), 2);
 }
@@ -359,7 +370,7 @@ async fn a_new_configuration_keeps_the_state_and_a_bad_one_changes_nothing() {
 async fn nothing_known_says_why() {
     let bench = Bench::new(FailoverConfig::default());
     assert_eq!(bench.engine.why_none().reason(), NoEndpointsReason::NotYetKnown);
-    let refused = Error::new(crate::error::ErrorKind::Connection, "connection refused");
+    let refused = Error::new(ErrorKind::Connection, "connection refused");
     bench.engine.source_failed(bench.source, refused, EventKind::SourceStale);
     let none = bench.engine.why_none();
     assert!(none.to_string().contains("connection refused"), "{none}");
@@ -501,7 +512,10 @@ async fn a_half_open_endpoint_that_is_overloaded_is_not_back_and_a_closed_one_is
     let probe = bench.engine.pick(Tried::NONE, true).expect("available");
     assert_eq!(bench.id(&probe), "b");
     bench.engine.report(probe, Verdict::Overload);
-    assert!(matches!(bench.availability("b"), Availability::Out { cause: OutCause::BreakerOpen { .. } }));
+    assert!(matches!(
+        bench.availability("b"),
+        Availability::Out { cause: UnavailableCause::BreakerOpen { .. } }
+    ));
     for _ in 0..100 {
         let pick = bench.engine.pick(Tried::NONE, true).expect("available");
         bench.engine.report(pick, Verdict::Overload);

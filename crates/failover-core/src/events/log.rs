@@ -7,7 +7,7 @@ use tokio::sync::broadcast;
 
 use crate::events::event::Event;
 use crate::events::kind::Weight;
-use crate::events::subscription::Events;
+use crate::events::subscription::EventReceiver;
 use crate::events::throttle::Flood;
 use crate::model::endpoint::ServiceName;
 use crate::runtime::clock::Clock;
@@ -98,8 +98,8 @@ impl EventLog {
         all.drain(surplus..).map(|(_, event)| event).collect()
     }
 
-    pub(crate) fn subscribe(&self) -> Events {
-        Events::new(self.subscribers.subscribe())
+    pub(crate) fn subscribe(&self) -> EventReceiver {
+        EventReceiver::new(self.subscribers.subscribe())
     }
 
     fn remembered(&self) -> MutexGuard<'_, Remembered> {

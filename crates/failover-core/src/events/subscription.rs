@@ -8,12 +8,12 @@ use crate::events::event::Event;
 
 /// A subscription to events. It never slows the engine down: who does not keep up misses the oldest.
 #[derive(Debug)]
-pub struct Events {
+pub struct EventReceiver {
     receiver: broadcast::Receiver<Arc<Event>>,
     missed: u64,
 }
 
-impl Events {
+impl EventReceiver {
     pub(super) fn new(receiver: broadcast::Receiver<Arc<Event>>) -> Self {
         Self { receiver, missed: 0 }
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::codec::duration::rough;
 use crate::engine::Engine;
-use crate::engine::availability::{Availability, OutCause};
+use crate::engine::availability::{Availability, UnavailableCause};
 use crate::engine::breaker::{Breaker, Phase};
 use crate::engine::policy::Policy;
 use crate::events::Event;
@@ -159,13 +159,15 @@ fn next(availability: Availability, breaker: &Breaker, policy: &Policy, now: Tim
     match availability {
         Availability::In { .. } => by_breaker(),
         Availability::Out { cause } => match cause {
-            OutCause::Draining | OutCause::Maintenance | OutCause::Unhealthy => {
+            UnavailableCause::Draining | UnavailableCause::Maintenance | UnavailableCause::Unhealthy => {
                 "its source puts it back, or says that it is gone".to_owned()
             }
-            OutCause::Removed => "its source names it again, or the removal guard's grace ends".to_owned(),
-            OutCause::WeightZero => "a weight above 0 puts it back".to_owned(),
-            OutCause::ProbeFailed => "probes that succeed bring it back".to_owned(),
-            OutCause::BreakerOpen { .. } | OutCause::BreakerHalfOpen => by_breaker(),
+            UnavailableCause::Removed => {
+                "its source names it again, or the removal guard's grace ends".to_owned()
+            }
+            UnavailableCause::WeightZero => "a weight above 0 puts it back".to_owned(),
+            UnavailableCause::ProbeFailed => "probes that succeed bring it back".to_owned(),
+            UnavailableCause::BreakerOpen { .. } | UnavailableCause::BreakerHalfOpen => by_breaker(),
         },
     }
 }
@@ -211,7 +213,7 @@ mod tests {
         let [bad, good] = [&explained.endpoints[0], &explained.endpoints[1]];
         assert_eq!((bad.address.as_str(), good.address.as_str()), ("10.0.0.1:80", "10.0.0.2:80"));
         assert!(
-            matches!(bad.availability, Availability::Out { cause: OutCause::BreakerOpen { .. } }),
+            matches!(bad.availability, Availability::Out { cause: UnavailableCause::BreakerOpen { .. } }),
             "{bad:?}"
         );
         assert_eq!(bad.since, second);
@@ -224,7 +226,10 @@ mod tests {
         );
         assert!((good.share - 0.5).abs() < 1e-9 && (bad.attempts, good.attempts) == (5, 5), "{explained:?}");
         let c = of(&explained, "c");
-        assert_eq!((c.availability, c.since), (Availability::Out { cause: OutCause::Draining }, 3 * second));
+        assert_eq!(
+            (c.availability, c.since),
+            (Availability::Out { cause: UnavailableCause::Draining }, 3 * second)
+        );
         assert_eq!(c.tier, (1, 0));
 
         let text = explained.to_string();

@@ -65,9 +65,9 @@ impl ManagerBuilder {
         self
     }
 
-    /// Sets all settings at once, as they stand in a file.
-    pub fn settings(mut self, settings: &ManagerConfig) -> Self {
-        self.settings = settings.to_builder();
+    /// Sets the whole configuration of the manager, such as one read from a file.
+    pub fn config(mut self, config: &ManagerConfig) -> Self {
+        self.settings = config.to_builder();
         self
     }
 
@@ -77,8 +77,8 @@ impl ManagerBuilder {
     }
 
     /// Sets the configuration of every service that has none of its own.
-    pub fn config(self, config: FailoverConfig) -> Self {
-        self.set(|settings| settings.failover(config))
+    pub fn service_config(self, config: FailoverConfig) -> Self {
+        self.set(|settings| settings.service_config(config))
     }
 
     /// Sets whether the other providers stand in for the default one. Default: they do.
@@ -158,7 +158,7 @@ impl ManagerBuilder {
     /// Safe: a dropped future drops the providers.
     pub async fn build(self) -> Result<FailoverManager, Error> {
         let settings = self.settings.build()?;
-        crate::config::usable::supported(settings.failover())?;
+        crate::config::usable::supported(settings.service_config())?;
         tokio::runtime::Handle::try_current().map_err(|_| no_runtime("build"))?;
         let mut providers = Providers::default();
         for (name, provider) in self.providers {
@@ -177,7 +177,7 @@ impl ManagerBuilder {
         connect(providers.iter(), settings.start_timeout(), &events).await;
         Ok(FailoverManager(Arc::new(Inner {
             providers: RwLock::new(providers),
-            config: Arc::new(settings.failover().clone()),
+            config: Arc::new(settings.service_config().clone()),
             settings,
             clock,
             random: self.random,

@@ -201,7 +201,7 @@ impl Inner {
         for key in [key.clone(), ConfigKey::Default] {
             let action = format!("reading {}", what(&key));
             if let Some(stored) = self.within(&action, || store.load(&key)).await? {
-                let document = read(stored.document()).map_err(|error| error.in_place(&action))?;
+                let document = read(stored.document()).map_err(|error| error.context(&action))?;
                 return Ok(document.config);
             }
         }

@@ -45,7 +45,7 @@ impl Inner {
         match ended {
             Ok(result) => result,
             Err(_) => Err(match last {
-                Some(error) => error.in_place(format!("{what}: given up after {}", rough(limit))),
+                Some(error) => error.context(format!("{what}: given up after {}", rough(limit))),
                 None => {
                     let message =
                         format!("{what}: no answer in {}; it may have been done even so", rough(limit));

@@ -14,7 +14,7 @@ impl FailoverManager {
     ///
     /// # Errors
     ///
-    /// As [`Registry::register`](crate::Registry::register); `Unsupported` when the provider cannot be written to;
+    /// As [`Registry::register`](crate::provider::Registry::register); `Unsupported` when the provider cannot be written to;
     /// `Timeout` after the manager's timeout.
     ///
     /// # Cancel safety

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::codec::duration::rough;
 use crate::contract::probe::ProbeTarget;
-use crate::engine::availability::{Availability, OutCause};
+use crate::engine::availability::{Availability, UnavailableCause};
 use crate::error::Error;
 use crate::manager::inner::Inner;
 use crate::manager::providers::Named;
@@ -119,10 +119,10 @@ impl Inner {
             stats.failures, stats.attempts, stats.availability
         );
         let by_calls = match stats.availability {
-            Availability::Out { cause: OutCause::BreakerOpen { .. } | OutCause::ProbeFailed } => {
-                Health::Unhealthy
-            }
-            Availability::Out { cause: OutCause::BreakerHalfOpen } => Health::Degraded,
+            Availability::Out {
+                cause: UnavailableCause::BreakerOpen { .. } | UnavailableCause::ProbeFailed,
+            } => Health::Unhealthy,
+            Availability::Out { cause: UnavailableCause::BreakerHalfOpen } => Health::Degraded,
             _ if stats.successes > 0 => Health::Healthy,
             _ => Health::Unknown,
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::codec::duration::rough;
 use crate::config::{FailoverConfig, ManagerConfig};
-use crate::contract::provider::{Provider, ProviderInfo};
+use crate::contract::provider::{Feature, Provider, ProviderInfo};
 use crate::error::{Error, ErrorKind};
 use crate::events::EventLog;
 use crate::manager::errors::{closed_error, no_runtime};
@@ -59,7 +59,13 @@ impl Inner {
     }
 
     pub(super) fn infos(&self) -> BTreeMap<Arc<str>, ProviderInfo> {
-        self.providers().iter().map(|named| (Arc::clone(&named.name), named.provider.info())).collect()
+        self.providers().iter().map(|named| (Arc::clone(&named.name), self.info(named))).collect()
+    }
+
+    /// What a provider can do for this manager: its own features, and those that engine and probes add.
+    pub(super) fn info(&self, named: &Named) -> ProviderInfo {
+        let probes = (!self.probes.is_empty()).then_some(Feature::HealthCheck);
+        named.provider.info().and_features(Feature::OF_ENGINE.into_iter().chain(probes))
     }
 
     pub(super) async fn register_provider(
@@ -103,7 +109,7 @@ impl Inner {
         for Named { name, provider, .. } in self.providers().all() {
             closing.spawn(async move {
                 match tokio::time::timeout(limit, provider.close()).await {
-                    Ok(result) => result.map_err(|error| error.in_place(format!("provider {name}"))),
+                    Ok(result) => result.map_err(|error| error.context(format!("provider {name}"))),
                     Err(_) => {
                         let message = format!("provider {name}: it did not close in {}", rough(limit));
                         Err(Error::new(ErrorKind::Timeout, message))

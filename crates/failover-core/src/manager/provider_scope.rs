@@ -71,7 +71,7 @@ impl<'a> ProviderScope<'a> {
 
     /// What the provider says of itself.
     pub fn info(&self) -> ProviderInfo {
-        self.named.provider.info()
+        self.inner.info(&self.named)
     }
 
     /// As [`FailoverManager::service`](super::FailoverManager::service).

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::codec::duration::rough;
-use crate::contract::provider::{Feature, Provider, Trust};
+use crate::contract::provider::{AddressTrust, Feature, Provider};
 use crate::error::{Error, ErrorKind};
 use crate::events::{Event, EventKind, EventLog};
 
@@ -13,7 +13,7 @@ use crate::events::{Event, EventKind, EventLog};
 pub(super) struct Named {
     pub(super) name: Arc<str>,
     pub(super) provider: Arc<dyn Provider>,
-    pub(super) trust: Trust,
+    pub(super) trust: AddressTrust,
     /// Whether it checks the health of its endpoints itself.
     pub(super) checks_health: bool,
     pub(super) keeps_config: bool,

@@ -25,14 +25,14 @@ use crate::model::endpoint::{Endpoint, EndpointId, ServiceName};
 /// # use failover_core::{Endpoint, Error, FailoverManager};
 /// # async fn example(manager: FailoverManager) -> Result<(), Error> {
 /// let endpoint = Endpoint::builder("users-1", "user-service", "10.0.0.1", 8080).build()?;
-/// let serving = manager.serve(endpoint).await?;
+/// let serving = manager.register_self(endpoint).await?;
 /// // … answer requests until the process is asked to end …
 /// serving.close().await?;
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
 #[must_use = "dropping it deregisters the endpoint"]
-pub struct Serving {
+pub struct Registration {
     place: Place,
     manager: Weak<Inner>,
     number: u64,
@@ -52,13 +52,13 @@ impl FailoverManager {
     /// # Cancel safety
     ///
     /// A dropped future leaves the endpoint perhaps registered; doing it again is safe.
-    pub async fn serve(&self, endpoint: Endpoint) -> Result<Serving, Error> {
-        self.default_provider()?.serve(endpoint).await
+    pub async fn register_self(&self, endpoint: Endpoint) -> Result<Registration, Error> {
+        self.default_provider()?.register_self(endpoint).await
     }
 }
 
 impl ProviderScope<'_> {
-    /// As [`FailoverManager::serve`], with this provider.
+    /// As [`FailoverManager::register_self`], with this provider.
     ///
     /// # Errors
     ///
@@ -67,7 +67,7 @@ impl ProviderScope<'_> {
     /// # Cancel safety
     ///
     /// As there.
-    pub async fn serve(&self, endpoint: Endpoint) -> Result<Serving, Error> {
+    pub async fn register_self(&self, endpoint: Endpoint) -> Result<Registration, Error> {
         let (service, id) = (endpoint.service().clone(), endpoint.id().clone());
         self.register_endpoint(endpoint).await?;
         let (inner, named) = self.parts();
@@ -81,11 +81,11 @@ impl ProviderScope<'_> {
         let manager = Arc::downgrade(inner);
         // Registering has shown that there is a runtime.
         let runtime = Handle::current();
-        Ok(Serving { place, manager, number, drain: defaults::DRAIN, limit, runtime, ended: false })
+        Ok(Registration { place, manager, number, drain: defaults::DRAIN, limit, runtime, ended: false })
     }
 }
 
-impl Serving {
+impl Registration {
     /// Sets how long the endpoint is drained before it is deregistered, so that every caller has heard of it; default
     /// 1 s. Calls that it has go on all the while.
     pub fn drain_for(mut self, drain: Duration) -> Self {
@@ -150,7 +150,7 @@ fn is_served(manager: &Weak<Inner>, number: u64) -> bool {
     manager.upgrade().is_none_or(|manager| manager.served().entries.contains_key(&number))
 }
 
-impl Drop for Serving {
+impl Drop for Registration {
     fn drop(&mut self) {
         if !self.ended {
             drop(self.leave());

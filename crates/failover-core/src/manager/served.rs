@@ -50,7 +50,7 @@ impl Place {
                 Err(_) => Error::new(ErrorKind::Timeout, format!("no answer in {}", rough(limit))),
             };
             if tries == TRIES || error.retry() == RetryAdvice::Never {
-                return Err(error.in_place(format!("deregistering {}/{}", self.service, self.id)));
+                return Err(error.context(format!("deregistering {}/{}", self.service, self.id)));
             }
             tries += 1;
             sleep(PAUSE).await;

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::*;
-use crate::contract::provider::{EndpointSet, ProviderInfo, Query, Trust, WatchStream};
+use crate::contract::provider::{AddressTrust, EndpointSet, ProviderInfo, Query, WatchStream};
 use crate::events::EventKind;
 use crate::model::endpoint::ServiceName;
 use crate::model::endpoint::{Endpoint, EndpointEntry};
@@ -60,7 +60,7 @@ impl futures_core::Stream for Once {
 #[async_trait::async_trait]
 impl Provider for Fake {
     fn info(&self) -> ProviderInfo {
-        ProviderInfo::new("fake", "1").with_trust(Trust::Remote)
+        ProviderInfo::new("fake", "1").with_trust(AddressTrust::Remote)
     }
 
     async fn connect(&self) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use crate::codec::duration::rough;
-use crate::contract::probe::{Finding, Probe, ProbeTarget};
+use crate::contract::probe::{Probe, ProbeOutcome, ProbeTarget};
 use crate::error::{Error, ErrorKind};
 use crate::model::endpoint::Endpoint;
 use crate::runtime::catch_panic::catch_panic;
@@ -40,7 +40,7 @@ impl Probes {
     }
 
     /// Asks once, when it is its turn, within the health check's timeout. A panic is an error.
-    pub(crate) async fn ask(&self, probe: &dyn Probe, target: &ProbeTarget) -> Result<Finding, Error> {
+    pub(crate) async fn ask(&self, probe: &dyn Probe, target: &ProbeTarget) -> Result<ProbeOutcome, Error> {
         // It is never closed.
         let _permit = self.permits.acquire().await;
         let limit = target.health_check().timeout();

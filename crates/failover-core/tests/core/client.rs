@@ -8,10 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use failover_core::{
-    BackoffConfig, CircuitBreakerConfig, Clock, FailoverConfig, LoadBalancerConfig, ManagerConfig, Outcome,
-    RetryBudgetConfig, ServiceHandle, StopReason, StrategyKind,
-};
+use failover_core::config::{BackoffConfig, CircuitBreakerConfig, LoadBalancerConfig, RetryBudgetConfig};
+use failover_core::{Clock, FailoverConfig, ManagerConfig, Outcome, ServiceHandle, StopReason, StrategyKind};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use failover_core::{Clock, Latency, ServiceHandle};
+use failover_core::inspect::Latency;
+use failover_core::{Clock, ServiceHandle};
 use tokio::time::sleep;
 
 fn close(latency: Option<Latency>, expected: [u64; 2]) {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use failover_core::{
-    ConfigKey, ConfigStore, ErrorKind, EventKind, FailoverConfig, FailoverManager, Revision, ServiceHandle,
-};
+use failover_core::events::EventKind;
+use failover_core::provider::{ConfigKey, ConfigStore, Revision};
+use failover_core::{ErrorKind, FailoverConfig, FailoverManager, ServiceHandle};
 use failover_memory::{MemoryCluster, MemoryProvider};
 use tokio::time::sleep;
 
@@ -29,7 +29,7 @@ async fn service(manager: &FailoverManager, name: &str) -> ServiceHandle {
 #[tokio::test(start_paused = true)]
 async fn a_services_own_document_counts_before_that_of_all_and_before_what_was_built() {
     let cluster = MemoryCluster::new();
-    let here = virtual_manager(cluster.provider()).config(retries(4)).build().await.expect("builds");
+    let here = virtual_manager(cluster.provider()).service_config(retries(4)).build().await.expect("builds");
     let there = virtual_manager(cluster.provider()).build().await.expect("builds");
     let (users, orders) = (service(&here, "users").await, service(&here, "orders").await);
     let users_there = service(&there, "users").await;
@@ -128,7 +128,7 @@ async fn what_cannot_be_configured_says_why_and_changes_nothing() {
     );
     assert_eq!(manager.get_service_config("nobody").await.expect_err("unknown").kind(), ErrorKind::NotFound);
     // The store is out of reach: the default configuration stays, here too.
-    failover_core::Provider::close(&**manager.default_provider().expect("there is one").provider())
+    failover_core::provider::Provider::close(&**manager.default_provider().expect("there is one").provider())
         .await
         .expect("closes");
     let error = manager.configure(retries(1)).await.expect_err("closed");

@@ -5,10 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Wake, Waker};
 use std::time::{Duration, SystemTime};
 
-use failover_core::{
-    ConnectionStatus, Endpoint, ErrorKind, Feature, Health, HealthCheck, Lifecycle, Provider, Query,
-    Registry, ServiceName, Trust,
-};
+use failover_core::provider::{AddressTrust, ConnectionStatus, Feature, Provider, Query, Registry};
+use failover_core::{Endpoint, ErrorKind, Health, HealthCheck, Lifecycle, ServiceName};
 use failover_memory::{MemoryCluster, MemoryProvider};
 
 use crate::{endpoint, endpoint_of, id, ids, next, next_set, poll, ready, users};
@@ -363,7 +361,7 @@ fn it_says_what_it_is_and_can_do() {
     let info = MemoryProvider::new().info();
     assert_eq!(info.kind(), "memory");
     assert_eq!(info.version(), env!("CARGO_PKG_VERSION"));
-    assert_eq!(info.trust(), Trust::InProcess);
+    assert_eq!(info.trust(), AddressTrust::InProcess);
     assert_eq!(info.connection().status(), ConnectionStatus::Connected);
     assert!(info.features().contains(&Feature::Registry) && info.features().contains(&Feature::Watch));
     assert!(info.features().contains(&Feature::ConfigStore));

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use failover_core::{
-    EmptyPolicy, EndpointSet, Error, EventKind, FailoverConfig, NoEndpointsReason, ServiceHandle,
-};
+use failover_core::config::EmptyPolicy;
+use failover_core::events::EventKind;
+use failover_core::provider::EndpointSet;
+use failover_core::{Error, FailoverConfig, NoEndpointsReason, ServiceHandle};
 use tokio::time::sleep;
 
 use crate::{down, endpoint, endpoint_of, named, told, until, virtual_manager};
@@ -213,7 +214,7 @@ async fn a_confirmed_empty_answer_is_believed_at_once() {
 #[tokio::test(start_paused = true)]
 async fn an_unconfirmed_empty_answer_is_believed_at_once_where_the_policy_says_so() {
     let (_manager, service, script) = known(ScriptedProvider::watching()).await;
-    let config = FailoverConfig::builder().empty_policy(EmptyPolicy::Trust).build().expect("valid");
+    let config = FailoverConfig::builder().empty_policy(EmptyPolicy::AddressTrust).build().expect("valid");
     service.configure(config).expect("configures");
     script.step(Step::Answer(EndpointSet::new([])));
     becomes(&service, &[]).await;

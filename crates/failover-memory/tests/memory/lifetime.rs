@@ -4,10 +4,8 @@ use std::future::pending;
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
-use failover_core::{
-    EndpointSet, Error, ErrorKind, FailoverManager, Provider, ProviderInfo, Query, Registry, ServiceHandle,
-    async_trait,
-};
+use failover_core::provider::{EndpointSet, Provider, ProviderInfo, Query, Registry};
+use failover_core::{Error, ErrorKind, FailoverManager, ServiceHandle, async_trait};
 use failover_memory::MemoryProvider;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout};

@@ -22,9 +22,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use failover_core::events::EventKind;
+use failover_core::provider::{EndpointSet, Provider, WatchStream};
 use failover_core::{
-    Clock, Endpoint, EndpointId, EndpointSet, Error, ErrorKind, EventKind, FailoverManager, ManagerBuilder,
-    Provider, Random, ServiceHandle, ServiceName, WatchStream,
+    Clock, Endpoint, EndpointId, Error, ErrorKind, FailoverManager, ManagerBuilder, Random, ServiceHandle,
+    ServiceName,
 };
 use tokio::time::{Instant, sleep};
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use failover_core::{FailoverManager, Health, Lifecycle, NoEndpointsReason, Query, ServiceHandle};
+use failover_core::provider::Query;
+use failover_core::{FailoverManager, Health, Lifecycle, NoEndpointsReason, ServiceHandle};
 use failover_memory::{MemoryCluster, MemoryProvider};
 
 use crate::{endpoint, id, named, picked, until, users, virtual_manager};

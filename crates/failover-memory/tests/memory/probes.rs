@@ -6,10 +6,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use failover_core::config::ProbePolicy;
+use failover_core::events::EventKind;
+use failover_core::inspect::{Availability, UnavailableCause};
+use failover_core::probe::{Probe, ProbeOutcome, ProbeTarget};
+use failover_core::provider::{EndpointSet, Feature, Provider, ProviderInfo, Query, Registry, WatchStream};
 use failover_core::{
-    Availability, Endpoint, EndpointSet, Error, ErrorKind, EventKind, FailoverConfig, FailoverManager,
-    Feature, Finding, Health, HealthCheck, OutCause, Probe, ProbePolicy, ProbeTarget, Provider, ProviderInfo,
-    Query, Registry, ServiceHandle, ServiceName, WatchStream, async_trait,
+    Endpoint, Error, ErrorKind, FailoverConfig, FailoverManager, Health, HealthCheck, ServiceHandle,
+    ServiceName, async_trait,
 };
 use failover_memory::MemoryProvider;
 use tokio::time::{Instant, sleep};
@@ -43,7 +47,7 @@ impl Answers {
 
 #[async_trait]
 impl Probe for Answers {
-    async fn probe(&self, target: &ProbeTarget) -> Result<Finding, Error> {
+    async fn probe(&self, target: &ProbeTarget) -> Result<ProbeOutcome, Error> {
         struct Ends<'a>(&'a Answers);
         impl Drop for Ends<'_> {
             fn drop(&mut self) {
@@ -61,8 +65,8 @@ impl Probe for Answers {
         let _ends = Ends(self);
         sleep(Duration::from_millis(1)).await;
         match answer {
-            "ok" => Ok(Finding::healthy("200 OK")),
-            "slow" => Ok(Finding::degraded("200 OK in 1.9 s")),
+            "ok" => Ok(ProbeOutcome::healthy("200 OK")),
+            "slow" => Ok(ProbeOutcome::degraded("200 OK in 1.9 s")),
             "hang" => pending().await,
             "panic" => panic!("a bug in the probe"),
             other => Err(Error::new(ErrorKind::Connection, other)),
@@ -76,7 +80,8 @@ fn checked(id: &str, last: u8) -> Endpoint {
 }
 
 async fn probing(answers: &Answers, config: FailoverConfig) -> (FailoverManager, ServiceHandle) {
-    let builder = virtual_manager(MemoryProvider::new()).probe("http", answers.clone()).config(config);
+    let builder =
+        virtual_manager(MemoryProvider::new()).probe("http", answers.clone()).service_config(config);
     let manager = builder.build().await.expect("builds");
     for last in 1..=3 {
         manager.register_endpoint(checked(&format!("u{last}"), last)).await.expect("registers");
@@ -86,7 +91,7 @@ async fn probing(answers: &Answers, config: FailoverConfig) -> (FailoverManager,
 }
 
 fn on() -> FailoverConfig {
-    FailoverConfig::builder().health_check(true).build().expect("valid")
+    FailoverConfig::builder().probe_endpoints(true).build().expect("valid")
 }
 
 #[tokio::test(start_paused = true)]
@@ -102,7 +107,7 @@ async fn three_failed_probes_take_an_endpoint_out_and_two_good_ones_bring_it_bac
     assert!(begun.elapsed() > 19 * SECOND, "after three: {:?}", begun.elapsed());
     let stats = users.stats();
     let out = stats.endpoints.iter().find(|of| of.id.as_str() == "u1").expect("is there");
-    assert_eq!(out.availability, Availability::Out { cause: OutCause::ProbeFailed });
+    assert_eq!(out.availability, Availability::Out { cause: UnavailableCause::ProbeFailed });
     assert!(told(&users, EventKind::EndpointDown)[0].contains("connection refused"));
     // No call goes there to find out what the probe finds out.
     for _ in 0..100 {
@@ -152,7 +157,7 @@ async fn all_out_by_their_probes_are_tried_even_so() {
     }
     sleep(60 * SECOND).await;
     assert!(!picked(&users).is_empty(), "fail open");
-    let closed = FailoverConfig::builder().health_check(true).fail_fast(true).build().expect("valid");
+    let closed = FailoverConfig::builder().probe_endpoints(true).fail_fast(true).build().expect("valid");
     users.configure(closed).expect("valid");
     assert_eq!(picked(&users).len(), 1, "the floor holds one");
 }
@@ -160,10 +165,10 @@ async fn all_out_by_their_probes_are_tried_even_so() {
 #[tokio::test(start_paused = true)]
 async fn no_more_probes_run_at_a_time_than_are_allowed() {
     let answers = Answers::default();
-    let builder = virtual_manager(MemoryProvider::new()).probe("HTTP", answers.clone()).config(on());
-    let settings = builder.build().await.expect("builds").settings().to_builder().max_probes(4).build();
+    let builder = virtual_manager(MemoryProvider::new()).probe("HTTP", answers.clone()).service_config(on());
+    let settings = builder.build().await.expect("builds").config().to_builder().max_probes(4).build();
     let manager = FailoverManager::builder()
-        .settings(&settings.expect("valid"))
+        .config(&settings.expect("valid"))
         .clock(failover_core::Clock::tokio())
         .provider(MemoryProvider::new())
         .probe("HTTP", answers.clone())
@@ -217,8 +222,12 @@ async fn probes_end_with_the_endpoint_its_check_the_configuration_and_the_manage
 async fn what_its_registry_checks_is_not_probed_twice_unless_that_is_asked_for() {
     let (answers, registry) = (Answers::default(), MemoryProvider::new());
     let checking = Checking(registry.clone());
-    let manager =
-        virtual_manager(checking).probe("http", answers.clone()).config(on()).build().await.expect("builds");
+    let manager = virtual_manager(checking)
+        .probe("http", answers.clone())
+        .service_config(on())
+        .build()
+        .await
+        .expect("builds");
     for last in 1..=2 {
         manager.register_endpoint(checked(&format!("u{last}"), last)).await.expect("registers");
     }

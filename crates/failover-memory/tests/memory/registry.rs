@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use failover_core::config::EmptyPolicy;
+use failover_core::events::EventKind;
+use failover_core::provider::{EndpointEntry, EndpointSet, Provider, ProviderInfo, Query, Revision};
 use failover_core::{
-    Clock, EmptyPolicy, Endpoint, EndpointEntry, EndpointSet, Error, ErrorKind, EventKind, FailoverConfig,
-    FailoverManager, NoEndpointsReason, Provider, ProviderInfo, Query, Random, Revision, ServiceHandle,
-    async_trait,
+    Clock, Endpoint, Error, ErrorKind, FailoverConfig, FailoverManager, NoEndpointsReason, Random,
+    ServiceHandle, async_trait,
 };
 use failover_memory::{MemoryProvider, Script, ScriptedProvider, Step};
 use proptest::prelude::*;
@@ -226,7 +228,7 @@ async fn r4_a_registry_that_is_suddenly_empty_costs_no_call_until_its_word_is_be
     assert_eq!(service.select().expect_err("none").reason(), NoEndpointsReason::Empty);
 
     let (_manager, service, script) = known(ScriptedProvider::watching()).await;
-    let trust = FailoverConfig::builder().empty_policy(EmptyPolicy::Trust).build().expect("valid");
+    let trust = FailoverConfig::builder().empty_policy(EmptyPolicy::AddressTrust).build().expect("valid");
     service.configure(trust).expect("configures");
     script.empty();
     until("at once", SECOND, || named(&service).is_empty()).await;
@@ -448,7 +450,7 @@ async fn r13_a_provider_that_panics_hangs_or_floods_harms_no_other() {
     manager.register_endpoint(endpoint_of("orders", "orders-1", 7)).await.expect("registers");
     let orders = manager.service("orders").await.expect("a handle");
     script.endpoints([endpoint("users-1", 1)]);
-    let users = manager.on("scripted").expect("there").service("users").await.expect("a handle");
+    let users = manager.provider("scripted").expect("there").service("users").await.expect("a handle");
     assert!(users.select().is_ok());
 
     for _ in 0..1_000 {

@@ -5,12 +5,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::Duration;
 
+use failover_core::config::{LoadBalancerConfig, RemovalGuard};
+use failover_core::events::EventKind;
+use failover_core::provider::{
+    ConfigKey, ConfigStore, ConfigStream, EndpointEntry, EndpointSet, Provider, ProviderInfo, Query,
+    Registry, Revision, StoredConfig, WatchStream,
+};
 use failover_core::{
-    Algorithm, Candidates, Clock, ConfigKey, ConfigStore, ConfigStream, Endpoint, EndpointEntry, EndpointId,
-    EndpointSet, Error, ErrorKind, EventKind, FailoverConfig, FailoverManager, Health, HealthCheck,
-    Lifecycle, LoadBalancerConfig, ManagerBuilder, Outcome, PerEndpoint, Provider, ProviderInfo, Query,
-    Random, Registry, RemovalGuard, Revision, ServiceHandle, ServiceName, StoredConfig, Strategy,
-    WatchStream, async_trait,
+    Algorithm, Candidates, Clock, Endpoint, EndpointId, Error, ErrorKind, FailoverConfig, FailoverManager,
+    Health, HealthCheck, Lifecycle, ManagerBuilder, Outcome, PerEndpoint, Random, ServiceHandle, ServiceName,
+    Strategy, async_trait,
 };
 use failover_memory::{MemoryCluster, MemoryProvider};
 use tokio::time::sleep;
@@ -125,7 +129,7 @@ async fn a_guard_that_is_dropped_right_before_the_manager_is_closed_is_deregiste
     let cluster = MemoryCluster::new();
     let manager = virt(cluster.provider()).build().await.expect("works");
     let client = virt(cluster.provider()).build().await.expect("works");
-    drop(manager.serve(ep("me", 1)).await.expect("works"));
+    drop(manager.register_self(ep("me", 1)).await.expect("works"));
     manager.close().await.expect("works");
     sleep(Duration::from_secs(60)).await;
     assert_eq!(client.list_endpoints(&Query::all()).await.expect("works").len(), 0);
@@ -163,7 +167,7 @@ async fn an_id_that_comes_back_elsewhere_at_once_is_probed_there() {
     };
     let manager = virt(cluster.provider())
         .probe("http", probe)
-        .config(FailoverConfig::builder().health_check(true).build().expect("works"))
+        .service_config(FailoverConfig::builder().probe_endpoints(true).build().expect("works"))
         .build()
         .await
         .expect("works");
@@ -205,9 +209,9 @@ fn a_strategy_that_holds_a_handle_is_dropped_while_no_lock_is_held() {
             let other = manager.service("users").await.expect("works");
             let cfg =
                 FailoverConfig::builder().custom_strategy(Holds { _handle: other }).build().expect("works");
-            manager.on("two").expect("works").configure(cfg).await.expect("works");
+            manager.provider("two").expect("works").configure(cfg).await.expect("works");
             let cfg2 = FailoverConfig::builder().max_retries(1).build().expect("works");
-            manager.on("two").expect("works").configure(cfg2).await.expect("works");
+            manager.provider("two").expect("works").configure(cfg2).await.expect("works");
         });
         tx.send(()).expect("works");
     });
@@ -236,8 +240,12 @@ async fn sessions_stay_while_other_endpoints_come_and_go() {
         )
         .build()
         .expect("works");
-    let manager =
-        FailoverManager::builder().provider(cluster.provider()).config(cfg).build().await.expect("works");
+    let manager = FailoverManager::builder()
+        .provider(cluster.provider())
+        .service_config(cfg)
+        .build()
+        .await
+        .expect("works");
     for number in 1..=100 {
         manager.register_endpoint(ep(&format!("m{number:03}"), number)).await.expect("works");
     }
@@ -353,7 +361,7 @@ async fn a_provider_whose_registration_was_cancelled_stands_in_even_so() {
         .is_err()
     );
     sleep(Duration::from_secs(120)).await;
-    assert!(manager.providers().len() == 2);
+    assert!(manager.provider_names().len() == 2);
     assert!(users.select().is_ok());
 }
 
@@ -362,7 +370,7 @@ async fn a_close_that_was_cancelled_forgets_no_guard() {
     let cluster = MemoryCluster::new();
     let manager = virt(Hang(cluster.provider())).build().await.expect("works");
     let client = virt(cluster.provider()).build().await.expect("works");
-    let serving = manager.serve(ep("me", 1)).await.expect("works");
+    let serving = manager.register_self(ep("me", 1)).await.expect("works");
     assert!(tokio::time::timeout(Duration::from_millis(100), manager.close()).await.is_err());
     serving.close().await.expect("works");
     let _ = manager.close().await;
@@ -376,7 +384,7 @@ async fn serving_that_closing_overtakes_is_an_error_and_leaves_nothing() {
     let manager = virt(Hang(cluster.provider())).build().await.expect("works");
     let client = virt(cluster.provider()).build().await.expect("works");
     let same_manager = manager.clone();
-    let task = tokio::spawn(async move { same_manager.serve(ep("me", 1)).await });
+    let task = tokio::spawn(async move { same_manager.register_self(ep("me", 1)).await });
     sleep(Duration::from_millis(100)).await;
     manager.close().await.expect("works");
     let served = task.await.expect("works");
@@ -399,7 +407,7 @@ async fn what_a_probe_had_taken_out_comes_back_after_the_manager_is_closed() {
     };
     let manager = virt(cluster.provider())
         .probe("http", probe)
-        .config(FailoverConfig::builder().health_check(true).build().expect("works"))
+        .service_config(FailoverConfig::builder().probe_endpoints(true).build().expect("works"))
         .build()
         .await
         .expect("works");
@@ -504,7 +512,7 @@ struct Holds {
 }
 
 impl Strategy for Holds {
-    fn choose(&self, _: &Candidates<'_>) -> Option<usize> {
+    fn pick(&self, _: &Candidates<'_>) -> Option<usize> {
         None
     }
 }
@@ -512,7 +520,7 @@ impl Strategy for Holds {
 struct Nothing;
 
 impl Strategy for Nothing {
-    fn choose(&self, _: &Candidates<'_>) -> Option<usize> {
+    fn pick(&self, _: &Candidates<'_>) -> Option<usize> {
         None
     }
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use failover_core::{
-    Availability, Endpoint, EventKind, FailoverConfig, FailoverManager, OutCause, Outcome, RemovalGuard,
-    ServiceHandle,
-};
+use failover_core::config::RemovalGuard;
+use failover_core::events::EventKind;
+use failover_core::inspect::{Availability, UnavailableCause};
+use failover_core::{Endpoint, FailoverConfig, FailoverManager, Outcome, ServiceHandle};
 use failover_memory::{Script, ScriptedProvider};
 use tokio::time::sleep;
 
@@ -24,7 +24,7 @@ async fn ten(
 ) -> (FailoverManager, ServiceHandle, Script) {
     let config = FailoverConfig::builder().removal_guard(guard).build().expect("valid");
     script.endpoints(some(0..10));
-    let manager = virtual_manager(provider).config(config).build().await.expect("builds");
+    let manager = virtual_manager(provider).service_config(config).build().await.expect("builds");
     let service = manager.service("users").await.expect("a handle");
     until("the ten", SOON, || named(&service).len() == 10).await;
     (manager, service, script)
@@ -33,7 +33,7 @@ async fn ten(
 const GUARD: RemovalGuard = RemovalGuard::Keep { share: 0.5, grace: GRACE };
 
 fn removed(service: &ServiceHandle) -> usize {
-    let cause = Availability::Out { cause: OutCause::Removed };
+    let cause = Availability::Out { cause: UnavailableCause::Removed };
     service.stats().endpoints.iter().filter(|endpoint| endpoint.availability == cause).count()
 }
 

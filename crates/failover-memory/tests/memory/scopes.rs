@@ -1,6 +1,7 @@
 //! Every operation on a named provider: what has `WithProvider` in its name in Go.
 
-use failover_core::{EndpointRef, ErrorKind, FailoverConfig, FailoverManager, Health, Lifecycle, Query};
+use failover_core::provider::Query;
+use failover_core::{EndpointRef, ErrorKind, FailoverConfig, FailoverManager, Health, Lifecycle};
 use failover_memory::MemoryProvider;
 
 use crate::{endpoint, endpoint_of, virtual_manager};
@@ -13,7 +14,7 @@ async fn manager() -> FailoverManager {
 #[tokio::test(start_paused = true)]
 async fn each_operation_works_on_a_named_provider_and_leaves_the_default_one_alone() {
     let manager = manager().await;
-    let second = manager.on("second").expect("there");
+    let second = manager.provider("second").expect("there");
     second.register_endpoint(endpoint("a", 1)).await.expect("registers");
     second.update_endpoint(endpoint("a", 2)).await.expect("updates");
     assert_eq!(second.get_endpoint("a").await.expect("is there").endpoint().address(), "10.0.0.2");
@@ -46,7 +47,7 @@ async fn each_operation_works_on_a_named_provider_and_leaves_the_default_one_alo
 #[tokio::test(start_paused = true)]
 async fn what_is_not_there_or_not_clear_is_named() {
     let manager = manager().await;
-    let error = manager.on("third").expect_err("there is none");
+    let error = manager.provider("third").expect_err("there is none");
     assert_eq!(
         (error.kind(), error.to_string().as_str()),
         (ErrorKind::NotFound, "no provider is named \"third\"; there are \"memory\", \"second\"",)

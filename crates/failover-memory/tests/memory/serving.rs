@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use failover_core::{ErrorKind, EventKind, FailoverManager, Query};
+use failover_core::events::EventKind;
+use failover_core::provider::Query;
+use failover_core::{ErrorKind, FailoverManager};
 use failover_memory::MemoryCluster;
 use tokio::time::{Instant, sleep};
 
@@ -23,7 +25,7 @@ async fn count(manager: &FailoverManager) -> usize {
 #[tokio::test(start_paused = true)]
 async fn closing_the_guard_drains_first_and_then_deregisters() {
     let (server, client) = two(&MemoryCluster::new()).await;
-    let serving = server.serve(endpoint("me", 1)).await.expect("registers").drain_for(2 * SECOND);
+    let serving = server.register_self(endpoint("me", 1)).await.expect("registers").drain_for(2 * SECOND);
     assert_eq!((serving.service().as_str(), serving.id().as_str()), ("users", "me"));
     let users = client.service("users").await.expect("a handle");
     assert_eq!(picked(&users).len(), 1);
@@ -39,11 +41,11 @@ async fn closing_the_guard_drains_first_and_then_deregisters() {
 #[tokio::test(start_paused = true)]
 async fn dropping_the_guard_or_the_future_that_closes_it_does_the_same() {
     let (server, client) = two(&MemoryCluster::new()).await;
-    drop(server.serve(endpoint("me", 1)).await.expect("registers"));
+    drop(server.register_self(endpoint("me", 1)).await.expect("registers"));
     assert_eq!(count(&client).await, 1);
     sleep(3 * SECOND).await;
     assert_eq!(count(&client).await, 0);
-    let serving = server.serve(endpoint("me", 1)).await.expect("registers");
+    let serving = server.register_self(endpoint("me", 1)).await.expect("registers");
     assert!(tokio::time::timeout(SECOND / 10, serving.close()).await.is_err());
     sleep(3 * SECOND).await;
     assert_eq!(count(&client).await, 0);
@@ -53,14 +55,17 @@ async fn dropping_the_guard_or_the_future_that_closes_it_does_the_same() {
 async fn closing_the_manager_deregisters_what_it_serves_and_dropping_it_does_not() {
     let cluster = MemoryCluster::new();
     let (server, client) = two(&cluster).await;
-    let serving = server.serve(endpoint("me", 1)).await.expect("registers");
+    let serving = server.register_self(endpoint("me", 1)).await.expect("registers");
     server.close().await.expect("closes");
     assert_eq!(count(&client).await, 0);
     serving.close().await.expect("is done already");
-    assert_eq!(server.serve(endpoint("me", 1)).await.expect_err("closed").kind(), ErrorKind::Shutdown);
+    assert_eq!(
+        server.register_self(endpoint("me", 1)).await.expect_err("closed").kind(),
+        ErrorKind::Shutdown
+    );
 
     let (server, client) = two(&cluster).await;
-    let serving = server.serve(endpoint("me", 1)).await.expect("registers");
+    let serving = server.register_self(endpoint("me", 1)).await.expect("registers");
     drop(server);
     sleep(3 * SECOND).await;
     assert_eq!(count(&client).await, 1, "the guard lives");

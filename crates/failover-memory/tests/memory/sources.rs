@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use failover_core::config::CircuitBreakerConfig;
+use failover_core::events::EventKind;
+use failover_core::provider::{EndpointSet, Provider};
 use failover_core::{
-    CircuitBreakerConfig, Endpoint, EndpointSet, Error, ErrorKind, EventKind, FailoverConfig,
-    FailoverManager, ManagerBuilder, ManagerConfig, Provider, ServiceHandle,
+    Endpoint, Error, ErrorKind, FailoverConfig, FailoverManager, ManagerBuilder, ManagerConfig, ServiceHandle,
 };
 use failover_memory::{MemoryProvider, ScriptedProvider, Step};
 use tokio::time::sleep;
@@ -25,7 +27,7 @@ async fn with(provider: &MemoryProvider, endpoints: &[(&str, u8)]) {
 fn two(first: impl Provider, second: impl Provider) -> ManagerBuilder {
     let breaker = CircuitBreakerConfig::builder().recovery_timeout(SECOND).build().expect("valid");
     let config = FailoverConfig::builder().circuit_breaker(breaker).build().expect("valid");
-    virtual_manager(Named("first", Arc::new(first))).provider_as("second", second).config(config)
+    virtual_manager(Named("first", Arc::new(first))).provider_as("second", second).service_config(config)
 }
 
 /// A provider whose kind is the name that a test wants.
@@ -33,8 +35,9 @@ struct Named(&'static str, Arc<dyn Provider>);
 
 #[failover_core::async_trait]
 impl Provider for Named {
-    fn info(&self) -> failover_core::ProviderInfo {
-        failover_core::ProviderInfo::new(self.0, "1").with_trust(failover_core::Trust::InProcess)
+    fn info(&self) -> failover_core::provider::ProviderInfo {
+        failover_core::provider::ProviderInfo::new(self.0, "1")
+            .with_trust(failover_core::provider::AddressTrust::InProcess)
     }
 
     async fn connect(&self) -> Result<(), failover_core::Error> {
@@ -49,15 +52,21 @@ impl Provider for Named {
         self.1.close().await
     }
 
-    async fn list(&self, query: &failover_core::Query) -> Result<EndpointSet, failover_core::Error> {
+    async fn list(
+        &self,
+        query: &failover_core::provider::Query,
+    ) -> Result<EndpointSet, failover_core::Error> {
         self.1.list(query).await
     }
 
-    fn watch(&self, service: &failover_core::ServiceName) -> Option<failover_core::WatchStream<'_>> {
+    fn watch(
+        &self,
+        service: &failover_core::ServiceName,
+    ) -> Option<failover_core::provider::WatchStream<'_>> {
         self.1.watch(service)
     }
 
-    fn registry(&self) -> Option<&dyn failover_core::Registry> {
+    fn registry(&self) -> Option<&dyn failover_core::provider::Registry> {
         self.1.registry()
     }
 }
@@ -196,7 +205,7 @@ async fn sources_with_tiers_are_asked_for_by_name() {
         Endpoint::builder(id, "orders", format!("10.0.1.{last}"), 80).build().expect("valid")
     };
     manager.register_endpoint(orders("c", 1)).await.expect("registers");
-    manager.on("second").expect("there").register_endpoint(orders("d", 2)).await.expect("registers");
+    manager.provider("second").expect("there").register_endpoint(orders("d", 2)).await.expect("registers");
     let both = manager.service_from("orders", [("first", 0), ("second", 0)]).await.expect("a handle");
     assert_eq!(picked(&both), ["c".to_owned(), "d".to_owned()].into());
 }
@@ -219,7 +228,7 @@ async fn providers_are_registered_later_too_and_stand_in_from_then_on() {
     let again = manager.register_provider_as("second", MemoryProvider::new()).await;
     assert_eq!(again.expect_err("a name twice").kind(), ErrorKind::Validation);
 
-    assert_eq!(manager.providers().iter().map(|name| &**name).collect::<Vec<_>>(), ["first", "second"]);
+    assert_eq!(manager.provider_names().iter().map(|name| &**name).collect::<Vec<_>>(), ["first", "second"]);
     assert_eq!(manager.default_provider().expect("there").name(), "first");
     assert_eq!(manager.provider_infos()["second"].kind(), "memory");
     manager.close().await.expect("closes");
@@ -230,7 +239,7 @@ async fn providers_are_registered_later_too_and_stand_in_from_then_on() {
 
 fn virtual_empty(settings: &ManagerConfig) -> ManagerBuilder {
     FailoverManager::builder()
-        .settings(settings)
+        .config(settings)
         .clock(failover_core::Clock::tokio())
         .random(failover_core::Random::seeded(7))
 }
@@ -245,12 +254,13 @@ async fn a_service_with_two_providers_counts_where_each_attempt_went() {
     calls(&users, SECOND / 10, "").await;
     let (_, failed) = calls(&users, SECOND / 10, "a").await;
     assert_eq!(failed, 0);
-    manager.on("second").expect("there").deregister_endpoint(("users", "b")).await.expect("removes");
+    manager.provider("second").expect("there").deregister_endpoint(("users", "b")).await.expect("removes");
     sleep(SECOND).await;
     let stats = manager.provider_stats();
     let (first, second) = (&stats["first"], &stats["second"]);
-    let count =
-        |of: &failover_core::ProviderStats| (of.total_requests, of.successful_requests, of.failed_requests);
+    let count = |of: &failover_core::inspect::ProviderStats| {
+        (of.total_requests, of.successful_requests, of.failed_requests)
+    };
     assert_eq!(
         (count(first), count(second)),
         ((105, 100, 5), (100, 100, 0)),

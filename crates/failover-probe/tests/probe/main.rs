@@ -10,9 +10,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use failover_core::{
-    Endpoint, EndpointBuilder, Error, FailoverManager, Finding, HealthCheck, HealthReport, Probe, ProbeTarget,
-};
+use failover_core::probe::{Probe, ProbeOutcome, ProbeTarget};
+use failover_core::{Endpoint, EndpointBuilder, Error, FailoverManager, HealthCheck, HealthReport};
 use failover_memory::MemoryProvider;
 use failover_probe::HttpProbe;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -87,7 +86,7 @@ async fn read_request(stream: &mut TcpStream) -> String {
     }
 }
 
-async fn probe(probe: &HttpProbe, endpoint: EndpointBuilder) -> Result<Finding, Error> {
+async fn probe(probe: &HttpProbe, endpoint: EndpointBuilder) -> Result<ProbeOutcome, Error> {
     let target = ProbeTarget::new(endpoint.build().expect("valid"));
     let limit = Duration::from_secs(20);
     tokio::time::timeout(limit, probe.probe(&target)).await.expect("it does not hang")

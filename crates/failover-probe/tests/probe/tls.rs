@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use failover_core::{EndpointBuilder, Error, Finding};
+use failover_core::probe::ProbeOutcome;
+use failover_core::{EndpointBuilder, Error};
 use failover_probe::HttpProbe;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
@@ -62,7 +63,7 @@ fn trusting(authority: &Authority) -> HttpProbe {
     builder.only_own_authorities().build().expect("valid")
 }
 
-async fn ask(of: &HttpProbe, endpoint: EndpointBuilder) -> Result<Finding, Error> {
+async fn ask(of: &HttpProbe, endpoint: EndpointBuilder) -> Result<ProbeOutcome, Error> {
     probe(of, endpoint.protocol("https")).await
 }
 

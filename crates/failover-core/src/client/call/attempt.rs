@@ -163,7 +163,7 @@ impl Attempts {
 /// A call that succeeded.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Done<T> {
+pub struct Completed<T> {
     /// What the operation answered.
     pub value: T,
     /// The endpoint that answered.

@@ -3,15 +3,16 @@
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::Instrument;
 
-use crate::client::call::attempt::{Attempt, Done};
+use crate::client::call::attempt::{Attempt, Completed};
 use crate::client::call::error::CallError;
 use crate::client::call::options::CallOptions;
 use crate::client::call::run::Run;
-use crate::client::pick::Pick;
+use crate::client::pick::{OwnedPick, Pick};
 use crate::config::{Algorithm, FailoverConfig};
 use crate::contract::classify::{Classify, Outcome};
 use crate::engine::algorithm::{PickOptions, Tried};
@@ -41,7 +42,7 @@ use crate::engine::{Engine, NoEndpoints};
 /// ```
 #[must_use = "a call does nothing until it is executed"]
 pub struct Call<'a, C> {
-    engine: &'a Engine,
+    engine: &'a Arc<Engine>,
     classifier: C,
     options: CallOptions,
 }
@@ -56,7 +57,7 @@ impl<C> fmt::Debug for Call<'_, C> {
 }
 
 impl<'a, C> Call<'a, C> {
-    pub(crate) fn new(engine: &'a Engine, classifier: C) -> Self {
+    pub(crate) fn new(engine: &'a Arc<Engine>, classifier: C) -> Self {
         Self { engine, classifier, options: CallOptions::default() }
     }
 
@@ -157,6 +158,18 @@ impl<'a, C> Call<'a, C> {
         }
     }
 
+    /// Picks an endpoint, as [`select`](Self::select), with a pick that can outlive the handle.
+    ///
+    /// # Errors
+    ///
+    /// [`NoEndpoints`] with the reason.
+    pub fn select_owned(self) -> Result<OwnedPick, NoEndpoints> {
+        match self.engine.pick_with(Tried::NONE, true, self.options.pick) {
+            Some(pick) => Ok(OwnedPick::new(Arc::clone(self.engine), pick)),
+            None => Err(self.engine.refuse()),
+        }
+    }
+
     /// What the operation's replies mean, for this call: by a type that implements [`Classify`].
     pub fn with_classifier<D>(self, classifier: D) -> Call<'a, D> {
         Call { engine: self.engine, classifier, options: self.options }
@@ -193,7 +206,7 @@ impl<'a, C> Call<'a, C> {
     ///
     /// Dropping the future cancels the attempt under way. It counts neither as success nor as failure, and nothing
     /// stays behind: not in flight, no half-open permit, no token of the retry budget.
-    pub async fn execute<F, Fut, T, E>(self, operation: F) -> Result<Done<T>, CallError<E>>
+    pub async fn execute<F, Fut, T, E>(self, operation: F) -> Result<Completed<T>, CallError<E>>
     where
         F: FnMut(Attempt) -> Fut,
         Fut: Future<Output = Result<T, E>>,
@@ -217,7 +230,7 @@ impl<'a, C> Call<'a, C> {
     /// # Cancel safety
     ///
     /// As [`execute`](Self::execute).
-    pub async fn execute_once<F, Fut, T, E>(mut self, operation: F) -> Result<Done<T>, CallError<E>>
+    pub async fn execute_once<F, Fut, T, E>(mut self, operation: F) -> Result<Completed<T>, CallError<E>>
     where
         F: FnOnce(Attempt) -> Fut,
         Fut: Future<Output = Result<T, E>>,

@@ -84,7 +84,7 @@ impl<E> CallError<E> {
     /// What kind of failure it is.
     pub fn kind(&self) -> ErrorKind {
         match &self.reason {
-            StopReason::NoEndpoints(_) if self.attempts.is_empty() => ErrorKind::NoEndpoints,
+            StopReason::NoEndpoints(none) if self.attempts.is_empty() => none.kind(),
             StopReason::Deadline => ErrorKind::Timeout,
             StopReason::Rejected | StopReason::Answered => ErrorKind::Validation,
             StopReason::NoRuntime => ErrorKind::Internal,
@@ -95,11 +95,11 @@ impl<E> CallError<E> {
     /// A stable code in upper case.
     pub fn code(&self) -> &'static str {
         match &self.reason {
+            StopReason::NoEndpoints(none) if self.attempts.is_empty() => none.code(),
             StopReason::Rejected => "REJECTED",
             StopReason::Answered => "ANSWERED",
             StopReason::NoRuntime => "NO_RUNTIME",
             _ => match self.kind() {
-                ErrorKind::NoEndpoints => "NO_ENDPOINTS",
                 ErrorKind::Timeout => "TIMEOUT",
                 _ => "RETRY_EXHAUSTED",
             },

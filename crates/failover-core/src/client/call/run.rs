@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tracing::Instrument;
 
-use crate::client::call::attempt::{Attempt, AttemptClass, AttemptRecord, Attempts, Done};
+use crate::client::call::attempt::{Attempt, AttemptClass, AttemptRecord, Attempts, Completed};
 use crate::client::call::error::{CallError, StopReason};
 use crate::client::call::options::CallOptions;
 use crate::client::call::timed::{NoReply, timed, wait};
@@ -76,7 +76,7 @@ impl<'a> Run<'a> {
         mut self,
         mut operation: F,
         classifier: &C,
-    ) -> Result<Done<T>, CallError<E>>
+    ) -> Result<Completed<T>, CallError<E>>
     where
         F: FnMut(Attempt) -> Fut,
         Fut: Future<Output = Result<T, E>>,
@@ -256,13 +256,13 @@ impl<'a> Run<'a> {
         self.engine.events.emit(Event::new(kind, reason).endpoint(endpoint.id()).detail("attempt", number));
     }
 
-    fn done<T>(self, value: T, record: AttemptRecord, verdict: Verdict) -> Done<T> {
+    fn done<T>(self, value: T, record: AttemptRecord, verdict: Verdict) -> Completed<T> {
         if verdict == Verdict::Success && self.failed.is_empty() {
             self.engine.budget.deposit(|| self.policy.budget);
         }
         // A retry that succeeded gets its tokens back: `paid` is dropped here.
         let endpoint = Arc::clone(&record.endpoint);
-        Done { value, endpoint, attempts: Attempts { failed: self.failed, last: record } }
+        Completed { value, endpoint, attempts: Attempts { failed: self.failed, last: record } }
     }
 
     /// The endpoint has done its part, and the operation's error is the answer.

@@ -51,7 +51,7 @@ async fn answers(
     service: &ServiceHandle,
     idempotent: bool,
     words: &[Reply],
-) -> Result<Done<&'static str>, CallError<&'static str>> {
+) -> Result<Completed<&'static str>, CallError<&'static str>> {
     let next = Cell::new(0);
     service
         .call()
@@ -476,7 +476,12 @@ fn without_floor(fail_fast: bool) -> FailoverConfig {
 fn break_all(service: &ServiceHandle) {
     while let Ok(pick) = service.select() {
         pick.finish(Outcome::Failure);
-        if service.stats().endpoints.iter().all(|endpoint| endpoint.breaker != crate::BreakerState::Closed) {
+        if service
+            .stats()
+            .endpoints
+            .iter()
+            .all(|endpoint| endpoint.breaker != crate::inspect::BreakerState::Closed)
+        {
             return;
         }
     }
@@ -549,7 +554,7 @@ async fn a_call_without_time_begins_nothing_and_one_that_is_out_of_it_blames_nob
     }
     let stats = service.stats();
     assert!(
-        stats.endpoints.iter().all(|endpoint| endpoint.breaker == crate::BreakerState::Closed),
+        stats.endpoints.iter().all(|endpoint| endpoint.breaker == crate::inspect::BreakerState::Closed),
         "{stats:?}"
     );
     assert_eq!(stats.in_flight, 0);

@@ -132,7 +132,7 @@ impl ServiceBuilder {
         );
         // A list in the program is the program's own mistake: it is told at once.
         if let Some(rejected) = sifted.rejected.kept().first() {
-            return Err(rejected.error().clone().in_place(rejected.what()));
+            return Err(rejected.error().clone().context(rejected.what()));
         }
         let clock = self.clock.unwrap_or_else(Clock::system);
         let engine = Engine::new(service, Arc::new(self.config), clock, self.random, None)?;

@@ -11,7 +11,7 @@ pub struct ProviderInfo {
     version: Arc<str>,
     features: Vec<Feature>,
     connection: ConnectionInfo,
-    trust: Trust,
+    trust: AddressTrust,
 }
 
 impl ProviderInfo {
@@ -22,13 +22,23 @@ impl ProviderInfo {
             version: version.into(),
             features: Vec::new(),
             connection: ConnectionInfo::new(ConnectionStatus::Disconnected),
-            trust: Trust::Remote,
+            trust: AddressTrust::Remote,
         }
     }
 
     /// Sets what it can do.
     pub fn with_features(mut self, features: impl IntoIterator<Item = Feature>) -> Self {
         self.features = features.into_iter().collect();
+        self
+    }
+
+    /// Adds features that are not stated yet.
+    pub(crate) fn and_features(mut self, features: impl IntoIterator<Item = Feature>) -> Self {
+        for feature in features {
+            if !self.features.contains(&feature) {
+                self.features.push(feature);
+            }
+        }
         self
     }
 
@@ -39,7 +49,7 @@ impl ProviderInfo {
     }
 
     /// Sets which addresses it may name.
-    pub fn with_trust(mut self, trust: Trust) -> Self {
+    pub fn with_trust(mut self, trust: AddressTrust) -> Self {
         self.trust = trust;
         self
     }
@@ -65,7 +75,7 @@ impl ProviderInfo {
     }
 
     /// Which addresses it may name.
-    pub fn trust(&self) -> Trust {
+    pub fn trust(&self) -> AddressTrust {
         self.trust
     }
 }
@@ -116,48 +126,66 @@ pub enum ConnectionStatus {
     Error,
 }
 
-/// What a provider can do. The names are those of the Go package, and three for the optional traits.
+/// What a provider can do, by the names of the Go package and three for the optional traits.
+///
+/// A provider states the features of its own. The features that the engine gives to every provider (load balancing,
+/// circuit breaking, retries, timeouts, monitoring, custom strategies) are added by
+/// [`FailoverManager::provider_infos`](crate::FailoverManager::provider_infos) and
+/// [`ProviderScope::info`](crate::ProviderScope::info), and so is [`HealthCheck`](Self::HealthCheck) for a manager
+/// with probes. The last three are for providers of platforms that have them; no provider of this workspace does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Feature {
-    /// It can be written to: [`Registry`](super::Registry).
+    /// Endpoints can be registered: [`Registry`](super::Registry).
     Registry,
-    /// It pushes changes: [`Provider::watch`](super::Provider::watch).
+    /// Changes are pushed: [`Provider::watch`](super::Provider::watch).
     Watch,
-    /// It keeps configuration: [`ConfigStore`](super::ConfigStore).
+    /// Configuration is stored: [`ConfigStore`](super::ConfigStore).
     ConfigStore,
-    /// It checks the health of endpoints itself.
+    /// The health of endpoints is checked, by the registry or by probes of this process.
     HealthCheck,
-    /// Its endpoints can be balanced over.
+    /// Calls are balanced over the endpoints.
     LoadBalancing,
-    /// Its endpoints have breakers.
+    /// Each endpoint has a circuit breaker.
     CircuitBreaker,
-    /// Its calls are retried.
+    /// Failed calls are retried.
     Retry,
-    /// Its calls end in time.
+    /// Calls and attempts have a timeout.
     Timeout,
-    /// Its calls are counted.
+    /// Calls are counted, and changes emit events.
     Monitoring,
-    /// It works with a strategy of the caller's.
+    /// Selection can follow a [`Strategy`](crate::Strategy) of the caller's own.
     CustomStrategy,
-    /// It keeps the weights of endpoints.
+    /// The weights of endpoints are kept.
     WeightedRouting,
-    /// It knows the zones of endpoints.
+    /// The regions and zones of endpoints are kept.
     GeographicRouting,
-    /// It is part of a service mesh.
+    /// Calls go through a service mesh.
     ServiceMesh,
-    /// It grows and shrinks services.
+    /// Services grow and shrink with their load.
     AutoScaling,
-    /// It moves traffic between versions.
+    /// Traffic moves between versions of a service.
     TrafficShifting,
+}
+
+impl Feature {
+    /// What the engine gives to every provider.
+    pub(crate) const OF_ENGINE: [Self; 6] = [
+        Self::LoadBalancing,
+        Self::CircuitBreaker,
+        Self::Retry,
+        Self::Timeout,
+        Self::Monitoring,
+        Self::CustomStrategy,
+    ];
 }
 
 /// Which addresses a provider may name; what it may not is rejected entry by entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Trust {
+pub enum AddressTrust {
     /// The program itself wrote the endpoints: any address.
     InProcess,
     /// A registry on this machine's loopback interface, as in development: loopback addresses, too.

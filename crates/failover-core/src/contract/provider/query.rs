@@ -7,7 +7,8 @@ use crate::model::endpoint::{Endpoint, ServiceName};
 /// Which endpoints to list. Everything that is named must hold.
 ///
 /// ```
-/// # use failover_core::{Query, ServiceName};
+/// # use failover_core::ServiceName;
+/// # use failover_core::provider::Query;
 /// let service = ServiceName::new("user-service")?;
 /// let query = Query::service(&service).tag("api").metadata("version", "1.0.0");
 /// # Ok::<(), failover_core::Error>(())

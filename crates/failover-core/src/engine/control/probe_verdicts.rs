@@ -36,7 +36,7 @@ impl Engine {
     pub(crate) fn to_probe(&self) -> Vec<Probed> {
         let snapshot = self.snapshot();
         let config = &snapshot.config;
-        if !config.health_check() || config.probe() == ProbePolicy::Never {
+        if !config.probe_endpoints() || config.probe() == ProbePolicy::Never {
             return Vec::new();
         }
         let control = self.control();

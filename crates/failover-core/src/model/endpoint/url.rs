@@ -55,7 +55,7 @@ fn parse(service: &ServiceName, url: &str) -> Result<Endpoint, Error> {
     builder
         .id_from_authority()
         .build()
-        .map_err(|error| error.in_place(format_args!("url {}", without_user(url))))
+        .map_err(|error| error.context(format_args!("url {}", without_user(url))))
 }
 
 fn usual_port(scheme: Option<&str>) -> Option<u16> {

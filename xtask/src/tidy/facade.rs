@@ -1,0 +1,74 @@
+//! The facade hands on every name in the root of failover-core, and nothing else of it.
+
+use std::collections::BTreeSet;
+
+use syn::{Item, UseTree, Visibility};
+
+use super::files::read;
+use crate::cargo;
+
+pub(super) fn check(faults: &mut Vec<String>) -> Result<(), String> {
+    let core = read(&cargo::root().join("crates/failover-core/src/lib.rs"))?;
+    let facade = read(&cargo::root().join("crates/failover/src/lib.rs"))?;
+    compare(&core, &facade, faults)
+}
+
+fn compare(core: &str, facade: &str, faults: &mut Vec<String>) -> Result<(), String> {
+    let (theirs, ours) = (public(core, None)?, public(facade, Some("failover_core"))?);
+    let missing = theirs.difference(&ours).map(|name| format!("crates/failover: does not re-export {name}"));
+    faults.extend(missing);
+    let unknown = ours.difference(&theirs);
+    faults.extend(unknown.map(|name| format!("crates/failover: {name} is not in the root of failover-core")));
+    Ok(())
+}
+
+/// The names that a file makes public: by `pub use`, where it is from this crate, and by `pub mod`.
+fn public(text: &str, from: Option<&str>) -> Result<BTreeSet<String>, String> {
+    let file = syn::parse_file(text).map_err(|error| format!("a lib.rs cannot be parsed: {error}"))?;
+    let mut names = BTreeSet::new();
+    for item in file.items {
+        match item {
+            Item::Use(item) if matches!(item.vis, Visibility::Public(_)) => match (&item.tree, from) {
+                (UseTree::Path(path), Some(from)) if path.ident != from => {}
+                (tree, _) => leaves(tree, &mut names),
+            },
+            Item::Mod(item) if matches!(item.vis, Visibility::Public(_)) => {
+                // The facade has modules of its own for the other crates; `probe` holds both.
+                if from.is_none() || item.ident == "probe" {
+                    names.insert(item.ident.to_string());
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(names)
+}
+
+fn leaves(tree: &UseTree, names: &mut BTreeSet<String>) {
+    match tree {
+        UseTree::Path(path) => leaves(&path.tree, names),
+        UseTree::Name(name) => drop(names.insert(name.ident.to_string())),
+        UseTree::Rename(name) => drop(names.insert(name.rename.to_string())),
+        UseTree::Glob(_) => drop(names.insert("*".to_owned())),
+        UseTree::Group(group) => group.items.iter().for_each(|tree| leaves(tree, names)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_missing_or_unknown_is_named_and_a_glob_is_unknown() {
+        let core = "pub mod events; pub use a::{B, c::D}; pub(crate) use e::F; mod g;";
+        let mut faults = Vec::new();
+        compare(core, "pub use failover_core::{B, D, events}; pub mod memory {}", &mut faults)
+            .expect("parses");
+        assert_eq!(faults, Vec::<String>::new());
+        compare(core, "pub use failover_core::*; pub use other::X;", &mut faults).expect("parses");
+        assert_eq!(faults.len(), 4, "{faults:?}");
+        faults.clear();
+        compare(core, "pub use failover_core::{B, D, E, events};", &mut faults).expect("parses");
+        assert_eq!(faults, ["crates/failover: E is not in the root of failover-core"]);
+    }
+}
