@@ -8,7 +8,6 @@ use std::task::{Poll, Waker};
 use failover_core::provider::{EndpointEntry, EndpointSet, Query, Revision};
 use failover_core::{EndpointId, Error, ErrorKind, ServiceName};
 
-use crate::MemoryProvider;
 use crate::store::Documents;
 
 /// What the providers of one process share: services, their endpoints, and the configuration of their calls.
@@ -50,11 +49,6 @@ impl MemoryCluster {
     /// A cluster without services.
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// Another provider on this cluster, open.
-    pub fn provider(&self) -> MemoryProvider {
-        MemoryProvider::on(self.clone())
     }
 
     pub(crate) fn documents(&self) -> &Documents {

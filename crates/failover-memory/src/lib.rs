@@ -25,17 +25,12 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A [`ScriptedProvider`] is a test double for a registry that fails: it answers what its [`Script`] says, errors, nothing
-//! at all, or garbage.
-//!
 //! There are no features. It needs Rust 1.85.
 
 mod cluster;
 mod provider;
-mod scripted;
 mod store;
 mod watch;
 
 pub use cluster::MemoryCluster;
 pub use provider::MemoryProvider;
-pub use scripted::{Script, ScriptedProvider, Step};

@@ -45,6 +45,13 @@ pub struct MemoryProvider {
     open: AtomicBool,
 }
 
+impl MemoryCluster {
+    /// Another provider on this cluster, open.
+    pub fn provider(&self) -> MemoryProvider {
+        MemoryProvider::on(self.clone())
+    }
+}
+
 impl MemoryProvider {
     /// A provider on a cluster of its own.
     pub fn new() -> Self {

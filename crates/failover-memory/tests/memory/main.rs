@@ -1,34 +1,15 @@
-//! The provider by itself, and under the engine.
+//! What the contract asks of the provider in memory, and what it promises beyond that.
 
 #![allow(clippy::disallowed_methods, reason = "tests measure time")]
 
-mod config;
 mod contract;
-mod discovery;
-mod lifetime;
-mod managers;
-mod probes;
-mod registry;
-mod regressions;
-mod removal;
-mod scopes;
-mod serving;
-mod sources;
-mod start;
 
-use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
-use failover_core::events::EventKind;
-use failover_core::provider::{EndpointSet, Provider, WatchStream};
-use failover_core::{
-    Clock, Endpoint, EndpointId, Error, ErrorKind, FailoverManager, ManagerBuilder, Random, ServiceHandle,
-    ServiceName,
-};
-use tokio::time::{Instant, sleep};
+use failover_core::provider::{EndpointSet, WatchStream};
+use failover_core::{Endpoint, EndpointId, Error, ServiceName};
 
 fn users() -> ServiceName {
     ServiceName::new("users").expect("valid")
@@ -67,40 +48,4 @@ fn ready(stream: &mut WatchStream<'_>) -> Poll<Option<Result<EndpointSet, Error>
 
 fn poll(stream: &mut WatchStream<'_>, waker: &Waker) -> Poll<Option<Result<EndpointSet, Error>>> {
     Pin::as_mut(stream).poll_next(&mut Context::from_waker(waker))
-}
-
-/// A manager in virtual time, with the same randomness at each run.
-fn virtual_manager(provider: impl Provider) -> ManagerBuilder {
-    FailoverManager::builder().provider(provider).clock(Clock::tokio()).random(Random::seeded(7))
-}
-
-/// Waits for a condition, in the time of the runtime, and says how long that took.
-async fn until(what: &str, limit: Duration, condition: impl Fn() -> bool) -> Duration {
-    let begun = Instant::now();
-    while !condition() {
-        assert!(begun.elapsed() <= limit, "{what}: not within {limit:?}");
-        sleep(Duration::from_millis(1)).await;
-    }
-    begun.elapsed()
-}
-
-/// The ids that are picked: all of them, if the algorithm gives each its turn.
-fn picked(service: &ServiceHandle) -> BTreeSet<String> {
-    let picks = (0..20).filter_map(|_| service.select().ok());
-    picks.map(|pick| pick.endpoint().id().to_string()).collect()
-}
-
-fn named(service: &ServiceHandle) -> Vec<String> {
-    service.endpoints().iter().map(|entry| entry.endpoint().id().to_string()).collect()
-}
-
-/// The events of one kind, as text.
-fn told(service: &ServiceHandle, kind: EventKind) -> Vec<String> {
-    let events = service.events(usize::MAX);
-    events.iter().filter(|event| event.kind == kind).map(ToString::to_string).collect()
-}
-
-/// What a registry that is down says.
-fn down(message: &str) -> Error {
-    Error::new(ErrorKind::Connection, message)
 }

@@ -6,7 +6,7 @@ use failover_core::{Error, ErrorKind, NoEndpointsReason};
 use tokio::time::{Instant, timeout};
 
 use crate::{down, endpoint, named, until, virtual_manager};
-use failover_memory::ScriptedProvider;
+use failover_test::ScriptedProvider;
 
 const START: Duration = Duration::from_secs(5);
 /// A restart comes 250 ms after the first failure at the latest.

@@ -12,7 +12,8 @@ use failover_core::{
     Clock, Endpoint, Error, ErrorKind, FailoverConfig, FailoverManager, NoEndpointsReason, Random,
     ServiceHandle, async_trait,
 };
-use failover_memory::{MemoryProvider, Script, ScriptedProvider, Step};
+use failover_memory::MemoryProvider;
+use failover_test::{Script, ScriptedProvider, Step};
 use proptest::prelude::*;
 use tokio::time::{Instant, sleep};
 

@@ -6,7 +6,7 @@ use failover_core::config::RemovalGuard;
 use failover_core::events::EventKind;
 use failover_core::inspect::{Availability, UnavailableCause};
 use failover_core::{Endpoint, FailoverConfig, FailoverManager, Outcome, ServiceHandle};
-use failover_memory::{Script, ScriptedProvider};
+use failover_test::{Script, ScriptedProvider};
 use tokio::time::sleep;
 
 use crate::{endpoint, named, picked, told, until, virtual_manager};

@@ -57,7 +57,7 @@ struct State {
 /// use std::time::Duration;
 ///
 /// use failover_core::{Clock, Endpoint, Error, ErrorKind, FailoverManager};
-/// use failover_memory::ScriptedProvider;
+/// use failover_test::ScriptedProvider;
 ///
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -10,7 +10,8 @@ use failover_core::provider::{EndpointSet, Provider};
 use failover_core::{
     Endpoint, Error, ErrorKind, FailoverConfig, FailoverManager, ManagerBuilder, ManagerConfig, ServiceHandle,
 };
-use failover_memory::{MemoryProvider, ScriptedProvider, Step};
+use failover_memory::MemoryProvider;
+use failover_test::{ScriptedProvider, Step};
 use tokio::time::sleep;
 
 use crate::{down, endpoint, picked, told, until, virtual_manager};

@@ -9,7 +9,7 @@ use failover_core::{Error, FailoverConfig, NoEndpointsReason, ServiceHandle};
 use tokio::time::sleep;
 
 use crate::{down, endpoint, endpoint_of, named, told, until, virtual_manager};
-use failover_memory::{Script, ScriptedProvider, Step};
+use failover_test::{Script, ScriptedProvider, Step};
 
 /// A restart comes 250 ms after the first failure at the latest.
 const SOON: Duration = Duration::from_secs(1);

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout};
 
 use crate::{endpoint, named, picked, until, virtual_manager};
-use failover_memory::ScriptedProvider;
+use failover_test::ScriptedProvider;
 
 const SECOND: Duration = Duration::from_secs(1);
 
