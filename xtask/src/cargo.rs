@@ -87,8 +87,13 @@ pub(crate) fn all_features_of_all(packages: &[Value]) -> [String; 2] {
     ["--features".to_owned(), packages.iter().flat_map(named).collect::<Vec<_>>().join(",")]
 }
 
-/// Whether others can depend on the package.
+/// Whether others can depend on the package: a library outside of the examples.
 pub(crate) fn is_library(package: &Value) -> bool {
+    let manifest = Path::new(package["manifest_path"].as_str().unwrap_or_default());
+    let directory = manifest.parent().and_then(Path::parent);
+    if directory.is_some_and(|directory| directory.ends_with("examples")) {
+        return false;
+    }
     let kinds =
         |target: &Value| target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|k| k == "lib"));
     package["targets"].as_array().is_some_and(|targets| targets.iter().any(kinds))

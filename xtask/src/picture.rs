@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 
 use crate::cargo::{self, cargo};
 
@@ -44,13 +44,11 @@ const STYLE: &str = "
 
 /// `cargo xtask picture [SAMPLES]`: draws these samples, or those of a run of its own.
 pub(crate) fn command(args: &[String]) -> Result<(), String> {
-    let samples = match args {
+    let text = match args {
         [] => run_quickstart()?,
-        [file] => PathBuf::from(file),
+        [file] => read(Path::new(file))?,
         _ => return Err("one file of samples is all that this command takes".to_owned()),
     };
-    let text = fs::read_to_string(&samples)
-        .map_err(|error| format!("{} cannot be read: {error}", samples.display()))?;
     let file = cargo::root().join("docs/images/quickstart.svg");
     fs::write(&file, draw(&Run::read(&text)?))
         .map_err(|error| format!("{} cannot be written: {error}", file.display()))?;
@@ -58,12 +56,17 @@ pub(crate) fn command(args: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-fn run_quickstart() -> Result<PathBuf, String> {
+fn read(samples: &Path) -> Result<String, String> {
+    fs::read_to_string(samples).map_err(|error| format!("{} cannot be read: {error}", samples.display()))
+}
+
+fn run_quickstart() -> Result<String, String> {
     let file = std::env::temp_dir().join(format!("quickstart-{}.csv", std::process::id()));
     let mut command = cargo(["run", "--package", "quickstart", "--", "--samples"]);
     command.arg(&file);
-    cargo::run(command)?;
-    Ok(file)
+    let text = cargo::run(command).and_then(|()| read(&file));
+    let _ = fs::remove_file(&file);
+    text
 }
 
 /// A run of the quick start, as its samples describe it.

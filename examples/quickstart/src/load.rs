@@ -1,19 +1,15 @@
-//! The load: a fixed number of calls in each second, whether or not the earlier ones have been answered.
+//! The load of the story: calls at a fixed rate, counted as they end.
 
 use std::time::{Duration, Instant};
 
+use example_support::Load;
 use failover::ServiceHandle;
-use tokio::task::{JoinError, JoinSet};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::task::JoinError;
 
 use crate::client::{Answer, Client, HttpRules};
 use crate::clock::Clock;
 use crate::live::Live;
 use crate::report::Ledger;
-
-/// After a longer pause, in seconds, the calls that it swallowed are not made up for: a burst of
-/// them would measure the pause.
-const CATCH_UP: f64 = 0.1;
 
 /// What one call has come to.
 pub(crate) struct Finished {
@@ -30,21 +26,12 @@ pub(crate) async fn run(
     goes_on: impl Fn() -> bool,
 ) -> Result<Ledger, JoinError> {
     let mut ledger = Ledger::new(clock);
-    let mut calls = JoinSet::new();
-    let mut ticks = interval(Duration::from_millis(1));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut begun = 0.0;
+    let mut load = Load::new(rate);
     let mut live = Live::new(clock);
     while goes_on() {
-        ticks.tick().await;
-        let due = clock.seconds() * rate;
-        begun = f64::max(begun, due - CATCH_UP * rate);
-        while begun < due {
-            begun += 1.0;
-            calls.spawn(call(service.clone(), client.clone()));
-        }
-        while let Some(finished) = calls.try_join_next() {
-            ledger.record(&finished?);
+        let ended = load.tick(|| call(service.clone(), client.clone())).await?;
+        for finished in &ended {
+            ledger.record(finished);
         }
         match &mut live {
             Some(live) => live.tell(|| service.stats()),
@@ -52,8 +39,8 @@ pub(crate) async fn run(
         }
     }
     ledger.load_ended();
-    while let Some(finished) = calls.join_next().await {
-        ledger.record(&finished?);
+    for finished in &load.rest().await? {
+        ledger.record(finished);
     }
     Ok(ledger)
 }

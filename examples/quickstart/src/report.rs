@@ -5,6 +5,7 @@ use std::error::Error;
 use std::fmt::Write;
 use std::time::Duration;
 
+use example_support::{Shares, p99_ms};
 use failover::AttemptRecord;
 use failover::inspect::ServiceStats;
 
@@ -37,7 +38,7 @@ struct Counts {
     failed: u64,
     retried: u64,
     failovers: u64,
-    served: BTreeMap<String, u64>,
+    served: Shares,
 }
 
 impl Counts {
@@ -47,7 +48,7 @@ impl Counts {
         self.retried += u64::from(attempts.len() > 1);
         self.failovers += moves.count() as u64;
         match served_by {
-            Some(endpoint) => *self.served.entry(endpoint.to_owned()).or_default() += 1,
+            Some(endpoint) => self.served.add(endpoint),
             None => self.failed += 1,
         }
     }
@@ -107,10 +108,7 @@ impl Ledger {
         }
         self.next += 1.0;
         let Counts { calls, failed, retried, served, .. } = std::mem::take(&mut self.second);
-        let share =
-            |(id, count): (&String, &u64)| format!("{id} {:.0} %", *count as f64 * 100.0 / calls as f64);
-        let shares = served.iter().map(share).collect::<Vec<_>>().join(", ");
-        self.clock.say(format_args!("{calls} calls, {failed} failed, {retried} retried; served by {shares}"));
+        self.clock.say(format_args!("{calls} calls, {failed} failed, {retried} retried; served by {served}"));
     }
 
     /// Says that no more calls are begun.
@@ -166,10 +164,7 @@ impl Ledger {
     /// `calls=N failed=N retried=N failovers=N p99_ms=N`.
     pub(crate) fn summary(&mut self) -> String {
         let Counts { calls, failed, retried, failovers, .. } = self.total;
-        self.took.sort_unstable();
-        let p99 = self.took.get(self.took.len() * 99 / 100).copied().unwrap_or_default();
-        // Rounded up: a limit that is kept must not look smaller than it was.
-        let p99 = p99.as_micros().div_ceil(1_000);
+        let p99 = p99_ms(&mut self.took);
         format!("calls={calls} failed={failed} retried={retried} failovers={failovers} p99_ms={p99}")
     }
 }

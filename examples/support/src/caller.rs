@@ -1,0 +1,142 @@
+//! A caller that finds its servers through a registry, calls them for some seconds, and counts.
+
+use std::error::Error;
+use std::time::{Duration, Instant};
+
+use failover::inspect::ServiceStats;
+use failover::{CallError, Completed, ServiceHandle};
+use tokio::task::JoinError;
+use tokio::time::{sleep, timeout};
+
+use crate::load::{Load, Shares, p99_ms};
+
+/// Calls begun per second.
+const RATE: f64 = 1_000.0;
+/// How long the registry may take to name all servers.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A call that has ended: the server that answered, or the error.
+#[derive(Debug)]
+pub struct Finished {
+    served_by: Result<String, String>,
+    took: Duration,
+}
+
+impl Finished {
+    /// The result of [`execute`](ServiceHandle::execute), which began at `began`.
+    pub fn new<T, E>(began: Instant, answer: Result<Completed<T>, CallError<E>>) -> Self {
+        let served_by = match answer {
+            Ok(done) => Ok(done.endpoint.id().to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        Self { served_by, took: began.elapsed() }
+    }
+}
+
+/// The caller's own count, independent of the library's statistics.
+#[derive(Debug, Default)]
+pub struct Caller {
+    calls: u64,
+    failed: u64,
+    times: Vec<Duration>,
+    second: Second,
+    /// The last whole second.
+    last: Shares,
+}
+
+#[derive(Debug, Default)]
+struct Second {
+    calls: u64,
+    failed: u64,
+    served: Shares,
+}
+
+impl Caller {
+    /// Makes calls for that many seconds and prints a line about each, with the text of `note`.
+    ///
+    /// # Errors
+    ///
+    /// A call panicked.
+    pub async fn run<F>(
+        seconds: f64,
+        call: impl Fn() -> F,
+        note: impl Fn() -> &'static str,
+    ) -> Result<Self, JoinError>
+    where
+        F: Future<Output = Finished> + Send + 'static,
+    {
+        let mut caller = Self::default();
+        let mut load = Load::new(RATE);
+        let (start, mut next) = (Instant::now(), 1.0);
+        loop {
+            let ended = load.tick(&call).await?;
+            let now = start.elapsed().as_secs_f64();
+            caller.count(now, ended);
+            if now >= next {
+                next += 1.0;
+                let Second { calls, failed, served } = std::mem::take(&mut caller.second);
+                println!("{now:5.1}  {calls} calls, {failed} failed; served by {served}; {}", note());
+                caller.last = served;
+            }
+            if now >= seconds {
+                break;
+            }
+        }
+        let rest = load.rest().await?;
+        caller.count(start.elapsed().as_secs_f64(), rest);
+        Ok(caller)
+    }
+
+    fn count(&mut self, now: f64, ended: Vec<Finished>) {
+        for Finished { served_by, took } in ended {
+            self.calls += 1;
+            self.second.calls += 1;
+            self.times.push(took);
+            match served_by {
+                Ok(server) => self.second.served.add(&server),
+                Err(why) => {
+                    println!("{now:5.1}  FAILED {why}");
+                    self.failed += 1;
+                    self.second.failed += 1;
+                }
+            }
+        }
+    }
+
+    /// Prints the line `calls=N failed=N retried=N failovers=N p99_ms=N` and judges the run.
+    ///
+    /// # Errors
+    ///
+    /// A call failed, or not all of the `servers` answered in the last second.
+    pub fn judge(mut self, stats: &ServiceStats, servers: usize) -> Result<(), Box<dyn Error>> {
+        println!(
+            "calls={} failed={} retried={} failovers={} p99_ms={}",
+            self.calls,
+            self.failed,
+            stats.retried,
+            stats.failovers,
+            p99_ms(&mut self.times)
+        );
+        if self.failed > 0 {
+            return Err(format!("{} calls failed", self.failed).into());
+        }
+        if self.last.servers() < servers {
+            return Err(format!("in the end only {} answered", self.last).into());
+        }
+        Ok(())
+    }
+}
+
+/// Waits until the service has that many endpoints, 20 s at most.
+///
+/// # Errors
+///
+/// It has fewer after that time.
+pub async fn all_are_known(service: &ServiceHandle, servers: usize) -> Result<(), String> {
+    let known = async {
+        while service.endpoints().len() < servers {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, known).await.map_err(|_| format!("not all {servers} servers are found"))
+}

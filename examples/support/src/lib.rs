@@ -1,0 +1,13 @@
+//! What the callers of the examples share: a steady load, its count, and what HTTP replies mean.
+//!
+//! The use of the library is in the examples themselves.
+
+#![allow(clippy::disallowed_methods, reason = "programs that measure, in real time")]
+
+mod caller;
+mod load;
+mod outcome;
+
+pub use caller::{Caller, Finished, all_are_known};
+pub use load::{Load, Shares, p99_ms};
+pub use outcome::HttpRules;
