@@ -137,12 +137,13 @@ fn config(recovery: Duration, attempt_timeout: Duration) -> Result<FailoverConfi
         .recovery_timeout(recovery)
         .max_recovery_timeout(recovery)
         .build()?;
-    // In half a second a third of the load may begin on a server that is frozen: 400 calls. Each of
+    // While one attempt times out, all calls may begin on a server that is frozen: 3 600. Each of
     // their retries costs 5 tokens, and the default of 500 would have to be earned back in between.
-    let budget = RetryBudgetConfig::builder().capacity(5_000).build()?;
+    let budget = RetryBudgetConfig::builder().capacity(20_000).build()?;
     FailoverConfig::builder()
         .strategy(StrategyKind::LeastConnections)
         .timeout(Duration::from_secs(10))
+        .max_retries(4)
         .attempt_timeout(attempt_timeout)
         .circuit_breaker(breaker)
         .retry_budget(budget)
