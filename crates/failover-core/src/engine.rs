@@ -9,6 +9,7 @@ pub(crate) mod availability;
 pub(crate) mod breaker;
 pub(crate) mod call_counts;
 pub(crate) mod control;
+pub(crate) mod control_lock;
 pub(crate) mod custom_strategy;
 pub(crate) mod discovery_sink;
 pub(crate) mod hash;
@@ -93,16 +94,24 @@ impl Engine {
     ) -> Result<Self, Error> {
         crate::config::usable::supported(&config)?;
         let slab = Slab::new();
+        let control = Control::new(Arc::clone(&config));
         Ok(Self {
             began: clock.now(),
-            snapshot: ArcSwap::from_pointee(Snapshot::new(Arc::clone(&config), Vec::new(), &[], None, &slab)),
+            snapshot: ArcSwap::from_pointee(Snapshot::new(
+                Arc::clone(&config),
+                Vec::new(),
+                &[],
+                None,
+                &slab,
+                &control.lock,
+            )),
             slab,
             turns: ShardedCounter::from(random.bits() >> 48),
             probe_at: AtomicU64::new(Time::NEVER.as_nanos()),
             weights_due: AtomicU64::new(0),
             budget: Budget::new(),
             calls: CallCounts::default(),
-            control: Mutex::new(Control::new(config)),
+            control: Mutex::new(control),
             observers: EndpointObservers::default(),
             shares: Mutex::default(),
             events: EventLog::of_service(name.clone(), clock.clone(), parent),

@@ -60,9 +60,7 @@ mod probing;
 mod runtime;
 
 pub use async_trait::async_trait;
-pub use client::call::{
-    Attempt, AttemptClass, AttemptRecord, Attempts, Call, CallError, Completed, StopReason,
-};
+pub use client::call::{Attempt, AttemptRecord, Attempts, Call, CallError, Completed, StopReason};
 pub use client::per_endpoint::PerEndpoint;
 pub use client::pick::{OwnedPick, Pick};
 pub use client::service::{IntoEndpoint, ServiceBuilder, ServiceHandle};
@@ -72,6 +70,7 @@ pub use contract::strategy::{Candidate, Candidates, Strategy};
 pub use engine::{NoEndpoints, NoEndpointsReason};
 pub use error::{Error, ErrorKind, RetryAdvice};
 pub use manager::{EndpointRef, FailoverManager, HealthReport, ManagerBuilder, ProviderScope, Registration};
+pub use model::attempt_class::AttemptClass;
 pub use model::endpoint::{Endpoint, EndpointBuilder, EndpointId, ServiceName};
 pub use model::health::{Health, Lifecycle};
 pub use model::health_check::{HealthCheck, HealthCheckBuilder};

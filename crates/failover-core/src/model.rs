@@ -1,5 +1,6 @@
 //! The plain data of the library: endpoints, health, health checks and load reports.
 
+pub(crate) mod attempt_class;
 pub(crate) mod breaker_state;
 pub(crate) mod defaults;
 pub(crate) mod endpoint;

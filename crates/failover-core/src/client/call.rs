@@ -7,7 +7,7 @@ pub(crate) mod options;
 pub(crate) mod run;
 pub(crate) mod timed;
 
-pub use attempt::{Attempt, AttemptClass, AttemptRecord, Attempts, Completed};
+pub use attempt::{Attempt, AttemptRecord, Attempts, Completed};
 pub use builder::Call;
 pub use error::{CallError, StopReason};
 

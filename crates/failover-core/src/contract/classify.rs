@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::model::attempt_class::AttemptClass;
+
 /// What one attempt has shown.
 ///
 /// | | counts against the endpoint | another attempt |
@@ -46,6 +48,19 @@ impl Outcome {
             429 | 503 => Self::Overload(retry_after),
             400..=407 | 409..=499 => Self::Rejected,
             _ => Self::Failure,
+        }
+    }
+}
+
+impl From<Outcome> for AttemptClass {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Success => Self::Success,
+            Outcome::Failure => Self::Failure,
+            Outcome::Overload(_) => Self::Overload,
+            Outcome::Rejected => Self::Rejected,
+            Outcome::NotSent => Self::NotSent,
+            Outcome::Local => Self::Local,
         }
     }
 }

@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::contract::classify::Outcome;
-use crate::engine::state::Verdict;
 use crate::engine::{Engine, RawPick};
+use crate::model::attempt_class::AttemptClass;
 use crate::model::endpoint::Endpoint;
 use crate::runtime::clock::Time;
 
@@ -33,13 +33,13 @@ impl<E: Deref<Target = Engine>> AttemptGuard<E> {
 
     /// Ends the attempt and says how long it took.
     #[inline]
-    pub(crate) fn end(mut self, verdict: Verdict) -> Duration {
-        Duration::from_nanos(self.report(verdict))
+    pub(crate) fn end(mut self, class: impl Into<Option<AttemptClass>>) -> Duration {
+        Duration::from_nanos(self.report(class.into()))
     }
 
     #[inline]
-    fn report(&mut self, verdict: Verdict) -> u64 {
-        self.pick.take().map_or(0, |pick| self.engine.report(pick, verdict))
+    fn report(&mut self, class: Option<AttemptClass>) -> u64 {
+        self.pick.take().map_or(0, |pick| self.engine.report(pick, class))
     }
 
     /// When the attempt began.
@@ -56,18 +56,18 @@ impl<E: Deref<Target = Engine>> AttemptGuard<E> {
     /// Ends a call that is a single attempt.
     #[inline]
     pub(crate) fn finish(mut self, outcome: Outcome) {
-        let verdict = Verdict::from(outcome);
+        let class = AttemptClass::from(outcome);
         if let Outcome::Overload(Some(pause)) = outcome {
             self.engine.charge(self.state(), pause);
         }
-        match verdict {
-            Verdict::Success => self.engine.budget.deposit(|| self.engine.call_policy().budget),
-            Verdict::Rejected => {}
+        match class {
+            AttemptClass::Success => self.engine.budget.deposit(|| self.engine.call_policy().budget),
+            AttemptClass::Rejected => {}
             _ => {
                 self.engine.calls.failed.fetch_add(1, Ordering::Relaxed);
             }
         }
-        self.report(verdict);
+        self.report(Some(class));
     }
 }
 

@@ -103,7 +103,7 @@ impl Engine {
             control.allocator.retired().iter().map(|(source, counters)| (*source, (*counters, 0))).collect();
         let states = snapshot.slots.iter().map(|slot| slot.state).chain(control.allocator.leaving());
         for state in states.map(|number| self.slab.state(number)) {
-            let source = state.cold.source.load(Ordering::Relaxed);
+            let source = state.placement().source();
             let (counters, in_flight) = by_source.entry(source).or_insert((Counters::NONE, 0));
             *counters = counters.plus(&state.counters());
             *in_flight += u64::from(state.in_flight());
@@ -117,7 +117,7 @@ impl Engine {
         {
             let mut control = self.control();
             let snapshot = self.snapshot.load_full();
-            let index = self.slab.state(state).cold.slot.load(Ordering::Relaxed);
+            let index = self.slab.state(state).placement().slot();
             // An endpoint that is gone may still have calls that report.
             if snapshot.slots.get(index as usize).is_some_and(|slot| slot.state == state) {
                 self.reconcile(&mut control, &snapshot, index);
@@ -139,7 +139,8 @@ impl Engine {
         }
         let state = slot.state;
         let phase = self.slab.state(state).breaker().read().phase;
-        let closed = matches!(phase, Phase::Closed { .. }) && !self.slab.state(state).is_probed_down();
+        let closed =
+            matches!(phase, Phase::Closed { .. }) && !self.slab.state(state).placement().is_probed_down();
         if control.closed[index as usize] != closed {
             control.closed[index as usize] = closed;
             let before = snapshot.closed();
@@ -147,7 +148,7 @@ impl Engine {
         }
         if closed {
             self.unpin(control, snapshot, state);
-            snapshot.tier_of(slot).add_to_rotation(&self.slab, state);
+            snapshot.tier_of(slot).add_to_rotation(&self.slab, state, &control.lock);
         }
         self.balance_floor(control, snapshot, index);
         self.record_transition(control, snapshot, index, self.clock.now());
@@ -175,17 +176,16 @@ impl Engine {
         }
         let tier = snapshot.tier_of(slot);
         // A live standby takes over from a tier that is dead; only without one does the floor hold it.
-        let tier_of =
-            |state: u32| snapshot.slot(self.slab.state(state).cold.slot.load(Ordering::Relaxed)).tier;
+        let tier_of = |state: u32| snapshot.slot(self.slab.state(state).placement().slot()).tier;
         let pinned_in = |tier: u32| control.pinned.iter().filter(|state| tier_of(**state) == tier).count();
         let standby = (slot.tier + 1..snapshot.tiers.len() as u32)
             .any(|tier| snapshot.tiers[tier as usize].members.available().len() > pinned_in(tier));
         if control.pinned.len() < wanted as usize && !standby {
             control.pinned.push(slot.state);
-            self.slab.state(slot.state).cold.pinned.store(true, Ordering::Relaxed);
-            tier.add_to_rotation(&self.slab, slot.state);
+            self.slab.state(slot.state).placement().set_pinned(true, &control.lock);
+            tier.add_to_rotation(&self.slab, slot.state, &control.lock);
         } else {
-            tier.remove_from_rotation(&self.slab, slot.state);
+            tier.remove_from_rotation(&self.slab, slot.state, &control.lock);
         }
     }
 
@@ -194,17 +194,17 @@ impl Engine {
         let slot = snapshot.slot(index);
         let is_in =
             slot.claim.eligible() && (control.closed[index as usize] || control.pinned.contains(&slot.state));
-        self.slab.state(slot.state).record_transition(is_in, now);
+        self.slab.state(slot.state).placement().record_transition(is_in, now, &control.lock);
     }
 
     fn unpin(&self, control: &mut Control, snapshot: &Snapshot, state: u32) {
         let Some(place) = control.pinned.iter().position(|pinned| *pinned == state) else { return };
         control.pinned.remove(place);
-        let EndpointState { cold, .. } = self.slab.state(state);
-        cold.pinned.store(false, Ordering::Relaxed);
-        let index = cold.slot.load(Ordering::Relaxed);
+        let placement = self.slab.state(state).placement();
+        placement.set_pinned(false, &control.lock);
+        let index = placement.slot();
         if !control.closed[index as usize] {
-            snapshot.tier_of(snapshot.slot(index)).remove_from_rotation(&self.slab, state);
+            snapshot.tier_of(snapshot.slot(index)).remove_from_rotation(&self.slab, state, &control.lock);
             self.record_transition(control, snapshot, index, self.clock.now());
         }
     }
@@ -228,7 +228,7 @@ impl Engine {
     }
 
     fn breaker_event(&self, state: &EndpointState, change: Change) -> Event {
-        let pinned = state.cold.pinned.load(Ordering::Relaxed);
+        let pinned = state.placement().is_pinned();
         let was = change.from.state().as_str();
         let event = match (change.from.phase, change.to.phase) {
             (from, Phase::Open { until }) => {

@@ -181,7 +181,13 @@ impl Engine {
             .iter()
             .filter_map(|slot| {
                 let state = self.slab.state(slot.state);
-                match Availability::derive(slot.claim, state.probed(), &state.breaker().read(), false, now) {
+                match Availability::derive(
+                    slot.claim,
+                    state.placement().probed(),
+                    &state.breaker().read(),
+                    false,
+                    now,
+                ) {
                     Availability::Out { cause } => {
                         Some(UnavailableEndpoint { id: slot.endpoint.id().clone(), cause })
                     }

@@ -226,7 +226,7 @@ impl<'a> Picker<'a> {
         let mut first = self.snapshot.tier_for(self.engine.random.below(100));
         // What the attempts before have found may be so of their whole tier: the last one does not share its fate.
         if let Some(failed) = self.tried.states.last().filter(|_| self.last) {
-            let slot = self.engine.slab.state(*failed).cold.slot.load(Ordering::Relaxed);
+            let slot = self.engine.slab.state(*failed).placement().slot();
             let tier = self.snapshot.slots.get(slot as usize).map_or(0, |slot| slot.tier as usize);
             first = if first == tier { first + 1 } else { first };
         }
@@ -259,9 +259,7 @@ impl<'a> Picker<'a> {
                 Some(admission) => admission,
                 // Not closed: either all are used, or the floor holds it, or its breaker has opened just now and it is
                 // about to leave.
-                None if tier.in_panic() || state.cold.pinned.load(Ordering::Relaxed) => {
-                    self.admit_beyond(number)
-                }
+                None if tier.in_panic() || state.placement().is_pinned() => self.admit_beyond(number),
                 None => continue,
             };
             if slow_start.is_on() && !admission.permit && !self.passes_slow_start(state) {
@@ -278,7 +276,7 @@ impl<'a> Picker<'a> {
     /// Whether an endpoint that is new gets this call: with the probability that slow start says.
     #[cold]
     fn passes_slow_start(&self, state: &EndpointState) -> bool {
-        let part = self.snapshot.policy.slow_start.part(self.now.since(state.since(self.now)));
+        let part = self.snapshot.policy.slow_start.part(self.now.since(state.placement().since(self.now)));
         part >= 1.0 || self.engine.random.unit() < part
     }
 
@@ -302,7 +300,7 @@ impl<'a> Picker<'a> {
         }
         let mut next = self.now + SCAN_INTERVAL;
         // A call is no way to learn what a probe finds out.
-        let probed_down = |state: &u32| self.engine.slab.state(*state).is_probed_down();
+        let probed_down = |state: &u32| self.engine.slab.state(*state).placement().is_probed_down();
         let candidates = self.outside().chain(self.pinned_in_idle_tiers());
         for state in candidates.filter(|state| !probed_down(state)) {
             match self.admit(state, false) {
@@ -362,7 +360,7 @@ impl<'a> Picker<'a> {
         let start = engine.random.bits() as usize;
         let pinned =
             tiers.iter().flat_map(move |tier| rotated(tier.members.available(), start)).take(MAX_SCANS);
-        let is_pinned = move |state: &u32| engine.slab.state(*state).cold.pinned.load(Ordering::Relaxed);
+        let is_pinned = move |state: &u32| engine.slab.state(*state).placement().is_pinned();
         pinned.filter(is_pinned).filter(move |state| !tried.contains(*state))
     }
 
@@ -378,8 +376,8 @@ impl<'a> Picker<'a> {
             Some(Phase::HalfOpen { early: false, .. }) => self.transition = Transition::HalfOpen,
             // Its probe calls have not answered in time; one of them will tell when it ends.
             Some(Phase::Open { .. }) => {
-                state.cold.expired.store(true, Ordering::Relaxed);
-                state.cold.opened.fetch_add(1, Ordering::Relaxed);
+                state.note_expired();
+                state.count_opened();
             }
             Some(Phase::Closed { .. }) | None => {}
         }

@@ -1,13 +1,13 @@
 //! What a call that has ended tells the engine.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::engine::breaker::atomic::Change;
 use crate::engine::breaker::{Admission, Decision, Input};
+use crate::engine::state::EndpointState;
 use crate::engine::state::ewma::{LONGEST_PENALTY, PENALTY};
-use crate::engine::state::{EndpointState, Verdict};
 use crate::engine::{Engine, RawPick, Transition};
+use crate::model::attempt_class::AttemptClass;
 use crate::model::breaker_state::BreakerState;
 use crate::runtime::clock::Time;
 
@@ -15,23 +15,25 @@ use crate::runtime::clock::Time;
 const PAUSE: Duration = Duration::from_millis(50);
 
 impl Engine {
-    /// Ends a choice: counts it, tells the breaker, and says how many nanoseconds it took.
+    /// Ends an attempt: counts it, feeds the breaker, and returns how many nanoseconds the attempt took. Without a class
+    /// the attempt was cancelled: neither success nor failure.
     #[inline]
-    pub(crate) fn report(&self, mut pick: RawPick, verdict: Verdict) -> u64 {
+    pub(crate) fn report(&self, mut pick: RawPick, class: impl Into<Option<AttemptClass>>) -> u64 {
+        let class = class.into();
         self.emit_transition(&mut pick);
         let (number, admission, began) = (pick.state(), pick.admission(), pick.began());
         let state = self.slab.state(number);
         let now = self.clock.now();
         let took = now.nanos_since(began);
         // The breaker first: once the call has ended, the cell may be another endpoint's.
-        if verdict != Verdict::Success || admission.permit || !state.breaker().is_quiet() {
-            self.update_breaker(number, admission, verdict, now);
+        if class != Some(AttemptClass::Success) || admission.permit || !state.breaker().is_quiet() {
+            self.update_breaker(number, admission, class, now);
         }
-        match verdict {
-            Verdict::Success | Verdict::Rejected => state.ewma().update(took, now),
-            _ => observe_failure(state, verdict, took, now),
+        match class {
+            Some(AttemptClass::Success | AttemptClass::Rejected) => state.ewma().update(took, now),
+            _ => penalise(state, class, took, now),
         }
-        state.end(verdict, took);
+        state.end(class, took);
         took
     }
 
@@ -43,7 +45,7 @@ impl Engine {
     /// The call was dropped: neither success nor failure.
     #[cold]
     pub(crate) fn cancel(&self, pick: RawPick) {
-        self.report(pick, Verdict::Cancelled);
+        self.report(pick, None);
     }
 
     /// Tells what a choice did to the breaker. Where the call may take long, that is as soon as it is chosen.
@@ -58,14 +60,16 @@ impl Engine {
     }
 
     #[cold]
-    fn update_breaker(&self, number: u32, admission: Admission, verdict: Verdict, now: Time) {
-        let event = match verdict {
-            Verdict::Success => Input::Success(admission),
-            Verdict::Failure | Verdict::Timeout | Verdict::NotSent => Input::Failure(admission),
+    fn update_breaker(&self, number: u32, admission: Admission, class: Option<AttemptClass>, now: Time) {
+        let event = match class {
+            Some(AttemptClass::Success) => Input::Success(admission),
+            Some(AttemptClass::Failure | AttemptClass::Timeout | AttemptClass::NotSent) => {
+                Input::Failure(admission)
+            }
             // Too busy is no fault, but an endpoint that is still too busy is not back, either.
-            Verdict::Overload if admission.permit => Input::Failure(admission),
+            Some(AttemptClass::Overload) if admission.permit => Input::Failure(admission),
             // No blame, and an answer even so: that is what a probe call is to find out.
-            Verdict::Rejected if admission.permit => Input::Success(admission),
+            Some(AttemptClass::Rejected) if admission.permit => Input::Success(admission),
             _ if admission.permit => Input::Release(admission),
             _ => return,
         };
@@ -75,14 +79,14 @@ impl Engine {
         if let Some(change) = change {
             return self.transition(number, state, change);
         }
-        if decision == Decision::Ignored && state.cold.expired.swap(false, Ordering::Relaxed) {
+        if decision == Decision::Ignored && state.take_expired() {
             self.emit_half_open_expired(state);
         }
         if admission.permit {
             // The permit is free. If the call has shown nothing, not for the very next one: a caller whose calls all
             // end like that must not send every one of them here.
-            match verdict {
-                Verdict::Success | Verdict::Rejected => self.probe_from(now),
+            match class {
+                Some(AttemptClass::Success | AttemptClass::Rejected) => self.probe_from(now),
                 _ => self.probe_after(now, PAUSE),
             }
         }
@@ -91,9 +95,9 @@ impl Engine {
     fn transition(&self, number: u32, state: &EndpointState, change: Change) {
         let to = change.to.state();
         if to == BreakerState::Closed {
-            state.cold.recovered.fetch_add(1, Ordering::Relaxed);
+            state.count_recovered();
         } else if to == BreakerState::Open {
-            state.cold.opened.fetch_add(1, Ordering::Relaxed);
+            state.count_opened();
         }
         self.breaker_changed(number, change);
     }
@@ -101,12 +105,12 @@ impl Engine {
 
 /// What an attempt without a good answer says of the time that one takes.
 #[cold]
-fn observe_failure(state: &EndpointState, verdict: Verdict, took: u64, now: Time) {
+fn penalise(state: &EndpointState, class: Option<AttemptClass>, took: u64, now: Time) {
     let took = Duration::from_nanos(took);
-    match verdict {
+    match class {
         // It would have taken longer than that.
-        Verdict::Cancelled => state.ewma().raise_to(took, now),
-        Verdict::Local => {}
+        None => state.ewma().raise_to(took, now),
+        Some(AttemptClass::Local) => {}
         _ => state.ewma().raise_to(took.max(PENALTY), now),
     }
 }

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::config::{Algorithm, FailoverConfig, StrategyKind};
 use crate::engine::availability::Claim;
+use crate::engine::control_lock::ControlLock;
 use crate::engine::policy::Policy;
 use crate::engine::state::slab::Slab;
 use crate::model::endpoint::Endpoint;
@@ -63,12 +64,13 @@ impl Snapshot {
         ranks: &[Rank],
         before: Option<&Self>,
         slab: &Slab,
+        lock: &ControlLock,
     ) -> Self {
         for (slot, index) in slots.iter().zip(0..) {
             let state = slab.state(slot.state);
-            state.cold.slot.store(index, Ordering::Relaxed);
+            state.placement().set_slot(index, lock);
             if !slot.claim.eligible() {
-                state.set_in_rotation(false);
+                state.set_in_rotation(false, lock);
             }
         }
         let policy = Policy::from(&*config);
@@ -77,7 +79,7 @@ impl Snapshot {
             .chunk_by(|a, b| a.tier == b.tier)
             .map(|of_tier| {
                 let rank = ranks[of_tier[0].tier as usize];
-                let tier = Tier::new(rank, of_tier, first, policy.panic_threshold > 0, slab);
+                let tier = Tier::new(rank, of_tier, first, policy.panic_threshold > 0, slab, lock);
                 let matched = before.and_then(|before| before.tiers.iter().find(|tier| tier.rank == rank));
                 tier.build(policy.algorithm, of_tier, matched, slab);
                 first += of_tier.len() as u32;

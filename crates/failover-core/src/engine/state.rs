@@ -4,23 +4,24 @@ pub(crate) mod ewma;
 pub(crate) mod in_flight;
 pub(crate) mod latency;
 pub(crate) mod load_weight;
+pub(crate) mod placement;
 pub(crate) mod slab;
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
-use crate::contract::classify::Outcome;
 use crate::engine::breaker::atomic::AtomicBreaker;
+use crate::engine::control_lock::ControlLock;
 use crate::engine::state::latency::{Histogram, Times};
+use crate::model::attempt_class::AttemptClass;
 use crate::model::endpoint::Endpoint;
-use crate::model::health::Health;
-use crate::runtime::clock::Time;
 use ewma::PeakEwma;
 use in_flight::InFlight;
 use load_weight::LoadWeight;
+use placement::Placement;
 
 /// What calls to an endpoint read and write. It outlives snapshots: the key is the endpoint's id, and another one is
 /// taken only when the address behind the id changes.
@@ -30,7 +31,7 @@ use load_weight::LoadWeight;
 #[repr(align(64))]
 pub(crate) struct EndpointState {
     hot: HotState,
-    pub(crate) cold: ColdState,
+    cold: ColdState,
 }
 
 #[derive(Debug)]
@@ -51,73 +52,38 @@ struct HotState {
     flushing: AtomicBool,
     /// Whether it is among those of its tier that are given calls.
     in_rotation: AtomicBool,
+    /// Its half-open round ended because the probe calls did not answer in time, and no event says so yet. Rare, and
+    /// here because this line has room.
+    expired: AtomicBool,
 }
 
 /// Bits of a time in `recent`, which holds seven.
 const RECENT: u32 = 9;
 const _: () = assert!(latency::BUCKETS < 1 << RECENT);
 
-#[derive(Debug, Default)]
-pub(crate) struct ColdState {
-    /// The endpoint as its source names it now. Empty when the cell is free.
+#[derive(Debug)]
+struct ColdState {
+    /// The endpoint as its source names it now. Empty when the state is free.
     endpoint: ArcSwapOption<Endpoint>,
-    others: [AtomicU64; VERDICTS - 1],
+    others: [AtomicU64; ENDINGS - 1],
     /// Times that the breaker opened, and times that it closed again.
-    pub(crate) opened: AtomicU64,
-    pub(crate) recovered: AtomicU64,
+    opened: AtomicU64,
+    recovered: AtomicU64,
     /// Probes that this process has made.
-    pub(crate) probes: AtomicU64,
-    /// The number of the source that names it.
-    pub(crate) source: AtomicU32,
-    /// Given calls although its breaker is not closed, because too few others are left.
-    pub(crate) pinned: AtomicBool,
-    /// Its half-open round ended because the probe calls did not answer in time, and that is not told yet.
-    pub(crate) expired: AtomicBool,
-    /// Since when it has been in or out, in nanoseconds, twice; odd when it is in. 0: it is new.
-    since: AtomicU64,
-    /// What it has said of its load.
-    pub(crate) load: LoadWeight,
-    /// Whether this process probes it.
-    pub(crate) asked: AtomicBool,
-    /// What this process's own probes say of it, as a number.
-    probed: AtomicU8,
-    /// Where it stands in the newest snapshot, and in its tier's partition. Under the control lock only.
-    pub(crate) slot: AtomicU32,
-    pub(crate) place: AtomicU32,
+    probes: AtomicU64,
+    /// What it has reported of its load.
+    load: LoadWeight,
+    placement: Placement,
 }
 
-/// How one attempt ended, as it is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    Success,
-    Failure,
-    Timeout,
-    Overload,
-    NotSent,
-    Rejected,
-    Local,
-    Cancelled,
-}
-
-const VERDICTS: usize = 8;
-
-impl From<Outcome> for Verdict {
-    fn from(outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Success => Self::Success,
-            Outcome::Failure => Self::Failure,
-            Outcome::Overload(_) => Self::Overload,
-            Outcome::Rejected => Self::Rejected,
-            Outcome::NotSent => Self::NotSent,
-            Outcome::Local => Self::Local,
-        }
-    }
-}
+/// Ways in which an attempt ends: its class, or cancelled.
+const ENDINGS: usize = 1 + AttemptClass::ALL.len();
+const CANCELLED: usize = ENDINGS - 1;
 
 /// The counts as they were read.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counters {
-    ended: [u64; VERDICTS],
+    ended: [u64; ENDINGS],
     /// How long the attempts took together that were not cancelled, within 2 %.
     time: Duration,
     pub(crate) recovered: u64,
@@ -126,16 +92,20 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    pub(crate) const NONE: Self =
-        Self { ended: [0; VERDICTS], time: Duration::ZERO, recovered: 0, probes: 0 };
+    pub(crate) const NONE: Self = Self { ended: [0; ENDINGS], time: Duration::ZERO, recovered: 0, probes: 0 };
 
-    pub(crate) fn of(&self, verdict: Verdict) -> u64 {
-        self.ended[verdict as usize]
+    pub(crate) fn of(&self, class: AttemptClass) -> u64 {
+        self.ended[class as usize]
+    }
+
+    /// Attempts that were dropped before they ended.
+    pub(crate) fn cancelled(&self) -> u64 {
+        self.ended[CANCELLED]
     }
 
     /// Attempts that the endpoint is to blame for.
     pub(crate) fn failures(&self) -> u64 {
-        [Verdict::Failure, Verdict::Timeout, Verdict::Overload, Verdict::NotSent]
+        [AttemptClass::Failure, AttemptClass::Timeout, AttemptClass::Overload, AttemptClass::NotSent]
             .map(|v| self.of(v))
             .iter()
             .sum()
@@ -148,7 +118,7 @@ impl Counters {
 
     /// Attempts that have ended and were not cancelled.
     fn answered(&self) -> u64 {
-        self.ended() - self.of(Verdict::Cancelled)
+        self.ended() - self.cancelled()
     }
 
     /// The mean time of the attempts that were not cancelled.
@@ -180,22 +150,16 @@ impl EndpointState {
                 recent: AtomicU64::new(0),
                 flushing: AtomicBool::new(false),
                 in_rotation: AtomicBool::new(false),
+                expired: AtomicBool::new(false),
             },
             cold: ColdState {
                 endpoint: ArcSwapOption::const_empty(),
-                others: [const { AtomicU64::new(0) }; VERDICTS - 1],
+                others: [const { AtomicU64::new(0) }; ENDINGS - 1],
                 opened: AtomicU64::new(0),
                 recovered: AtomicU64::new(0),
                 probes: AtomicU64::new(0),
-                source: AtomicU32::new(0),
-                pinned: AtomicBool::new(false),
-                expired: AtomicBool::new(false),
-                since: AtomicU64::new(0),
                 load: LoadWeight::default(),
-                asked: AtomicBool::new(false),
-                probed: AtomicU8::new(Health::Unknown as u8),
-                slot: AtomicU32::new(0),
-                place: AtomicU32::new(0),
+                placement: Placement::new(),
             },
         }
     }
@@ -226,8 +190,7 @@ impl EndpointState {
         self.hot.in_rotation.load(Ordering::Relaxed)
     }
 
-    /// Under the control lock only.
-    pub(crate) fn set_in_rotation(&self, in_rotation: bool) {
+    pub(crate) fn set_in_rotation(&self, in_rotation: bool, _lock: &ControlLock) {
         self.hot.in_rotation.store(in_rotation, Ordering::Relaxed);
     }
 
@@ -237,15 +200,16 @@ impl EndpointState {
     }
 
     #[inline]
-    pub(crate) fn end(&self, verdict: Verdict, nanos: u64) {
-        if verdict != Verdict::Cancelled {
+    pub(crate) fn end(&self, class: Option<AttemptClass>, nanos: u64) {
+        if class.is_some() {
             self.record(nanos);
         }
         // The flow last, so that who sees nothing in flight sees the counts as well.
-        if verdict == Verdict::Success {
+        if class == Some(AttemptClass::Success) {
             self.hot.flow.succeed();
         } else {
-            self.cold.others[verdict as usize - 1].fetch_add(1, Ordering::Relaxed);
+            self.cold.others[class.map_or(CANCELLED, |class| class as usize) - 1]
+                .fetch_add(1, Ordering::Relaxed);
             self.hot.flow.end();
         }
     }
@@ -292,7 +256,7 @@ impl EndpointState {
     }
 
     /// Takes over what the source says now.
-    pub(crate) fn set(&self, endpoint: &Arc<Endpoint>, weight: u32) {
+    pub(crate) fn set(&self, endpoint: &Arc<Endpoint>, weight: u32, _lock: &ControlLock) {
         // A store waits for readers, so most updates, which leave most endpoints as they are, do without.
         if !self.cold.endpoint.load().as_ref().is_some_and(|before| Arc::ptr_eq(before, endpoint)) {
             self.cold.endpoint.store(Some(Arc::clone(endpoint)));
@@ -301,41 +265,41 @@ impl EndpointState {
         self.hot.weight.store(weight, Ordering::Relaxed);
     }
 
-    /// It is given calls, or not. Under the control lock only.
-    pub(crate) fn record_transition(&self, is_in: bool, now: Time) {
-        let before = self.cold.since.load(Ordering::Relaxed);
-        if before == 0 || (before & 1 == 1) != is_in {
-            // Never 0, which stands for new.
-            let since = (now.as_nanos().min(u64::MAX >> 1) << 1).max(2) | u64::from(is_in);
-            self.cold.since.store(since, Ordering::Relaxed);
-        }
+    pub(crate) fn placement(&self) -> &Placement {
+        &self.cold.placement
     }
 
-    /// Since when it has been given calls, or not; `now` when it is new.
-    pub(crate) fn since(&self, now: Time) -> Time {
-        match self.cold.since.load(Ordering::Relaxed) {
-            0 => now,
-            since => Time::from_nanos(since >> 1),
-        }
+    /// What it has reported of its load.
+    pub(crate) fn load(&self) -> &LoadWeight {
+        &self.cold.load
     }
 
-    /// What this process's own probes say of it.
-    pub(crate) fn probed(&self) -> Health {
-        let number = self.cold.probed.load(Ordering::Relaxed);
-        let all = [Health::Healthy, Health::Degraded, Health::Unhealthy];
-        all.into_iter().find(|health| *health as u8 == number).unwrap_or_default()
+    pub(crate) fn count_probe(&self) {
+        self.cold.probes.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Takes over what a probe says, and answers what was said before. Under the control lock only.
-    pub(crate) fn set_probed(&self, health: Health) -> Health {
-        let before = self.probed();
-        self.cold.probed.store(health as u8, Ordering::Relaxed);
-        before
+    /// Counts an opening of the breaker.
+    pub(crate) fn count_opened(&self) {
+        self.cold.opened.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether a probe says that it does not work.
-    pub(crate) fn is_probed_down(&self) -> bool {
-        self.cold.probed.load(Ordering::Relaxed) == Health::Unhealthy as u8
+    pub(crate) fn opened(&self) -> u64 {
+        self.cold.opened.load(Ordering::Relaxed)
+    }
+
+    /// Counts a recovery: the breaker closed.
+    pub(crate) fn count_recovered(&self) {
+        self.cold.recovered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes that a half-open round has expired, for the next report to say so.
+    pub(crate) fn note_expired(&self) {
+        self.hot.expired.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a half-open round has expired since this was last asked.
+    pub(crate) fn take_expired(&self) -> bool {
+        self.hot.expired.swap(false, Ordering::Relaxed)
     }
 
     /// Whether nothing is in flight; what was counted is then complete.
@@ -344,7 +308,7 @@ impl EndpointState {
     }
 
     pub(crate) fn counters(&self) -> Counters {
-        let mut ended = [self.hot.flow.successes(); VERDICTS];
+        let mut ended = [self.hot.flow.successes(); ENDINGS];
         for (to, from) in ended[1..].iter_mut().zip(&self.cold.others) {
             *to = from.load(Ordering::Relaxed);
         }
@@ -370,13 +334,13 @@ impl EndpointState {
     }
 
     /// Makes it as new, for another endpoint. Only when it is idle and no snapshot knows it.
-    fn clear(&self) {
+    fn clear(&self, lock: &ControlLock) {
         self.hot.breaker.clear();
         self.hot.weight.store(1, Ordering::Relaxed);
         self.cold.endpoint.store(None);
         self.hot.flow.clear();
         self.hot.ewma.clear();
-        self.set_in_rotation(false);
+        self.set_in_rotation(false, lock);
         let counts = [&self.cold.opened, &self.cold.recovered, &self.cold.probes];
         for count in counts.into_iter().chain(&self.cold.others) {
             count.store(0, Ordering::Relaxed);
@@ -385,12 +349,9 @@ impl EndpointState {
         if let Some(times) = self.hot.times.get() {
             times.clear();
         }
-        self.cold.pinned.store(false, Ordering::Relaxed);
-        self.cold.expired.store(false, Ordering::Relaxed);
+        self.hot.expired.store(false, Ordering::Relaxed);
         self.cold.load.clear();
-        self.cold.asked.store(false, Ordering::Relaxed);
-        self.cold.probed.store(Health::Unknown as u8, Ordering::Relaxed);
-        self.cold.since.store(0, Ordering::Relaxed);
+        self.cold.placement.clear(lock);
     }
 }
 
@@ -409,28 +370,29 @@ mod tests {
         let state = EndpointState::new();
         state.begin();
         state.begin();
-        state.end(Verdict::Success, 3_000_000);
+        state.end(Some(AttemptClass::Success), 3_000_000);
         assert_eq!(state.in_flight(), 1);
-        state.end(Verdict::Cancelled, 9_000_000_000);
+        state.end(None, 9_000_000_000);
         let counters = state.counters();
-        assert_eq!(
-            (counters.of(Verdict::Success), counters.of(Verdict::Cancelled), counters.ended()),
-            (1, 1, 2)
-        );
+        assert_eq!((counters.of(AttemptClass::Success), counters.cancelled(), counters.ended()), (1, 1, 2));
         assert!(state.is_idle());
     }
 
     #[test]
     fn threads_at_one_cell_lose_no_count_and_leave_a_fair_sample_of_times() {
         let state = EndpointState::new();
-        state.set(&Arc::new(Endpoint::builder("a", "users", "10.0.0.1", 80).build().expect("valid")), 1);
+        state.set(
+            &Arc::new(Endpoint::builder("a", "users", "10.0.0.1", 80).build().expect("valid")),
+            1,
+            &ControlLock::new(),
+        );
         std::thread::scope(|scope| {
             for thread in 0..4_u64 {
                 let state = &state;
                 scope.spawn(move || {
                     for call in 0..16_000 {
                         state.begin();
-                        state.end(Verdict::Success, (10 + thread + call % 3) * 1_000);
+                        state.end(Some(AttemptClass::Success), (10 + thread + call % 3) * 1_000);
                         if call % 1_000 == 0 {
                             state.times_into(&mut Times::none());
                         }
@@ -438,7 +400,7 @@ mod tests {
                 });
             }
         });
-        assert_eq!(state.counters().of(Verdict::Success), 64_000);
+        assert_eq!(state.counters().of(AttemptClass::Success), 64_000);
         let mut times = Times::none();
         state.times_into(&mut times);
         // Threads that do nothing but this lose the most.
@@ -450,10 +412,14 @@ mod tests {
     #[test]
     fn every_time_of_a_single_thread_counts_once() {
         let state = EndpointState::new();
-        state.set(&Arc::new(Endpoint::builder("a", "users", "10.0.0.1", 80).build().expect("valid")), 1);
+        state.set(
+            &Arc::new(Endpoint::builder("a", "users", "10.0.0.1", 80).build().expect("valid")),
+            1,
+            &ControlLock::new(),
+        );
         for calls in 1..=100 {
             state.begin();
-            state.end(Verdict::Success, calls * 1_000_000);
+            state.end(Some(AttemptClass::Success), calls * 1_000_000);
             let mut times = Times::none();
             if calls % 9 == 0 || calls == 100 {
                 state.times_into(&mut times);
@@ -463,18 +429,18 @@ mod tests {
     }
 
     #[test]
-    fn every_verdict_has_a_count_of_its_own() {
-        use Verdict::*;
+    fn every_class_has_a_count_of_its_own() {
         let state = EndpointState::new();
-        let all = [Success, Failure, Timeout, Overload, NotSent, Rejected, Local, Cancelled];
-        for (verdict, times) in all.into_iter().zip(1..) {
+        let endings = AttemptClass::ALL.map(Some).into_iter().chain([None]);
+        for (class, times) in endings.zip(1..) {
             for _ in 0..times {
                 state.begin();
-                state.end(verdict, 0);
+                state.end(class, 0);
             }
         }
         let counters = state.counters();
-        assert_eq!(all.map(|verdict| counters.of(verdict)), [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(AttemptClass::ALL.map(|class| counters.of(class)), [1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(counters.cancelled(), 8);
         assert_eq!(counters.failures(), 2 + 3 + 4 + 5);
     }
 }

@@ -9,9 +9,9 @@ use super::*;
 use crate::config::CircuitBreakerConfig;
 use crate::engine::algorithm::Tried;
 use crate::engine::availability::{Availability, UnavailableCause};
-use crate::engine::state::Verdict;
 use crate::error::ErrorKind;
 use crate::events::EventKind;
+use crate::model::attempt_class::AttemptClass;
 use crate::model::endpoint::{Endpoint, EndpointEntry};
 use crate::model::health::{Health, Lifecycle};
 
@@ -51,7 +51,8 @@ impl Bench {
     fn call(&self, fails: &[&str]) -> Option<String> {
         let pick = self.engine.pick(Tried::NONE, true)?;
         let id = self.id(&pick);
-        let verdict = if fails.contains(&id.as_str()) { Verdict::Failure } else { Verdict::Success };
+        let verdict =
+            if fails.contains(&id.as_str()) { AttemptClass::Failure } else { AttemptClass::Success };
         self.engine.report(pick, verdict);
         Some(id)
     }
@@ -149,7 +150,7 @@ async fn a_call_that_cannot_be_repeated_is_no_probe_unless_nobody_else_probes() 
     for _ in 0..20 {
         let pick = pick();
         assert_eq!(bench.id(&pick), "a");
-        bench.engine.report(pick, Verdict::Success);
+        bench.engine.report(pick, AttemptClass::Success);
     }
     pass(SECOND).await;
     assert_eq!(bench.id(&pick()), "b");
@@ -205,7 +206,7 @@ async fn when_all_fail_each_is_probed_within_its_permits_and_the_first_to_return
     sizes.sort_unstable();
     assert_eq!(sizes, [3, 3, 3, 3, 9_988]);
     for pick in pinned {
-        bench.engine.report(pick, Verdict::Failure);
+        bench.engine.report(pick, AttemptClass::Failure);
     }
     pass(30 * SECOND).await;
     bench.calls(100, &all);
@@ -315,7 +316,7 @@ async fn calls_in_flight_on_a_removed_endpoint_end_as_usual_and_then_its_state_i
     assert_eq!(bench.engine.stats().in_flight, 1, "it is still counted");
     assert_eq!(bench.id(&pick), "a", "and it is still that endpoint");
     let state = pick.state();
-    bench.engine.report(pick, Verdict::Success);
+    bench.engine.report(pick, AttemptClass::Success);
     bench.publish([entry("c", 0)]);
     let snapshot = bench.engine.snapshot();
     bench.publish([entry("d", 0)]);
@@ -451,7 +452,8 @@ async fn a_held_endpoint_in_a_tier_without_calls_is_probed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_half_open_endpoint_that_rejects_has_answered_and_one_that_is_dropped_is_probed_now_and_then() {
-    for (verdict, most) in [(Verdict::Rejected, 102), (Verdict::Local, 10), (Verdict::Cancelled, 10)] {
+    for (verdict, most) in [(Some(AttemptClass::Rejected), 102), (Some(AttemptClass::Local), 10), (None, 10)]
+    {
         let bench = Bench::with(&["a", "b", "c"]);
         bench.calls(30, &["b"]);
         pass(5 * SECOND).await;
@@ -462,7 +464,7 @@ async fn a_half_open_endpoint_that_rejects_has_answered_and_one_that_is_dropped_
             bench.engine.report(pick, verdict);
         }
         assert!((1..=most).contains(&probes), "{verdict:?}: {probes} of 300");
-        assert_eq!(bench.availability("b").is_in(), verdict == Verdict::Rejected);
+        assert_eq!(bench.availability("b").is_in(), verdict == Some(AttemptClass::Rejected));
     }
 }
 
@@ -511,14 +513,14 @@ async fn a_half_open_endpoint_that_is_overloaded_is_not_back_and_a_closed_one_is
     pass(5 * SECOND).await;
     let probe = bench.engine.pick(Tried::NONE, true).expect("available");
     assert_eq!(bench.id(&probe), "b");
-    bench.engine.report(probe, Verdict::Overload);
+    bench.engine.report(probe, AttemptClass::Overload);
     assert!(matches!(
         bench.availability("b"),
         Availability::Out { cause: UnavailableCause::BreakerOpen { .. } }
     ));
     for _ in 0..100 {
         let pick = bench.engine.pick(Tried::NONE, true).expect("available");
-        bench.engine.report(pick, Verdict::Overload);
+        bench.engine.report(pick, AttemptClass::Overload);
     }
     assert_eq!(bench.availability("a"), Availability::In { pinned: false });
 }

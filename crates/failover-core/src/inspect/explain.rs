@@ -110,8 +110,9 @@ impl Engine {
         let endpoint = |slot: &crate::engine::snapshot::Slot| {
             let state = self.slab.state(slot.state);
             let breaker = state.breaker().read();
-            let pinned = state.cold.pinned.load(std::sync::atomic::Ordering::Relaxed);
-            let availability = Availability::derive(slot.claim, state.probed(), &breaker, pinned, now);
+            let pinned = state.placement().is_pinned();
+            let availability =
+                Availability::derive(slot.claim, state.placement().probed(), &breaker, pinned, now);
             let count = counts.get(&slot.state).copied().unwrap_or(0);
             let id = slot.endpoint.id();
             let told = |event: &&Arc<Event>| event.endpoint.as_ref() == Some(id) && !event.kind.is_per_call();
@@ -120,7 +121,7 @@ impl Engine {
                 address: slot.endpoint.authority(),
                 tier: snapshot.tiers[slot.tier as usize].rank.place(),
                 availability,
-                since: now.since(state.since(now)),
+                since: now.since(state.placement().since(now)),
                 next: next(availability, &breaker, &snapshot.policy, now),
                 share: count as f64 / total as f64,
                 attempts: count,

@@ -11,8 +11,8 @@ use serde::Serialize;
 use crate::engine::Engine;
 use crate::engine::availability::Availability;
 use crate::engine::snapshot::{Slot, Snapshot};
-use crate::engine::state::Verdict;
 use crate::engine::state::latency::{Latency, Times};
+use crate::model::attempt_class::AttemptClass;
 use crate::model::breaker_state::BreakerState;
 use crate::model::endpoint::{EndpointId, ServiceName};
 use crate::model::health::{Health, Lifecycle};
@@ -164,7 +164,7 @@ impl Engine {
         let counters = states().fold(gone, |sum, state| sum.plus(&state.counters()));
         let calls = &self.calls;
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let (succeeded, rejected) = (counters.of(Verdict::Success), counters.of(Verdict::Rejected));
+        let (succeeded, rejected) = (counters.of(AttemptClass::Success), counters.of(AttemptClass::Rejected));
         let failed = count(&calls.failed);
         ServiceStats {
             service: self.name.clone(),
@@ -172,7 +172,7 @@ impl Engine {
             successful_requests: succeeded,
             failed_requests: failed,
             rejected_requests: rejected,
-            cancelled: counters.of(Verdict::Cancelled),
+            cancelled: counters.cancelled(),
             refused: count(&calls.refused),
             retried: count(&calls.retried),
             failovers: count(&calls.failovers),
@@ -199,7 +199,7 @@ impl Engine {
         state.times_into(&mut times);
         sum.add(&times);
         let breaker = state.breaker().read();
-        let pinned = state.cold.pinned.load(Ordering::Relaxed);
+        let pinned = state.placement().is_pinned();
         let in_flight = state.in_flight();
         EndpointStats {
             id: slot.endpoint.id().clone(),
@@ -207,15 +207,15 @@ impl Engine {
             tier: snapshot.tiers[slot.tier as usize].rank.place(),
             health: slot.claim.health,
             lifecycle: slot.claim.lifecycle,
-            availability: Availability::derive(slot.claim, state.probed(), &breaker, pinned, now),
+            availability: Availability::derive(slot.claim, state.placement().probed(), &breaker, pinned, now),
             breaker: breaker.state(),
             attempts: counters.ended() + u64::from(in_flight),
-            successes: counters.of(Verdict::Success),
+            successes: counters.of(AttemptClass::Success),
             failures: counters.failures(),
-            timeouts: counters.of(Verdict::Timeout),
-            cancelled: counters.of(Verdict::Cancelled),
+            timeouts: counters.of(AttemptClass::Timeout),
+            cancelled: counters.cancelled(),
             in_flight,
-            opened: state.cold.opened.load(Ordering::Relaxed),
+            opened: state.opened(),
             recoveries: counters.recovered,
             average_response_time: counters.mean(),
             latency: times.latency(),

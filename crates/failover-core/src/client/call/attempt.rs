@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use crate::codec::duration::rough;
-use crate::engine::state::Verdict;
+use crate::model::attempt_class::AttemptClass;
 use crate::model::endpoint::Endpoint;
 use crate::runtime::clock::{Clock, Time};
 
@@ -45,63 +45,6 @@ impl Deref for Attempt {
 
     fn deref(&self) -> &Endpoint {
         &self.endpoint
-    }
-}
-
-/// How an attempt ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum AttemptClass {
-    /// The endpoint did its work.
-    Success,
-    /// The endpoint failed.
-    Failure,
-    /// No answer in the time that the attempt had.
-    Timeout,
-    /// The endpoint said that it is overloaded.
-    Overload,
-    /// The request provably did not reach the endpoint.
-    NotSent,
-    /// The endpoint refused the request as the caller's own mistake.
-    Rejected,
-    /// This machine failed, not the endpoint.
-    Local,
-}
-
-impl AttemptClass {
-    /// The word for this class, as it stands in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Success => "success",
-            Self::Failure => "failure",
-            Self::Timeout => "timeout",
-            Self::Overload => "overload",
-            Self::NotSent => "not_sent",
-            Self::Rejected => "rejected",
-            Self::Local => "local",
-        }
-    }
-}
-
-impl fmt::Display for AttemptClass {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl From<Verdict> for AttemptClass {
-    fn from(verdict: Verdict) -> Self {
-        match verdict {
-            Verdict::Success => Self::Success,
-            // A cancelled attempt leaves no record; nothing else can be said of one.
-            Verdict::Failure | Verdict::Cancelled => Self::Failure,
-            Verdict::Timeout => Self::Timeout,
-            Verdict::Overload => Self::Overload,
-            Verdict::NotSent => Self::NotSent,
-            Verdict::Rejected => Self::Rejected,
-            Verdict::Local => Self::Local,
-        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tracing::Instrument;
 
-use crate::client::call::attempt::{Attempt, AttemptClass, AttemptRecord, Attempts, Completed};
+use crate::client::call::attempt::{Attempt, AttemptRecord, Attempts, Completed};
 use crate::client::call::error::{CallError, StopReason};
 use crate::client::call::options::CallOptions;
 use crate::client::call::timed::{NoReply, timed, wait};
@@ -18,9 +18,9 @@ use crate::engine::algorithm::Tried;
 use crate::engine::attempt_guard::AttemptGuard;
 use crate::engine::policy::CallPolicy;
 use crate::engine::retry_budget::Withdrawal;
-use crate::engine::state::Verdict;
 use crate::engine::{CallCounts, Engine};
 use crate::events::{Event, EventKind};
+use crate::model::attempt_class::AttemptClass;
 use crate::model::endpoint::Endpoint;
 use crate::runtime::clock::Time;
 
@@ -97,25 +97,25 @@ impl<'a> Run<'a> {
                 target: "failover", "attempt", endpoint = %endpoint.id(), number = attempt.number
             );
             let reply = timed(operation(attempt).instrument(span), until, &self.engine.clock).await;
-            let (verdict, pause) = match &reply {
+            let (class, pause) = match &reply {
                 Ok(reply) => judge(classifier.classify(reply.as_ref())),
-                Err(NoReply::Late) => (Verdict::Timeout, None),
-                Err(NoReply::NoRuntime) => (Verdict::Local, None),
+                Err(NoReply::Late) => (AttemptClass::Timeout, None),
+                Err(NoReply::NoRuntime) => (AttemptClass::Local, None),
             };
             // The caller's own deadline left it less than half of an attempt's time: that proves nothing.
             let squeezed =
-                verdict == Verdict::Timeout && until.since(guard.began()) < self.attempt_timeout / 2;
+                class == AttemptClass::Timeout && until.since(guard.began()) < self.attempt_timeout / 2;
             if let Some(pause) = pause {
                 self.engine.charge(state, pause);
             }
-            let duration = guard.end(if squeezed { Verdict::Cancelled } else { verdict });
-            let record = AttemptRecord { endpoint, class: AttemptClass::from(verdict), duration };
-            match (verdict, reply) {
-                (Verdict::Success | Verdict::Rejected, Ok(Ok(value))) => {
-                    return Ok(self.done(value, record, verdict));
+            let duration = guard.end((!squeezed).then_some(class));
+            let record = AttemptRecord { endpoint, class, duration };
+            match (class, reply) {
+                (AttemptClass::Success | AttemptClass::Rejected, Ok(Ok(value))) => {
+                    return Ok(self.done(value, record, class));
                 }
-                (Verdict::Success | Verdict::Rejected, Ok(Err(own))) => {
-                    return Err(self.answered(own, record, verdict));
+                (AttemptClass::Success | AttemptClass::Rejected, Ok(Err(own))) => {
+                    return Err(self.answered(own, record, class));
                 }
                 (_, Err(NoReply::NoRuntime)) => {
                     self.failed.push(record);
@@ -126,7 +126,7 @@ impl<'a> Run<'a> {
             }
             self.pause = pause;
             self.record(record, state);
-            if let Err(reason) = self.next(verdict).await {
+            if let Err(reason) = self.next(class).await {
                 return Err(self.stop(reason, error));
             }
         }
@@ -202,12 +202,12 @@ impl<'a> Run<'a> {
     }
 
     /// Whether there is another attempt, and the wait before it.
-    async fn next(&mut self, verdict: Verdict) -> Result<(), StopReason> {
+    async fn next(&mut self, class: AttemptClass) -> Result<(), StopReason> {
         if let Some(paid) = self.paid.take() {
             paid.spend();
         }
         let retries = self.failed.len() as u32;
-        if self.options.not_idempotent && verdict != Verdict::NotSent {
+        if self.options.not_idempotent && class != AttemptClass::NotSent {
             return Err(StopReason::NotIdempotent);
         }
         if retries > self.policy.max_retries {
@@ -256,8 +256,8 @@ impl<'a> Run<'a> {
         self.engine.events.emit(Event::new(kind, reason).endpoint(endpoint.id()).detail("attempt", number));
     }
 
-    fn done<T>(self, value: T, record: AttemptRecord, verdict: Verdict) -> Completed<T> {
-        if verdict == Verdict::Success && self.failed.is_empty() {
+    fn done<T>(self, value: T, record: AttemptRecord, class: AttemptClass) -> Completed<T> {
+        if class == AttemptClass::Success && self.failed.is_empty() {
             self.engine.budget.deposit(|| self.policy.budget);
         }
         // A retry that succeeded gets its tokens back: `paid` is dropped here.
@@ -266,11 +266,11 @@ impl<'a> Run<'a> {
     }
 
     /// The endpoint has done its part, and the operation's error is the answer.
-    fn answered<E>(mut self, own: E, record: AttemptRecord, verdict: Verdict) -> CallError<E> {
-        if verdict == Verdict::Success && self.failed.is_empty() {
+    fn answered<E>(mut self, own: E, record: AttemptRecord, class: AttemptClass) -> CallError<E> {
+        if class == AttemptClass::Success && self.failed.is_empty() {
             self.engine.budget.deposit(|| self.policy.budget);
         }
-        let reason = if verdict == Verdict::Success { StopReason::Answered } else { StopReason::Rejected };
+        let reason = if class == AttemptClass::Success { StopReason::Answered } else { StopReason::Rejected };
         self.failed.push(record);
         CallError { service: self.engine.name.clone(), attempts: self.failed, reason, error: Some(own) }
     }
@@ -285,10 +285,10 @@ impl<'a> Run<'a> {
     }
 }
 
-fn judge(outcome: Outcome) -> (Verdict, Option<Duration>) {
+fn judge(outcome: Outcome) -> (AttemptClass, Option<Duration>) {
     let pause = match outcome {
         Outcome::Overload(pause) => pause,
         _ => None,
     };
-    (Verdict::from(outcome), pause)
+    (AttemptClass::from(outcome), pause)
 }

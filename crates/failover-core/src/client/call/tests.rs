@@ -1,3 +1,4 @@
+use crate::model::attempt_class::AttemptClass;
 use std::cell::Cell;
 use std::future::{Future, pending};
 use std::panic::AssertUnwindSafe;

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::config::ProbePolicy;
 use crate::contract::address_policy::AddressPolicy;
@@ -70,14 +69,14 @@ impl Engine {
         changed: Option<Health>,
         evidence: &str,
     ) {
-        self.slab.state(number).cold.probes.fetch_add(1, Ordering::Relaxed);
+        self.slab.state(number).count_probe();
         let Some(verdict) = changed else { return };
         let mut events = Vec::new();
         {
             let mut control = self.control();
             let snapshot = self.snapshot.load_full();
             let state = self.slab.state(number);
-            let index = state.cold.slot.load(Ordering::Relaxed);
+            let index = state.placement().slot();
             let id = target.endpoint().id();
             // It may be gone, another one may have its cell, or nobody may ask any more.
             let theirs = |slot: &crate::engine::snapshot::Slot| {
@@ -85,12 +84,12 @@ impl Engine {
                 slot.state == number
                     && now.id() == id
                     && (now.address(), now.port()) == (then.address(), then.port())
-                    && state.cold.asked.load(Ordering::Relaxed)
+                    && state.placement().is_probing()
             };
             if !snapshot.slots.get(index as usize).is_some_and(theirs) {
                 return;
             }
-            let before = state.set_probed(verdict);
+            let before = state.placement().set_probed(verdict, &control.lock);
             let event = |kind, reason: String| {
                 Event::new(kind, reason).endpoint(id).detail("health", verdict.as_str())
             };
@@ -113,8 +112,8 @@ impl Engine {
 
     /// An endpoint is probed from now on.
     pub(crate) fn probe_begun(&self, state: u32) {
-        let _control = self.control();
-        self.slab.state(state).cold.asked.store(true, Ordering::Relaxed);
+        let control = self.control();
+        self.slab.state(state).placement().set_probing(true, &control.lock);
     }
 
     /// An endpoint is not probed any more: what was found counts no longer.
@@ -134,10 +133,10 @@ impl Engine {
 
     fn forget_probe(&self, control: &mut Control, snapshot: &Snapshot, number: u32) {
         let state = self.slab.state(number);
-        state.cold.asked.store(false, Ordering::Relaxed);
-        let index = state.cold.slot.load(Ordering::Relaxed);
+        state.placement().set_probing(false, &control.lock);
+        let index = state.placement().slot();
         if snapshot.slots.get(index as usize).is_some_and(|slot| slot.state == number)
-            && state.set_probed(Health::Unknown) == Health::Unhealthy
+            && state.placement().set_probed(Health::Unknown, &control.lock) == Health::Unhealthy
         {
             self.reconcile(control, snapshot, index);
             snapshot.recompute_shares();

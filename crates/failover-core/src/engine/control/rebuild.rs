@@ -12,6 +12,7 @@ use crate::engine::control::active_source::{self, shares_event};
 use crate::engine::control::diff_events;
 use crate::engine::control::ranking::{Matches, Ranked, ranked};
 use crate::engine::control::state::{Control, MAX_EVENTS_PER_CHANGE};
+use crate::engine::control_lock::ControlLock;
 use crate::engine::snapshot::{Rank, Slot, Snapshot};
 use crate::engine::state::slab::SlotAllocator;
 use crate::events::{Event, EventKind};
@@ -24,7 +25,7 @@ impl Engine {
     #[must_use = "it is dropped when the lock is free"]
     pub(super) fn rebuild(&self, control: &mut Control, events: &mut Vec<Event>) -> Arc<FailoverConfig> {
         let old = self.snapshot.load_full();
-        control.allocator.sweep(&self.slab);
+        control.allocator.sweep(&self.slab, &control.lock);
         let (snapshot, matches) = self.assemble(control, &old);
         diff_events::emit(&old, &snapshot, &matches, &self.slab, events);
         self.place_endpoints(control, &snapshot);
@@ -40,7 +41,7 @@ impl Engine {
         emit_unmatched_weights(control, &snapshot, events);
         for (slot, matched) in old.slots.iter().zip(&matches.after) {
             if matched.is_none_or(|index| snapshot.slot(index).state != slot.state) {
-                self.slab.state(slot.state).set_in_rotation(false);
+                self.slab.state(slot.state).set_in_rotation(false, &control.lock);
                 control.allocator.leave(slot.state);
             }
         }
@@ -48,13 +49,13 @@ impl Engine {
         control.allocator.replaced(Arc::downgrade(&old));
         let before = Arc::clone(&old.config);
         drop(old);
-        control.allocator.sweep(&self.slab);
+        control.allocator.sweep(&self.slab, &control.lock);
         self.changes.send_modify(|count| *count += 1);
         before
     }
 
     fn assemble(&self, control: &mut Control, old: &Snapshot) -> (Snapshot, Matches) {
-        let Control { config, sources, allocator, .. } = control;
+        let Control { config, sources, allocator, lock, .. } = control;
         let ranked = ranked(config, sources);
         let mut ranks: Vec<Rank> = ranked.iter().map(|ranked| ranked.rank).collect();
         ranks.dedup();
@@ -66,11 +67,11 @@ impl Engine {
             let weighted = weighted.contains(&of_tier[0].rank.place());
             for ranked in of_tier {
                 let before = matches.before[slots.len()].map(|index| old.slot(index));
-                slots.push(self.slot(ranked, tier, weighted, before, allocator));
+                slots.push(self.slot(ranked, tier, weighted, before, allocator, lock));
             }
         }
         self.seed_latency(&slots, &matches, old);
-        (Snapshot::new(Arc::clone(config), slots, &ranks, Some(old), &self.slab), matches)
+        (Snapshot::new(Arc::clone(config), slots, &ranks, Some(old), &self.slab, lock), matches)
     }
 
     /// Gives each new endpoint the median of what is known of the others: with nothing known of it, it would look the
@@ -106,6 +107,7 @@ impl Engine {
         weighted: bool,
         before: Option<&Slot>,
         allocator: &mut SlotAllocator<Snapshot>,
+        lock: &ControlLock,
     ) -> Slot {
         let entry = ranked.entry;
         let endpoint = Arc::clone(entry.endpoint());
@@ -113,8 +115,8 @@ impl Engine {
             slot.endpoint.address() == endpoint.address() && slot.endpoint.port() == endpoint.port()
         });
         let state = same_place.map_or_else(|| allocator.take(&self.slab), |slot| slot.state);
-        self.slab.state(state).set(&endpoint, ranked.weight.max(1));
-        self.slab.state(state).cold.source.store(ranked.source, Ordering::Relaxed);
+        self.slab.state(state).set(&endpoint, ranked.weight.max(1), lock);
+        self.slab.state(state).placement().set_source(ranked.source, lock);
         let claim = Claim {
             health: entry.health(),
             lifecycle: entry.lifecycle(),
@@ -128,7 +130,7 @@ impl Engine {
     fn place_endpoints(&self, control: &mut Control, snapshot: &Snapshot) {
         let pinned_before = std::mem::take(&mut control.pinned);
         for state in &pinned_before {
-            self.slab.state(*state).cold.pinned.store(false, Ordering::Relaxed);
+            self.slab.state(*state).placement().set_pinned(false, &control.lock);
         }
         let mut outside = Vec::new();
         let rules = &snapshot.policy.breaker;
@@ -139,10 +141,12 @@ impl Engine {
             if !rules.enabled {
                 breaker.apply(breaker::Input::Reset, self.clock.now(), rules, 0.0);
             }
-            if breaker.admit_if_closed().is_some() && !self.slab.state(slot.state).is_probed_down() {
+            if breaker.admit_if_closed().is_some()
+                && !self.slab.state(slot.state).placement().is_probed_down()
+            {
                 control.closed[index as usize] = true;
                 closed += 1;
-                snapshot.tier_of(slot).add_to_rotation(&self.slab, slot.state);
+                snapshot.tier_of(slot).add_to_rotation(&self.slab, slot.state, &control.lock);
             } else {
                 outside.push(index);
             }

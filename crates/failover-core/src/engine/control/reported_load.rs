@@ -28,7 +28,7 @@ impl Engine {
         let Some(weight) = report.weight()? else { return Ok(()) };
         let now = self.clock.now();
         // The snapshot is held: the cell is this endpoint's.
-        self.slab.state(snapshot.slot(index).state).cold.load.report(weight, now);
+        self.slab.state(snapshot.slot(index).state).load().report(weight, now);
         let due = self.weights_due.load(Ordering::Relaxed);
         let next = (now + PERIOD).as_nanos();
         let is_due = now.as_nanos() >= due;
@@ -45,7 +45,7 @@ impl Engine {
     pub(super) fn recompute_weights(&self, snapshot: &Snapshot, now: Time) {
         for (slots, tier) in snapshot.slots.chunk_by(|a, b| a.tier == b.tier).zip(&snapshot.tiers) {
             if let Some(reported) = tier.reported() {
-                let known = |state: u32| self.slab.state(state).cold.load.usable(now);
+                let known = |state: u32| self.slab.state(state).load().usable(now);
                 let known: Vec<_> = slots.iter().map(|slot| known(slot.state)).collect();
                 reported.recompute(&known, now + EXPIRY);
             }

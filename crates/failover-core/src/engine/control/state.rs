@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::config::FailoverConfig;
 use crate::engine::control::source::Source;
+use crate::engine::control_lock::ControlLock;
 use crate::engine::snapshot::Snapshot;
 use crate::engine::state::slab::SlotAllocator;
 use crate::model::endpoint::EndpointId;
@@ -24,6 +25,8 @@ pub(crate) struct Control {
     /// Endpoints that have a weight in the configuration and are not there.
     pub(super) unmatched_weights: Vec<EndpointId>,
     pub(super) allocator: SlotAllocator<Snapshot>,
+    /// What writing the placement of an endpoint asks for.
+    pub(in crate::engine) lock: ControlLock,
 }
 
 impl Control {
@@ -36,6 +39,7 @@ impl Control {
             pinned: Vec::new(),
             unmatched_weights: Vec::new(),
             allocator: SlotAllocator::new(),
+            lock: ControlLock::new(),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::engine::control_lock::ControlLock;
 use crate::engine::state::slab::Slab;
 
 #[derive(Debug)]
@@ -17,10 +18,10 @@ pub(crate) struct Partition {
 impl Partition {
     /// All of these cells are out at first. Each is told its place, so that it is found again: it belongs to the
     /// newest partition that it was given to.
-    pub(crate) fn new(slab: &Slab, states: impl Iterator<Item = u32>) -> Self {
+    pub(crate) fn new(slab: &Slab, states: impl Iterator<Item = u32>, lock: &ControlLock) -> Self {
         let order: Box<[AtomicU32]> = states.map(AtomicU32::new).collect();
         for (state, place) in order.iter().zip(0..) {
-            slab.state(state.load(Ordering::Relaxed)).cold.place.store(place, Ordering::Relaxed);
+            slab.state(state.load(Ordering::Relaxed)).placement().set_place(place, lock);
         }
         Self { order, available: AtomicU32::new(0) }
     }
@@ -40,27 +41,27 @@ impl Partition {
         &self.order[self.available.load(Ordering::Acquire) as usize..]
     }
 
-    /// Under the control lock, for a member.
-    pub(crate) fn add_to_rotation(&self, slab: &Slab, state: u32) {
+    /// For a member.
+    pub(crate) fn add_to_rotation(&self, slab: &Slab, state: u32, lock: &ControlLock) {
         let available = self.available.load(Ordering::Relaxed);
-        let place = slab.state(state).cold.place.load(Ordering::Relaxed);
+        let place = slab.state(state).placement().place();
         if place >= available {
-            self.swap(slab, place, available);
+            self.swap(slab, place, available, lock);
             self.available.store(available + 1, Ordering::Release);
         }
     }
 
-    /// Under the control lock, for a member.
-    pub(crate) fn remove_from_rotation(&self, slab: &Slab, state: u32) {
+    /// For a member.
+    pub(crate) fn remove_from_rotation(&self, slab: &Slab, state: u32, lock: &ControlLock) {
         let available = self.available.load(Ordering::Relaxed);
-        let place = slab.state(state).cold.place.load(Ordering::Relaxed);
+        let place = slab.state(state).placement().place();
         if place < available {
-            self.swap(slab, place, available - 1);
+            self.swap(slab, place, available - 1, lock);
             self.available.store(available - 1, Ordering::Release);
         }
     }
 
-    fn swap(&self, slab: &Slab, a: u32, b: u32) {
+    fn swap(&self, slab: &Slab, a: u32, b: u32, lock: &ControlLock) {
         // While a snapshot is filled, each one stands where it belongs already.
         if a == b {
             return;
@@ -68,8 +69,8 @@ impl Partition {
         let [cell_a, cell_b] = [a, b].map(|place| self.order[place as usize].load(Ordering::Relaxed));
         self.order[b as usize].store(cell_a, Ordering::Relaxed);
         self.order[a as usize].store(cell_b, Ordering::Relaxed);
-        slab.state(cell_a).cold.place.store(b, Ordering::Relaxed);
-        slab.state(cell_b).cold.place.store(a, Ordering::Relaxed);
+        slab.state(cell_a).placement().set_place(b, lock);
+        slab.state(cell_b).placement().set_place(a, lock);
     }
 }
 
@@ -80,6 +81,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    const LOCK: ControlLock = ControlLock::new();
     use crate::engine::state::slab::SlotAllocator;
 
     fn read(states: &[AtomicU32]) -> Vec<u32> {
@@ -89,7 +92,7 @@ mod tests {
     fn partition(slab: &Slab) -> Partition {
         let mut allocator = SlotAllocator::<()>::new();
         let states: Vec<_> = (0..12).map(|_| allocator.take(slab)).collect();
-        Partition::new(slab, states.into_iter().filter(|state| state % 2 == 0))
+        Partition::new(slab, states.into_iter().filter(|state| state % 2 == 0), &LOCK)
     }
 
     #[test]
@@ -97,10 +100,10 @@ mod tests {
         let slab = Slab::new();
         let partition = partition(&slab);
         for state in [0, 2, 4, 6] {
-            partition.add_to_rotation(&slab, state);
+            partition.add_to_rotation(&slab, state, &LOCK);
         }
-        partition.remove_from_rotation(&slab, 2);
-        partition.remove_from_rotation(&slab, 6);
+        partition.remove_from_rotation(&slab, 2, &LOCK);
+        partition.remove_from_rotation(&slab, 6, &LOCK);
         assert_eq!(read(partition.out())[0], 6);
         assert_eq!(read(partition.available()).len(), 2);
     }
@@ -114,10 +117,10 @@ mod tests {
             for (half, add_to_rotation) in moves {
                 let state = half * 2;
                 if add_to_rotation {
-                    partition.add_to_rotation(&slab, state);
+                    partition.add_to_rotation(&slab, state, &LOCK);
                     model.insert(state);
                 } else {
-                    partition.remove_from_rotation(&slab, state);
+                    partition.remove_from_rotation(&slab, state, &LOCK);
                     model.remove(&state);
                 }
                 let seen: BTreeSet<u32> = read(partition.available()).into_iter().collect();

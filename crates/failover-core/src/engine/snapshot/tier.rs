@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::config::Algorithm;
 use crate::engine::availability::Claim;
+use crate::engine::control_lock::ControlLock;
 use crate::engine::snapshot::Slot;
 use crate::engine::snapshot::load_split::Share;
 use crate::engine::snapshot::load_weights::LoadWeights;
@@ -48,14 +49,21 @@ pub(crate) struct Tier {
 }
 
 impl Tier {
-    pub(super) fn new(rank: Rank, slots: &[Slot], first: u32, panics: bool, slab: &Slab) -> Self {
+    pub(super) fn new(
+        rank: Rank,
+        slots: &[Slot],
+        first: u32,
+        panics: bool,
+        slab: &Slab,
+        lock: &ControlLock,
+    ) -> Self {
         let states = |which: fn(Claim) -> bool| {
             slots.iter().filter(move |slot| which(slot.claim)).map(|slot| slot.state)
         };
         let everyone = states(Claim::eligible).chain(states(Claim::is_unhealthy));
         Self {
             rank,
-            members: Partition::new(slab, states(Claim::eligible)),
+            members: Partition::new(slab, states(Claim::eligible), lock),
             unhealthy: states(Claim::is_unhealthy).collect(),
             everyone: everyone.filter(|_| panics).map(AtomicU32::new).collect(),
             first,
@@ -107,7 +115,7 @@ impl Tier {
 
     fn holds(&self, state: u32, slab: &Slab) -> bool {
         let available = self.members.available();
-        let place = slab.state(state).cold.place.load(Ordering::Relaxed);
+        let place = slab.state(state).placement().place();
         available.get(place as usize).is_some_and(|at| at.load(Ordering::Relaxed) == state)
     }
 
@@ -160,22 +168,22 @@ impl Tier {
         (self.members.len() + self.unhealthy.len()) as u32
     }
 
-    /// A member is given calls from now on. Under the control lock only; O(log n).
-    pub(crate) fn add_to_rotation(&self, slab: &Slab, state: u32) {
-        self.members.add_to_rotation(slab, state);
-        self.seat(slab, state, true);
+    /// Puts a member into rotation, in O(log n).
+    pub(crate) fn add_to_rotation(&self, slab: &Slab, state: u32, lock: &ControlLock) {
+        self.members.add_to_rotation(slab, state, lock);
+        self.update_weights(slab, state, true, lock);
     }
 
-    /// A member is given no calls from now on. Under the control lock only; O(log n).
-    pub(crate) fn remove_from_rotation(&self, slab: &Slab, state: u32) {
-        self.members.remove_from_rotation(slab, state);
-        self.seat(slab, state, false);
+    /// Takes a member out of rotation, in O(log n).
+    pub(crate) fn remove_from_rotation(&self, slab: &Slab, state: u32, lock: &ControlLock) {
+        self.members.remove_from_rotation(slab, state, lock);
+        self.update_weights(slab, state, false, lock);
     }
 
-    fn seat(&self, slab: &Slab, number: u32, in_rotation: bool) {
+    fn update_weights(&self, slab: &Slab, number: u32, in_rotation: bool, lock: &ControlLock) {
         let state = slab.state(number);
-        state.set_in_rotation(in_rotation);
-        let index = || state.cold.slot.load(Ordering::Relaxed).wrapping_sub(self.first) as usize;
+        state.set_in_rotation(in_rotation, lock);
+        let index = || state.placement().slot().wrapping_sub(self.first) as usize;
         if let Some(schedule) = self.schedule.get() {
             schedule.put(index(), in_rotation);
         }

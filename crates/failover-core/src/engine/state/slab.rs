@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{OnceLock, Weak};
 
+use crate::engine::control_lock::ControlLock;
 use crate::engine::state::latency::Times;
 use crate::engine::state::{Counters, EndpointState};
 
@@ -110,7 +111,7 @@ impl<S> SlotAllocator<S> {
     }
 
     /// Frees the cells that nobody can reach any more.
-    pub(crate) fn sweep(&mut self, slab: &Slab) {
+    pub(crate) fn sweep(&mut self, slab: &Slab, lock: &ControlLock) {
         let Self { free, leaving, retired, times, current, past, .. } = self;
         past.retain(|(_, snapshot)| snapshot.strong_count() > 0);
         let oldest = past.first().map_or(*current, |(number, _)| *number);
@@ -122,11 +123,10 @@ impl<S> SlotAllocator<S> {
             if leaving.known_to >= oldest || !state.is_idle() {
                 return true;
             }
-            let of_source =
-                retired.entry(state.cold.source.load(Ordering::Relaxed)).or_insert(Counters::NONE);
+            let of_source = retired.entry(state.placement().source()).or_insert(Counters::NONE);
             *of_source = of_source.plus(&state.counters());
             state.times_into(times.get_or_insert_with(Times::none));
-            state.clear();
+            state.clear(lock);
             free.insert(leaving.state);
             false
         });
@@ -153,7 +153,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::engine::state::Verdict;
+    use crate::model::attempt_class::AttemptClass;
 
     #[test]
     fn every_index_has_a_place_of_its_own() {
@@ -189,10 +189,10 @@ mod tests {
         slab.state(first).begin();
         allocator.leave(first);
         allocator.replaced(Weak::new());
-        allocator.sweep(&slab);
+        allocator.sweep(&slab, &ControlLock::new());
         assert_eq!(allocator.take(&slab), 2, "a call is in flight");
-        slab.state(first).end(Verdict::Success, 0);
-        allocator.sweep(&slab);
+        slab.state(first).end(Some(AttemptClass::Success), 0);
+        allocator.sweep(&slab, &ControlLock::new());
         assert_eq!(allocator.take(&slab), first);
         assert_eq!(slab.state(first).counters().ended(), 0, "as new");
         assert_eq!(allocator.retired()[&0].ended(), 1);

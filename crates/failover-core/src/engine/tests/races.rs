@@ -45,7 +45,7 @@ fn a_choice_is_the_endpoint_that_it_was_however_fast_endpoints_come_and_go() {
         let before = engine.slab.state(pick.state()).endpoint();
         let after = engine.slab.state(pick.state()).endpoint();
         assert_eq!(before.id(), after.id());
-        engine.report(pick, Verdict::Success);
+        engine.report(pick, AttemptClass::Success);
     };
     // Each id lives through one or two snapshots.
     under_load(Duration::from_secs(3), call, |round| {
@@ -82,9 +82,9 @@ fn membership_counts_and_permits_are_right_after_a_storm_and_everything_recovers
         let call = || {
             let Some(pick) = engine.pick(Tried::NONE, true) else { return };
             let verdict = match engine.random.below(5) {
-                0 | 1 => Verdict::Failure,
-                2 => Verdict::Cancelled,
-                _ => Verdict::Success,
+                0 | 1 => Some(AttemptClass::Failure),
+                2 => None,
+                _ => Some(AttemptClass::Success),
             };
             engine.report(pick, verdict);
         };
@@ -103,7 +103,7 @@ fn membership_counts_and_permits_are_right_after_a_storm_and_everything_recovers
         while engine.snapshot().closed() < engine.snapshot().eligible {
             assert!(began.elapsed() < Duration::from_secs(5), "{:?}", engine.stats().endpoints);
             if let Some(pick) = engine.pick(Tried::NONE, true) {
-                engine.report(pick, Verdict::Success);
+                engine.report(pick, AttemptClass::Success);
             }
         }
     }
@@ -117,7 +117,7 @@ fn check(engine: &Engine) {
         let members = snapshot.tier_of(slot).members.available();
         let is_in = members.iter().any(|member| member.load(Ordering::Relaxed) == slot.state);
         let is_closed = state.breaker().admit_if_closed().is_some();
-        assert_eq!(is_in, is_closed || state.cold.pinned.load(Ordering::Relaxed), "{id}");
+        assert_eq!(is_in, is_closed || state.placement().is_pinned(), "{id}");
         assert_eq!(state.in_flight(), 0, "{id}");
         if let crate::engine::breaker::Phase::HalfOpen { calls, .. } = state.breaker().read().phase {
             assert_eq!(calls, 0, "a permit of {id} is lost");

@@ -37,8 +37,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..150)
 }
 
-fn verdict(number: u8) -> Verdict {
-    use Verdict::*;
+fn verdict(number: u8) -> AttemptClass {
+    use AttemptClass::*;
     [Success, Failure, Timeout, Overload, NotSent, Rejected, Local][number as usize]
 }
 

@@ -8,8 +8,9 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use crate::engine::Engine;
-use crate::engine::state::{Counters, Verdict};
+use crate::engine::state::Counters;
 use crate::inspect::stats::wall;
+use crate::model::attempt_class::AttemptClass;
 
 /// What the attempts at one provider's endpoints came to, over all services. The JSON names are those of the Go package,
 /// and more.
@@ -100,11 +101,11 @@ impl ProviderStats {
 
     fn add(&mut self, counters: &Counters, in_flight: u64) {
         self.counters = self.counters.plus(counters);
-        self.total_requests = self.counters.ended() - self.counters.of(Verdict::Cancelled);
-        self.successful_requests = self.counters.of(Verdict::Success);
+        self.total_requests = self.counters.ended() - self.counters.cancelled();
+        self.successful_requests = self.counters.of(AttemptClass::Success);
         self.failed_requests = self.counters.failures();
-        self.rejected_requests = self.counters.of(Verdict::Rejected);
-        self.cancelled = self.counters.of(Verdict::Cancelled);
+        self.rejected_requests = self.counters.of(AttemptClass::Rejected);
+        self.cancelled = self.counters.cancelled();
         self.health_checks = self.counters.probes;
         self.recoveries = self.counters.recovered;
         self.in_flight += in_flight;

@@ -1,5 +1,6 @@
 //! Each strategy through a service, as a caller uses it.
 
+use crate::model::attempt_class::AttemptClass;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ impl Bench {
     fn pick(&self, options: PickOptions) -> String {
         let pick = self.engine.pick_with(Tried::NONE, true, options).expect("available");
         let id = self.engine.slab.state(pick.state()).endpoint().id().to_string();
-        self.engine.report(pick, crate::engine::state::Verdict::Success);
+        self.engine.report(pick, AttemptClass::Success);
         id
     }
 
@@ -52,12 +53,12 @@ impl Bench {
     /// Opens the breaker of this endpoint.
     fn break_down(&self, id: &str) {
         for _ in 0..5 {
-            self.end(id, crate::engine::state::Verdict::Failure, Duration::ZERO);
+            self.end(id, AttemptClass::Failure, Duration::ZERO);
         }
     }
 
     /// One attempt on this endpoint that ends like this, now.
-    fn end(&self, id: &str, verdict: crate::engine::state::Verdict, before: Duration) {
+    fn end(&self, id: &str, class: impl Into<Option<AttemptClass>>, before: Duration) {
         let snapshot = self.engine.snapshot();
         let state = snapshot.slot(snapshot.find(id).expect("there")).state;
         let admission = self.engine.slab.state(state).breaker().admit_if_closed();
@@ -66,7 +67,7 @@ impl Bench {
         let now = self.engine.clock.now();
         let began = Time::from_nanos(now.as_nanos().saturating_sub(before.as_nanos() as u64));
         let pick = crate::engine::RawPick::new(state, admission, crate::engine::Transition::No, began);
-        self.engine.report(pick, verdict);
+        self.engine.report(pick, class);
     }
 
     fn told(&self, kind: EventKind) -> usize {
@@ -254,14 +255,14 @@ async fn health_based_prefers_healthy_ones_and_those_that_answer_best() {
     // 3 of 4 are healthy: with overprovisioning enough.
     assert_eq!(bench.engine.snapshot().share_percent(), [100, 0]);
     for _ in 0..50 {
-        bench.end("a", crate::engine::state::Verdict::Success, Duration::from_millis(1));
-        bench.end("b", crate::engine::state::Verdict::Success, Duration::from_millis(50));
-        bench.end("c", crate::engine::state::Verdict::Success, Duration::from_millis(10));
+        bench.end("a", AttemptClass::Success, Duration::from_millis(1));
+        bench.end("b", AttemptClass::Success, Duration::from_millis(50));
+        bench.end("c", AttemptClass::Success, Duration::from_millis(10));
     }
     let cheapest = counts((0..300).map(|_| {
         let pick = bench.engine.pick(Tried::NONE, true).unwrap();
         let id = bench.engine.slab.state(pick.state()).endpoint().id().to_string();
-        bench.engine.report(pick, crate::engine::state::Verdict::Local);
+        bench.engine.report(pick, AttemptClass::Local);
         id
     }));
     assert!(cheapest["a"] > cheapest["c"] && !cheapest.contains_key("b"), "{cheapest:?}");
@@ -285,11 +286,7 @@ async fn one_that_fails_fast_gets_less_than_its_share() {
         let fails = bench.engine.slab.state(pick.state()).endpoint().id() == "e003";
         tokio::time::advance(Duration::from_millis(if fails { 1 } else { 10 })).await;
         bad += u32::from(fails);
-        let verdict = if fails {
-            crate::engine::state::Verdict::Failure
-        } else {
-            crate::engine::state::Verdict::Success
-        };
+        let verdict = if fails { AttemptClass::Failure } else { AttemptClass::Success };
         bench.engine.report(pick, verdict);
     }
     assert!(bad <= 20, "{bad} of 2 000 calls went to the one that fails at once; fair would be 200");
@@ -300,7 +297,7 @@ async fn a_new_endpoint_begins_with_the_median_of_its_peers_and_a_late_cancel_co
     let bench = Bench::new(balancer(|b| b.algorithm(Algorithm::PeakEwma))).with(entries(3));
     tokio::time::advance(Duration::from_secs(1)).await;
     for (id, ms) in [("e000", 10), ("e001", 20), ("e002", 90)] {
-        bench.end(id, crate::engine::state::Verdict::Success, Duration::from_millis(ms));
+        bench.end(id, AttemptClass::Success, Duration::from_millis(ms));
     }
     bench.publish(entries(4));
     let ewma = |id: &str| {
@@ -309,9 +306,9 @@ async fn a_new_endpoint_begins_with_the_median_of_its_peers_and_a_late_cancel_co
         bench.engine.slab.state(state).ewma().at(bench.engine.clock.now()) / 1e6
     };
     assert!((ewma("e003") - 20.0).abs() < 0.1, "{}", ewma("e003"));
-    bench.end("e003", crate::engine::state::Verdict::Cancelled, Duration::from_millis(5));
+    bench.end("e003", None, Duration::from_millis(5));
     assert!((ewma("e003") - 20.0).abs() < 0.1, "a short one says nothing");
-    bench.end("e003", crate::engine::state::Verdict::Cancelled, Duration::from_millis(70));
+    bench.end("e003", None, Duration::from_millis(70));
     assert!((ewma("e003") - 70.0).abs() < 0.1, "it would have taken longer than that");
 }
 
@@ -328,7 +325,7 @@ async fn panic_mode_uses_all_and_is_off_unless_asked_for() {
             .map(|_| {
                 let pick = bench.engine.pick(Tried::NONE, true).unwrap();
                 let state = pick.state();
-                bench.engine.report(pick, crate::engine::state::Verdict::Local);
+                bench.engine.report(pick, AttemptClass::Local);
                 state
             })
             .collect();
@@ -434,7 +431,7 @@ proptest! {
                     prop_assert!(slot.is_some(), "not in the snapshot");
                     let in_rotation = bench.engine.slab.state(pick.state()).is_in_rotation();
                     prop_assert!(in_rotation || pick.admission().permit || snapshot.closed() == 0);
-                    bench.engine.report(pick, crate::engine::state::Verdict::Success);
+                    bench.engine.report(pick, AttemptClass::Success);
                 }
             }
             Ok(())

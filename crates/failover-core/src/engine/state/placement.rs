@@ -1,0 +1,125 @@
+//! Where an endpoint is in the newest snapshot, and what the control side knows of it.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+use crate::engine::control_lock::ControlLock;
+use crate::model::health::Health;
+use crate::runtime::clock::Time;
+
+/// Written under the control lock, which each method that writes asks for; read by anybody.
+#[derive(Debug)]
+pub(crate) struct Placement {
+    /// The index of its slot in the newest snapshot.
+    slot: AtomicU32,
+    /// Its index in the partition of its tier.
+    place: AtomicU32,
+    /// The number of the source that names it.
+    source: AtomicU32,
+    /// In rotation although its breaker is not closed, because too few others are left.
+    pinned: AtomicBool,
+    /// Whether this process probes it.
+    probing: AtomicBool,
+    /// What the probes of this process say of it, as a number.
+    probed: AtomicU8,
+    /// Since when it has been in or out of rotation, in nanoseconds, doubled; odd when it is in. 0: it is new.
+    since: AtomicU64,
+}
+
+impl Placement {
+    pub(super) const fn new() -> Self {
+        Self {
+            slot: AtomicU32::new(0),
+            place: AtomicU32::new(0),
+            source: AtomicU32::new(0),
+            pinned: AtomicBool::new(false),
+            probing: AtomicBool::new(false),
+            probed: AtomicU8::new(Health::Unknown as u8),
+            since: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn slot(&self) -> u32 {
+        self.slot.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_slot(&self, slot: u32, _lock: &ControlLock) {
+        self.slot.store(slot, Ordering::Relaxed);
+    }
+
+    pub(crate) fn place(&self) -> u32 {
+        self.place.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_place(&self, place: u32, _lock: &ControlLock) {
+        self.place.store(place, Ordering::Relaxed);
+    }
+
+    pub(crate) fn source(&self) -> u32 {
+        self.source.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_source(&self, source: u32, _lock: &ControlLock) {
+        self.source.store(source, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.pinned.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_pinned(&self, pinned: bool, _lock: &ControlLock) {
+        self.pinned.store(pinned, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_probing(&self) -> bool {
+        self.probing.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_probing(&self, probing: bool, _lock: &ControlLock) {
+        self.probing.store(probing, Ordering::Relaxed);
+    }
+
+    /// What the probes of this process say of it.
+    pub(crate) fn probed(&self) -> Health {
+        let number = self.probed.load(Ordering::Relaxed);
+        let all = [Health::Healthy, Health::Degraded, Health::Unhealthy];
+        all.into_iter().find(|health| *health as u8 == number).unwrap_or_default()
+    }
+
+    /// Whether a probe says that it does not work.
+    pub(crate) fn is_probed_down(&self) -> bool {
+        self.probed.load(Ordering::Relaxed) == Health::Unhealthy as u8
+    }
+
+    /// Records the verdict of a probe, and returns the one before.
+    pub(crate) fn set_probed(&self, health: Health, _lock: &ControlLock) -> Health {
+        let before = self.probed();
+        self.probed.store(health as u8, Ordering::Relaxed);
+        before
+    }
+
+    /// Records whether it is in rotation, and since when if that has changed.
+    pub(crate) fn record_transition(&self, is_in: bool, now: Time, _lock: &ControlLock) {
+        let before = self.since.load(Ordering::Relaxed);
+        if before == 0 || (before & 1 == 1) != is_in {
+            // Never 0, which means new.
+            let since = (now.as_nanos().min(u64::MAX >> 1) << 1).max(2) | u64::from(is_in);
+            self.since.store(since, Ordering::Relaxed);
+        }
+    }
+
+    /// Since when it has been in or out of rotation; `now` when it is new.
+    pub(crate) fn since(&self, now: Time) -> Time {
+        match self.since.load(Ordering::Relaxed) {
+            0 => now,
+            since => Time::from_nanos(since >> 1),
+        }
+    }
+
+    /// Makes it as new. The slot, the place and the source are set before they are read again.
+    pub(super) fn clear(&self, _lock: &ControlLock) {
+        self.pinned.store(false, Ordering::Relaxed);
+        self.probing.store(false, Ordering::Relaxed);
+        self.probed.store(Health::Unknown as u8, Ordering::Relaxed);
+        self.since.store(0, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,58 @@
+//! The classes of attempts, by what they have shown of the endpoint.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum AttemptClass {
+    /// The endpoint did its work.
+    Success,
+    /// The endpoint failed.
+    Failure,
+    /// No answer in the time that the attempt had.
+    Timeout,
+    /// The endpoint said that it is overloaded.
+    Overload,
+    /// The request provably did not reach the endpoint.
+    NotSent,
+    /// The endpoint refused the request as the caller's own mistake.
+    Rejected,
+    /// This machine failed, not the endpoint.
+    Local,
+}
+
+impl AttemptClass {
+    /// Every class, in the order of their numbers.
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Success,
+        Self::Failure,
+        Self::Timeout,
+        Self::Overload,
+        Self::NotSent,
+        Self::Rejected,
+        Self::Local,
+    ];
+
+    /// The word for this class, as it stands in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Timeout => "timeout",
+            Self::Overload => "overload",
+            Self::NotSent => "not_sent",
+            Self::Rejected => "rejected",
+            Self::Local => "local",
+        }
+    }
+}
+
+impl fmt::Display for AttemptClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
