@@ -1,5 +1,8 @@
 //! What went wrong, what it was about, and whether trying again can help.
 
+mod causes;
+pub mod codes;
+
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::fmt;

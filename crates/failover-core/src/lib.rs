@@ -68,14 +68,14 @@ pub use config::{Algorithm, FailoverConfig, ManagerConfig, StrategyKind};
 pub use contract::classify::{Classify, OkIsSuccess, Outcome};
 pub use contract::strategy::{Candidate, Candidates, Strategy};
 pub use engine::{NoEndpoints, NoEndpointsReason};
-pub use error::{Error, ErrorKind, RetryAdvice};
+pub use error::{Error, ErrorKind, RetryAdvice, codes};
 pub use manager::{EndpointRef, FailoverManager, HealthReport, ManagerBuilder, ProviderScope, Registration};
 pub use model::attempt_class::AttemptClass;
 pub use model::endpoint::{Endpoint, EndpointBuilder, EndpointId, ServiceName};
 pub use model::health::{Health, Lifecycle};
 pub use model::health_check::{HealthCheck, HealthCheckBuilder};
 pub use model::load_report::LoadReport;
-pub use runtime::clock::Clock;
+pub use runtime::clock::{Clock, Time};
 pub use runtime::random::Random;
 
 /// The contract of a provider: for crates that publish one, and for direct use of a provider.

@@ -3,9 +3,12 @@
 use std::ops::Add;
 use std::time::{Duration, SystemTime};
 
-/// A point in monotonic time: nanoseconds since the clock began, never 0.
+/// A point in monotonic time, as a [`Clock`] tells it.
+///
+/// Times of one clock, and of its clones, can be compared. Adding a [`Duration`] saturates.
+// Nanoseconds since the clock began, never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Time(u64);
+pub struct Time(u64);
 
 impl Time {
     /// Later than every time that is reached.
@@ -19,8 +22,8 @@ impl Time {
         self.0
     }
 
-    /// How long after `earlier` this is; zero when it is not after it.
-    pub(crate) const fn since(self, earlier: Self) -> Duration {
+    /// Returns how long after `earlier` this is, and zero if it is not later.
+    pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.nanos_since(earlier))
     }
 
@@ -71,8 +74,9 @@ impl Clock {
         Self(Source::Tokio { start: tokio::time::Instant::now() })
     }
 
+    /// Returns the current time.
     #[inline]
-    pub(crate) fn now(&self) -> Time {
+    pub fn now(&self) -> Time {
         let nanos = match &self.0 {
             Source::Tsc { clock, start } => clock.delta_as_nanos(*start, clock.raw()),
             Source::Tokio { start } => u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX - 1),

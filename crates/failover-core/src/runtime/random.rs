@@ -33,9 +33,9 @@ impl Random {
         Self(Source::Seeded(Arc::new(AtomicU64::new(seed))))
     }
 
-    /// A whole number from 0 to `bound - 1`; 0 when the bound is 0.
+    /// Returns a whole number from 0 to `bound - 1`, and 0 if `bound` is 0.
     #[inline]
-    pub(crate) fn below(&self, bound: u32) -> u32 {
+    pub fn below(&self, bound: u32) -> u32 {
         if bound < 2 {
             return 0;
         }
@@ -53,8 +53,8 @@ impl Random {
         (first, second + u32::from(second >= first && bound > 1))
     }
 
-    /// A number from 0 to just below 1.
-    pub(crate) fn unit(&self) -> f64 {
+    /// Returns a number from 0 to just below 1.
+    pub fn unit(&self) -> f64 {
         self.with(RngExt::random)
     }
 
