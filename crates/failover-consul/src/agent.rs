@@ -111,7 +111,7 @@ pub(crate) async fn write(
             Err(error)
                 if error.code() == "REFUSED" && registration.check.tls_server_name.take().is_some() =>
             {
-                tracing::warn!(
+                tracing::warn!(target: "failover::consul",
                     id = registration.id,
                     "this agent cannot check a TLS server by another name than its address (TLSServerName)"
                 );

@@ -3,16 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use failover_core::{EndpointSet, Error, ErrorKind, RetryAdvice, Revision, ServiceName};
+use failover_core::{EndpointSet, Error, ErrorKind, RetryAdvice, Revision, ServiceName, Time};
+use failover_provider_kit::{Backoff, Publisher, RequestPacer};
 use tokio::sync::SemaphorePermit;
-use tokio::time::Instant;
 
-use crate::backoff::{Backoff, Limiter, jittered, now, unit};
+use crate::backoff::backoff;
 use crate::client::{Client, Limit};
 use crate::convert;
 use crate::empty_check::{self, Emptiness};
 use crate::error;
-use crate::hub::Publisher;
 use crate::leader::{self, Leader};
 use crate::metrics::{Counts, Watching};
 use crate::settings::Consistency;
@@ -44,16 +43,16 @@ struct WatchState<'a> {
     /// The next answer has to be the leader's.
     in_doubt: bool,
     /// Until then the leader is asked: a server that lags would be met again at once.
-    leader_until: Option<Instant>,
+    leader_until: Option<Time>,
     /// Until then an empty answer is not believed: the servers have gone back to older data.
-    empty_from: Option<Instant>,
+    empty_from: Option<Time>,
     last: Option<EndpointSet>,
     failing: bool,
     /// The last pause ended early, because somebody listened.
     woken_early: bool,
     backoff: Backoff,
-    limiter: Limiter,
-    place: Option<SemaphorePermit<'a>>,
+    pacer: RequestPacer,
+    permit: Option<SemaphorePermit<'a>>,
     watching: Watching,
 }
 
@@ -70,7 +69,7 @@ enum Step {
 impl ServiceWatch {
     pub(crate) async fn run(self) {
         let client = Arc::clone(&self.client);
-        let mut memory = WatchState {
+        let mut state = WatchState {
             index: 0,
             highest: 0,
             in_doubt: false,
@@ -79,35 +78,36 @@ impl ServiceWatch {
             last: None,
             failing: false,
             woken_early: false,
-            backoff: Backoff::default(),
-            limiter: Limiter::new(),
-            place: None,
+            backoff: backoff(),
+            pacer: RequestPacer::new(),
+            permit: None,
             watching: self.counts.watching(),
         };
         loop {
-            self.find_place(&client, &mut memory);
-            if memory.watching.is_polling() && memory.index > 0 {
-                tokio::time::sleep(jittered(client.settings.poll)).await;
-                self.find_place(&client, &mut memory);
+            self.find_permit(&client, &mut state);
+            if state.watching.is_polling() && state.index > 0 {
+                tokio::time::sleep(self.client.timing.jittered(client.settings.poll, 0.1)).await;
+                self.find_permit(&client, &mut state);
             }
-            let began = now();
-            let (mode, after) = self.next(&memory);
-            let (step, bytes) = match self.ask(mode, after, memory.failing).await {
+            let began = self.client.timing.now();
+            let (mode, after) = self.next(&state);
+            let (step, bytes) = match self.ask(mode, after, state.failing).await {
                 Ok(answer) => {
                     let bytes = answer.body.len();
-                    (self.take(answer, mode, after, began, &mut memory).await, bytes)
+                    (self.take(answer, mode, after, began, &mut state).await, bytes)
                 }
                 Err(error) => (Step::Failed(error), 0),
             };
             match step {
-                Step::Failed(error) => self.failed(error, &mut memory).await,
-                Step::Good { .. } if after.is_some_and(|(_, wait)| now().duration_since(began) >= wait) => {}
+                Step::Failed(error) => self.failed(error, &mut state).await,
+                Step::Good { .. }
+                    if after.is_some_and(|(_, wait)| self.client.timing.now().since(began) >= wait) => {}
                 Step::Good { news } => {
-                    let pause = memory.limiter.after_answer(now(), bytes, news);
+                    let pause = state.pacer.after_answer(self.client.timing.now(), bytes, news);
                     tokio::time::sleep(pause).await;
                 }
                 Step::Again => {
-                    let pause = memory.limiter.after_answer(now(), bytes, false);
+                    let pause = state.pacer.after_answer(self.client.timing.now(), bytes, false);
                     tokio::time::sleep(pause).await;
                 }
             }
@@ -115,42 +115,46 @@ impl ServiceWatch {
     }
 
     /// Takes a place among the watches that wait, or says that there is none.
-    fn find_place<'a>(&self, client: &'a Client, memory: &mut WatchState<'a>) {
-        if memory.place.is_none() {
-            memory.place = client.place();
+    fn find_permit<'a>(&self, client: &'a Client, state: &mut WatchState<'a>) {
+        if state.permit.is_none() {
+            state.permit = client.watch_permit();
         }
-        let polling = memory.place.is_none();
-        if polling != memory.watching.is_polling() {
-            memory.watching.set_polling(polling);
+        let polling = state.permit.is_none();
+        if polling != state.watching.is_polling() {
+            state.watching.set_polling(polling);
             let service = self.service.as_str();
             if polling {
                 let (most, every) = (client.settings.connections, client.settings.poll);
-                tracing::warn!(
+                tracing::warn!(target: "failover::consul",
                     service,
                     connections = most,
                     "no connection is left for a watch: the service is polled every {every:?} (connections)"
                 );
             } else {
-                tracing::info!(service, "the service is watched, not polled any more");
+                tracing::info!(target: "failover::consul", service, "the service is watched, not polled any more");
             }
         }
     }
 
-    fn next(&self, memory: &WatchState<'_>) -> (Mode, Option<(u64, Duration)>) {
+    fn next(&self, state: &WatchState<'_>) -> (Mode, Option<(u64, Duration)>) {
         let settings = &self.client.settings;
         let mode = match settings.consistency {
-            _ if memory.in_doubt || memory.leader_until.is_some_and(|until| now() < until) => Mode::Leader,
+            _ if state.in_doubt
+                || state.leader_until.is_some_and(|until| self.client.timing.now() < until) =>
+            {
+                Mode::Leader
+            }
             Consistency::Stale(_) => Mode::Stale,
             Consistency::Leader => Mode::Leader,
             Consistency::Consistent => Mode::Consistent,
         };
-        if memory.index == 0 || memory.watching.is_polling() {
+        if state.index == 0 || state.watching.is_polling() {
             return (mode, None);
         }
         // While an empty answer is held the end of that is not slept through.
-        let held = memory.empty_from.map(|until| until.saturating_duration_since(now()));
+        let held = state.empty_from.map(|until| until.since(self.client.timing.now()));
         let wait = held.map_or(settings.wait, |left| left.clamp(Duration::from_secs(1), settings.wait));
-        (mode, Some((memory.index, Duration::from_secs(wait.as_secs().max(1)))))
+        (mode, Some((state.index, Duration::from_secs(wait.as_secs().max(1)))))
     }
 
     async fn ask(
@@ -174,7 +178,7 @@ impl ServiceWatch {
         }
         let refused = error::of_status(&what, &answer);
         if refused.kind() == ErrorKind::Permission {
-            return Err(refused.with_retry(RetryAdvice::After(jittered(REFUSED))));
+            return Err(refused.with_retry(RetryAdvice::After(self.client.timing.jittered(REFUSED, 0.1))));
         }
         Err(refused)
     }
@@ -184,8 +188,8 @@ impl ServiceWatch {
         mut answer: Answer,
         mode: Mode,
         after: Option<(u64, Duration)>,
-        began: Instant,
-        memory: &mut WatchState<'_>,
+        began: Time,
+        state: &mut WatchState<'_>,
     ) -> Step {
         let what = format!("reading service {}", self.service);
         let set =
@@ -197,42 +201,42 @@ impl ServiceWatch {
             };
         // 0 would ask again and again without a pause.
         let index = answer.index.unwrap_or(1).max(1);
-        if index < memory.highest {
+        if index < state.highest {
             // A server with older data, or one that has lost its data. This answer is not told; the leader's is.
-            tracing::debug!(service = self.service.as_str(), "the index went back; the leader is asked");
-            memory.highest = index;
-            memory.index = 0;
-            memory.in_doubt = true;
-            memory.leader_until = Some(now() + LEADER);
-            memory.empty_from = Some(now() + self.client.settings.empty_grace);
+            tracing::debug!(target: "failover::consul", service = self.service.as_str(), "the index went back; the leader is asked");
+            state.highest = index;
+            state.index = 0;
+            state.in_doubt = true;
+            state.leader_until = Some(self.client.timing.now() + LEADER);
+            state.empty_from = Some(self.client.timing.now() + self.client.settings.empty_grace);
             return Step::Again;
         }
         let set = set.with_age(answer.last_contact).with_revision(Revision::new(index.to_string()));
-        let has_waited = after.is_some_and(|(_, wait)| now().duration_since(began) >= wait / 2);
+        let has_waited = after.is_some_and(|(_, wait)| self.client.timing.now().since(began) >= wait / 2);
         if let Some(error) = self.lags(&answer, mode) {
             if error.code() == leader::ABSENT
                 && has_waited
                 && self.leader.is_known(&self.client).await.is_ok()
             {
                 // So it was when the wait began, in an election that is over. What has changed meanwhile the leader knows.
-                memory.index = 0;
-                memory.in_doubt = true;
+                state.index = 0;
+                state.in_doubt = true;
                 return Step::Again;
             }
-            if memory.last.is_none() && !set.entries().is_empty() {
+            if state.last.is_none() && !set.entries().is_empty() {
                 // Better than nothing, and told to be stale at once.
-                self.tell(set, memory);
+                self.tell(set, state);
             }
             return Step::Failed(error);
         }
         if set.entries().is_empty() && set.rejected_count() == 0 {
-            return self.take_empty(&answer, set, index, memory).await;
+            return self.take_empty(&answer, set, index, state).await;
         }
-        memory.empty_from = None;
-        memory.highest = index;
+        state.empty_from = None;
+        state.highest = index;
         let waited_for_nothing = has_waited && after.is_some_and(|(old, _)| old == index);
-        memory.index = index;
-        memory.in_doubt = false;
+        state.index = index;
+        state.in_doubt = false;
         if waited_for_nothing {
             // What an answer says of the leader was so when the wait began; and the part of newer servers that answers watches does
             // not know, and has an answer without any server.
@@ -243,8 +247,8 @@ impl ServiceWatch {
                 _ => {}
             }
         }
-        memory.backoff.reset();
-        Step::Good { news: self.tell(set, memory) }
+        state.backoff.reset();
+        Step::Good { news: self.tell(set, state) }
     }
 
     /// An answer without instances: nobody is there, or the data are lost or hidden.
@@ -253,34 +257,34 @@ impl ServiceWatch {
         answer: &Answer,
         set: EndpointSet,
         index: u64,
-        memory: &mut WatchState<'_>,
+        state: &mut WatchState<'_>,
     ) -> Step {
-        let before = memory.last.as_ref();
+        let before = state.last.as_ref();
         if before.is_some_and(|last| last.entries().is_empty())
-            && !memory.failing
-            && memory.empty_from.is_none()
+            && !state.failing
+            && state.empty_from.is_none()
         {
             // It was looked into already.
-            memory.highest = index;
-            memory.index = index;
+            state.highest = index;
+            state.index = index;
             return Step::Good { news: false };
         }
         let had_some = before.is_some_and(|last| !last.entries().is_empty());
         match empty_check::verify(&self.client, &self.service, answer).await {
             Ok(Emptiness::NotEmpty) => {
                 // The leader knows better; its answer is asked for on its own.
-                memory.index = 0;
-                memory.in_doubt = true;
+                state.index = 0;
+                state.in_doubt = true;
                 Step::Again
             }
             Ok(found) => {
-                memory.highest = index;
-                memory.index = index;
-                memory.in_doubt = false;
-                let held = memory.empty_from.is_some_and(|until| now() < until);
+                state.highest = index;
+                state.index = index;
+                state.in_doubt = false;
+                let held = state.empty_from.is_some_and(|until| self.client.timing.now() < until);
                 if had_some && held {
-                    if !memory.failing {
-                        memory.failing = true;
+                    if !state.failing {
+                        state.failing = true;
                         let message = format!(
                             "service {} is empty since the servers went back to older data; for {:?} that is not believed",
                             self.service, self.client.settings.empty_grace
@@ -290,13 +294,13 @@ impl ServiceWatch {
                     }
                     return Step::Good { news: false };
                 }
-                let was_reset = memory.empty_from.take().is_some();
-                memory.backoff.reset();
+                let was_reset = state.empty_from.take().is_some();
+                state.backoff.reset();
                 let empty = EndpointSet::unknown_service()
                     .with_age(set.age())
                     .with_revision(Revision::new(index.to_string()));
                 let sure = found == Emptiness::Certain && !(was_reset && had_some);
-                Step::Good { news: self.tell(if sure { empty.confirmed() } else { empty }, memory) }
+                Step::Good { news: self.tell(if sure { empty.confirmed() } else { empty }, state) }
             }
             Err(error) => Step::Failed(error),
         }
@@ -322,33 +326,33 @@ impl ServiceWatch {
     }
 
     /// Tells what is new, and what was failing before; false if there is nothing to tell.
-    fn tell(&self, set: EndpointSet, memory: &mut WatchState<'_>) -> bool {
-        let same = memory.last.as_ref().is_some_and(|last| is_same(last, &set));
-        if same && !memory.failing {
+    fn tell(&self, set: EndpointSet, state: &mut WatchState<'_>) -> bool {
+        let same = state.last.as_ref().is_some_and(|last| is_same(last, &set));
+        if same && !state.failing {
             return false;
         }
-        memory.failing = false;
-        memory.last = Some(set.clone());
-        self.publisher.good(set);
+        state.failing = false;
+        state.last = Some(set.clone());
+        self.publisher.publish(set);
         !same
     }
 
-    async fn failed(&self, error: Error, memory: &mut WatchState<'_>) {
+    async fn failed(&self, error: Error, state: &mut WatchState<'_>) {
         let pause = match error.retry() {
             RetryAdvice::After(pause) => pause,
-            _ => memory.backoff.after_failure(now(), unit()),
+            _ => state.backoff.after_failure(self.client.timing.now(), self.client.timing.unit()),
         };
         // Whoever has nothing yet takes what a server without a leader has, every other time.
-        memory.in_doubt = memory.last.is_some() || !memory.in_doubt;
-        memory.failing = true;
-        memory.index = 0;
+        state.in_doubt = state.last.is_some() || !state.in_doubt;
+        state.failing = true;
+        state.index = 0;
         // Whoever said when to come back meant it, whatever else is answered meanwhile.
         let is_told = error.kind() == ErrorKind::Permission || matches!(error.retry(), RetryAdvice::After(_));
         let code = error.code();
         // Not again at once where somebody listened and nothing was to be had: the pauses are to grow.
         let is_absent = code == error::NOBODY_LISTENS;
-        let knocks = is_absent && !memory.woken_early;
-        memory.woken_early = false;
+        let reconnects = is_absent && !state.woken_early;
+        state.woken_early = false;
         self.publisher.error(error);
         if is_told {
             tokio::time::sleep(pause).await;
@@ -361,8 +365,8 @@ impl ServiceWatch {
             }
         } else if is_absent {
             tokio::select! {
-                () = self.client.absence(pause, &mut memory.backoff) => {}
-                () = self.client.listens(), if knocks => memory.woken_early = true,
+                () = self.client.pause_unreachable(pause, &mut state.backoff) => {}
+                () = self.client.reconnect.wait(true), if reconnects => state.woken_early = true,
             }
         } else {
             self.client.pause(pause).await;

@@ -7,7 +7,8 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use failover_core::{ConnectionInfo, ConnectionStatus, Error, ErrorKind};
+use failover_core::{ConnectionInfo, ConnectionStatus, Error, ErrorKind, Time};
+use failover_provider_kit::{Backoff, Reconnect, Secret, Timing};
 use flate2::write::GzDecoder;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http_body_util::{BodyExt, Full};
@@ -16,19 +17,15 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client as Http;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::sync::{Mutex, Notify, Semaphore, watch};
-use tokio::time::{Instant, timeout};
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::timeout;
 
-use crate::backoff::{Backoff, jittered, now, unit};
 use crate::error;
 use crate::settings::Settings;
-use crate::token::Secret;
 use crate::wire::Call;
 use crate::wire::answer::{Answer, read_head};
 
 const CONNECT: Duration = Duration::from_secs(2);
-/// How often it is tried whether anybody listens.
-const CONNECT_PROBE: Duration = Duration::from_secs(2);
 const KEEPALIVE: Duration = Duration::from_secs(15);
 /// What a server may add to the time that it was told to wait, and the way there and back.
 const SLACK: Duration = Duration::from_secs(15);
@@ -41,19 +38,20 @@ const AGENT: &str = concat!("failover-consul/", env!("CARGO_PKG_VERSION"));
 pub(crate) struct Client {
     http: Http<HttpsConnector<HttpConnector>, Full<Bytes>>,
     pub(crate) settings: Arc<Settings>,
-    /// For requests that are no watches.
-    short: Semaphore,
-    /// For heartbeats, a part of those: servers without a leader hold back whatever is read.
-    beats: Option<Semaphore>,
+    /// For requests that are not watches.
+    request_permits: Semaphore,
+    /// For heartbeats, a part of those: servers without a leader delay all reads.
+    heartbeat_permits: Option<Semaphore>,
     /// For watches that wait for a change.
-    long: Semaphore,
+    watch_permits: Semaphore,
     status: AtomicU8,
-    /// Told when the agent answers again after it did not.
+    /// Notified when the agent answers again after a failure.
     back: Notify,
-    /// When it was found last that nobody listens there.
-    refused: std::sync::Mutex<Option<Instant>>,
-    /// When it was tried last whether somebody listens there, and whether somebody does.
-    knocked: Mutex<Option<(Instant, bool)>>,
+    /// When a connection was last refused.
+    refused: std::sync::Mutex<Option<Time>>,
+    /// Notices that an agent which was unreachable accepts connections again.
+    pub(crate) reconnect: Reconnect,
+    pub(crate) timing: Timing,
     open: watch::Sender<bool>,
     requests: AtomicU64,
     bytes: AtomicU64,
@@ -69,7 +67,10 @@ pub(crate) enum Limit {
 }
 
 impl Client {
-    pub(crate) fn new(settings: Settings, tls: rustls::ClientConfig) -> Self {
+    pub(crate) fn new(settings: Settings, tls: rustls::ClientConfig, timing: Timing) -> Self {
+        let (host, port) = settings.address.socket();
+        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let reconnect = Reconnect::new(Some(format!("{host}:{port}")), timing.clone());
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -91,14 +92,15 @@ impl Client {
         let beats = short / 4;
         Self {
             http,
-            short: Semaphore::new(short - beats),
-            beats: (beats > 0).then(|| Semaphore::new(beats)),
-            long: Semaphore::new(settings.connections - short),
+            request_permits: Semaphore::new(short - beats),
+            heartbeat_permits: (beats > 0).then(|| Semaphore::new(beats)),
+            watch_permits: Semaphore::new(settings.connections - short),
             settings: Arc::new(settings),
             status: AtomicU8::new(DISCONNECTED),
             back: Notify::new(),
             refused: std::sync::Mutex::default(),
-            knocked: Mutex::default(),
+            reconnect,
+            timing,
             open: watch::Sender::new(true),
             requests: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
@@ -141,16 +143,17 @@ impl Client {
 
     /// Once more if the token was refused and there is another one by now.
     async fn try_twice(&self, call: &Call, limit: Limit) -> Result<Answer, Error> {
-        let (begun, deadline) = (now(), self.settings.deadline);
+        let (begun, deadline) = (self.timing.now(), self.settings.deadline);
         let _place = match limit {
             Limit::Short => {
-                let places = self.beats.as_ref().filter(|_| call.is_beat).unwrap_or(&self.short);
+                let places =
+                    self.heartbeat_permits.as_ref().filter(|_| call.is_beat).unwrap_or(&self.request_permits);
                 Some(places.acquire().await.map_err(|_| error::closed())?)
             }
             Limit::Wait(_) => None,
         };
         // The time of others who waited is over at the same moment, and their places would only be passed on.
-        if matches!(limit, Limit::Short) && now().duration_since(begun) >= deadline {
+        if matches!(limit, Limit::Short) && self.timing.now().since(begun) >= deadline {
             return Err(error::of_time(&call.what, deadline));
         }
         let answer = self.send(call, limit).await?;
@@ -230,7 +233,7 @@ impl Client {
 
     fn note(&self, answer: &Result<Answer, Error>, is_state: bool) {
         if answer.as_ref().is_err_and(|error| error.code() == error::NOBODY_LISTENS) {
-            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(now());
+            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.timing.now());
         }
         let answered = answer.as_ref().is_ok_and(|answer| answer.status < 500 || is_state);
         let before = self.status.swap(if answered { CONNECTED } else { FAILED }, Ordering::Relaxed);
@@ -239,58 +242,33 @@ impl Client {
         }
     }
 
-    /// A place among the watches that wait, if there is one.
-    pub(crate) fn place(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
-        self.long.try_acquire().ok()
+    /// Returns the permit of a watch that waits, if one is left.
+    pub(crate) fn watch_permit(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
+        self.watch_permits.try_acquire().ok()
     }
 
-    /// Waits for so long, but not longer than until the agent answers somebody again; whether it did.
+    /// Waits for `pause`, or until the agent answers any request again; returns whether it did.
     pub(crate) async fn pause(&self, pause: Duration) -> bool {
         tokio::select! {
             () = self.back.notified() => {
-                tokio::time::sleep(jittered(Duration::from_millis(50))).await;
+                tokio::time::sleep(self.timing.jittered(Duration::from_millis(50), 0.1)).await;
                 true
             }
             () = tokio::time::sleep(pause) => false,
         }
     }
 
-    /// A pause after nobody listened. What somebody else finds meanwhile need not be found again: many services together ask about as
-    /// often as one.
-    pub(crate) async fn absence(&self, mut pause: Duration, backoff: &mut Backoff) {
+    /// Waits for `pause` after a refused connection. While other requests are refused, too, the pause
+    /// is extended, so that many services together ask about as often as one.
+    pub(crate) async fn pause_unreachable(&self, mut pause: Duration, backoff: &mut Backoff) {
         loop {
-            let since = now();
+            let since = self.timing.now();
             let refused = || *self.refused.lock().unwrap_or_else(PoisonError::into_inner);
             if self.pause(pause).await || refused().is_none_or(|at| at <= since) {
                 return;
             }
-            pause = backoff.after_failure(now(), unit());
+            pause = backoff.after_failure(self.timing.now(), self.timing.unit());
         }
-    }
-
-    /// Comes back soon after somebody listens at the agent's address again. A connection costs the agent nothing, is made at most every
-    /// two seconds for all who wait, and shortens a pause that had grown long.
-    pub(crate) async fn listens(&self) {
-        loop {
-            tokio::time::sleep(jittered(CONNECT_PROBE)).await;
-            if self.probe_connect().await {
-                return tokio::time::sleep(Duration::from_millis(500).mul_f64(unit())).await;
-            }
-        }
-    }
-
-    async fn probe_connect(&self) -> bool {
-        let mut knocked = self.knocked.lock().await;
-        if let Some((_, listens)) =
-            knocked.as_ref().filter(|(at, _)| now().duration_since(*at) < CONNECT_PROBE / 2)
-        {
-            return *listens;
-        }
-        let (host, port) = self.settings.address.socket();
-        let connecting = tokio::net::TcpStream::connect((host, port));
-        let listens = timeout(CONNECT, connecting).await.is_ok_and(|connected| connected.is_ok());
-        *knocked = Some((now(), listens));
-        listens
     }
 
     pub(crate) fn is_open(&self) -> bool {

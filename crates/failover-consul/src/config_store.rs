@@ -6,20 +6,18 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use failover_core::{
-    ConfigKey, ConfigStore, ConfigStream, Error, ErrorKind, RetryAdvice, Revision, StoredConfig, async_trait,
+    ConfigKey, ConfigStore, ConfigStream, Error, ErrorKind, RetryAdvice, Revision, StoredConfig, Time,
+    async_trait,
 };
-use tokio::time::Instant;
+use failover_provider_kit::{Backoff, MAX_DOCUMENT_BYTES, Publisher, RequestPacer};
 
-use crate::backoff::{Backoff, Limiter, jittered, now, unit};
+use crate::backoff::backoff;
 use crate::client::{Client, Limit};
 use crate::error;
-use crate::hub::{Publisher, listen};
 use crate::provider::ConsulProvider;
 use crate::wire::answer::Answer;
 use crate::wire::{Call, KeyValue, Mode, Read};
 
-/// Consul's own bound for a value.
-const MAX_BYTES: usize = 512 * 1024;
 const REFUSED: Duration = Duration::from_secs(30);
 
 /// A document is a key under the prefix: `default`, or `service/NAME`. Its revision is the index of its last change.
@@ -51,16 +49,12 @@ impl ConfigStore for ConsulProvider {
 
     /// All watches of a key share one task and one connection.
     fn watch(&self, key: &ConfigKey) -> ConfigStream<'_> {
-        let of = key.clone();
-        let start = move |publisher| {
-            let (client, key) = (Arc::clone(&self.client), of.clone());
-            tokio::spawn(async move {
-                if client.is_open() {
-                    follow(&client, &key, &publisher).await;
-                }
-            })
-        };
-        Box::pin(listen(&self.documents, key.clone(), start, |stored, _| stored))
+        let (client, of) = (Arc::clone(&self.client), key.clone());
+        self.documents.listen(key.clone(), |publisher| async move {
+            if client.is_open() {
+                follow(&client, &of, &publisher).await;
+            }
+        })
     }
 }
 
@@ -73,10 +67,8 @@ impl ConsulProvider {
     ) -> Result<Revision, Error> {
         let client = self.opened()?;
         let path = path(client, key)?;
-        if document.len() > MAX_BYTES {
-            let found = format!("{} bytes", document.len());
-            return Err(Error::invalid("document", found, "at most 524288 bytes, consul's bound")
-                .with_code("TOO_LARGE"));
+        if document.len() > MAX_DOCUMENT_BYTES {
+            return Err(Error::document_too_large(document.len(), MAX_DOCUMENT_BYTES));
         }
         let conflict = || {
             let message = format!("key {path}: it was changed, created or deleted meanwhile; load it again");
@@ -169,15 +161,14 @@ fn config(document: String, index: u64) -> StoredConfig {
 }
 
 /// What is kept from one answer to the next.
-#[derive(Default)]
 struct WatchState {
     index: u64,
     highest: u64,
     /// Until then it is not believed that the document is gone: the servers have gone back to older data.
-    gone_from: Option<Instant>,
-    /// Whether anything was told.
-    told: bool,
-    /// What was told last.
+    gone_from: Option<Time>,
+    /// Whether anything was published.
+    published: bool,
+    /// What was published last.
     last: Option<StoredConfig>,
     failing: bool,
     backoff: Backoff,
@@ -186,19 +177,27 @@ struct WatchState {
 /// Follows a key until it is aborted. While a key does not exist every change of any key ends the wait: the rate is
 /// limited.
 async fn follow(client: &Client, key: &ConfigKey, publisher: &Publisher<Option<StoredConfig>>) {
-    let mut memory = WatchState::default();
-    let mut limiter = Limiter::new();
-    let mut place = None;
+    let mut state = WatchState {
+        index: 0,
+        highest: 0,
+        gone_from: None,
+        published: false,
+        last: None,
+        failing: false,
+        backoff: backoff(),
+    };
+    let mut pacer = RequestPacer::new();
+    let mut permit = None;
     loop {
-        place = place.or_else(|| client.place());
-        if place.is_none() && memory.index > 0 {
-            tokio::time::sleep(jittered(client.settings.poll)).await;
+        permit = permit.or_else(|| client.watch_permit());
+        if permit.is_none() && state.index > 0 {
+            tokio::time::sleep(client.timing.jittered(client.settings.poll, 0.1)).await;
         }
         let settings = &client.settings;
-        let waits = place.is_some() && memory.index > 0;
-        let after = waits.then_some((memory.index, settings.wait));
+        let waits = permit.is_some() && state.index > 0;
+        let after = waits.then_some((state.index, settings.wait));
         let limit = if waits { Limit::Wait(settings.wait) } else { Limit::Short };
-        let began = now();
+        let began = client.timing.now();
         let answer = match read(client, key, Read { mode: Mode::Leader, after }) {
             Ok((call, what)) => match client.ask(call, limit).await {
                 Ok(answer) => stored(&what, &answer).map(|stored| (stored, answer)),
@@ -208,19 +207,21 @@ async fn follow(client: &Client, key: &ConfigKey, publisher: &Publisher<Option<S
         };
         match answer {
             Ok((stored, answer)) => {
-                let news = take(stored, &answer, client, publisher, &mut memory);
-                if !waits || now().duration_since(began) < settings.wait {
-                    let pause = limiter.after_answer(now(), answer.body.len(), news);
+                let news = take(stored, &answer, client, publisher, &mut state);
+                if !waits || client.timing.now().since(began) < settings.wait {
+                    let pause = pacer.after_answer(client.timing.now(), answer.body.len(), news);
                     tokio::time::sleep(pause).await;
                 }
             }
             Err(error) => {
-                memory.index = 0;
-                memory.failing = true;
+                state.index = 0;
+                state.failing = true;
                 let pause = match (error.retry(), error.kind()) {
                     (RetryAdvice::After(pause), _) => pause,
-                    (_, ErrorKind::Permission | ErrorKind::Unsupported) => jittered(REFUSED),
-                    _ => memory.backoff.after_failure(now(), unit()),
+                    (_, ErrorKind::Permission | ErrorKind::Unsupported) => {
+                        client.timing.jittered(REFUSED, 0.1)
+                    }
+                    _ => state.backoff.after_failure(client.timing.now(), client.timing.unit()),
                 };
                 let is_told = matches!(error.retry(), RetryAdvice::After(_));
                 let is_absent = error.code() == error::NOBODY_LISTENS;
@@ -229,7 +230,7 @@ async fn follow(client: &Client, key: &ConfigKey, publisher: &Publisher<Option<S
                 if is_told {
                     tokio::time::sleep(pause).await;
                 } else if is_absent {
-                    client.absence(pause, &mut memory.backoff).await;
+                    client.pause_unreachable(pause, &mut state.backoff).await;
                 } else {
                     client.pause(pause).await;
                 }
@@ -244,39 +245,39 @@ fn take(
     answer: &Answer,
     client: &Client,
     publisher: &Publisher<Option<StoredConfig>>,
-    memory: &mut WatchState,
+    state: &mut WatchState,
 ) -> bool {
     let index = answer.index.unwrap_or(1).max(1);
-    if index < memory.highest {
+    if index < state.highest {
         // As for a service: this answer is not told, and what it lacks may have been lost.
-        memory.highest = index;
-        memory.index = 0;
-        memory.gone_from = Some(now() + client.settings.empty_grace);
+        state.highest = index;
+        state.index = 0;
+        state.gone_from = Some(client.timing.now() + client.settings.empty_grace);
         return false;
     }
-    memory.highest = index;
-    memory.index = index;
-    memory.backoff.reset();
+    state.highest = index;
+    state.index = index;
+    state.backoff.reset();
     let stored = stored.map(|(document, index)| config(document, index));
-    let is_held = memory.gone_from.is_some_and(|until| now() < until);
-    if stored.is_none() && is_held && memory.last.is_some() {
-        if !memory.failing {
-            memory.failing = true;
+    let is_held = state.gone_from.is_some_and(|until| client.timing.now() < until);
+    if stored.is_none() && is_held && state.last.is_some() {
+        if !state.failing {
+            state.failing = true;
             let message =
                 "the document is gone since the servers went back to older data; that is not believed yet";
             publisher.error(Error::new(ErrorKind::NotFound, message).with_code("EMPTY_AFTER_RESET"));
         }
         // Asked for again rather than waited for, so that the end of this is not slept through.
-        memory.index = 0;
+        state.index = 0;
         return false;
     }
-    memory.gone_from = None;
-    let is_new = !memory.told || memory.last != stored;
-    if is_new || memory.failing {
-        memory.failing = false;
-        memory.told = true;
-        memory.last.clone_from(&stored);
-        publisher.good(stored);
+    state.gone_from = None;
+    let is_new = !state.published || state.last != stored;
+    if is_new || state.failing {
+        state.failing = false;
+        state.published = true;
+        state.last.clone_from(&stored);
+        publisher.publish(stored);
     }
     is_new
 }

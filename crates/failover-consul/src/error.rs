@@ -6,8 +6,8 @@ use std::time::Duration;
 use failover_core::{Error, ErrorKind, RetryAdvice};
 use rustls::{AlertDescription as Alert, CertificateError as Of};
 
-use crate::token::Secret;
 use crate::wire::answer::Answer;
+use failover_provider_kit::Secret;
 
 /// The code of an error that says that no connection could be made.
 pub(crate) const NOBODY_LISTENS: &str = "CONNECTION_ERROR";

@@ -1,26 +1,27 @@
-//! Keeps what was registered registered: heartbeats, and another registration when the agent has lost one.
+//! Keeps registrations alive: heartbeats, and another registration when the agent has lost one.
 
 use std::collections::HashMap;
+use std::fmt;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use failover_core::{Error, ErrorKind, Health, Lifecycle};
-use tokio::sync::{OwnedMutexGuard, oneshot};
-use tokio::task::{JoinHandle, JoinSet};
+use failover_provider_kit::{AbortOnDrop, SerialWrites, WritePermit};
+use tokio::sync::OwnedMutexGuard;
 use tokio::time::timeout;
 
-use crate::backoff::{jittered, unit};
 use crate::client::Client;
 use crate::convert::{has_check, status_of};
 use crate::wire::Registration;
 use crate::{agent, error};
 
-/// How often it is looked whether the agent still has what it checks itself.
-const LOOK: Duration = Duration::from_secs(10);
-/// Each so-many-th heartbeat it is looked whether the registration is still this provider's.
-const LOOK_EACH: u32 = 3;
+/// Interval at which agent-checked registrations are verified.
+const VERIFY_INTERVAL: Duration = Duration::from_secs(10);
+/// One in this many heartbeats verifies that the registration still belongs to this provider.
+const VERIFY_EVERY: u32 = 3;
 
-/// What is kept of one endpoint.
+/// What this provider has registered for one endpoint.
 #[derive(Clone, Debug)]
 pub(crate) struct Registered {
     pub(crate) registration: Registration,
@@ -34,70 +35,61 @@ impl Registered {
     }
 }
 
-/// One endpoint: what is kept, under a lock that is held while it is written to the agent.
+/// One endpoint, under a lock that is held while it is written to the agent.
 #[derive(Debug)]
 struct Heartbeat {
-    kept: Arc<tokio::sync::Mutex<Registered>>,
+    registered: Arc<tokio::sync::Mutex<Registered>>,
     has_ttl: bool,
-    /// None for what was registered here and is not to be kept any more.
-    task: Option<JoinHandle<()>>,
+    /// `None` once the endpoint is not kept alive any more.
+    task: Option<AbortOnDrop>,
 }
 
 impl Heartbeat {
-    fn is_at_work(&self) -> bool {
-        self.task.as_ref().is_some_and(|task| !task.is_finished())
-    }
-
-    fn rest(&mut self) {
-        if let Some(task) = self.task.take() {
-            task.abort();
-        }
+    fn is_running(&self) -> bool {
+        self.task.as_ref().is_some_and(AbortOnDrop::is_running)
     }
 }
 
-impl Drop for Heartbeat {
-    fn drop(&mut self) {
-        self.rest();
-    }
-}
-
-/// What had its time to live from here, when all is closed.
-#[derive(Debug)]
+/// An endpoint whose time to live was renewed from here until the provider closed.
 pub(crate) struct Lease {
     pub(crate) id: String,
-    keeper: Heartbeat,
-    turn: Arc<tokio::sync::Mutex<()>>,
+    heartbeat: Heartbeat,
+    permit: Pin<Box<dyn Future<Output = Permit> + Send>>,
 }
 
 impl Lease {
-    /// Comes back when nothing of it is on its way to the agent, and never will be again as long as the answer is held.
-    pub(crate) async fn settled(mut self) -> OwnedMutexGuard<()> {
-        let turn = self.turn.lock_owned().await;
-        let kept = Arc::clone(&self.keeper.kept);
-        let _done = kept.lock().await;
-        self.keeper.rest();
-        turn
+    /// Resolves once no write for this id is in flight; none starts while the returned permit is
+    /// held.
+    pub(crate) async fn settled(self) -> Permit {
+        let permit = self.permit.await;
+        let Heartbeat { registered, task, .. } = self.heartbeat;
+        let _idle = registered.lock().await;
+        drop(task);
+        permit
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
 #[derive(Debug, Default)]
 struct All {
     heartbeats: HashMap<String, Heartbeat>,
-    /// Nothing is kept any more: a registration that was under way must not leave a task behind.
+    /// Set while the provider is closed: a registration in progress must not leave a task behind.
     closed: bool,
 }
 
 /// The right to write to one id.
-pub(crate) type Turn = Arc<OwnedMutexGuard<()>>;
+pub(crate) type Permit = WritePermit<String>;
 
-/// All endpoints that this provider keeps, by their id in Consul.
+/// All endpoints that this provider keeps alive, by their id in Consul.
 #[derive(Debug, Default)]
 pub(crate) struct Heartbeats {
     all: Mutex<All>,
-    /// Writes to one id follow each other.
-    turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
-    /// Writes that are under way, whoever waits for them.
-    writes: Mutex<JoinSet<()>>,
+    writes: SerialWrites<String>,
 }
 
 impl Heartbeats {
@@ -105,91 +97,74 @@ impl Heartbeats {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn turn_of(&self, id: &str) -> Arc<tokio::sync::Mutex<()>> {
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those that nobody holds or waits for.
-        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-        Arc::clone(turns.entry(id.to_owned()).or_default())
+    /// Waits until no other operation of this provider writes to this id.
+    pub(crate) async fn permit(&self, id: &str) -> Permit {
+        self.writes.acquire(id.to_owned()).await
     }
 
-    /// Waits until nobody else of this provider writes to this id.
-    pub(crate) async fn turn(&self, id: &str) -> Turn {
-        Arc::new(self.turn_of(id).lock_owned().await)
-    }
-
-    /// Comes back when every write that is under way now has ended.
+    /// Waits until every write in progress has ended.
     pub(crate) async fn settled(&self) {
-        let turns: Vec<_> = {
-            let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-            turns.values().map(Arc::clone).collect()
-        };
-        for turn in turns {
-            drop(turn.lock().await);
-        }
+        self.writes.settled().await;
     }
 
-    /// Does a write to its end, also when the caller is dropped: a request that was sent arrives in its own time, and whatever
-    /// is written to the id next must not overtake it.
+    /// Runs a write to its end, even if the caller is dropped.
     pub(crate) async fn finish<T: Send + 'static>(
         &self,
-        turn: &Turn,
+        permit: &Permit,
         write: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
-        let turn = Arc::clone(turn);
-        let (told, done) = oneshot::channel();
-        {
-            let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
-            while writes.try_join_next().is_some() {}
-            writes.spawn(async move {
-                let _ = told.send(write.await);
-                drop(turn);
-            });
-        }
-        // Without a word it ends with its runtime alone.
-        done.await.unwrap_or_else(|_| Err(error::closed()))
+        // It is cut off only by the end of its runtime.
+        self.writes.finish(permit, write).await.unwrap_or_else(|| Err(error::closed()))
     }
 
-    /// Keeps an endpoint from now on, instead of what was kept under its id; false if it was closed meanwhile.
-    pub(crate) fn keep(&self, client: &Arc<Client>, owner: &str, kept: Registered) -> bool {
-        let id = kept.registration.id.clone();
-        let has_ttl = kept.has_ttl();
-        let kept = Arc::new(tokio::sync::Mutex::new(kept));
+    /// Keeps an endpoint alive from now on, replacing the one of the same id. Returns false if the
+    /// provider was closed meanwhile.
+    pub(crate) fn keep(&self, client: &Arc<Client>, owner: &str, registered: Registered) -> bool {
+        let id = registered.registration.id.clone();
+        let has_ttl = registered.has_ttl();
+        let registered = Arc::new(tokio::sync::Mutex::new(registered));
         let mut all = self.all();
         if !all.closed {
-            let task = Some(tokio::spawn(keep(Arc::clone(client), owner.to_owned(), Arc::clone(&kept))));
-            all.heartbeats.insert(id, Heartbeat { kept, has_ttl, task });
+            let task =
+                AbortOnDrop::spawn(keep(Arc::clone(client), owner.to_owned(), Arc::clone(&registered)));
+            all.heartbeats.insert(id, Heartbeat { registered, has_ttl, task: Some(task) });
         }
         !all.closed
     }
 
-    /// Stops its heartbeats for as long as the answer is held; dropped, they go on as before.
+    /// Pauses the heartbeats of an id while the returned guard is held.
     pub(crate) async fn hold(&self, id: &str) -> Option<OwnedMutexGuard<Registered>> {
-        let kept = self.all().heartbeats.get(id).map(|keeper| Arc::clone(&keeper.kept))?;
-        Some(kept.lock_owned().await)
+        let registered = self.all().heartbeats.get(id).map(|heartbeat| Arc::clone(&heartbeat.registered))?;
+        Some(registered.lock_owned().await)
     }
 
-    /// Keeps it no longer, and remembers that it was registered here. Whoever holds it knows that nothing of it is on its way.
-    pub(crate) fn rest(&self, id: &str) {
-        if let Some(keeper) = self.all().heartbeats.get_mut(id) {
-            keeper.rest();
+    /// Stops the heartbeats of an id, and remembers that it was registered here. While the caller
+    /// holds it, no write of it is in flight.
+    pub(crate) fn stop(&self, id: &str) {
+        if let Some(heartbeat) = self.all().heartbeats.get_mut(id) {
+            heartbeat.task = None;
         }
     }
 
-    /// As [`rest`](Self::rest), and forgets it.
-    pub(crate) fn let_go(&self, id: &str) {
+    /// Stops the heartbeats of an id, and forgets it.
+    pub(crate) fn forget(&self, id: &str) {
         drop(self.all().heartbeats.remove(id));
     }
 
-    /// Ends them all, and says which had their time to live from here.
+    /// Stops all heartbeats, and returns the endpoints whose time to live was renewed from here.
     pub(crate) fn close(&self) -> Vec<Lease> {
         let closed = All { heartbeats: HashMap::new(), closed: true };
         let all = std::mem::replace(&mut *self.all(), closed).heartbeats;
-        // Those that were taken over are somebody else's.
-        let leases = all.into_iter().filter(|(_, keeper)| keeper.has_ttl && keeper.is_at_work());
-        leases.map(|(id, keeper)| Lease { turn: self.turn_of(&id), id, keeper }).collect()
+        // Those that were taken over belong to another process.
+        let own = all.into_iter().filter(|(_, heartbeat)| heartbeat.has_ttl && heartbeat.is_running());
+        own.map(|(id, heartbeat)| {
+            let permit = Box::pin(self.writes.acquire(id.clone()));
+            Lease { id, heartbeat, permit }
+        })
+        .collect()
     }
 
-    /// Keeps again what is registered from now on.
+    /// Accepts registrations again.
     pub(crate) fn open(&self) {
         self.all().closed = false;
     }
@@ -198,23 +173,23 @@ impl Heartbeats {
         self.all().closed
     }
 
-    /// Whether it is kept now.
+    /// Whether the heartbeats of this id run.
     pub(crate) fn keeps(&self, id: &str) -> bool {
-        self.all().heartbeats.get(id).is_some_and(Heartbeat::is_at_work)
+        self.all().heartbeats.get(id).is_some_and(Heartbeat::is_running)
     }
 
-    /// Those that are still this provider's.
+    /// The number of endpoints that are kept alive.
     pub(crate) fn count(&self) -> usize {
-        self.all().heartbeats.values().filter(|keeper| keeper.is_at_work()).count()
+        self.all().heartbeats.values().filter(|heartbeat| heartbeat.is_running()).count()
     }
 }
 
-/// What a heartbeat found.
+/// The outcome of a heartbeat.
 enum Beat {
     Alive,
-    /// The agent does not have it any more.
+    /// The agent does not know the endpoint any more.
     Lost,
-    /// Another one has taken it over.
+    /// Another process has registered the id.
     Taken,
 }
 
@@ -223,61 +198,62 @@ async fn keep(client: Arc<Client>, owner: String, kept: Arc<tokio::sync::Mutex<R
         let kept = kept.lock().await;
         (kept.registration.id.clone(), kept.has_ttl())
     };
-    let every = if has_ttl { client.settings.ttl / 3 } else { LOOK };
+    let every = if has_ttl { client.settings.ttl / 3 } else { VERIFY_INTERVAL };
     let mut failures = 0_u32;
     for count in 1_u32.. {
         let pause = if failures == 0 {
-            jittered(every)
+            client.timing.jittered(every, 0.1)
         } else {
-            // Often enough that a time to live survives an agent that restarts.
+            // Often enough that a time to live outlasts a restart of the agent.
             (every / 8)
                 .min(Duration::from_secs(2))
                 .max(Duration::from_millis(250))
-                .mul_f64(0.5 + 0.5 * unit())
+                .mul_f64(0.5 + 0.5 * client.timing.unit())
                 * failures.min(8)
         };
         client.pause(pause.min(every)).await;
-        // Held from the look to the write: what is let go meanwhile is not written after that.
+        // Held from the check to the write, so that an endpoint that is released meanwhile is not
+        // written again.
         let kept = kept.lock().await;
-        let looks = !has_ttl || count % LOOK_EACH == 0;
-        // Without an answer there has to be time for another one before the time to live is over.
+        let verifies = !has_ttl || count % VERIFY_EVERY == 0;
+        // A heartbeat without an answer must leave time for another one within the time to live.
         let limit = if has_ttl { client.settings.ttl / 2 } else { client.settings.deadline };
-        let beating = timeout(limit, beat(&client, &owner, &kept, looks));
-        match beating.await.unwrap_or_else(|_| Err(error::of_time("saying that it lives", limit))) {
+        let beating = timeout(limit, beat(&client, &owner, &kept, verifies));
+        match beating.await.unwrap_or_else(|_| Err(error::of_time("heartbeat", limit))) {
             Ok(Beat::Alive) => failures = 0,
             Ok(Beat::Lost) => {
-                tracing::info!(
+                tracing::info!(target: "failover::consul",
                     id,
-                    "the agent has lost an endpoint that this process keeps; it is registered again"
+                    "the agent has lost the endpoint; registering it again"
                 );
-                match again(&client, &kept).await {
+                match restore(&client, &kept).await {
                     Ok(()) => failures = 0,
                     Err(error) => {
                         failures += 1;
-                        tracing::warn!(id, %error, "the endpoint cannot be registered again");
+                        tracing::warn!(target: "failover::consul", id, %error, "cannot register the endpoint again");
                     }
                 }
             }
             Ok(Beat::Taken) => {
-                tracing::warn!(
+                tracing::warn!(target: "failover::consul",
                     id,
-                    "another process has registered this id on the agent; it is not kept here any more"
+                    "another process has registered this id on the agent; heartbeats stop"
                 );
                 return;
             }
             Err(error) => {
                 failures += 1;
                 if failures == 1 {
-                    tracing::warn!(id, %error, "the agent was not told that the endpoint lives");
+                    tracing::warn!(target: "failover::consul", id, %error, "heartbeat failed");
                 }
             }
         }
     }
 }
 
-async fn beat(client: &Client, owner: &str, kept: &Registered, looks: bool) -> Result<Beat, Error> {
+async fn beat(client: &Client, owner: &str, kept: &Registered, verifies: bool) -> Result<Beat, Error> {
     let registration = &kept.registration;
-    if looks {
+    if verifies {
         match agent::local(client, &registration.id).await? {
             None => return Ok(Beat::Lost),
             Some(local) if local.owner.as_deref() != Some(owner) => return Ok(Beat::Taken),
@@ -288,11 +264,11 @@ async fn beat(client: &Client, owner: &str, kept: &Registered, looks: bool) -> R
         return Ok(Beat::Alive);
     }
     let status = status_of(kept.health).unwrap_or("passing");
-    match tell(client, &registration.id, status).await {
+    match report(client, &registration.id, status).await {
         Ok(()) => Ok(Beat::Alive),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             match agent::local(client, &registration.id).await? {
-                // It is there and has no such check: somebody else's.
+                // It exists without such a check: another process registered it.
                 Some(local) if local.owner.as_deref() != Some(owner) => Ok(Beat::Taken),
                 _ => Ok(Beat::Lost),
             }
@@ -301,12 +277,12 @@ async fn beat(client: &Client, owner: &str, kept: &Registered, looks: bool) -> R
     }
 }
 
-/// Says how an endpoint with a time to live is.
+/// Reports the status of an endpoint with a time to live.
 ///
 /// # Errors
 ///
-/// `NotFound` if it has no such check. Older agents say that with 500.
-pub(crate) async fn tell(client: &Client, id: &str, status: &str) -> Result<(), Error> {
+/// `NotFound` if it has no such check. Older agents answer 500 then.
+pub(crate) async fn report(client: &Client, id: &str, status: &str) -> Result<(), Error> {
     match client.done(client.settings.beat(&has_check(id), status)?).await {
         Ok(_) => Ok(()),
         Err(error) if error.to_string().contains("does not have associated TTL") => {
@@ -316,8 +292,8 @@ pub(crate) async fn tell(client: &Client, id: &str, status: &str) -> Result<(), 
     }
 }
 
-/// Registers it as it was, for an agent that has lost it.
-pub(crate) async fn again(client: &Client, kept: &Registered) -> Result<(), Error> {
+/// Registers an endpoint as it was, after the agent has lost it.
+pub(crate) async fn restore(client: &Client, kept: &Registered) -> Result<(), Error> {
     let mut registration = kept.registration.clone();
     if let Some(status) = status_of(kept.health) {
         status.clone_into(&mut registration.check.status);

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use failover_core::{Error, ErrorKind};
+use failover_core::{Error, ErrorKind, Time};
 use tokio::sync::Mutex;
-use tokio::time::Instant;
 
-use crate::backoff::{jittered, now, unit};
 use crate::client::Client;
 use crate::wire;
 
@@ -15,9 +13,9 @@ pub(crate) struct Leader(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    last: Option<(Instant, Result<(), Error>)>,
+    last: Option<(Time, Result<(), Error>)>,
     /// Since then there is none.
-    absent: Option<Instant>,
+    absent: Option<Time>,
 }
 
 /// How often it is asked for while there is none.
@@ -33,11 +31,12 @@ impl Leader {
         let mut age = wait / 2;
         loop {
             let (found, absent) = self.known_since(client, age).await;
-            let Some(left) = absent.and_then(|since| election(wait).checked_sub(now().duration_since(since)))
+            let Some(left) =
+                absent.and_then(|since| election(wait).checked_sub(client.timing.now().since(since)))
             else {
                 return found;
             };
-            tokio::time::sleep(jittered(AGAIN / 2).min(left)).await;
+            tokio::time::sleep(client.timing.jittered(AGAIN / 2, 0.1).min(left)).await;
             age = AGAIN / 4;
         }
     }
@@ -45,7 +44,7 @@ impl Leader {
     /// Comes back when there has been no leader for longer than an election takes.
     pub(crate) async fn lost(&self, client: &Client) -> Error {
         loop {
-            tokio::time::sleep(jittered(AGAIN)).await;
+            tokio::time::sleep(client.timing.jittered(AGAIN, 0.1)).await;
             match self.is_known(client).await {
                 Err(error) if error.code() == ABSENT => return error,
                 _ => {}
@@ -56,26 +55,26 @@ impl Leader {
     /// Comes back soon after there is a leader again, for many who wait at slightly different times.
     pub(crate) async fn returned(&self, client: &Client) {
         loop {
-            tokio::time::sleep(jittered(AGAIN)).await;
+            tokio::time::sleep(client.timing.jittered(AGAIN, 0.1)).await;
             if self.known_since(client, AGAIN / 2).await.0.is_ok() {
-                return tokio::time::sleep(Duration::from_millis(500).mul_f64(unit())).await;
+                return tokio::time::sleep(Duration::from_millis(500).mul_f64(client.timing.unit())).await;
             }
         }
     }
 
     /// What is known, at most so old, and since when there is no leader.
-    async fn known_since(&self, client: &Client, age: Duration) -> (Result<(), Error>, Option<Instant>) {
+    async fn known_since(&self, client: &Client, age: Duration) -> (Result<(), Error>, Option<Time>) {
         let mut known = self.0.lock().await;
         // That there was none may be over at any moment.
         let age = |found: &Result<(), Error>| if found.is_ok() { age } else { age.min(AGAIN / 2) };
-        let fresh = known.last.as_ref().filter(|(at, found)| now().duration_since(*at) < age(found));
+        let fresh = known.last.as_ref().filter(|(at, found)| client.timing.now().since(*at) < age(found));
         if let Some((_, found)) = fresh {
             return (found.clone(), known.absent);
         }
         let found = ask(client).await;
-        known.last = Some((now(), found.clone()));
+        known.last = Some((client.timing.now(), found.clone()));
         known.absent = match &found {
-            Err(error) if error.code() == ABSENT => known.absent.or_else(|| Some(now())),
+            Err(error) if error.code() == ABSENT => known.absent.or_else(|| Some(client.timing.now())),
             _ => None,
         };
         (found, known.absent)

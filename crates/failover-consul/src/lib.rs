@@ -25,12 +25,12 @@
 //! What is written to which place of Consul, the rights that a token needs, what happens in each kind of outage, and
 //! figures: `docs/consul.md` in the repository.
 //!
-//! # Events
+//! # Logging
 //!
-//! It tells through `tracing`, target `failover_consul`: a service that is polled for lack of connections (`WARN`), an endpoint
-//! that is registered again because the agent lost it (`INFO`), one that another process has taken over (`WARN`), an agent that
-//! is not told that an endpoint lives (`WARN`). What a registry answers is told by the engine. The token is in no event of any
-//! level.
+//! Target `failover::consul`: a service that is polled because no connection is left for its watch
+//! (`WARN`), a registration that the agent lost and that is restored (`INFO`), one that another process
+//! has taken over (`WARN`), a heartbeat that failed (`WARN`). The engine logs what a registry answers.
+//! The token is in no line of any level.
 //!
 //! There are no features. It needs Rust 1.85, a tokio runtime with its timer and I/O, and, to be built, the headers of OpenSSL:
 //! see the README.
@@ -45,7 +45,6 @@ mod convert;
 mod empty_check;
 mod error;
 mod heartbeat;
-mod hub;
 mod leader;
 mod metrics;
 mod provider;

@@ -11,15 +11,14 @@ use failover_core::{
     ConfigKey, ConfigStore, EndpointSet, Error, ErrorKind, Feature, Provider, ProviderInfo, Query, Registry,
     ServiceName, StoredConfig, Trust, WatchStream, async_trait,
 };
+use failover_provider_kit::{SharedWatches, Timing, matching};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
-use crate::backoff::now;
 use crate::blocking_query::ServiceWatch;
 use crate::client::Client;
 use crate::empty_check::{self, Emptiness};
 use crate::heartbeat::Heartbeats;
-use crate::hub::{Hubs, listen};
 use crate::leader::{self, Leader};
 use crate::metrics::{Counts, Metrics};
 use crate::settings::{Consistency, Settings};
@@ -61,8 +60,8 @@ pub struct ConsulProvider {
     pub(crate) owner: String,
     counts: Arc<Counts>,
     leader: Arc<Leader>,
-    services: Hubs<ServiceName, EndpointSet>,
-    pub(crate) documents: Hubs<ConfigKey, Option<StoredConfig>>,
+    services: SharedWatches<ServiceName, EndpointSet>,
+    pub(crate) documents: SharedWatches<ConfigKey, Option<StoredConfig>>,
     agent: Mutex<Option<AgentConfig>>,
 }
 
@@ -72,17 +71,16 @@ const AT_ONCE: usize = 8;
 const CLOSING: Duration = Duration::from_millis(900);
 
 impl ConsulProvider {
-    pub(crate) fn new(settings: Settings, tls: rustls::ClientConfig) -> Self {
-        let client = Arc::new(Client::new(settings, tls));
+    pub(crate) fn new(settings: Settings, tls: rustls::ClientConfig, timing: Timing) -> Self {
         Self {
             heartbeats: Heartbeats::default(),
-            owner: format!("{:016x}", (crate::backoff::unit() * (1_u64 << 53) as f64) as u64),
+            owner: format!("{:016x}", timing.bits()),
             counts: Arc::default(),
             leader: Arc::default(),
-            services: Hubs::default(),
-            documents: Hubs::default(),
+            services: SharedWatches::new(timing.clone()).with_age(aged),
+            documents: SharedWatches::new(timing.clone()),
             agent: Mutex::default(),
-            client,
+            client: Arc::new(Client::new(settings, tls, timing)),
         }
     }
 
@@ -132,7 +130,7 @@ impl ConsulProvider {
                 if !self.client.settings.token.is_some() || error.to_string().contains("ACL not found") {
                     return Err(error);
                 }
-                tracing::debug!(
+                tracing::debug!(target: "failover::consul",
                     "the token may not read the agent (agent:read): other nodes' endpoints cannot be told from its own"
                 );
                 return Ok(None);
@@ -286,7 +284,7 @@ impl Provider for ConsulProvider {
                 let (client, owner) = (Arc::clone(&self.client), self.owner.clone());
                 leaving.spawn(async move {
                     let id = lease.id.clone();
-                    let _turn = lease.settled().await;
+                    let _permit = lease.settled().await;
                     // Another process may have taken it over since the last look.
                     match agent::local(&client, &id).await? {
                         Some(local) if local.owner.as_deref() == Some(owner.as_str()) => {
@@ -329,42 +327,19 @@ impl Provider for ConsulProvider {
             Some(service) => self.in_time("list", self.read(service)).await?,
             None => self.in_time("list", self.read_all()).await?,
         };
-        if set.entries().iter().all(|entry| query.matches(entry.endpoint())) {
-            return Ok(set);
-        }
-        let rejected: Vec<_> =
-            set.rejected().iter().map(|r| (r.what().to_owned(), r.error().clone())).collect();
-        let matching: Vec<_> =
-            set.into_entries().into_iter().filter(|entry| query.matches(entry.endpoint())).collect();
-        let mut matching = EndpointSet::new(matching);
-        for (what, error) in rejected {
-            matching.reject(what, error);
-        }
-        Ok(matching)
+        Ok(matching(set, query))
     }
 
     /// All watches of a service share one task and one connection. The task starts with the first poll and ends with the
     /// last of the streams.
     fn watch(&self, service: &ServiceName) -> Option<WatchStream<'_>> {
-        let service = service.clone();
-        let start = {
-            let service = service.clone();
-            move |publisher| {
-                let watch = ServiceWatch {
-                    client: Arc::clone(&self.client),
-                    leader: Arc::clone(&self.leader),
-                    counts: Arc::clone(&self.counts),
-                    service: service.clone(),
-                    publisher,
-                };
-                tokio::spawn(async move {
-                    if watch.client.is_open() {
-                        watch.run().await;
-                    }
-                })
+        let (client, leader) = (Arc::clone(&self.client), Arc::clone(&self.leader));
+        let (counts, of) = (Arc::clone(&self.counts), service.clone());
+        Some(self.services.listen(service.clone(), |publisher| async move {
+            if client.is_open() {
+                ServiceWatch { client, leader, counts, service: of, publisher }.run().await;
             }
-        };
-        Some(Box::pin(listen(&self.services, service, start, aged)))
+        }))
     }
 
     fn registry(&self) -> Option<&dyn Registry> {
@@ -376,8 +351,8 @@ impl Provider for ConsulProvider {
     }
 }
 
-/// An answer is older for who comes later.
-fn aged(set: EndpointSet, at: Instant) -> EndpointSet {
-    let age = set.age() + now().duration_since(at);
+/// Adds the time that an answer waited for a listener to its age.
+fn aged(set: EndpointSet, waited: Duration) -> EndpointSet {
+    let age = set.age() + waited;
     set.with_age(age)
 }

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::agent::{self, Local};
 use crate::convert::{self, encode_id, status_of};
 use crate::error;
-use crate::heartbeat::{Registered, Turn, again, tell};
+use crate::heartbeat::{Permit, Registered, report, restore};
 use crate::provider::ConsulProvider;
 use crate::wire::{Instance, Mode, Read, entries};
 
@@ -112,7 +112,7 @@ impl ConsulProvider {
         self.own_datacenter().await?;
         let mut registration = convert::registration(endpoint, &self.owner, &client.settings)?;
         let id = registration.id.clone();
-        let turn = self.turn(&id).await?;
+        let permit = self.permit(&id).await?;
         // If this fails, what was kept before is kept on.
         let _held = self.heartbeats.hold(&id).await;
         let local = agent::local(client, &id).await?;
@@ -120,7 +120,7 @@ impl ConsulProvider {
             Some(local) => {
                 own_service(local, endpoint.service(), &id)?;
                 if local.owner.as_deref().is_some_and(|owner| owner != self.owner) {
-                    tracing::info!(id, "an endpoint that another process registered is taken over");
+                    tracing::info!(target: "failover::consul", id, "an endpoint that another process registered is taken over");
                 }
             }
             None => {
@@ -131,20 +131,20 @@ impl ConsulProvider {
         }
         let to = Arc::clone(client);
         let write = async move { agent::write(&to, &mut registration, true).await.map(|()| registration) };
-        let registration = self.heartbeats.finish(&turn, write).await?;
+        let registration = self.heartbeats.finish(&permit, write).await?;
         let has_ttl = registration.check.ttl.is_some();
         let kept = Registered { registration, health: Health::Healthy, lifecycle: Lifecycle::InService };
         if !self.heartbeats.keep(client, &self.owner, kept) {
             // Closing has overtaken it, and waits for this a while: what nobody will keep alive is not left behind.
             if has_ttl {
                 let to = Arc::clone(client);
-                let _ = self.heartbeats.finish(&turn, async move { agent::remove(&to, &id).await }).await;
+                let _ = self.heartbeats.finish(&permit, async move { agent::remove(&to, &id).await }).await;
             }
             return Err(error::closed());
         }
         if local.is_some() && has_ttl {
             // An agent keeps the state that a check of this id had.
-            tell(client, &id, "passing").await?;
+            report(client, &id, "passing").await?;
         }
         Ok(())
     }
@@ -154,9 +154,9 @@ impl ConsulProvider {
         self.own_datacenter().await?;
         let mut registration = convert::registration(endpoint, &self.owner, &client.settings)?;
         let id = registration.id.clone();
-        let turn = self.turn(&id).await?;
+        let permit = self.permit(&id).await?;
         let held = self.heartbeats.hold(&id).await;
-        let local = self.owned(&turn, held.as_deref(), endpoint.service(), endpoint.id(), &id).await?;
+        let local = self.owned(&permit, held.as_deref(), endpoint.service(), endpoint.id(), &id).await?;
         let is_theirs = local.owner.as_deref().is_some_and(|owner| owner != self.owner);
         if let Some(owner) = local.owner.as_deref().filter(|_| is_theirs) {
             convert::set_owner(&mut registration, owner);
@@ -181,7 +181,7 @@ impl ConsulProvider {
             };
             Ok((registration, marked))
         };
-        let (registration, marked) = self.heartbeats.finish(&turn, write).await?;
+        let (registration, marked) = self.heartbeats.finish(&permit, write).await?;
         // What another process keeps is its own still, with these values: this one may be a tool that ends in a moment.
         if !is_theirs
             && !self.heartbeats.keep(client, &self.owner, Registered { registration, health, lifecycle })
@@ -194,7 +194,7 @@ impl ConsulProvider {
     async fn do_deregister(&self, service: &ServiceName, id: &EndpointId) -> Result<bool, Error> {
         let client = self.opened()?;
         let key = encode_id(id);
-        let turn = self.heartbeats.turn(&key).await;
+        let permit = self.heartbeats.permit(&key).await;
         // Nothing registers it again from here on, not even for an agent that has just lost it.
         let held = self.heartbeats.hold(&key).await;
         match agent::local(client, &key).await? {
@@ -202,26 +202,26 @@ impl ConsulProvider {
             // Ours is gone: another process has registered the id since, as a newer release of a program does. That it was
             // here once is remembered: doing this twice is as good as once.
             Some(local) if held.is_some() && local.owner.as_deref() != Some(&self.owner) => {
-                tracing::info!(
+                tracing::info!(target: "failover::consul",
                     id = key,
                     "another process has taken the id over; its registration is left alone"
                 );
-                self.heartbeats.rest(&key);
+                self.heartbeats.stop(&key);
                 return Ok(false);
             }
             Some(_) => {}
             None => {
-                self.heartbeats.let_go(&key);
+                self.heartbeats.forget(&key);
                 return match self.elsewhere(service, &key).await {
                     Some(node) => Err(not_owner(service, id, &node)),
                     None => Ok(false),
                 };
             }
         }
-        self.heartbeats.rest(&key);
+        self.heartbeats.stop(&key);
         let (to, of) = (Arc::clone(client), key.clone());
-        self.heartbeats.finish(&turn, async move { agent::remove(&to, &of).await }).await?;
-        self.heartbeats.let_go(&key);
+        self.heartbeats.finish(&permit, async move { agent::remove(&to, &of).await }).await?;
+        self.heartbeats.forget(&key);
         Ok(true)
     }
 
@@ -252,22 +252,22 @@ impl ConsulProvider {
     ) -> Result<(), Error> {
         let client = self.opened()?;
         let key = encode_id(id);
-        let turn = self.heartbeats.turn(&key).await;
+        let permit = self.heartbeats.permit(&key).await;
         let mut held = self.heartbeats.hold(&key).await;
-        self.owned(&turn, held.as_deref(), service, id, &key).await?;
+        self.owned(&permit, held.as_deref(), service, id, &key).await?;
         let Some(status) = status_of(health) else {
             let message = format!("set_health of {service}/{id}: consul has no word for {health}");
             return Err(Error::new(ErrorKind::Unsupported, message));
         };
         let to = Arc::clone(client);
         let telling = async move {
-            tell(&to, &key, status).await?;
+            report(&to, &key, status).await?;
             if let Some(kept) = &mut held {
                 kept.health = health;
             }
             Ok(())
         };
-        self.heartbeats.finish(&turn, telling).await.map_err(|error| match error.kind() {
+        self.heartbeats.finish(&permit, telling).await.map_err(|error| match error.kind() {
             ErrorKind::NotFound => {
                 let message =
                     format!("set_health of {service}/{id}: its health is found by the agent's own check");
@@ -285,9 +285,9 @@ impl ConsulProvider {
     ) -> Result<(), Error> {
         let client = self.opened()?;
         let key = encode_id(id);
-        let turn = self.heartbeats.turn(&key).await;
+        let permit = self.heartbeats.permit(&key).await;
         let mut held = self.heartbeats.hold(&key).await;
-        let before = self.owned(&turn, held.as_deref(), service, id, &key).await?.claims.lifecycle;
+        let before = self.owned(&permit, held.as_deref(), service, id, &key).await?.claims.lifecycle;
         let to = Arc::clone(client);
         let marking = async move {
             if before != lifecycle {
@@ -302,22 +302,22 @@ impl ConsulProvider {
             }
             Ok(())
         };
-        self.heartbeats.finish(&turn, marking).await
+        self.heartbeats.finish(&permit, marking).await
     }
 }
 
 impl ConsulProvider {
-    /// As [`Heartbeats::turn`](crate::heartbeat::Heartbeats::turn), for what is to be kept: closing waits for whoever has a turn, and lets
+    /// As [`Heartbeats::permit`](crate::heartbeat::Heartbeats::permit), for what is to be kept: closing waits for whoever has a permit, and lets
     /// nobody in after that.
-    async fn turn(&self, id: &str) -> Result<Turn, Error> {
-        let turn = self.heartbeats.turn(id).await;
-        if self.heartbeats.is_closed() { Err(error::closed()) } else { Ok(turn) }
+    async fn permit(&self, id: &str) -> Result<Permit, Error> {
+        let permit = self.heartbeats.permit(id).await;
+        if self.heartbeats.is_closed() { Err(error::closed()) } else { Ok(permit) }
     }
 
     /// What the agent has of an endpoint that is to be changed. An agent that has lost what is kept here gets it back first.
     async fn owned(
         &self,
-        turn: &Turn,
+        permit: &Permit,
         kept: Option<&Registered>,
         service: &ServiceName,
         id: &EndpointId,
@@ -327,12 +327,12 @@ impl ConsulProvider {
         let mut found = agent::local(client, key).await?;
         if let (None, Some(kept)) = (&found, kept) {
             if service == kept.registration.name.as_str() && self.heartbeats.keeps(key) {
-                tracing::info!(
+                tracing::info!(target: "failover::consul",
                     id = key,
                     "the agent has lost an endpoint that is changed; it is registered again"
                 );
                 let (to, kept) = (Arc::clone(client), kept.clone());
-                self.heartbeats.finish(turn, async move { again(&to, &kept).await }).await?;
+                self.heartbeats.finish(permit, async move { restore(&to, &kept).await }).await?;
                 found = agent::local(client, key).await?;
             }
         }

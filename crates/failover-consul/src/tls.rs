@@ -4,12 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use failover_core::{Error, ErrorKind};
+use failover_provider_kit::read_small_file;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt;
-
-use crate::token::small_file;
 
 /// Bundles of all public authorities are a quarter of this.
 const MAX_BYTES: u64 = 4 << 20;
@@ -46,7 +45,7 @@ pub(crate) fn config(
     let name = format!("client certificate {}", certificate.display());
     let chain = certificates(certificate, &name)?;
     let key_name = format!("client key {}", key.display());
-    let text = small_file(key, MAX_BYTES, &key_name)?;
+    let text = read_small_file(key, MAX_BYTES, &key_name)?;
     // The parser's own words could show the key.
     let key = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_| {
         Error::new(ErrorKind::Validation, format!("{key_name}: it holds no private key in PEM"))
@@ -55,7 +54,7 @@ pub(crate) fn config(
 }
 
 fn certificates(path: &Path, name: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let text = small_file(path, MAX_BYTES, name)?;
+    let text = read_small_file(path, MAX_BYTES, name)?;
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
     match all {
         Ok(all) if !all.is_empty() => Ok(all),

@@ -5,16 +5,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use failover_core::Error;
+use failover_core::{Error, Time};
+use failover_provider_kit::{AbortOnDrop, Deadline, Timing};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
-use crate::aside::Limit;
-use crate::clock;
 use crate::credentials::{Credentials, Server, Session, Sources};
-use crate::task::Task;
 
 /// Between two times that credentials are read again because the server refuses them.
 const RENEWAL: Duration = Duration::from_secs(30);
@@ -25,7 +22,7 @@ const EARLY: SignedDuration = SignedDuration::from_secs(60);
 pub(crate) struct Auth {
     shared: Arc<Shared>,
     /// Not a part of any request: those that are given up would end it, each time before it has come to anything.
-    renewal: Mutex<Option<Task>>,
+    renewal: Mutex<Option<AbortOnDrop>>,
 }
 
 struct Shared {
@@ -34,6 +31,7 @@ struct Shared {
     sources: Sources,
     /// How long a renewal may take: less than a request, so that whoever waits for it can tell how it went.
     limit: Duration,
+    timing: Timing,
     now: Mutex<Now>,
     /// Counts the renewals that have ended.
     ended: watch::Sender<u64>,
@@ -45,7 +43,7 @@ struct Now {
     generation: u64,
     renews: bool,
     /// When the last renewal began, and why it failed.
-    tried: Option<Instant>,
+    tried: Option<Time>,
     error: Option<Error>,
 }
 
@@ -61,13 +59,14 @@ impl Auth {
         credentials: Credentials,
         dangerous: bool,
         deadline: Duration,
+        timing: Timing,
     ) -> Result<(Self, Server), Error> {
-        let sources = Sources::default();
+        let sources = Sources::new();
         let (way, server) = if let Credentials::Client(client) = &credentials {
             let way = Session { client: Client::clone(client), token: None, ends: None };
             (way, Server { namespace: client.default_namespace().to_owned(), url: None })
         } else {
-            sources.open(&credentials, dangerous, Limit::of(deadline)).await?
+            sources.open(&credentials, dangerous, &Deadline::after(&timing, deadline)).await?
         };
         let now = Now { way, generation: 0, renews: false, tried: None, error: None };
         let shared = Shared {
@@ -75,6 +74,7 @@ impl Auth {
             dangerous,
             sources,
             limit: deadline / 4 * 3,
+            timing,
             now: Mutex::new(now),
             ended: watch::Sender::new(0),
         };
@@ -131,13 +131,13 @@ impl Auth {
         if now.renews {
             return Renewal::Runs;
         }
-        let lately = now.tried.is_some_and(|tried| clock::now().saturating_duration_since(tried) < RENEWAL);
+        let lately = now.tried.is_some_and(|tried| self.shared.timing.now().since(tried) < RENEWAL);
         if lately || matches!(self.shared.credentials, Credentials::Client(_)) {
             return Renewal::Rests(now.error.clone());
         }
-        (now.renews, now.tried) = (true, Some(clock::now()));
+        (now.renews, now.tried) = (true, Some(self.shared.timing.now()));
         let under_way = UnderWay(Arc::clone(&self.shared));
-        *renewal = Some(Task::new(tokio::spawn(async move { under_way.0.renew().await })));
+        *renewal = Some(AbortOnDrop::spawn(async move { under_way.0.renew().await }));
         Renewal::Runs
     }
 }
@@ -161,7 +161,10 @@ impl Shared {
     }
 
     async fn renew(&self) {
-        let opened = self.sources.open(&self.credentials, self.dangerous, Limit::of(self.limit)).await;
+        let opened = self
+            .sources
+            .open(&self.credentials, self.dangerous, &Deadline::after(&self.timing, self.limit))
+            .await;
         let mut now = self.lock();
         match opened {
             Ok((way, _)) => {
@@ -171,7 +174,7 @@ impl Shared {
             }
             Err(error) => {
                 if now.error.is_none() {
-                    tracing::warn!(target: "failover", "the credentials are not renewed: {error}");
+                    tracing::warn!(target: "failover::k8s", "the credentials are not renewed: {error}");
                 }
                 now.error = Some(error);
             }

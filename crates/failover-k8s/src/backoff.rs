@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use failover_core::{Error, RetryAdvice};
 
-use crate::{clock, error};
+use failover_provider_kit::{BackoffSteps, Timing};
 
-/// Before the first repetition, growing by half to the last.
-const FIRST: Duration = Duration::from_millis(250);
+use crate::error;
+
 const LAST: Duration = Duration::from_secs(36);
+/// Half of each pause is random, so that clients do not come together.
+const STEPS: BackoffSteps = BackoffSteps::new(Duration::from_millis(250), 1.5, LAST);
 /// After refusals: rights come back when a person gives them.
 const REFUSED: Duration = Duration::from_secs(30);
 /// Credentials that were refused are read again at each try.
@@ -24,7 +26,7 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     /// How long to wait after an error, which is counted.
-    pub(crate) fn after(&mut self, error: &Error) -> Duration {
+    pub(crate) fn after(&mut self, error: &Error, timing: &Timing) -> Duration {
         self.failures = self.failures.saturating_add(1);
         let refused = match error::status(error) {
             Some(401) => Some((2, UNAUTHENTICATED)),
@@ -39,20 +41,20 @@ impl Backoff {
             }
             (None, RetryAdvice::After(asked)) => {
                 self.refusals = 0;
-                return clock::jittered(asked.max(step(self.failures)), 0.1).max(asked);
+                return timing.jittered(asked.max(step(self.failures)), 0.1).max(asked);
             }
             (None, _) => {
                 self.refusals = 0;
                 step(self.failures)
             }
         };
-        // Half of it at random, so that clients do not come together.
-        full.mul_f64(0.5 + 0.5 * clock::unit())
+        BackoffSteps::new(full, 1.0, full).delay(0, timing.unit())
     }
 }
 
-fn step(number: u32) -> Duration {
-    FIRST.mul_f64(1.5_f64.powf(f64::from(number.saturating_sub(1).min(40)))).min(LAST)
+/// The longest pause after this many failures.
+fn step(failures: u32) -> Duration {
+    STEPS.longest(failures.saturating_sub(1))
 }
 
 #[cfg(test)]
@@ -60,6 +62,10 @@ mod tests {
     use failover_core::ErrorKind;
 
     use super::*;
+
+    fn timing() -> Timing {
+        Timing::tokio()
+    }
 
     fn unreachable_server() -> Error {
         Error::new(ErrorKind::Connection, "refused")
@@ -70,7 +76,7 @@ mod tests {
         let (mut backoff, mut now, mut all) = (Backoff::default(), Duration::ZERO, Vec::new());
         while now <= outage {
             all.push(now);
-            now += backoff.after(&unreachable_server());
+            now += backoff.after(&unreachable_server(), &timing());
         }
         all.push(now);
         all
@@ -120,7 +126,7 @@ mod tests {
     fn what_the_server_asks_for_is_waited() {
         let asked = unreachable_server().with_retry(RetryAdvice::After(Duration::from_secs(7)));
         for _ in 0..1000 {
-            assert!(Backoff::default().after(&asked) >= Duration::from_secs(7));
+            assert!(Backoff::default().after(&asked, &timing()) >= Duration::from_secs(7));
         }
     }
 
@@ -132,14 +138,14 @@ mod tests {
             for _ in 0..100 {
                 let mut backoff = Backoff::default();
                 for _ in 0..soon {
-                    assert!(backoff.after(&refused) < Duration::from_secs(1));
+                    assert!(backoff.after(&refused, &timing()) < Duration::from_secs(1));
                 }
                 for _ in 0..3 {
-                    let pause = backoff.after(&refused);
+                    let pause = backoff.after(&refused, &timing());
                     assert!(late.contains(&pause.as_secs()), "{pause:?}");
                 }
-                backoff.after(&unreachable_server());
-                assert!(backoff.after(&refused) < Duration::from_secs(1), "it was restarted");
+                backoff.after(&unreachable_server(), &timing());
+                assert!(backoff.after(&refused, &timing()) < Duration::from_secs(1), "it was restarted");
             }
         }
     }
@@ -148,9 +154,9 @@ mod tests {
     fn numbers_stay_in_their_range_however_long_it_lasts() {
         let mut backoff = Backoff { failures: u32::MAX - 1, refusals: u32::MAX - 1 };
         for _ in 0..3 {
-            assert!(backoff.after(&unreachable_server()) <= LAST);
+            assert!(backoff.after(&unreachable_server(), &timing()) <= LAST);
         }
         backoff.refusals = u32::MAX;
-        assert!(backoff.after(&error::refused("list", 403, None, b"")) <= REFUSED);
+        assert!(backoff.after(&error::refused("list", 403, None, b""), &timing()) <= REFUSED);
     }
 }

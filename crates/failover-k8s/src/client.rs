@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use failover_core::{ConnectionInfo, ConnectionStatus, Error, ErrorKind, Trust};
+use failover_provider_kit::{Reconnect, Timing};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use kube::client::Body;
@@ -14,8 +15,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::auth::Auth;
-use crate::comeback::Comeback;
-use crate::credentials::{Credentials, Server};
+use crate::credentials::{Credentials, Server, bearer};
 use crate::error;
 use crate::server_url::is_loopback;
 
@@ -69,8 +69,9 @@ pub(crate) struct ApiClient {
     namespace: String,
     /// Without credentials; a client that was given does not tell it.
     url: Option<String>,
-    /// When it was gone and is there again.
-    pub(crate) comeback: Comeback,
+    /// Notices that a server which was unreachable accepts connections again.
+    pub(crate) reconnect: Reconnect,
+    pub(crate) timing: Timing,
     trust: Trust,
     status: AtomicU8,
     phase: watch::Sender<Phase>,
@@ -92,12 +93,14 @@ impl ApiClient {
         dangerous: bool,
         deadline: Duration,
     ) -> Result<Self, Error> {
+        let timing = Timing::tokio();
         if CryptoProvider::get_default().is_none() {
             // kube takes the process's default, and rustls has none where several were compiled in. Somebody else may
             // be quicker: any will do.
             let _ = ring::default_provider().install_default();
         }
-        let (access, Server { namespace, url }) = Auth::open(credentials, dangerous, deadline).await?;
+        let (access, Server { namespace, url }) =
+            Auth::open(credentials, dangerous, deadline, timing.clone()).await?;
         let here = url.as_ref().and_then(http::Uri::host).is_some_and(is_loopback);
         let address = url.as_ref().and_then(|url| {
             let port = url.port_u16().unwrap_or(if url.scheme_str() == Some("http") { 80 } else { 443 });
@@ -112,7 +115,8 @@ impl ApiClient {
             deadline,
             namespace,
             url: shown,
-            comeback: Comeback::of(address),
+            reconnect: Reconnect::new(address, timing.clone()),
+            timing,
             trust: if here { Trust::Loopback } else { Trust::Remote },
             status: AtomicU8::new(Status::Disconnected as u8),
             phase: watch::Sender::new(Phase::Open),
@@ -240,7 +244,7 @@ impl ApiClient {
             let (way, generation) = self.access.way().await;
             let mut request = ask.request()?;
             if let Some(token) = &way.token {
-                request.headers_mut().insert(header::AUTHORIZATION, token.header().await);
+                request.headers_mut().insert(header::AUTHORIZATION, bearer(token).await?);
             }
             let answer = way.client.send(request).await.map_err(|error| error::of_kube(&ask.what, &error))?;
             let status = answer.status();
@@ -381,7 +385,6 @@ impl Events {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock;
 
     /// S6: what costs a server a byte costs a step, and not a copy of all that came with it.
     #[tokio::test]
@@ -390,12 +393,14 @@ mod tests {
         text.extend_from_slice(b"{}\n".repeat(100_000).as_slice());
         text.extend_from_slice(b"{\"half\"");
         let mut events = Events::new(Body::from(text), "watch".to_owned());
-        let (begun, mut count) = (clock::now(), 0);
+        let timing = Timing::tokio();
+        let (begun, mut count) = (timing.now(), 0);
         while let Some(event) = events.next().await.expect("it is JSON") {
             assert!(event.is_object());
             count += 1;
         }
         assert_eq!(count, 100_000);
-        assert!(clock::now() - begun < Duration::from_secs(3), "{:?}", clock::now() - begun);
+        let taken = timing.now().since(begun);
+        assert!(taken < Duration::from_secs(3), "{taken:?}");
     }
 }

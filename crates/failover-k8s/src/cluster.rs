@@ -4,15 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use failover_core::{EndpointSet, Error, ErrorKind, ServiceName};
+use failover_core::{EndpointSet, Error, ErrorKind, ServiceName, Time};
 use serde_json::Value;
-use tokio::time::Instant;
 
 use crate::api::{Api, Kind, Scope};
 use crate::client::ApiClient;
 use crate::settings::Settings;
 use crate::slices::Slices;
-use crate::{clock, convert, error, names};
+use crate::{convert, error, names};
 
 /// How long a Service's own object is believed to be as it was, and that it may not be read.
 const SERVICE_KNOWN: Duration = Duration::from_secs(30);
@@ -21,9 +20,9 @@ const SERVICE_KNOWN: Duration = Duration::from_secs(30);
 pub(crate) struct Cluster {
     pub(crate) client: ApiClient,
     pub(crate) settings: Settings,
-    services: Mutex<HashMap<ServiceName, Instant>>,
+    services: Mutex<HashMap<ServiceName, Time>>,
     /// When it was refused to read Services, which is no harm. Not for ever: an API server that starts refuses everybody.
-    refused: Mutex<Option<Instant>>,
+    refused: Mutex<Option<Time>>,
 }
 
 impl Cluster {
@@ -64,7 +63,7 @@ impl Cluster {
         for slices in services.into_values() {
             let mut one = Slices::new(reading.family, Duration::ZERO);
             one.listed(slices, &version);
-            let Some(set) = one.tell(clock::now()) else { continue };
+            let Some(set) = one.tell(self.client.timing.now()) else { continue };
             confirmed |= set.is_confirmed();
             unknown |= set.is_unknown_service();
             rejected
@@ -91,14 +90,14 @@ impl Cluster {
         let can_exist =
             service.as_str().bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase() || b == b'-');
         let refused = *self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_blind = refused.is_some_and(|at| clock::now().saturating_duration_since(at) < SERVICE_KNOWN);
+        let is_blind = refused.is_some_and(|at| self.client.timing.now().since(at) < SERVICE_KNOWN);
         if !can_exist || is_blind {
             return Ok(None);
         }
         match self.api().get(Kind::Services, service.as_str()).await {
             Err(error) if error::status(&error) == Some(403) => {
-                *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(clock::now());
-                tracing::debug!(target: "failover", "no right to get services: a Service with a selector is not noticed");
+                *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.client.timing.now());
+                tracing::debug!(target: "failover::k8s", "no right to get services: a Service with a selector is not noticed");
                 Ok(None)
             }
             other => other,
@@ -122,7 +121,7 @@ impl Cluster {
             let services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
             services.get(service).copied()
         };
-        if known.is_some_and(|known| clock::now().saturating_duration_since(known) < SERVICE_KNOWN) {
+        if known.is_some_and(|known| self.client.timing.now().since(known) < SERVICE_KNOWN) {
             return Ok(());
         }
         let object = self.service(service).await?;
@@ -143,7 +142,7 @@ impl Cluster {
         if services.len() >= 1024 {
             services.clear();
         }
-        services.insert(service.clone(), clock::now());
+        services.insert(service.clone(), self.client.timing.now());
         Ok(())
     }
 }

@@ -3,20 +3,16 @@
 use std::sync::Arc;
 
 use failover_core::{
-    ConfigKey, ConfigStore, ConfigStream, Error, ErrorKind, Revision, StoredConfig, async_trait,
+    ConfigKey, ConfigStore, ConfigStream, Error, ErrorKind, Revision, StoredConfig, Time, async_trait,
 };
+use failover_provider_kit::{MAX_DOCUMENT_BYTES, Publisher};
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use crate::api::{Kind, Scope};
 use crate::names;
 use crate::provider::KubernetesProvider;
 use crate::reflector::{Periods, ReflectorStore, follow};
 use crate::slice_store::identity;
-use crate::watch::{Teller, tell, tell_error};
-
-/// The most that a document may hold, as in the other registries; a `ConfigMap` holds 1 MiB.
-const MOST: usize = 512 * 1024;
 
 /// A revision names the object and its version (`uid/resourceVersion`): one that was deleted and made again is another.
 #[async_trait]
@@ -36,9 +32,8 @@ impl ConfigStore for KubernetesProvider {
         expected: Option<&Revision>,
     ) -> Result<Revision, Error> {
         self.cluster.client.ensure_open()?;
-        if document.len() > MOST {
-            let size = format!("{} bytes", document.len());
-            return Err(Error::invalid("configuration", size, &format!("at most {MOST} bytes")));
+        if document.len() > MAX_DOCUMENT_BYTES {
+            return Err(Error::document_too_large(document.len(), MAX_DOCUMENT_BYTES));
         }
         let api = self.cluster.api();
         let name = names::config(key);
@@ -92,18 +87,14 @@ impl ConfigStore for KubernetesProvider {
     /// What is stored, and each change of the document. A change of the object that leaves the document as it is is not
     /// told, so that the revision told last may be older than the newest.
     fn watch(&self, key: &ConfigKey) -> ConfigStream<'_> {
-        let key = key.clone();
-        self.configs.stream(key.clone(), move |teller| {
-            if !self.cluster.client.is_open() {
-                return None;
+        let (cluster, name) = (Arc::clone(&self.cluster), names::config(key));
+        self.configs.listen(key.clone(), |publisher| async move {
+            if cluster.client.is_open() {
+                let settings = &cluster.settings;
+                let periods = Periods { watch: settings.watch, relist: settings.relist };
+                let scope = Scope::named(Kind::ConfigMaps, &name);
+                follow(cluster.api(), scope, periods, Document::new(publisher)).await;
             }
-            let cluster = Arc::clone(&self.cluster);
-            Some(tokio::spawn(async move {
-                let pace = Periods { watch: cluster.settings.watch, relist: cluster.settings.relist };
-                let name = names::config(&key);
-                let mirror = Kept::new(teller);
-                follow(cluster.api(), Scope::named(Kind::ConfigMaps, &name), pace, mirror).await;
-            }))
         })
     }
 }
@@ -130,25 +121,33 @@ fn stored(object: &Value) -> Result<StoredConfig, Error> {
     Err(Error::new(ErrorKind::Validation, message))
 }
 
-/// Keeps one document.
-struct Kept {
-    teller: Teller<Option<StoredConfig>>,
+/// Stores one document, and publishes its changes.
+struct Document {
+    publisher: Publisher<Option<StoredConfig>>,
     now: Option<Result<StoredConfig, Error>>,
     listed: bool,
-    /// Whether `document` is what was told last.
-    told: bool,
+    /// Whether `document` is what was published last.
+    published: bool,
     document: Option<String>,
     error: Option<Error>,
     down: bool,
 }
 
-impl Kept {
-    fn new(teller: Teller<Option<StoredConfig>>) -> Self {
-        Self { teller, now: None, listed: false, told: false, document: None, error: None, down: false }
+impl Document {
+    fn new(publisher: Publisher<Option<StoredConfig>>) -> Self {
+        Self {
+            publisher,
+            now: None,
+            listed: false,
+            published: false,
+            document: None,
+            error: None,
+            down: false,
+        }
     }
 }
 
-impl ReflectorStore for Kept {
+impl ReflectorStore for Document {
     type Item = Result<StoredConfig, Error>;
 
     fn read(&self, object: Value) -> Self::Item {
@@ -173,33 +172,33 @@ impl ReflectorStore for Kept {
     }
 
     fn recovered(&mut self) {
-        (self.error, self.down, self.told) = (None, false, false);
+        (self.error, self.down, self.published) = (None, false, false);
     }
 
-    fn tell(&mut self, _now: Instant) {
+    fn tell(&mut self, _now: Time) {
         if let Some(error) = self.error.take() {
-            return tell_error(&self.teller, error);
+            return self.publisher.error(error);
         }
         if self.down || !self.listed {
             return;
         }
         match &self.now {
             Some(Err(error)) => {
-                self.told = false;
-                tell_error(&self.teller, error.clone());
+                self.published = false;
+                self.publisher.error(error.clone());
             }
             now => {
                 let stored = now.as_ref().and_then(|stored| stored.as_ref().ok());
                 let document = stored.map(|stored| stored.document().to_owned());
-                if !self.told || self.document != document {
-                    (self.told, self.document) = (true, document);
-                    tell(&self.teller, stored.cloned());
+                if !self.published || self.document != document {
+                    (self.published, self.document) = (true, document);
+                    self.publisher.publish(stored.cloned());
                 }
             }
         }
     }
 
-    fn due(&self) -> Option<Instant> {
+    fn due(&self) -> Option<Time> {
         None
     }
 }

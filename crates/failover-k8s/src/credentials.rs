@@ -1,13 +1,12 @@
 //! Where the API server is and who asks: from files, which may change while they are used.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use failover_core::{Error, ErrorKind};
+use failover_provider_kit::{BlockingWork, Deadline, Timing, TokenFile};
 use http::{HeaderValue, Uri};
 use k8s_openapi::ByteString;
 use k8s_openapi::jiff::Timestamp;
@@ -15,13 +14,10 @@ use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use serde_json::json;
 
-use crate::aside::{Aside, Limit};
 use crate::error;
 use crate::exec_credential::{ExecCredential, Printed};
 use crate::server_url::check_server;
 
-/// The most that a token file may hold.
-const MAX_TOKEN: u64 = 64 * 1024;
 /// How long reading it may take before the token of before is used.
 const TOKEN: Duration = Duration::from_millis(500);
 
@@ -71,7 +67,7 @@ pub(crate) struct Server {
 #[derive(Clone)]
 pub(crate) struct Session {
     pub(crate) client: Client,
-    pub(crate) token: Option<Arc<Token>>,
+    pub(crate) token: Option<Arc<TokenFile>>,
     /// When its credentials end, where they say so.
     pub(crate) ends: Option<Timestamp>,
 }
@@ -82,26 +78,30 @@ impl Session {
     fn new(mut config: Config, ends: Option<Timestamp>) -> Result<Self, Error> {
         let auth = &mut config.auth_info;
         let file = if auth.token.is_none() { auth.token_file.take() } else { None };
-        let token = file.map(|file| Token::new(PathBuf::from(file))).transpose()?.map(Arc::new);
+        let token = file.map(|file| token_file(Path::new(&file))).transpose()?.map(Arc::new);
         let client = Client::try_from(config).map_err(|error| error::of_kube("make a client", &error))?;
         Ok(Self { client, token, ends })
     }
 }
 
 /// What credentials are read with. Files and programs may hang: one of each kind does, however often it is tried.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Sources {
-    files: Aside,
+    files: BlockingWork,
     plugin: ExecCredential,
 }
 
 impl Sources {
+    pub(crate) fn new() -> Self {
+        Self { files: BlockingWork::new("failover-k8s"), plugin: ExecCredential::default() }
+    }
+
     /// Reads the configuration, and makes a client of it.
     pub(crate) async fn open(
         &self,
         credentials: &Credentials,
         dangerous: bool,
-        limit: Limit,
+        deadline: &Deadline,
     ) -> Result<(Session, Server), Error> {
         let server_alone = matches!(credentials, Credentials::Server { .. });
         let (what, credentials) = (credentials.named(), credentials.clone());
@@ -109,19 +109,19 @@ impl Sources {
             #[allow(clippy::disallowed_methods, reason = "it is a thread of its own, not the runtime's")]
             tokio::runtime::Handle::current().block_on(configuration(&credentials, dangerous))
         };
-        let mut config = self.files.run(&what, limit, read).await??;
+        let mut config = self.files.run(&what, deadline, read).await??;
         let mut ends = None;
         if asks_plugin(&config)
             && let Some(exec) = config.auth_info.exec.take()
         {
-            let printed = self.plugin.run(&exec, limit).await?;
+            let printed = self.plugin.run(&exec, deadline).await?;
             ends = printed.ends;
             take(&mut config, printed);
         }
         let server =
             Server { namespace: config.default_namespace.clone(), url: Some(config.cluster_url.clone()) };
         let what = if server_alone { what } else { format!("{what}, and the files that it names") };
-        let way = self.files.run(&what, limit, move || Session::new(config, ends)).await??;
+        let way = self.files.run(&what, deadline, move || Session::new(config, ends)).await??;
         Ok((way, server))
     }
 }
@@ -150,51 +150,16 @@ fn base64(text: &str) -> String {
     written.as_str().unwrap_or_default().to_owned()
 }
 
-/// A token in a file, which is read for each request: it is replaced on disk while it is used.
-pub(crate) struct Token {
-    file: Arc<Path>,
-    reads: Aside,
-    /// What was read last, for as long as the file cannot be read.
-    last: Mutex<HeaderValue>,
+/// A token that is read for each request: it is replaced on disk while it is used.
+fn token_file(path: &Path) -> Result<TokenFile, Error> {
+    Ok(TokenFile::open(path, Timing::tokio())?.with_reuse(Duration::ZERO).with_read_timeout(TOKEN))
 }
 
-impl Token {
-    fn new(file: PathBuf) -> Result<Self, Error> {
-        let last = Mutex::new(read_token(&file)?);
-        Ok(Self { file: file.into(), reads: Aside::default(), last })
-    }
-
-    /// The header with the token as it is in the file, or as it was if that cannot be read soon.
-    pub(crate) async fn header(&self) -> HeaderValue {
-        let file = Arc::clone(&self.file);
-        let read = self.reads.run("read the token file", Limit::of(TOKEN), move || read_token(&file)).await;
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Ok(Ok(header)) = read {
-            *last = header;
-        }
-        last.clone()
-    }
-}
-
-fn read_token(file: &Path) -> Result<HeaderValue, Error> {
-    let shown = file.display();
-    let unusable = |why: String| {
-        Error::new(ErrorKind::Permission, format!("the token file {shown} {why}"))
-            .with_code("UNAUTHENTICATED")
-    };
-    let mut text = String::new();
-    let read = File::open(file).and_then(|file| file.take(MAX_TOKEN + 1).read_to_string(&mut text));
-    read.map_err(|error| unusable(format!("cannot be read: {error}")))?;
-    if text.len() as u64 > MAX_TOKEN {
-        return Err(unusable(format!("is larger than {MAX_TOKEN} bytes")));
-    }
-    // A line break at its end is an editor's.
-    let token = text.trim();
-    if token.is_empty() {
-        return Err(unusable("is empty".to_owned()));
-    }
-    let mut header = HeaderValue::from_str(&format!("Bearer {token}"))
-        .map_err(|_| unusable("holds characters that no token has".to_owned()))?;
+/// The value of the `Authorization` header for the token in a file.
+pub(crate) async fn bearer(token: &TokenFile) -> Result<HeaderValue, Error> {
+    let invalid = |_| Error::no_credentials("the token file", "its token does not fit into a header");
+    let mut header =
+        HeaderValue::from_str(&format!("Bearer {}", token.current().await.expose())).map_err(invalid)?;
     header.set_sensitive(true);
     Ok(header)
 }

@@ -2,49 +2,54 @@
 
 use std::time::Duration;
 
-use failover_core::{EndpointSet, Error, ServiceName};
+use failover_core::{EndpointSet, Error, ServiceName, Time};
+use failover_provider_kit::Publisher;
 use serde_json::Value;
-use tokio::time::Instant;
+use tokio::sync::Notify;
 
 use crate::convert::{self, Slice};
 use crate::reflector::ReflectorStore;
-use crate::settings::Reading;
+use crate::settings::{Reading, Settings};
 use crate::slices::Slices;
-use crate::watch::{Teller, tell, tell_error};
 
 /// The least time between two sets: changes in between are published together.
 const SPACING: Duration = Duration::from_millis(10);
 
-/// Keeps the slices of one service, and tells the set that they are.
-pub(crate) struct Endpoints {
+/// Stores the slices of one service, and publishes the set that they form.
+pub(crate) struct Endpoints<'a> {
     service: ServiceName,
     reading: Reading,
     slices: Slices,
-    teller: Teller<EndpointSet>,
+    publisher: Publisher<EndpointSet>,
+    /// Notified when the service has no slices.
+    unknown: &'a Notify,
     listed: bool,
-    told: Option<Instant>,
-    /// When something is told that had to wait.
-    waits: Option<Instant>,
+    published: Option<Time>,
+    /// When a change that had to wait is published.
+    waits: Option<Time>,
     error: Option<Error>,
-    /// The API server does not answer: nothing is told until it does, since what is told counts as fresh.
+    /// The API server does not answer: nothing is published until it does, because what is published
+    /// counts as fresh.
     down: bool,
 }
 
-impl Endpoints {
+impl<'a> Endpoints<'a> {
     pub(crate) fn new(
         service: ServiceName,
-        reading: Reading,
-        settle: Duration,
-        teller: Teller<EndpointSet>,
+        settings: &Settings,
+        publisher: Publisher<EndpointSet>,
+        unknown: &'a Notify,
     ) -> Self {
-        let slices = Slices::new(reading.family, settle);
+        let reading = settings.reading.clone();
+        let slices = Slices::new(reading.family, settings.settle);
         Self {
             service,
             reading,
             slices,
-            teller,
+            publisher,
+            unknown,
             listed: false,
-            told: None,
+            published: None,
             waits: None,
             error: None,
             down: false,
@@ -52,7 +57,7 @@ impl Endpoints {
     }
 }
 
-impl ReflectorStore for Endpoints {
+impl ReflectorStore for Endpoints<'_> {
     type Item = Slice;
 
     fn read(&self, object: Value) -> Slice {
@@ -82,27 +87,31 @@ impl ReflectorStore for Endpoints {
         self.slices.tell_again();
     }
 
-    fn tell(&mut self, now: Instant) {
+    fn tell(&mut self, now: Time) {
         if let Some(error) = self.error.take() {
-            tell_error(&self.teller, error);
+            self.publisher.error(error);
             return;
         }
         if self.down || !self.listed {
             return;
         }
-        if let Some(earliest) = self.told.map(|told| told + SPACING).filter(|earliest| *earliest > now) {
+        if let Some(earliest) = self.published.map(|at| at + SPACING).filter(|earliest| *earliest > now) {
             self.waits = Some(earliest);
             return;
         }
         self.waits = None;
         if let Some(set) = self.slices.tell(now) {
-            self.told = Some(now);
-            tell(&self.teller, set);
+            self.published = Some(now);
+            let is_unknown = set.is_unknown_service();
+            self.publisher.publish(set);
+            if is_unknown {
+                self.unknown.notify_one();
+            }
         }
     }
 
-    fn due(&self) -> Option<Instant> {
+    fn due(&self) -> Option<Time> {
         let due = self.waits.into_iter().chain(self.slices.due()).min().filter(|_| !self.down)?;
-        Some(self.told.map_or(due, |told| due.max(told + SPACING)))
+        Some(self.published.map_or(due, |at| due.max(at + SPACING)))
     }
 }

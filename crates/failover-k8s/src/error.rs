@@ -100,11 +100,6 @@ pub(crate) fn late(what: &str, limit: Duration) -> Error {
     Error::new(ErrorKind::Timeout, format!("{what}: no answer from the API server in {limit:?}"))
 }
 
-/// Something on this machine was not done in time.
-pub(crate) fn slow(what: &str, limit: Duration) -> Error {
-    Error::new(ErrorKind::Timeout, format!("{what}: not done in {limit:?}"))
-}
-
 /// An answer that is not what the API says.
 pub(crate) fn garbage(what: &str, why: &str) -> Error {
     Error::new(ErrorKind::Connection, format!("{what}: the answer of the API server cannot be read: {why}"))

@@ -10,13 +10,11 @@ use std::thread;
 use std::time::Duration;
 
 use failover_core::{Error, ErrorKind};
+use failover_provider_kit::Deadline;
 use k8s_openapi::jiff::Timestamp;
 use kube::config::{ExecConfig, ExecInteractiveMode, Kubeconfig};
 use serde_json::{Value, json};
 use tokio::sync::{OwnedMutexGuard, oneshot};
-use tokio::time::timeout_at;
-
-use crate::aside::Limit;
 
 /// The most that a plugin may print.
 const MAX_PRINTED: u64 = 1024 * 1024;
@@ -38,20 +36,20 @@ pub(crate) struct ExecCredential(Arc<tokio::sync::Mutex<()>>);
 
 impl ExecCredential {
     /// Runs it. Dropped, or late, the program is ended.
-    pub(crate) async fn run(&self, exec: &ExecConfig, limit: Limit) -> Result<Printed, Error> {
+    pub(crate) async fn run(&self, exec: &ExecConfig, deadline: &Deadline) -> Result<Printed, Error> {
         let name = exec.command.as_deref().unwrap_or_default();
         let what = format!("run the credentials plugin {name}");
         let command = command(exec, &what)?;
         let late = |why: &str| Error::new(ErrorKind::Timeout, format!("{what}: {why}"));
-        let Ok(turn) = timeout_at(limit.until, Arc::clone(&self.0).lock_owned()).await else {
+        let Some(turn) = deadline.run(Arc::clone(&self.0).lock_owned()).await else {
             return Err(late("one that was started before has not ended; end it"));
         };
         let (_running, ended) = Running::start(command, turn);
-        let Ok(ended) = timeout_at(limit.until, ended).await else {
+        let Some(ended) = deadline.run(ended).await else {
             return Err(late(&format!(
                 "it gave no credentials in {:?} and was ended; run it by hand to see why, or give it more time with \
                  KubernetesProviderBuilder::deadline",
-                limit.whole
+                deadline.limit()
             )));
         };
         let ended =
@@ -190,6 +188,8 @@ fn wait(command: &mut Command, place: &Mutex<Slot>) -> Ended {
 
 #[cfg(test)]
 mod tests {
+    use failover_provider_kit::Timing;
+
     use super::*;
 
     fn exec(script: &str) -> ExecConfig {
@@ -201,8 +201,12 @@ mod tests {
         }
     }
 
-    fn soon() -> Limit {
-        Limit::of(Duration::from_secs(10))
+    fn within(limit: Duration) -> Deadline {
+        Deadline::after(&Timing::tokio(), limit)
+    }
+
+    fn soon() -> Deadline {
+        within(Duration::from_secs(10))
     }
 
     #[tokio::test]
@@ -212,7 +216,7 @@ mod tests {
         );
         wants.env = Some(vec![[("name".into(), "A".into()), ("value".into(), "b".into())].into()]);
         wants.api_version = Some("client.authentication.k8s.io/v1".into());
-        let printed = ExecCredential::default().run(&wants, soon()).await.expect("it prints a token");
+        let printed = ExecCredential::default().run(&wants, &soon()).await.expect("it prints a token");
         let token = printed.token.expect("a token");
         assert!(token.starts_with("b {") && token.contains("kind:ExecCredential"), "{token}");
         assert!(token.contains("interactive:false") && token.contains("client.authentication"), "{token}");
@@ -220,7 +224,7 @@ mod tests {
         let yaml = exec(
             "printf 'apiVersion: v1\\nkind: ExecCredential\\nstatus:\\n  clientCertificateData: c\\n  clientKeyData: k\\n'",
         );
-        let printed = ExecCredential::default().run(&yaml, soon()).await.expect("it prints a certificate");
+        let printed = ExecCredential::default().run(&yaml, &soon()).await.expect("it prints a certificate");
         assert_eq!(printed.identity, Some(("c".into(), "k".into())));
     }
 
@@ -238,7 +242,7 @@ mod tests {
             // More than it may: it is not read for ever.
             ("exec yes hunter2", "signal"),
         ] {
-            let error = ExecCredential::default().run(&exec(script), soon()).await.err().expect(script);
+            let error = ExecCredential::default().run(&exec(script), &soon()).await.err().expect(script);
             assert_eq!((error.kind(), error.code()), (ErrorKind::Permission, "UNAUTHENTICATED"), "{error}");
             assert!(
                 error.to_string().contains(word) && !format!("{error:?}").contains("hunter2"),
@@ -248,13 +252,13 @@ mod tests {
         let mut missing = exec("");
         missing.command = Some("no-such-plugin".into());
         missing.install_hint = Some("install it".into());
-        let error = ExecCredential::default().run(&missing, soon()).await.err().expect("it is not there");
+        let error = ExecCredential::default().run(&missing, &soon()).await.err().expect("it is not there");
         assert!(
             error.to_string().contains("no-such-plugin") && error.to_string().contains("install it"),
             "{error}"
         );
         missing.command = None;
-        let error = ExecCredential::default().run(&missing, soon()).await.err().expect("none is named");
+        let error = ExecCredential::default().run(&missing, &soon()).await.err().expect("none is named");
         assert_eq!(error.kind(), ErrorKind::Validation, "{error}");
     }
 
@@ -267,10 +271,10 @@ mod tests {
         let runs = directory.path().join("runs");
         let count = || std::fs::read_to_string(&runs).unwrap_or_default().lines().count();
         let plugin = ExecCredential::default();
-        let late = || Limit::of(Duration::from_millis(300));
+        let late = || within(Duration::from_millis(300));
         let alone = exec(&format!("echo $$ >> {}; exec sleep 600", runs.display()));
         for number in 1..=3 {
-            let error = plugin.run(&alone, late()).await.err().expect("it hangs");
+            let error = plugin.run(&alone, &late()).await.err().expect("it hangs");
             assert_eq!(error.kind(), ErrorKind::Timeout);
             assert!(
                 error.to_string().contains("plugin sh") && error.to_string().contains("300ms"),
@@ -286,10 +290,10 @@ mod tests {
         .await;
         let with_child = exec(&format!("echo $$ >> {}; sleep 2; echo", runs.display()));
         for _ in 0..3 {
-            plugin.run(&with_child, late()).await.err().expect("it hangs");
+            plugin.run(&with_child, &late()).await.err().expect("it hangs");
         }
         assert_eq!(count(), 4, "the child of the first holds its output");
-        let printed = plugin.run(&exec("echo '{\"status\":{\"token\":\"a\"}}'"), soon()).await;
+        let printed = plugin.run(&exec("echo '{\"status\":{\"token\":\"a\"}}'"), &soon()).await;
         assert_eq!(printed.expect("its turn comes").token.as_deref(), Some("a"));
     }
 }

@@ -6,17 +6,23 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use failover_core::{EndpointEntry, Error, ErrorKind};
+use failover_core::{EndpointEntry, EndpointId, Error, ErrorKind, ServiceName, Time};
+use failover_provider_kit::{KeyedLocks, Timing};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use crate::api::Kind;
 use crate::cluster::Cluster;
 use crate::convert::{self, Owner};
-use crate::registrations::{Key, Registrations};
 use crate::slice_store::{apply, entry_of, identity, registrant};
-use crate::{clock, error, names};
+use crate::{error, names, timestamp};
+
+pub(crate) type Key = (ServiceName, EndpointId);
+
+/// What this process has registered under each key. It is locked while it is written, so that a
+/// deregistration and the return of a lost lease do not pass each other.
+pub(crate) type Registrations = KeyedLocks<Key, Option<EndpointEntry>>;
 
 pub(crate) struct ProcessLease {
     /// The lease's name, and the identity in it: no other process has it.
@@ -36,10 +42,10 @@ struct HeldLease {
     /// As the server last answered it.
     object: Value,
     /// When the last renewal that arrived was sent.
-    renewed: Instant,
+    renewed: Time,
     behind: Behind,
     /// Until then whoever took this process for dead may still be marking its slices.
-    marking: Instant,
+    marking: Time,
 }
 
 /// What is to be done about the slices since the lease was not renewed for too long.
@@ -60,16 +66,16 @@ struct Registered {
 }
 
 impl ProcessLease {
-    pub(crate) fn new(readable: Option<&str>, duration: Option<Duration>) -> Self {
+    pub(crate) fn new(readable: Option<&str>, duration: Option<Duration>, timing: &Timing) -> Self {
         let host = readable.map_or_else(host, str::to_owned);
-        let name = format!("fo-{host}-{:016x}", clock::bits());
+        let name = format!("fo-{host}-{:016x}", timing.bits());
         Self {
             name,
             duration,
             lease: tokio::sync::Mutex::new(None),
             lost: AtomicBool::new(false),
             mends: Notify::new(),
-            registrations: Registrations::default(),
+            registrations: KeyedLocks::new(Option::is_some),
         }
     }
 
@@ -81,7 +87,7 @@ impl ProcessLease {
     pub(crate) async fn owner(&self, cluster: &Cluster) -> Result<Option<Owner>, Error> {
         let Some(duration) = self.duration else { return Ok(None) };
         let mut lease = cluster.client.wait_for("the lease", self.lease.lock()).await?;
-        match lease.as_ref().map(|held| clock::now().saturating_duration_since(held.renewed)) {
+        match lease.as_ref().map(|held| cluster.client.timing.now().since(held.renewed)) {
             None => *lease = Some(self.acquire(cluster, duration).await?),
             // Nobody renews it before the first registration has come through: it may be gone, and what is bound to it
             // would be deleted.
@@ -101,10 +107,10 @@ impl ProcessLease {
                 "namespace": cluster.settings.namespace,
                 "labels": {"app.kubernetes.io/managed-by": names::MANAGER},
             },
-            "spec": {"acquireTime": clock::stamp()},
+            "spec": {"acquireTime": timestamp::now()},
         });
         let object = self.renewed(object, duration)?;
-        let mut sent = clock::now();
+        let mut sent = cluster.client.timing.now();
         let object = match cluster.api().create(Kind::Leases, &self.name, object).await {
             Ok(object) => object,
             // An answer of before that was lost: nobody else has this name. It may be about to run out, and is held only
@@ -113,7 +119,7 @@ impl ProcessLease {
                 let Some(found) = cluster.api().get(Kind::Leases, &self.name).await? else {
                     return Err(error);
                 };
-                sent = clock::now();
+                sent = cluster.client.timing.now();
                 let found = self.renewed(found, duration)?;
                 cluster.api().replace(Kind::Leases, &self.name, found).await?.ok_or(error)?
             }
@@ -137,10 +143,10 @@ impl ProcessLease {
         let mut failures = 0_u32;
         let renewed = self.lease.lock().await.as_ref().map(|held| held.renewed);
         // At once, if the provider was closed for long, or what is registered came late.
-        let silent = renewed.map_or(duration, |renewed| clock::now().saturating_duration_since(renewed));
+        let silent = renewed.map_or(duration, |renewed| cluster.client.timing.now().since(renewed));
         let mut pause = (duration / 3).saturating_sub(silent);
         loop {
-            sleep(clock::jittered(pause, 0.2)).await;
+            sleep(cluster.client.timing.jittered(pause, 0.2)).await;
             match self.renew(cluster, duration).await {
                 Ok(true) => {
                     failures = 0;
@@ -149,7 +155,7 @@ impl ProcessLease {
                 Ok(false) => failures = 0,
                 Err(error) => {
                     if failures == 0 {
-                        tracing::warn!(target: "failover", lease = %self.name, "the lease is not renewed: {error}");
+                        tracing::warn!(target: "failover::k8s", lease = %self.name, "the lease is not renewed: {error}");
                     }
                     failures = failures.saturating_add(1);
                 }
@@ -165,11 +171,11 @@ impl ProcessLease {
             let (mut registered, mut failures) = (Registered::default(), 0_u32);
             while let Err(error) = self.catch_up(cluster, &mut registered).await {
                 if failures == 0 {
-                    tracing::warn!(target: "failover", lease = %self.name, "what is registered is not mended: {error}");
+                    tracing::warn!(target: "failover::k8s", lease = %self.name, "what is registered is not mended: {error}");
                 }
                 let pause = (duration / 12 * (1 << failures.min(6))).min(duration);
                 failures = failures.saturating_add(1);
-                sleep(clock::jittered(pause, 0.2)).await;
+                sleep(cluster.client.timing.jittered(pause, 0.2)).await;
             }
         }
     }
@@ -178,7 +184,7 @@ impl ProcessLease {
     async fn renew(&self, cluster: &Cluster, duration: Duration) -> Result<bool, Error> {
         let mut lease = self.lease.lock().await;
         if lease.is_none() {
-            if self.registrations.count() == 0 {
+            if self.registrations.kept() == 0 {
                 return Ok(false);
             }
             // It was lost, and making a new one failed.
@@ -198,7 +204,7 @@ impl ProcessLease {
         lease: &mut Option<HeldLease>,
     ) -> Result<(), Error> {
         let Some(held) = lease.as_mut() else { return Ok(()) };
-        let sent = clock::now();
+        let sent = cluster.client.timing.now();
         // Late is as bad as not at all: the next try needs its time, too.
         let limit = cluster.client.deadline().min(duration / 3);
         let written = timeout(limit, self.write(cluster, held, duration)).await;
@@ -206,13 +212,13 @@ impl ProcessLease {
             Some((object, touched)) => {
                 // Only if nothing arrived for so long can anybody have taken this process for dead: at most from when the
                 // last one was sent until this one was answered.
-                let silent = clock::now().saturating_duration_since(held.renewed);
+                let silent = cluster.client.timing.now().since(held.renewed);
                 // Its clock may be faster than this one; and where somebody wrote into the lease it may have been a shorter
                 // one meanwhile.
                 if touched || silent >= duration / 10 * 9 {
-                    held.marking = clock::now() + duration;
+                    held.marking = cluster.client.timing.now() + duration;
                     if held.behind == Behind::Nothing {
-                        tracing::warn!(target: "failover", lease = %self.name, "the lease may have run out; what is registered is looked after");
+                        tracing::warn!(target: "failover::k8s", lease = %self.name, "the lease may have run out; what is registered is looked after");
                         held.behind = Behind::Restore;
                     }
                 }
@@ -220,7 +226,7 @@ impl ProcessLease {
                 (held.object, held.renewed) = (checked(object, "renew the lease")?, sent);
             }
             None => {
-                tracing::warn!(target: "failover", lease = %self.name, "the lease was deleted; everything is registered again");
+                tracing::warn!(target: "failover::k8s", lease = %self.name, "the lease was deleted; everything is registered again");
                 *lease = None;
                 self.lost.store(true, Ordering::Release);
                 *lease = Some(self.acquire(cluster, duration).await?);
@@ -261,7 +267,7 @@ impl ProcessLease {
         // No less than this process itself goes by, or it would not see that it was taken for dead.
         let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
         spec.insert("leaseDurationSeconds".to_owned(), seconds.into());
-        spec.insert("renewTime".to_owned(), clock::stamp().into());
+        spec.insert("renewTime".to_owned(), timestamp::now().into());
         let metadata = fields.get_mut("metadata").and_then(Value::as_object_mut).ok_or_else(no_lease)?;
         let labels = metadata.entry("labels").or_insert_with(|| json!({}));
         if !labels.is_object() {
@@ -288,20 +294,20 @@ impl ProcessLease {
             let Some(entry) = slot.clone() else { continue };
             let mended = match behind {
                 Behind::Nothing => return Ok(()),
-                Behind::Register if registered.keys.contains(&place.key) => Ok(()),
+                Behind::Register if registered.keys.contains(place.key()) => Ok(()),
                 Behind::Register => {
                     let done = match self.is_taken_over(cluster, &entry).await {
                         Ok(false) => apply(cluster, &entry, Some(&owner)).await,
                         Ok(true) => {
-                            let (service, id) = &place.key;
-                            tracing::warn!(target: "failover", "{service}/{id} was registered by somebody else and stays so");
+                            let (service, id) = place.key();
+                            tracing::warn!(target: "failover::k8s", "{service}/{id} was registered by somebody else and stays so");
                             *slot = None;
                             Ok(())
                         }
                         Err(error) => Err(error),
                     };
                     if done.is_ok() {
-                        registered.keys.insert(place.key.clone());
+                        registered.keys.insert(place.key().clone());
                     }
                     done
                 }
@@ -309,8 +315,8 @@ impl ProcessLease {
                     Ok(true) => Ok(()),
                     Ok(false) => self.ensure_held(cluster, &owner).await.map(|()| {
                         // Not with the lease, which is still there: somebody has deregistered it.
-                        let (service, id) = &place.key;
-                        tracing::warn!(target: "failover", "{service}/{id} was deregistered, or registered anew, by somebody else and stays so");
+                        let (service, id) = place.key();
+                        tracing::warn!(target: "failover::k8s", "{service}/{id} was deregistered, or registered anew, by somebody else and stays so");
                         *slot = None;
                     }),
                     Err(error) => Err(error),
@@ -326,7 +332,8 @@ impl ProcessLease {
                 if let Some(held) = self.lease.lock().await.as_mut() {
                     // Unless it was lost again meanwhile, or is looked at again with the next renewals.
                     let is_same = held.behind == behind && identity(&held.object).0 == owner.uid;
-                    if is_same && (behind == Behind::Register || clock::now() >= held.marking) {
+                    if is_same && (behind == Behind::Register || cluster.client.timing.now() >= held.marking)
+                    {
                         held.behind = Behind::Nothing;
                     }
                 }
@@ -395,7 +402,7 @@ impl ProcessLease {
         for place in self.registrations.all() {
             drop(place.lock().await);
         }
-        if self.registrations.count() > 0 {
+        if self.registrations.kept() > 0 {
             return Ok(());
         }
         let mut lease = self.lease.lock().await;

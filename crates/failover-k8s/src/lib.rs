@@ -30,19 +30,23 @@
 //!
 //! It needs Rust 1.89, because kube does, and a tokio runtime with time and network.
 //!
+//! # Logging
+//!
+//! Target `failover::k8s`: a lease that is not renewed, was lost or may have run out, endpoints of
+//! processes that are gone, credentials that are not renewed (all `WARN`), and a registration that
+//! another process has taken over (`INFO`). Neither tokens nor the output of credentials plugins are
+//! logged.
+//!
 //! # What it does to the process
 //!
 //! kube takes its cryptography from rustls' process-wide default. Where none is set when a provider is built, this crate
 //! sets that of ring; set another before, and that one is used. It is the only thing that it does to the whole process.
 
 mod api;
-mod aside;
 mod auth;
 mod backoff;
 mod client;
-mod clock;
 mod cluster;
-mod comeback;
 mod config_store;
 mod convert;
 mod credentials;
@@ -54,14 +58,12 @@ mod names;
 mod provider;
 mod reaper;
 mod reflector;
-mod registrations;
 mod registry;
 mod server_url;
 mod settings;
 mod slice_store;
 mod slices;
-mod task;
-mod watch;
+mod timestamp;
 
 pub use provider::KubernetesProvider;
 pub use provider::builder::KubernetesProviderBuilder;

@@ -10,7 +10,8 @@ use failover_core::{
     ConfigKey, ConfigStore, EndpointSet, Error, Feature, Provider, ProviderInfo, Query, Registry,
     ServiceName, StoredConfig, WatchStream, async_trait,
 };
-use tokio::task::JoinHandle;
+use failover_provider_kit::{AbortOnDrop, Publisher, SharedWatches, matching};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::api::Kind;
@@ -20,8 +21,6 @@ use crate::endpoints::Endpoints;
 use crate::lease::ProcessLease;
 use crate::reflector::{Periods, follow};
 use crate::settings::Settings;
-use crate::task::Task;
-use crate::watch::{Hub, Teller, tell_error};
 use crate::{names, reaper};
 
 /// What closing may take for telling the server.
@@ -37,21 +36,22 @@ const FAREWELL: Duration = Duration::from_millis(700);
 pub struct KubernetesProvider {
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) lease: Arc<ProcessLease>,
-    endpoints: Hub<ServiceName, EndpointSet>,
-    pub(crate) configs: Hub<ConfigKey, Option<StoredConfig>>,
-    renewal_task: Mutex<Option<Task>>,
-    reaper_task: Mutex<Option<Task>>,
+    endpoints: SharedWatches<ServiceName, EndpointSet>,
+    pub(crate) configs: SharedWatches<ConfigKey, Option<StoredConfig>>,
+    renewal_task: Mutex<Option<AbortOnDrop>>,
+    reaper_task: Mutex<Option<AbortOnDrop>>,
 }
 
 impl KubernetesProvider {
     pub(crate) fn new(client: ApiClient, settings: Settings) -> Self {
-        let lease = ProcessLease::new(settings.registrant.as_deref(), settings.lease);
+        let timing = client.timing.clone();
+        let lease = ProcessLease::new(settings.registrant.as_deref(), settings.lease, &timing);
         let reaps = settings.reaper == Some(true);
         let provider = Self {
             cluster: Arc::new(Cluster::new(client, settings)),
             lease: Arc::new(lease),
-            endpoints: Hub::default(),
-            configs: Hub::default(),
+            endpoints: SharedWatches::new(timing.clone()),
+            configs: SharedWatches::new(timing),
             renewal_task: Mutex::default(),
             reaper_task: Mutex::default(),
         };
@@ -68,7 +68,7 @@ impl KubernetesProvider {
         }
         self.ensure(&self.renewal_task, || {
             let (cluster, lease) = (Arc::clone(&self.cluster), Arc::clone(&self.lease));
-            tokio::spawn(async move { lease.keep(&cluster).await })
+            AbortOnDrop::spawn(async move { lease.keep(&cluster).await })
         });
         if self.cluster.settings.reaper != Some(false) {
             self.start_reaper();
@@ -78,51 +78,54 @@ impl KubernetesProvider {
     fn start_reaper(&self) {
         self.ensure(&self.reaper_task, || {
             let (cluster, lease) = (Arc::clone(&self.cluster), Arc::clone(&self.lease));
-            tokio::spawn(async move { reaper::reap(&cluster, lease.name()).await })
+            AbortOnDrop::spawn(async move { reaper::reap(&cluster, lease.name()).await })
         });
     }
 
     /// Starts a task unless it runs or the provider is closed: closing stops only the tasks that were started before.
-    fn ensure(&self, slot: &Mutex<Option<Task>>, start: impl FnOnce() -> JoinHandle<()>) {
+    fn ensure(&self, slot: &Mutex<Option<AbortOnDrop>>, start: impl FnOnce() -> AbortOnDrop) {
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.cluster.client.is_open() && !slot.as_ref().is_some_and(Task::is_running) {
-            *slot = Some(Task::new(start()));
-        }
-    }
-
-    fn begin(&self, service: &ServiceName, teller: Teller<EndpointSet>) -> Option<JoinHandle<()>> {
-        if !self.cluster.client.is_open() {
-            return None;
-        }
-        let (cluster, service) = (Arc::clone(&self.cluster), service.clone());
-        Some(tokio::spawn(async move {
-            if let Err(error) = names::check_service(&service) {
-                // Nobody can have registered it, and no label selector can ask for it.
-                tell_error(&teller, error);
-                return std::future::pending().await;
-            }
-            let settings = &cluster.settings;
-            let pace = Periods { watch: settings.watch, relist: settings.relist };
-            let asking = external_names(&cluster, &service, teller.clone());
-            let mirror = Endpoints::new(service.clone(), settings.reading.clone(), settings.settle, teller);
-            let following = follow(cluster.api(), Cluster::scope(Some(&service)), pace, mirror);
-            tokio::join!(following, asking);
-        }))
-    }
-}
-
-/// Says so when a service that has no slices is an `ExternalName`.
-async fn external_names(cluster: &Cluster, service: &ServiceName, teller: Teller<EndpointSet>) {
-    let mut told = teller.subscribe();
-    while told.changed().await.is_ok() {
-        let unknown = told.borrow_and_update().answer().is_some_and(EndpointSet::is_unknown_service);
-        if unknown && let Err(error) = cluster.refuse_external(service).await {
-            tell_error(&teller, error);
+        if self.cluster.client.is_open() && !slot.as_ref().is_some_and(AbortOnDrop::is_running) {
+            *slot = Some(start());
         }
     }
 }
 
-fn stop(slot: &Mutex<Option<Task>>) {
+/// Publishes the endpoints of a service until the task is aborted, unless the provider is closed.
+async fn follow_service(cluster: Arc<Cluster>, service: ServiceName, publisher: Publisher<EndpointSet>) {
+    if !cluster.client.is_open() {
+        return;
+    }
+    if let Err(error) = names::check_service(&service) {
+        // No process can have registered it, and no label selector can name it.
+        publisher.error(error);
+        return std::future::pending().await;
+    }
+    let settings = &cluster.settings;
+    let periods = Periods { watch: settings.watch, relist: settings.relist };
+    let unknown = Notify::new();
+    let check = report_external_name(&cluster, &service, &publisher, &unknown);
+    let store = Endpoints::new(service.clone(), settings, publisher.clone(), &unknown);
+    let following = follow(cluster.api(), Cluster::scope(Some(&service)), periods, store);
+    tokio::join!(following, check);
+}
+
+/// Publishes an error when a service without slices is an `ExternalName`.
+async fn report_external_name(
+    cluster: &Cluster,
+    service: &ServiceName,
+    publisher: &Publisher<EndpointSet>,
+    unknown: &Notify,
+) {
+    loop {
+        unknown.notified().await;
+        if let Err(error) = cluster.refuse_external(service).await {
+            publisher.error(error);
+        }
+    }
+}
+
+fn stop(slot: &Mutex<Option<AbortOnDrop>>) {
     drop(slot.lock().unwrap_or_else(PoisonError::into_inner).take());
 }
 
@@ -131,7 +134,7 @@ impl fmt::Debug for KubernetesProvider {
         f.debug_struct("KubernetesProvider")
             .field("namespace", &self.cluster.settings.namespace)
             .field("client", &self.cluster.client)
-            .field("registered", &self.lease.registrations.count())
+            .field("registered", &self.lease.registrations.kept())
             .finish_non_exhaustive()
     }
 }
@@ -158,7 +161,7 @@ impl Provider for KubernetesProvider {
         let api = self.cluster.api();
         api.ensure_allowed("list", Kind::Slices).await?;
         api.ensure_allowed("watch", Kind::Slices).await?;
-        if self.lease.registrations.count() > 0 {
+        if self.lease.registrations.kept() > 0 {
             self.start_renewing();
         }
         if self.cluster.settings.reaper == Some(true) {
@@ -193,20 +196,12 @@ impl Provider for KubernetesProvider {
             return Ok(EndpointSet::unknown_service());
         }
         let set = self.cluster.list(service).await?;
-        if set.entries().iter().all(|entry| query.matches(entry.endpoint())) {
-            return Ok(set);
-        }
-        let matching = set.entries().iter().filter(|entry| query.matches(entry.endpoint())).cloned();
-        let mut chosen = EndpointSet::new(matching.collect::<Vec<_>>()).confirmed();
-        for entry in set.rejected() {
-            chosen.reject(entry.what(), entry.error().clone());
-        }
-        Ok(chosen)
+        Ok(matching(set, query))
     }
 
     fn watch(&self, service: &ServiceName) -> Option<WatchStream<'_>> {
-        let (key, service) = (service.clone(), service.clone());
-        Some(self.endpoints.stream(key, move |teller| self.begin(&service, teller)))
+        let (cluster, of) = (Arc::clone(&self.cluster), service.clone());
+        Some(self.endpoints.listen(service.clone(), |publisher| follow_service(cluster, of, publisher)))
     }
 
     fn registry(&self) -> Option<&dyn Registry> {
@@ -249,7 +244,7 @@ mod tests {
         });
         registered.expect("it was allowed to begin");
         closed.expect("closes");
-        assert_eq!(provider.lease.registrations.count(), 1, "it is left to its lease");
+        assert_eq!(provider.lease.registrations.kept(), 1, "it is left to its lease");
         for slot in [&provider.renewal_task, &provider.reaper_task] {
             assert!(slot.lock().expect("whole").is_none());
         }

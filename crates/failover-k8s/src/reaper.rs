@@ -6,15 +6,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use failover_core::Error;
+use failover_core::{Error, Time};
 use serde_json::Value;
-use tokio::time::{Instant, sleep_until};
 
 use crate::api::{Kind, Scope};
 use crate::cluster::Cluster;
 use crate::settings::defaults;
 use crate::slice_store::identity;
-use crate::{clock, convert, error, names};
+use crate::{convert, error, names};
 
 /// After so many times its duration without a sign of life a lease is deleted, with what is bound to it.
 const GONE: u32 = 3;
@@ -39,31 +38,31 @@ struct Seen {
 #[derive(Debug)]
 struct Sighting {
     seen: Seen,
-    since: Instant,
+    since: Time,
     expired: bool,
     /// How often there was a verdict, and until when there is no other one.
     verdicts: u32,
-    rests: Instant,
+    rests: Time,
     complained: bool,
 }
 
 impl Sighting {
-    fn new(seen: Seen, now: Instant) -> Self {
+    fn new(seen: Seen, now: Time) -> Self {
         Self { seen, since: now, expired: false, verdicts: 0, rests: now, complained: false }
     }
 
     /// When the next verdict is due.
-    fn due(&self) -> Instant {
+    fn due(&self) -> Time {
         (self.since + self.seen.duration * if self.expired { GONE } else { 1 }).max(self.rests)
     }
 
-    fn verdict(&mut self, now: Instant) -> Option<Verdict> {
+    fn verdict(&mut self, now: Time) -> Option<Verdict> {
         if now < self.due() {
             return None;
         }
         self.rests = now + (FIRST_REST * (1 << self.verdicts.min(9))).min(LAST_REST);
         self.verdicts = self.verdicts.saturating_add(1);
-        let gone = now.saturating_duration_since(self.since) >= self.seen.duration * GONE;
+        let gone = now.since(self.since) >= self.seen.duration * GONE;
         let verdict = if gone { Verdict::Delete } else { Verdict::Expire };
         Some(verdict(self.seen.clone()))
     }
@@ -82,15 +81,15 @@ enum Verdict {
 #[derive(Debug, Default)]
 struct Sightings {
     leases: HashMap<String, Sighting>,
-    last: Option<Instant>,
+    last: Option<Time>,
 }
 
 impl Sightings {
     /// Takes in what was seen now. If nothing was seen for longer than `patience`, since the API server was away or this
     /// process slept, that was nobody's fault: everybody has the whole time again. Else the end of an outage would be
     /// that of all registrations.
-    fn look(&mut self, leases: Vec<Seen>, now: Instant, patience: Duration) -> Vec<Verdict> {
-        let blind = self.last.replace(now).is_some_and(|last| now.saturating_duration_since(last) > patience);
+    fn look(&mut self, leases: Vec<Seen>, now: Time, patience: Duration) -> Vec<Verdict> {
+        let blind = self.last.replace(now).is_some_and(|last| now.since(last) > patience);
         let mut before = std::mem::take(&mut self.leases);
         let mut verdicts = Vec::new();
         for seen in leases {
@@ -118,7 +117,7 @@ impl Sightings {
     }
 
     /// When the next verdict can be due.
-    fn due(&self) -> Option<Instant> {
+    fn due(&self) -> Option<Time> {
         self.leases.values().map(Sighting::due).min()
     }
 }
@@ -127,36 +126,40 @@ impl Sightings {
 pub(crate) async fn reap(cluster: &Cluster, own: &str) {
     let period = cluster.settings.lease.unwrap_or(defaults::LEASE) / 3;
     let mut sightings = Sightings::default();
-    let mut orphans: HashMap<String, Instant> = HashMap::new();
+    let mut orphans: HashMap<String, Time> = HashMap::new();
     let (mut complained, mut refusals) = (false, 0_u32);
     for round in 1_u32.. {
-        let next = clock::now() + period.mul_f64(0.8 + 0.2 * clock::unit());
+        let next = cluster.client.timing.now() + period.mul_f64(0.8 + 0.2 * cluster.client.timing.unit());
         match look(cluster, own, &mut sightings, period * 2).await {
             Ok(names) => {
                 (complained, refusals) = (false, 0);
                 if round % ORPHANS == 0 {
                     let found = look_for_orphans(cluster, own, &names, &mut orphans, period * 3).await;
                     if let Err(error) = found {
-                        tracing::debug!(target: "failover", "slices without a lease are not looked for: {error}");
+                        tracing::debug!(target: "failover::k8s", "slices without a lease are not looked for: {error}");
                     }
                 }
             }
             Err(error) => {
                 orphans.clear();
                 if !std::mem::replace(&mut complained, true) {
-                    tracing::warn!(target: "failover", "what processes that are gone have registered is not taken out: {error}");
+                    tracing::warn!(target: "failover::k8s", "what processes that are gone have registered is not taken out: {error}");
                 }
                 // An API server that has just started refuses everybody; a refusal that lasts does not pass by itself.
                 refusals = if error::status(&error) == Some(403) { refusals.saturating_add(1) } else { 0 };
                 let pause = if refusals > 4 { period * 10 } else { period };
-                sleep_until(clock::now() + clock::jittered(pause, 0.2)).await;
+                cluster
+                    .client
+                    .timing
+                    .sleep_until(cluster.client.timing.now() + cluster.client.timing.jittered(pause, 0.2))
+                    .await;
                 continue;
             }
         }
         // Exactly when a lease runs out, not up to a period later.
-        let soonest = clock::now() + Duration::from_millis(50);
+        let soonest = cluster.client.timing.now() + Duration::from_millis(50);
         let due = sightings.due().map(|due| due.max(soonest));
-        sleep_until(due.map_or(next, |due| due.min(next))).await;
+        cluster.client.timing.sleep_until(due.map_or(next, |due| due.min(next))).await;
     }
 }
 
@@ -173,7 +176,7 @@ async fn look(
     let mut leases: Vec<_> = leases.into_iter().flatten().collect();
     let all = leases.iter().map(|seen| seen.name.clone()).collect();
     leases.retain(|seen| seen.name != own);
-    for verdict in sightings.look(leases, clock::now(), patience) {
+    for verdict in sightings.look(leases, cluster.client.timing.now(), patience) {
         let (name, done) = match verdict {
             Verdict::Expire(lease) => {
                 let expired = still_silent(cluster, &lease).await;
@@ -191,7 +194,7 @@ async fn look(
         if let Err(error) = done
             && sightings.complains(&name)
         {
-            tracing::warn!(target: "failover", lease = %name, "what a process that is gone has registered is not taken out: {error}");
+            tracing::warn!(target: "failover::k8s", lease = %name, "what a process that is gone has registered is not taken out: {error}");
         }
     }
     Ok(all)
@@ -254,7 +257,7 @@ async fn expire(cluster: &Cluster, lease: &Seen) -> Result<bool, Error> {
         }
     }
     if marked > 0 {
-        tracing::warn!(target: "failover", lease = %lease.name, "{marked} endpoints are taken out: the process that registered them gives no sign of life");
+        tracing::warn!(target: "failover::k8s", lease = %lease.name, "{marked} endpoints are taken out: the process that registered them gives no sign of life");
     }
     failed.map_or(Ok(all), Err)
 }
@@ -271,7 +274,7 @@ async fn delete(cluster: &Cluster, lease: &Seen) -> Result<(), Error> {
     let (mut slices, _) = api.list(&bound_to(&lease.name), |object| object).await?;
     slices.retain(|slice| !is_of_another(slice, lease));
     if !slices.is_empty() {
-        tracing::warn!(target: "failover", lease = %lease.name, "{} endpoints are deleted: the process that registered them is gone", slices.len());
+        tracing::warn!(target: "failover::k8s", lease = %lease.name, "{} endpoints are deleted: the process that registered them is gone", slices.len());
     }
     let mut failed = None;
     for slice in slices {
@@ -306,12 +309,12 @@ async fn look_for_orphans(
     cluster: &Cluster,
     own: &str,
     leases: &[String],
-    orphans: &mut HashMap<String, Instant>,
+    orphans: &mut HashMap<String, Time>,
     patience: Duration,
 ) -> Result<(), Error> {
     let (slices, _) =
         cluster.api().list(&Scope::labelled(Kind::Slices, names::REGISTRANT), |object| object).await?;
-    let now = clock::now();
+    let now = cluster.client.timing.now();
     let mut still = HashMap::new();
     let mut failed = None;
     for slice in slices {
@@ -324,7 +327,7 @@ async fn look_for_orphans(
         let (uid, version) = identity(&slice);
         let key = format!("{uid}/{version}");
         let since = orphans.get(&key).copied().unwrap_or(now);
-        if now.saturating_duration_since(since) >= patience {
+        if now.since(since) >= patience {
             failed = failed.or(delete_slice(cluster, &slice).await.err());
         } else {
             still.insert(key, since);
@@ -336,6 +339,8 @@ async fn look_for_orphans(
 
 #[cfg(test)]
 mod tests {
+    use failover_provider_kit::Timing;
+
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(30);
@@ -352,7 +357,7 @@ mod tests {
 
     #[test]
     fn a_lease_expires_when_it_has_not_changed_for_its_time_and_only_then() {
-        let begin = clock::now();
+        let begin = Timing::tokio().now();
         let at = |seconds| begin + Duration::from_secs(seconds);
         let mut sightings = Sightings::default();
         assert_eq!(sightings.look(vec![lease("x")], at(0), PATIENCE), []);
@@ -376,7 +381,7 @@ mod tests {
     /// An API server that was away, or a reaper that slept, is no reason to take anybody for dead.
     #[test]
     fn a_time_in_which_nothing_could_be_seen_does_not_count() {
-        let begin = clock::now();
+        let begin = Timing::tokio().now();
         let at = |seconds| begin + Duration::from_secs(seconds);
         let mut sightings = Sightings::default();
         sightings.look(vec![lease("x")], at(0), PATIENCE);
@@ -396,7 +401,7 @@ mod tests {
     /// again, and not hotly.
     #[test]
     fn a_lease_that_stays_is_not_deleted_hotly() {
-        let begin = clock::now();
+        let begin = Timing::tokio().now();
         let mut sightings = Sightings::default();
         let (mut now, mut deletions, mut looks) = (begin, 0, 0);
         while now < begin + Duration::from_secs(600) {
@@ -421,7 +426,7 @@ mod tests {
     /// F24, as far as it is about registrations: times that other machines wrote mean nothing.
     #[test]
     fn a_time_from_the_past_or_the_future_is_only_a_mark() {
-        let begin = clock::now();
+        let begin = Timing::tokio().now();
         for mark in ["p/1970-01-01T00:00:00.000000Z", "p/2999-01-01T00:00:00.000000Z", "p/", "/"] {
             let mut sightings = Sightings::default();
             assert_eq!(sightings.look(vec![lease(mark)], begin, PATIENCE), [], "{mark}");

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use failover_core::{Error, ErrorKind};
+use failover_core::{Error, ErrorKind, Time, codes};
 use serde_json::Value;
-use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::api::{Api, Scope};
 use crate::backoff::Backoff;
-use crate::{clock, error};
+use crate::error;
 
 /// A watch that has lived for so long was a good one.
 const STEADY: Duration = Duration::from_secs(5);
@@ -39,10 +38,10 @@ pub(crate) trait ReflectorStore: Send {
     fn recovered(&mut self);
 
     /// Tells what is new. Called after each of the above, and when `due` has come.
-    fn tell(&mut self, now: Instant);
+    fn tell(&mut self, now: Time);
 
     /// When there will be something to tell although nothing happens.
-    fn due(&self) -> Option<Instant>;
+    fn due(&self) -> Option<Time>;
 }
 
 /// How long a watch lasts, and after how long everything is listed again.
@@ -74,7 +73,7 @@ pub(crate) async fn follow<M: ReflectorStore>(api: Api<'_>, scope: Scope, pace: 
             Err(error) => {
                 failed = true;
                 mirror.failed(error.clone());
-                mirror.tell(clock::now());
+                mirror.tell(api.client.timing.now());
                 rest(&api, &mut mirror, &mut backoff, &error).await;
                 continue;
             }
@@ -83,13 +82,13 @@ pub(crate) async fn follow<M: ReflectorStore>(api: Api<'_>, scope: Scope, pace: 
             mirror.recovered();
         }
         mirror.listed(items, &version);
-        mirror.tell(clock::now());
-        let relist = clock::now() + clock::jittered(pace.relist, 0.2);
+        mirror.tell(api.client.timing.now());
+        let relist = api.client.timing.now() + api.client.timing.jittered(pace.relist, 0.2);
         let mut tries = 0;
         loop {
-            let began = clock::now();
+            let began = api.client.timing.now();
             let over = watch(&api, &scope, pace, relist, &mut version, &mut mirror, &mut failed).await;
-            let steady = clock::now().saturating_duration_since(began) >= STEADY;
+            let steady = api.client.timing.now().since(began) >= STEADY;
             if steady && !matches!(over, Over::Refused(_)) {
                 // Not after a good list: a server that lists and always refuses to watch would be asked for ever.
                 backoff = Backoff::default();
@@ -112,7 +111,7 @@ pub(crate) async fn follow<M: ReflectorStore>(api: Api<'_>, scope: Scope, pace: 
                     tries += 1;
                     failed = true;
                     mirror.failed(error.clone());
-                    mirror.tell(clock::now());
+                    mirror.tell(api.client.timing.now());
                     rest(&api, &mut mirror, &mut backoff, &error).await;
                 }
             }
@@ -132,15 +131,15 @@ async fn watch<M: ReflectorStore>(
     api: &Api<'_>,
     scope: &Scope,
     pace: Periods,
-    relist: Instant,
+    relist: Time,
     version: &mut String,
     mirror: &mut M,
     failed: &mut bool,
 ) -> Over {
-    if clock::now() >= relist {
+    if api.client.timing.now() >= relist {
         return Over::Relist(None);
     }
-    let lasts = clock::jittered(pace.watch, 0.1);
+    let lasts = api.client.timing.jittered(pace.watch, 0.1);
     let mut events = match api.watch(scope, version, lasts.as_secs().max(1)).await {
         Ok(events) => events,
         Err(error) if error::wants_list(&error) => return Over::Relist(Some(error)),
@@ -148,19 +147,19 @@ async fn watch<M: ReflectorStore>(
     };
     if std::mem::take(failed) {
         mirror.recovered();
-        mirror.tell(clock::now());
+        mirror.tell(api.client.timing.now());
     }
-    let silent = clock::now() + lasts + GRACE;
+    let silent = api.client.timing.now() + lasts + GRACE;
     loop {
         let due = mirror.due();
         let until = due.unwrap_or(silent).min(silent).min(relist);
-        let event = match timeout_at(until, events.next()).await {
-            Ok(Ok(Some(event))) => event,
-            Ok(Err(error)) if error.code() == "BAD_ANSWER" => return Over::Relist(Some(error)),
+        let event = match api.client.timing.timeout_at(until, events.next()).await {
+            Some(Ok(Some(event))) => event,
+            Some(Err(error)) if error.code() == codes::BAD_ANSWER => return Over::Relist(Some(error)),
             // A connection that broke says nothing of the server: the next request will.
-            Ok(Ok(None) | Err(_)) => return Over::Ended,
-            Err(_) => {
-                let now = clock::now();
+            Some(Ok(None) | Err(_)) => return Over::Ended,
+            None => {
+                let now = api.client.timing.now();
                 mirror.tell(now);
                 if now >= silent {
                     let message =
@@ -182,7 +181,7 @@ async fn watch<M: ReflectorStore>(
                 Some(Err(error)) => Some(Over::Relist(Some(error))),
             };
         }
-        mirror.tell(clock::now());
+        mirror.tell(api.client.timing.now());
         if let Some(over) = over {
             return over;
         }
@@ -212,13 +211,13 @@ fn take<M: ReflectorStore>(mut event: Value, version: &mut String, mirror: &mut 
 
 /// Waits after an error, and tells in between what is due.
 async fn rest<M: ReflectorStore>(api: &Api<'_>, mirror: &mut M, backoff: &mut Backoff, error: &Error) {
-    let until = clock::now() + backoff.after(error);
+    let until = api.client.timing.now() + backoff.after(error, &api.client.timing);
     let waits = async {
         while let Some(due) = mirror.due().filter(|due| *due < until) {
-            sleep_until(due).await;
-            mirror.tell(clock::now());
+            api.client.timing.sleep_until(due).await;
+            mirror.tell(api.client.timing.now());
         }
-        sleep_until(until).await;
+        api.client.timing.sleep_until(until).await;
     };
     if error::status(error).is_some() {
         return waits.await;
@@ -226,6 +225,6 @@ async fn rest<M: ReflectorStore>(api: &Api<'_>, mirror: &mut M, backoff: &mut Ba
     // It was not reached at all. That it can be reached again is found out without a request.
     tokio::select! {
         () = waits => {}
-        () = api.client.comeback.wait(error::is_gone(error)) => *backoff = Backoff::default(),
+        () = api.client.reconnect.wait(error::is_gone(error)) => *backoff = Backoff::default(),
     }
 }

@@ -15,7 +15,7 @@ use crate::provider::KubernetesProvider;
 use crate::slice_store::{
     apply, entry_of, gone, has_other_type, identity, missing, registrant, replace_by_new,
 };
-use crate::{clock, convert, error, names};
+use crate::{convert, error, names};
 
 /// How often a change is made again on what somebody else has changed meanwhile.
 const TRIES: u32 = 5;
@@ -35,7 +35,7 @@ impl Registry for KubernetesProvider {
         let cluster = &*self.cluster;
         cluster.client.ensure_open()?;
         cluster.ensure_ours(endpoint.service()).await?;
-        let place = self.lease.registrations.of(endpoint.service(), endpoint.id());
+        let place = self.lease.registrations.slot((endpoint.service().clone(), endpoint.id().clone()));
         let mut slot = wait_for(cluster, &place, endpoint.id()).await?;
         let owner = self.lease.owner(cluster).await?;
         let entry = EndpointEntry::new(endpoint.clone());
@@ -76,7 +76,7 @@ impl Registry for KubernetesProvider {
         if names::check_service(service).is_err() {
             return Ok(false);
         }
-        let place = self.lease.registrations.of(service, id);
+        let place = self.lease.registrations.slot((service.clone(), id.clone()));
         self.remove(service, id, &place).await
     }
 
@@ -138,7 +138,7 @@ impl KubernetesProvider {
         if names::check_service(service).is_err() {
             return Err(missing(service, id));
         }
-        let place = self.lease.registrations.known(service, id);
+        let place = self.lease.registrations.existing((service.clone(), id.clone()));
         let mut own = match &place {
             Some(place) => Some(wait_for(cluster, place, id).await?),
             None => None,
@@ -148,7 +148,10 @@ impl KubernetesProvider {
         let mut last = None;
         for number in 0..TRIES {
             if number > 0 {
-                cluster.client.pause(clock::jittered(Duration::from_millis(20) * number, 0.5)).await?;
+                cluster
+                    .client
+                    .pause(cluster.client.timing.jittered(Duration::from_millis(20) * number, 0.5))
+                    .await?;
             }
             let Some(object) = api.get(Kind::Slices, &name).await? else { return Err(missing(service, id)) };
             let Some(before) = entry_of(cluster, &object, id) else { return Err(missing(service, id)) };
@@ -208,7 +211,7 @@ impl KubernetesProvider {
         let was_ours = own.take().is_some();
         let Some(mut object) = api.get(Kind::Slices, &name).await? else { return Ok(false) };
         if was_ours && self.lease.is_anothers(&object) {
-            tracing::info!(target: "failover", "{service}/{id} was registered by another process since and stays so");
+            tracing::info!(target: "failover::k8s", "{service}/{id} was registered by another process since and stays so");
             return Ok(false);
         }
         let drain = cluster.settings.drain;

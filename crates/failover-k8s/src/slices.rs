@@ -7,8 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use failover_core::{EndpointEntry, EndpointId, EndpointSet, Error, Health, Lifecycle};
-use tokio::time::Instant;
+use failover_core::{EndpointEntry, EndpointId, EndpointSet, Error, Health, Lifecycle, Time};
 
 use crate::convert::{Candidate, Family, Slice};
 use crate::settings::AddressFamily;
@@ -23,7 +22,7 @@ pub(crate) struct Slices {
     /// The version up to which events are known, where versions are numbers.
     position: Option<u64>,
     /// Endpoints that have left every slice and may be on their way into another one, and when they are gone.
-    leaving: BTreeMap<EndpointId, Instant>,
+    leaving: BTreeMap<EndpointId, Time>,
     /// What was told last.
     told: Option<BTreeMap<EndpointId, Told>>,
     /// Whether the last slice went by an event that said so.
@@ -98,12 +97,12 @@ impl Slices {
     }
 
     /// When there will be something to tell although nothing happens.
-    pub(crate) fn due(&self) -> Option<Instant> {
+    pub(crate) fn due(&self) -> Option<Time> {
         self.leaving.values().min().copied()
     }
 
     /// The set as it is now, if it is another one than was told last.
-    pub(crate) fn tell(&mut self, now: Instant) -> Option<EndpointSet> {
+    pub(crate) fn tell(&mut self, now: Time) -> Option<EndpointSet> {
         let mut rejected = Vec::new();
         let mut union = union(self.known.values(), self.family, &mut rejected);
         self.keep_leaving(&mut union, now);
@@ -127,7 +126,7 @@ impl Slices {
     }
 
     /// Endpoints of others that are in no slice any more stay for a moment: they may be moving from one to another.
-    fn keep_leaving(&mut self, union: &mut BTreeMap<EndpointId, Told>, now: Instant) {
+    fn keep_leaving(&mut self, union: &mut BTreeMap<EndpointId, Told>, now: Time) {
         let mut leaving = BTreeMap::new();
         let mut kept = Vec::new();
         for (id, told) in self.told.iter().flatten() {

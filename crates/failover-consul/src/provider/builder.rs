@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use failover_core::{Endpoint, Error, ErrorKind};
+use failover_provider_kit::{Secret, Timing, TokenFile};
 
 use super::env::{self, Variables};
 use crate::address::Address;
 use crate::provider::ConsulProvider;
 use crate::settings::{Consistency, Settings, defaults};
 use crate::tls;
-use crate::token::{Secret, TokenFile, TokenSource};
+use crate::token::TokenSource;
 
 /// Builds a [`ConsulProvider`]; what is not set has its default, and nothing is read from the environment.
 #[must_use = "a builder does nothing until `build` is called"]
@@ -287,6 +288,7 @@ impl ConsulBuilder {
     /// The first value that is not allowed; files that cannot be read. A token is never shown.
     pub fn build(self) -> Result<ConsulProvider, Error> {
         let address = Address::parse(&self.address, self.tls)?;
+        let timing = Timing::tokio();
         let token = match (self.token, self.token_file) {
             (Some(_), Some(_)) => {
                 let message = "token and token_file: give one of them";
@@ -295,7 +297,7 @@ impl ConsulBuilder {
             (Some(token), None) => {
                 Secret::parse(&token, "token")?.map_or(TokenSource::None, TokenSource::Text)
             }
-            (None, Some(path)) => TokenSource::File(TokenFile::open(&path)?),
+            (None, Some(path)) => TokenSource::File(TokenFile::open(&path, timing.clone())?),
             (None, None) => TokenSource::None,
         };
         if token.is_some() && !address.is_https() && !address.is_loopback() && !self.token_in_clear {
@@ -358,7 +360,7 @@ impl ConsulBuilder {
             config_prefix: prefix.to_owned(),
             protocol: self.protocol.to_ascii_lowercase(),
         };
-        Ok(ConsulProvider::new(settings, tls))
+        Ok(ConsulProvider::new(settings, tls, timing))
     }
 }
 

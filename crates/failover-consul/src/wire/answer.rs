@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::header::{HeaderMap, RETRY_AFTER};
 
-use crate::token::Secret;
+use failover_provider_kit::Secret;
 
 const MAX_RETRY_AFTER: u64 = 300;
 

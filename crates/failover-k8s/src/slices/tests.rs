@@ -3,10 +3,12 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use failover_provider_kit::Timing;
+
 use super::*;
 use crate::convert::read;
+use crate::names;
 use crate::settings::{PortChoice, Reading};
-use crate::{clock, names};
 
 const SETTLE: Duration = Duration::from_millis(250);
 
@@ -43,7 +45,7 @@ fn some(pods: &[&str]) -> Option<Vec<String>> {
 /// F11: in two steps, in either order, with the endpoint in both or in none in between.
 #[test]
 fn an_endpoint_that_moves_to_another_slice_never_goes() {
-    let begin = clock::now();
+    let begin = Timing::tokio().now();
     let at = |millis| begin + Duration::from_millis(millis);
     for gone_first in [true, false] {
         let mut slices = slices();
@@ -68,7 +70,7 @@ fn an_endpoint_that_moves_to_another_slice_never_goes() {
 
 #[test]
 fn an_endpoint_that_goes_is_gone_after_a_moment_and_a_new_one_is_there_at_once() {
-    let begin = clock::now();
+    let begin = Timing::tokio().now();
     let mut slices = slices();
     slices.listed(vec![slice("a", 1, &[1, 2])], "10");
     assert_eq!(pods(slices.tell(begin)), some(&["1", "2"]));
@@ -94,7 +96,7 @@ fn an_endpoint_of_ours_that_goes_is_gone_at_once() {
     let ours = read(&object, &reading).expect("valid");
     let mut slices = slices();
     slices.listed(vec![ours.clone()], "10");
-    let now = clock::now();
+    let now = Timing::tokio().now();
     assert_eq!(pods(slices.tell(now)), some(&["1"]));
     slices.deleted(&ours.name, "x", Some(11));
     let set = slices.tell(now).expect("it is gone");
@@ -126,7 +128,7 @@ fn one_that_stands_in_two_slices_counts_once_and_the_better_word_for_it_wins() {
     ] {
         let mut slices = slices();
         slices.listed(vec![slice_of("a", 5, a), slice_of("b", 4, b)], "10");
-        let set = slices.tell(clock::now()).expect("new");
+        let set = slices.tell(Timing::tokio().now()).expect("new");
         assert_eq!(set.entries().len(), 1);
         assert_eq!((set.entries()[0].health(), set.entries()[0].lifecycle()), (health, lifecycle));
     }
@@ -139,7 +141,7 @@ fn where_nothing_is_ready_what_is_about_to_go_is_used() {
     let broken = json!({"addresses": ["10.0.0.2"], "conditions": {"ready": false, "serving": false, "terminating": false}});
     let ready = json!({"addresses": ["10.0.0.3"]});
     let mut slices = slices();
-    let now = clock::now();
+    let now = Timing::tokio().now();
     let claims = |set: EndpointSet| {
         let mut all: Vec<_> = set
             .into_entries()
@@ -164,7 +166,7 @@ fn where_nothing_is_ready_what_is_about_to_go_is_used() {
 
 #[test]
 fn an_empty_set_says_how_certain_it_is() {
-    let now = clock::now();
+    let now = Timing::tokio().now();
     let mut slices = slices();
     slices.listed(vec![], "1");
     assert!(slices.tell(now).expect("first").is_unknown_service());
@@ -197,7 +199,7 @@ fn a_pod_with_two_addresses_is_one_endpoint_of_the_family_that_is_preferred() {
             vec![slice_of("a", 1, pod("10.0.0.1", "p1")), slice_of("b", 2, pod("fd00::1", "p1")), second],
             "10",
         );
-        let set = slices.tell(clock::now()).expect("new");
+        let set = slices.tell(Timing::tokio().now()).expect("new");
         let mut all: Vec<_> = set.entries().iter().map(|entry| entry.endpoint().address()).collect();
         all.sort_unstable();
         assert_eq!(all, expected, "{family:?}");
@@ -207,7 +209,7 @@ fn a_pod_with_two_addresses_is_one_endpoint_of_the_family_that_is_preferred() {
 #[test]
 fn a_change_that_says_nothing_new_is_not_told_unless_somebody_has_to_hear_that_it_holds() {
     let mut slices = slices();
-    let now = clock::now();
+    let now = Timing::tokio().now();
     slices.listed(vec![slice("a", 1, &[1])], "10");
     assert!(slices.tell(now).is_some());
     slices.changed(slice("a", 11, &[1]));
@@ -220,7 +222,7 @@ fn a_change_that_says_nothing_new_is_not_told_unless_somebody_has_to_hear_that_i
 #[test]
 fn a_list_with_an_older_version_replaces_what_is_known() {
     let mut slices = slices();
-    let now = clock::now();
+    let now = Timing::tokio().now();
     slices.listed(vec![slice("a", 90, &[1])], "100");
     slices.tell(now);
     slices.changed(slice("a", 50, &[9]));
@@ -261,7 +263,7 @@ proptest! {
         }
         let mut slices = Slices::new(AddressFamily::Both, Duration::ZERO);
         slices.listed(vec![], "10");
-        let now = clock::now();
+        let now = Timing::tokio().now();
         let mut server: BTreeMap<u8, Vec<u8>> = BTreeMap::new();
         for (change, _) in &events {
             match change {
@@ -287,7 +289,7 @@ proptest! {
     fn nothing_that_is_in_a_slice_is_ever_missing(all in changes()) {
         let mut slices = slices();
         slices.listed(vec![], "10");
-        let begin = clock::now();
+        let begin = Timing::tokio().now();
         let mut server: BTreeMap<u8, Vec<u8>> = BTreeMap::new();
         let mut last = Vec::new();
         for ((change, version), step) in all.iter().zip(11_u64..).zip(0_u64..) {

@@ -1,0 +1,84 @@
+//! Building blocks for providers of `failover`.
+//!
+//! For authors of a crate that implements [`Provider`](failover_core::Provider) for a registry: what
+//! such a crate needs besides the registry's own protocol. A provider can be written on
+//! `failover-core` alone, and applications do not need this crate.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use failover_core::{EndpointSet, Error, ServiceName, WatchStream};
+//! use failover_provider_kit::{Backoff, BackoffSteps, Publisher, SharedWatches, Timing};
+//!
+//! # async fn ask_registry(_: &ServiceName) -> Result<EndpointSet, Error> { Ok(EndpointSet::new([])) }
+//! struct MyProvider {
+//!     timing: Timing,
+//!     watches: SharedWatches<ServiceName, EndpointSet>,
+//! }
+//!
+//! impl MyProvider {
+//!     /// What `Provider::watch` returns: all streams of a service share one task.
+//!     fn watch(&self, service: &ServiceName) -> WatchStream<'_> {
+//!         let (service, timing) = (service.clone(), self.timing.clone());
+//!         self.watches.listen(service.clone(), |publisher| follow(service, timing, publisher))
+//!     }
+//! }
+//!
+//! async fn follow(service: ServiceName, timing: Timing, publisher: Publisher<EndpointSet>) {
+//!     let steps = BackoffSteps::new(Duration::from_millis(250), 2.0, Duration::from_secs(30));
+//!     let mut backoff = Backoff::new(steps);
+//!     loop {
+//!         match ask_registry(&service).await {
+//!             Ok(set) => {
+//!                 backoff.reset();
+//!                 publisher.publish(set);
+//!                 tokio::time::sleep(timing.jittered(Duration::from_secs(10), 0.1)).await;
+//!             }
+//!             Err(error) => {
+//!                 publisher.error(error);
+//!                 tokio::time::sleep(backoff.after_failure(timing.now(), timing.unit())).await;
+//!             }
+//!         }
+//!     }
+//! }
+//! ```
+//!
+//! Time and randomness come from core's [`Clock`](failover_core::Clock) and
+//! [`Random`](failover_core::Random), bundled as [`Timing`]: tests run in virtual time and from a
+//! seed. There are no features. It needs Rust 1.85 and a tokio runtime with time, and with I/O for
+//! [`Reconnect`].
+//!
+//! # Logging
+//!
+//! Target `failover::provider`: a token file that cannot be read again (`WARN`).
+
+mod backoff;
+mod blocking;
+mod documents;
+mod keyed_locks;
+mod matching;
+mod pacer;
+mod reconnect;
+mod serial_writes;
+mod shared_watch;
+mod task;
+mod timing;
+mod token_file;
+
+/// The code of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+pub use backoff::{Backoff, BackoffSteps};
+pub use blocking::{BlockingWork, Deadline};
+pub use documents::MAX_DOCUMENT_BYTES;
+pub use keyed_locks::{KeyedLocks, Slot};
+pub use matching::matching;
+pub use pacer::RequestPacer;
+pub use reconnect::Reconnect;
+pub use serial_writes::{SerialWrites, WritePermit};
+pub use shared_watch::{Publisher, SharedWatches, WatchItems};
+pub use task::AbortOnDrop;
+pub use timing::Timing;
+pub use token_file::{Secret, TokenFile, read_small_file};

@@ -1,0 +1,127 @@
+//! Noticing that a server which was gone accepts connections again.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+use crate::{Publisher, SharedWatches, Timing};
+
+/// The least time between two probes.
+const INTERVAL: Duration = Duration::from_millis(1500);
+/// The random part of that time: enough that of a thousand clients few probe within the same tenth of
+/// a second.
+const RANDOM: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+/// Waiters continue at different times, up to so much later.
+const SPREAD: Duration = Duration::from_millis(300);
+
+/// The return of one server, noticed with one probe for all waiters.
+///
+/// A probe opens a TCP connection and closes it again. It costs the server nothing, and ends a
+/// back-off that has grown long.
+pub struct Reconnect {
+    address: Option<Arc<str>>,
+    timing: Timing,
+    was_gone: Arc<AtomicBool>,
+    searches: SharedWatches<(), ()>,
+}
+
+impl Reconnect {
+    /// Creates the probe of a server at `address`, which is `host:port`. `None` where the address is
+    /// unknown: [`wait`](Self::wait) never resolves then.
+    pub fn new(address: Option<String>, timing: Timing) -> Self {
+        let searches = SharedWatches::new(timing.clone());
+        Self { address: address.map(Arc::from), timing, was_gone: Arc::default(), searches }
+    }
+
+    /// Waits until a server that was unreachable accepts connections again, and at most 5 s longer.
+    ///
+    /// It does not resolve while the server accepts connections all the time: connections are not what
+    /// is wrong then. `is_gone` says that the caller knows that it accepted none; otherwise a probe has
+    /// to fail first.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: probes end with the last waiter.
+    pub async fn wait(&self, is_gone: bool) {
+        let Some(address) = &self.address else { return std::future::pending().await };
+        let start = |found| {
+            self.was_gone.store(false, Ordering::Relaxed);
+            search(Arc::clone(address), Arc::clone(&self.was_gone), self.timing.clone(), found)
+        };
+        let mut search = self.searches.listen((), start);
+        poll_fn(|context| {
+            let polled = search.as_mut().poll_next(context);
+            // After the first poll, which may start the search.
+            if is_gone {
+                self.was_gone.store(true, Ordering::Relaxed);
+            }
+            polled
+        })
+        .await;
+        sleep(SPREAD.mul_f64(self.timing.unit())).await;
+    }
+}
+
+impl fmt::Debug for Reconnect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reconnect").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+async fn search(address: Arc<str>, was_gone: Arc<AtomicBool>, timing: Timing, found: Publisher<()>) {
+    loop {
+        sleep(INTERVAL + RANDOM.mul_f64(timing.unit())).await;
+        match timeout(CONNECT_TIMEOUT, TcpStream::connect(&*address)).await {
+            Ok(Ok(_)) if was_gone.load(Ordering::Relaxed) => return found.publish(()),
+            Ok(Ok(_)) => {}
+            _ => was_gone.store(true, Ordering::Relaxed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    async fn address() -> (TcpListener, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound").to_string();
+        (listener, address)
+    }
+
+    #[tokio::test]
+    async fn a_server_that_was_gone_is_found_within_five_seconds_by_all_who_wait() {
+        let (listener, address) = address().await;
+        drop(listener);
+        let reconnect = Reconnect::new(Some(address.clone()), Timing::tokio());
+        let returns = async {
+            sleep(Duration::from_millis(200)).await;
+            let listener = TcpListener::bind(&address).await.expect("its port again");
+            (listener, Instant::now())
+        };
+        let waits = async { tokio::join!(reconnect.wait(true), reconnect.wait(false)) };
+        let (_, (_listener, since)) = tokio::join!(waits, returns);
+        assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_server_that_never_was_gone_ends_no_pause() {
+        let (_listener, address) = address().await;
+        let reconnect = Reconnect::new(Some(address), Timing::tokio());
+        let waited = timeout(Duration::from_secs(5), reconnect.wait(false)).await;
+        assert!(waited.is_err());
+        assert!(
+            timeout(Duration::from_secs(5), reconnect.wait(true)).await.is_ok(),
+            "it was known to be gone"
+        );
+    }
+}
