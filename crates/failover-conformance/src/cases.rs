@@ -53,6 +53,8 @@ cases! {
     23 "a watch that is dropped leaves the others alone" watch::dropped;
     30 "an outage is an error, never an empty set" outage::error;
     31 "a watch outlives an outage" outage::watch;
+    32 "a set is not lost to the error that follows it" outage::late_set;
+    33 "a configuration document is not lost to the error that follows it" config::late_document;
     40 "a configuration document comes back as it was stored" config::round_trip;
     41 "compare-and-swap is kept" config::swap;
     42 "a configuration watch sees what is there and every change" config::watch;

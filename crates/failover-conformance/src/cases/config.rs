@@ -8,7 +8,8 @@ use failover_core::provider::{ConfigKey, ConfigStore, ConfigStream, Provider, Re
 use tokio::time::{Instant, timeout_at};
 
 use super::kind;
-use crate::subject::{Bench, Done, ensure, fail, skip, works};
+use super::outage::{LAZY, begins, poll_once};
+use crate::subject::{Bench, Done, before, ensure, fail, skip, works};
 
 fn store(provider: &Arc<dyn Provider>) -> Done<&dyn ConfigStore> {
     provider.config_store().map_or_else(|| skip("the provider keeps no configuration"), Ok)
@@ -67,6 +68,52 @@ pub(super) async fn watch(bench: &Bench<'_>) -> Done {
     Ok(())
 }
 
+/// As for a set of endpoints: what a stream received before an outage is not lost to the error.
+pub(super) async fn late_document(bench: &Bench<'_>) -> Done {
+    let provider = bench.provider().await?;
+    let (store, key) = (store(&provider)?, key(bench));
+    let documents = ["{\"v\":1}", "{\"v\":2}", "{\"v\":3}"];
+    let holds = |stored: Option<&StoredConfig>, document: &str| {
+        stored.is_some_and(|stored| stored.document() == document)
+    };
+    let (mut polled, mut late) = (store.watch(&key), store.watch(&key));
+    let other = bench.provider().await?;
+    let mut expected: Option<Revision> = None;
+    for (number, document) in documents.into_iter().enumerate() {
+        let stored = self::store(&other)?.store(&key, document, expected.as_ref()).await;
+        expected = Some(works("storing", stored)?);
+        if sees(bench, &mut polled, document, |stored| holds(stored, document)).await.is_err() {
+            return skip("a watch does not see every change: that is another clause");
+        }
+        // Streams that do not share what they receive have it a little later.
+        tokio::time::sleep(bench.subject.calm() / 2).await;
+        match number {
+            0 => sees(bench, &mut late, document, |stored| holds(stored, document)).await?,
+            1 => match poll_once(next(&mut late)) {
+                Some(Some(Ok(stored))) if holds(stored.as_ref(), document) => {}
+                _ => return skip(LAZY),
+            },
+            _ => {}
+        }
+    }
+    begins(bench).await?;
+    let until = Instant::now() + bench.subject.calm();
+    while let Some(Some(item)) = before(until, next(&mut polled)).await {
+        if item.is_err() {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    let first = before(Instant::now() + bench.subject.calm(), next(&mut late)).await;
+    bench.subject.outage(false).await;
+    let right = matches!(&first, Some(Some(Ok(stored))) if holds(stored.as_ref(), documents[2]));
+    ensure(right, "the newest document first, and then the error", first)
+}
+
+async fn next(stream: &mut ConfigStream<'_>) -> Option<Result<Option<StoredConfig>, failover_core::Error>> {
+    poll_fn(|context| stream.as_mut().poll_next(context)).await
+}
+
 async fn sees(
     bench: &Bench<'_>,
     stream: &mut ConfigStream<'_>,
@@ -76,7 +123,7 @@ async fn sees(
     let until = Instant::now() + bench.subject.patience();
     let mut last = "nothing".to_owned();
     loop {
-        match timeout_at(until, poll_fn(|context| stream.as_mut().poll_next(context))).await {
+        match timeout_at(until, next(stream)).await {
             Err(_) => {
                 return fail(expected, format!("not within {:?}; last {last}", bench.subject.patience()));
             }

@@ -1,13 +1,16 @@
 //! A backend that goes away and comes back.
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use failover_core::provider::Provider;
 use tokio::time::{Instant, sleep};
 
 use crate::subject::{Bench, Done, before, ensure, fail, find, ids, next, shown, skip};
 
-async fn begins(bench: &Bench<'_>) -> Done {
+pub(super) async fn begins(bench: &Bench<'_>) -> Done {
     if bench.subject.outage(true).await { Ok(()) } else { skip("the subject has no hook for an outage") }
 }
 
@@ -71,4 +74,64 @@ pub(super) async fn watch(bench: &Bench<'_>) -> Done {
     let other = bench.provider().await?;
     bench.register(&other, &bench.plain("b", 2)).await?;
     bench.watches(&mut stream, "a change after the outage", |set| ids(set) == ["a", "b"]).await
+}
+
+/// A stream that is not polled receives a change while another one sees it. An outage that begins
+/// then must not hide the change.
+pub(super) async fn late_set(bench: &Bench<'_>) -> Done {
+    let provider = prepared(bench).await?;
+    let service = bench.service();
+    let (Some(mut polled), Some(mut late)) = (provider.watch(&service), provider.watch(&service)) else {
+        return skip("the provider cannot watch");
+    };
+    for stream in [&mut polled, &mut late] {
+        bench.watches(stream, "the endpoint", |set| ids(set) == ["a"]).await?;
+    }
+    let other = bench.provider().await?;
+    change(bench, &other, &mut polled, "b", &["a", "b"]).await?;
+    match poll_once(next(&mut late)) {
+        Some(Some(Ok(set))) if ids(&set) == ["a", "b"] => {}
+        _ => return skip(LAZY),
+    }
+    change(bench, &other, &mut polled, "c", &["a", "b", "c"]).await?;
+    begins(bench).await?;
+    let until = Instant::now() + bench.subject.calm();
+    while let Some(Some(item)) = before(until, next(&mut polled)).await {
+        if item.is_err() {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    let first = before(Instant::now() + bench.subject.calm(), next(&mut late)).await;
+    bench.subject.outage(false).await;
+    let right = matches!(&first, Some(Some(Ok(set))) if ids(set) == ["a", "b", "c"]);
+    ensure(right, "the newest set first, and then the error", first)
+}
+
+/// Why a stream cannot lose what it has not received.
+pub(super) const LAZY: &str = "a watch receives changes only while it is polled";
+
+/// Registers one more endpoint, and waits until a stream has seen it.
+async fn change(
+    bench: &Bench<'_>,
+    other: &Arc<dyn Provider>,
+    polled: &mut failover_core::WatchStream<'_>,
+    id: &str,
+    all: &[&str],
+) -> Done {
+    bench.register(other, &bench.plain(id, all.len() as u8)).await?;
+    if bench.watches(polled, "the change", |set| ids(set) == all).await.is_err() {
+        return skip("a watch does not see every change: that is another clause");
+    }
+    // Streams that do not share what they receive have it a little later.
+    sleep(bench.subject.calm() / 2).await;
+    Ok(())
+}
+
+/// The output of a future that is ready at once.
+pub(super) fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
 }

@@ -42,6 +42,8 @@ pub(crate) enum Flaw {
     OneWatchForAll,
     EmptiesOnAnError,
     EndsOnAnError,
+    LosesASetToAnError,
+    LosesADocumentToAnError,
     CutsDocuments,
     IgnoresCompareAndSwap,
     ConfigNeverWakes,
@@ -181,6 +183,7 @@ impl Provider for Flawed {
             inner,
             owner: self,
             down: Box::pin(changed(self.down.subscribe())),
+            failed: false,
             yielded: 0,
             last: None,
             changes: service.as_str().starts_with("conformance-21-"),
@@ -213,6 +216,8 @@ struct Watch<'a> {
     inner: WatchStream<'a>,
     owner: &'a Flawed,
     down: Pin<Box<dyn Future<Output = bool> + Send>>,
+    /// An error that was not yielded yet.
+    failed: bool,
     yielded: u32,
     last: Option<EndpointSet>,
     /// Whether it is a watch of the case about changes: other cases watch, too, and would fail with it.
@@ -231,10 +236,10 @@ impl Stream for Watch<'_> {
         }
         while let Poll::Ready(down) = watch.down.as_mut().poll(context) {
             watch.down = Box::pin(changed(watch.owner.down.subscribe()));
-            if down {
-                watch.ended = watch.owner.has(Flaw::EndsOnAnError);
-                let empty = watch.owner.has(Flaw::EmptiesOnAnError);
-                return Poll::Ready(Some(if empty { Ok(EndpointSet::new([])) } else { Err(refused()) }));
+            watch.failed |= down;
+            if down && watch.owner.has(Flaw::LosesASetToAnError) {
+                watch.failed = false;
+                return Poll::Ready(Some(Err(refused())));
             }
         }
         if watch.owner.has(Flaw::NeverWakes) && watch.yielded > 0 && watch.changes {
@@ -255,6 +260,11 @@ impl Stream for Watch<'_> {
                     return Poll::Pending;
                 }
                 Poll::Ready(Some(Ok(set)))
+            }
+            Poll::Pending if std::mem::take(&mut watch.failed) => {
+                watch.ended = watch.owner.has(Flaw::EndsOnAnError);
+                let empty = watch.owner.has(Flaw::EmptiesOnAnError);
+                Poll::Ready(Some(if empty { Ok(EndpointSet::new([])) } else { Err(refused()) }))
             }
             Poll::Pending if watch.owner.has(Flaw::Floods) && watch.yielded > 0 => {
                 context.waker().wake_by_ref();
@@ -379,7 +389,39 @@ impl ConfigStore for Flawed {
 
     fn watch(&self, key: &ConfigKey) -> ConfigStream<'_> {
         let inner = ConfigStore::watch(&*self.inner, key);
-        if self.has(Flaw::ConfigNeverWakes) { Box::pin(Once(inner, false)) } else { inner }
+        if self.has(Flaw::ConfigNeverWakes) {
+            return Box::pin(Once(inner, false));
+        }
+        let down = Box::pin(changed(self.down.subscribe()));
+        Box::pin(ConfigWatch { inner, owner: self, down, failed: false })
+    }
+}
+
+struct ConfigWatch<'a> {
+    inner: ConfigStream<'a>,
+    owner: &'a Flawed,
+    down: Pin<Box<dyn Future<Output = bool> + Send>>,
+    /// An error that was not yielded yet.
+    failed: bool,
+}
+
+impl Stream for ConfigWatch<'_> {
+    type Item = Result<Option<StoredConfig>, Error>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let watch = self.get_mut();
+        while let Poll::Ready(down) = watch.down.as_mut().poll(context) {
+            watch.down = Box::pin(changed(watch.owner.down.subscribe()));
+            watch.failed |= down;
+        }
+        let first = watch.owner.has(Flaw::LosesADocumentToAnError);
+        if first && std::mem::take(&mut watch.failed) {
+            return Poll::Ready(Some(Err(refused())));
+        }
+        match watch.inner.as_mut().poll_next(context) {
+            Poll::Pending if std::mem::take(&mut watch.failed) => Poll::Ready(Some(Err(refused()))),
+            other => other,
+        }
     }
 }
 
