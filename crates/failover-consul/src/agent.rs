@@ -1,6 +1,7 @@
 //! What the agent itself has, and writing to it.
 
-use failover_core::{EndpointEntry, Error, ErrorKind, Health, Lifecycle, ServiceName};
+use failover_core::provider::EndpointEntry;
+use failover_core::{Error, ErrorKind, Health, Lifecycle, ServiceName};
 use tokio::time::timeout;
 
 use crate::client::{Client, Limit};

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use failover_core::{EndpointSet, Error, ErrorKind, RetryAdvice, Revision, ServiceName, Time};
+use failover_core::provider::{EndpointSet, Revision};
+use failover_core::{Error, ErrorKind, RetryAdvice, ServiceName, Time};
 use failover_provider_kit::{Backoff, Publisher, RequestPacer};
 use tokio::sync::SemaphorePermit;
 
@@ -197,7 +198,7 @@ impl ServiceWatch {
                 .await
             {
                 Ok(set) => set,
-                Err(error) => return Step::Failed(error.in_place(&what)),
+                Err(error) => return Step::Failed(error.context(&what)),
             };
         // 0 would ask again and again without a pause.
         let index = answer.index.unwrap_or(1).max(1);

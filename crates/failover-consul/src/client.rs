@@ -7,7 +7,8 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use failover_core::{ConnectionInfo, ConnectionStatus, Error, ErrorKind, Time};
+use failover_core::provider::{ConnectionInfo, ConnectionStatus};
+use failover_core::{Error, ErrorKind, Time};
 use failover_provider_kit::{Backoff, Reconnect, Secret, Timing};
 use flate2::write::GzDecoder;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT};

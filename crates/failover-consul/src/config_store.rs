@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use failover_core::{
-    ConfigKey, ConfigStore, ConfigStream, Error, ErrorKind, RetryAdvice, Revision, StoredConfig, Time,
-    async_trait,
-};
+use failover_core::provider::{ConfigKey, ConfigStore, ConfigStream, Revision, StoredConfig};
+use failover_core::{Error, ErrorKind, RetryAdvice, Time, async_trait};
 use failover_provider_kit::{Backoff, MAX_DOCUMENT_BYTES, Publisher, RequestPacer};
 
 use crate::backoff::backoff;

@@ -15,9 +15,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use failover_core::{
-    Endpoint, EndpointEntry, EndpointId, EndpointSet, Error, ErrorKind, Health, ServiceName,
-};
+use failover_core::provider::{EndpointEntry, EndpointSet};
+use failover_core::{Endpoint, EndpointId, Error, ErrorKind, Health, ServiceName};
 
 use crate::error::{self, unsupported};
 use crate::settings::Settings;

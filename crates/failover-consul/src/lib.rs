@@ -14,7 +14,7 @@
 //! let manager = FailoverManager::builder().provider(consul).build().await?;
 //!
 //! let endpoint = Endpoint::builder("users-1", "user-service", "10.0.0.1", 8080).protocol("http").build()?;
-//! let serving = manager.serve(endpoint).await?; // registered until this is closed or dropped
+//! let serving = manager.register_self(endpoint).await?; // registered until this is closed or dropped
 //!
 //! let users = manager.service("user-service").await?;
 //! println!("{}", users.select()?.endpoint().url("/"));

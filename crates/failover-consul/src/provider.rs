@@ -7,10 +7,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use failover_core::{
-    ConfigKey, ConfigStore, EndpointSet, Error, ErrorKind, Feature, Provider, ProviderInfo, Query, Registry,
-    ServiceName, StoredConfig, Trust, WatchStream, async_trait,
+use failover_core::provider::{
+    AddressTrust, ConfigKey, ConfigStore, EndpointSet, Feature, Provider, ProviderInfo, Query, Registry,
+    StoredConfig, WatchStream,
 };
+use failover_core::{Error, ErrorKind, ServiceName, async_trait};
 use failover_provider_kit::{SharedWatches, Timing, matching};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -229,7 +230,11 @@ impl fmt::Debug for ConsulProvider {
 #[async_trait]
 impl Provider for ConsulProvider {
     fn info(&self) -> ProviderInfo {
-        let trust = if self.client.settings.address.is_loopback() { Trust::Loopback } else { Trust::Remote };
+        let trust = if self.client.settings.address.is_loopback() {
+            AddressTrust::Loopback
+        } else {
+            AddressTrust::Remote
+        };
         ProviderInfo::new("consul", env!("CARGO_PKG_VERSION"))
             .with_features([
                 Feature::Registry,

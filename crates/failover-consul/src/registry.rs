@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use failover_core::{
-    Endpoint, EndpointEntry, EndpointId, Error, ErrorKind, Health, Lifecycle, Provider, Query, Registry,
-    ServiceName, async_trait,
-};
+use failover_core::provider::{EndpointEntry, Provider, Query, Registry};
+use failover_core::{Endpoint, EndpointId, Error, ErrorKind, Health, Lifecycle, ServiceName, async_trait};
 
 use tokio::time::timeout;
 

@@ -98,7 +98,7 @@ impl Engine {
         Ok(Self {
             began: clock.now(),
             snapshot: ArcSwap::from_pointee(Snapshot::new(
-                Arc::clone(&config),
+                config,
                 Vec::new(),
                 &[],
                 None,

@@ -6,7 +6,7 @@ use failover_core::{Error, ErrorKind};
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::client::{ApiClient, ApiRequest, Events};
+use crate::client::{ApiClient, ApiRequest, EventReceiver};
 use crate::error;
 use crate::names::MANAGER;
 
@@ -179,7 +179,12 @@ impl Api<'_> {
     }
 
     /// Opens a watch from a version on, for so many seconds.
-    pub(crate) async fn watch(&self, scope: &Scope, version: &str, seconds: u64) -> Result<Events, Error> {
+    pub(crate) async fn watch(
+        &self,
+        scope: &Scope,
+        version: &str,
+        seconds: u64,
+    ) -> Result<EventReceiver, Error> {
         let target = format!(
             "{}?{}watch=true&allowWatchBookmarks=true&resourceVersion={}&timeoutSeconds={seconds}",
             self.target(scope.kind, ""),

@@ -4,7 +4,8 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use failover_core::{ConnectionInfo, ConnectionStatus, Error, ErrorKind, Trust};
+use failover_core::provider::{AddressTrust, ConnectionInfo, ConnectionStatus};
+use failover_core::{Error, ErrorKind};
 use failover_provider_kit::{Reconnect, Timing};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
@@ -72,7 +73,7 @@ pub(crate) struct ApiClient {
     /// Notices that a server which was unreachable accepts connections again.
     pub(crate) reconnect: Reconnect,
     pub(crate) timing: Timing,
-    trust: Trust,
+    trust: AddressTrust,
     status: AtomicU8,
     phase: watch::Sender<Phase>,
 }
@@ -117,7 +118,7 @@ impl ApiClient {
             url: shown,
             reconnect: Reconnect::new(address, timing.clone()),
             timing,
-            trust: if here { Trust::Loopback } else { Trust::Remote },
+            trust: if here { AddressTrust::Loopback } else { AddressTrust::Remote },
             status: AtomicU8::new(Status::Disconnected as u8),
             phase: watch::Sender::new(Phase::Open),
         })
@@ -131,7 +132,7 @@ impl ApiClient {
         self.deadline
     }
 
-    pub(crate) fn trust(&self) -> Trust {
+    pub(crate) fn trust(&self) -> AddressTrust {
         self.trust
     }
 
@@ -229,12 +230,12 @@ impl ApiClient {
     }
 
     /// Opens a watch: its head has to come within the deadline, and after it one event a line.
-    pub(crate) async fn events(&self, ask: &ApiRequest) -> Result<Events, Error> {
+    pub(crate) async fn events(&self, ask: &ApiRequest) -> Result<EventReceiver, Error> {
         let opened = timeout(self.deadline, self.answer(ask));
         let opened = async { opened.await.unwrap_or_else(|_| Err(error::late(&ask.what, self.deadline))) };
         let opened = self.until_closed(opened).await;
         self.note(opened.as_ref().err());
-        Ok(Events::new(opened?.into_body(), ask.what.clone()))
+        Ok(EventReceiver::new(opened?.into_body(), ask.what.clone()))
     }
 
     /// An answer that is no error. With credentials that are refused it is asked again, once, with others.
@@ -324,7 +325,7 @@ async fn read(mut body: Body, most: usize, what: &str) -> Result<Vec<u8>, Error>
 }
 
 /// The events of a watch. Dropping it closes its connection.
-pub(crate) struct Events {
+pub(crate) struct EventReceiver {
     body: Body,
     buffer: Vec<u8>,
     /// Where the next event begins.
@@ -334,7 +335,7 @@ pub(crate) struct Events {
     what: String,
 }
 
-impl Events {
+impl EventReceiver {
     fn new(body: Body, what: String) -> Self {
         Self { body, buffer: Vec::new(), begin: 0, searched: 0, what }
     }
@@ -392,7 +393,7 @@ mod tests {
         let mut text = vec![b'\n'; 1_000_000];
         text.extend_from_slice(b"{}\n".repeat(100_000).as_slice());
         text.extend_from_slice(b"{\"half\"");
-        let mut events = Events::new(Body::from(text), "watch".to_owned());
+        let mut events = EventReceiver::new(Body::from(text), "watch".to_owned());
         let timing = Timing::tokio();
         let (begun, mut count) = (timing.now(), 0);
         while let Some(event) = events.next().await.expect("it is JSON") {

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use failover_core::{EndpointSet, Error, ErrorKind, ServiceName, Time};
+use failover_core::provider::EndpointSet;
+use failover_core::{Error, ErrorKind, ServiceName, Time};
 use serde_json::Value;
 
 use crate::api::{Api, Kind, Scope};

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use failover_core::{
-    ConfigKey, ConfigStore, ConfigStream, Error, ErrorKind, Revision, StoredConfig, Time, async_trait,
-};
+use failover_core::provider::{ConfigKey, ConfigStore, ConfigStream, Revision, StoredConfig};
+use failover_core::{Error, ErrorKind, Time, async_trait};
 use failover_provider_kit::{MAX_DOCUMENT_BYTES, Publisher};
 use serde_json::{Value, json};
 

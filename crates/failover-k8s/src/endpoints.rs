@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use failover_core::{EndpointSet, Error, ServiceName, Time};
+use failover_core::provider::EndpointSet;
+use failover_core::{Error, ServiceName, Time};
 use failover_provider_kit::Publisher;
 use serde_json::Value;
 use tokio::sync::Notify;

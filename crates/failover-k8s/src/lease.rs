@@ -6,7 +6,8 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use failover_core::{EndpointEntry, EndpointId, Error, ErrorKind, ServiceName, Time};
+use failover_core::provider::EndpointEntry;
+use failover_core::{EndpointId, Error, ErrorKind, ServiceName, Time};
 use failover_provider_kit::{KeyedLocks, Timing};
 use serde_json::{Value, json};
 use tokio::sync::Notify;

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use failover_core::{ConfigKey, EndpointId, Error, ErrorKind, ServiceName};
+use failover_core::provider::ConfigKey;
+use failover_core::{EndpointId, Error, ErrorKind, ServiceName};
 use ring::digest::{SHA256, digest};
 
 /// The label by which Kubernetes finds the slices of a service.

@@ -6,10 +6,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use failover_core::{
-    ConfigKey, ConfigStore, EndpointSet, Error, Feature, Provider, ProviderInfo, Query, Registry,
-    ServiceName, StoredConfig, WatchStream, async_trait,
+use failover_core::provider::{
+    ConfigKey, ConfigStore, EndpointSet, Feature, Provider, ProviderInfo, Query, Registry, StoredConfig,
+    WatchStream,
 };
+use failover_core::{Error, ServiceName, async_trait};
 use failover_provider_kit::{AbortOnDrop, Publisher, SharedWatches, matching};
 use tokio::sync::Notify;
 use tokio::time::timeout;

@@ -1,6 +1,7 @@
 //! Endpoints as slices of their own: reading and writing one.
 
-use failover_core::{Endpoint, EndpointEntry, EndpointId, Error, ErrorKind, ServiceName};
+use failover_core::provider::EndpointEntry;
+use failover_core::{Endpoint, EndpointId, Error, ErrorKind, ServiceName};
 use serde_json::Value;
 
 use crate::api::Kind;

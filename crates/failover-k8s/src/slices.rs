@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use failover_core::{EndpointEntry, EndpointId, EndpointSet, Error, Health, Lifecycle, Time};
+use failover_core::provider::{EndpointEntry, EndpointSet};
+use failover_core::{EndpointId, Error, Health, Lifecycle, Time};
 
 use crate::convert::{Candidate, Family, Slice};
 use crate::settings::AddressFamily;

@@ -31,7 +31,7 @@ impl BackoffSteps {
     /// Returns the longest delay of the step with this number, which starts at 0.
     pub fn longest(&self, number: u32) -> Duration {
         // Enough for any factor to reach any limit, and no overflow.
-        let grown = self.first.as_secs_f64() * self.factor.powi(number.min(64) as i32);
+        let grown = self.first.as_secs_f64() * self.factor.powi(i32::try_from(number.min(64)).unwrap_or(64));
         Duration::try_from_secs_f64(grown).map_or(self.limit, |grown| grown.min(self.limit))
     }
 

@@ -7,7 +7,8 @@
 //! ```
 //! use std::time::Duration;
 //!
-//! use failover_core::{EndpointSet, Error, ServiceName, WatchStream};
+//! use failover_core::{Error, ServiceName};
+//! use failover_core::provider::{EndpointSet, WatchStream};
 //! use failover_provider_kit::{Backoff, BackoffSteps, Publisher, SharedWatches, Timing};
 //!
 //! # async fn ask_registry(_: &ServiceName) -> Result<EndpointSet, Error> { Ok(EndpointSet::new([])) }

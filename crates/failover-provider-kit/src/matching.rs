@@ -1,6 +1,6 @@
 //! Filtering an answer by a query.
 
-use failover_core::{EndpointSet, Query};
+use failover_core::provider::{EndpointSet, Query};
 
 /// Returns the entries of `set` that match `query`, with the rejected entries of `set`.
 ///
@@ -23,7 +23,8 @@ pub fn matching(set: EndpointSet, query: &Query) -> EndpointSet {
 
 #[cfg(test)]
 mod tests {
-    use failover_core::{Endpoint, EndpointEntry, Error, ErrorKind};
+    use failover_core::provider::EndpointEntry;
+    use failover_core::{Endpoint, Error, ErrorKind};
 
     use super::*;
 

@@ -177,6 +177,9 @@ impl<K: fmt::Debug, T> fmt::Debug for SharedWatches<K, T> {
     }
 }
 
+/// The shared part of a watch, and where its newest item is published.
+type Running<T> = (Arc<Shared<T>>, watch::Receiver<State<T>>);
+
 type Waiting = Pin<Box<dyn Future<Output = bool> + Send>>;
 
 struct Listener<'a, K, T, S> {
@@ -185,7 +188,7 @@ struct Listener<'a, K, T, S> {
     start: Option<(K, S)>,
     /// Keeps the task alive, together with the other listeners; `None` before the first poll and
     /// after the end.
-    shared: Option<(Arc<Shared<T>>, watch::Receiver<State<T>>)>,
+    shared: Option<Running<T>>,
     /// The version of the newest item that was yielded.
     seen: u64,
     /// Resolves to whether something new was published.

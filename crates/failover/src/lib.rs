@@ -86,7 +86,7 @@ pub use failover_core::{
     FailoverConfig, FailoverManager, Health, HealthCheck, HealthCheckBuilder, HealthReport, IntoEndpoint,
     Lifecycle, LoadReport, ManagerBuilder, ManagerConfig, NoEndpoints, NoEndpointsReason, OkIsSuccess,
     Outcome, OwnedPick, PerEndpoint, Pick, ProviderScope, Random, Registration, RetryAdvice, ServiceBuilder,
-    ServiceHandle, ServiceName, StopReason, Strategy, StrategyKind, async_trait,
+    ServiceHandle, ServiceName, StopReason, Strategy, StrategyKind, Time, async_trait, codes,
 };
 #[doc(inline)]
 pub use failover_core::{config, events, inspect, provider};

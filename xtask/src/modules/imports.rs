@@ -91,6 +91,10 @@ impl<'ast> Visit<'ast> for Imports {
         }
     }
 
+    fn visit_visibility(&mut self, _: &'ast Visibility) {
+        // `pub(in crate::engine)` names a module and imports nothing.
+    }
+
     fn visit_path(&mut self, path: &'ast syn::Path) {
         let parts: Vec<_> = path.segments.iter().map(|part| part.ident.to_string()).collect();
         if parts.len() > 1 {

@@ -65,10 +65,13 @@ fn who_imports_a_name_that_is_handed_on_imports_from_where_it_is() {
 }
 
 #[test]
-fn tests_may_import_what_they_need() {
+fn tests_may_import_what_they_need_and_a_visibility_is_no_import() {
     let graph = graph(&[
         ("lib.rs", "mod a; mod b;"),
-        ("a.rs", "#[cfg(test)] mod tests { use crate::b::B; } #[cfg(test)] use crate::b;"),
+        (
+            "a.rs",
+            "pub(in crate::b) struct A; #[cfg(test)] mod tests { use crate::b::B; } #[cfg(test)] use crate::b;",
+        ),
         ("a/tests.rs", "use crate::b::B;"),
         ("b.rs", "use crate::a::A;"),
     ]);

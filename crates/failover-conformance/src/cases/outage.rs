@@ -115,7 +115,7 @@ pub(super) const LAZY: &str = "a watch receives changes only while it is polled"
 async fn change(
     bench: &Bench<'_>,
     other: &Arc<dyn Provider>,
-    polled: &mut failover_core::WatchStream<'_>,
+    polled: &mut failover_core::provider::WatchStream<'_>,
     id: &str,
     all: &[&str],
 ) -> Done {

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 
 use failover_consul::ConsulBuilder;
-use failover_core::{ConfigKey, ConnectionStatus, ErrorKind, Provider, Query, Registry};
+use failover_core::ErrorKind;
+use failover_core::provider::{ConfigKey, ConnectionStatus, Provider, Query, Registry};
 use failover_testkit::TempDir;
 use failover_testkit::certificates::Authority;
 use failover_testkit::consul::{Agent, AgentOptions};
@@ -307,7 +308,12 @@ async fn the_token_shows_in_no_log_no_error_no_url_and_no_debug() {
         errors.extend(good.list(&Query::service(&users)).await.err());
         let seen = see(&mut stream, SECOND * 5, "an error", Result::is_err).await;
         assert_eq!(
-            ids(seen.iter().flatten().next_back().unwrap_or(&failover_core::EndpointSet::default())).len(),
+            ids(seen
+                .iter()
+                .flatten()
+                .next_back()
+                .unwrap_or(&failover_core::provider::EndpointSet::default()))
+            .len(),
             0
         );
         errors.extend(seen.into_iter().filter_map(Result::err));

@@ -3,8 +3,9 @@
 use std::time::Instant;
 
 use failover_consul::ConsulProvider;
-use failover_core::{Endpoint, Error, Health, HealthCheck, Query, Registry};
-use failover_core::{EndpointSet, Provider};
+use failover_core::provider::{EndpointSet, Provider};
+use failover_core::provider::{Query, Registry};
+use failover_core::{Endpoint, Error, Health, HealthCheck};
 use failover_testkit::consul::{Agent, AgentOptions};
 use failover_testkit::free_port;
 use failover_testkit::servers::Server;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use failover_core::{EndpointSet, Error, FailoverManager, Provider, Query, Registry, ServiceHandle};
+use failover_core::provider::{EndpointSet, Provider, Query, Registry};
+use failover_core::{Error, FailoverManager, ServiceHandle};
 use failover_testkit::consul::Cluster;
 use failover_testkit::servers::Server;
 use failover_testkit::until;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use failover_conformance::{Report, Subject};
 use failover_consul::ConsulProvider;
-use failover_core::{Error, Provider, async_trait};
+use failover_core::provider::Provider;
+use failover_core::{Error, async_trait};
 use failover_testkit::consul::{Agent, AgentOptions};
 use failover_testkit::servers::Server;
 

@@ -1,6 +1,7 @@
 //! Answers without instances: nobody is there, or the data are lost or hidden.
 
-use failover_core::{ErrorKind, Provider, Query};
+use failover_core::ErrorKind;
+use failover_core::provider::{Provider, Query};
 use failover_testkit::Reply;
 
 use crate::fake::{Fake, good};

@@ -3,7 +3,8 @@
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use failover_core::{ErrorKind, Provider, Query};
+use failover_core::ErrorKind;
+use failover_core::provider::{Provider, Query};
 use failover_testkit::{FaultServer, Reply, Request};
 
 use crate::fake::{Fake, good, instance};

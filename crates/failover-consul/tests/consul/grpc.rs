@@ -3,7 +3,8 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use failover_core::{Endpoint, Health, HealthCheck, Provider, Query, Registry};
+use failover_core::provider::{Provider, Query, Registry};
+use failover_core::{Endpoint, Health, HealthCheck};
 use failover_testkit::consul::AgentOptions;
 use failover_testkit::servers::Server;
 use failover_testkit::until;

@@ -3,9 +3,8 @@
 use std::time::{Duration, Instant};
 
 use failover_consul::ConsulProvider;
-use failover_core::{
-    Endpoint, ErrorKind, FailoverManager, Health, HealthCheck, Lifecycle, Provider, Query, Registry,
-};
+use failover_core::provider::{Provider, Query, Registry};
+use failover_core::{Endpoint, ErrorKind, FailoverManager, Health, HealthCheck, Lifecycle};
 use failover_testkit::consul::{Agent, AgentOptions};
 use failover_testkit::servers::Server;
 use failover_testkit::until;
@@ -83,7 +82,7 @@ async fn data_lost(server: Server) {
     agent.kill();
     agent.restart();
     // It is registered again at the latest with the next heartbeat; meanwhile nothing empty is told.
-    let drained = |item: &Result<failover_core::EndpointSet, _>| {
+    let drained = |item: &Result<failover_core::provider::EndpointSet, _>| {
         item.as_ref()
             .is_ok_and(|set| set.entries().iter().any(|entry| entry.lifecycle() == Lifecycle::Draining))
     };
@@ -114,7 +113,7 @@ async fn owners(server: Server) {
     quiet(&mut stream, SECOND).await;
     // The newest registration stands, once, whoever made it.
     second.register(&endpoint("a", "users", 2)).await.expect("takes over");
-    let moved = |item: &Result<failover_core::EndpointSet, _>| {
+    let moved = |item: &Result<failover_core::provider::EndpointSet, _>| {
         item.as_ref()
             .is_ok_and(|set| set.entries().len() == 1 && set.entries()[0].endpoint().address() == "10.1.2.2")
     };
@@ -127,7 +126,7 @@ async fn owners(server: Server) {
             .expect("updates");
         assert_eq!((tool.metrics().registered, second.metrics().registered), (0, 1));
         tool.close().await.expect("closes");
-        let heavier = |item: &Result<failover_core::EndpointSet, _>| {
+        let heavier = |item: &Result<failover_core::provider::EndpointSet, _>| {
             item.as_ref()
                 .is_ok_and(|set| set.entries().len() == 1 && set.entries()[0].endpoint().weight() == 5)
         };
@@ -141,7 +140,7 @@ async fn owners(server: Server) {
     first.register(&endpoint("b", "users", 3)).await.expect("registers");
     second.register(&endpoint("b", "users", 4)).await.expect("takes over");
     first.close().await.expect("closes");
-    let newer = |item: &Result<failover_core::EndpointSet, _>| {
+    let newer = |item: &Result<failover_core::provider::EndpointSet, _>| {
         item.as_ref()
             .is_ok_and(|set| set.entries().iter().any(|entry| entry.endpoint().address() == "10.1.2.4"))
     };
@@ -274,7 +273,7 @@ async fn maintenance(server: Server) {
     writer.set_health(&users, a.id(), Health::Degraded).await.expect("claims");
     writer.set_lifecycle(&users, a.id(), Lifecycle::Maintenance).await.expect("says so");
     let is = |health, lifecycle| {
-        move |item: &Result<failover_core::EndpointSet, failover_core::Error>| {
+        move |item: &Result<failover_core::provider::EndpointSet, failover_core::Error>| {
             let entry = item.as_ref().ok().and_then(|set| set.entries().first().cloned());
             entry.is_some_and(|entry| entry.health() == health && entry.lifecycle() == lifecycle)
         }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use failover_core::{Provider, Query, Registry};
+use failover_core::provider::{Provider, Query, Registry};
 use failover_testkit::consul::AgentOptions;
 use failover_testkit::servers::Server;
 use failover_testkit::until;

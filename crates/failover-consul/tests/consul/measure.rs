@@ -7,7 +7,8 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant, SystemTime};
 
 use failover_consul::ConsulProvider;
-use failover_core::{Endpoint, FailoverManager, Health, HealthCheck, Provider, Query, Registry};
+use failover_core::provider::{Provider, Query, Registry};
+use failover_core::{Endpoint, FailoverManager, Health, HealthCheck};
 use failover_testkit::consul::{Agent, AgentOptions};
 use failover_testkit::servers::Server;
 use failover_testkit::until;

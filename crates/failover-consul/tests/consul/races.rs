@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use failover_consul::ConsulProvider;
-use failover_core::{Endpoint, ErrorKind, Health, Lifecycle, Provider, Query, Registry};
+use failover_core::provider::{Provider, Query, Registry};
+use failover_core::{Endpoint, ErrorKind, Health, Lifecycle};
 use failover_testkit::{FaultServer, Reply, Request, until};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};

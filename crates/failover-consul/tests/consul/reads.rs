@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use failover_consul::Consistency;
-use failover_core::{ConfigKey, ErrorKind, Provider, Query};
+use failover_core::ErrorKind;
+use failover_core::provider::{ConfigKey, Provider, Query};
 use failover_testkit::{FaultServer, Reply, Request, TempDir, until};
 
 use crate::fake::{Fake, instance};

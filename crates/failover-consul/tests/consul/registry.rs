@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use failover_core::{ErrorKind, Health, Provider, Registry};
+use failover_core::provider::{Provider, Registry};
+use failover_core::{ErrorKind, Health};
 use failover_testkit::{FaultServer, Reply, Request};
 use serde_json::{Value, json};
 

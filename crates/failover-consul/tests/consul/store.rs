@@ -3,9 +3,8 @@
 use std::future::poll_fn;
 use std::time::Duration;
 
-use failover_core::{
-    ConfigKey, ConfigStore, ConfigStream, Error, ErrorKind, Provider, Revision, StoredConfig,
-};
+use failover_core::provider::{ConfigKey, ConfigStore, ConfigStream, Provider, Revision, StoredConfig};
+use failover_core::{Error, ErrorKind};
 use failover_testkit::consul::AgentOptions;
 use failover_testkit::servers::Server;
 use failover_testkit::{FaultServer, Reply, Request};

@@ -4,7 +4,8 @@ use std::future::poll_fn;
 use std::time::Duration;
 
 use failover_consul::{ConsulBuilder, ConsulProvider};
-use failover_core::{Endpoint, EndpointSet, Error, ServiceName, WatchStream};
+use failover_core::provider::{EndpointSet, WatchStream};
+use failover_core::{Endpoint, Error, ServiceName};
 use tokio::time::timeout;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);

@@ -15,10 +15,11 @@ use crate::error::Error;
 /// or a registry that has lost sight of them.
 ///
 /// In JSON it is `"off"` or `{"share": 0.5, "grace": "5m"}`. Default: off. Eureka's self-preservation is the model.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
 #[non_exhaustive]
 pub enum RemovalGuard {
     /// They are gone at once.
+    #[default]
     Off,
     /// They are kept as a last resort: called only when nothing else is available.
     Keep {
@@ -52,12 +53,6 @@ impl RemovalGuard {
             }
             other => Err(Error::invalid(FIELD, other, "\"off\" or {\"share\": 0.5, \"grace\": \"5m\"}")),
         }
-    }
-}
-
-impl Default for RemovalGuard {
-    fn default() -> Self {
-        Self::Off
     }
 }
 

@@ -54,7 +54,7 @@ impl Engine {
         match pick.take_transition() {
             Transition::No => {}
             transition => {
-                self.emit_half_open(self.slab.state(pick.state()), transition == Transition::HalfOpenEarly)
+                self.emit_half_open(self.slab.state(pick.state()), transition == Transition::HalfOpenEarly);
             }
         }
     }

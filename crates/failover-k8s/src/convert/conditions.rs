@@ -1,6 +1,7 @@
 //! What Kubernetes says of an endpoint, and what that means here.
 
-use failover_core::{EndpointEntry, Health, Lifecycle};
+use failover_core::provider::EndpointEntry;
+use failover_core::{Health, Lifecycle};
 use serde_json::{Map, Value, json};
 
 /// The conditions of an endpoint; each of them may be unsaid.

@@ -1,6 +1,7 @@
 //! The annotation that holds a whole endpoint.
 
-use failover_core::{EndpointEntry, Error, ErrorKind, Health, Lifecycle};
+use failover_core::provider::EndpointEntry;
+use failover_core::{Error, ErrorKind, Health, Lifecycle};
 use serde_json::{Map, Value};
 
 /// The most bytes of the annotation; all annotations of an object may have 256 KiB together.

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use failover_core::{Endpoint, EndpointEntry, Error, ErrorKind, Health, Lifecycle, ServiceName};
+use failover_core::provider::EndpointEntry;
+use failover_core::{Endpoint, Error, ErrorKind, Health, Lifecycle, ServiceName};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
@@ -74,7 +75,7 @@ pub(crate) fn read(object: &Value, reading: &Reading) -> Result<Slice, Error> {
     let name = text("name").unwrap_or_default().to_owned();
     let label = metadata.and_then(|m| m.get("labels")).and_then(|labels| labels.get(names::SERVICE));
     let service = ServiceName::new(label.and_then(Value::as_str).unwrap_or_default())
-        .map_err(|error| error.in_place(format!("slice {name}: label {}", names::SERVICE)))?;
+        .map_err(|error| error.context(format!("slice {name}: label {}", names::SERVICE)))?;
     if name.is_empty() {
         return Err(Error::new(ErrorKind::Validation, "a slice without a name"));
     }

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use failover_core::{Endpoint, EndpointEntry, Health, HealthCheck, Lifecycle};
+use failover_core::provider::EndpointEntry;
+use failover_core::{Endpoint, Health, HealthCheck, Lifecycle};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

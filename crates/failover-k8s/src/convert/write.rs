@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use failover_core::{Endpoint, EndpointEntry, Error, ErrorKind};
+use failover_core::provider::EndpointEntry;
+use failover_core::{Endpoint, Error, ErrorKind};
 use serde_json::{Map, Value, json};
 
 use super::conditions::Conditions;

@@ -295,7 +295,7 @@ fn check_protocol(protocol: &str) -> Result<(), Error> {
         .protocol(protocol)
         .build()
         .map(drop)
-        .map_err(|error| error.in_place("default_protocol"))
+        .map_err(|error| error.context("default_protocol"))
 }
 
 fn is_namespace(name: &str) -> bool {

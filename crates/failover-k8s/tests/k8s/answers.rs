@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use failover_core::{ConfigKey, ConfigStore, ErrorKind, Health, Provider, Registry};
+use failover_core::provider::{ConfigKey, ConfigStore, Provider, Registry};
+use failover_core::{ErrorKind, Health};
 use failover_testkit::{FaultServer, Reply, Request, until};
 
 use crate::scripted::builder;
@@ -33,7 +34,7 @@ async fn garbage_in_answer_to_a_write_is_an_error_and_no_panic() {
         let one = crate::harness::endpoint("a", "10.0.0.1");
         let (users, a) = (one.service(), one.id());
         let key = ConfigKey::Default;
-        let revision = failover_core::Revision::new("/");
+        let revision = failover_core::provider::Revision::new("/");
         for result in [
             provider.register(&one).await,
             provider.update(&one).await,

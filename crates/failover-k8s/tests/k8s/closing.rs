@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use failover_core::{ConfigKey, ConfigStore, ErrorKind, Health, Provider, Query, Registry};
+use failover_core::provider::{ConfigKey, ConfigStore, Provider, Query, Registry};
+use failover_core::{ErrorKind, Health};
 use failover_testkit::{FaultServer, Reply, Request, until};
 use futures_util::StreamExt;
 use serde_json::{Value, json};

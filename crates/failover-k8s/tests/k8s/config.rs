@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use failover_core::{ConfigKey, ConfigStore, ErrorKind};
+use failover_core::ErrorKind;
+use failover_core::provider::{ConfigKey, ConfigStore};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
@@ -41,7 +42,7 @@ async fn a_config_map_that_is_deleted_binary_immutable_or_too_large_is_told_as_w
     let provider = space.provider().await;
     let key = ConfigKey::Default;
     let mut watch = ConfigStore::watch(&provider, &key);
-    let next = async |watch: &mut failover_core::ConfigStream<'_>| {
+    let next = async |watch: &mut failover_core::provider::ConfigStream<'_>| {
         tokio::time::timeout(Duration::from_secs(10), watch.next())
             .await
             .expect("in time")

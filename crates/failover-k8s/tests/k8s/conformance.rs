@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use failover_conformance::Subject;
-use failover_core::{Error, Provider, async_trait};
+use failover_core::provider::Provider;
+use failover_core::{Error, async_trait};
 use failover_testkit::kubernetes::ControlPlane;
 use tokio::sync::Mutex;
 

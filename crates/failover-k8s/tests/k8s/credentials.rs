@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use failover_core::{ErrorKind, Provider, Query};
+use failover_core::ErrorKind;
+use failover_core::provider::{Provider, Query};
 use failover_k8s::{KubernetesProvider, KubernetesProviderBuilder};
 use failover_testkit::{FaultServer, Reply, Request, TempDir, until};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use failover_core::{ErrorKind, Health, Provider, Query, Registry};
+use failover_core::provider::{Provider, Query, Registry};
+use failover_core::{ErrorKind, Health};
 use failover_k8s::KubernetesProvider;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -87,8 +88,9 @@ async fn what_becomes_of_a_service_is_told_to_its_end() {
         endpoint["conditions"] = json!({"ready": false, "serving": true, "terminating": true});
     }
     space.apply("endpointslices", "users-a", &slice.to_string()).await;
-    let degraded =
-        |set: &failover_core::EndpointSet| set.entries().iter().all(|e| e.health() == Health::Degraded);
+    let degraded = |set: &failover_core::provider::EndpointSet| {
+        set.entries().iter().all(|e| e.health() == Health::Degraded)
+    };
     sees(&mut watch, SOON, "both are the last resort", |set| set.entries().len() == 2 && degraded(set)).await;
     slice["endpoints"] = json!([]);
     space.apply("endpointslices", "users-a", &slice.to_string()).await;
@@ -167,8 +169,9 @@ async fn a_slow_reader_gets_the_newest_set_and_watches_are_shared() {
         let heavier = endpoint("a", "10.0.0.1").to_builder().weight(weight).build().expect("valid");
         provider.update(&heavier).await.expect("updates");
     }
-    let newest =
-        |set: &failover_core::EndpointSet| set.entries().iter().any(|e| e.endpoint().weight() == 200);
+    let newest = |set: &failover_core::provider::EndpointSet| {
+        set.entries().iter().any(|e| e.endpoint().weight() == 200)
+    };
     sees(&mut others[0], SOON, "the last one", newest).await;
     let set = next(&mut slow).await.expect("a set");
     assert!(newest(&set), "what was in between is skipped: {set:?}");
@@ -206,7 +209,11 @@ async fn a_client_that_was_made_elsewhere_is_used_as_it_is() {
     let client = kube::Client::try_from(config).expect("a client");
     let provider = KubernetesProvider::from_client(client).build().await.expect("builds");
     provider.connect().await.expect("connects");
-    assert_eq!(provider.info().trust(), failover_core::Trust::Remote, "where it is cannot be told");
+    assert_eq!(
+        provider.info().trust(),
+        failover_core::provider::AddressTrust::Remote,
+        "where it is cannot be told"
+    );
     provider.register(&endpoint("a", "10.0.0.1")).await.expect("registers in the client's namespace");
     assert_eq!(ids(&space.provider().await.list(&Query::all()).await.expect("lists")), ["a"]);
 }

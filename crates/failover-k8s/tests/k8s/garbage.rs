@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use failover_core::{ErrorKind, FailoverManager, Provider, Query, RetryAdvice};
+use failover_core::provider::{Provider, Query};
+use failover_core::{ErrorKind, FailoverManager, RetryAdvice};
 use failover_testkit::{FaultServer, Reply, Request, until};
 use serde_json::json;
 use tokio::time::Instant;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use failover_core::{Endpoint, EndpointId, EndpointSet, Error, Provider, ServiceName, WatchStream};
+use failover_core::provider::{EndpointSet, Provider, WatchStream};
+use failover_core::{Endpoint, EndpointId, Error, ServiceName};
 use failover_k8s::{KubernetesProvider, KubernetesProviderBuilder};
 use failover_testkit::kubernetes::{Answer, ControlPlane};
 use futures_util::StreamExt;

@@ -4,7 +4,8 @@ use std::ops::Deref;
 use std::process::Command;
 use std::time::Duration;
 
-use failover_core::{Health, Provider, Query, Registry, WatchStream};
+use failover_core::Health;
+use failover_core::provider::{Provider, Query, Registry, WatchStream};
 use failover_k8s::KubernetesProvider;
 use failover_testkit::kubernetes::ControlPlane;
 use failover_testkit::{Process, until};
@@ -75,11 +76,11 @@ async fn is_registered(provider: &KubernetesProvider, name: &str, process: &mut 
     }
 }
 
-fn health(set: &failover_core::EndpointSet, name: &str) -> Option<Health> {
+fn health(set: &failover_core::provider::EndpointSet, name: &str) -> Option<Health> {
     set.entries()
         .iter()
         .find(|entry| entry.endpoint().id().as_str() == name)
-        .map(failover_core::EndpointEntry::health)
+        .map(failover_core::provider::EndpointEntry::health)
 }
 
 async fn sees_health(
@@ -117,7 +118,7 @@ async fn what_a_killed_process_has_registered_goes_in_time() {
     }
     let begun = Instant::now();
     let both = |wanted: Option<Health>| {
-        move |set: &failover_core::EndpointSet| {
+        move |set: &failover_core::provider::EndpointSet| {
             health(set, "routable") == wanted && health(set, "local") == wanted
         }
     };

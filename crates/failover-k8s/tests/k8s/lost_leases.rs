@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use failover_core::{ErrorKind, Provider, Registry};
+use failover_core::ErrorKind;
+use failover_core::provider::{Provider, Registry};
 use failover_testkit::{FaultServer, Reply, Request, until};
 use serde_json::{Value, json};
 use tokio::time::Instant;

@@ -48,13 +48,13 @@ async fn a_process_that_serves_is_found_drained_and_gone() {
     let users = caller.service("users").await.expect("a handle");
     users.select().map(drop).expect_err("nobody serves yet");
     let one = Endpoint::builder("u1", "users", "127.0.0.1", 8080).protocol("http").build().expect("valid");
-    let serving = server.serve(one).await.expect("registers");
+    let serving = server.register_self(one).await.expect("registers");
     until(SOON, "it is found", async || users.select().is_ok()).await;
     assert_eq!(users.select().expect("one").endpoint().url("/"), "http://127.0.0.1:8080/");
     serving.close().await.expect("goes in order");
     until(SOON, "it is gone", async || users.endpoints().is_empty()).await;
     // Dropped instead, it goes as well.
-    let serving = server.serve(endpoint("u2", "10.0.0.2")).await.expect("registers");
+    let serving = server.register_self(endpoint("u2", "10.0.0.2")).await.expect("registers");
     until(SOON, "it is found", async || users.endpoints().len() == 1).await;
     drop(serving);
     until(SOON, "it is gone", async || users.endpoints().is_empty()).await;

@@ -5,7 +5,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use failover_core::{FailoverManager, Health, Provider, Registry};
+use failover_core::provider::{Provider, Registry};
+use failover_core::{FailoverManager, Health};
 use failover_k8s::KubernetesProvider;
 use failover_testkit::{FaultServer, Process, Reply, Request, until};
 use http_body_util::BodyExt;
@@ -232,7 +233,7 @@ async fn measure_an_idle_watch() {
     println!("an idle watch: {requests} requests in {minutes} min, {} in an hour", requests * 60 / minutes);
 }
 
-async fn next_ignoring(watch: &mut failover_core::WatchStream<'_>) {
+async fn next_ignoring(watch: &mut failover_core::provider::WatchStream<'_>) {
     use futures_util::StreamExt;
     while let Some(item) = watch.next().await {
         println!("told: {item:?}");

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use failover_core::{ErrorKind, FailoverManager, Provider, Query, Registry, RetryAdvice, ServiceHandle};
+use failover_core::provider::{Provider, Query, Registry};
+use failover_core::{ErrorKind, FailoverManager, RetryAdvice, ServiceHandle};
 use failover_k8s::KubernetesProvider;
 use failover_testkit::kubernetes::ControlPlane;
 use failover_testkit::until;

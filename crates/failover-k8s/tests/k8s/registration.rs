@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use failover_core::{ErrorKind, Health, Lifecycle, Provider, Query, Registry};
+use failover_core::provider::{Provider, Query, Registry};
+use failover_core::{ErrorKind, Health, Lifecycle};
 use failover_testkit::kubernetes::ControlPlane;
 use serde_json::{Value, json};
 

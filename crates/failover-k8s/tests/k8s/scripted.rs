@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use failover_core::{
-    EndpointSet, Error, ErrorKind, FailoverManager, Provider, Query, Registry, RetryAdvice, WatchStream,
-};
+use failover_core::provider::{EndpointSet, Provider, Query, Registry, WatchStream};
+use failover_core::{Error, ErrorKind, FailoverManager, RetryAdvice};
 use failover_k8s::{KubernetesProvider, KubernetesProviderBuilder};
 use failover_testkit::{FaultServer, Reply, Request, TempDir, free_port, until};
 use futures_util::StreamExt;

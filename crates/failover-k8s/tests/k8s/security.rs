@@ -5,9 +5,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use failover_core::{
-    ConfigKey, ConfigStore, Endpoint, ErrorKind, FailoverManager, Provider, Query, Registry, Trust,
-};
+use failover_core::provider::{AddressTrust, ConfigKey, ConfigStore, Provider, Query, Registry};
+use failover_core::{Endpoint, ErrorKind, FailoverManager};
 use failover_k8s::KubernetesProvider;
 use failover_testkit::certificates::Authority;
 use failover_testkit::{FaultServer, Process, Reply, Request, TempDir};
@@ -39,7 +38,7 @@ async fn addresses_of_this_machine_and_of_metadata_services_are_not_believed() {
     })
     .await;
     let provider = provider(&server.url()).await;
-    assert_eq!(provider.info().trust(), Trust::Loopback);
+    assert_eq!(provider.info().trust(), AddressTrust::Loopback);
     assert_eq!(provider.info().connection().address(), Some(server.url().as_str()));
     let manager = FailoverManager::builder().provider(provider).build().await.expect("builds");
     let users = manager.service("users").await.expect("a handle");
@@ -49,7 +48,7 @@ async fn addresses_of_this_machine_and_of_metadata_services_are_not_believed() {
     assert_eq!(seen, ["10.0.0.1", "127.0.0.1"]);
     // Elsewhere it says so.
     let (_directory, elsewhere) = builder("https://192.0.2.1:6443");
-    assert_eq!(elsewhere.build().await.expect("builds").info().trust(), Trust::Remote);
+    assert_eq!(elsewhere.build().await.expect("builds").info().trust(), AddressTrust::Remote);
 }
 
 /// S2: whatever a name holds, one request is seen, and the name stands in it as a value.

@@ -26,7 +26,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .protocol("http")
         .health_check(check)
         .build()?;
-    let serving = manager.serve(endpoint).await?;
+    let serving = manager.register_self(endpoint).await?;
     println!("registered users-1 of user-service, which the agent checks each second");
 
     let users = manager.service("user-service").await?;

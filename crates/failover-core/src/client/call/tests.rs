@@ -1,12 +1,13 @@
-use crate::model::attempt_class::AttemptClass;
 use std::cell::Cell;
 use std::future::{Future, pending};
-use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+
+mod dropped;
+mod waiting;
 
 use super::*;
 use crate::client::service::ServiceHandle;
@@ -14,6 +15,7 @@ use crate::config::{BackoffConfig, CircuitBreakerConfig, FailoverConfig, RetryBu
 use crate::contract::classify::Outcome;
 use crate::error::ErrorKind;
 use crate::events::EventKind;
+use crate::model::attempt_class::AttemptClass;
 use crate::runtime::clock::Clock;
 use crate::runtime::random::Random;
 
@@ -328,33 +330,22 @@ fn outside_a_runtime_what_is_ready_works_and_what_waits_is_a_typed_error() {
     assert_eq!(service.stats().in_flight, 0);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_panic_reaches_the_caller_and_leaves_nothing_behind() {
-    let service = service(2);
-    for early in [true, false] {
-        let call = service.execute(async |_| -> Result<(), ()> {
-            if !early {
-                tokio::task::yield_now().await;
-            }
-            panic!("the caller's own")
-        });
-        let mut call = Box::pin(call);
-        let caught = loop {
-            let polled = std::panic::catch_unwind(AssertUnwindSafe(|| {
-                call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()
-            }));
-            match polled {
-                Ok(pending) => assert!(pending),
-                Err(panic) => break panic,
-            }
-        };
-        assert_eq!(caught.downcast_ref::<&str>(), Some(&"the caller's own"));
-        drop(call);
-        let stats = service.stats();
-        assert_eq!((stats.in_flight, stats.total_requests), (0, 0));
-    }
-    for _ in 0..10_000 {
-        answers(&service, true, &[Ok("yes")]).await.expect("others are not affected");
+fn without_floor(fail_fast: bool) -> FailoverConfig {
+    let breaker = CircuitBreakerConfig::builder().min_available(0).jitter(0.0).build().expect("valid");
+    FailoverConfig::builder().circuit_breaker(breaker).fail_fast(fail_fast).build().expect("valid")
+}
+
+fn break_all(service: &ServiceHandle) {
+    while let Ok(pick) = service.select() {
+        pick.finish(Outcome::Failure);
+        if service
+            .stats()
+            .endpoints
+            .iter()
+            .all(|endpoint| endpoint.breaker != crate::inspect::BreakerState::Closed)
+        {
+            return;
+        }
     }
 }
 
@@ -363,62 +354,6 @@ async fn polls(count: u32) {
     for _ in 0..count {
         tokio::task::yield_now().await;
     }
-}
-
-/// Polls a call `limit` times and drops it; true when it ended before.
-async fn dropped_after(service: &ServiceHandle, limit: usize) -> bool {
-    let next = Cell::new(0);
-    let mut call = Box::pin(service.call().execute(async |_| {
-        next.set(next.get() + 1);
-        polls(5).await;
-        if next.get() == 3 { Ok(()) } else { Err("down") }
-    }));
-    for _ in 0..limit {
-        let polled =
-            std::future::poll_fn(|context| Poll::Ready(call.as_mut().poll(context).is_ready())).await;
-        if polled {
-            return true;
-        }
-        // Back-off and timers go by.
-        tokio::time::advance(Duration::from_millis(300)).await;
-    }
-    false
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_call_dropped_at_any_poll_leaves_nothing_behind() {
-    let mut limit = 0;
-    loop {
-        let service = service(3);
-        // Break one endpoint and let its time pass, so that the call holds a half-open permit as well.
-        let victim = service.endpoints()[0].endpoint().id().clone();
-        for _ in 0..15 {
-            let pick = service.select().expect("available");
-            let outcome = if *pick.endpoint().id() == victim { Outcome::Failure } else { Outcome::Success };
-            pick.finish(outcome);
-        }
-        tokio::time::advance(Duration::from_secs(7)).await;
-        let before = service.stats();
-        let ended = dropped_after(&service, limit).await;
-        let after = service.stats();
-        assert_eq!(after.in_flight, 0, "dropped after {limit} polls");
-        assert!(ended || after.total_requests == before.total_requests, "dropped after {limit} polls");
-        // What earlier attempts of the same call have spent stays spent: 5 for the retry that failed.
-        assert!(
-            after.retry_tokens == 500 || after.retry_tokens == 495,
-            "{} after {limit}",
-            after.retry_tokens
-        );
-        if !ended {
-            let permits = free_permits(&service, &victim);
-            assert_eq!(permits, 3, "dropped after {limit} polls");
-        }
-        if ended {
-            break;
-        }
-        limit += 1;
-    }
-    assert!(limit > 12, "every poll was tried: {limit}");
 }
 
 /// How many half-open permits of an endpoint are free, if its breaker is not open again.
@@ -467,98 +402,6 @@ async fn what_the_classifier_calls_a_success_is_an_answer_even_if_it_is_an_error
     assert_eq!((error.code(), error.attempts().len()), ("ANSWERED", 1));
     let stats = service.stats();
     assert_eq!((stats.total_requests, stats.successful_requests, stats.failed_requests), (1, 1, 0));
-}
-
-fn without_floor(fail_fast: bool) -> FailoverConfig {
-    let breaker = CircuitBreakerConfig::builder().min_available(0).jitter(0.0).build().expect("valid");
-    FailoverConfig::builder().circuit_breaker(breaker).fail_fast(fail_fast).build().expect("valid")
-}
-
-fn break_all(service: &ServiceHandle) {
-    while let Ok(pick) = service.select() {
-        pick.finish(Outcome::Failure);
-        if service
-            .stats()
-            .endpoints
-            .iter()
-            .all(|endpoint| endpoint.breaker != crate::inspect::BreakerState::Closed)
-        {
-            return;
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_call_that_waits_goes_on_when_an_open_time_has_passed() {
-    let service = service_with(without_floor(true), 1);
-    break_all(&service);
-    let began = tokio::time::Instant::now();
-    let call = service.call().wait_ready(true).deadline(Duration::from_secs(20));
-    call.execute(async |_| Ok::<_, ()>(())).await.expect("a probe call");
-    assert!(began.elapsed().as_millis().abs_diff(5_000) <= 2, "{:?}", began.elapsed());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_call_that_waits_goes_on_when_a_permit_comes_back() {
-    let service = service_with(without_floor(false), 1);
-    break_all(&service);
-    drop(service.select().expect("half-open, and told so"));
-    let picks: Vec<_> = (0..3).map(|_| service.select().expect("a permit")).collect();
-    service.select().expect_err("no permit is left");
-    let began = tokio::time::Instant::now();
-    let call = service.call().wait_ready(true).deadline(Duration::from_secs(20));
-    let (done, ()) = tokio::join!(call.execute(async |_| Ok::<_, ()>(())), async {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        drop(picks);
-    });
-    done.expect("a probe call");
-    assert!(began.elapsed() < Duration::from_millis(1_010), "{:?}", began.elapsed());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_retry_at_the_same_endpoint_backs_off_though_another_one_is_broken() {
-    let service = service(2);
-    let dead = service.endpoints()[1].endpoint().id().clone();
-    for _ in 0..12 {
-        let pick = service.select().expect("available");
-        let outcome = if *pick.endpoint().id() == dead { Outcome::Failure } else { Outcome::Success };
-        pick.finish(outcome);
-    }
-    let began = tokio::time::Instant::now();
-    let done = answers(&service, true, &[Err("busy"), Ok("yes")]).await.expect("the second attempt");
-    assert!(done.attempts.iter().all(|record| *record.endpoint.id() != dead));
-    assert_eq!(began.elapsed(), Duration::from_secs(2));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_call_without_time_begins_nothing_and_one_that_is_out_of_it_blames_nobody() {
-    let service = service(3);
-    let call = service.call().deadline(Duration::ZERO);
-    let error = call.execute(async |_| pending::<Result<(), ()>>().await).await.expect_err("no time");
-    assert!(matches!(error.reason(), StopReason::Deadline) && error.attempts().is_empty(), "{error}");
-    // The first attempt takes nearly all of the time, and leaves a tenth of what an attempt is meant to have.
-    for _ in 0..30 {
-        let call =
-            service.call().deadline(Duration::from_millis(110)).attempt_timeout(Duration::from_millis(100));
-        let attempt = async |attempt: Attempt| {
-            if attempt.number() == 1 {
-                tokio::time::sleep(Duration::from_millis(99)).await;
-                return Err("down");
-            }
-            pending::<()>().await;
-            Ok(())
-        };
-        // What fails first is the caller's own doing, so that only the timeouts could be blamed.
-        let call =
-            call.classify(|reply: Result<&(), &&str>| reply.map_or(Outcome::Local, |()| Outcome::Success));
-        call.execute(attempt).await.expect_err("no time");
-    }
-    let stats = service.stats();
-    assert!(
-        stats.endpoints.iter().all(|endpoint| endpoint.breaker == crate::inspect::BreakerState::Closed),
-        "{stats:?}"
-    );
-    assert_eq!(stats.in_flight, 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,8 @@
 //! what is wrong, since nobody listens there.
 
 use failover::k8s::KubernetesProvider;
-use failover::{ErrorKind, FailoverManager, Provider};
+use failover::{ErrorKind, FailoverManager};
+use failover::provider::Provider;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -1,0 +1,76 @@
+//! Calls that wait for an endpoint.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waits_goes_on_when_an_open_time_has_passed() {
+    let service = service_with(without_floor(true), 1);
+    break_all(&service);
+    let began = tokio::time::Instant::now();
+    let call = service.call().wait_ready(true).deadline(Duration::from_secs(20));
+    call.execute(async |_| Ok::<_, ()>(())).await.expect("a probe call");
+    assert!(began.elapsed().as_millis().abs_diff(5_000) <= 2, "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waits_goes_on_when_a_permit_comes_back() {
+    let service = service_with(without_floor(false), 1);
+    break_all(&service);
+    drop(service.select().expect("half-open, and told so"));
+    let picks: Vec<_> = (0..3).map(|_| service.select().expect("a permit")).collect();
+    service.select().expect_err("no permit is left");
+    let began = tokio::time::Instant::now();
+    let call = service.call().wait_ready(true).deadline(Duration::from_secs(20));
+    let (done, ()) = tokio::join!(call.execute(async |_| Ok::<_, ()>(())), async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        drop(picks);
+    });
+    done.expect("a probe call");
+    assert!(began.elapsed() < Duration::from_millis(1_010), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_at_the_same_endpoint_backs_off_though_another_one_is_broken() {
+    let service = service(2);
+    let dead = service.endpoints()[1].endpoint().id().clone();
+    for _ in 0..12 {
+        let pick = service.select().expect("available");
+        let outcome = if *pick.endpoint().id() == dead { Outcome::Failure } else { Outcome::Success };
+        pick.finish(outcome);
+    }
+    let began = tokio::time::Instant::now();
+    let done = answers(&service, true, &[Err("busy"), Ok("yes")]).await.expect("the second attempt");
+    assert!(done.attempts.iter().all(|record| *record.endpoint.id() != dead));
+    assert_eq!(began.elapsed(), Duration::from_secs(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_without_time_begins_nothing_and_one_that_is_out_of_it_blames_nobody() {
+    let service = service(3);
+    let call = service.call().deadline(Duration::ZERO);
+    let error = call.execute(async |_| pending::<Result<(), ()>>().await).await.expect_err("no time");
+    assert!(matches!(error.reason(), StopReason::Deadline) && error.attempts().is_empty(), "{error}");
+    // The first attempt takes nearly all of the time, and leaves a tenth of what an attempt is meant to have.
+    for _ in 0..30 {
+        let call =
+            service.call().deadline(Duration::from_millis(110)).attempt_timeout(Duration::from_millis(100));
+        let attempt = async |attempt: Attempt| {
+            if attempt.number() == 1 {
+                tokio::time::sleep(Duration::from_millis(99)).await;
+                return Err("down");
+            }
+            pending::<()>().await;
+            Ok(())
+        };
+        // What fails first is the caller's own doing, so that only the timeouts could be blamed.
+        let call =
+            call.classify(|reply: Result<&(), &&str>| reply.map_or(Outcome::Local, |()| Outcome::Success));
+        call.execute(attempt).await.expect_err("no time");
+    }
+    let stats = service.stats();
+    assert!(
+        stats.endpoints.iter().all(|endpoint| endpoint.breaker == crate::inspect::BreakerState::Closed),
+        "{stats:?}"
+    );
+    assert_eq!(stats.in_flight, 0);
+}
