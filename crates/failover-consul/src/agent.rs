@@ -1,7 +1,7 @@
 //! What the agent itself has, and writing to it.
 
 use failover_core::provider::EndpointEntry;
-use failover_core::{Error, ErrorKind, Health, Lifecycle, ServiceName};
+use failover_core::{Error, ErrorKind, Health, Lifecycle, ServiceName, codes};
 use tokio::time::timeout;
 
 use crate::client::{Client, Limit};
@@ -40,7 +40,7 @@ pub(crate) async fn local(client: &Client, id: &str) -> Result<Option<Local>, Er
     // It answers from memory; and while it is asked for a change of an endpoint, that has no heartbeat.
     let limit = client.settings.deadline.min(client.settings.ttl / 2);
     let asking = timeout(limit, client.ask(call, Limit::Short));
-    let answer = asking.await.unwrap_or_else(|_| Err(error::of_time(&what, limit)))?;
+    let answer = asking.await.unwrap_or_else(|_| Err(Error::timed_out(&what, limit)))?;
     // The status says how its checks are: 429 is a warning, 503 is critical, and both come with the instance. An agent
     // that is overloaded answers the same without it.
     match answer.status {
@@ -53,7 +53,7 @@ pub(crate) async fn local(client: &Client, id: &str) -> Result<Option<Local>, Er
         Err(error) if answer.status == 200 => return Err(error::of_json(&what, &error)),
         Err(_) => return Err(error::of_status(&what, &answer)),
     };
-    let Some(service) = read.service else { return Err(error::of_content(&what, "it names no service")) };
+    let Some(service) = read.service else { return Err(Error::bad_answer(&what, "it names no service")) };
     let own = convert::has_check(id);
     let own = read.checks.iter().flatten().find(|check| check.id.as_deref() == Some(own.as_str()));
     let own_health =
@@ -102,7 +102,7 @@ pub(crate) async fn write(
     loop {
         match client.done(client.settings.register(registration, replace_checks)?).await {
             Ok(_) => return Ok(()),
-            Err(error) if error::is_unknown_outcome(&error) => {
+            Err(error) if error.is_outcome_unknown() => {
                 // Registering is idempotent, and the agent answers for itself even while the servers do not.
                 return match local(client, &registration.id).await {
                     Ok(Some(local)) if local.is(registration) => Ok(()),
@@ -110,7 +110,7 @@ pub(crate) async fn write(
                 };
             }
             Err(error)
-                if error.code() == "REFUSED" && registration.check.tls_server_name.take().is_some() =>
+                if error.code() == codes::REFUSED && registration.check.tls_server_name.take().is_some() =>
             {
                 tracing::warn!(target: "failover::consul",
                     id = registration.id,
@@ -128,7 +128,7 @@ pub(crate) async fn remove(client: &Client, id: &str) -> Result<(), Error> {
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         // It may have arrived even so.
-        Err(error) if error::is_unknown_outcome(&error) => {
+        Err(error) if error.is_outcome_unknown() => {
             return match local(client, id).await {
                 Ok(None) => Ok(()),
                 _ => Err(error),

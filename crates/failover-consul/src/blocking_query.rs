@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use failover_core::provider::{EndpointSet, Revision};
-use failover_core::{Error, ErrorKind, RetryAdvice, ServiceName, Time};
+use failover_core::{Error, ErrorKind, RetryAdvice, ServiceName, Time, codes};
 use failover_provider_kit::{Backoff, Publisher, RequestPacer};
 use tokio::sync::SemaphorePermit;
 
@@ -13,7 +13,7 @@ use crate::client::{Client, Limit};
 use crate::convert;
 use crate::empty_check::{self, Emptiness};
 use crate::error;
-use crate::leader::{self, Leader};
+use crate::leader::Leader;
 use crate::metrics::{Counts, Watching};
 use crate::settings::Consistency;
 use crate::wire::answer::Answer;
@@ -215,7 +215,7 @@ impl ServiceWatch {
         let set = set.with_age(answer.last_contact).with_revision(Revision::new(index.to_string()));
         let has_waited = after.is_some_and(|(_, wait)| self.client.timing.now().since(began) >= wait / 2);
         if let Some(error) = self.lags(&answer, mode) {
-            if error.code() == leader::ABSENT
+            if error.code() == error::NO_LEADER
                 && has_waited
                 && self.leader.is_known(&self.client).await.is_ok()
             {
@@ -242,7 +242,7 @@ impl ServiceWatch {
             // What an answer says of the leader was so when the wait began; and the part of newer servers that answers watches does
             // not know, and has an answer without any server.
             match self.leader.is_known(&self.client).await {
-                Err(error) if answer.is_streaming() || error.code() == leader::ABSENT => {
+                Err(error) if answer.is_streaming() || error.code() == error::NO_LEADER => {
                     return Step::Failed(error);
                 }
                 _ => {}
@@ -321,7 +321,7 @@ impl ServiceWatch {
         }
         if answer.known_leader == Some(false) && !answer.is_streaming() {
             let message = format!("reading service {}: the servers have no leader", self.service);
-            return Some(Error::new(ErrorKind::Connection, message).with_code(leader::ABSENT));
+            return Some(Error::new(ErrorKind::Connection, message).with_code(error::NO_LEADER));
         }
         None
     }
@@ -351,18 +351,18 @@ impl ServiceWatch {
         let is_told = error.kind() == ErrorKind::Permission || matches!(error.retry(), RetryAdvice::After(_));
         let code = error.code();
         // Not again at once where somebody listened and nothing was to be had: the pauses are to grow.
-        let is_absent = code == error::NOBODY_LISTENS;
+        let is_absent = code == codes::CONNECTION_ERROR;
         let reconnects = is_absent && !state.woken_early;
         state.woken_early = false;
         self.publisher.error(error);
         if is_told {
             tokio::time::sleep(pause).await;
-        } else if matches!(code, leader::ABSENT | "SERVER_ERROR" | "STALE") {
+        } else if matches!(code, error::NO_LEADER | codes::SERVER_ERROR | "STALE") {
             // The agent answers, and what it lacks is asked for once for all services. That it answers somebody, a heartbeat for one,
             // says nothing of that.
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = self.leader.returned(&self.client), if code != "SERVER_ERROR" || pause > NO_LEADER => {}
+                () = self.leader.returned(&self.client), if code != codes::SERVER_ERROR || pause > NO_LEADER => {}
             }
         } else if is_absent {
             tokio::select! {

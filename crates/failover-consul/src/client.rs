@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use failover_core::provider::{ConnectionInfo, ConnectionStatus};
-use failover_core::{Error, ErrorKind, Time};
+use failover_core::{Error, ErrorKind, Time, codes};
 use failover_provider_kit::{Backoff, Reconnect, Secret, Timing};
 use flate2::write::GzDecoder;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT};
@@ -122,7 +122,7 @@ impl Client {
                 // Who waits for a place holds no connection; the wait counts like the answer.
                 Limit::Short => timeout(deadline, trying)
                     .await
-                    .unwrap_or_else(|_| Err(error::of_time(&call.what, deadline))),
+                    .unwrap_or_else(|_| Err(Error::timed_out(&call.what, deadline))),
                 Limit::Wait(_) => trying.await,
             };
             self.note(&answer, call.is_state);
@@ -155,7 +155,7 @@ impl Client {
         };
         // The time of others who waited is over at the same moment, and their places would only be passed on.
         if matches!(limit, Limit::Short) && self.timing.now().since(begun) >= deadline {
-            return Err(error::of_time(&call.what, deadline));
+            return Err(Error::timed_out(&call.what, deadline));
         }
         let answer = self.send(call, limit).await?;
         let is_refused = matches!(answer.status, 401 | 403);
@@ -175,13 +175,14 @@ impl Client {
         let request = self.request(call, token.as_ref())?;
         self.requests.fetch_add(1, Ordering::Relaxed);
         let what = &call.what;
-        let sent = timeout(head, self.http.request(request)).await.map_err(|_| error::of_time(what, head))?;
+        let sent =
+            timeout(head, self.http.request(request)).await.map_err(|_| Error::timed_out(what, head))?;
         let response = sent.map_err(|error| error::of_transport(what, &error, error.is_connect()))?;
         let mut answer = read_head(response.status().as_u16(), response.headers());
         answer.token = token;
         let is_packed = response.headers().get(CONTENT_ENCODING).is_some_and(|value| value == "gzip");
         let reading = self.read(what, response.into_body(), is_packed);
-        answer.body = timeout(deadline, reading).await.map_err(|_| error::of_time(what, deadline))??;
+        answer.body = timeout(deadline, reading).await.map_err(|_| Error::timed_out(what, deadline))??;
         self.bytes.fetch_add(answer.body.len() as u64, Ordering::Relaxed);
         Ok(answer)
     }
@@ -233,7 +234,7 @@ impl Client {
     }
 
     fn note(&self, answer: &Result<Answer, Error>, is_state: bool) {
-        if answer.as_ref().is_err_and(|error| error.code() == error::NOBODY_LISTENS) {
+        if answer.as_ref().is_err_and(|error| error.code() == codes::CONNECTION_ERROR) {
             *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.timing.now());
         }
         let answered = answer.as_ref().is_ok_and(|answer| answer.status < 500 || is_state);
@@ -336,7 +337,7 @@ impl Write for Capped {
 
 fn too_large_or_broken(what: &str, most: usize, error: &io::Error) -> Error {
     if error.kind() == io::ErrorKind::FileTooLarge {
-        return error::of_size(what, most);
+        return Error::answer_too_large(what, most, Some("answer_bytes"));
     }
-    error::of_content(what, "it is not packed as it says")
+    Error::bad_answer(what, "it is not packed as it says")
 }

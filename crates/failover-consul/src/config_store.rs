@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use failover_core::provider::{ConfigKey, ConfigStore, ConfigStream, Revision, StoredConfig};
-use failover_core::{Error, ErrorKind, RetryAdvice, Time, async_trait};
+use failover_core::{Error, ErrorKind, RetryAdvice, Time, async_trait, codes};
 use failover_provider_kit::{Backoff, MAX_DOCUMENT_BYTES, Publisher, RequestPacer};
 
 use crate::backoff::backoff;
@@ -86,13 +86,13 @@ impl ConsulProvider {
                 b"true" => None,
                 b"false" => return Err(conflict()),
                 _ => {
-                    return Err(error::of_content(
+                    return Err(Error::bad_answer(
                         &format!("writing key {path}"),
                         "it is neither true nor false",
                     ));
                 }
             },
-            Err(error) if error::is_unknown_outcome(&error) => Some(error),
+            Err(error) if error.is_outcome_unknown() => Some(error),
             Err(error) => return Err(error),
         };
         // The answer names no index, and somebody else may have written since.
@@ -141,16 +141,16 @@ fn stored(what: &str, answer: &Answer) -> Result<Option<(String, u64)>, Error> {
         200 => {}
         // What stands between may answer 404, too, but it does not know a leader.
         404 if answer.index.is_some() && answer.known_leader != Some(false) => return Ok(None),
-        404 => return Err(error::of_content(what, "a 404 that is not consul's own")),
+        404 => return Err(Error::bad_answer(what, "a 404 that is not consul's own")),
         _ => return Err(error::of_status(what, answer)),
     }
     let read: Vec<KeyValue> =
         serde_json::from_slice(&answer.body).map_err(|error| error::of_json(what, &error))?;
-    let Some(first) = read.into_iter().next() else { return Err(error::of_content(what, "an empty list")) };
+    let Some(first) = read.into_iter().next() else { return Err(Error::bad_answer(what, "an empty list")) };
     let bytes = STANDARD
         .decode(first.value.unwrap_or_default())
-        .map_err(|_| error::of_content(what, "its value is not base64"))?;
-    let document = String::from_utf8(bytes).map_err(|_| error::of_content(what, "its value is not UTF-8"))?;
+        .map_err(|_| Error::bad_answer(what, "its value is not base64"))?;
+    let document = String::from_utf8(bytes).map_err(|_| Error::bad_answer(what, "its value is not UTF-8"))?;
     Ok(Some((document, first.modify_index)))
 }
 
@@ -222,7 +222,7 @@ async fn follow(client: &Client, key: &ConfigKey, publisher: &Publisher<Option<S
                     _ => state.backoff.after_failure(client.timing.now(), client.timing.unit()),
                 };
                 let is_told = matches!(error.retry(), RetryAdvice::After(_));
-                let is_absent = error.code() == error::NOBODY_LISTENS;
+                let is_absent = error.code() == codes::CONNECTION_ERROR;
                 publisher.error(error);
                 // Whoever said when to come back meant it, whatever else is answered meanwhile.
                 if is_told {

@@ -1,48 +1,35 @@
-//! What went wrong with a request, in the words of the contract.
+//! Errors of Consul's answers and of the connection to the agent, by core's table of codes.
 
 use std::io;
-use std::time::Duration;
 
-use failover_core::{Error, ErrorKind, RetryAdvice};
+use failover_core::{Error, ErrorKind, codes};
+use failover_provider_kit::Secret;
 use rustls::{AlertDescription as Alert, CertificateError as Of};
 
 use crate::wire::answer::Answer;
-use failover_provider_kit::Secret;
 
-/// The code of an error that says that no connection could be made.
-pub(crate) const NOBODY_LISTENS: &str = "CONNECTION_ERROR";
+/// The code of the error that the servers have no leader.
+pub(crate) const NO_LEADER: &str = "NO_LEADER";
 
-/// A status that is no success. The text of the answer is told where it is one short line, as Consul's own are.
+/// The error of a status that is not a success. The text of the answer is quoted where it is one short
+/// line, as Consul's own are.
 pub(crate) fn of_status(what: &str, answer: &Answer) -> Error {
     let status = answer.status;
     let said = said(&answer.body, answer.token.as_ref());
-    let (kind, code) = match status {
-        300..=399 => (ErrorKind::Connection, "REDIRECTED"),
-        401 | 403 => (ErrorKind::Permission, "PERMISSION_DENIED"),
-        404 => (ErrorKind::NotFound, "NOT_FOUND"),
-        409 => (ErrorKind::Conflict, "CONFLICT"),
-        413 => (ErrorKind::Validation, "TOO_LARGE"),
-        429 => (ErrorKind::Connection, "RATE_LIMITED"),
-        400..=499 => (ErrorKind::Validation, "REFUSED"),
-        _ if said.contains("No path to datacenter") => (ErrorKind::Connection, "NO_PATH_TO_DATACENTER"),
-        _ if said.contains("No cluster leader") => (ErrorKind::Connection, "NO_LEADER"),
-        _ => (ErrorKind::Connection, "SERVER_ERROR"),
+    let hint = match status {
+        300..=399 => "; redirects are not followed, so that no token goes elsewhere",
+        _ => "",
     };
-    let hint = if kind == ErrorKind::Connection && code == "REDIRECTED" {
-        "; redirects are not followed, so that no token goes elsewhere"
-    } else {
-        ""
-    };
-    let error = Error::new(kind, format!("{what}: consul answered {status}{said}{hint}"))
-        .with_code(code)
-        .with_detail("status", status);
-    match answer.retry_after {
-        Some(after) => error.with_retry(RetryAdvice::After(after)),
-        None => error,
+    let message = format!("{what}: consul answered {status}{said}{hint}");
+    let error = Error::from_status(status, answer.retry_after, message);
+    match status {
+        500..=599 if said.contains("No path to datacenter") => error.with_code("NO_PATH_TO_DATACENTER"),
+        500..=599 if said.contains("No cluster leader") => error.with_code(NO_LEADER),
+        _ => error,
     }
 }
 
-/// What a short answer of plain text says, without the token if it should stand there.
+/// The text of a short answer, unless it contains the token.
 fn said(body: &[u8], token: Option<&Secret>) -> String {
     const LONGEST: usize = 200;
     let Ok(text) = std::str::from_utf8(body) else { return String::new() };
@@ -56,16 +43,15 @@ fn said(body: &[u8], token: Option<&Secret>) -> String {
     }
 }
 
-/// A request that got no answer, or not a whole one. What `connects` says is that nothing was sent.
+/// The error of a request without a complete answer. `connects` says that nothing was sent.
 pub(crate) fn of_transport(what: &str, error: &(dyn std::error::Error + 'static), connects: bool) -> Error {
     let (mut cause, mut is_canceled) = (error, false);
     loop {
         is_canceled |= cause.downcast_ref().is_some_and(hyper::Error::is_canceled);
         if let Some(tls) = cause.downcast_ref() {
-            return Error::new(ErrorKind::Connection, format!("{what}: {}", of_tls(tls)))
-                .with_code("TLS_ERROR");
+            return Error::tls(what, of_tls(tls));
         }
-        // An error of I/O shows what is in it, and does not count it among its sources.
+        // An I/O error does not count the error that it wraps among its sources.
         match cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(held) => cause = held,
             None => match cause.source() {
@@ -74,18 +60,18 @@ pub(crate) fn of_transport(what: &str, error: &(dyn std::error::Error + 'static)
             },
         }
     }
-    let code = if connects { NOBODY_LISTENS } else { "CONNECTION_LOST" };
-    // With TLS 1.3 a server refuses a client's certificate when that takes the connection for made; what it says of that may be
-    // lost.
+    // With TLS 1.3 a server refuses a client's certificate after the client has taken the connection
+    // for established; its alert may be lost.
     let hint = if is_canceled {
         "; the server closed the connection at once, as one does that refuses this client's certificate"
     } else {
         ""
     };
-    Error::new(ErrorKind::Connection, format!("{what}: {cause}{hint}")).with_code(code)
+    let why = format_args!("{cause}{hint}").to_string();
+    if connects { Error::unreachable(what, why) } else { Error::connection_lost(what, why) }
 }
 
-/// What is wrong between the two ends, who has to mend it, and what rustls says of it.
+/// What is wrong, on which side, and the text of rustls.
 fn of_tls(error: &rustls::Error) -> String {
     let why = match error {
         rustls::Error::InvalidCertificate(of_server) => match of_server {
@@ -122,34 +108,19 @@ fn of_tls(error: &rustls::Error) -> String {
     format!("{why}: {error}")
 }
 
-pub(crate) fn of_time(what: &str, limit: Duration) -> Error {
-    Error::new(ErrorKind::Timeout, format!("{what}: no whole answer in {limit:?}"))
-}
-
-pub(crate) fn of_size(what: &str, limit: usize) -> Error {
-    let message = format!("{what}: the answer is larger than {limit} bytes (answer_bytes)");
-    Error::new(ErrorKind::Validation, message).with_code("TOO_LARGE")
-}
-
-/// An answer with a good status that cannot be read. It is not shown.
-pub(crate) fn of_content(what: &str, why: impl std::fmt::Display) -> Error {
-    Error::new(ErrorKind::Connection, format!("{what}: the answer cannot be read: {why}"))
-        .with_code("BAD_ANSWER")
-}
-
-/// As [`of_content`], for JSON.
+/// JSON that is not as expected.
 pub(crate) fn of_json(what: &str, error: &serde_json::Error) -> Error {
-    of_content(what, json(error))
+    Error::bad_answer(what, json(error))
 }
 
-/// Where JSON is not as expected. The parser's own words show what stands there, however long that is.
+/// Where JSON is not as expected, without quoting it as the parser's own text does.
 pub(crate) fn json(error: &serde_json::Error) -> String {
     use serde_json::error::Category;
 
     let why = match error.classify() {
         Category::Eof => "it ends in the middle",
-        Category::Data => "it is other JSON than was asked for",
-        Category::Syntax | Category::Io => "it is no JSON",
+        Category::Data => "it is not the JSON that was expected",
+        Category::Syntax | Category::Io => "it is not JSON",
     };
     format!("{why}, line {} column {}", error.line(), error.column())
 }
@@ -160,16 +131,15 @@ pub(crate) fn unsupported(field: &str, why: &str) -> Error {
 }
 
 pub(crate) fn closed() -> Error {
-    Error::new(ErrorKind::Shutdown, "the consul provider is closed; connect opens it again")
-}
-
-/// Whether a request may have been done although its error says that nobody knows.
-pub(crate) fn is_unknown_outcome(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Timeout) || error.code() == "CONNECTION_LOST"
+    Error::closed("consul")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use failover_core::RetryAdvice;
+
     use super::*;
 
     fn answer(status: u16, body: &str) -> Answer {
@@ -185,11 +155,14 @@ mod tests {
             (403, "ACL not found", ErrorKind::Permission, "PERMISSION_DENIED"),
             (404, "", ErrorKind::NotFound, "NOT_FOUND"),
             (413, "", ErrorKind::Validation, "TOO_LARGE"),
-            (429, "", ErrorKind::Connection, "RATE_LIMITED"),
-            (500, "rpc error making call: EOF", ErrorKind::Connection, "SERVER_ERROR"),
+            (401, "", ErrorKind::Permission, codes::UNAUTHENTICATED),
+            (409, "", ErrorKind::Conflict, codes::CONFLICT),
+            (429, "", ErrorKind::Connection, codes::RATE_LIMITED),
+            (504, "", ErrorKind::Timeout, codes::TIMEOUT),
+            (500, "rpc error making call: EOF", ErrorKind::Connection, codes::SERVER_ERROR),
             (500, "No path to datacenter", ErrorKind::Connection, "NO_PATH_TO_DATACENTER"),
             (500, "No cluster leader", ErrorKind::Connection, "NO_LEADER"),
-            (503, "", ErrorKind::Connection, "SERVER_ERROR"),
+            (503, "", ErrorKind::Connection, codes::SERVER_ERROR),
         ] {
             let error = of_status("asking", &answer(status, body));
             assert_eq!((error.kind(), error.code()), (kind, code), "{status} {body}");

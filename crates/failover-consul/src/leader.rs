@@ -6,6 +6,7 @@ use failover_core::{Error, ErrorKind, Time};
 use tokio::sync::Mutex;
 
 use crate::client::Client;
+use crate::error::NO_LEADER;
 use crate::wire;
 
 #[derive(Debug, Default)]
@@ -20,8 +21,6 @@ struct Known {
 
 /// How often it is asked for while there is none.
 const AGAIN: Duration = Duration::from_secs(2);
-/// The code of the error that says that there is none.
-pub(crate) const ABSENT: &str = "NO_LEADER";
 
 impl Leader {
     /// As [`ask`], at most twice in the time that a watch waits. An election takes seconds and costs a watch nothing: only without a
@@ -46,7 +45,7 @@ impl Leader {
         loop {
             tokio::time::sleep(client.timing.jittered(AGAIN, 0.1)).await;
             match self.is_known(client).await {
-                Err(error) if error.code() == ABSENT => return error,
+                Err(error) if error.code() == NO_LEADER => return error,
                 _ => {}
             }
         }
@@ -74,7 +73,7 @@ impl Leader {
         let found = ask(client).await;
         known.last = Some((client.timing.now(), found.clone()));
         known.absent = match &found {
-            Err(error) if error.code() == ABSENT => known.absent.or_else(|| Some(client.timing.now())),
+            Err(error) if error.code() == NO_LEADER => known.absent.or_else(|| Some(client.timing.now())),
             _ => None,
         };
         (found, known.absent)
@@ -95,5 +94,5 @@ pub(crate) async fn ask(client: &Client) -> Result<(), Error> {
     if is_known {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Connection, "the servers have no leader").with_code(ABSENT))
+    Err(Error::new(ErrorKind::Connection, "the servers have no leader").with_code(NO_LEADER))
 }

@@ -108,7 +108,7 @@ impl ConsulProvider {
         operation: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         let limit = self.client.settings.deadline;
-        timeout(limit, operation).await.unwrap_or_else(|_| Err(error::of_time(what, limit)))
+        timeout(limit, operation).await.unwrap_or_else(|_| Err(Error::timed_out(what, limit)))
     }
 
     /// Who the agent is; `None` where the token may not know.

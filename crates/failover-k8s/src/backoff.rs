@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use failover_core::{Error, RetryAdvice};
+use failover_core::{Error, RetryAdvice, codes};
 
 use failover_provider_kit::{BackoffSteps, Timing};
 
@@ -31,7 +31,7 @@ impl Backoff {
         let refused = match error::status(error) {
             Some(401) => Some((2, UNAUTHENTICATED)),
             Some(403) => Some((4, REFUSED)),
-            _ if error.code() == "UNAUTHENTICATED" => Some((2, UNAUTHENTICATED)),
+            _ if error.code() == codes::UNAUTHENTICATED => Some((2, UNAUTHENTICATED)),
             _ => None,
         };
         let full = match (refused, error.retry()) {

@@ -47,9 +47,8 @@ impl ApiRequest {
     fn request(&self) -> Result<Request<Body>, Error> {
         let bytes = match &self.body {
             None => Vec::new(),
-            Some((_, object)) => {
-                serde_json::to_vec(object).map_err(|error| error::garbage(&self.what, &error.to_string()))?
-            }
+            Some((_, object)) => serde_json::to_vec(object)
+                .map_err(|error| Error::bad_answer(&self.what, &error.to_string()))?,
         };
         let mut builder = Request::builder().method(&self.method).uri(&self.target);
         builder = builder.header(header::ACCEPT, "application/json");
@@ -217,7 +216,7 @@ impl ApiClient {
             let answer = self.answer(ask).await?;
             read(answer.into_body(), MAX_BYTES, &ask.what).await
         });
-        let asked = async { asked.await.unwrap_or_else(|_| Err(error::late(&ask.what, limit))) };
+        let asked = async { asked.await.unwrap_or_else(|_| Err(Error::timed_out(&ask.what, limit))) };
         let result = self.until_closed(asked).await;
         self.note(result.as_ref().err());
         result
@@ -226,13 +225,14 @@ impl ApiClient {
     /// Asks, and reads the answer as JSON.
     pub(crate) async fn object(&self, ask: &ApiRequest) -> Result<Value, Error> {
         let bytes = self.ask(ask).await?;
-        serde_json::from_slice(&bytes).map_err(|error| error::garbage(&ask.what, &error.to_string()))
+        serde_json::from_slice(&bytes).map_err(|error| Error::bad_answer(&ask.what, &error.to_string()))
     }
 
     /// Opens a watch: its head has to come within the deadline, and after it one event a line.
     pub(crate) async fn events(&self, ask: &ApiRequest) -> Result<EventReceiver, Error> {
         let opened = timeout(self.deadline, self.answer(ask));
-        let opened = async { opened.await.unwrap_or_else(|_| Err(error::late(&ask.what, self.deadline))) };
+        let opened =
+            async { opened.await.unwrap_or_else(|_| Err(Error::timed_out(&ask.what, self.deadline))) };
         let opened = self.until_closed(opened).await;
         self.note(opened.as_ref().err());
         Ok(EventReceiver::new(opened?.into_body(), ask.what.clone()))
@@ -280,7 +280,7 @@ impl ApiClient {
 }
 
 fn closed() -> Error {
-    Error::new(ErrorKind::Shutdown, "the kubernetes provider is closed; connect opens it again")
+    Error::closed("kubernetes")
 }
 
 /// The time in which what is under way comes to its end; then it is stopped.
@@ -316,7 +316,7 @@ async fn read(mut body: Body, most: usize, what: &str) -> Result<Vec<u8>, Error>
         let frame = frame.map_err(|error| error::of_kube(what, &error))?;
         if let Some(data) = frame.data_ref() {
             if bytes.len() + data.len() > most {
-                return Err(error::garbage(what, &format!("it is larger than {most} bytes")));
+                return Err(Error::answer_too_large(what, most, None));
             }
             bytes.extend_from_slice(data);
         }
@@ -347,7 +347,10 @@ impl EventReceiver {
                 return event.map(Some);
             }
             if self.buffer.len() > MAX_LINE {
-                return Err(error::garbage(&self.what, &format!("an event is larger than {MAX_LINE} bytes")));
+                return Err(Error::bad_answer(
+                    &self.what,
+                    &format!("an event is larger than {MAX_LINE} bytes"),
+                ));
             }
             match self.body.frame().await {
                 Some(Ok(frame)) => {
@@ -377,7 +380,7 @@ impl EventReceiver {
             (self.begin, self.searched) = (end + 1, end + 1);
             if !line.iter().all(u8::is_ascii_whitespace) {
                 let read = serde_json::from_slice::<Value>(line);
-                return Some(read.map_err(|error| error::garbage(&self.what, &error.to_string())));
+                return Some(read.map_err(|error| Error::bad_answer(&self.what, &error.to_string())));
             }
         }
     }

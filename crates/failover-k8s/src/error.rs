@@ -1,12 +1,13 @@
-//! What the API server and the client below say, in the words of `failover`.
+//! Errors of the API server and of the connection to it, by core's table of codes.
 //!
 //! Texts of kube are not passed on where they can hold a secret: the output of a credentials plugin, or the part of a
 //! kubeconfig that cannot be read.
 
 use std::error::Error as StdError;
+use std::io;
 use std::time::Duration;
 
-use failover_core::{Error, ErrorKind, RetryAdvice};
+use failover_core::{Error, ErrorKind};
 use kube::config::KubeconfigError;
 use serde_json::Value;
 
@@ -16,8 +17,6 @@ const STATUS: &str = "status";
 const GONE: &str = "refused";
 /// The most of a server's own text that is passed on.
 const SHOWN: usize = 400;
-/// The longest that a server's wish to wait is honoured.
-const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// An answer that is not what was asked for: its HTTP status, what `Retry-After` said in seconds, and its body.
 pub(crate) fn refused(what: &str, code: u16, retry_after: Option<u64>, body: &[u8]) -> Error {
@@ -52,31 +51,18 @@ pub(crate) fn of_status(what: &str, code: u16, retry_after: Option<u64>, status:
 }
 
 fn build(what: &str, code: u16, reason: &str, text: &str, retry_after: Option<u64>) -> Error {
-    let (kind, stable) = match code {
-        401 => (ErrorKind::Permission, "UNAUTHENTICATED"),
-        403 if text.contains("being terminated") => (ErrorKind::Permission, "NAMESPACE_TERMINATING"),
-        403 => (ErrorKind::Permission, "PERMISSION_DENIED"),
-        404 => (ErrorKind::NotFound, "NOT_FOUND"),
-        409 => (ErrorKind::Conflict, "CONFLICT"),
-        410 => (ErrorKind::Connection, "VERSION_EXPIRED"),
-        413 => (ErrorKind::Unsupported, "TOO_LARGE"),
-        400 | 405 | 415 | 422 => (ErrorKind::Validation, "REFUSED"),
-        429 => (ErrorKind::Connection, "TOO_MANY_REQUESTS"),
-        408 | 504 => (ErrorKind::Timeout, "TIMEOUT"),
-        _ => (ErrorKind::Connection, "CONNECTION_ERROR"),
-    };
     let shown: String = text.chars().take(SHOWN).collect();
     let said = if shown.is_empty() { reason } else { &shown };
-    let mut error = Error::new(kind, format!("{what}: the API server answers {code}: {said}"))
-        .with_code(stable)
-        .with_detail(STATUS, code);
-    if !reason.is_empty() {
-        error = error.with_detail("reason", reason);
-    }
-    if let (429 | 503 | 504, Some(seconds)) = (code, retry_after) {
-        error = error.with_retry(RetryAdvice::After(Duration::from_secs(seconds).min(MAX_WAIT)));
-    }
-    error
+    let message = format!("{what}: the API server answers {code}: {said}");
+    let error = if code == 410 {
+        // It refuses the version, not the request: a new list mends it.
+        Error::new(ErrorKind::Connection, message).with_code("VERSION_EXPIRED").with_detail(STATUS, code)
+    } else {
+        Error::from_status(code, retry_after.map(Duration::from_secs), message)
+    };
+    let is_ending = code == 403 && text.contains("being terminated");
+    let error = if is_ending { error.with_code("NAMESPACE_TERMINATING") } else { error };
+    if reason.is_empty() { error } else { error.with_detail("reason", reason) }
 }
 
 /// The HTTP status, if the API server answered with one.
@@ -84,7 +70,7 @@ pub(crate) fn status(error: &Error) -> Option<u16> {
     error.details().get(STATUS).and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok())
 }
 
-/// Whether nobody takes connections there.
+/// Whether the server is known to refuse connections.
 pub(crate) fn is_gone(error: &Error) -> bool {
     error.details().contains_key(GONE)
 }
@@ -95,25 +81,13 @@ pub(crate) fn wants_list(error: &Error) -> bool {
         || error.details().get("reason").and_then(Value::as_str) == Some("ResourceVersionTooLarge")
 }
 
-/// No answer came in time.
-pub(crate) fn late(what: &str, limit: Duration) -> Error {
-    Error::new(ErrorKind::Timeout, format!("{what}: no answer from the API server in {limit:?}"))
-}
-
-/// An answer that is not what the API says.
-pub(crate) fn garbage(what: &str, why: &str) -> Error {
-    Error::new(ErrorKind::Connection, format!("{what}: the answer of the API server cannot be read: {why}"))
-        .with_code("BAD_ANSWER")
-}
-
-/// What kube says when a request does not come to an answer.
+/// The error of a request without an answer.
 pub(crate) fn of_kube(what: &str, error: &kube::Error) -> Error {
     match error {
         // From a token that is renewed it comes as an error of the service.
         error if is_of_credentials(error) => {
             // Its text can hold what a credentials plugin printed.
-            let message = format!("{what}: the credentials cannot be had from where the configuration says");
-            Error::new(ErrorKind::Permission, message).with_code("UNAUTHENTICATED")
+            Error::no_credentials(what, "cannot load credentials from the configured source")
         }
         kube::Error::ProxyProtocolDisabled { .. } | kube::Error::ProxyProtocolUnsupported { .. } => {
             let message = format!(
@@ -147,22 +121,31 @@ fn is_of_credentials(error: &kube::Error) -> bool {
 }
 
 fn unreachable_server(what: &str, error: &(dyn StdError + 'static)) -> Error {
-    // The outermost text is "client error"; what a reader wants to know stands at the end of the chain.
-    let mut chain = vec![error.to_string()];
-    let mut is_refused = false;
-    let mut source = error.source();
-    while let (Some(error), true) = (source, chain.len() < 8) {
-        let io = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-        is_refused |= io == Some(std::io::ErrorKind::ConnectionRefused);
+    // The outermost text is "client error"; the reason is at the end of the chain.
+    let mut chain: Vec<String> = Vec::new();
+    let (mut connects, mut is_refused, mut is_tls) = (false, false, false);
+    let mut next = Some(error);
+    while let (Some(error), true) = (next, chain.len() < 8) {
+        connects |= error.downcast_ref().is_some_and(hyper_util::client::legacy::Error::is_connect);
+        is_tls |= error.is::<rustls::Error>();
+        let io = error.downcast_ref::<io::Error>();
+        is_refused |= io.is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused);
         let text = error.to_string();
         if !chain.contains(&text) {
             chain.push(text);
         }
-        source = error.source();
+        // An I/O error does not count the error that it wraps among its sources.
+        let wrapped = io.and_then(io::Error::get_ref).map(|error| error as &(dyn StdError + 'static));
+        next = wrapped.or_else(|| error.source());
     }
     let text: String = chain.join(": ").chars().take(SHOWN).collect();
-    let error =
-        Error::new(ErrorKind::Connection, format!("{what}: the API server cannot be reached: {text}"));
+    if is_tls {
+        return Error::tls(what, text);
+    }
+    if !connects {
+        return Error::connection_lost(what, format_args!("the connection to the API server broke: {text}"));
+    }
+    let error = Error::unreachable(what, format_args!("the API server cannot be reached: {text}"));
     if is_refused { error.with_detail(GONE, true) } else { error }
 }
 
@@ -187,26 +170,30 @@ fn short(error: &dyn std::fmt::Display) -> String {
 
 #[cfg(test)]
 mod tests {
+    use failover_core::{RetryAdvice, codes};
     use serde_json::json;
 
     use super::*;
 
     #[test]
     fn each_status_has_its_kind() {
-        for (code, kind) in [
-            (400, ErrorKind::Validation),
-            (401, ErrorKind::Permission),
-            (403, ErrorKind::Permission),
-            (404, ErrorKind::NotFound),
-            (409, ErrorKind::Conflict),
-            (422, ErrorKind::Validation),
-            (429, ErrorKind::Connection),
-            (500, ErrorKind::Connection),
-            (503, ErrorKind::Connection),
-            (504, ErrorKind::Timeout),
+        for (status_code, kind, code) in [
+            (400, ErrorKind::Validation, codes::REFUSED),
+            (401, ErrorKind::Permission, codes::UNAUTHENTICATED),
+            (403, ErrorKind::Permission, codes::PERMISSION_DENIED),
+            (404, ErrorKind::NotFound, codes::NOT_FOUND),
+            (409, ErrorKind::Conflict, codes::CONFLICT),
+            (410, ErrorKind::Connection, "VERSION_EXPIRED"),
+            (413, ErrorKind::Validation, codes::TOO_LARGE),
+            (422, ErrorKind::Validation, codes::REFUSED),
+            (429, ErrorKind::Connection, codes::RATE_LIMITED),
+            (500, ErrorKind::Connection, codes::SERVER_ERROR),
+            (503, ErrorKind::Connection, codes::SERVER_ERROR),
+            (504, ErrorKind::Timeout, codes::TIMEOUT),
         ] {
-            let error = refused("list", code, None, b"");
-            assert_eq!((error.kind(), status(&error)), (kind, Some(code)), "{error}");
+            let error = refused("list", status_code, None, b"");
+            assert_eq!((error.kind(), error.code()), (kind, code), "{error}");
+            assert_eq!(status(&error), Some(status_code), "{error}");
         }
     }
 
@@ -227,7 +214,7 @@ mod tests {
         };
         assert_eq!(waits(&refused("list", 429, Some(2), b"Too many requests")), 2);
         assert_eq!(waits(&refused("list", 503, None, body.as_bytes())), 3);
-        assert_eq!(waits(&refused("list", 503, Some(86_400), b"")), 60);
+        assert_eq!(waits(&refused("list", 503, Some(86_400), b"")), 300);
         assert_eq!(waits(&refused("list", 500, Some(5), b"")), 0);
     }
 
@@ -258,7 +245,7 @@ mod tests {
         for error in [kube::Error::Auth(failed()), kube::Error::Service(Box::new(failed()))] {
             let error = of_kube("list", &error);
             assert!(!format!("{error:?} {error}").contains("hunter2"), "{error}");
-            assert_eq!((error.kind(), error.code()), (ErrorKind::Permission, "UNAUTHENTICATED"));
+            assert_eq!((error.kind(), error.code()), (ErrorKind::Permission, codes::UNAUTHENTICATED));
         }
     }
 }

@@ -70,7 +70,7 @@ impl ExecCredential {
 
 /// Nothing that a plugin printed is shown: it may be the token.
 fn refused(what: &str, why: &str) -> Error {
-    Error::new(ErrorKind::Permission, format!("{what}: {why}")).with_code("UNAUTHENTICATED")
+    Error::no_credentials(what, why)
 }
 
 fn command(exec: &ExecConfig, what: &str) -> Result<Command, Error> {

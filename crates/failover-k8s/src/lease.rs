@@ -209,7 +209,7 @@ impl ProcessLease {
         // Late is as bad as not at all: the next try needs its time, too.
         let limit = cluster.client.deadline().min(duration / 3);
         let written = timeout(limit, self.write(cluster, held, duration)).await;
-        match written.unwrap_or_else(|_| Err(error::late("renew the lease", limit)))? {
+        match written.unwrap_or_else(|_| Err(Error::timed_out("renew the lease", limit)))? {
             Some((object, touched)) => {
                 // Only if nothing arrived for so long can anybody have taken this process for dead: at most from when the
                 // last one was sent until this one was answered.
@@ -261,7 +261,7 @@ impl ProcessLease {
 
     /// A lease with the time of now in it, and with all that others go by, whatever somebody has made of it.
     fn renewed(&self, mut object: Value, duration: Duration) -> Result<Value, Error> {
-        let no_lease = || error::garbage("renew the lease", "it is no lease");
+        let no_lease = || Error::bad_answer("renew the lease", "it is no lease");
         let fields = object.as_object_mut().ok_or_else(no_lease)?;
         let spec = fields.entry("spec").or_insert_with(|| json!({})).as_object_mut().ok_or_else(no_lease)?;
         spec.insert("holderIdentity".to_owned(), self.name.as_str().into());
@@ -420,7 +420,7 @@ impl ProcessLease {
 /// An answer that has to be a lease.
 fn checked(object: Value, what: &str) -> Result<Value, Error> {
     let is_lease = !identity(&object).0.is_empty() && object.get("spec").is_some_and(Value::is_object);
-    if is_lease { Ok(object) } else { Err(error::garbage(what, "it is no lease")) }
+    if is_lease { Ok(object) } else { Err(Error::bad_answer(what, "it is no lease")) }
 }
 
 /// The host's name as the part of an object's name.

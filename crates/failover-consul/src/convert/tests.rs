@@ -264,7 +264,7 @@ fn what_cannot_be_read_of_an_instance_is_not_shown() {
             r#"[{{"Service":{{"ID":"x","Service":"users","Address":"10.0.0.2","Port":{port},"Tags":"canary"}}}}]"#
         ));
         let error = set.rejected()[0].error();
-        assert!(error.to_string().contains("cannot be read: it is other JSON"), "{error}");
+        assert!(error.to_string().contains("cannot be read: it is not the JSON"), "{error}");
         assert!(!format!("{error:?}").contains("canary"), "{error:?}");
     }
 }

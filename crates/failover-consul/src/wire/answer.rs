@@ -6,8 +6,6 @@ use http::header::{HeaderMap, RETRY_AFTER};
 
 use failover_provider_kit::Secret;
 
-const MAX_RETRY_AFTER: u64 = 300;
-
 /// What came back, whatever its status.
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
@@ -43,7 +41,7 @@ pub(crate) fn read_head(status: u16, headers: &HeaderMap) -> Answer {
         backend: text("x-consul-query-backend").map(str::to_owned),
         filtered: text("x-consul-results-filtered-by-acls") == Some("true"),
         // Dates are not read: the clocks of two machines differ.
-        retry_after: number(RETRY_AFTER.as_str()).map(|s| Duration::from_secs(s.min(MAX_RETRY_AFTER))),
+        retry_after: number(RETRY_AFTER.as_str()).map(Duration::from_secs),
         ..Answer::default()
     }
 }
