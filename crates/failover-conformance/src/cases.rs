@@ -8,8 +8,8 @@ mod watch;
 use std::future::Future;
 use std::pin::Pin;
 
-use failover_core::ErrorKind;
 use failover_core::provider::Feature;
+use failover_core::{ErrorKind, codes};
 use tokio::time::{Instant, timeout};
 
 use crate::subject::{Bench, Done, ensure, fail, works};
@@ -55,11 +55,14 @@ cases! {
     31 "a watch outlives an outage" outage::watch;
     32 "a set is not lost to the error that follows it" outage::late_set;
     33 "a configuration document is not lost to the error that follows it" config::late_document;
+    34 "an outage is an error of the table, and advises to try again" outage::codes;
     40 "a configuration document comes back as it was stored" config::round_trip;
     41 "compare-and-swap is kept" config::swap;
     42 "a configuration watch sees what is there and every change" config::watch;
+    43 "a document that is too large is refused by the code of the table, or stored whole" config::large;
     50 "closing ends within a second, twice as well, and ends the watches" close;
     51 "no secret shows" secrets;
+    52 "a missing endpoint, a lost swap and a closed provider have the codes of the table" codes_of_the_table;
 }
 
 async fn info(bench: &Bench<'_>) -> Done {
@@ -141,6 +144,30 @@ async fn secrets(bench: &Bench<'_>) -> Done {
         }
     }
     Ok(())
+}
+
+/// The table is in `failover_core::codes`.
+async fn codes_of_the_table(bench: &Bench<'_>) -> Done {
+    let provider = bench.provider().await?;
+    let key = failover_core::provider::ConfigKey::Service(bench.service());
+    if let Some(registry) = provider.registry() {
+        let missing = registry.get(&bench.service(), bench.plain("nobody", 1).id()).await;
+        has_code("getting what is not there", missing.err(), codes::NOT_FOUND)?;
+    }
+    if let Some(store) = provider.config_store() {
+        works("storing", store.store(&key, "{\"v\":1}", None).await)?;
+        // A store that ignores `expected` fails another clause.
+        let lost = store.store(&key, "{\"v\":2}", None).await;
+        has_code("a lost swap", lost.err(), codes::CONFLICT)?;
+    }
+    let _ = timeout(bench.subject.patience(), provider.close()).await;
+    has_code("listing after closing", provider.list(&bench.query()).await.err(), codes::SERVICE_UNAVAILABLE)
+}
+
+/// Fails if there is an error with another code.
+fn has_code(what: &str, error: Option<failover_core::Error>, code: &str) -> Done {
+    let found = error.as_ref().map(failover_core::Error::code);
+    ensure(found.is_none_or(|found| found == code), &format!("{what} has the code {code}"), error)
 }
 
 /// The kind of an error, or none.

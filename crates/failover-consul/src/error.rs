@@ -2,7 +2,7 @@
 
 use std::io;
 
-use failover_core::{Error, ErrorKind, codes};
+use failover_core::{Error, ErrorKind};
 use failover_provider_kit::Secret;
 use rustls::{AlertDescription as Alert, CertificateError as Of};
 
@@ -138,7 +138,7 @@ pub(crate) fn closed() -> Error {
 mod tests {
     use std::time::Duration;
 
-    use failover_core::RetryAdvice;
+    use failover_core::{RetryAdvice, codes};
 
     use super::*;
 

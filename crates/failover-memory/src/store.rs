@@ -10,7 +10,7 @@ use failover_core::{Error, ErrorKind};
 use futures_core::Stream;
 
 /// The most that a document may hold, as in the registries that keep documents elsewhere.
-const MOST: usize = 512 * 1024;
+const MAX_BYTES: usize = 512 * 1024;
 
 /// The documents of a cluster, and who is told when they change.
 #[derive(Clone, Default)]
@@ -41,9 +41,8 @@ impl Documents {
         document: &str,
         expected: Option<&Revision>,
     ) -> Result<Revision, Error> {
-        if document.len() > MOST {
-            let size = format!("{} bytes", document.len());
-            return Err(Error::invalid("configuration", size, &format!("at most {MOST} bytes")));
+        if document.len() > MAX_BYTES {
+            return Err(Error::document_too_large(document.len(), MAX_BYTES));
         }
         let (revision, wakers) = {
             let mut state = self.state();

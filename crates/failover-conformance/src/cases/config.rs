@@ -3,8 +3,8 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use failover_core::ErrorKind;
 use failover_core::provider::{ConfigKey, ConfigStore, ConfigStream, Provider, Revision, StoredConfig};
+use failover_core::{ErrorKind, codes};
 use tokio::time::{Instant, timeout_at};
 
 use super::kind;
@@ -66,6 +66,24 @@ pub(super) async fn watch(bench: &Bench<'_>) -> Done {
         sees(bench, &mut stream, document, right).await?;
     }
     Ok(())
+}
+
+/// 2 MiB, which is more than the remote registries of this workspace store.
+pub(super) async fn large(bench: &Bench<'_>) -> Done {
+    let provider = bench.provider().await?;
+    let (store, key) = (store(&provider)?, key(bench));
+    let document = format!("{{\"v\":1,\"note\":\"{}\"}}", "x".repeat(2 << 20));
+    match store.store(&key, &document, None).await {
+        Ok(_) => {
+            let read = works("loading", store.load(&key).await)?;
+            let whole = read.is_some_and(|stored| stored.document() == document);
+            ensure(whole, "the whole document", "another one")
+        }
+        Err(error) => {
+            let right = error.kind() == ErrorKind::Validation && error.code() == codes::TOO_LARGE;
+            ensure(right, "a Validation error with the code TOO_LARGE", error)
+        }
+    }
 }
 
 /// As for a set of endpoints: what a stream received before an outage is not lost to the error.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use failover_core::provider::Provider;
+use failover_core::{ErrorKind, RetryAdvice, codes};
 use tokio::time::{Instant, sleep};
 
 use crate::subject::{Bench, Done, before, ensure, fail, find, ids, next, shown, skip};
@@ -74,6 +75,28 @@ pub(super) async fn watch(bench: &Bench<'_>) -> Done {
     let other = bench.provider().await?;
     bench.register(&other, &bench.plain("b", 2)).await?;
     bench.watches(&mut stream, "a change after the outage", |set| ids(set) == ["a", "b"]).await
+}
+
+/// Which error it is depends on how the backend went away: whether a connection can be made, breaks, or
+/// is answered by something else.
+pub(super) async fn codes(bench: &Bench<'_>) -> Done {
+    const CODES: &[&str] = &[
+        codes::CONNECTION_ERROR,
+        codes::CONNECTION_LOST,
+        codes::SERVER_ERROR,
+        codes::TIMEOUT,
+        codes::TLS_ERROR,
+        codes::BAD_ANSWER,
+    ];
+    let provider = prepared(bench).await?;
+    begins(bench).await?;
+    let listed = provider.list(&bench.query()).await;
+    bench.subject.outage(false).await;
+    // An answer without an error is another clause.
+    let Err(error) = listed else { return Ok(()) };
+    let kind = matches!(error.kind(), ErrorKind::Connection | ErrorKind::Timeout);
+    let right = kind && CODES.contains(&error.code()) && error.retry() != RetryAdvice::Never;
+    ensure(right, "a Connection or Timeout error of the table that advises to try again", error)
 }
 
 /// A stream that is not polled receives a change while another one sees it. An outage that begins

@@ -44,6 +44,9 @@ pub(crate) enum Flaw {
     EndsOnAnError,
     LosesASetToAnError,
     LosesADocumentToAnError,
+    OutageIsInvalid,
+    MiscallsALargeDocument,
+    MiscallsAConflict,
     CutsDocuments,
     IgnoresCompareAndSwap,
     ConfigNeverWakes,
@@ -162,6 +165,9 @@ impl Provider for Flawed {
     async fn list(&self, query: &Query) -> Result<EndpointSet, Error> {
         let provider = match self.up() {
             Ok(provider) => provider,
+            Err(_) if self.has(Flaw::OutageIsInvalid) => {
+                return Err(Error::new(ErrorKind::Validation, "there is no backend"));
+            }
             Err(_) if self.has(Flaw::EmptiesOnAnError) => return Ok(EndpointSet::new([])),
             Err(error) => return Err(error),
         };
@@ -384,7 +390,14 @@ impl ConfigStore for Flawed {
             let current = provider.load(key).await?;
             return provider.store(key, document, current.as_ref().map(StoredConfig::revision)).await;
         }
-        provider.store(key, document, expected).await
+        if self.has(Flaw::MiscallsALargeDocument) && document.len() > 1 << 20 {
+            return Err(Error::new(ErrorKind::Validation, "the document is too large"));
+        }
+        let stored = provider.store(key, document, expected).await;
+        stored.map_err(|error| match error.kind() {
+            ErrorKind::Conflict if self.has(Flaw::MiscallsAConflict) => error.with_code("CHANGED"),
+            _ => error,
+        })
     }
 
     fn watch(&self, key: &ConfigKey) -> ConfigStream<'_> {
