@@ -3,11 +3,11 @@
 //! Choosing and reporting touch only atomics. What changes who is given calls (a breaker that opens, a new answer
 //! of the registry, another configuration) goes through [`control`] and its lock, and is rare.
 
+pub(crate) mod accounting;
 pub(crate) mod algorithm;
 pub(crate) mod attempt_guard;
 pub(crate) mod availability;
 pub(crate) mod breaker;
-pub(crate) mod call_counts;
 pub(crate) mod control;
 pub(crate) mod control_lock;
 pub(crate) mod custom_strategy;
@@ -23,6 +23,7 @@ pub(crate) mod shares;
 pub(crate) mod slow_start;
 pub(crate) mod snapshot;
 pub(crate) mod state;
+pub(crate) mod view;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,7 +36,6 @@ use crate::config::{Algorithm, FailoverConfig};
 use crate::engine::algorithm::sharded_counter::ShardedCounter;
 use crate::engine::breaker::BreakerPolicy;
 use crate::engine::policy::CallPolicy;
-use crate::engine::retry_budget::Budget;
 use crate::engine::shares::Shares;
 use crate::engine::snapshot::Snapshot;
 use crate::engine::state::slab::Slab;
@@ -44,7 +44,7 @@ use crate::events::EventLog;
 use crate::model::endpoint::ServiceName;
 use crate::runtime::clock::{Clock, Time};
 use crate::runtime::random::Random;
-pub(crate) use call_counts::CallCounts;
+use accounting::CallAccounts;
 use control::state::Control;
 
 pub(crate) use control::{Probed, SourceId, SourceStatus};
@@ -57,10 +57,10 @@ pub(crate) use pick::{RawPick, Transition};
 /// What one service's handles share.
 #[derive(Debug)]
 pub(crate) struct Engine {
-    pub(crate) name: ServiceName,
-    pub(crate) clock: Clock,
-    pub(crate) random: Random,
-    pub(crate) began: Time,
+    name: ServiceName,
+    clock: Clock,
+    random: Random,
+    began: Time,
     snapshot: ArcSwap<Snapshot>,
     turns: ShardedCounter,
     /// When an endpoint that is out may next be tried, in nanoseconds: the one comparison that a pick makes while
@@ -68,15 +68,14 @@ pub(crate) struct Engine {
     probe_at: AtomicU64,
     /// When weights that follow from reports are next worked out, in nanoseconds.
     weights_due: AtomicU64,
-    pub(crate) budget: Budget,
-    pub(crate) calls: CallCounts,
+    accounts: CallAccounts,
     control: Mutex<Control>,
     observers: EndpointObservers,
     shares: Mutex<Shares>,
-    pub(crate) events: EventLog,
+    events: EventLog,
     /// Counts the changes of who is given calls, for those who wait for one.
     changes: watch::Sender<u64>,
-    pub(crate) slab: Slab,
+    slab: Slab,
 }
 
 impl Engine {
@@ -109,8 +108,7 @@ impl Engine {
             turns: ShardedCounter::from(random.bits() >> 48),
             probe_at: AtomicU64::new(Time::NEVER.as_nanos()),
             weights_due: AtomicU64::new(0),
-            budget: Budget::new(),
-            calls: CallCounts::default(),
+            accounts: CallAccounts::new(),
             control: Mutex::new(control),
             observers: EndpointObservers::default(),
             shares: Mutex::default(),
@@ -120,6 +118,30 @@ impl Engine {
             clock,
             random,
         })
+    }
+
+    /// The service's name.
+    pub(crate) fn name(&self) -> &ServiceName {
+        &self.name
+    }
+
+    #[inline]
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    pub(crate) fn random(&self) -> &Random {
+        &self.random
+    }
+
+    pub(crate) fn events(&self) -> &EventLog {
+        &self.events
+    }
+
+    /// What is counted of whole calls, and the retry budget.
+    #[inline]
+    pub(crate) fn accounts(&self) -> &CallAccounts {
+        &self.accounts
     }
 
     /// The numbers that a call which begins now goes by.

@@ -59,7 +59,7 @@ impl<C> fmt::Debug for ServiceHandle<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let endpoints = self.engine.snapshot().slots.len();
         f.debug_struct("ServiceHandle")
-            .field("service", &self.engine.name)
+            .field("service", self.engine.name())
             .field("endpoints", &endpoints)
             .finish_non_exhaustive()
     }
@@ -119,7 +119,7 @@ impl<C> ServiceHandle<C> {
 
     /// The name of the service.
     pub fn name(&self) -> &ServiceName {
-        &self.engine.name
+        self.engine.name()
     }
 
     /// Picks an endpoint, for a caller that owns its transport.
@@ -351,12 +351,12 @@ impl<C> ServiceHandle<C> {
 
     /// The newest events of this service, oldest first: at most `limit`.
     pub fn events(&self, limit: usize) -> Vec<Arc<Event>> {
-        self.engine.events.newest(limit)
+        self.engine.events().newest(limit)
     }
 
     /// Hears the events of this service from now on.
     pub fn subscribe(&self) -> EventReceiver {
-        self.engine.events.subscribe()
+        self.engine.events().subscribe()
     }
 }
 

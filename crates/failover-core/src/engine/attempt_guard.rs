@@ -2,7 +2,6 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::contract::classify::Outcome;
@@ -60,13 +59,7 @@ impl<E: Deref<Target = Engine>> AttemptGuard<E> {
         if let Outcome::Overload(Some(pause)) = outcome {
             self.engine.charge(self.state(), pause);
         }
-        match class {
-            AttemptClass::Success => self.engine.budget.deposit(|| self.engine.call_policy().budget),
-            AttemptClass::Rejected => {}
-            _ => {
-                self.engine.calls.failed.fetch_add(1, Ordering::Relaxed);
-            }
-        }
+        self.engine.accounts.end_single(class, || self.engine.call_policy().budget);
         self.report(Some(class));
     }
 }

@@ -19,12 +19,12 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use crate::codec::duration::rough;
 use crate::config::{Algorithm, FailoverConfig};
+use crate::engine::Engine;
 use crate::engine::breaker::Phase;
 use crate::engine::breaker::atomic::Change;
 use crate::engine::snapshot::Snapshot;
 use crate::engine::state::latency::Times;
 use crate::engine::state::{Counters, EndpointState};
-use crate::engine::{CallCounts, Engine};
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 use crate::runtime::clock::Time;
@@ -245,7 +245,7 @@ impl Engine {
                     .detail("held_by_floor", pinned)
             }
             (Phase::HalfOpen { successes, .. }, _) => {
-                self.calls.last_recovery.store(CallCounts::now(&self.clock), Ordering::Relaxed);
+                self.accounts.recover(&self.clock);
                 let reason = format!("{} probe calls succeeded; it is given calls again", successes + 1);
                 Event::new(EventKind::CircuitClose, reason)
             }

@@ -1,7 +1,6 @@
 //! The caller's own strategy at work, and what is done when it fails.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::contract::strategy::{Candidate, Candidates, View};
@@ -76,7 +75,7 @@ impl Engine {
     /// Counts it, and tells it at the first, second, fourth … time, so that it does not flood the log.
     #[cold]
     fn custom_failed(&self, what: &str) {
-        let count = self.calls.strategy_faults.fetch_add(1, Ordering::Relaxed) + 1;
+        let count = self.accounts.strategy_fault();
         if count.is_power_of_two() {
             let reason = format!("{what}, for the {count}. time; the algorithm of the configuration picks");
             self.events.emit(Event::new(EventKind::StrategyFailed, reason).detail("count", count));

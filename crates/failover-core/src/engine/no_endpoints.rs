@@ -1,7 +1,6 @@
 //! Why there is no endpoint for a call.
 
 use std::fmt;
-use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
@@ -156,8 +155,7 @@ impl Engine {
     /// A call that is a pick, and for which there is none: counted as failed.
     #[cold]
     pub(crate) fn refuse(&self) -> NoEndpoints {
-        self.calls.failed.fetch_add(1, Ordering::Relaxed);
-        self.calls.refused.fetch_add(1, Ordering::Relaxed);
+        self.accounts.refuse();
         self.why_none()
     }
 

@@ -11,6 +11,7 @@ use crate::engine::Engine;
 use crate::engine::availability::{Availability, UnavailableCause};
 use crate::engine::breaker::{Breaker, Phase};
 use crate::engine::policy::Policy;
+use crate::engine::view::EndpointView;
 use crate::events::Event;
 use crate::inspect::stats::SourceStats;
 use crate::model::endpoint::{EndpointId, ServiceName};
@@ -97,44 +98,34 @@ impl fmt::Display for Explanation {
 
 impl Engine {
     pub(crate) fn explain(&self) -> Explanation {
-        let snapshot = self.snapshot();
-        let now = self.clock.now();
-        let attempts = |state: u32| {
-            let state = self.slab.state(state);
-            state.counters().ended() + u64::from(state.in_flight())
-        };
-        let counts = snapshot.slots.iter().map(|slot| (slot.state, attempts(slot.state))).collect();
-        let (counts, window) = self.shares().since(now, self.began, counts);
+        let view = self.view();
+        let (counts, window) = view.recent_attempts();
         let total = counts.values().sum::<u64>().max(1);
-        let events = self.events.newest(usize::MAX);
-        let endpoint = |slot: &crate::engine::snapshot::Slot| {
-            let state = self.slab.state(slot.state);
-            let breaker = state.breaker().read();
-            let pinned = state.placement().is_pinned();
-            let availability =
-                Availability::derive(slot.claim, state.placement().probed(), &breaker, pinned, now);
-            let count = counts.get(&slot.state).copied().unwrap_or(0);
-            let id = slot.endpoint.id();
-            let told = |event: &&Arc<Event>| event.endpoint.as_ref() == Some(id) && !event.kind.is_per_call();
+        let events = self.events().newest(usize::MAX);
+        let endpoint = |of: EndpointView<'_>| {
+            let count = counts.get(&of.slot.state).copied().unwrap_or(0);
+            let id = of.slot.endpoint.id();
+            let is_evidence =
+                |event: &&Arc<Event>| event.endpoint.as_ref() == Some(id) && !event.kind.is_per_call();
             EndpointExplanation {
                 id: id.clone(),
-                address: slot.endpoint.authority(),
-                tier: snapshot.tiers[slot.tier as usize].rank.place(),
-                availability,
-                since: now.since(state.placement().since(now)),
-                next: next(availability, &breaker, &snapshot.policy, now),
+                address: of.slot.endpoint.authority(),
+                tier: of.tier,
+                availability: of.availability,
+                since: of.since(),
+                next: next(of.availability, &of.breaker, view.policy(), view.now),
                 share: count as f64 / total as f64,
                 attempts: count,
-                evidence: events.iter().rev().find(told).cloned(),
+                evidence: events.iter().rev().find(is_evidence).cloned(),
             }
         };
-        let config = &snapshot.config;
+        let config = &view.snapshot().config;
         Explanation {
-            service: self.name.clone(),
+            service: self.name().clone(),
             selection: format!("strategy {}, algorithm {}", config.strategy(), config.algorithm()),
             sources: self.source_stats(),
             window,
-            endpoints: snapshot.slots.iter().map(endpoint).collect(),
+            endpoints: view.endpoints().map(endpoint).collect(),
         }
     }
 }

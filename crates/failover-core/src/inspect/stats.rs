@@ -3,20 +3,19 @@
 pub(crate) mod provider;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
 use crate::engine::Engine;
 use crate::engine::availability::Availability;
-use crate::engine::snapshot::{Slot, Snapshot};
+use crate::engine::state::Counters;
 use crate::engine::state::latency::{Latency, Times};
+use crate::engine::view::{EndpointView, Gone};
 use crate::model::attempt_class::AttemptClass;
 use crate::model::breaker_state::BreakerState;
 use crate::model::endpoint::{EndpointId, ServiceName};
 use crate::model::health::{Health, Lifecycle};
-use crate::runtime::clock::Time;
 
 pub use provider::ProviderStats;
 
@@ -155,70 +154,41 @@ pub struct EndpointStats {
 
 impl Engine {
     pub(crate) fn stats(&self) -> ServiceStats {
-        let snapshot = self.snapshot();
-        let now = self.clock.now();
-        let states = || snapshot.slots.iter().map(|slot| self.slab.state(slot.state));
-        let (gone, mut times, gone_in_flight) = self.gone();
-        let endpoints =
-            snapshot.slots.iter().map(|slot| self.endpoint_stats(&snapshot, slot, now, &mut times)).collect();
-        let counters = states().fold(gone, |sum, state| sum.plus(&state.counters()));
-        let calls = &self.calls;
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let view = self.view();
+        let mut sum = view.gone();
+        let mut endpoints = Vec::with_capacity(view.snapshot().slots.len());
+        for of in view.endpoints() {
+            let (counters, times) = (of.counters(), of.times());
+            sum.counters = sum.counters.plus(&counters);
+            sum.times.add(&times);
+            sum.in_flight += u64::from(of.in_flight());
+            endpoints.push(EndpointStats::new(&of, &counters, &times));
+        }
+        let Gone { counters, times, in_flight } = sum;
+        let calls = view.calls();
         let (succeeded, rejected) = (counters.of(AttemptClass::Success), counters.of(AttemptClass::Rejected));
-        let failed = count(&calls.failed);
         ServiceStats {
-            service: self.name.clone(),
-            total_requests: succeeded + rejected + failed,
+            service: self.name().clone(),
+            total_requests: succeeded + rejected + calls.failed,
             successful_requests: succeeded,
-            failed_requests: failed,
+            failed_requests: calls.failed,
             rejected_requests: rejected,
             cancelled: counters.cancelled(),
-            refused: count(&calls.refused),
-            retried: count(&calls.retried),
-            failovers: count(&calls.failovers),
+            refused: calls.refused,
+            retried: calls.retried,
+            failovers: calls.failovers,
             recoveries: counters.recovered,
             health_checks: counters.probes,
-            in_flight: gone_in_flight + states().map(|state| u64::from(state.in_flight())).sum::<u64>(),
+            in_flight,
             average_response_time: counters.mean(),
             latency: times.latency(),
-            last_failover: wall(count(&calls.last_failover)),
-            last_recovery: wall(count(&calls.last_recovery)),
-            uptime: now.since(self.began),
-            last_update: self.clock.wall(),
-            retry_tokens: self.budget.left(snapshot.policy.call.budget),
+            last_failover: calls.last_failover,
+            last_recovery: calls.last_recovery,
+            uptime: view.uptime(),
+            last_update: self.clock().wall(),
+            retry_tokens: view.retry_tokens(),
             sources: self.source_stats(),
             endpoints,
-        }
-    }
-
-    /// What one endpoint's attempts came to; how long they took is added to `sum`.
-    fn endpoint_stats(&self, snapshot: &Snapshot, slot: &Slot, now: Time, sum: &mut Times) -> EndpointStats {
-        let state = self.slab.state(slot.state);
-        let counters = state.counters();
-        let mut times = Times::none();
-        state.times_into(&mut times);
-        sum.add(&times);
-        let breaker = state.breaker().read();
-        let pinned = state.placement().is_pinned();
-        let in_flight = state.in_flight();
-        EndpointStats {
-            id: slot.endpoint.id().clone(),
-            address: slot.endpoint.authority(),
-            tier: snapshot.tiers[slot.tier as usize].rank.place(),
-            health: slot.claim.health,
-            lifecycle: slot.claim.lifecycle,
-            availability: Availability::derive(slot.claim, state.placement().probed(), &breaker, pinned, now),
-            breaker: breaker.state(),
-            attempts: counters.ended() + u64::from(in_flight),
-            successes: counters.of(AttemptClass::Success),
-            failures: counters.failures(),
-            timeouts: counters.of(AttemptClass::Timeout),
-            cancelled: counters.cancelled(),
-            in_flight,
-            opened: state.opened(),
-            recoveries: counters.recovered,
-            average_response_time: counters.mean(),
-            latency: times.latency(),
         }
     }
 
@@ -238,6 +208,27 @@ impl Engine {
     }
 }
 
-fn wall(millis: u64) -> Option<SystemTime> {
-    (millis > 0).then(|| SystemTime::UNIX_EPOCH + Duration::from_millis(millis))
+impl EndpointStats {
+    fn new(of: &EndpointView<'_>, counters: &Counters, times: &Times) -> Self {
+        let in_flight = of.in_flight();
+        Self {
+            id: of.slot.endpoint.id().clone(),
+            address: of.slot.endpoint.authority(),
+            tier: of.tier,
+            health: of.slot.claim.health,
+            lifecycle: of.slot.claim.lifecycle,
+            availability: of.availability,
+            breaker: of.breaker.state(),
+            attempts: counters.ended() + u64::from(in_flight),
+            successes: counters.of(AttemptClass::Success),
+            failures: counters.failures(),
+            timeouts: counters.of(AttemptClass::Timeout),
+            cancelled: counters.cancelled(),
+            in_flight,
+            opened: of.opened(),
+            recoveries: counters.recovered,
+            average_response_time: counters.mean(),
+            latency: times.latency(),
+        }
+    }
 }

@@ -121,7 +121,7 @@ impl Inner {
                 ConfigKey::Default => None,
             };
             match engine {
-                Some(engine) => engine.events.emit(event),
+                Some(engine) => engine.events().emit(event),
                 None => self.events.emit(event),
             }
         }

@@ -112,7 +112,7 @@ impl Asking {
         let thresholds =
             Thresholds { healthy: check.healthy_threshold(), unhealthy: check.unhealthy_threshold() };
         let mut streak = Streak::default();
-        tokio::time::sleep(FIRST.min(check.interval() / 10).mul_f64(self.engine.random.unit())).await;
+        tokio::time::sleep(FIRST.min(check.interval() / 10).mul_f64(self.engine.random().unit())).await;
         loop {
             let found = self.probes.ask(&*self.probe, &self.target).await;
             let (health, evidence) = match &found {
@@ -123,7 +123,7 @@ impl Asking {
             streak = streak.after(health, thresholds);
             let changed = streak.verdict != before;
             self.engine.probe_found(self.state, &self.target, changed.then_some(streak.verdict), &evidence);
-            let jitter = 0.9 + 0.2 * self.engine.random.unit();
+            let jitter = 0.9 + 0.2 * self.engine.random().unit();
             tokio::time::sleep(check.interval().mul_f64(jitter)).await;
         }
     }

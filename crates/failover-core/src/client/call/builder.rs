@@ -50,7 +50,7 @@ pub struct Call<'a, C> {
 impl<C> fmt::Debug for Call<'_, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Call")
-            .field("service", &self.engine.name)
+            .field("service", self.engine.name())
             .field("wishes", &self.options)
             .finish_non_exhaustive()
     }
@@ -212,7 +212,7 @@ impl<'a, C> Call<'a, C> {
         Fut: Future<Output = Result<T, E>>,
         C: Classify<T, E>,
     {
-        let span = tracing::debug_span!(target: "failover", "call", service = %self.engine.name);
+        let span = tracing::debug_span!(target: "failover", "call", service = %self.engine.name());
         let Self { engine, classifier, options } = self;
         Run::new(engine, options).calls(operation, &classifier).instrument(span).await
     }

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tracing::Instrument;
@@ -14,11 +13,11 @@ use crate::client::call::timed::{NoReply, timed, wait};
 use crate::codec::duration::rough;
 use crate::config::defaults;
 use crate::contract::classify::{Classify, Outcome};
+use crate::engine::Engine;
 use crate::engine::algorithm::Tried;
 use crate::engine::attempt_guard::AttemptGuard;
 use crate::engine::policy::CallPolicy;
 use crate::engine::retry_budget::Withdrawal;
-use crate::engine::{CallCounts, Engine};
 use crate::events::{Event, EventKind};
 use crate::model::attempt_class::AttemptClass;
 use crate::model::endpoint::Endpoint;
@@ -96,7 +95,7 @@ impl<'a> Run<'a> {
             let span = tracing::debug_span!(
                 target: "failover", "attempt", endpoint = %endpoint.id(), number = attempt.number
             );
-            let reply = timed(operation(attempt).instrument(span), until, &self.engine.clock).await;
+            let reply = timed(operation(attempt).instrument(span), until, self.engine.clock()).await;
             let (class, pause) = match &reply {
                 Ok(reply) => judge(classifier.classify(reply.as_ref())),
                 Err(NoReply::Late) => (AttemptClass::Timeout, None),
@@ -144,7 +143,7 @@ impl<'a> Run<'a> {
             endpoint: guard.endpoint(),
             number: self.failed.len() as u32 + 1,
             until: (now + self.attempt_timeout).min(self.deadline),
-            clock: self.engine.clock.clone(),
+            clock: self.engine.clock().clone(),
         };
         if let Some(last) = self.failed.last() {
             self.tell_retry(last, &attempt.endpoint);
@@ -167,20 +166,20 @@ impl<'a> Run<'a> {
             let Some(changes) = &mut changes else {
                 changes = Some(self.engine.changes());
                 if self.deadline == Time::NEVER {
-                    self.deadline = self.engine.clock.now() + self.timeout;
+                    self.deadline = self.engine.clock().now() + self.timeout;
                 }
                 continue;
             };
             // Time may make one available, too: an open breaker tells nobody that its time has passed.
-            let now = self.engine.clock.now();
+            let now = self.engine.clock().now();
             let look = match self.engine.next_probe() {
                 due if due > now => due.min(now + LOOK_AGAIN),
                 _ => now + LOOK_AGAIN,
             };
             let look = look.min(self.deadline);
-            match timed(changes.changed(), look, &self.engine.clock).await {
+            match timed(changes.changed(), look, self.engine.clock()).await {
                 Ok(_) => {}
-                Err(NoReply::Late) if self.engine.clock.now() < self.deadline => {}
+                Err(NoReply::Late) if self.engine.clock().now() < self.deadline => {}
                 Err(NoReply::Late) => return Err(StopReason::NoEndpoints(self.engine.why_none())),
                 Err(NoReply::NoRuntime) => return Err(StopReason::NoRuntime),
             }
@@ -195,7 +194,7 @@ impl<'a> Run<'a> {
     fn record(&mut self, record: AttemptRecord, state: u32) {
         if record.class == AttemptClass::Timeout {
             let reason = format!("no answer after {}", rough(record.duration));
-            self.engine.events.emit(Event::new(EventKind::Timeout, reason).endpoint(record.endpoint.id()));
+            self.engine.events().emit(Event::new(EventKind::Timeout, reason).endpoint(record.endpoint.id()));
         }
         self.tried.push(state);
         self.failed.push(record);
@@ -213,12 +212,12 @@ impl<'a> Run<'a> {
         if retries > self.policy.max_retries {
             return Err(StopReason::MaxRetries { max_retries: self.policy.max_retries });
         }
-        let left = self.deadline.since(self.engine.clock.now());
+        let left = self.deadline.since(self.engine.clock().now());
         let delay = self.delay(retries);
         if left.is_zero() || delay >= left {
             return Err(StopReason::Deadline);
         }
-        self.paid = Some(self.engine.budget.withdraw(self.policy.budget).ok_or(StopReason::Budget)?);
+        self.paid = Some(self.engine.accounts().pay_retry(self.policy.budget).ok_or(StopReason::Budget)?);
         if delay.is_zero() {
             // However often it is tried, others get their turn.
             tokio::task::yield_now().await;
@@ -235,30 +234,29 @@ impl<'a> Run<'a> {
             return Duration::ZERO;
         }
         let waits = if elsewhere { retries - 1 } else { retries };
-        let delay = self.policy.backoff.delay(waits, self.engine.random.unit());
+        let delay = self.policy.backoff.delay(waits, self.engine.random().unit());
         if elsewhere { delay } else { delay.max(self.pause.unwrap_or_default()) }
     }
 
     fn tell_retry(&self, last: &AttemptRecord, endpoint: &Arc<Endpoint>) {
-        let calls = &self.engine.calls;
+        let accounts = self.engine.accounts();
         if self.failed.len() == 1 {
-            calls.retried.fetch_add(1, Ordering::Relaxed);
+            accounts.retry();
         }
         let (kind, where_to) = if last.endpoint.id() == endpoint.id() {
             (EventKind::Retry, "again".to_owned())
         } else {
-            calls.failovers.fetch_add(1, Ordering::Relaxed);
-            calls.last_failover.store(CallCounts::now(&self.engine.clock), Ordering::Relaxed);
+            accounts.fail_over(self.engine.clock());
             (EventKind::Failover, format!("to {}", endpoint.id()))
         };
         let number = self.failed.len() + 1;
         let reason = format!("attempt {number} goes {where_to} after {last}");
-        self.engine.events.emit(Event::new(kind, reason).endpoint(endpoint.id()).detail("attempt", number));
+        self.engine.events().emit(Event::new(kind, reason).endpoint(endpoint.id()).detail("attempt", number));
     }
 
     fn done<T>(self, value: T, record: AttemptRecord, class: AttemptClass) -> Completed<T> {
         if class == AttemptClass::Success && self.failed.is_empty() {
-            self.engine.budget.deposit(|| self.policy.budget);
+            self.engine.accounts().succeed_at_once(self.policy.budget);
         }
         // A retry that succeeded gets its tokens back: `paid` is dropped here.
         let endpoint = Arc::clone(&record.endpoint);
@@ -268,20 +266,20 @@ impl<'a> Run<'a> {
     /// The endpoint has done its part, and the operation's error is the answer.
     fn answered<E>(mut self, own: E, record: AttemptRecord, class: AttemptClass) -> CallError<E> {
         if class == AttemptClass::Success && self.failed.is_empty() {
-            self.engine.budget.deposit(|| self.policy.budget);
+            self.engine.accounts().succeed_at_once(self.policy.budget);
         }
         let reason = if class == AttemptClass::Success { StopReason::Answered } else { StopReason::Rejected };
         self.failed.push(record);
-        CallError { service: self.engine.name.clone(), attempts: self.failed, reason, error: Some(own) }
+        CallError { service: self.engine.name().clone(), attempts: self.failed, reason, error: Some(own) }
     }
 
     #[cold]
     fn stop<E>(self, reason: StopReason, error: Option<E>) -> CallError<E> {
-        self.engine.calls.failed.fetch_add(1, Ordering::Relaxed);
-        if matches!(reason, StopReason::NoEndpoints(_)) {
-            self.engine.calls.refused.fetch_add(1, Ordering::Relaxed);
+        match reason {
+            StopReason::NoEndpoints(_) => self.engine.accounts().refuse(),
+            _ => self.engine.accounts().fail(),
         }
-        CallError { service: self.engine.name.clone(), attempts: self.failed, reason, error }
+        CallError { service: self.engine.name().clone(), attempts: self.failed, reason, error }
     }
 }
 

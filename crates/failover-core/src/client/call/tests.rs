@@ -358,9 +358,9 @@ async fn polls(count: u32) {
 
 /// How many half-open permits of an endpoint are free, if its breaker is not open again.
 fn free_permits(service: &ServiceHandle, id: &crate::model::endpoint::EndpointId) -> usize {
-    let snapshot = service.engine().snapshot();
-    let slot = snapshot.slot(snapshot.find(id.as_str()).expect("there"));
-    match service.engine().slab.state(slot.state).breaker().read().phase {
+    let view = service.engine().view();
+    let of = view.endpoints().find(|of| of.slot.endpoint.id() == id).expect("is there");
+    match of.breaker.phase {
         crate::engine::breaker::Phase::HalfOpen { calls, .. } => 3 - calls as usize,
         _ => 3,
     }

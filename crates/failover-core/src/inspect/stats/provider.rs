@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
 use crate::engine::Engine;
 use crate::engine::state::Counters;
-use crate::inspect::stats::wall;
 use crate::model::attempt_class::AttemptClass;
 
 /// What the attempts at one provider's endpoints came to, over all services. The JSON names are those of the Go package,
@@ -116,22 +114,22 @@ impl ProviderStats {
 impl Engine {
     /// Adds what this service knows to the statistics of its providers.
     pub(crate) fn add_to_providers(&self, all: &mut BTreeMap<Arc<str>, ProviderStats>) {
-        let now = self.clock.now();
-        let mut by_source = self.counters_by_source();
-        for (source, number) in self.sources().into_iter().zip(0..) {
+        let view = self.view();
+        let calls = view.calls();
+        let mut by_source = view.counters_by_source();
+        for (source, number) in view.sources().into_iter().zip(0..) {
             let Some(stats) = all.get_mut(&source.name) else { continue };
             stats.services += 1;
             stats.endpoints += source.endpoints;
             stats.stale |= source.error.is_some();
-            stats.uptime = stats.uptime.max(now.since(self.began));
+            stats.uptime = stats.uptime.max(view.uptime());
             if let Some((counters, in_flight)) = by_source.remove(&number) {
                 stats.add(&counters, in_flight);
             }
             if number == 0 {
-                let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-                stats.failovers += count(&self.calls.failovers);
-                stats.last_failover = stats.last_failover.max(wall(count(&self.calls.last_failover)));
-                stats.last_recovery = stats.last_recovery.max(wall(count(&self.calls.last_recovery)));
+                stats.failovers += calls.failovers;
+                stats.last_failover = stats.last_failover.max(calls.last_failover);
+                stats.last_recovery = stats.last_recovery.max(calls.last_recovery);
             }
         }
     }

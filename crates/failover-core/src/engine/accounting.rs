@@ -1,0 +1,131 @@
+//! What a service counts by the call, not by the attempt, and what calls pay into the retry budget and take from it.
+//!
+//! An attempt is counted where it ends, in `report`; everything that is counted of a whole call is counted here.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use crate::engine::retry_budget::{Budget, BudgetPolicy, Withdrawal};
+use crate::model::attempt_class::AttemptClass;
+use crate::runtime::clock::Clock;
+
+/// The accounts of a service's calls. Beside the budget, nothing is written while calls succeed at once.
+#[derive(Debug)]
+pub(crate) struct CallAccounts {
+    budget: Budget,
+    failed: AtomicU64,
+    refused: AtomicU64,
+    retried: AtomicU64,
+    failovers: AtomicU64,
+    /// Faults of the caller's own strategy.
+    strategy_faults: AtomicU64,
+    /// Wall time in milliseconds since 1970; 0 for never.
+    last_failover: AtomicU64,
+    last_recovery: AtomicU64,
+}
+
+/// The counts as they were read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CallTotals {
+    pub(crate) failed: u64,
+    pub(crate) refused: u64,
+    pub(crate) retried: u64,
+    pub(crate) failovers: u64,
+    pub(crate) last_failover: Option<SystemTime>,
+    pub(crate) last_recovery: Option<SystemTime>,
+}
+
+impl CallAccounts {
+    pub(super) fn new() -> Self {
+        Self {
+            budget: Budget::new(),
+            failed: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            retried: AtomicU64::new(0),
+            failovers: AtomicU64::new(0),
+            strategy_faults: AtomicU64::new(0),
+            last_failover: AtomicU64::new(0),
+            last_recovery: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts the end of a call that is a single attempt.
+    #[inline]
+    pub(crate) fn end_single(&self, class: AttemptClass, policy: impl FnOnce() -> BudgetPolicy) {
+        match class {
+            AttemptClass::Success => self.budget.deposit(policy),
+            AttemptClass::Rejected => {}
+            _ => self.fail(),
+        }
+    }
+
+    /// Counts a call whose first attempt succeeded: it funds retries.
+    #[inline]
+    pub(crate) fn succeed_at_once(&self, policy: BudgetPolicy) {
+        self.budget.deposit(|| policy);
+    }
+
+    /// Counts a call that has failed.
+    pub(crate) fn fail(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a call that has failed because there was no endpoint for it.
+    pub(crate) fn refuse(&self) {
+        self.fail();
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Pays for a retry; none when the budget is empty.
+    pub(crate) fn pay_retry(&self, policy: BudgetPolicy) -> Option<Withdrawal<'_>> {
+        self.budget.withdraw(policy)
+    }
+
+    /// Counts a call that makes its second attempt.
+    pub(crate) fn retry(&self) {
+        self.retried.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an attempt on another endpoint after a failure.
+    pub(crate) fn fail_over(&self, clock: &Clock) {
+        self.failovers.fetch_add(1, Ordering::Relaxed);
+        self.last_failover.store(milliseconds(clock), Ordering::Relaxed);
+    }
+
+    /// Records that an endpoint has recovered.
+    pub(super) fn recover(&self, clock: &Clock) {
+        self.last_recovery.store(milliseconds(clock), Ordering::Relaxed);
+    }
+
+    /// Counts a fault of the caller's own strategy, and returns how many there are.
+    pub(super) fn strategy_fault(&self) -> u64 {
+        self.strategy_faults.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The tokens that are left in the retry budget.
+    pub(super) fn retry_tokens(&self, policy: BudgetPolicy) -> u32 {
+        self.budget.left(policy)
+    }
+
+    pub(super) fn totals(&self) -> CallTotals {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        CallTotals {
+            failed: count(&self.failed),
+            refused: count(&self.refused),
+            retried: count(&self.retried),
+            failovers: count(&self.failovers),
+            last_failover: time(count(&self.last_failover)),
+            last_recovery: time(count(&self.last_recovery)),
+        }
+    }
+}
+
+fn milliseconds(clock: &Clock) -> u64 {
+    let since = clock.wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    // 0 means never.
+    (since.as_millis() as u64).max(1)
+}
+
+fn time(milliseconds: u64) -> Option<SystemTime> {
+    (milliseconds > 0).then(|| SystemTime::UNIX_EPOCH + Duration::from_millis(milliseconds))
+}

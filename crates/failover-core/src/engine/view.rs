@@ -1,0 +1,137 @@
+//! What statistics and explanations read of an engine, as of one moment.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::engine::Engine;
+use crate::engine::accounting::CallTotals;
+use crate::engine::availability::Availability;
+use crate::engine::breaker::Breaker;
+use crate::engine::control::SourceStatus;
+use crate::engine::policy::Policy;
+use crate::engine::snapshot::{Slot, Snapshot};
+use crate::engine::state::latency::Times;
+use crate::engine::state::{Counters, EndpointState};
+use crate::runtime::clock::Time;
+
+/// An engine with one of its snapshots.
+pub(crate) struct EngineView<'a> {
+    engine: &'a Engine,
+    snapshot: Arc<Snapshot>,
+    pub(crate) now: Time,
+}
+
+/// One endpoint of a view.
+pub(crate) struct EndpointView<'a> {
+    pub(crate) slot: &'a Slot,
+    /// Source tier and priority.
+    pub(crate) tier: (u32, u32),
+    pub(crate) breaker: Breaker,
+    pub(crate) availability: Availability,
+    state: &'a EndpointState,
+    now: Time,
+}
+
+/// What endpoints that are gone have left: what they counted, how long their attempts took, and how many are in flight.
+pub(crate) struct Gone {
+    pub(crate) counters: Counters,
+    pub(crate) times: Times,
+    pub(crate) in_flight: u64,
+}
+
+impl Engine {
+    pub(crate) fn view(&self) -> EngineView<'_> {
+        EngineView { engine: self, snapshot: self.snapshot(), now: self.clock.now() }
+    }
+}
+
+impl EngineView<'_> {
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = EndpointView<'_>> {
+        self.snapshot.slots.iter().map(|slot| {
+            let state = self.engine.slab.state(slot.state);
+            let breaker = state.breaker().read();
+            let placement = state.placement();
+            let availability = Availability::derive(
+                slot.claim,
+                placement.probed(),
+                &breaker,
+                placement.is_pinned(),
+                self.now,
+            );
+            let tier = self.snapshot.tiers[slot.tier as usize].rank.place();
+            EndpointView { slot, tier, breaker, availability, state, now: self.now }
+        })
+    }
+
+    pub(crate) fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.snapshot.policy
+    }
+
+    pub(crate) fn uptime(&self) -> Duration {
+        self.now.since(self.engine.began)
+    }
+
+    pub(crate) fn gone(&self) -> Gone {
+        let (counters, times, in_flight) = self.engine.gone();
+        Gone { counters, times, in_flight }
+    }
+
+    pub(crate) fn calls(&self) -> CallTotals {
+        self.engine.accounts.totals()
+    }
+
+    pub(crate) fn retry_tokens(&self) -> u32 {
+        self.engine.accounts.retry_tokens(self.policy().call.budget)
+    }
+
+    pub(crate) fn sources(&self) -> Vec<SourceStatus> {
+        self.engine.sources()
+    }
+
+    /// What the attempts came to, and how many are in flight, by the number of the source that named their endpoint.
+    pub(crate) fn counters_by_source(&self) -> BTreeMap<u32, (Counters, u64)> {
+        self.engine.counters_by_source()
+    }
+
+    /// The attempts of each endpoint in the recent past, by the number of its state, and how long that past is.
+    pub(crate) fn recent_attempts(&self) -> (std::collections::HashMap<u32, u64>, Duration) {
+        let counts = self.endpoints().map(|of| (of.slot.state, of.attempts())).collect();
+        self.engine.shares().since(self.now, self.engine.began, counts)
+    }
+}
+
+impl EndpointView<'_> {
+    pub(crate) fn counters(&self) -> Counters {
+        self.state.counters()
+    }
+
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.state.in_flight()
+    }
+
+    /// Attempts that have begun.
+    pub(crate) fn attempts(&self) -> u64 {
+        self.counters().ended() + u64::from(self.in_flight())
+    }
+
+    /// Times that its breaker opened.
+    pub(crate) fn opened(&self) -> u64 {
+        self.state.opened()
+    }
+
+    pub(crate) fn times(&self) -> Times {
+        let mut times = Times::none();
+        self.state.times_into(&mut times);
+        times
+    }
+
+    /// How long it has been in rotation, or out of it.
+    pub(crate) fn since(&self) -> Duration {
+        self.now.since(self.state.placement().since(self.now))
+    }
+}
