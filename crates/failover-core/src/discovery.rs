@@ -6,4 +6,4 @@ pub(crate) mod sink;
 pub(crate) mod validate;
 
 pub(crate) use driver::{Driver, Pace};
-pub(crate) use sink::Sink;
+pub(crate) use sink::{Sink, Update};

@@ -15,9 +15,10 @@ use crate::config::{EmptyPolicy, RemovalGuard};
 use crate::contract::address_policy::AddressPolicy;
 use crate::contract::provider::{EndpointSet, Provider, Query};
 use crate::discovery::diff::Change;
-use crate::discovery::sink::Sink;
+use crate::discovery::sink::{Sink, Update};
 use crate::discovery::validate::{Validated, validate};
 use crate::error::{Error, ErrorKind};
+use crate::events::EventKind;
 use crate::model::endpoint::{EndpointEntry, EndpointId};
 use crate::runtime::backoff::Backoff;
 use crate::runtime::catch_panic::catch_panic;
@@ -47,6 +48,8 @@ pub(crate) struct Driver {
     /// Which addresses the source may name.
     pub(crate) addresses: AddressPolicy,
     pub(crate) provider: Arc<dyn Provider>,
+    /// What the source has named before, where another driver has followed it.
+    pub(crate) known: Vec<EndpointEntry>,
 }
 
 /// Aborted, or ended with its runtime: what is known of the source grows old from here on.
@@ -66,16 +69,40 @@ struct Following {
     held: Option<(Validated, Time)>,
     /// Endpoints that went together with many others, and when they are gone for good.
     retained: Option<(Vec<EndpointEntry>, Time)>,
-    /// The answer that was taken over last, in its source's order, if nothing of it was left out.
-    last: Option<Vec<EndpointEntry>>,
+    /// The answer that was taken over last.
+    last: LastAnswer,
+}
+
+/// What an answer says beside its entries.
+#[derive(Clone, Copy)]
+struct Answered {
+    is_whole: bool,
+    unknown: bool,
+    age: Duration,
+}
+
+#[derive(Debug, Default)]
+struct LastAnswer {
+    /// In the source's order.
+    entries: Vec<EndpointEntry>,
+    /// Nothing of the answer was left out, and it was not empty.
+    is_whole: bool,
+    /// The source did not know the service.
+    unknown: bool,
 }
 
 impl Following {
     /// Holds an answer against the last one, where neither has anything to be said of but its endpoints.
     fn change(&self, set: &mut EndpointSet) -> Option<Change> {
-        let last = self.last.as_ref().filter(|_| self.retained.is_none())?;
-        let plain = !set.entries().is_empty() && set.rejected_count() == 0;
-        plain.then(|| Change::between(last, set.entries_mut()))
+        let comparable = self.last.is_whole && self.retained.is_none();
+        let plain = comparable && !set.entries().is_empty() && set.rejected_count() == 0;
+        plain.then(|| Change::between(&self.last.entries, set.entries_mut()))
+    }
+
+    /// Whether an answer may mean that the registry has lost its data, or hides it: an empty one, unconfirmed, after one
+    /// that was not empty.
+    fn is_doubtful(&self, answer: &Validated) -> bool {
+        answer.entries.is_empty() && !answer.confirmed && !self.last.entries.is_empty()
     }
 
     /// When something must be done although the source says nothing.
@@ -88,8 +115,10 @@ impl Following {
 
 impl Driver {
     /// Follows the source until the task is aborted.
-    pub(crate) async fn run(self) -> Infallible {
-        let mut following = Following::default();
+    pub(crate) async fn run(mut self) -> Infallible {
+        let known = std::mem::take(&mut self.known);
+        let last = LastAnswer { entries: known, ..LastAnswer::default() };
+        let mut following = Following { last, ..Following::default() };
         loop {
             let began = self.sink.clock().now();
             let ended = catch_panic(self.follow(&mut following)).await;
@@ -102,7 +131,7 @@ impl Driver {
                 }
                 Err(panic) => {
                     let reason = format!("the provider panicked: {panic}; it is started again");
-                    self.sink.panicked(reason.clone());
+                    self.sink.event(EventKind::ProviderPanicked, reason.clone());
                     Error::new(ErrorKind::Internal, reason)
                 }
             };
@@ -184,27 +213,29 @@ impl Driver {
         let change = following.change(&mut set);
         if change.is_some_and(Change::is_none) {
             following.held = None;
-            self.sink.answered_again(set.age());
+            self.sink.publish(Update::Unchanged, Some(set.age()));
             return true;
         }
         let is_good = |change: &Change| change.is_good(set.entries(), self.sink.service(), self.addresses);
-        let sifted = if change.as_ref().is_some_and(is_good) {
+        let validated = if change.as_ref().is_some_and(is_good) {
             Validated::from(set)
         } else {
             validate(self.sink.service(), set, self.addresses)
         };
-        self.sink.rejected(&sifted.rejected);
-        if sifted.is_garbage() {
-            let count = sifted.rejected.count();
+        self.sink.rejected(&validated.rejected);
+        if validated.is_garbage() {
+            let count = validated.rejected.count();
             let message = format!("none of the {count} entries of its answer can be used");
             self.failed(following, Error::new(ErrorKind::Validation, message).with_code("BAD_ANSWER"));
             return false;
         }
-        match self.sink.empty_policy() {
-            EmptyPolicy::Hold(hold) if self.is_doubtful(&sifted) => self.hold(sifted, hold, following),
+        match self.sink.config().empty_policy() {
+            EmptyPolicy::Hold(hold) if following.is_doubtful(&validated) => {
+                self.hold(validated, hold, following)
+            }
             _ => {
                 following.held = None;
-                self.publish(sifted, change, following);
+                self.publish(validated, change, following);
             }
         }
         true
@@ -212,46 +243,59 @@ impl Driver {
 
     /// Takes over an answer that is believed. What it removes stays as a last resort where that is suspiciously much.
     /// `change`: what tells it from the last one, where that is known.
-    fn publish(&self, sifted: Validated, change: Option<Change>, following: &mut Following) {
-        let is_whole = sifted.rejected.count() == 0 && !sifted.entries.is_empty();
-        let Validated { entries, unknown, age, .. } = sifted;
-        let mut parts = None;
-        following.last = match (change, following.last.take()) {
-            (Some(change), Some(last)) if is_whole => {
-                parts = change.parts(&last, &entries);
-                Some(change.made(last, &entries))
-            }
-            _ => is_whole.then(|| entries.clone()),
-        };
-        let publish_all = |entries| match parts {
-            Some((gone, come)) => self.sink.publish_change(&gone, come, age),
-            None => self.sink.publish(entries, Vec::new(), unknown, age),
-        };
-        let RemovalGuard::Keep { share, grace } = self.sink.removal_guard() else {
+    fn publish(&self, validated: Validated, change: Option<Change>, following: &mut Following) {
+        let is_whole = validated.rejected.count() == 0 && !validated.entries.is_empty();
+        let Validated { entries, unknown, age, .. } = validated;
+        let answer = Answered { is_whole, unknown, age };
+        let change = change.filter(|_| is_whole);
+        let last = std::mem::take(&mut following.last).entries;
+        let RemovalGuard::Keep { share, grace } = self.sink.config().removal_guard() else {
             following.retained = None;
-            return publish_all(entries);
+            return self.publish_plain(last, entries, change, answer, following);
         };
-        let few = change.is_some_and(|change| (change.before as f64) < share * self.sink.known() as f64);
+        let few = change.is_some_and(|change| (change.before as f64) < share * last.len() as f64);
         if few && following.retained.is_none() {
-            return publish_all(entries);
+            return self.publish_plain(last, entries, change, answer, following);
         }
-        let known = self.sink.entries();
         let named: HashSet<&EndpointId> = entries.iter().map(|entry| entry.endpoint().id()).collect();
         let is_gone = |entry: &EndpointEntry| !named.contains(entry.endpoint().id());
         let (mut retained, mut until) = following.retained.take().unwrap_or((Vec::new(), Time::NEVER));
         retained.retain(is_gone);
-        let gone: Vec<_> = known.iter().filter(|entry| is_gone(entry)).cloned().collect();
-        if !gone.is_empty() && gone.len() as f64 >= share * known.len() as f64 {
-            let (count, of) = (gone.len(), known.len());
-            self.sink.removal_held(format!(
+        let gone: Vec<_> = last.iter().filter(|entry| is_gone(entry)).cloned().collect();
+        if !gone.is_empty() && gone.len() as f64 >= share * last.len() as f64 {
+            let (count, of) = (gone.len(), last.len());
+            let reason = format!(
                 "{count} of {of} endpoints went at once; for {} they are a last resort",
                 rough(grace)
-            ));
+            );
+            self.sink.event(EventKind::RemovalHeld, reason);
             retained.extend(gone);
             until = self.sink.clock().now() + grace;
         }
         following.retained = (!retained.is_empty()).then(|| (retained.clone(), until));
-        self.sink.publish(entries, retained, unknown, age);
+        let now = change.map_or_else(|| entries.clone(), |change| change.made(last, &entries));
+        following.last = LastAnswer { entries: now, is_whole, unknown };
+        self.sink.publish(Update::Whole { entries, retained, unknown }, Some(age));
+    }
+
+    /// Takes over an answer of which nothing is retained: as a change where that is small.
+    fn publish_plain(
+        &self,
+        last: Vec<EndpointEntry>,
+        entries: Vec<EndpointEntry>,
+        change: Option<Change>,
+        answer: Answered,
+        following: &mut Following,
+    ) {
+        let parts = change.and_then(|change| change.parts(&last, &entries));
+        let now = change.map_or_else(|| entries.clone(), |change| change.made(last, &entries));
+        let Answered { is_whole, unknown, age } = answer;
+        following.last = LastAnswer { entries: now, is_whole, unknown };
+        let update = match parts {
+            Some((gone, come)) => Update::Change { gone, come },
+            None => Update::Whole { entries, retained: Vec::new(), unknown },
+        };
+        self.sink.publish(update, Some(age));
     }
 
     /// Does what is due by now.
@@ -261,42 +305,38 @@ impl Driver {
             self.believe(following);
         }
         if following.retained.take_if(|(_, until)| *until <= now).is_some() {
-            self.sink.drop_retained();
+            let LastAnswer { entries, unknown, .. } = &following.last;
+            let update = Update::Whole { entries: entries.clone(), retained: Vec::new(), unknown: *unknown };
+            self.sink.publish(update, None);
         }
     }
 
-    /// Whether an answer may mean that the registry has lost its data, or hides it: an empty one, unconfirmed, after one
-    /// that was not empty.
-    fn is_doubtful(&self, sifted: &Validated) -> bool {
-        sifted.entries.is_empty() && !sifted.confirmed && self.sink.known() > 0
-    }
-
-    fn hold(&self, sifted: Validated, hold: Duration, following: &mut Following) {
+    fn hold(&self, validated: Validated, hold: Duration, following: &mut Following) {
         let until = match following.held.take() {
             Some((_, until)) => until,
             None => self.sink.clock().now() + hold,
         };
-        let what = if sifted.unknown {
+        let what = if validated.unknown {
             "it does not know the service any more"
         } else {
             "it names no endpoint any more"
         };
         let message = format!("{what}, unconfirmed; that is believed after {}", rough(hold));
         let error = Error::new(ErrorKind::NotFound, message).with_code("EMPTY_HELD");
-        self.sink.held(error);
-        following.held = Some((sifted, until));
+        self.sink.unavailable(error, EventKind::EmptyHeld);
+        following.held = Some((validated, until));
     }
 
     fn believe(&self, following: &mut Following) {
-        if let Some((sifted, _)) = following.held.take() {
-            self.publish(sifted, None, following);
+        if let Some((validated, _)) = following.held.take() {
+            self.publish(validated, None, following);
         }
     }
 
     fn failed(&self, following: &mut Following, error: Error) {
         // What it said before it failed is no evidence of what is so now.
         following.held = None;
-        self.sink.failed(error);
+        self.sink.unavailable(error, EventKind::SourceStale);
     }
 
     /// Half of the time for certain, the other half at random: never at once, and never all clients together.

@@ -1,18 +1,36 @@
-//! Where a driver's findings go.
+//! Where the driver's results go.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{EmptyPolicy, RemovalGuard};
+use crate::config::FailoverConfig;
 use crate::contract::provider::Rejections;
 use crate::error::Error;
+use crate::events::EventKind;
 use crate::model::endpoint::{EndpointEntry, EndpointId, ServiceName};
 use crate::runtime::clock::Clock;
 use crate::runtime::random::Random;
 
-/// What one source's driver tells of its service, and the little that it has to know of it.
-///
-/// The engine implements it, so that discovery knows nothing of what comes after it.
+/// What a source's endpoints have become. Every entry has passed validation.
+#[derive(Debug)]
+pub(crate) enum Update {
+    /// The answer names what the last one named.
+    Unchanged,
+    /// The answer differs from the last one in this alone. An altered entry is in both lists.
+    Change { gone: Vec<EndpointId>, come: Vec<EndpointEntry> },
+    /// These entries replace the last ones.
+    Whole {
+        entries: Vec<EndpointEntry>,
+        /// Entries that the source no longer names, kept as a last resort.
+        retained: Vec<EndpointEntry>,
+        /// The source does not know the service.
+        unknown: bool,
+    },
+}
+
+/// Receives what one source's driver finds. The engine implements it, so that discovery depends on nothing that comes
+/// after it.
 pub(crate) trait Sink: Debug + Send + Sync + 'static {
     fn service(&self) -> &ServiceName;
 
@@ -20,50 +38,22 @@ pub(crate) trait Sink: Debug + Send + Sync + 'static {
 
     fn random(&self) -> &Random;
 
-    fn empty_policy(&self) -> EmptyPolicy;
+    fn config(&self) -> Arc<FailoverConfig>;
 
-    /// How many endpoints the source has named last.
-    fn known(&self) -> usize;
+    /// Takes over an update. `age` is how old the answer was when it arrived; without one, time alone has changed
+    /// something, and the source has not answered.
+    fn publish(&self, update: Update, age: Option<Duration>);
 
-    fn removal_guard(&self) -> RemovalGuard;
+    /// Reports a source that did not answer, or whose answer is not believed yet: its last answer stays. `kind` is the
+    /// event for the first time in a row.
+    fn unavailable(&self, error: Error, kind: EventKind);
 
-    /// The endpoints that the source has named last.
-    fn entries(&self) -> Vec<EndpointEntry>;
-
-    /// A good answer: these entries, checked one by one, replace the last ones, of which the lame stay as a last
-    /// resort. `age`: how old it was when it came.
-    fn publish(
-        &self,
-        entries: Vec<EndpointEntry>,
-        retained: Vec<EndpointEntry>,
-        unknown: bool,
-        age: Duration,
-    );
-
-    /// A good answer that differs from the last one in this, and in nothing else.
-    fn publish_change(&self, gone: &[EndpointId], come: Vec<EndpointEntry>, age: Duration);
-
-    /// A good answer that names what the last one named, which came `age` ago.
-    fn answered_again(&self, age: Duration);
-
-    /// Many endpoints went at once and are kept for a while.
-    fn removal_held(&self, reason: String);
-
-    /// The time of those that were kept as a last resort is over.
-    fn drop_retained(&self);
-
-    /// Entries of an answer that cannot be used.
+    /// Reports entries of an answer that failed validation.
     fn rejected(&self, entries: &Rejections);
 
-    /// The source did not answer: what it said before stays.
-    fn failed(&self, error: Error);
+    /// Emits an event about the source.
+    fn event(&self, kind: EventKind, reason: String);
 
-    /// An empty answer is not believed yet: what it said before stays.
-    fn held(&self, error: Error);
-
-    /// The provider panicked.
-    fn panicked(&self, reason: String);
-
-    /// Nobody follows the source any more.
+    /// Reports that nothing follows the source any more.
     fn ended(&self, why: &Error);
 }

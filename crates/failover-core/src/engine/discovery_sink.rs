@@ -1,15 +1,15 @@
-//! A source of the engine's, as discovery sees it.
+//! A source of the engine, as discovery sees it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{EmptyPolicy, RemovalGuard};
+use crate::config::FailoverConfig;
 use crate::contract::provider::Rejections;
-use crate::discovery::Sink;
+use crate::discovery::{Sink, Update};
 use crate::engine::{Engine, SourceId};
 use crate::error::Error;
 use crate::events::EventKind;
-use crate::model::endpoint::{EndpointEntry, EndpointId, ServiceName};
+use crate::model::endpoint::ServiceName;
 use crate::runtime::clock::Clock;
 use crate::runtime::random::Random;
 
@@ -32,62 +32,24 @@ impl Sink for EngineSink {
         &self.engine.random
     }
 
-    fn empty_policy(&self) -> EmptyPolicy {
-        self.engine.config().empty_policy()
+    fn config(&self) -> Arc<FailoverConfig> {
+        self.engine.config()
     }
 
-    fn known(&self) -> usize {
-        self.engine.source_endpoints(self.id)
+    fn publish(&self, update: Update, age: Option<Duration>) {
+        self.engine.update(self.id, update, age);
     }
 
-    fn removal_guard(&self) -> RemovalGuard {
-        self.engine.config().removal_guard()
-    }
-
-    fn entries(&self) -> Vec<EndpointEntry> {
-        self.engine.source_entries(self.id)
-    }
-
-    fn publish(
-        &self,
-        entries: Vec<EndpointEntry>,
-        retained: Vec<EndpointEntry>,
-        unknown: bool,
-        age: Duration,
-    ) {
-        self.engine.publish_with_retained(self.id, entries, retained, unknown, age);
-    }
-
-    fn publish_change(&self, gone: &[EndpointId], come: Vec<EndpointEntry>, age: Duration) {
-        self.engine.publish_change(self.id, gone, come, age);
-    }
-
-    fn answered_again(&self, age: Duration) {
-        self.engine.answered_again(self.id, age);
-    }
-
-    fn removal_held(&self, reason: String) {
-        self.engine.emit_source(self.id, EventKind::RemovalHeld, reason);
-    }
-
-    fn drop_retained(&self) {
-        self.engine.drop_retained(self.id);
+    fn unavailable(&self, error: Error, kind: EventKind) {
+        self.engine.source_failed(self.id, error, kind);
     }
 
     fn rejected(&self, entries: &Rejections) {
         self.engine.entries_rejected(self.id, entries);
     }
 
-    fn failed(&self, error: Error) {
-        self.engine.source_failed(self.id, error, EventKind::SourceStale);
-    }
-
-    fn held(&self, error: Error) {
-        self.engine.source_failed(self.id, error, EventKind::EmptyHeld);
-    }
-
-    fn panicked(&self, reason: String) {
-        self.engine.emit_source(self.id, EventKind::ProviderPanicked, reason);
+    fn event(&self, kind: EventKind, reason: String) {
+        self.engine.emit_source(self.id, kind, reason);
     }
 
     fn ended(&self, why: &Error) {

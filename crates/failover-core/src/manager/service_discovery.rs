@@ -139,7 +139,8 @@ impl Inner {
         let pace = Pace { poll: self.settings.poll_interval(), answer: self.settings.timeout() };
         let addresses = self.addresses(named);
         let sink = Box::new(EngineSink { engine: Arc::clone(engine), id: source });
-        let driver = Driver { sink, pace, addresses, provider: Arc::clone(&named.provider) };
+        let known = engine.source_entries(source);
+        let driver = Driver { sink, pace, addresses, provider: Arc::clone(&named.provider), known };
         Task::spawn(runtime, async move { match driver.run().await {} })
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::contract::address_policy::AddressPolicy;
 use crate::contract::provider::Rejections;
+use crate::discovery::Update;
 use crate::engine::Engine;
 use crate::engine::control::source::{Source, SourceId, SourceStatus};
 use crate::engine::control::state::MAX_EVENTS_PER_CHANGE;
@@ -53,19 +54,31 @@ impl Engine {
             .collect()
     }
 
-    /// A good answer of a source: these entries, already checked one by one, replace its last ones.
-    pub(crate) fn publish(&self, id: SourceId, entries: Vec<EndpointEntry>, unknown: bool, age: Duration) {
-        self.publish_with_retained(id, entries, Vec::new(), unknown, age);
+    /// Takes over what discovery has found of a source.
+    pub(crate) fn update(&self, id: SourceId, update: Update, age: Option<Duration>) {
+        match (update, age) {
+            (Update::Unchanged, age) => self.answered_again(id, age.unwrap_or_default()),
+            (Update::Change { gone, come }, age) => {
+                self.publish_change(id, &gone, come, age.unwrap_or_default());
+            }
+            (Update::Whole { entries, retained, unknown }, age) => {
+                self.replace(id, entries, retained, unknown, age);
+            }
+        }
     }
 
-    /// As [`publish`](Self::publish); the lame are not named any more and stay as a last resort.
-    pub(crate) fn publish_with_retained(
+    /// Replaces the entries of a source, which has answered with them.
+    pub(crate) fn publish(&self, id: SourceId, entries: Vec<EndpointEntry>, unknown: bool, age: Duration) {
+        self.replace(id, entries, Vec::new(), unknown, Some(age));
+    }
+
+    fn replace(
         &self,
         id: SourceId,
         mut entries: Vec<EndpointEntry>,
         retained: Vec<EndpointEntry>,
         unknown: bool,
-        age: Duration,
+        age: Option<Duration>,
     ) {
         let mut _before = None;
         let mut events = Vec::new();
@@ -78,7 +91,7 @@ impl Engine {
             }
             let first = source.answered.is_none();
             source.unknown = unknown;
-            events.extend(source.answer(now, age, entries.len()));
+            events.extend(age.and_then(|age| source.answer(now, age, entries.len())));
             // In order once, so that each rebuild finds them nearly so, and another order is no change.
             entries.sort_by(|a, b| a.endpoint().id().cmp(b.endpoint().id()));
             if source.entries != entries || source.retained != retained || first {
@@ -92,13 +105,7 @@ impl Engine {
     }
 
     /// As [`publish`](Self::publish), of an answer that differs from the last one in this alone: O(log n) to find each.
-    pub(crate) fn publish_change(
-        &self,
-        id: SourceId,
-        gone: &[EndpointId],
-        come: Vec<EndpointEntry>,
-        age: Duration,
-    ) {
+    fn publish_change(&self, id: SourceId, gone: &[EndpointId], come: Vec<EndpointEntry>, age: Duration) {
         let _before;
         let mut events = Vec::new();
         {
@@ -131,7 +138,7 @@ impl Engine {
     }
 
     /// A source whose answer names what its last one named.
-    pub(crate) fn answered_again(&self, id: SourceId, age: Duration) {
+    fn answered_again(&self, id: SourceId, age: Duration) {
         let event = {
             let mut control = self.control();
             let now = self.clock.now();
@@ -233,30 +240,8 @@ impl Engine {
         self.events.emit(Event::new(kind, reason).provider(&name));
     }
 
-    /// How many endpoints the source has named last.
-    pub(crate) fn source_endpoints(&self, id: SourceId) -> usize {
-        self.control().sources[id.0].entries.len()
-    }
-
     /// The endpoints that a source has named last.
     pub(crate) fn source_entries(&self, id: SourceId) -> Vec<EndpointEntry> {
         self.control().sources[id.0].entries.clone()
-    }
-
-    /// Endpoints that a source keeps as a last resort are gone for good.
-    pub(crate) fn drop_retained(&self, id: SourceId) {
-        let mut _before = None;
-        let mut events = Vec::new();
-        {
-            let mut control = self.control();
-            let source = &mut control.sources[id.0];
-            if source.retained.is_empty() {
-                return;
-            }
-            source.retained.clear();
-            _before = Some(self.rebuild(&mut control, &mut events));
-        }
-        self.emit_all(events);
-        self.notify_observers();
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use crate::config::FailoverConfig;
+use crate::discovery::Update;
 use crate::discovery::diff::Change;
 use crate::engine::{Engine, SourceId};
 use crate::events::Event;
@@ -52,8 +53,8 @@ proptest! {
             whole.publish(of_whole, now.clone(), false, Duration::ZERO);
             let change = Change::between(&last, &mut now);
             match change.parts(&last, &now) {
-                _ if change.is_none() => parts.answered_again(of_parts, Duration::ZERO),
-                Some((gone, come)) => parts.publish_change(of_parts, &gone, come, Duration::ZERO),
+                _ if change.is_none() => parts.update(of_parts, Update::Unchanged, Some(Duration::ZERO)),
+                Some((gone, come)) => parts.update(of_parts, Update::Change { gone, come }, Some(Duration::ZERO)),
                 None => parts.publish(of_parts, now.clone(), false, Duration::ZERO),
             }
             prop_assert_eq!(parts.source_entries(of_parts), whole.source_entries(of_whole));
