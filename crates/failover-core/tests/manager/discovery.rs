@@ -6,10 +6,10 @@ use failover_core::config::EmptyPolicy;
 use failover_core::events::EventKind;
 use failover_core::provider::EndpointSet;
 use failover_core::{Error, FailoverConfig, NoEndpointsReason, ServiceHandle};
+use failover_test::{Script, ScriptedProvider, Step};
 use tokio::time::sleep;
 
 use crate::{down, endpoint, endpoint_of, named, told, until, virtual_manager};
-use failover_test::{Script, ScriptedProvider, Step};
 
 /// A restart comes 250 ms after the first failure at the latest.
 const SOON: Duration = Duration::from_secs(1);

@@ -7,11 +7,11 @@ use std::time::Duration;
 use failover_core::provider::{EndpointSet, Provider, ProviderInfo, Query, Registry};
 use failover_core::{Error, ErrorKind, FailoverManager, ServiceHandle, async_trait};
 use failover_memory::MemoryProvider;
+use failover_test::ScriptedProvider;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout};
 
 use crate::{endpoint, named, picked, until, virtual_manager};
-use failover_test::ScriptedProvider;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -177,6 +177,28 @@ fn a_handle_whose_runtime_is_gone_is_stale() {
         manager.register_endpoint(endpoint("users-1", 1)).await.expect("registers");
         let again = manager.service("users").await.expect("a handle");
         until("a new discovery", SECOND, || named(&again) == ["users-1"]).await;
+    });
+}
+
+#[test]
+fn an_unconfirmed_empty_answer_is_held_by_the_discovery_of_another_runtime_as_well() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let (provider, script) = ScriptedProvider::watching();
+    script.endpoints([endpoint("users-1", 1)]);
+    let first = runtime();
+    let (manager, service) = first.block_on(async {
+        let manager = FailoverManager::builder().provider(provider).build().await.expect("builds");
+        let service = manager.service("users").await.expect("a handle");
+        (manager, service)
+    });
+    assert_eq!(named(&service), ["users-1"]);
+    drop(first);
+    script.empty();
+    runtime().block_on(async {
+        let again = manager.service("users").await.expect("a handle");
+        let error = || again.stats().sources[0].error.as_ref().map(ToString::to_string).unwrap_or_default();
+        until("the empty answer", SECOND, || error().contains("unconfirmed")).await;
+        assert_eq!(named(&again), ["users-1"]);
     });
 }
 

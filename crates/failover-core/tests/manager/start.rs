@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use failover_core::{Error, ErrorKind, NoEndpointsReason};
+use failover_test::ScriptedProvider;
 use tokio::time::{Instant, timeout};
 
 use crate::{down, endpoint, named, until, virtual_manager};
-use failover_test::ScriptedProvider;
 
 const START: Duration = Duration::from_secs(5);
 /// A restart comes 250 ms after the first failure at the latest.
