@@ -87,7 +87,7 @@ impl ConsulProvider {
                 b"false" => return Err(conflict()),
                 _ => {
                     return Err(Error::bad_answer(
-                        &format!("writing key {path}"),
+                        format!("writing key {path}"),
                         "it is neither true nor false",
                     ));
                 }

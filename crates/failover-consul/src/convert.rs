@@ -180,7 +180,7 @@ pub(crate) async fn read_set(
 pub(crate) fn set(service: &ServiceName, body: &[u8], settings: &Settings) -> Result<EndpointSet, Error> {
     let mut read = Vec::new();
     let mut rejected = Rejected::default();
-    let entries = entries(body).map_err(|why| Error::bad_answer(&format!("service {service}"), why))?;
+    let entries = entries(body).map_err(|why| Error::bad_answer(format!("service {service}"), why))?;
     for (number, raw) in entries.into_iter().enumerate() {
         match serde_json::from_str::<Instance<'_>>(raw.get()) {
             Ok(instance) => read.push(instance),

@@ -136,22 +136,22 @@ impl Api<'_> {
                     page => page?,
                 };
                 let Value::Object(mut page) = page else {
-                    return Err(Error::bad_answer(&self.what("list", scope.kind, ""), "it is no list"));
+                    return Err(Error::bad_answer(self.what("list", scope.kind, ""), "it is no list"));
                 };
                 let Some(Value::Object(metadata)) = page.remove("metadata") else {
-                    return Err(Error::bad_answer(&self.what("list", scope.kind, ""), "it has no metadata"));
+                    return Err(Error::bad_answer(self.what("list", scope.kind, ""), "it has no metadata"));
                 };
                 match page.remove("items") {
                     // Before they are read: what each of them is kept as is larger than what it can be sent as.
                     Some(Value::Array(items)) if objects.len() + items.len() > MAX_OBJECTS => {
                         let why = format!("there are more than {MAX_OBJECTS} objects");
-                        return Err(Error::bad_answer(&self.what("list", scope.kind, ""), &why));
+                        return Err(Error::bad_answer(self.what("list", scope.kind, ""), &why));
                     }
                     Some(Value::Array(items)) => objects.extend(items.into_iter().map(&mut read)),
                     None | Some(Value::Null) => {}
                     Some(_) => {
                         return Err(Error::bad_answer(
-                            &self.what("list", scope.kind, ""),
+                            self.what("list", scope.kind, ""),
                             "its items are no list",
                         ));
                     }
@@ -162,7 +162,7 @@ impl Api<'_> {
                 pages += 1;
                 if !next.is_empty() && (next == before || pages > MAX_PAGES) {
                     return Err(Error::bad_answer(
-                        &self.what("list", scope.kind, ""),
+                        self.what("list", scope.kind, ""),
                         "its pages have no end",
                     ));
                 }
@@ -221,7 +221,7 @@ impl Api<'_> {
         let version = object.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or_default();
         if version.is_empty() {
             // Without a version it would be unconditional.
-            return Err(Error::bad_answer(&self.what("update", kind, name), "the object has no version"));
+            return Err(Error::bad_answer(self.what("update", kind, name), "the object has no version"));
         }
         let mut ask = self.ask(Method::PUT, "update", kind, name);
         let _ = write!(ask.target, "?fieldManager={MANAGER}");

@@ -48,7 +48,7 @@ impl ApiRequest {
         let bytes = match &self.body {
             None => Vec::new(),
             Some((_, object)) => serde_json::to_vec(object)
-                .map_err(|error| Error::bad_answer(&self.what, &error.to_string()))?,
+                .map_err(|error| Error::bad_answer(&self.what, error.to_string()))?,
         };
         let mut builder = Request::builder().method(&self.method).uri(&self.target);
         builder = builder.header(header::ACCEPT, "application/json");
@@ -225,7 +225,7 @@ impl ApiClient {
     /// Asks, and reads the answer as JSON.
     pub(crate) async fn object(&self, ask: &ApiRequest) -> Result<Value, Error> {
         let bytes = self.ask(ask).await?;
-        serde_json::from_slice(&bytes).map_err(|error| Error::bad_answer(&ask.what, &error.to_string()))
+        serde_json::from_slice(&bytes).map_err(|error| Error::bad_answer(&ask.what, error.to_string()))
     }
 
     /// Opens a watch: its head has to come within the deadline, and after it one event a line.
@@ -349,7 +349,7 @@ impl EventReceiver {
             if self.buffer.len() > MAX_LINE {
                 return Err(Error::bad_answer(
                     &self.what,
-                    &format!("an event is larger than {MAX_LINE} bytes"),
+                    format!("an event is larger than {MAX_LINE} bytes"),
                 ));
             }
             match self.body.frame().await {
@@ -380,7 +380,7 @@ impl EventReceiver {
             (self.begin, self.searched) = (end + 1, end + 1);
             if !line.iter().all(u8::is_ascii_whitespace) {
                 let read = serde_json::from_slice::<Value>(line);
-                return Some(read.map_err(|error| Error::bad_answer(&self.what, &error.to_string())));
+                return Some(read.map_err(|error| Error::bad_answer(&self.what, error.to_string())));
             }
         }
     }

@@ -92,7 +92,7 @@ impl ConfigStore for KubernetesProvider {
                 let settings = &cluster.settings;
                 let periods = Periods { watch: settings.watch, relist: settings.relist };
                 let scope = Scope::named(Kind::ConfigMaps, &name);
-                follow(cluster.api(), scope, periods, Document::new(publisher)).await;
+                follow(cluster.api(), scope, periods, DocumentStore::new(publisher)).await;
             }
         })
     }
@@ -121,7 +121,7 @@ fn stored(object: &Value) -> Result<StoredConfig, Error> {
 }
 
 /// Stores one document, and publishes its changes.
-struct Document {
+struct DocumentStore {
     publisher: Publisher<Option<StoredConfig>>,
     now: Option<Result<StoredConfig, Error>>,
     listed: bool,
@@ -132,7 +132,7 @@ struct Document {
     down: bool,
 }
 
-impl Document {
+impl DocumentStore {
     fn new(publisher: Publisher<Option<StoredConfig>>) -> Self {
         Self {
             publisher,
@@ -146,7 +146,7 @@ impl Document {
     }
 }
 
-impl ReflectorStore for Document {
+impl ReflectorStore for DocumentStore {
     type Item = Result<StoredConfig, Error>;
 
     fn read(&self, object: Value) -> Self::Item {

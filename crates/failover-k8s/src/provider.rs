@@ -30,7 +30,8 @@ const FAREWELL: Duration = Duration::from_millis(700);
 /// A provider whose registry is one namespace of a Kubernetes cluster.
 ///
 /// It finds the endpoints of a Service in its `EndpointSlices`, whoever writes them, and can register endpoints of its own,
-/// each as a slice. What it registers is bound to a Lease that it renews: see [`KubernetesProviderBuilder::lease_duration`].
+/// each as a slice. What it registers is bound to a Lease that it renews: see
+/// [`lease_duration`](crate::KubernetesProviderBuilder::lease_duration).
 /// Configuration is kept in a `ConfigMap` for each document.
 ///
 /// Dropping it ends all that runs in the background; what it has registered is left to its lease.

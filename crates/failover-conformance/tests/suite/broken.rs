@@ -218,6 +218,7 @@ async fn changed(mut down: watch::Receiver<bool>) -> bool {
     *down.borrow()
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "each is a state of its own")]
 struct Watch<'a> {
     inner: WatchStream<'a>,
     owner: &'a Flawed,

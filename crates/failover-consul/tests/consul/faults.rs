@@ -117,10 +117,10 @@ async fn row_07_silence_has_a_deadline() {
     let first = |request: &Request, then: Reply| {
         Some(if request.query("index").is_some() { Reply::reset() } else { then })
     };
-    survives("hang", move |r| first(r, Reply::hang()), "no whole answer in 1s").await;
-    survives("black hole", move |r| first(r, Reply::black_hole(200)), "no whole answer in 1s").await;
+    survives("hang", move |r| first(r, Reply::hang()), "not done within 1s").await;
+    survives("black hole", move |r| first(r, Reply::black_hole(200)), "not done within 1s").await;
     let slow = || Reply::trickle(200, vec![b' '; 1000], Duration::from_millis(300));
-    survives("trickle", move |r| first(r, slow()), "no whole answer in 1s").await;
+    survives("trickle", move |r| first(r, slow()), "not done within 1s").await;
 }
 
 /// Row 7 and R8: a watch whose connection has died without a word ends soon after the time that the server was given.

@@ -37,7 +37,7 @@ impl Time {
 impl Add<Duration> for Time {
     type Output = Self;
 
-    /// Saturates: a duration too long to reach ends at [`Time::NEVER`].
+    /// Saturates: a duration that is too long ends at the latest time there is.
     fn add(self, duration: Duration) -> Self {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(nanos))
