@@ -42,7 +42,7 @@ impl Address {
         if scheme != "http" && scheme != "https" {
             return refused(text);
         }
-        // Whoever asks for TLS is not taken back to HTTP by an address, as in Consul's own clients.
+        // As in Consul's own clients, an address does not turn TLS off once it was asked for.
         let scheme = if tls { "https".to_owned() } else { scheme };
         // A bare IPv6 address has no port: its colons belong to it.
         let rest = match rest.parse::<IpAddr>() {

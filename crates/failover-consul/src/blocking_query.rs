@@ -1,4 +1,4 @@
-//! The loop that follows one service: blocking queries, and what their answers are worth.
+//! The loop that follows one service by blocking queries, and judges their answers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -167,8 +167,8 @@ impl ServiceWatch {
         let call = self.client.settings.health(self.service.as_str(), None, Read { mode, after })?;
         let what = call.what.clone();
         let limit = after.map_or(Limit::Short, |(_, wait)| Limit::Wait(wait));
-        // Servers without a leader hold back what is to be answered by one, for 7 s; whoever has been told the last state is to be
-        // told before that.
+        // Servers without a leader delay a leader read by 7 s. Listeners that have the last state learn of
+        // it sooner.
         let asks_leader = after.is_none() && mode != Mode::Stale && !is_failing;
         let answer = tokio::select! {
             answer = self.client.ask(call, limit) => answer?,
@@ -203,7 +203,7 @@ impl ServiceWatch {
         // 0 would ask again and again without a pause.
         let index = answer.index.unwrap_or(1).max(1);
         if index < state.highest {
-            // A server with older data, or one that has lost its data. This answer is not told; the leader's is.
+            // A server with older data, or one that has lost its data. The leader's answer is published instead.
             tracing::debug!(target: "failover::consul", service = self.service.as_str(), "the index went back; the leader is asked");
             state.highest = index;
             state.index = 0;
@@ -225,8 +225,8 @@ impl ServiceWatch {
                 return Step::Again;
             }
             if state.last.is_none() && !set.entries().is_empty() {
-                // Better than nothing, and told to be stale at once.
-                self.tell(set, state);
+                // Better than nothing; the error makes it stale at once.
+                self.publish(set, state);
             }
             return Step::Failed(error);
         }
@@ -249,7 +249,7 @@ impl ServiceWatch {
             }
         }
         state.backoff.reset();
-        Step::Good { news: self.tell(set, state) }
+        Step::Good { news: self.publish(set, state) }
     }
 
     /// An answer without instances: nobody is there, or the data are lost or hidden.
@@ -301,7 +301,7 @@ impl ServiceWatch {
                     .with_age(set.age())
                     .with_revision(Revision::new(index.to_string()));
                 let sure = found == Emptiness::Certain && !(was_reset && had_some);
-                Step::Good { news: self.tell(if sure { empty.confirmed() } else { empty }, state) }
+                Step::Good { news: self.publish(if sure { empty.confirmed() } else { empty }, state) }
             }
             Err(error) => Step::Failed(error),
         }
@@ -326,8 +326,8 @@ impl ServiceWatch {
         None
     }
 
-    /// Tells what is new, and what was failing before; false if there is nothing to tell.
-    fn tell(&self, set: EndpointSet, state: &mut WatchState<'_>) -> bool {
+    /// Publishes a set that is new or ends a failure. Returns whether it is new.
+    fn publish(&self, set: EndpointSet, state: &mut WatchState<'_>) -> bool {
         let same = state.last.as_ref().is_some_and(|last| is_same(last, &set));
         if same && !state.failing {
             return false;
@@ -343,11 +343,11 @@ impl ServiceWatch {
             RetryAdvice::After(pause) => pause,
             _ => state.backoff.after_failure(self.client.timing.now(), self.client.timing.unit()),
         };
-        // Whoever has nothing yet takes what a server without a leader has, every other time.
+        // A listener without any set gets that of a server without a leader, every other time.
         state.in_doubt = state.last.is_some() || !state.in_doubt;
         state.failing = true;
         state.index = 0;
-        // Whoever said when to come back meant it, whatever else is answered meanwhile.
+        // A time that the server asked for is kept, whatever is answered meanwhile.
         let is_told = error.kind() == ErrorKind::Permission || matches!(error.retry(), RetryAdvice::After(_));
         let code = error.code();
         // Not again at once where somebody listened and nothing was to be had: the pauses are to grow.

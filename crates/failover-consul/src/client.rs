@@ -1,4 +1,5 @@
-//! The wire to the agent: every request goes through here, with its deadline, its cap and its token.
+//! The client of the agent: every request goes through here, with its deadline, its size cap and its
+//! token.
 
 use std::io::{self, Write};
 
@@ -28,7 +29,7 @@ use crate::wire::answer::{Answer, read_head};
 
 const CONNECT: Duration = Duration::from_secs(2);
 const KEEPALIVE: Duration = Duration::from_secs(15);
-/// What a server may add to the time that it was told to wait, and the way there and back.
+/// What a server may add to the requested wait, and the round trip.
 const SLACK: Duration = Duration::from_secs(15);
 /// How long a connection is kept that nobody uses.
 const IDLE: Duration = Duration::from_secs(90);
@@ -315,7 +316,7 @@ enum Unpacking {
     Packed(Box<GzDecoder<Capped>>),
 }
 
-/// Takes so many bytes and no more.
+/// Accepts at most `most` bytes.
 struct Capped {
     bytes: Vec<u8>,
     most: usize,

@@ -139,7 +139,7 @@ fn read(client: &Client, key: &ConfigKey, read: Read) -> Result<(Call, String), 
 fn stored(what: &str, answer: &Answer) -> Result<Option<(String, u64)>, Error> {
     match answer.status {
         200 => {}
-        // What stands between may answer 404, too, but it does not know a leader.
+        // A proxy in between may answer 404, too, but it does not know a leader.
         404 if answer.index.is_some() && answer.known_leader != Some(false) => return Ok(None),
         404 => return Err(Error::bad_answer(what, "a 404 that is not consul's own")),
         _ => return Err(error::of_status(what, answer)),
@@ -224,7 +224,7 @@ async fn follow(client: &Client, key: &ConfigKey, publisher: &Publisher<Option<S
                 let is_told = matches!(error.retry(), RetryAdvice::After(_));
                 let is_absent = error.code() == codes::CONNECTION_ERROR;
                 publisher.error(error);
-                // Whoever said when to come back meant it, whatever else is answered meanwhile.
+                // A time that the server asked for is kept, whatever is answered meanwhile.
                 if is_told {
                     tokio::time::sleep(pause).await;
                 } else if is_absent {
@@ -247,7 +247,7 @@ fn take(
 ) -> bool {
     let index = answer.index.unwrap_or(1).max(1);
     if index < state.highest {
-        // As for a service: this answer is not told, and what it lacks may have been lost.
+        // As for a service: this answer is not published, and what it lacks may have been lost.
         state.highest = index;
         state.index = 0;
         state.gone_from = Some(client.timing.now() + client.settings.empty_grace);

@@ -1,6 +1,6 @@
 //! An endpoint as Consul keeps it, and back.
 //!
-//! What Consul has a place for stands there. The rest stands in the service's metadata under keys that begin with
+//! What Consul has a field for is stored there, and the rest in the service's metadata under keys that begin with
 //! `fo-`, and what does not fit there in a JSON document that is cut into pieces of 512 bytes (`fo-x00`, `fo-x01`, …).
 
 mod check;
@@ -102,7 +102,7 @@ fn meta(endpoint: &Endpoint, owner: &str, settings: &Settings) -> Result<BTreeMa
     let (plain, long): (Vec<_>, Vec<_>) =
         endpoint.metadata().iter().partition(|(key, value)| is_plain(key) && value.len() <= MAX_VALUE);
     let count = if plain.len() <= MAX_PLAIN { plain.len() } else { MAX_PLAIN };
-    // Long pieces hold more than pairs do: where it does not fit with so many pairs, it may without any.
+    // Pieces hold more than pairs do: what does not fit with pairs may fit without any.
     for count in [count, 0] {
         let mut whole = meta.clone();
         whole.extend(plain[..count].iter().map(|(key, value)| ((*key).clone(), (*value).clone())));
@@ -218,7 +218,7 @@ pub(crate) fn set(service: &ServiceName, body: &[u8], settings: &Settings) -> Re
     Ok(set)
 }
 
-/// The first entries that cannot be used, named; of the others it is known that there are so many.
+/// The first unusable entries, named; the others are counted.
 #[derive(Default)]
 struct Rejected(Vec<(String, Error)>);
 
@@ -286,7 +286,7 @@ pub(crate) fn entry(
         return Err(Error::new(ErrorKind::Validation, "it has no service"));
     };
     let name = found.name.as_deref().unwrap_or_default();
-    // Consul does not tell small letters from capitals in names; we do.
+    // Consul ignores case in names; this crate does not.
     if service != name {
         let message = format!("it belongs to service {name}, not to {service}");
         return Err(Error::new(ErrorKind::Validation, message));

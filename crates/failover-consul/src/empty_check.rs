@@ -19,8 +19,9 @@ pub(crate) enum Emptiness {
     NotEmpty,
 }
 
-/// Asks three times more: the leader, the list of all names, and whether the token may read the service. Whoever may not read the nodes gets an empty answer with a good
-/// status, and so does everyone when a server has lost its data.
+/// Asks three more questions: the leader, the list of all names, and whether the token may read the
+/// service. A token that may not read the nodes gets an empty answer with status 200, and so does every
+/// token when a server has lost its data.
 ///
 /// # Errors
 ///
@@ -45,7 +46,7 @@ pub(crate) async fn verify(
     let listed = client.done(client.settings.services(Read::now(Mode::Leader))?).await?;
     let names =
         names(&listed.body).map_err(|error| error::of_json("reading the names of all services", &error))?;
-    // Consul itself does not tell capitals from small letters here.
+    // Consul itself ignores case here.
     if names.iter().any(|name| name == service.as_str()) {
         return Err(filtered(service, "the catalog names the service, and shows none of its instances"));
     }

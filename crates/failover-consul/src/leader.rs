@@ -87,7 +87,7 @@ fn election(wait: Duration) -> Duration {
 
 /// # Errors
 ///
-/// When there is no leader, or nobody who could tell.
+/// When there is no leader, or no agent that could say so.
 pub(crate) async fn ask(client: &Client) -> Result<(), Error> {
     let answer = client.done(wire::leader(client.settings.datacenter.as_deref())?).await?;
     let is_known = serde_json::from_slice::<String>(&answer.body).is_ok_and(|leader| !leader.is_empty());

@@ -132,7 +132,7 @@ impl ConsulProvider {
                     return Err(error);
                 }
                 tracing::debug!(target: "failover::consul",
-                    "the token may not read the agent (agent:read): other nodes' endpoints cannot be told from its own"
+                    "the token may not read the agent (agent:read): endpoints of other nodes cannot be distinguished from its own"
                 );
                 return Ok(None);
             }
@@ -316,7 +316,7 @@ impl Provider for ConsulProvider {
             Err(Error::new(ErrorKind::Timeout, message))
         });
         self.client.set_open(false);
-        // Whoever has begun to watch meanwhile.
+        // Watches that began meanwhile.
         self.services.close();
         self.documents.close();
         left

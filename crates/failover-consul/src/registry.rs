@@ -87,7 +87,7 @@ impl Registry for ConsulProvider {
         self.in_time("set_health", self.do_set_health(service, id, health)).await
     }
 
-    /// Draining and maintenance are Consul's maintenance, told apart by the reason. From one of them to the other the endpoint is in
+    /// Draining and maintenance are Consul's maintenance, distinguished by the reason. From one of them to the other the endpoint is in
     /// service for a moment.
     ///
     /// # Cancel safety
@@ -228,9 +228,9 @@ impl ConsulProvider {
         // Another datacenter is not the agent's.
         if client.settings.datacenter.is_none() {
             let local = agent::local(client, &encode_id(id)).await;
-            // Whoever may not read it here may know it from the list.
+            // A token that may not read it here may still be able to list it.
             let local = local.ok().flatten().filter(|local| service == local.service.as_str());
-            // Without an address of its own it has that of its node, which the agent does not tell here.
+            // Without an address of its own it has that of its node, which the agent does not return here.
             if let Some(Ok(entry)) = local.map(|local| local.entry(client, service)) {
                 return Ok(entry);
             }
@@ -305,7 +305,7 @@ impl ConsulProvider {
 }
 
 impl ConsulProvider {
-    /// As [`Heartbeats::permit`](crate::heartbeat::Heartbeats::permit), for what is to be kept: closing waits for whoever has a permit, and lets
+    /// As [`Heartbeats::permit`](crate::heartbeat::Heartbeats::permit), for what is to be kept alive: closing waits for the holder of a permit, and lets
     /// nobody in after that.
     async fn permit(&self, id: &str) -> Result<Permit, Error> {
         let permit = self.heartbeats.permit(id).await;

@@ -16,7 +16,7 @@ const PAGE: usize = 100;
 const MAX_OBJECTS: usize = 100_000;
 /// The most pages of one list: a server may fill them less than was asked for.
 const MAX_PAGES: usize = 2 * MAX_OBJECTS / PAGE;
-/// How often a list is begun anew when it grows too old between two of its pages.
+/// How often a list is started over when it expires between two of its pages.
 const RESTARTS: usize = 3;
 
 /// A kind of object.
@@ -181,7 +181,7 @@ impl Api<'_> {
         self.client.object(&ApiRequest::get(target, self.what("list", scope.kind, ""))).await
     }
 
-    /// Opens a watch from a version on, for so many seconds.
+    /// Opens a watch from a version on, for this many seconds.
     pub(crate) async fn watch(
         &self,
         scope: &Scope,
@@ -275,7 +275,7 @@ impl Api<'_> {
         };
         let review = match self.client.object(&ask).await {
             Ok(review) => review,
-            // Where even the question is not allowed, the request itself will tell.
+            // If even the question is not allowed, the request itself shows it.
             Err(error) if matches!(error::status(&error), Some(403 | 404)) => return Ok(()),
             Err(error) => return Err(error),
         };

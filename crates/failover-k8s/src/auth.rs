@@ -1,5 +1,5 @@
-//! The credentials that requests go with, and how they are had anew: for all requests at once, whatever becomes of the
-//! one that found out.
+//! The credentials of requests, and their renewal: once for all requests, and independent of the
+//! request that found it necessary.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,9 +13,9 @@ use tokio::sync::watch;
 
 use crate::credentials::{Credentials, Server, Session, Sources};
 
-/// Between two times that credentials are read again because the server refuses them.
+/// The least time between two renewals because the server refused the credentials.
 const RENEWAL: Duration = Duration::from_secs(30);
-/// So long before their end credentials are had anew, while those that are known are used.
+/// Credentials are renewed this long before they expire, while the old ones stay in use.
 const EARLY: SignedDuration = SignedDuration::from_secs(60);
 
 /// The way to the server, and its renewal. `Debug` shows no secret.
@@ -29,7 +29,7 @@ struct Shared {
     credentials: Credentials,
     dangerous: bool,
     sources: Sources,
-    /// How long a renewal may take: less than a request, so that whoever waits for it can tell how it went.
+    /// How long a renewal may take: less than a request, so that a request can wait for its outcome.
     limit: Duration,
     timing: Timing,
     now: Mutex<Now>,
@@ -98,8 +98,7 @@ impl Auth {
         (way, generation)
     }
 
-    /// Sees to it that there are other credentials than those of this generation; false where they cannot be had, or have
-    /// been read lately and are the same.
+    /// Refreshes credentials of this generation. Returns false if no newer ones are available.
     pub(crate) async fn renew(&self, generation: u64) -> Result<bool, Error> {
         let mut ended = self.shared.ended.subscribe();
         match self.begin(generation) {
@@ -142,7 +141,7 @@ impl Auth {
     }
 }
 
-/// What becomes of the wish for other credentials.
+/// The outcome of asking for a renewal.
 enum Renewal {
     Done,
     Runs,
@@ -174,7 +173,7 @@ impl Shared {
             }
             Err(error) => {
                 if now.error.is_none() {
-                    tracing::warn!(target: "failover::k8s", "the credentials are not renewed: {error}");
+                    tracing::warn!(target: "failover::k8s", "cannot renew the credentials: {error}");
                 }
                 now.error = Some(error);
             }
@@ -182,7 +181,7 @@ impl Shared {
     }
 }
 
-/// A renewal that is under way. However it ends, whoever waits for it is told.
+/// A renewal in progress. However it ends, its waiters are notified.
 struct UnderWay(Arc<Shared>);
 
 impl Drop for UnderWay {

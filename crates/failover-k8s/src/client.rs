@@ -67,7 +67,7 @@ pub(crate) struct ApiClient {
     access: Auth,
     deadline: Duration,
     namespace: String,
-    /// Without credentials; a client that was given does not tell it.
+    /// Without credentials; unknown for a client that was passed in.
     url: Option<String>,
     /// Notices that a server which was unreachable accepts connections again.
     pub(crate) reconnect: Reconnect,

@@ -1,4 +1,4 @@
-//! One namespace of a cluster: its API, its settings, and what is known of its Services.
+//! One namespace of a cluster: its API, its settings, and what is known about its Services.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -14,7 +14,7 @@ use crate::settings::Settings;
 use crate::slices::Slices;
 use crate::{convert, error, names};
 
-/// How long a Service's own object is believed to be as it was, and that it may not be read.
+/// How long a Service's own object, or that it may not be read, is remembered.
 const SERVICE_KNOWN: Duration = Duration::from_secs(30);
 
 /// What the provider's parts and its tasks share.
@@ -64,7 +64,7 @@ impl Cluster {
         for slices in services.into_values() {
             let mut one = Slices::new(reading.family, Duration::ZERO);
             one.listed(slices, &version);
-            let Some(set) = one.tell(self.client.timing.now()) else { continue };
+            let Some(set) = one.next_set(self.client.timing.now()) else { continue };
             confirmed |= set.is_confirmed();
             unknown |= set.is_unknown_service();
             rejected
@@ -107,7 +107,7 @@ impl Cluster {
 
     /// An `ExternalName` has no endpoints that could be listed: nothing would be said for ever.
     pub(crate) async fn refuse_external(&self, service: &ServiceName) -> Result<(), Error> {
-        // Whether it is one is only a better message; that it cannot be told is no error.
+        // Knowing it only improves the message, so that a failure to find out is not an error.
         let Ok(Some(object)) = self.service(service).await else { return Ok(()) };
         match object.pointer("/spec/type").and_then(Value::as_str) {
             Some("ExternalName") => Err(external(service)),
@@ -150,7 +150,7 @@ impl Cluster {
 
 fn external(service: &ServiceName) -> Error {
     let message = format!(
-        "Service {service} is of type ExternalName: it stands for a DNS name and has no endpoints; call that name"
+        "Service {service} is of type ExternalName: it is an alias of a DNS name without endpoints; call that name"
     );
     Error::new(ErrorKind::Unsupported, message).with_code("EXTERNAL_NAME")
 }

@@ -84,7 +84,7 @@ impl ConfigStore for KubernetesProvider {
     }
 
     /// What is stored, and each change of the document. A change of the object that leaves the document as it is is not
-    /// told, so that the revision told last may be older than the newest.
+    /// published, so that the last published revision may be older than the newest.
     fn watch(&self, key: &ConfigKey) -> ConfigStream<'_> {
         let (cluster, name) = (Arc::clone(&self.cluster), names::config(key));
         self.configs.listen(key.clone(), |publisher| async move {
@@ -174,7 +174,7 @@ impl ReflectorStore for DocumentStore {
         (self.error, self.down, self.published) = (None, false, false);
     }
 
-    fn tell(&mut self, _now: Time) {
+    fn publish(&mut self, _now: Time) {
         if let Some(error) = self.error.take() {
             return self.publisher.error(error);
         }

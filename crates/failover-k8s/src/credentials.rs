@@ -59,7 +59,7 @@ impl Credentials {
 /// What the configuration says of the server.
 pub(crate) struct Server {
     pub(crate) namespace: String,
-    /// A client that was given does not tell it.
+    /// Unknown for a client that was passed in.
     pub(crate) url: Option<Uri>,
 }
 
@@ -192,7 +192,7 @@ async fn configuration(credentials: &Credentials, dangerous: bool) -> Result<Con
     if !dangerous {
         check_server(&config.cluster_url, has_secret)?;
         if config.accept_invalid_certs {
-            let message = "kubeconfig: insecure-skip-tls-verify gives the token to whoever is in between; \
+            let message = "kubeconfig: insecure-skip-tls-verify gives the token to any attacker in between; \
                  name the certificate authority instead";
             return Err(Error::new(ErrorKind::Validation, message));
         }

@@ -85,10 +85,10 @@ impl ReflectorStore for Endpoints<'_> {
 
     fn recovered(&mut self) {
         (self.error, self.down) = (None, false);
-        self.slices.tell_again();
+        self.slices.republish();
     }
 
-    fn tell(&mut self, now: Time) {
+    fn publish(&mut self, now: Time) {
         if let Some(error) = self.error.take() {
             self.publisher.error(error);
             return;
@@ -101,7 +101,7 @@ impl ReflectorStore for Endpoints<'_> {
             return;
         }
         self.waits = None;
-        if let Some(set) = self.slices.tell(now) {
+        if let Some(set) = self.slices.next_set(now) {
             self.published = Some(now);
             let is_unknown = set.is_unknown_service();
             self.publisher.publish(set);

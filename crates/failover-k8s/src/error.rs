@@ -149,7 +149,7 @@ fn unreachable_server(what: &str, error: &(dyn StdError + 'static)) -> Error {
     if is_refused { error.with_detail(GONE, true) } else { error }
 }
 
-/// What is wrong with a kubeconfig, without what stands in it.
+/// What is wrong with a kubeconfig, without its content.
 pub(crate) fn of_kubeconfig(error: &KubeconfigError) -> Error {
     let why = match error {
         KubeconfigError::Parse(_) => "it is not YAML of the form of a kubeconfig".to_owned(),

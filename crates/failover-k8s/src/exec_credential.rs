@@ -26,7 +26,7 @@ pub(crate) struct Printed {
     pub(crate) token: Option<String>,
     /// A certificate and its key, as PEM.
     pub(crate) identity: Option<(String, String)>,
-    /// When they end, by the clock of whoever made them.
+    /// When they expire, by the clock of their issuer.
     pub(crate) ends: Option<Timestamp>,
 }
 
@@ -134,16 +134,16 @@ struct Slot {
 impl Running {
     fn start(mut command: Command, turn: OwnedMutexGuard<()>) -> (Self, oneshot::Receiver<Ended>) {
         let place = Arc::new(Mutex::new(Slot::default()));
-        let (tell, told) = oneshot::channel();
+        let (sender, result) = oneshot::channel();
         let shared = Arc::clone(&place);
         // Where no thread can be had, the channel is closed.
         let _ = thread::Builder::new().name("failover-k8s".to_owned()).spawn(move || {
             let ended = wait(&mut command, &shared);
             // Only now another one may be started.
             drop(turn);
-            let _ = tell.send(ended);
+            let _ = sender.send(ended);
         });
-        (Self(place), told)
+        (Self(place), result)
     }
 }
 

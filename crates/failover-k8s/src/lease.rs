@@ -45,7 +45,7 @@ struct HeldLease {
     /// When the last renewal that arrived was sent.
     renewed: Time,
     behind: Behind,
-    /// Until then whoever took this process for dead may still be marking its slices.
+    /// Until then a process that took this one for dead may still be marking its slices.
     marking: Time,
 }
 
@@ -127,7 +127,7 @@ impl ProcessLease {
             Err(error) => return Err(error),
         };
         let object = checked(object, "create a lease")?;
-        // Whoever asks for it first, a registration or the renewal: what the lost one bound comes back.
+        // Whether a registration or the renewal acquires it: what the lost lease bound is restored.
         let lost = self.lost.swap(false, Ordering::AcqRel);
         let behind = if lost { Behind::Register } else { Behind::Nothing };
         Ok(HeldLease { object, renewed: sent, behind, marking: sent })
@@ -156,7 +156,7 @@ impl ProcessLease {
                 Ok(false) => failures = 0,
                 Err(error) => {
                     if failures == 0 {
-                        tracing::warn!(target: "failover::k8s", lease = %self.name, "the lease is not renewed: {error}");
+                        tracing::warn!(target: "failover::k8s", lease = %self.name, "cannot renew the lease: {error}");
                     }
                     failures = failures.saturating_add(1);
                 }
@@ -172,7 +172,7 @@ impl ProcessLease {
             let (mut registered, mut failures) = (Registered::default(), 0_u32);
             while let Err(error) = self.catch_up(cluster, &mut registered).await {
                 if failures == 0 {
-                    tracing::warn!(target: "failover::k8s", lease = %self.name, "what is registered is not mended: {error}");
+                    tracing::warn!(target: "failover::k8s", lease = %self.name, "cannot restore the registrations: {error}");
                 }
                 let pause = (duration / 12 * (1 << failures.min(6))).min(duration);
                 failures = failures.saturating_add(1);
@@ -219,7 +219,7 @@ impl ProcessLease {
                 if touched || silent >= duration / 10 * 9 {
                     held.marking = cluster.client.timing.now() + duration;
                     if held.behind == Behind::Nothing {
-                        tracing::warn!(target: "failover::k8s", lease = %self.name, "the lease may have run out; what is registered is looked after");
+                        tracing::warn!(target: "failover::k8s", lease = %self.name, "the lease may have expired; checking the registrations");
                         held.behind = Behind::Restore;
                     }
                 }
@@ -227,7 +227,7 @@ impl ProcessLease {
                 (held.object, held.renewed) = (checked(object, "renew the lease")?, sent);
             }
             None => {
-                tracing::warn!(target: "failover::k8s", lease = %self.name, "the lease was deleted; everything is registered again");
+                tracing::warn!(target: "failover::k8s", lease = %self.name, "the lease was deleted; registering everything again");
                 *lease = None;
                 self.lost.store(true, Ordering::Release);
                 *lease = Some(self.acquire(cluster, duration).await?);
@@ -236,8 +236,8 @@ impl ProcessLease {
         Ok(())
     }
 
-    /// Writes the time into the lease, and tells whether somebody else had written into it; `None` when it is not there
-    /// any more.
+    /// Writes the time into the lease, and returns whether another process had written into it; `None`
+    /// when it is gone.
     async fn write(
         &self,
         cluster: &Cluster,
@@ -301,7 +301,7 @@ impl ProcessLease {
                         Ok(false) => apply(cluster, &entry, Some(&owner)).await,
                         Ok(true) => {
                             let (service, id) = place.key();
-                            tracing::warn!(target: "failover::k8s", "{service}/{id} was registered by somebody else and stays so");
+                            tracing::warn!(target: "failover::k8s", "{service}/{id} was registered by another process; leaving it");
                             *slot = None;
                             Ok(())
                         }
@@ -317,7 +317,7 @@ impl ProcessLease {
                     Ok(false) => self.ensure_held(cluster, &owner).await.map(|()| {
                         // Not with the lease, which is still there: somebody has deregistered it.
                         let (service, id) = place.key();
-                        tracing::warn!(target: "failover::k8s", "{service}/{id} was deregistered, or registered anew, by somebody else and stays so");
+                        tracing::warn!(target: "failover::k8s", "{service}/{id} was deregistered or registered again by another process; leaving it");
                         *slot = None;
                     }),
                     Err(error) => Err(error),

@@ -24,17 +24,16 @@ use crate::reflector::{Periods, follow};
 use crate::settings::Settings;
 use crate::{names, reaper};
 
-/// What closing may take for telling the server.
+/// The time that closing may take for requests to the server.
 const FAREWELL: Duration = Duration::from_millis(700);
 
 /// A provider whose registry is one namespace of a Kubernetes cluster.
 ///
-/// It finds the endpoints of a Service in its `EndpointSlices`, whoever writes them, and can register endpoints of its own,
-/// each as a slice. What it registers is bound to a Lease that it renews: see
+/// Finds the endpoints of a Service in its `EndpointSlices`, and registers endpoints, each as a slice. What it registers is bound to a Lease that it renews: see
 /// [`lease_duration`](crate::KubernetesProviderBuilder::lease_duration).
 /// Configuration is kept in a `ConfigMap` for each document.
 ///
-/// Dropping it ends all that runs in the background; what it has registered is left to its lease.
+/// Dropping it ends its background tasks; its registrations expire with its lease.
 pub struct KubernetesProvider {
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) lease: Arc<ProcessLease>,
@@ -186,9 +185,9 @@ impl Provider for KubernetesProvider {
         stop(&self.reaper_task);
         self.endpoints.close();
         self.configs.close();
-        let told = timeout(FAREWELL, self.lease.leave(&self.cluster)).await.unwrap_or(Ok(()));
+        let left = timeout(FAREWELL, self.lease.leave(&self.cluster)).await.unwrap_or(Ok(()));
         drop(closing);
-        told
+        left
     }
 
     async fn list(&self, query: &Query) -> Result<EndpointSet, Error> {

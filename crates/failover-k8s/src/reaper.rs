@@ -15,9 +15,9 @@ use crate::settings::defaults;
 use crate::slice_store::identity;
 use crate::{convert, error, names};
 
-/// After so many times its duration without a sign of life a lease is deleted, with what is bound to it.
+/// A lease is deleted, with what is bound to it, after this many durations without a renewal.
 const GONE: u32 = 3;
-/// Every so many rounds it is looked for slices whose lease is gone.
+/// One in this many rounds looks for slices whose lease is gone.
 const ORPHANS: u32 = 10;
 /// After a verdict that has changed nothing it rests, twice as long each time: somebody has forbidden it, or has set a
 /// finalizer and is gone.
@@ -136,14 +136,14 @@ pub(crate) async fn reap(cluster: &Cluster, own: &str) {
                 if round % ORPHANS == 0 {
                     let found = look_for_orphans(cluster, own, &names, &mut orphans, period * 3).await;
                     if let Err(error) = found {
-                        tracing::debug!(target: "failover::k8s", "slices without a lease are not looked for: {error}");
+                        tracing::debug!(target: "failover::k8s", "cannot look for slices without a lease: {error}");
                     }
                 }
             }
             Err(error) => {
                 orphans.clear();
                 if !std::mem::replace(&mut complained, true) {
-                    tracing::warn!(target: "failover::k8s", "what processes that are gone have registered is not taken out: {error}");
+                    tracing::warn!(target: "failover::k8s", "cannot remove endpoints of processes that are gone: {error}");
                 }
                 // An API server that has just started refuses everybody; a refusal that lasts does not pass by itself.
                 refusals = if error::status(&error) == Some(403) { refusals.saturating_add(1) } else { 0 };
@@ -194,7 +194,7 @@ async fn look(
         if let Err(error) = done
             && sightings.complains(&name)
         {
-            tracing::warn!(target: "failover::k8s", lease = %name, "what a process that is gone has registered is not taken out: {error}");
+            tracing::warn!(target: "failover::k8s", lease = %name, "cannot remove endpoints of a process that is gone: {error}");
         }
     }
     Ok(all)
@@ -257,7 +257,7 @@ async fn expire(cluster: &Cluster, lease: &Seen) -> Result<bool, Error> {
         }
     }
     if marked > 0 {
-        tracing::warn!(target: "failover::k8s", lease = %lease.name, "{marked} endpoints are taken out: the process that registered them gives no sign of life");
+        tracing::warn!(target: "failover::k8s", lease = %lease.name, "{marked} endpoints marked unhealthy: their process no longer renews its lease");
     }
     failed.map_or(Ok(all), Err)
 }
@@ -274,7 +274,7 @@ async fn delete(cluster: &Cluster, lease: &Seen) -> Result<(), Error> {
     let (mut slices, _) = api.list(&bound_to(&lease.name), |object| object).await?;
     slices.retain(|slice| !is_of_another(slice, lease));
     if !slices.is_empty() {
-        tracing::warn!(target: "failover::k8s", lease = %lease.name, "{} endpoints are deleted: the process that registered them is gone", slices.len());
+        tracing::warn!(target: "failover::k8s", lease = %lease.name, "deleting {} endpoints: the process that registered them is gone", slices.len());
     }
     let mut failed = None;
     for slice in slices {
@@ -293,7 +293,7 @@ fn is_of_another(slice: &Value, lease: &Seen) -> bool {
     })
 }
 
-/// Deletes a slice in the version in which it was read: one that was registered anew meanwhile stays.
+/// Deletes a slice in the version in which it was read: one that was registered again meanwhile stays.
 async fn delete_slice(cluster: &Cluster, slice: &Value) -> Result<(), Error> {
     let name = slice.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     let (uid, version) = identity(slice);

@@ -1,4 +1,5 @@
-//! Following objects: a list, a watch from it on, and again, through everything that a cluster does to a connection.
+//! Follows objects: lists them, watches them from that version on, and starts over after whatever a
+//! cluster does to a connection.
 
 use std::time::Duration;
 
@@ -9,38 +10,38 @@ use crate::api::{Api, Scope};
 use crate::backoff::Backoff;
 use crate::error;
 
-/// A watch that has lived for so long was a good one.
+/// A watch that lasted this long was a good one.
 const STEADY: Duration = Duration::from_secs(5);
 /// How much longer than asked for a watch may last before its connection counts as dead.
 const GRACE: Duration = Duration::from_secs(5);
-/// A watch that cannot be opened so often in a row is given up for a new list.
+/// Attempts to open a watch before it is given up for a new list.
 const TRIES: u32 = 3;
 
-/// What keeps a copy of the objects.
+/// A copy of the objects.
 pub(crate) trait ReflectorStore: Send {
-    /// An object as the copy keeps it.
+    /// The form in which an object is stored.
     type Item: Send;
 
     fn read(&self, object: Value) -> Self::Item;
 
-    /// All objects there are.
+    /// Replaces everything by a list.
     fn listed(&mut self, items: Vec<Self::Item>, version: &str);
 
-    /// One that is new or has changed.
+    /// Stores an object that is new or has changed.
     fn changed(&mut self, item: Self::Item);
 
     fn deleted(&mut self, item: Self::Item);
 
-    /// The objects cannot be followed for now; what is known stays.
+    /// The objects cannot be followed for now; the copy stays.
     fn failed(&mut self, error: Error);
 
     /// They can be followed again.
     fn recovered(&mut self);
 
-    /// Tells what is new. Called after each of the above, and when `due` has come.
-    fn tell(&mut self, now: Time);
+    /// Publishes what is new. It is called after each of the above, and at the time `due`.
+    fn publish(&mut self, now: Time);
 
-    /// When there will be something to tell although nothing happens.
+    /// When there will be something to publish although nothing happens.
     fn due(&self) -> Option<Time>;
 }
 
@@ -53,7 +54,7 @@ pub(crate) struct Periods {
 
 /// Why a watch is over.
 enum Over {
-    /// It ended in order, after its time or by the server's wish.
+    /// It ended normally, after its time or because the server closed it.
     Ended,
     /// Everything has to be listed again, for this reason; `None` when it is merely time for it.
     Relist(Option<Error>),
@@ -64,30 +65,30 @@ enum Over {
 }
 
 /// Follows the objects of a scope until it is dropped.
-pub(crate) async fn follow<M: ReflectorStore>(api: Api<'_>, scope: Scope, pace: Periods, mut mirror: M) {
+pub(crate) async fn follow<M: ReflectorStore>(api: Api<'_>, scope: Scope, pace: Periods, mut store: M) {
     let mut backoff = Backoff::default();
     let mut failed = false;
     loop {
-        let (items, mut version) = match api.list(&scope, |object| mirror.read(object)).await {
+        let (items, mut version) = match api.list(&scope, |object| store.read(object)).await {
             Ok(listed) => listed,
             Err(error) => {
                 failed = true;
-                mirror.failed(error.clone());
-                mirror.tell(api.client.timing.now());
-                rest(&api, &mut mirror, &mut backoff, &error).await;
+                store.failed(error.clone());
+                store.publish(api.client.timing.now());
+                rest(&api, &mut store, &mut backoff, &error).await;
                 continue;
             }
         };
         if std::mem::take(&mut failed) {
-            mirror.recovered();
+            store.recovered();
         }
-        mirror.listed(items, &version);
-        mirror.tell(api.client.timing.now());
+        store.listed(items, &version);
+        store.publish(api.client.timing.now());
         let relist = api.client.timing.now() + api.client.timing.jittered(pace.relist, 0.2);
         let mut tries = 0;
         loop {
             let began = api.client.timing.now();
-            let over = watch(&api, &scope, pace, relist, &mut version, &mut mirror, &mut failed).await;
+            let over = watch(&api, &scope, pace, relist, &mut version, &mut store, &mut failed).await;
             let steady = api.client.timing.now().since(began) >= STEADY;
             if steady && !matches!(over, Over::Refused(_)) {
                 // Not after a good list: a server that lists and always refuses to watch would be asked for ever.
@@ -98,21 +99,21 @@ pub(crate) async fn follow<M: ReflectorStore>(api: Api<'_>, scope: Scope, pace: 
                 Over::Relist(None) => break,
                 Over::Ended => None,
                 Over::Relist(Some(error)) => {
-                    // The list tells whether all is well; until then nothing is known to be wrong.
-                    rest(&api, &mut mirror, &mut backoff, &error).await;
+                    // The list shows whether anything is wrong.
+                    rest(&api, &mut store, &mut backoff, &error).await;
                     break;
                 }
                 Over::Refused(error) | Over::Failed(error) => Some(error),
             };
             match error {
                 None if steady => {}
-                None => rest(&api, &mut mirror, &mut backoff, &closed()).await,
+                None => rest(&api, &mut store, &mut backoff, &closed()).await,
                 Some(error) => {
                     tries += 1;
                     failed = true;
-                    mirror.failed(error.clone());
-                    mirror.tell(api.client.timing.now());
-                    rest(&api, &mut mirror, &mut backoff, &error).await;
+                    store.failed(error.clone());
+                    store.publish(api.client.timing.now());
+                    rest(&api, &mut store, &mut backoff, &error).await;
                 }
             }
             if tries >= TRIES || version.is_empty() {
@@ -133,7 +134,7 @@ async fn watch<M: ReflectorStore>(
     pace: Periods,
     relist: Time,
     version: &mut String,
-    mirror: &mut M,
+    store: &mut M,
     failed: &mut bool,
 ) -> Over {
     if api.client.timing.now() >= relist {
@@ -146,12 +147,12 @@ async fn watch<M: ReflectorStore>(
         Err(error) => return Over::Refused(error),
     };
     if std::mem::take(failed) {
-        mirror.recovered();
-        mirror.tell(api.client.timing.now());
+        store.recovered();
+        store.publish(api.client.timing.now());
     }
     let silent = api.client.timing.now() + lasts + GRACE;
     loop {
-        let due = mirror.due();
+        let due = store.due();
         let until = due.unwrap_or(silent).min(silent).min(relist);
         let event = match api.client.timing.timeout_at(until, events.next()).await {
             Some(Ok(Some(event))) => event,
@@ -160,7 +161,7 @@ async fn watch<M: ReflectorStore>(
             Some(Ok(None) | Err(_)) => return Over::Ended,
             None => {
                 let now = api.client.timing.now();
-                mirror.tell(now);
+                store.publish(now);
                 if now >= silent {
                     let message =
                         format!("watch: nothing came for {:?}; the connection is dead", lasts + GRACE);
@@ -172,16 +173,16 @@ async fn watch<M: ReflectorStore>(
                 continue;
             }
         };
-        let mut over = take(event, version, mirror);
-        // What has come with it is told with it.
+        let mut over = take(event, version, store);
+        // Events that arrived together are published together.
         while over.is_none() {
             over = match events.waiting() {
                 None => break,
-                Some(Ok(event)) => take(event, version, mirror),
+                Some(Ok(event)) => take(event, version, store),
                 Some(Err(error)) => Some(Over::Relist(Some(error))),
             };
         }
-        mirror.tell(api.client.timing.now());
+        store.publish(api.client.timing.now());
         if let Some(over) = over {
             return over;
         }
@@ -189,7 +190,7 @@ async fn watch<M: ReflectorStore>(
 }
 
 /// Takes one event; an answer ends the watch.
-fn take<M: ReflectorStore>(mut event: Value, version: &mut String, mirror: &mut M) -> Option<Over> {
+fn take<M: ReflectorStore>(mut event: Value, version: &mut String, store: &mut M) -> Option<Over> {
     let object = event.get_mut("object").map(Value::take).unwrap_or_default();
     let kind = event.get("type").and_then(Value::as_str).unwrap_or_default();
     if kind == "ERROR" {
@@ -201,21 +202,21 @@ fn take<M: ReflectorStore>(mut event: Value, version: &mut String, mirror: &mut 
         newer.clone_into(version);
     }
     match kind {
-        "ADDED" | "MODIFIED" => mirror.changed(mirror.read(object)),
-        "DELETED" => mirror.deleted(mirror.read(object)),
+        "ADDED" | "MODIFIED" => store.changed(store.read(object)),
+        "DELETED" => store.deleted(store.read(object)),
         // Bookmarks, and what a newer server may add.
         _ => {}
     }
     None
 }
 
-/// Waits after an error, and tells in between what is due.
-async fn rest<M: ReflectorStore>(api: &Api<'_>, mirror: &mut M, backoff: &mut Backoff, error: &Error) {
+/// Waits after an error, and publishes what is due meanwhile.
+async fn rest<M: ReflectorStore>(api: &Api<'_>, store: &mut M, backoff: &mut Backoff, error: &Error) {
     let until = api.client.timing.now() + backoff.after(error, &api.client.timing);
     let waits = async {
-        while let Some(due) = mirror.due().filter(|due| *due < until) {
+        while let Some(due) = store.due().filter(|due| *due < until) {
             api.client.timing.sleep_until(due).await;
-            mirror.tell(api.client.timing.now());
+            store.publish(api.client.timing.now());
         }
         api.client.timing.sleep_until(until).await;
     };

@@ -20,10 +20,11 @@ const TRIES: u32 = 5;
 
 #[async_trait]
 impl Registry for KubernetesProvider {
-    /// Writes the slice of an endpoint, by server-side apply: the newest registration of an id stands, in service and of
+    /// Writes the slice of an endpoint, by server-side apply: the newest registration of an id wins, in service and of
     /// unknown health.
     ///
-    /// Where it moves from an IPv4 to an IPv6 address or back the slice is made anew: dropped in between, it is not there.
+    /// A change from an IPv4 to an IPv6 address or back replaces the slice; dropped in between, there is
+    /// none.
     ///
     /// # Cancel safety
     ///
@@ -68,7 +69,7 @@ impl Registry for KubernetesProvider {
     /// Dropped while it drains, the slice stays, as draining; do it again.
     ///
     /// What another process has registered under the same id since this provider did is left alone, and that is false: a
-    /// program that ends takes away nothing of its next release. Whoever has not registered it deregisters it whoever did.
+    /// program that ends takes away nothing of its next release. A provider that has not registered it deregisters it in any case.
     async fn deregister(&self, service: &ServiceName, id: &EndpointId) -> Result<bool, Error> {
         self.cluster.client.ensure_open()?;
         if names::check_service(service).is_err() {
@@ -124,7 +125,7 @@ async fn wait_for<'a>(
 
 impl KubernetesProvider {
     /// Changes an entry that is there. `secrets`: those that are in it then are stored; what is only marked has none but
-    /// those that were put there on purpose, by whoever registered it.
+    /// those that were put there on purpose, by the process that registered it.
     async fn change(
         &self,
         service: &ServiceName,
@@ -162,7 +163,7 @@ impl KubernetesProvider {
             let entry = changed(before.clone());
             let is_own = own.as_ref().is_some_and(|slot| slot.is_some())
                 && registrant(&object) == Some(self.lease.name());
-            // Whoever does not say how it is knows no more of its process than the mark does.
+            // A change that does not touch the health says nothing about the process.
             let stays_marked = expired && !is_own && entry.health() == before.health();
             if entry == before && stays_marked == expired {
                 // Each write is sent to everybody who watches.
@@ -209,7 +210,7 @@ impl KubernetesProvider {
         let was_ours = own.take().is_some();
         let Some(mut object) = api.get(Kind::Slices, &name).await? else { return Ok(false) };
         if was_ours && self.lease.is_anothers(&object) {
-            tracing::info!(target: "failover::k8s", "{service}/{id} was registered by another process since and stays so");
+            tracing::info!(target: "failover::k8s", "{service}/{id} was registered by another process since; leaving it");
             return Ok(false);
         }
         let drain = cluster.settings.drain;

@@ -3,7 +3,7 @@
 use failover_core::{Error, ErrorKind};
 use http::Uri;
 
-/// Refuses what would give the token to whoever listens.
+/// Refuses URLs that would expose the token on the network.
 pub(crate) fn check_server(url: &Uri, has_token: bool) -> Result<(), Error> {
     let host = url.host().unwrap_or_default();
     if host.is_empty() {

@@ -1,6 +1,6 @@
 //! All slices of one service, and the one set of endpoints that they are together.
 //!
-//! It knows no time and no network: what happened goes in, with the time at which it did, and what is to be told comes
+//! A pure state machine: what happened goes in, with its time, and what is to be published comes
 //! out.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -24,16 +24,16 @@ pub(crate) struct Slices {
     position: Option<u64>,
     /// Endpoints that have left every slice and may be on their way into another one, and when they are gone.
     leaving: BTreeMap<EndpointId, Time>,
-    /// What was told last.
-    told: Option<BTreeMap<EndpointId, Told>>,
+    /// The last set that was published.
+    published: Option<BTreeMap<EndpointId, Published>>,
     /// Whether the last slice went by an event that said so.
     emptied: bool,
-    /// Something has to be told, whether or not it is new.
+    /// The next set is published even if it is not new.
     again: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Told {
+struct Published {
     entry: EndpointEntry,
     managed: bool,
 }
@@ -46,7 +46,7 @@ impl Slices {
             known: BTreeMap::new(),
             position: None,
             leaving: BTreeMap::new(),
-            told: None,
+            published: None,
             emptied: false,
             again: false,
         }
@@ -92,26 +92,26 @@ impl Slices {
         }
     }
 
-    /// After an error the same set is told again, so that whoever hears it knows that it holds.
-    pub(crate) fn tell_again(&mut self) {
+    /// Publishes the same set again after an error, so that listeners know that it holds.
+    pub(crate) fn republish(&mut self) {
         self.again = true;
     }
 
-    /// When there will be something to tell although nothing happens.
+    /// When there will be something to publish although nothing happens.
     pub(crate) fn due(&self) -> Option<Time> {
         self.leaving.values().min().copied()
     }
 
-    /// The set as it is now, if it is another one than was told last.
-    pub(crate) fn tell(&mut self, now: Time) -> Option<EndpointSet> {
+    /// Returns the current set if it differs from the last one.
+    pub(crate) fn next_set(&mut self, now: Time) -> Option<EndpointSet> {
         let mut rejected = Vec::new();
         let mut union = union(self.known.values(), self.family, &mut rejected);
         self.keep_leaving(&mut union, now);
-        if !self.again && self.told.as_ref() == Some(&union) {
+        if !self.again && self.published.as_ref() == Some(&union) {
             return None;
         }
         self.again = false;
-        let mut set = EndpointSet::new(union.values().map(|told| told.entry.clone()));
+        let mut set = EndpointSet::new(union.values().map(|one| one.entry.clone()));
         if union.is_empty() && rejected.is_empty() {
             set = match (self.known.is_empty(), self.emptied) {
                 // Slices without endpoints, or events that took each of them away, are no doubt.
@@ -119,7 +119,7 @@ impl Slices {
                 (true, false) => EndpointSet::unknown_service(),
             };
         }
-        self.told = Some(union);
+        self.published = Some(union);
         for (what, error) in rejected {
             set.reject(what, error);
         }
@@ -127,17 +127,17 @@ impl Slices {
     }
 
     /// Endpoints of others that are in no slice any more stay for a moment: they may be moving from one to another.
-    fn keep_leaving(&mut self, union: &mut BTreeMap<EndpointId, Told>, now: Time) {
+    fn keep_leaving(&mut self, union: &mut BTreeMap<EndpointId, Published>, now: Time) {
         let mut leaving = BTreeMap::new();
         let mut kept = Vec::new();
-        for (id, told) in self.told.iter().flatten() {
-            if told.managed || union.contains_key(id) {
+        for (id, one) in self.published.iter().flatten() {
+            if one.managed || union.contains_key(id) {
                 continue;
             }
             let until = self.leaving.get(id).copied().unwrap_or(now + self.settle);
             if until > now {
                 leaving.insert(id.clone(), until);
-                kept.push((id.clone(), told.clone()));
+                kept.push((id.clone(), one.clone()));
             }
         }
         self.leaving = leaving;
@@ -145,15 +145,15 @@ impl Slices {
             return;
         }
         // The address of one that leaves may be another's already.
-        let places: HashSet<Registration> = union.values().map(|told| place(&told.entry)).collect();
-        union.extend(kept.into_iter().filter(|(_, told)| !places.contains(&place(&told.entry))));
+        let places: HashSet<Place> = union.values().map(|one| place(&one.entry)).collect();
+        union.extend(kept.into_iter().filter(|(_, one)| !places.contains(&place(&one.entry))));
     }
 }
 
 /// An address, a port and a transport.
-type Registration = (String, u16, bool);
+type Place = (String, u16, bool);
 
-fn place(entry: &EndpointEntry) -> Registration {
+fn place(entry: &EndpointEntry) -> Place {
     let endpoint = entry.endpoint();
     (endpoint.address().to_owned(), endpoint.port(), endpoint.protocol() == "udp")
 }
@@ -163,8 +163,8 @@ fn union<'s>(
     slices: impl Iterator<Item = &'s Slice>,
     family: AddressFamily,
     rejected: &mut Vec<(String, Error)>,
-) -> BTreeMap<EndpointId, Told> {
-    let mut best: HashMap<Registration, (&Candidate, Option<u64>)> = HashMap::new();
+) -> BTreeMap<EndpointId, Published> {
+    let mut best: HashMap<Place, (&Candidate, Option<u64>)> = HashMap::new();
     for slice in slices {
         rejected.extend(slice.rejected.iter().cloned());
         for candidate in &slice.candidates {
@@ -210,7 +210,7 @@ fn union<'s>(
                 entry = entry.with_health(Health::Degraded).with_lifecycle(Lifecycle::InService);
             }
             // The best of one id comes last and stays.
-            (entry.endpoint().id().clone(), Told { entry, managed: candidate.managed })
+            (entry.endpoint().id().clone(), Published { entry, managed: candidate.managed })
         })
         .collect()
 }

@@ -43,7 +43,7 @@ impl RequestPacer {
         Self { tokens: Self::BURST, last: None, spacing: Self::SPACING, repetitions: 0 }
     }
 
-    /// Counts an answer of so many bytes, and returns how long to wait before the next request.
+    /// Counts an answer of this many bytes, and returns how long to wait before the next request.
     /// `is_new` says whether it differs from the one before.
     pub fn after_answer(&mut self, now: Time, bytes: usize, is_new: bool) -> Duration {
         if let Some(last) = self.last {

@@ -50,7 +50,7 @@ impl Timing {
         self.random.unit()
     }
 
-    /// Returns 64 random bits, to tell processes apart. They are not fit for secrets.
+    /// Returns 64 random bits, to distinguish processes. They are not fit for secrets.
     pub fn bits(&self) -> u64 {
         let half = || u64::from(self.random.below(1 << 16)) << 16 | u64::from(self.random.below(1 << 16));
         half() << 32 | half()

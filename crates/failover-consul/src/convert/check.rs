@@ -29,7 +29,7 @@ pub(super) fn check(endpoint: &Endpoint, id: &str, settings: &Settings) -> Resul
     let base = Check {
         id: has_check(id),
         name: format!("service {} check", endpoint.service()),
-        // Whoever registers it says that it works; a check that finds otherwise says so within its interval.
+        // A registration claims that the endpoint works; its check corrects that within its interval.
         status: "passing".to_owned(),
         deregister_critical_service_after: settings.deregister_after.map(go),
         ..Check::default()

@@ -9,7 +9,7 @@ use failover_core::EndpointId;
 const ESCAPED: &str = "fo.";
 const LONGEST: usize = 200;
 
-/// An id for Consul: the same where that is safe, else with `_xx` for each byte that is not. Consul does not tell capitals
+/// An id for Consul: the same where that is safe, else with `_xx` for each byte that is not. Consul does not distinguish capitals
 /// from small letters, cannot deregister `..` over HTTP, and some versions decode `%` twice.
 pub(crate) fn encode(id: &EndpointId) -> String {
     let id = id.as_str();

@@ -122,7 +122,7 @@ pub(crate) struct CheckState<'a> {
     pub(crate) kind: Option<Cow<'a, str>>,
 }
 
-/// What stands under a key.
+/// The value of a key.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct KeyValue {

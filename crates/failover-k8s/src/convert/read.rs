@@ -1,4 +1,4 @@
-//! Reading slices, whoever wrote them. Every part is looked at on its own: a bad one costs no other.
+//! Reading slices of any author. Every part is read on its own, so that a bad one costs no other.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -68,7 +68,11 @@ impl Family {
     }
 }
 
-/// Reads a slice. It is an error only where it cannot be told which slice it is.
+/// Reads a slice.
+///
+/// # Errors
+///
+/// Only when the slice cannot be identified.
 pub(crate) fn read(object: &Value, reading: &Reading) -> Result<Slice, Error> {
     let metadata = object.get("metadata");
     let text = |key: &str| metadata.and_then(|metadata| metadata.get(key)).and_then(Value::as_str);
@@ -149,7 +153,7 @@ impl Slice {
         let entry = match document.entry() {
             Ok(entry) => entry,
             Err(error) => {
-                // What can be used of it is used, and the annotation is told of.
+                // The valid part is used, and the annotation is reported.
                 self.reject(what, unread.unwrap_or(error));
                 match native_only(self, &document, native, port) {
                     Some(entry) => entry,
@@ -307,7 +311,7 @@ fn port_of(object: &Value, reading: &Reading) -> Result<(u16, String), Error> {
         PortChoice::Name(wanted) => ports.iter().find(|port| name(port) == *wanted),
         PortChoice::Number(wanted) => {
             let exact = ports.iter().find(|port| number(port) == Some(i64::from(*wanted)));
-            // A port without a number stands for all of them.
+            // A port without a number means all of them.
             exact.or_else(|| ports.iter().find(|port| port.get("port").is_none_or(Value::is_null)))
         }
     };

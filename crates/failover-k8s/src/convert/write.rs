@@ -88,7 +88,7 @@ pub(crate) fn amend(
     Ok(object)
 }
 
-/// A slice that is there, marked as left behind by a process that is gone. `None` when it cannot be told what it holds.
+/// A slice that is there, marked as left behind by a process that is gone. `None` when its content cannot be read.
 pub(crate) fn expire(object: Value, entry: Option<&EndpointEntry>) -> Option<Value> {
     // Secrets that are in it were put there on purpose.
     amend(object, entry?, true, true).ok()

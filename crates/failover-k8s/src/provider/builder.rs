@@ -28,8 +28,8 @@ pub struct KubernetesProviderBuilder {
 impl KubernetesProvider {
     /// A provider on the cluster that `kubectl` would talk to (`KUBECONFIG`, `~/.kube/config`), or on its own one in a pod.
     ///
-    /// The only function of this crate that looks at the environment, with [`builder`](Self::builder) as long as that is
-    /// told nothing else. Proxies that it names are not used.
+    /// This is the only function of this crate that reads the environment, besides a
+    /// [`builder`](Self::builder) that is not given a server. Proxies in the environment are ignored.
     ///
     /// # Errors
     ///
@@ -49,7 +49,7 @@ impl KubernetesProvider {
 
     /// A builder for a client that was made elsewhere, with a proxy or a credentials plugin of its own.
     ///
-    /// The one place where a type of kube, version 5, stands in this crate's interface. Give it a client whose `Config`
+    /// This is the only place where a type of kube, version 5, is part of this crate's interface. Give it a client whose `Config`
     /// has `default_retry = false`, or one request can be repeated for minutes, within the deadline. Where the server is
     /// cannot be told from it, so that loopback addresses count as those of another machine, and that a server which was
     /// away for long is found after up to 36 s; credentials that expire are its own affair.
@@ -206,14 +206,14 @@ impl KubernetesProviderBuilder {
         self
     }
 
-    /// Stores the secret headers and the body of health checks, too. Default: they are left out, because whoever may read
-    /// slices reads them.
+    /// Stores the secret headers and the body of health checks, too. Default: they are left out, because everyone who may read
+    /// slices can read them.
     pub fn store_secrets(mut self, stores: bool) -> Self {
         self.settings.secrets = stores;
         self
     }
 
-    /// Accepts a kubeconfig that says `insecure-skip-tls-verify`, and plain HTTP to other machines: whoever is in between
+    /// Accepts a kubeconfig that says `insecure-skip-tls-verify`, and plain HTTP to other machines: an attacker in between
     /// gets the token. Default: both are refused.
     pub fn dangerous_accept_any_server(mut self, accepts: bool) -> Self {
         self.dangerous = accepts;

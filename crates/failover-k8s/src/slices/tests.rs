@@ -50,20 +50,20 @@ fn an_endpoint_that_moves_to_another_slice_never_goes() {
     for gone_first in [true, false] {
         let mut slices = slices();
         slices.listed(vec![slice("a", 1, &[1, 2, 3, 4])], "10");
-        assert_eq!(pods(slices.tell(at(0))), some(&["1", "2", "3", "4"]));
+        assert_eq!(pods(slices.next_set(at(0))), some(&["1", "2", "3", "4"]));
         let shrink = slice("a", if gone_first { 11 } else { 12 }, &[1, 2]);
         let grow = slice("b", if gone_first { 12 } else { 11 }, &[3, 4]);
         let steps = if gone_first { [shrink, grow] } else { [grow, shrink] };
         for (step, millis) in steps.into_iter().zip([10, 100]) {
             slices.changed(step);
-            assert_eq!(pods(slices.tell(at(millis))), None, "nothing has changed for who calls them");
+            assert_eq!(pods(slices.next_set(at(millis))), None, "nothing has changed for who calls them");
         }
-        assert_eq!(pods(slices.tell(at(1000))), None);
+        assert_eq!(pods(slices.next_set(at(1000))), None);
         // Deleted whole, and made again under another name.
         slices.deleted("b", "b", Some(13));
-        assert_eq!(pods(slices.tell(at(1010))), None);
+        assert_eq!(pods(slices.next_set(at(1010))), None);
         slices.changed(slice("c", 14, &[3, 4]));
-        assert_eq!(pods(slices.tell(at(1020))), None);
+        assert_eq!(pods(slices.next_set(at(1020))), None);
         assert_eq!(slices.due(), None, "nothing is on its way any more");
     }
 }
@@ -73,16 +73,16 @@ fn an_endpoint_that_goes_is_gone_after_a_moment_and_a_new_one_is_there_at_once()
     let begin = Timing::tokio().now();
     let mut slices = slices();
     slices.listed(vec![slice("a", 1, &[1, 2])], "10");
-    assert_eq!(pods(slices.tell(begin)), some(&["1", "2"]));
+    assert_eq!(pods(slices.next_set(begin)), some(&["1", "2"]));
     slices.changed(slice("a", 11, &[2, 3]));
-    assert_eq!(pods(slices.tell(begin)), some(&["1", "2", "3"]));
+    assert_eq!(pods(slices.next_set(begin)), some(&["1", "2", "3"]));
     let due = slices.due().expect("one is leaving");
     assert_eq!(due, begin + SETTLE);
-    assert_eq!(pods(slices.tell(due)), some(&["2", "3"]));
+    assert_eq!(pods(slices.next_set(due)), some(&["2", "3"]));
     assert_eq!(slices.due(), None);
     // Its successor has its address before it is forgotten.
     slices.changed(slice_of("a", 12, json!([{"addresses": ["10.0.0.2"], "targetRef": {"uid": "new"}}])));
-    let set = slices.tell(due).expect("it is another one");
+    let set = slices.next_set(due).expect("it is another one");
     let ids: Vec<_> = set.entries().iter().map(|entry| entry.endpoint().id().as_str()).collect();
     assert_eq!(ids, ["10.0.0.3:80", "new:80@10.0.0.2"]);
 }
@@ -97,9 +97,9 @@ fn an_endpoint_of_ours_that_goes_is_gone_at_once() {
     let mut slices = slices();
     slices.listed(vec![ours.clone()], "10");
     let now = Timing::tokio().now();
-    assert_eq!(pods(slices.tell(now)), some(&["1"]));
+    assert_eq!(pods(slices.next_set(now)), some(&["1"]));
     slices.deleted(&ours.name, "x", Some(11));
-    let set = slices.tell(now).expect("it is gone");
+    let set = slices.next_set(now).expect("it is gone");
     assert!(set.entries().is_empty() && set.is_confirmed(), "an event has said so");
 }
 
@@ -128,7 +128,7 @@ fn one_that_stands_in_two_slices_counts_once_and_the_better_word_for_it_wins() {
     ] {
         let mut slices = slices();
         slices.listed(vec![slice_of("a", 5, a), slice_of("b", 4, b)], "10");
-        let set = slices.tell(Timing::tokio().now()).expect("new");
+        let set = slices.next_set(Timing::tokio().now()).expect("new");
         assert_eq!(set.entries().len(), 1);
         assert_eq!((set.entries()[0].health(), set.entries()[0].lifecycle()), (health, lifecycle));
     }
@@ -152,10 +152,10 @@ fn where_nothing_is_ready_what_is_about_to_go_is_used() {
         all.into_iter().map(|(_, health, lifecycle)| (health, lifecycle)).collect::<Vec<_>>()
     };
     slices.listed(vec![slice_of("a", 1, json!([ending, broken]))], "10");
-    let told = claims(slices.tell(now).expect("new"));
+    let told = claims(slices.next_set(now).expect("new"));
     assert_eq!(told, [(Health::Degraded, Lifecycle::InService), (Health::Unhealthy, Lifecycle::InService)]);
     slices.changed(slice_of("a", 11, json!([ending, broken, ready])));
-    let told = claims(slices.tell(now).expect("new"));
+    let told = claims(slices.next_set(now).expect("new"));
     let expected = [
         (Health::Healthy, Lifecycle::Draining),
         (Health::Unhealthy, Lifecycle::InService),
@@ -169,18 +169,21 @@ fn an_empty_set_says_how_certain_it_is() {
     let now = Timing::tokio().now();
     let mut slices = slices();
     slices.listed(vec![], "1");
-    assert!(slices.tell(now).expect("first").is_unknown_service());
+    assert!(slices.next_set(now).expect("first").is_unknown_service());
     slices.changed(slice("a", 2, &[]));
-    let set = slices.tell(now);
+    let set = slices.next_set(now);
     assert!(set.is_none(), "still nothing");
-    slices.tell_again();
-    assert!(slices.tell(now).expect("again").is_confirmed(), "a slice that is there and empty is no doubt");
+    slices.republish();
+    assert!(
+        slices.next_set(now).expect("again").is_confirmed(),
+        "a slice that is there and empty is no doubt"
+    );
     slices.changed(slice("a", 3, &[1]));
-    slices.tell(now);
+    slices.next_set(now);
     // A list that has lost everything is doubted.
     slices.listed(vec![], "9");
-    slices.tell(now);
-    let set = slices.tell(now + SETTLE).expect("gone");
+    slices.next_set(now);
+    let set = slices.next_set(now + SETTLE).expect("gone");
     assert!(set.entries().is_empty() && set.is_unknown_service() && !set.is_confirmed());
 }
 
@@ -199,7 +202,7 @@ fn a_pod_with_two_addresses_is_one_endpoint_of_the_family_that_is_preferred() {
             vec![slice_of("a", 1, pod("10.0.0.1", "p1")), slice_of("b", 2, pod("fd00::1", "p1")), second],
             "10",
         );
-        let set = slices.tell(Timing::tokio().now()).expect("new");
+        let set = slices.next_set(Timing::tokio().now()).expect("new");
         let mut all: Vec<_> = set.entries().iter().map(|entry| entry.endpoint().address()).collect();
         all.sort_unstable();
         assert_eq!(all, expected, "{family:?}");
@@ -211,11 +214,11 @@ fn a_change_that_says_nothing_new_is_not_told_unless_somebody_has_to_hear_that_i
     let mut slices = slices();
     let now = Timing::tokio().now();
     slices.listed(vec![slice("a", 1, &[1])], "10");
-    assert!(slices.tell(now).is_some());
+    assert!(slices.next_set(now).is_some());
     slices.changed(slice("a", 11, &[1]));
-    assert!(slices.tell(now).is_none(), "only its version is new");
-    slices.tell_again();
-    assert!(slices.tell(now).is_some() && slices.tell(now).is_none());
+    assert!(slices.next_set(now).is_none(), "only its version is new");
+    slices.republish();
+    assert!(slices.next_set(now).is_some() && slices.next_set(now).is_none());
 }
 
 /// F26: a store that was set back is believed when it is listed, and its events from then on.
@@ -224,14 +227,14 @@ fn a_list_with_an_older_version_replaces_what_is_known() {
     let mut slices = slices();
     let now = Timing::tokio().now();
     slices.listed(vec![slice("a", 90, &[1])], "100");
-    slices.tell(now);
+    slices.next_set(now);
     slices.changed(slice("a", 50, &[9]));
-    assert!(slices.tell(now).is_none(), "an event of before the list is old");
+    assert!(slices.next_set(now).is_none(), "an event of before the list is old");
     slices.listed(vec![slice("a", 40, &[2])], "45");
-    slices.tell(now);
-    assert_eq!(pods(slices.tell(now + SETTLE)), some(&["2"]));
+    slices.next_set(now);
+    assert_eq!(pods(slices.next_set(now + SETTLE)), some(&["2"]));
     slices.changed(slice("a", 50, &[2, 3]));
-    assert_eq!(pods(slices.tell(now + SETTLE)), some(&["2", "3"]));
+    assert_eq!(pods(slices.next_set(now + SETTLE)), some(&["2", "3"]));
 }
 
 #[derive(Clone, Debug)]
@@ -278,8 +281,8 @@ proptest! {
                 Change::Delete(name) => slices.deleted(&name.to_string(), &name.to_string(), Some(*version)),
             }
         }
-        slices.tell_again();
-        let told = pods(slices.tell(now)).expect("asked for");
+        slices.republish();
+        let told = pods(slices.next_set(now)).expect("asked for");
         let expected: std::collections::BTreeSet<_> = server.values().flatten().map(u8::to_string).collect();
         prop_assert_eq!(told.into_iter().collect::<std::collections::BTreeSet<_>>(), expected);
     }
@@ -303,7 +306,7 @@ proptest! {
                     slices.deleted(&name.to_string(), &name.to_string(), Some(version));
                 }
             }
-            if let Some(told) = pods(slices.tell(begin + Duration::from_millis(100 * step))) {
+            if let Some(told) = pods(slices.next_set(begin + Duration::from_millis(100 * step))) {
                 last = told;
             }
             for pod in server.values().flatten() {
