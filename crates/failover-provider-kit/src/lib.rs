@@ -1,6 +1,6 @@
 //! Building blocks for providers of `failover`.
 //!
-//! For authors of a crate that implements [`Provider`](failover_core::Provider) for a registry: what
+//! For authors of a crate that implements [`Provider`](failover_core::provider::Provider) for a registry: what
 //! such a crate needs besides the registry's own protocol. A provider can be written on
 //! `failover-core` alone, and applications do not need this crate.
 //!

@@ -118,7 +118,7 @@ impl<K, T> SharedWatches<K, T> {
     /// Lets `age` adapt an answer to the time since it was published, for each listener.
     ///
     /// For answers that say how old they are, such as
-    /// [`EndpointSet::with_age`](failover_core::EndpointSet::with_age).
+    /// [`EndpointSet::with_age`](failover_core::provider::EndpointSet::with_age).
     #[must_use]
     pub fn with_age(mut self, age: fn(T, Duration) -> T) -> Self {
         self.age = Some(age);
