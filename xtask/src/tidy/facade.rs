@@ -32,11 +32,11 @@ fn public(text: &str, from: Option<&str>) -> Result<BTreeSet<String>, String> {
                 (UseTree::Path(path), Some(from)) if path.ident != from => {}
                 (tree, _) => leaves(tree, &mut names),
             },
-            Item::Mod(item) if matches!(item.vis, Visibility::Public(_)) => {
-                // The facade has modules of its own for the other crates; `probe` holds both.
-                if from.is_none() || item.ident == "probe" {
-                    names.insert(item.ident.to_string());
-                }
+            // The facade has modules of its own for the other crates; `probe` holds both.
+            Item::Mod(item)
+                if matches!(item.vis, Visibility::Public(_)) && (from.is_none() || item.ident == "probe") =>
+            {
+                names.insert(item.ident.to_string());
             }
             _ => {}
         }

@@ -231,7 +231,7 @@ impl Driver {
         }
         match self.sink.config().empty_policy() {
             EmptyPolicy::Hold(hold) if following.is_doubtful(&validated) => {
-                self.hold(validated, hold, following)
+                self.hold(validated, hold, following);
             }
             _ => {
                 following.held = None;
