@@ -38,6 +38,7 @@ pub(crate) fn run() -> Result<(), String> {
     sources(&mut faults)?;
     invariants(&mut faults)?;
     documents(&mut faults)?;
+    glossary(&mut faults)?;
     from_go::check(&mut faults)?;
     facade::check(&mut faults)?;
     modules::collect(&mut faults)?;
@@ -129,6 +130,18 @@ fn invariants(faults: &mut Vec<String>) -> Result<(), String> {
     for name in text.split('`').skip(1).step_by(2).filter(|name| name.matches('_').count() > 2) {
         if !code.contains(&format!("fn {name}(")) {
             faults.push(format!("{}: there is no test `{name}`", shown(&document)));
+        }
+    }
+    Ok(())
+}
+
+/// The files that docs/glossary.md names: each is below the `src` of a crate.
+fn glossary(faults: &mut Vec<String>) -> Result<(), String> {
+    let document = cargo::root().join("docs/glossary.md");
+    let crates = entries(&cargo::root().join("crates"))?;
+    for name in read(&document)?.split('`').skip(1).step_by(2).filter(|name| name.ends_with(".rs")) {
+        if !crates.iter().any(|directory| directory.join("src").join(name).is_file()) {
+            faults.push(format!("{}: there is no file `{name}`", shown(&document)));
         }
     }
     Ok(())

@@ -2,5 +2,6 @@
 
 pub(crate) mod document;
 pub(crate) mod duration;
+pub(crate) mod ordinal;
 pub(crate) mod range;
 pub(crate) mod time;

@@ -74,7 +74,7 @@ fn what_is_no_toml_or_yaml_is_told_with_its_line() {
 
 #[test]
 fn a_key_that_is_not_known_and_a_wrong_value_are_told_with_their_path() {
-    let unknown = "circuit_breaker.failure_treshold: this key is not known; did you mean failure_threshold?";
+    let unknown = "circuit_breaker.failure_treshold: unknown key; did you mean failure_threshold?";
     let wrong = "circuit_breaker.recovery_timeout: \"2h\" is not allowed";
     for (toml, yaml, expected) in [
         ("circuit_breaker.failure_treshold = 3", "circuit_breaker:\n  failure_treshold: 3", unknown),

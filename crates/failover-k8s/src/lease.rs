@@ -395,7 +395,7 @@ impl ProcessLease {
                 Err(error) => return Err(error),
             }
         }
-        Err(Error::new(ErrorKind::Conflict, format!("{service}/{id}: somebody else changes it all the time")))
+        Err(Error::new(ErrorKind::Conflict, format!("{service}/{id}: concurrent changes kept replacing it")))
     }
 
     /// Gives the lease up, if nothing is bound to it when what is under way has come to its end.

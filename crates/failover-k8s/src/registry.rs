@@ -188,7 +188,7 @@ impl KubernetesProvider {
             }
         }
         let message =
-            format!("{service}/{id}: somebody else changes it all the time; {TRIES} tries were too few");
+            format!("{service}/{id}: concurrent changes kept replacing it; {TRIES} tries were too few");
         let error = Error::new(ErrorKind::Conflict, message);
         Err(match last {
             Some(last) => error.with_source(last),
@@ -256,7 +256,7 @@ impl KubernetesProvider {
                 return Ok(true);
             }
         }
-        let message = format!("{service}/{id}: somebody else changes it all the time; it stays, as draining");
+        let message = format!("{service}/{id}: concurrent changes kept replacing it; it stays, as draining");
         Err(Error::new(ErrorKind::Conflict, message))
     }
 }

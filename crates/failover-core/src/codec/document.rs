@@ -246,7 +246,7 @@ fn unknown_key(section: &str, noun: &str, key: &str, known: &[&str]) -> Error {
         _ => format!("the {noun} knows {}", known.join(", ")),
     };
     let field = path(section, key);
-    Error::new(ErrorKind::Validation, format!("{field}: this key is not known; {hint}"))
+    Error::new(ErrorKind::Validation, format!("{field}: unknown key; {hint}"))
         .with_detail("field", field)
         .with_detail("section", section)
         .with_detail("key", key)
@@ -357,7 +357,7 @@ impl<'de> Visitor<'de> for RawVisitor {
             }
             let value = access.next_value()?;
             if values.insert(key.clone(), value).is_some() {
-                return Err(de::Error::custom(format_args!("the key \"{}\" stands twice", cut(&key))));
+                return Err(de::Error::custom(format_args!("duplicate key \"{}\"", cut(&key))));
             }
         }
         Ok(Raw::Object(values))
@@ -456,11 +456,11 @@ mod tests {
             |json| Document::open(read(json), "circuit_breaker", "circuit breaker", &known).err().unwrap();
         assert_eq!(
             open(r#"{"failure_treshold": 1}"#).to_string(),
-            "circuit_breaker.failure_treshold: this key is not known; did you mean failure_threshold?"
+            "circuit_breaker.failure_treshold: unknown key; did you mean failure_threshold?"
         );
         assert_eq!(
             open(r#"{"FailureThreshold": 1}"#).to_string(),
-            "circuit_breaker.FailureThreshold: this key is not known; \
+            "circuit_breaker.FailureThreshold: unknown key; \
              the circuit breaker knows failure_threshold, recovery_timeout"
         );
         let long = format!("{{\"{}\\n\": 1}}", "k".repeat(100_000));
@@ -471,7 +471,7 @@ mod tests {
     fn a_key_that_stands_twice_is_refused() {
         for json in [r#"{"a": 1, "a": 2}"#, r#"{"b": {"a": 1, "a": 1}}"#] {
             let error = serde_json::from_str::<Raw>(json).err().unwrap().to_string();
-            assert!(error.contains("the key \"a\" stands twice"), "{error}");
+            assert!(error.contains("duplicate key \"a\""), "{error}");
         }
     }
 

@@ -402,10 +402,7 @@ mod tests {
     fn what_is_wrong_is_named() {
         for (json, told) in [
             ("{", "manager configuration is not valid JSON"),
-            (
-                r#"{"default_providr": "x"}"#,
-                "default_providr: this key is not known; did you mean default_provider?",
-            ),
+            (r#"{"default_providr": "x"}"#, "default_providr: unknown key; did you mean default_provider?"),
             (
                 r#"{"retry_attempts": 21}"#,
                 "retry_attempts: 21 is not allowed; give a whole number from 1 to 20",

@@ -103,7 +103,7 @@ mod tests {
             ("\"on\"", "removal_guard: \"on\" is not allowed"),
             (r#"{"share": 1.5}"#, "removal_guard.share: 1.5 is not allowed"),
             (r#"{"grace": "8d"}"#, "removal_guard.grace: "),
-            (r#"{"grce": "1s"}"#, "removal_guard.grce: this key is not known; did you mean grace?"),
+            (r#"{"grce": "1s"}"#, "removal_guard.grce: unknown key; did you mean grace?"),
         ] {
             let error = serde_json::from_str::<RemovalGuard>(json).expect_err(json).to_string();
             assert!(error.starts_with(told), "{error}");

@@ -126,7 +126,10 @@ impl RetryBudgetConfigBuilder {
         range::whole(&field("retry_cost"), config.retry_cost, &defaults::BUDGET_STEP_RANGE)?;
         range::whole(&field("success_deposit"), config.success_deposit, &defaults::BUDGET_STEP_RANGE)?;
         if config.retry_cost > config.capacity {
-            let wanted = format!("at most the capacity, {}, or no retry is ever paid for", config.capacity);
+            let wanted = format!(
+                "at most the capacity, {}; with a higher cost no retry is ever funded",
+                config.capacity
+            );
             return Err(Error::invalid(&field("retry_cost"), config.retry_cost, &wanted));
         }
         Ok(config)

@@ -135,7 +135,7 @@ mod tests {
     fn of_its_own_version_a_key_that_is_not_known_is_an_error() {
         for json in [r#"{"max_retrys": 5}"#, r#"{"v": 1, "max_retrys": 5}"#] {
             let error = StoredDocument::read(json).expect_err("a mistake").to_string();
-            assert_eq!(error, "max_retrys: this key is not known; did you mean max_retries?");
+            assert_eq!(error, "max_retrys: unknown key; did you mean max_retries?");
         }
     }
 

@@ -44,16 +44,16 @@ impl AddressPolicy {
         .or_else(|| {
             let refused = ip.to_canonical().is_loopback() && !self.loopback;
             refused.then_some(
-                "is this machine's own, and the registry is another one; ManagerBuilder::allow_loopback allows it",
+                "is a loopback address named by a remote registry; ManagerBuilder::allow_loopback allows it",
             )
         })
     }
 }
 
-const METADATA: &str = "is a cloud's metadata service, which no registry may name";
-const LINK_LOCAL: &str = "is link-local, as metadata services are, and no registry may name it";
+const METADATA: &str = "is the address of a cloud's metadata service, which no registry may name";
+const LINK_LOCAL: &str = "is link-local, like metadata services, and no registry may name it";
 const NO_HOST: &str = "is not the address of one host";
-const TRANSLATED: &str = "is an IPv4 address behind NAT64, which could be any of those that are refused";
+const TRANSLATED: &str = "is an IPv4 address behind NAT64, which can hide a refused address";
 
 fn refuses_v4(ip: Ipv4Addr) -> Option<&'static str> {
     // Alibaba's, and the wire server of Azure; all others are link-local.

@@ -193,6 +193,6 @@ pub trait Registry: Send + Sync {
 }
 
 fn unsupported(operation: &str, service: &ServiceName, id: &EndpointId) -> Error {
-    let message = format!("{operation} of {service}/{id}: this provider cannot do that");
+    let message = format!("{operation} of {service}/{id}: not supported by this provider");
     Error::new(ErrorKind::Unsupported, message).with_detail("operation", operation)
 }

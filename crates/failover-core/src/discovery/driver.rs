@@ -55,7 +55,7 @@ pub(crate) struct Driver {
 /// Aborted, or ended with its runtime: what is known of the source grows old from here on.
 impl Drop for Driver {
     fn drop(&mut self) {
-        let message = "its discovery has ended: the manager is gone, or the runtime that it ran in";
+        let message = "discovery has ended, because its manager or its runtime was dropped";
         self.sink.ended(&Error::new(ErrorKind::Shutdown, message));
     }
 }
@@ -126,11 +126,9 @@ impl Driver {
                 following.failures = 0;
             }
             let error = match ended {
-                Ok(()) => {
-                    Error::new(ErrorKind::Connection, "the provider's watch ended; it is started again")
-                }
+                Ok(()) => Error::new(ErrorKind::Connection, "the provider's watch ended and restarts"),
                 Err(panic) => {
-                    let reason = format!("the provider panicked: {panic}; it is started again");
+                    let reason = format!("the provider panicked: {panic}; restarting it");
                     self.sink.event(EventKind::ProviderPanicked, reason.clone());
                     Error::new(ErrorKind::Internal, reason)
                 }
@@ -225,7 +223,7 @@ impl Driver {
         self.sink.rejected(&validated.rejected);
         if validated.is_garbage() {
             let count = validated.rejected.count();
-            let message = format!("none of the {count} entries of its answer can be used");
+            let message = format!("none of the {count} entries in its answer is valid");
             self.failed(following, Error::new(ErrorKind::Validation, message).with_code("BAD_ANSWER"));
             return false;
         }
@@ -265,7 +263,7 @@ impl Driver {
         if !gone.is_empty() && gone.len() as f64 >= share * last.len() as f64 {
             let (count, of) = (gone.len(), last.len());
             let reason = format!(
-                "{count} of {of} endpoints went at once; for {} they are a last resort",
+                "{count} of {of} endpoints disappeared at once; keeping them as a last resort for {}",
                 rough(grace)
             );
             self.sink.event(EventKind::RemovalHeld, reason);
@@ -317,11 +315,11 @@ impl Driver {
             None => self.sink.clock().now() + hold,
         };
         let what = if validated.unknown {
-            "it does not know the service any more"
+            "the source no longer knows the service"
         } else {
-            "it names no endpoint any more"
+            "the source no longer names an endpoint"
         };
-        let message = format!("{what}, unconfirmed; that is believed after {}", rough(hold));
+        let message = format!("{what}, unconfirmed; applied after {}", rough(hold));
         let error = Error::new(ErrorKind::NotFound, message).with_code("EMPTY_HELD");
         self.sink.unavailable(error, EventKind::EmptyHeld);
         following.held = Some((validated, until));

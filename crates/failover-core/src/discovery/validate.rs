@@ -109,12 +109,12 @@ impl Fault {
                 format!("belongs to service {}, not to {service}", endpoint.service())
             }
             Self::Address(why) => format!("its address {} {why}", endpoint.address()),
-            Self::IdTwice => "its id stands twice; the first one counts".to_owned(),
+            Self::IdTwice => "duplicate id; keeping the first entry".to_owned(),
             Self::AddressTwice => {
-                format!("its address {} stands twice; the first one counts", endpoint.authority())
+                format!("duplicate address {}; keeping the first entry", endpoint.authority())
             }
             Self::TooMany => {
-                format!("there are more than {MAX_ENDPOINTS} endpoints, and the first ones count")
+                format!("more than {MAX_ENDPOINTS} endpoints; keeping the first ones")
             }
         };
         let error = Error::new(ErrorKind::Validation, fault).with_code("ENTRY_REJECTED");
@@ -154,8 +154,8 @@ mod tests {
             emitted,
             [
                 "entry 5: port: 0 is not allowed; give a number from 1 to 65535",
-                "endpoint a: its id stands twice; the first one counts",
-                "endpoint b: its address 10.0.0.1:80 stands twice; the first one counts",
+                "endpoint a: duplicate id; keeping the first entry",
+                "endpoint b: duplicate address 10.0.0.1:80; keeping the first entry",
                 "endpoint c: belongs to service orders, not to users",
             ]
         );
@@ -185,6 +185,6 @@ mod tests {
         assert_eq!((sifted.entries.len(), sifted.rejected.count()), (MAX_ENDPOINTS, 5_000));
         assert_eq!(sifted.rejected.kept().len(), 1_024, "the others are only counted");
         let emitted = sifted.rejected.kept()[0].error().to_string();
-        assert_eq!(emitted, "there are more than 100000 endpoints, and the first ones count");
+        assert_eq!(emitted, "more than 100000 endpoints; keeping the first ones");
     }
 }

@@ -27,7 +27,7 @@ impl<E: Deref<Target = Engine>> AttemptGuard<E> {
     }
 
     pub(crate) fn state(&self) -> u32 {
-        self.pick.as_ref().expect("a choice is taken only by what consumes it").state()
+        self.pick.as_ref().expect("the pick is taken only by methods that consume the guard").state()
     }
 
     /// Ends the attempt and says how long it took.

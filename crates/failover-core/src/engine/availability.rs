@@ -137,7 +137,7 @@ impl fmt::Display for Availability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::In { pinned: false } => f.write_str("in"),
-            Self::In { pinned: true } => f.write_str("in, as one of the last that are left"),
+            Self::In { pinned: true } => f.write_str("in, pinned as one of the last endpoints"),
             Self::Out { cause } => write!(f, "out: {cause}"),
         }
     }
@@ -149,10 +149,12 @@ impl fmt::Display for UnavailableCause {
             Self::Draining => f.write_str("draining"),
             Self::Maintenance => f.write_str("in maintenance"),
             Self::WeightZero => f.write_str("weight 0"),
-            Self::Unhealthy => f.write_str("unhealthy, by its source"),
-            Self::Removed => f.write_str("no longer named by its source, like many others"),
-            Self::ProbeFailed => f.write_str("unhealthy, by its probe"),
-            Self::BreakerOpen { retry_in } => write!(f, "breaker open, tried again in {}", rough(*retry_in)),
+            Self::Unhealthy => f.write_str("reported unhealthy by its source"),
+            Self::Removed => f.write_str("removed by its source together with many others"),
+            Self::ProbeFailed => f.write_str("found unhealthy by its probe"),
+            Self::BreakerOpen { retry_in } => {
+                write!(f, "breaker open, next probe call in {}", rough(*retry_in))
+            }
             Self::BreakerHalfOpen => f.write_str("breaker half-open, probe calls only"),
         }
     }

@@ -18,6 +18,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use crate::codec::duration::rough;
+use crate::codec::ordinal::Ordinal;
 use crate::config::{Algorithm, FailoverConfig};
 use crate::engine::Engine;
 use crate::engine::breaker::Phase;
@@ -48,7 +49,7 @@ impl Engine {
         if let Err(error) = crate::config::usable::supported(&config) {
             self.emit_all(vec![Event::new(
                 EventKind::ConfigRejected,
-                format!("{error}; the last one stays"),
+                format!("{error}; keeping the last configuration"),
             )]);
             return Err(error);
         }
@@ -213,7 +214,7 @@ impl Engine {
     #[cold]
     pub(super) fn emit_half_open(&self, state: &EndpointState, early: bool) {
         let why = if early { "nothing else is available" } else { "its open time has passed" };
-        let reason = format!("{why}; probe calls show whether it is back");
+        let reason = format!("{why}; sending probe calls");
         let event = Event::new(EventKind::CircuitHalfOpen, reason)
             .endpoint(state.endpoint().id())
             .detail("early", early);
@@ -223,7 +224,7 @@ impl Engine {
     /// A half-open round has ended because its probe calls did not answer in time.
     pub(super) fn emit_half_open_expired(&self, state: &EndpointState) {
         let limit = rough(self.breaker_rules().half_open_wait);
-        let reason = format!("its probe calls did not answer in {limit}");
+        let reason = format!("no probe call was answered within {limit}");
         self.emit_all(vec![Event::new(EventKind::CircuitOpen, reason).endpoint(state.endpoint().id())]);
     }
 
@@ -235,22 +236,25 @@ impl Engine {
                 let wait = until.since(self.clock.now());
                 let what = match from {
                     Phase::Closed { failures } => format!("{} failures in a row", failures + 1),
-                    _ if change.to.rounds < 2 => "a probe call failed".to_owned(),
-                    _ => format!("a probe call failed, for the {}. time", change.to.rounds),
+                    _ if change.to.rounds < 2 => "probe call failed".to_owned(),
+                    _ => format!("probe call failed ({} time)", Ordinal(change.to.rounds.into())),
                 };
                 let stays =
-                    if pinned { "; it stays in use, because too few others are available" } else { "" };
-                Event::new(EventKind::CircuitOpen, format!("{what}; tried again in {}{stays}", rough(wait)))
-                    .detail("retry_in_ms", wait.as_millis() as u64)
-                    .detail("held_by_floor", pinned)
+                    if pinned { "; pinned in rotation, because too few others are available" } else { "" };
+                Event::new(
+                    EventKind::CircuitOpen,
+                    format!("{what}; next probe call in {}{stays}", rough(wait)),
+                )
+                .detail("retry_in_ms", wait.as_millis() as u64)
+                .detail("held_by_floor", pinned)
             }
             (Phase::HalfOpen { successes, .. }, _) => {
                 self.accounts.recover(&self.clock);
-                let reason = format!("{} probe calls succeeded; it is given calls again", successes + 1);
+                let reason = format!("{} probe calls succeeded; back in rotation", successes + 1);
                 Event::new(EventKind::CircuitClose, reason)
             }
             // No other change of phase is a report's doing.
-            _ => Event::new(EventKind::CircuitClose, "it is given calls again"),
+            _ => Event::new(EventKind::CircuitClose, "back in rotation"),
         };
         event.endpoint(state.endpoint().id()).detail("was", was)
     }

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use crate::codec::ordinal::Ordinal;
 use crate::contract::strategy::{Candidate, Candidates, View};
 use crate::engine::Engine;
 use crate::engine::algorithm::Tried;
@@ -62,22 +63,22 @@ impl Engine {
                 self.slab.state(slot.state).is_in_rotation().then_some(slot.state)
             }
             Some(_) => {
-                self.custom_failed("it chose an endpoint that its source has taken out");
+                self.custom_failed("the strategy picked an endpoint that its source has taken out");
                 None
             }
             None => {
-                self.custom_failed("it chose beyond the last candidate");
+                self.custom_failed("the strategy picked an index beyond the last candidate");
                 None
             }
         }
     }
 
-    /// Counts it, and tells it at the first, second, fourth … time, so that it does not flood the log.
+    /// Counts a fault, and emits an event for the 1st, 2nd, 4th … one, so that faults do not flood the log.
     #[cold]
     fn custom_failed(&self, what: &str) {
         let count = self.accounts.strategy_fault();
         if count.is_power_of_two() {
-            let reason = format!("{what}, for the {count}. time; the algorithm of the configuration picks");
+            let reason = format!("{what} ({} time); the configured algorithm picks instead", Ordinal(count));
             self.events.emit(Event::new(EventKind::StrategyFailed, reason).detail("count", count));
         }
     }

@@ -105,12 +105,12 @@ impl fmt::Display for NoEndpoints {
         let Why { service, reason, total, out, source_error, .. } = &*self.0;
         match reason {
             NoEndpointsReason::NotYetKnown => {
-                write!(f, "{service}: its endpoints are not known yet, because no source has answered")?;
+                write!(f, "{service}: no endpoints are known yet, because no source has answered")?;
             }
             NoEndpointsReason::UnknownService => {
                 write!(
                     f,
-                    "{service}: no source knows this service; is the name right, is something registered?"
+                    "{service}: no source knows this service; check the name, and that an endpoint is registered"
                 )?;
             }
             NoEndpointsReason::Empty => write!(f, "{service}: no endpoint is registered")?,

@@ -252,7 +252,7 @@ impl EndpointState {
     /// A cell is given to another endpoint only when no call is in flight and no snapshot knows it, so whoever holds a
     /// choice finds one here.
     pub(crate) fn endpoint(&self) -> Arc<Endpoint> {
-        self.cold.endpoint.load_full().expect("a cell that is in use has an endpoint")
+        self.cold.endpoint.load_full().expect("a state in use has an endpoint")
     }
 
     /// Takes over what the source says now.

@@ -161,7 +161,7 @@ async fn one_endpoint_alone_is_never_refused_by_its_breaker() {
     let bench = Bench::with(&["a"]);
     assert_eq!(bench.calls(1_000, &["a"])["a"], 1_000);
     assert_eq!(bench.availability("a"), Availability::In { pinned: true });
-    assert!(bench.told(EventKind::CircuitOpen)[0].contains("stays in use"));
+    assert!(bench.told(EventKind::CircuitOpen)[0].contains("pinned in rotation"));
     assert_eq!(bench.calls(10, &[])["a"], 10);
     assert_eq!(bench.availability("a"), Availability::In { pinned: false });
 }
@@ -177,7 +177,7 @@ async fn without_a_floor_and_failing_fast_a_dead_service_is_refused_until_a_prob
     let none = bench.engine.why_none();
     assert_eq!(none.reason(), NoEndpointsReason::AllOut);
     assert_eq!(none.out().len(), 2);
-    assert!(none.to_string().contains("a: breaker open, tried again in 5s"), "{none}");
+    assert!(none.to_string().contains("a: breaker open, next probe call in 5s"), "{none}");
     let error = Error::from(none);
     assert_eq!((error.kind(), error.code()), (ErrorKind::CircuitBreaker, "CIRCUIT_OPEN"));
     // Without a breaker among the causes it is the endpoints that are missing.

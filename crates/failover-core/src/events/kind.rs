@@ -55,7 +55,7 @@ pub enum EventKind {
     ConfigApplied,
     /// A new configuration cannot be used; the last good one stays.
     ConfigRejected,
-    /// A provider panicked; it is started again.
+    /// A provider panicked; restarting it.
     ProviderPanicked,
     /// This process stood still; what it measured in that time does not count.
     ProcessStalled,

@@ -140,9 +140,7 @@ fn next(availability: Availability, breaker: &Breaker, policy: &Policy, now: Tim
                 rules.failure_threshold.saturating_sub(failures)
             )
         }
-        Phase::Closed { .. } => {
-            "its breaker is switched off; only its source or a probe takes it out".to_owned()
-        }
+        Phase::Closed { .. } => "its breaker is disabled; only its source or a probe takes it out".to_owned(),
         Phase::Open { until } => format!("probe calls in {}", rough(until.since(now))),
         Phase::HalfOpen { successes, .. } => {
             format!("{} more successes close its breaker", rules.success_threshold.saturating_sub(successes))
@@ -152,13 +150,13 @@ fn next(availability: Availability, breaker: &Breaker, policy: &Policy, now: Tim
         Availability::In { .. } => by_breaker(),
         Availability::Out { cause } => match cause {
             UnavailableCause::Draining | UnavailableCause::Maintenance | UnavailableCause::Unhealthy => {
-                "its source puts it back, or says that it is gone".to_owned()
+                "its source returns it to service or removes it".to_owned()
             }
             UnavailableCause::Removed => {
                 "its source names it again, or the removal guard's grace ends".to_owned()
             }
-            UnavailableCause::WeightZero => "a weight above 0 puts it back".to_owned(),
-            UnavailableCause::ProbeFailed => "probes that succeed bring it back".to_owned(),
+            UnavailableCause::WeightZero => "a weight above 0 returns it".to_owned(),
+            UnavailableCause::ProbeFailed => "successful probes return it".to_owned(),
             UnavailableCause::BreakerOpen { .. } | UnavailableCause::BreakerHalfOpen => by_breaker(),
         },
     }
@@ -226,7 +224,7 @@ mod tests {
 
         let text = explained.to_string();
         assert!(text.contains("users: strategy round_robin, algorithm round_robin, 3 endpoints"), "{text}");
-        assert!(text.contains("out: breaker open, tried again in "), "{text}");
+        assert!(text.contains("out: breaker open, next probe call in "), "{text}");
         assert!(text.contains("because circuit_open: 5 failures in a row"), "{text}");
         assert!(text.contains("from registry (tier 1): fresh"), "{text}");
         let json = serde_json::to_value(&explained).expect("serialises");

@@ -74,7 +74,7 @@ impl Inner {
                             document.unknown.iter().map(crate::config::Unknown::name).collect();
                         if !unknown.is_empty() && known.config.as_deref() != Some(&document.config) {
                             let reason = format!(
-                                "{} is of a newer version; applied without {}",
+                                "{} has a newer version; applied without {}",
                                 what(key),
                                 unknown.join(", ")
                             );
@@ -87,7 +87,8 @@ impl Inner {
                     _replaced = std::mem::replace(&mut known.config, config);
                 }
                 Err(error) => {
-                    let reason = format!("{} cannot be used: {error}; the last one stays", what(key));
+                    let reason =
+                        format!("{} cannot be used: {error}; keeping the last configuration", what(key));
                     events.push(Event::new(EventKind::ConfigRejected, reason).detail("code", error.code()));
                 }
             }
@@ -109,7 +110,7 @@ impl Inner {
                 return;
             }
         }
-        let reason = format!("{} cannot be read: {error}; the last one stays", what(key));
+        let reason = format!("{} cannot be read: {error}; keeping the last configuration", what(key));
         self.emit(named, key, vec![Event::new(EventKind::SourceStale, reason).detail("code", error.code())]);
     }
 
@@ -159,8 +160,7 @@ impl Inner {
         let _turn = writing.lock().await;
         let replaced = match named.provider.config_store() {
             Some(_) if config.custom().is_some() => {
-                let message =
-                    "a strategy of the caller's own cannot be stored; give it to the builder of the manager";
+                let message = "a custom strategy cannot be stored; pass it to the builder of the manager";
                 return Err(Error::new(ErrorKind::Unsupported, message));
             }
             Some(store) => {
@@ -261,7 +261,7 @@ async fn write(
             Err(error) => return Err(error),
         }
     }
-    Err(conflict.unwrap_or_else(|| Error::new(ErrorKind::Conflict, "somebody else changes it all the time")))
+    Err(conflict.unwrap_or_else(|| Error::new(ErrorKind::Conflict, "concurrent changes kept replacing it")))
 }
 
 /// Follows one document until the task is aborted or the manager is gone.
@@ -286,9 +286,9 @@ async fn follow(manager: Weak<Inner>, named: Named, key: ConfigKey) {
         let Some(manager) = manager.upgrade() else { return };
         let error = match ended {
             Ok(None) => return,
-            Ok(Some(())) => Error::new(ErrorKind::Connection, "the watch ended; it is started again"),
+            Ok(Some(())) => Error::new(ErrorKind::Connection, "the watch ended and restarts"),
             Err(panic) => {
-                let reason = format!("the provider panicked: {panic}; it is started again");
+                let reason = format!("the provider panicked: {panic}; restarting it");
                 manager.emit(&named, &key, vec![Event::new(EventKind::ProviderPanicked, reason.clone())]);
                 Error::new(ErrorKind::Internal, reason)
             }

@@ -45,10 +45,12 @@ impl Inner {
         match ended {
             Ok(result) => result,
             Err(_) => Err(match last {
-                Some(error) => error.context(format!("{what}: given up after {}", rough(limit))),
+                Some(error) => error.context(format!("{what}: giving up after {}", rough(limit))),
                 None => {
-                    let message =
-                        format!("{what}: no answer in {}; it may have been done even so", rough(limit));
+                    let message = format!(
+                        "{what}: no answer in {}; the operation may still have taken effect",
+                        rough(limit)
+                    );
                     Error::new(ErrorKind::Timeout, message)
                 }
             }),

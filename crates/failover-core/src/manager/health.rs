@@ -112,7 +112,7 @@ impl Inner {
         let stats = engine.map(|engine| engine.stats());
         let stats = stats.and_then(|stats| stats.endpoints.into_iter().find(|of| of.id == *endpoint.id()));
         let Some(stats) = stats else {
-            return (entry.health(), format!("{claim}; no calls go there from here"));
+            return (entry.health(), format!("{claim}; this process sends it no calls"));
         };
         let calls = format!(
             "{claim}; {} of {} attempts failed, and it is {}",

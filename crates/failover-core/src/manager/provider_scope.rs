@@ -309,8 +309,10 @@ impl<'a> ProviderScope<'a> {
 
     fn registry(&self) -> Result<&dyn Registry, Error> {
         self.named.provider.registry().ok_or_else(|| {
-            let message =
-                format!("provider {} cannot be written to: it only lists endpoints", self.named.name);
+            let message = format!(
+                "provider {} is read-only: it lists endpoints and accepts no registration",
+                self.named.name
+            );
             Error::new(ErrorKind::Unsupported, message).with_detail("provider", self.name())
         })
     }
@@ -334,7 +336,7 @@ impl<'a> ProviderScope<'a> {
             (Some(_), Some(_)) => {
                 let names: Vec<_> = services.iter().map(ServiceName::as_str).collect();
                 let wanted = format!("the service with it, as in (\"{}\", \"{id}\")", names[0]);
-                let value = format!("{id}, which stands in the services {},", names.join(" and "));
+                let value = format!("{id}, which exists in the services {},", names.join(" and "));
                 Err(Error::invalid("endpoint id", value, &wanted).with_detail("services", names))
             }
         }

@@ -53,7 +53,7 @@ impl Providers {
             return Err(Error::invalid("provider", "", "a name"));
         }
         if self.get(name).is_some() {
-            let wanted = "each provider a name of its own, with provider_as or register_provider_as";
+            let wanted = "a unique name for each provider; use provider_as or register_provider_as";
             return Err(Error::invalid("provider", format!("\"{name}\" twice"), wanted));
         }
         self.0.push(named);
@@ -77,7 +77,7 @@ impl Providers {
         match name {
             Some(name) => self.named(name),
             None => self.0.first().ok_or_else(|| {
-                let message = "the manager has no provider; give its builder one, or register one";
+                let message = "the manager has no provider; pass one to its builder or register one";
                 Error::new(ErrorKind::NotFound, message)
             }),
         }
@@ -109,7 +109,7 @@ pub(super) async fn connect(
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => format!("no connection in {}", rough(limit)),
             };
-            let reason = format!("{problem}; it is tried again when it is needed");
+            let reason = format!("{problem}; connecting again when it is needed");
             events.emit(Event::new(EventKind::SourceStale, reason).provider(&name));
         });
     }

@@ -141,7 +141,7 @@ impl Entry {
         }
         let through = |names: Vec<&str>| names.join(", ");
         let message = format!(
-            "service {name} is discovered through provider {} already, not through {}",
+            "service {name} is already discovered through provider {}, not through {}",
             through(self.sources.iter().map(|source| &*source.named.name).collect()),
             through(wanted.iter().map(|(named, _)| &*named.name).collect()),
         );

@@ -307,7 +307,7 @@ fn check_headers(headers: &BTreeMap<String, String>) -> Result<(), Error> {
             return Err(Error::invalid(
                 &field("headers"),
                 format!("the name \"{}\"", name_part(name)),
-                "a name of letters, digits and !#$%&'*+-.^_`|~ alone, at most 256 of them",
+                "a name of at most 256 letters, digits and !#$%&'*+-.^_`|~",
             ));
         }
         if !seen.insert(name.to_ascii_lowercase()) {
@@ -318,7 +318,7 @@ fn check_headers(headers: &BTreeMap<String, String>) -> Result<(), Error> {
             return Err(Error::invalid(
                 &header_path(name),
                 "this value, which is not shown,",
-                "visible ASCII characters, spaces and tabs, at most 8192 of them",
+                "at most 8192 visible ASCII characters, spaces and tabs",
             ));
         }
     }

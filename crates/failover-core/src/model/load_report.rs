@@ -40,7 +40,7 @@ impl LoadReport {
         ];
         for (name, value) in fields {
             if !value.is_finite() || value < 0.0 {
-                return Err(Error::invalid(name, value, "a number from 0 on"));
+                return Err(Error::invalid(name, value, "a number of at least 0"));
             }
         }
         if self.requests_per_second == 0.0 || self.utilization == 0.0 {

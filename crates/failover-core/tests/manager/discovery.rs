@@ -58,9 +58,7 @@ async fn a_watch_that_panics_is_started_again_and_its_endpoints_stay() {
     until("the panic", SOON, || !told(&service, EventKind::ProviderPanicked).is_empty()).await;
     assert_eq!(
         told(&service, EventKind::ProviderPanicked),
-        [
-            "provider_panicked users [scripted]: the provider panicked: the script says so; it is started again"
-        ]
+        ["provider_panicked users [scripted]: the provider panicked: the script says so; restarting it"]
     );
     assert_eq!(named(&service), ["users-1", "users-2"]);
     assert!(service.is_stale() && service.select().is_ok());
@@ -122,9 +120,9 @@ async fn an_error_marks_the_source_stale_once_and_no_endpoint_goes() {
         assert!(service.select().is_ok());
         let stale = told(&service, EventKind::SourceStale);
         assert_eq!(stale.len(), 1, "{stale:?}");
-        assert!(
-            stale[0].starts_with("source_stale users [scripted]: the registry is down; its 2 endpoints, ")
-        );
+        assert!(stale[0].starts_with(
+            "source_stale users [scripted]: the registry is down; serving its last 2 endpoints ("
+        ));
         let source = &service.stats().sources[0];
         assert!(source.stale && source.age.is_some_and(|age| age >= Duration::from_secs(40)));
         assert_eq!(source.error.as_deref(), Some("the registry is down"));
@@ -146,7 +144,10 @@ async fn an_unconfirmed_empty_answer_is_believed_after_five_minutes() {
         until("the answer", SOON, || service.is_stale()).await;
         let held = told(&service, EventKind::EmptyHeld);
         assert_eq!(held.len(), 1, "{held:?}");
-        assert!(held[0].contains("it names no endpoint any more, unconfirmed") || unknown, "{held:?}");
+        assert!(
+            held[0].contains("the source no longer names an endpoint, unconfirmed") || unknown,
+            "{held:?}"
+        );
 
         // To say it again makes it no truer, and no later.
         sleep(HOLD / 2).await;
@@ -247,16 +248,20 @@ async fn bad_entries_are_skipped_counted_and_named_and_the_good_ones_stay() {
     script.step(Step::Answer(set));
     becomes(&service, &["users-1", "users-4"]).await;
     assert!(!service.is_stale());
-    assert_eq!(service.endpoint("users-1").expect("is there").address(), "10.0.0.1", "the first one counts");
+    assert_eq!(
+        service.endpoint("users-1").expect("is there").address(),
+        "10.0.0.1",
+        "the keeping the first entry"
+    );
     assert_eq!(service.stats().sources[0].rejected_entries, 4);
     assert_eq!(service.stats().sources[0].endpoints, 2);
     assert_eq!(
         told(&service, EventKind::EntryRejected),
         [
             "entry_rejected users [scripted]: entry 5: port: 0 is not allowed; give a number from 1 to 65535",
-            "entry_rejected users [scripted]: endpoint users-1: its id stands twice; the first one counts",
-            "entry_rejected users [scripted]: endpoint users-2: its address 10.0.0.1:8080 stands twice; the first one \
-             counts",
+            "entry_rejected users [scripted]: endpoint users-1: duplicate id; keeping the first entry",
+            "entry_rejected users [scripted]: endpoint users-2: duplicate address 10.0.0.1:8080; keeping \
+             the first entry",
             "entry_rejected users [scripted]: endpoint orders-1: belongs to service orders, not to users",
         ]
     );
@@ -280,7 +285,7 @@ async fn an_answer_of_nothing_but_bad_entries_is_an_error_and_no_endpoint_goes()
     until("the answer", SOON, || service.is_stale()).await;
     assert_eq!(named(&service), ["users-1", "users-2"]);
     let error = service.stats().sources[0].error.clone();
-    assert_eq!(error.as_deref(), Some("none of the 1 entries of its answer can be used"));
+    assert_eq!(error.as_deref(), Some("none of the 1 entries in its answer is valid"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -319,7 +319,7 @@ async fn a_health_check_asks_now_and_says_how_it_knows() {
     let lines: Vec<_> = reports.iter().map(ToString::to_string).collect();
     assert_eq!(
         lines[1],
-        "users/plain: degraded, not probed: it has no health_check; its registry says degraded; no calls go there from here"
+        "users/plain: degraded, not probed: it has no health_check; its registry says degraded; this process sends it no calls"
     );
     assert!(lines[2].contains("the manager has no probe for http"), "{lines:?}");
     assert_eq!(manager.health_check("nobody").await.expect_err("unknown").kind(), ErrorKind::NotFound);

@@ -238,8 +238,12 @@ async fn r4_a_registry_that_is_suddenly_empty_costs_no_call_until_its_word_is_be
 #[tokio::test(start_paused = true)]
 async fn r4_unknown_service_none_passing_and_no_answer_are_told_apart() {
     for (step, code, words) in [
-        (Step::Answer(EndpointSet::unknown_service()), "EMPTY_HELD", "it does not know the service any more"),
-        (Step::Answer(EndpointSet::new([])), "EMPTY_HELD", "it names no endpoint any more"),
+        (
+            Step::Answer(EndpointSet::unknown_service()),
+            "EMPTY_HELD",
+            "the source no longer knows the service",
+        ),
+        (Step::Answer(EndpointSet::new([])), "EMPTY_HELD", "the source no longer names an endpoint"),
         (Step::Fail(down("connection reset")), down("").code(), "connection reset"),
     ] {
         let (_manager, service, script) = known(ScriptedProvider::watching()).await;

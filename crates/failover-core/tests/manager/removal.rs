@@ -55,7 +55,7 @@ async fn r5_with_the_guard_what_went_at_once_is_a_last_resort_until_its_grace_en
         assert_eq!(picked(&service).len(), 1, "calls go to the one that is still named");
         let held = told(&service, EventKind::RemovalHeld);
         assert_eq!(held.len(), 1);
-        assert!(held[0].contains("9 of 10 endpoints went at once"), "{held:?}");
+        assert!(held[0].contains("9 of 10 endpoints disappeared at once"), "{held:?}");
 
         // The one that is left dies: the others were there all the time.
         for _ in 0..40 {

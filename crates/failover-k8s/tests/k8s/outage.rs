@@ -105,7 +105,7 @@ async fn an_api_server_that_is_paused_blocks_nobody() {
         assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     }
     plane.resume_apiserver();
-    until(Duration::from_secs(10), "it answers again", async || provider.list(&Query::all()).await.is_ok())
+    until(Duration::from_secs(10), "answering again", async || provider.list(&Query::all()).await.is_ok())
         .await;
     provider.register(&endpoint("b", "10.0.0.2")).await.expect("registers");
     sees(&mut watch, Duration::from_secs(10), "the change", |set| ids(set) == ["a", "b"]).await;

@@ -42,13 +42,13 @@ pub enum StopReason {
     #[error("the retry budget is empty, because too many calls of the service fail")]
     Budget,
     /// The call must not be repeated, and the attempt may have reached the endpoint.
-    #[error("not repeated, because the call is not idempotent and may have arrived")]
+    #[error("not retried, because the call is not idempotent and the request may have arrived")]
     NotIdempotent,
     /// The endpoint refused the request as the caller's own mistake.
-    #[error("not repeated, because the endpoint rejected the request itself")]
+    #[error("not retried, because the endpoint rejected the request")]
     Rejected,
     /// The endpoint did its work by the classifier's judgement, and the operation's error is its answer.
-    #[error("not repeated, because the endpoint has answered, and the error is its answer")]
+    #[error("not retried, because the endpoint has answered, and the error is its answer")]
     Answered,
     /// The call would have to wait, and it does not run in a tokio runtime.
     #[error("the operation has to wait, which needs a tokio runtime with its timer enabled")]

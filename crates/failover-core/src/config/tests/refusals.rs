@@ -44,10 +44,10 @@ const WRONG: &str = r#"
 {"backoff": []}             => backoff: a list ... an object
 {"retry_budget": false}     => retry_budget: a boolean ... an object
 []                          => configuration: a list ... an object
-{"retries": 1}              => retries: this key ... empty_policy, removal_guard, metadata
-{"max_retry": 1}            => max_retry: this key ... empty_policy, removal_guard, metadata
-{"max-retries": 1}          => max-retries: this key ... did you mean max_retries?
-{"Strategy": ""}            => Strategy: this key ... did you mean strategy?
+{"retries": 1}              => retries: unknown key ... empty_policy, removal_guard, metadata
+{"max_retry": 1}            => max_retry: unknown key ... empty_policy, removal_guard, metadata
+{"max-retries": 1}          => max-retries: unknown key ... did you mean max_retries?
+{"Strategy": ""}            => Strategy: unknown key ... did you mean strategy?
 "#;
 
 /// The same for the sections: the name of one, and then the documents that it refuses.
@@ -206,7 +206,7 @@ fn text_that_is_not_json_is_refused_with_line_and_column() {
         ("{\n  \"timeout\": 1s\n}", "line 2 column 15"),
         ("{\"jitter\": NaN}", "line 1 column 12"),
         ("{\"timeout\": 1e999}", "line 1 column 17"),
-        ("{\n\"timeout\": 1,\n\"timeout\": 2}", "the key \"timeout\" stands twice at line 3 column 13"),
+        ("{\n\"timeout\": 1,\n\"timeout\": 2}", "duplicate key \"timeout\" at line 3 column 13"),
         ("{} {}", "line 1 column 4"),
         (&"[".repeat(100_000), "recursion limit"),
     ] {

@@ -18,10 +18,10 @@ pub(super) fn emit(control: &mut Control, snapshot: &Snapshot, events: &mut Vec<
     let Some(name) = names.first() else { return };
     let all = names.iter().map(|name| &***name).collect::<Vec<_>>().join(", ");
     let why = match before {
-        Some(before) if before > tier => "endpoints of it are available again",
+        Some(before) if before > tier => "its endpoints are available again",
         _ => "too few endpoints of the sources before it are available",
     };
-    let reason = format!("{percent} % of the calls go to the endpoints of {all} now: {why}");
+    let reason = format!("{percent} % of the calls now go to the endpoints of {all}: {why}");
     events.push(
         Event::new(EventKind::SourceChanged, reason)
             .provider(name)
@@ -55,8 +55,7 @@ pub(super) fn shares_event(snapshot: &Snapshot) -> Event {
         .map(|(tier, percent)| {
             let Rank { source, priority, step } = tier.rank;
             let step = if steps { format!(", step {step}") } else { String::new() };
-            let panic =
-                if tier.in_panic() { ", whatever is known of them: too few are available" } else { "" };
+            let panic = if tier.in_panic() { " (panic mode: too few are available)" } else { "" };
             format!("{percent} % to priority {priority} of source tier {source}{step}{panic}")
         })
         .collect();

@@ -36,7 +36,7 @@ pub(super) fn emit(old: &Snapshot, new: &Snapshot, matches: &Matches, slab: &Sla
     let mut differences = Differences { events, counts: BTreeMap::new() };
     for (slot, _) in old.slots.iter().zip(&matches.after).filter(|(_, after)| after.is_none()) {
         differences.emit(EventKind::EndpointRemoved, slot, || {
-            let reason = format!("{} is no longer named by its source", slot.endpoint.authority());
+            let reason = format!("its source no longer names {}", slot.endpoint.authority());
             let in_flight = slab.state(slot.state).in_flight();
             Event::new(EventKind::EndpointRemoved, reason).detail("in_flight", in_flight)
         });
@@ -56,7 +56,7 @@ fn of_one(differences: &mut Differences<'_>, before: &Slot, slot: &Slot) {
     if before.state != slot.state {
         differences.emit(EventKind::EndpointAdded, slot, || {
             let (from, to) = (before.endpoint.authority(), slot.endpoint.authority());
-            let reason = format!("it moved from {from} to {to}, so nothing is known of it");
+            let reason = format!("moved from {from} to {to}; its state starts afresh");
             Event::new(EventKind::EndpointAdded, reason)
         });
     }

@@ -180,7 +180,7 @@ fn emit_unmatched_weights(control: &mut Control, snapshot: &Snapshot, events: &m
         .collect();
     if control.unmatched_weights != unmatched_weights && !unmatched_weights.is_empty() {
         let ids: Vec<_> = unmatched_weights.iter().map(EndpointId::as_str).collect();
-        let reason = format!("load_balancer.weights names endpoints that do not exist: {}", ids.join(", "));
+        let reason = format!("load_balancer.weights names unknown endpoints: {}", ids.join(", "));
         events.push(Event::new(EventKind::LoadBalance, reason).detail("unknown", ids.len()));
     }
     control.unmatched_weights = unmatched_weights;

@@ -58,7 +58,7 @@ impl Source {
     pub(super) fn answer(&mut self, now: Time, age: Duration, count: usize) -> Option<Event> {
         self.answered = Some(now);
         self.age = age;
-        let reason = format!("it answers again, with {count} endpoints");
+        let reason = format!("answering again, with {count} endpoints");
         self.error.take().map(|_| Event::new(EventKind::SourceFresh, reason).provider(&self.name))
     }
 
@@ -67,11 +67,11 @@ impl Source {
         if self.error.is_none() {
             let served = match self.answered {
                 Some(at) => format!(
-                    "its {} endpoints, {} old, are served meanwhile",
+                    "serving its last {} endpoints ({} old)",
                     self.entries.len(),
                     rough(now.since(at) + self.age)
                 ),
-                None => "it has never answered, so nothing is served from it".to_owned(),
+                None => "it has never answered, so it serves no endpoints".to_owned(),
             };
             events.push(
                 Event::new(kind, format!("{error}; {served}"))

@@ -54,7 +54,7 @@ impl Slab {
     #[inline]
     pub(crate) fn state(&self, index: u32) -> &EndpointState {
         let (bucket, offset) = locate(index);
-        let states = self.buckets[bucket].get().expect("a cell exists before its number is given out");
+        let states = self.buckets[bucket].get().expect("a state exists before its number is handed out");
         &states[offset]
     }
 

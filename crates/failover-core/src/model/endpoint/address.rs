@@ -46,13 +46,13 @@ fn why_not_a_host(given: &str) -> Option<&'static str> {
     Some(if given.is_empty() {
         "an IP address or a host name"
     } else if given.contains(['/', '@', '?', '#']) {
-        "the host alone, not a URL; the protocol and the port have fields of their own"
+        "the host alone, not a URL; protocol and port are separate fields"
     } else if given.contains('[') || given.contains(']') {
-        "an IPv6 address without brackets; the port has a field of its own"
+        "an IPv6 address without brackets; the port is a separate field"
     } else if given.contains('%') {
-        "an address without a zone id, which means something on one machine only"
+        "an address without a zone id, which is meaningful on one machine only"
     } else if is_host_and_port(given) {
-        "the host alone; the port has a field of its own"
+        "the host alone; the port is a separate field"
     } else if given.contains(':') {
         "an IPv6 address such as fd00::1, or a host name, which has no colon"
     } else if !given.is_ascii() {
@@ -60,7 +60,7 @@ fn why_not_a_host(given: &str) -> Option<&'static str> {
     } else if host.len() > limits::HOST {
         "a host name of at most 253 characters"
     } else if !host.split('.').all(label_is_right) {
-        "a host name of labels with 1 to 63 letters, digits, hyphens and underscores, none with a hyphen at its end"
+        "a host name of labels with 1 to 63 letters, digits, hyphens and underscores, none of which starts or ends with a hyphen"
     } else if ends_in_a_number(host) {
         // Some resolvers read these as an address: 010.1.2.3 is 8.1.2.3 to one and 10.1.2.3 to another.
         "an IPv4 address as four decimal numbers from 0 to 255 without leading zeros; this only looks like one"

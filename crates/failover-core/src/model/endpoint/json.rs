@@ -78,7 +78,7 @@ fn read(fields: &mut Document) -> Result<EndpointBuilder, Error> {
                 .with_detail("field", name)
         })
     };
-    let id = required("id", "what tells this endpoint from the others of its service")?;
+    let id = required("id", "an id that is unique within the service")?;
     let service = required("name", "the name of the service")?;
     let address = required("address", "an IP address or a host name")?;
     let port = read_port(fields)?;
@@ -146,12 +146,12 @@ fn read_tags(fields: &mut Document) -> Result<Vec<String>, Error> {
     let tags = match fields.take("tags") {
         None => Vec::new(),
         Some(Raw::List(tags)) => tags,
-        Some(other) => return Err(Error::invalid("tags", other, "a list of texts")),
+        Some(other) => return Err(Error::invalid("tags", other, "a list of strings")),
     };
     tags.into_iter()
         .map(|tag| match tag {
             Raw::Text(tag) => Ok(tag),
-            other => Err(Error::invalid("tags", other, "a list of texts")),
+            other => Err(Error::invalid("tags", other, "a list of strings")),
         })
         .collect()
 }

@@ -171,8 +171,8 @@ fn addresses_that_are_wrong_are_refused_with_the_reason() {
         ("http://10.0.0.1", "not a URL"),
         ("10.0.0.1/path", "not a URL"),
         ("a@b", "not a URL"),
-        ("10.0.0.1:80", "the port has a field of its own"),
-        ("host:80", "the port has a field of its own"),
+        ("10.0.0.1:80", "the port is a separate field"),
+        ("host:80", "the port is a separate field"),
         ("host:", "has no colon"),
         ("[::1]", "without brackets"),
         ("[::1]:80", "without brackets"),
@@ -291,7 +291,7 @@ fn json_that_is_wrong_is_refused_with_the_field_and_the_value() {
         (json!({"updated_at": 1_758_500_000}), "updated_at", "1758500000"),
         (json!({"prot": "http"}), "prot", "did you mean port?"),
         (json!({"server-name": "a"}), "server-name", "did you mean server_name?"),
-        (json!({"Token": "a"}), "Token", "this key is not known"),
+        (json!({"Token": "a"}), "Token", "unknown key"),
     ] {
         let error = read(&with(&changes)).unwrap_err();
         assert!(error.starts_with(field), "{changes}: {error}");
@@ -405,9 +405,9 @@ fn urls_and_authorities_become_endpoints() {
 fn urls_that_say_more_than_where_are_refused_without_the_user() {
     let service = ServiceName::new("s").unwrap();
     for (url, reason) in [
-        ("", "a port as well"),
-        ("host", "a port as well"),
-        ("grpc://host", "a port as well"),
+        ("", "a port"),
+        ("host", "a port"),
+        ("grpc://host", "a port"),
         ("::1", "in brackets"),
         ("fd00::1:80", "in brackets"),
         ("[::1", "in brackets"),

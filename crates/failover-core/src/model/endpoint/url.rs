@@ -46,7 +46,7 @@ fn parse(service: &ServiceName, url: &str) -> Result<Endpoint, Error> {
             .and_then(|digits| digits.parse().ok())
             .filter(|port| *port != 0)
             .ok_or_else(|| refuse("a port from 1 to 65535"))?,
-        None => usual_port(scheme).ok_or_else(|| refuse("a port as well, as in host:8080"))?,
+        None => usual_port(scheme).ok_or_else(|| refuse("a port, as in host:8080"))?,
     };
     let mut builder = Endpoint::builder("", service, host, port);
     if let Some(scheme) = scheme {
