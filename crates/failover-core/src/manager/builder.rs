@@ -21,7 +21,7 @@ use crate::runtime::random::Random;
 
 /// Builds a [`FailoverManager`].
 ///
-/// Its settings are those of a [`ManagerConfig`], which can be given whole ([`settings`](Self::settings)) or one by one.
+/// Its settings are those of a [`ManagerConfig`], which can be given whole ([`config`](Self::config)) or one by one.
 #[must_use = "a builder does nothing until it builds"]
 pub struct ManagerBuilder {
     providers: Vec<(Option<String>, Arc<dyn Provider>)>,

@@ -13,7 +13,7 @@ impl Endpoint {
     /// # Errors
     ///
     /// A URL with a user, a path other than `/`, a query or a fragment, and whatever
-    /// [`EndpointBuilder::build`] refuses. A user or password is never shown.
+    /// [`EndpointBuilder::build`](crate::EndpointBuilder::build) refuses. A user or password is never shown.
     pub fn from_url(service: &ServiceName, url: &str) -> Result<Self, Error> {
         parse(service, url)
     }
