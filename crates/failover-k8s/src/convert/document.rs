@@ -11,29 +11,6 @@ const VERSION: u64 = 1;
 /// Set when the process that registered it gave no sign of life for too long.
 const EXPIRED: &str = "expired";
 
-/// What an entry's JSON may hold; other keys were added by newer versions and stay.
-const KNOWN: [&str; 19] = [
-    "id",
-    "name",
-    "address",
-    "port",
-    "protocol",
-    "server_name",
-    "health_check",
-    "metadata",
-    "tags",
-    "weight",
-    "zero_weight",
-    "priority",
-    "region",
-    "zone",
-    "created_at",
-    "updated_at",
-    "health",
-    "draining",
-    "maintenance",
-];
-
 /// A document as it was read.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Document {
@@ -65,7 +42,7 @@ impl Document {
         let expired = all.remove(EXPIRED) == Some(Value::Bool(true));
         let mut document = Self { expired, ..Self::default() };
         for (key, value) in all {
-            let known = KNOWN.contains(&key.as_str());
+            let known = EndpointEntry::JSON_KEYS.contains(&key.as_str());
             let place = if known { &mut document.fields } else { &mut document.others };
             place.insert(key, value);
         }

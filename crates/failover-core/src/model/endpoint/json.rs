@@ -15,6 +15,7 @@ use crate::model::endpoint::{Endpoint, EndpointEntry};
 use crate::model::health::{Health, Lifecycle};
 use crate::model::health_check::HealthCheck;
 
+const GO_KEYS: usize = 4;
 const KEYS: &[&str] = &[
     "id",
     "name",
@@ -35,12 +36,18 @@ const KEYS: &[&str] = &[
     "health",
     "draining",
     "maintenance",
-    // The Go package's own bookkeeping, which says nothing to another process.
+    // The last four are the Go package's own bookkeeping: read, ignored, and never written.
     "last_check",
     "response_time",
     "failures",
     "successes",
 ];
+
+impl EndpointEntry {
+    /// The keys that the JSON form of an entry can hold. A provider that stores entries beside keys of its own
+    /// tells them apart by these.
+    pub const JSON_KEYS: &'static [&'static str] = KEYS.split_at(KEYS.len() - GO_KEYS).0;
+}
 
 impl Endpoint {
     pub(crate) fn from_raw(raw: Raw) -> Result<Self, Error> {
