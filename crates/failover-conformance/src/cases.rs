@@ -34,7 +34,7 @@ macro_rules! cases {
 cases! {
     1 "info answers at once, and names what the provider offers" info;
     2 "connect and ping work, and connecting twice is no error" connects;
-    3 "a service that nobody registered is an answer without endpoints, not an error" unknown_service;
+    3 "an unregistered service is an answer without endpoints, not an error" unknown_service;
     4 "every field of the model comes back as it was registered" registry::round_trip;
     5 "registering again replaces" registry::upsert;
     6 "update replaces what is there" registry::update;
@@ -94,7 +94,7 @@ async fn connects(bench: &Bench<'_>) -> Done {
 
 async fn unknown_service(bench: &Bench<'_>) -> Done {
     let provider = bench.provider().await?;
-    let set = works("listing a service that nobody registered", provider.list(&bench.query()).await)?;
+    let set = works("listing an unregistered service", provider.list(&bench.query()).await)?;
     ensure(set.entries().is_empty(), "no endpoints", crate::subject::shown(&set))
 }
 
@@ -140,7 +140,7 @@ async fn secrets(bench: &Bench<'_>) -> Done {
     for secret in secrets {
         if let Some(place) = places.iter().find(|place| place.contains(&secret)) {
             // Not in this report, either.
-            return fail("the secret stands nowhere", place.replace(&secret, "<the secret>"));
+            return fail("no output contains the secret", place.replace(&secret, "<the secret>"));
         }
     }
     Ok(())

@@ -99,7 +99,7 @@ impl ConfigStore for KubernetesProvider {
 }
 
 fn changed() -> Error {
-    Error::new(ErrorKind::Conflict, "the configuration was changed by somebody else; load it again")
+    Error::new(ErrorKind::Conflict, "the configuration has changed in the meantime; load it again")
 }
 
 fn revision(object: &Value) -> Revision {

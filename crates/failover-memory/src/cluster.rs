@@ -1,4 +1,4 @@
-//! The endpoints, and who is told when they change.
+//! The endpoints, and the watchers of their changes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -34,7 +34,7 @@ struct State {
 
 #[derive(Default)]
 struct Service {
-    /// 0 as long as nothing was ever registered: then it is here because somebody watches it.
+    /// 0 until the first registration: the service exists only because it is watched.
     revision: u64,
     entries: BTreeMap<EndpointId, EndpointEntry>,
     watchers: HashMap<u64, Watcher>,
@@ -140,7 +140,7 @@ impl MemoryCluster {
         seen: &mut Option<u64>,
         waker: &Waker,
     ) -> Poll<Option<EndpointSet>> {
-        // A waker is somebody else's code: it is cloned and dropped while the lock is free.
+        // A waker is foreign code: it is cloned and dropped outside of the lock.
         let waker = waker.clone();
         let _replaced = {
             let mut state = self.state();
@@ -178,7 +178,7 @@ impl MemoryCluster {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // What is done under the lock runs nobody else's code and leaves nothing half done.
+        // No foreign code runs under the lock, and nothing is left half done.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -40,7 +40,7 @@ use crate::watch::Watch;
 /// ```
 pub struct MemoryProvider {
     cluster: MemoryCluster,
-    /// Tells its watches from those of other providers on the cluster.
+    /// Distinguishes its watches from those of other providers on the cluster.
     number: u64,
     open: AtomicBool,
 }

@@ -12,7 +12,7 @@ use futures_core::Stream;
 /// The most that a document may hold, as in the registries that keep documents elsewhere.
 const MAX_BYTES: usize = 512 * 1024;
 
-/// The documents of a cluster, and who is told when they change.
+/// The documents of a cluster, and the watchers of their changes.
 #[derive(Clone, Default)]
 pub(crate) struct Documents(Arc<Mutex<State>>);
 
@@ -48,7 +48,7 @@ impl Documents {
             let mut state = self.state();
             let stored = state.stored(key);
             if stored.as_ref().map(StoredConfig::revision) != expected {
-                let message = "the configuration was changed by somebody else; load it again";
+                let message = "the configuration has changed in the meantime; load it again";
                 return Err(Error::new(ErrorKind::Conflict, message));
             }
             state.changes += 1;
@@ -89,7 +89,7 @@ impl Documents {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // What is done under the lock runs nobody else's code and leaves nothing half done.
+        // No foreign code runs under the lock, and nothing is left half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -126,7 +126,7 @@ impl Stream for ConfigWatch {
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let watch = self.get_mut();
         let Some(number) = watch.number else { return Poll::Ready(None) };
-        // A waker is somebody else's code: it is cloned and dropped while the lock is free.
+        // A waker is foreign code: it is cloned and dropped outside of the lock.
         let waker = context.waker().clone();
         let _replaced = {
             let mut state = watch.documents.state();

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 pub(crate) enum Lookup {
     #[default]
     System,
-    /// Tests say what a name stands for.
+    /// Tests replace the resolution of names.
     #[cfg(test)]
     Scripted(std::sync::Arc<std::sync::Mutex<std::collections::VecDeque<Vec<SocketAddr>>>>),
 }
@@ -52,7 +52,7 @@ impl Lookup {
             }
         }
         Err(last.unwrap_or_else(|| {
-            failed(ErrorKind::Connection, format!("{} stands for no address", endpoint.address()))
+            failed(ErrorKind::Connection, format!("{} resolves to no address", endpoint.address()))
         }))
     }
 }
@@ -109,6 +109,6 @@ mod tests {
     #[tokio::test]
     async fn a_name_without_an_address_says_so() {
         let error = scripted(&[&[]]).connect(&target(80, AddressTrust::Remote)).await.expect_err("nothing");
-        assert_eq!(error.to_string(), "users.example stands for no address");
+        assert_eq!(error.to_string(), "users.example resolves to no address");
     }
 }

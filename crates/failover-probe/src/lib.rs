@@ -23,7 +23,7 @@
 //! ```
 //!
 //! A probe looks at the status of an answer alone: a body is never read, a redirect is not followed, a proxy of the
-//! environment is not used. The address that a host name stands for is checked each time it is resolved. TLS is rustls
+//! environment is not used. Every address that a host name resolves to is checked. TLS is rustls
 //! with ring; nothing is installed for the process.
 //!
 //! There are no features. It needs Rust 1.85.

@@ -1,4 +1,4 @@
-//! One asynchronous lock per key, which goes when nobody uses it any more.
+//! One asynchronous lock per key, removed after its last use.
 
 use std::collections::HashMap;
 use std::fmt;

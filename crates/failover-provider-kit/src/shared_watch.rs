@@ -68,7 +68,7 @@ impl<T> fmt::Debug for Publisher<T> {
     }
 }
 
-/// A task, for as long as somebody listens.
+/// A task that runs while it has listeners.
 struct Shared<T> {
     state: watch::Receiver<State<T>>,
     task: AbortOnDrop,

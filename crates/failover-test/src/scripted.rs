@@ -1,4 +1,4 @@
-//! A provider that does what a test tells it to.
+//! A provider that follows a script.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -35,7 +35,7 @@ pub enum Step {
     Wait,
 }
 
-/// What a [`ScriptedProvider`] is told, and what was asked of it. Clones are the same script.
+/// Controls a [`ScriptedProvider`] and counts its requests. Clones share one script.
 #[derive(Clone)]
 pub struct Script(Arc<Mutex<State>>);
 
@@ -176,13 +176,13 @@ impl Script {
         self.state().asked
     }
 
-    /// How many steps nobody has taken yet.
+    /// Returns the number of steps that are left.
     pub fn left(&self) -> usize {
         self.state().steps.len()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nobody else's code runs under the lock.
+        // No foreign code runs under the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

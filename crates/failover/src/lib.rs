@@ -53,9 +53,9 @@
 //! # Ok(()) }
 //! ```
 //!
-//! # Who depends on what
+//! # Which crate to depend on
 //!
-//! | who | depends on |
+//! | you write | depend on |
 //! |---|---|
 //! | a program that makes calls | `failover`, this crate: it holds no logic and re-exports the others |
 //! | an author of a provider; a library with a [`ServiceHandle`] or an [`Endpoint`] in its interface | `failover-core` |

@@ -1,4 +1,4 @@
-//! A server that registers itself, has Consul check it, and leaves when it is told to.
+//! A server that registers itself, has Consul check it, and deregisters when its input ends.
 
 use std::error::Error;
 use std::io::Read;

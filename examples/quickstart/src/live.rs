@@ -1,4 +1,4 @@
-//! The line at the foot of a terminal that tells how it goes.
+//! The progress line at the bottom of a terminal.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -19,7 +19,7 @@ pub(crate) fn clear() {
     }
 }
 
-/// What it was when it was told last. Without a terminal nothing is told.
+/// The last value shown. Without a terminal, nothing is shown.
 pub(crate) struct Live {
     clock: Clock,
     next: f64,
@@ -27,7 +27,7 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    /// `None` when the output is no terminal: then plain lines tell.
+    /// `None` when the output is not a terminal: plain lines are printed instead.
     pub(crate) fn new(clock: Clock) -> Option<Self> {
         stdout().is_terminal().then(|| Self { clock, next: 0.0, attempts: HashMap::new() })
     }

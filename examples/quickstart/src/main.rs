@@ -1,7 +1,7 @@
 //! The main job on real input: three HTTP servers under load, one of them killed and another frozen, and no call
 //! fails.
 //!
-//! `cargo run -p quickstart` starts the servers, tells what happens as it happens, and ends with a table and the line
+//! `cargo run -p quickstart` starts the servers, prints each event as it happens, and ends with a table and the line
 //! `calls=N failed=N retried=N failovers=N p99_ms=N`. `--samples FILE` writes what `cargo xtask picture` draws.
 
 #![allow(clippy::disallowed_methods, reason = "a program that measures, in real time")]

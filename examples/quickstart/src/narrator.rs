@@ -1,4 +1,4 @@
-//! Tells what the library does, from its events.
+//! Prints what the library does, from its events.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ const PAUSE: f64 = 1.0;
 pub(crate) async fn tell(mut events: EventReceiver, clock: Clock) {
     let mut told: HashMap<EventKind, f64> = HashMap::new();
     while let Some(event) = events.recv().await {
-        // The breaker's closing, told in the same moment, says the same.
+        // The event of the closing breaker, emitted at the same time, says the same.
         if event.kind == EventKind::Recovery {
             continue;
         }

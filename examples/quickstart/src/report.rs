@@ -1,4 +1,4 @@
-//! What the caller saw: counted as it happens, told each second, judged at the end.
+//! The caller's view: counted as it happens, printed each second, judged at the end.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::load::Finished;
 use crate::samples::Samples;
 
-/// So many failed calls are shown in full.
+/// Number of failed calls that are shown in full.
 const SHOWN: u64 = 20;
 
 /// The caller's own count, independent of the library's statistics.
@@ -22,7 +22,7 @@ pub(crate) struct Ledger {
     clock: Clock,
     total: Counts,
     second: Counts,
-    /// The next whole second to be told.
+    /// The next whole second to print.
     next: f64,
     took: Vec<Duration>,
     /// When each endpoint last answered a call well.

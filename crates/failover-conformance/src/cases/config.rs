@@ -23,7 +23,7 @@ pub(super) async fn round_trip(bench: &Bench<'_>) -> Done {
     let provider = bench.provider().await?;
     let store = store(&provider)?;
     let key = key(bench);
-    let nothing = works("loading what nobody stored", store.load(&key).await)?;
+    let nothing = works("loading a document that was never stored", store.load(&key).await)?;
     ensure(nothing.is_none(), "nothing", &nothing)?;
     let document = r#"{"v":1,"max_retries":3,"metadata":{"note":"ümlaut \"quoted\""}}"#;
     let revision = works("storing", store.store(&key, document, None).await)?;
