@@ -2,14 +2,14 @@
 //! what is wrong, since nobody listens there.
 
 use failover::k8s::KubernetesProvider;
-use failover::{ErrorKind, FailoverManager};
 use failover::provider::Provider;
+use failover::{ErrorKind, FailoverManager};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert!(rustls::crypto::CryptoProvider::get_default().is_none(), "nobody has chosen yet");
     let token = std::env::temp_dir().join("stranger-token");
-    std::fs::write(&token, "a token")?;
+    std::fs::write(&token, "a-token")?;
     let build = || {
         let builder = KubernetesProvider::builder().api_server("https://127.0.0.1:1", Vec::new(), &token);
         builder.namespace("default").build()
