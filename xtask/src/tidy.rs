@@ -139,12 +139,16 @@ fn invariants(faults: &mut Vec<String>) -> Result<(), String> {
 fn glossary(faults: &mut Vec<String>) -> Result<(), String> {
     let document = cargo::root().join("docs/glossary.md");
     let crates = entries(&cargo::root().join("crates"))?;
-    for name in read(&document)?.split('`').skip(1).step_by(2).filter(|name| name.ends_with(".rs")) {
+    for name in read(&document)?.split('`').skip(1).step_by(2).filter(|name| is_rust(Path::new(name))) {
         if !crates.iter().any(|directory| directory.join("src").join(name).is_file()) {
             faults.push(format!("{}: there is no file `{name}`", shown(&document)));
         }
     }
     Ok(())
+}
+
+fn is_rust(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "rs")
 }
 
 /// Versions of our crates that a document names, as one does in a line for somebody's `Cargo.toml`.
