@@ -4,9 +4,9 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use failover_core::{Algorithm, Endpoint, FailoverConfig, ServiceHandle};
 use failover_core::config::LoadBalancerConfig;
 use failover_core::provider::EndpointEntry;
+use failover_core::{Algorithm, Endpoint, FailoverConfig, ServiceHandle};
 use pingora_load_balancing::LoadBalancer;
 use pingora_load_balancing::selection::RoundRobin;
 

@@ -6,8 +6,10 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use failover_core::provider::{
+    EndpointEntry, EndpointSet, Feature, Provider, ProviderInfo, Query, WatchStream,
+};
 use failover_core::{Error, FailoverManager, ServiceHandle, ServiceName};
-use failover_core::provider::{EndpointEntry, EndpointSet, Feature, Provider, ProviderInfo, Query, WatchStream};
 use futures_core::Stream;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};

@@ -5,8 +5,8 @@ use std::hint::black_box;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use failover_core::{Algorithm, FailoverConfig, Outcome, ServiceHandle};
 use failover_core::config::LoadBalancerConfig;
+use failover_core::{Algorithm, FailoverConfig, Outcome, ServiceHandle};
 
 use crate::measure::{Case, Shared};
 
