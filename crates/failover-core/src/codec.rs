@@ -4,4 +4,5 @@ pub(crate) mod document;
 pub(crate) mod duration;
 pub(crate) mod ordinal;
 pub(crate) mod range;
+pub(crate) mod retry_after;
 pub(crate) mod time;

@@ -64,6 +64,7 @@ pub use client::call::{Attempt, AttemptRecord, Attempts, Call, CallError, Comple
 pub use client::per_endpoint::PerEndpoint;
 pub use client::pick::{OwnedPick, Pick};
 pub use client::service::{IntoEndpoint, ServiceBuilder, ServiceHandle};
+pub use codec::retry_after::parse_retry_after;
 pub use config::{Algorithm, FailoverConfig, ManagerConfig, StrategyKind};
 pub use contract::classify::{Classify, OkIsSuccess, Outcome};
 pub use contract::strategy::{Candidate, Candidates, Strategy};

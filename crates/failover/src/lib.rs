@@ -87,6 +87,7 @@ pub use failover_core::{
     Lifecycle, LoadReport, ManagerBuilder, ManagerConfig, NoEndpoints, NoEndpointsReason, OkIsSuccess,
     Outcome, OwnedPick, PerEndpoint, Pick, ProviderScope, Random, Registration, RetryAdvice, ServiceBuilder,
     ServiceHandle, ServiceName, StopReason, Strategy, StrategyKind, Time, async_trait, codes,
+    parse_retry_after,
 };
 #[doc(inline)]
 pub use failover_core::{config, events, inspect, provider};

@@ -10,6 +10,7 @@ use crate::model::attempt_class::AttemptClass;
 /// |---|---|---|
 /// | `Success` | no | no |
 /// | `Failure` | yes | elsewhere, if the call may be repeated |
+/// | `Timeout` | yes | elsewhere, if the call may be repeated |
 /// | `Overload` | not as a consecutive failure | elsewhere, if the call may be repeated |
 /// | `Rejected` | no | no: the caller's own mistake will not get better |
 /// | `NotSent` | yes | elsewhere, always: the request never left |
@@ -24,6 +25,8 @@ pub enum Outcome {
     Success,
     /// The endpoint failed, or could not be heard.
     Failure,
+    /// No answer in time: a timer of the transport expired. The engine's own timer needs no classifier.
+    Timeout,
     /// The endpoint says that it is overloaded, and perhaps when to come back (HTTP 429 and 503).
     Overload(Option<Duration>),
     /// The endpoint refused the request as the caller's own mistake (most of HTTP's 4xx).
@@ -57,6 +60,7 @@ impl From<Outcome> for AttemptClass {
         match outcome {
             Outcome::Success => Self::Success,
             Outcome::Failure => Self::Failure,
+            Outcome::Timeout => Self::Timeout,
             Outcome::Overload(_) => Self::Overload,
             Outcome::Rejected => Self::Rejected,
             Outcome::NotSent => Self::NotSent,

@@ -45,6 +45,7 @@ fn by_word(reply: Result<&&'static str, &&'static str>) -> Outcome {
         Err(&"busy") => Outcome::Overload(Some(Duration::from_secs(2))),
         Err(&"not sent") => Outcome::NotSent,
         Err(&"local") => Outcome::Local,
+        Err(&"timeout") => Outcome::Timeout,
         Err(_) => Outcome::Failure,
     }
 }
@@ -123,12 +124,13 @@ async fn an_attempt_that_fails_is_made_elsewhere_at_once() {
 #[tokio::test(start_paused = true)]
 async fn each_outcome_is_retried_or_not_as_its_table_says() {
     // Word, attempts of an idempotent call, attempts of one that is not, and whether the endpoint is blamed.
-    let table: [(Reply, usize, usize, bool); 8] = [
+    let table: [(Reply, usize, usize, bool); 9] = [
         (Err("down"), 3, 1, true),
         (Ok("failure"), 3, 1, true),
         (Err("overload"), 3, 1, true),
         (Err("not sent"), 3, 3, true),
         (Err("local"), 3, 1, false),
+        (Err("timeout"), 3, 1, true),
         (Err("rejected"), 1, 1, false),
         (Ok("rejected"), 1, 1, false),
         (Ok("yes"), 1, 1, false),
@@ -145,6 +147,19 @@ async fn each_outcome_is_retried_or_not_as_its_table_says() {
             assert_eq!(failures > 0, blamed, "{word:?}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_of_the_transport_counts_as_one_of_the_engine() {
+    let service = service(3);
+    let error = answers(&service, true, &[Err("timeout"); 3]).await.expect_err("all time out");
+    assert!(error.attempts().iter().all(|attempt| attempt.class == AttemptClass::Timeout), "{error}");
+    assert_eq!(error.last_error(), Some(&"timeout"), "the transport's own error is kept");
+    let stats = service.stats();
+    let timeouts: u64 = stats.endpoints.iter().map(|endpoint| endpoint.timeouts).sum();
+    assert_eq!(timeouts, 3);
+    let events = service.events(usize::MAX);
+    assert!(events.iter().any(|event| event.kind == EventKind::Timeout), "{events:?}");
 }
 
 #[tokio::test(start_paused = true)]
