@@ -1,4 +1,4 @@
-//! What a caller keeps for each endpoint: a connection pool, a channel, a prepared client.
+//! Per-endpoint values: a connection pool, a channel, a prepared client.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,8 +10,10 @@ use crate::engine::snapshot::Snapshot;
 use crate::engine::{EndpointObserver, Engine};
 use crate::model::endpoint::{Endpoint, EndpointId};
 
-/// One value for each endpoint of a service: made on first use, dropped when the endpoint goes, and made anew when its
-/// address changes. Cheap to clone; clones share the values.
+/// One value per endpoint of a service, such as a connection pool.
+///
+/// A value is created on first use, dropped when the endpoint is removed, and recreated when the
+/// endpoint's address changes. Clones are cheap and share the values.
 ///
 /// ```
 /// use failover_core::{PerEndpoint, ServiceHandle};
@@ -30,14 +32,14 @@ use crate::model::endpoint::{Endpoint, EndpointId};
 /// # Ok(()) }
 /// ```
 ///
-/// Who holds a value keeps it alive: what is dropped when an endpoint goes is the share of this collection. An endpoint
-/// that has gone already while its last call runs is given a value that is kept nowhere. As long as there is a clone of
-/// it, the service is looked after as if there were a handle.
+/// A caller that holds a value keeps it alive: removing an endpoint drops only this collection's
+/// reference. A call to an endpoint that has already been removed receives a value that is not
+/// stored. A clone of the collection keeps the service's discovery running, like a handle.
 pub struct PerEndpoint<T>(Arc<Values<T>>);
 
 struct Values<T> {
     engine: Arc<Engine>,
-    /// Without it the service could be let go, and come back with other endpoints than those that are asked for here.
+    /// Keeps the service: without it, the service could be removed and return with other endpoints.
     _lease: Option<Arc<dyn Send + Sync>>,
     by_id: Mutex<HashMap<EndpointId, Place<T>>>,
 }
@@ -51,7 +53,7 @@ struct Place<T> {
 
 struct Value<T> {
     made: OnceLock<Arc<T>>,
-    /// Held by the one that makes it and has to wait.
+    /// Held by the task that creates the value and has to wait.
     making: tokio::sync::Mutex<()>,
 }
 
@@ -68,19 +70,19 @@ impl<T> fmt::Debug for PerEndpoint<T> {
 }
 
 impl<T> PerEndpoint<T> {
-    /// How many endpoints have been used so far, of those that there are.
+    /// Returns the number of current endpoints that have a value.
     pub fn len(&self) -> usize {
         self.0.by_id().len()
     }
 
-    /// Whether none has been used so far.
+    /// Returns whether no current endpoint has a value.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
 impl<T: Send + Sync + 'static> PerEndpoint<T> {
-    /// A collection without values for a service.
+    /// Creates an empty collection for a service.
     pub fn new<C>(service: &ServiceHandle<C>) -> Self {
         let engine = Arc::clone(service.engine());
         let values = Arc::new(Values { engine, _lease: service.lease(), by_id: Mutex::default() });
@@ -89,27 +91,31 @@ impl<T: Send + Sync + 'static> PerEndpoint<T> {
         Self(values)
     }
 
-    /// The endpoint's value, made by `make` if it is the first use. However many ask at once, it is made once; the
-    /// others block meanwhile, so what takes long belongs into [`get_or_try_init`](Self::get_or_try_init).
+    /// Returns the endpoint's value, created by `make` on first use.
+    ///
+    /// Concurrent callers create it once; the others block meanwhile. If creating a value takes
+    /// long, use [`get_or_try_init`](Self::get_or_try_init).
     ///
     /// # Panics
     ///
-    /// When `make` does; the next use makes it again.
+    /// Panics if `make` panics; the next use creates the value again.
     pub fn get_or_init(&self, endpoint: &Endpoint, make: impl FnOnce(&Endpoint) -> T) -> Arc<T> {
         let value = self.0.value(endpoint);
         Arc::clone(value.made.get_or_init(|| Arc::new(make(endpoint))))
     }
 
-    /// The endpoint's value, made by `make` if it is the first use. However many ask at once, one makes it and the
-    /// others wait; if it fails, the next one tries.
+    /// Returns the endpoint's value, created by `make` on first use.
+    ///
+    /// Among concurrent callers, one creates the value and the others wait. If it fails, the next
+    /// caller tries.
     ///
     /// # Errors
     ///
-    /// What `make` answers.
+    /// Returns the error of `make`.
     ///
     /// # Cancel safety
     ///
-    /// A dropped future leaves the value unmade; the next use makes it.
+    /// A dropped future leaves the value uncreated; the next use creates it.
     pub async fn get_or_try_init<E, Fut>(
         &self,
         endpoint: &Endpoint,
@@ -127,14 +133,14 @@ impl<T: Send + Sync + 'static> PerEndpoint<T> {
             return Ok(Arc::clone(made));
         }
         let new = Arc::new(make().await?);
-        // Somebody may have made one without waiting; all use the same.
+        // Another caller may have created the value without waiting; all callers use the same one.
         Ok(Arc::clone(value.made.get_or_init(|| new)))
     }
 }
 
 impl<T> Values<T> {
     fn by_id(&self) -> MutexGuard<'_, HashMap<EndpointId, Place<T>>> {
-        // Nothing that is done under the lock can leave it half done.
+        // No operation under the lock can leave the map half updated.
         self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -145,7 +151,8 @@ impl<T> Values<T> {
             return Arc::clone(&place.value);
         }
         let value = Arc::new(Value { made: OnceLock::new(), making: tokio::sync::Mutex::new(()) });
-        // Under the lock that `retain` takes after the snapshot has changed: what is gone by then is not kept.
+        // `retain` takes this lock after the snapshot has changed, so a removed endpoint is not
+        // kept.
         let replaced = if current(&self.engine.snapshot(), endpoint) {
             let (address, port) = (endpoint.address().to_owned(), endpoint.port());
             let place = Place { address, port, value: Arc::clone(&value) };
@@ -154,7 +161,7 @@ impl<T> Values<T> {
             None
         };
         drop(by_id);
-        // The caller's own code runs when a value is dropped: not under the lock.
+        // Dropping a value runs the caller's code, so it happens outside the lock.
         drop(replaced);
         value
     }

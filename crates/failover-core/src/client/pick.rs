@@ -1,4 +1,4 @@
-//! An endpoint in the caller's hands, for who owns its transport.
+//! A picked endpoint, for a caller that owns its transport.
 
 use std::sync::{Arc, OnceLock};
 
@@ -7,11 +7,11 @@ use crate::engine::attempt_guard::AttemptGuard;
 use crate::engine::{Engine, RawPick};
 use crate::model::endpoint::Endpoint;
 
-/// An endpoint for one call, in flight until it is finished or dropped.
+/// An endpoint for one call, in flight until the pick is finished or dropped.
 ///
-/// It borrows the handle, so that picking writes no count that all threads share; use
-/// [`select_owned`](crate::ServiceHandle::select_owned) to move it elsewhere. Dropped without
-/// [`finish`](Self::finish), the call counts as cancelled: neither success nor failure.
+/// Borrows the handle, so that picking writes no counter that all threads share; use
+/// [`select_owned`](crate::ServiceHandle::select_owned) to move the pick elsewhere. A pick that is
+/// dropped without [`finish`](Self::finish) counts as cancelled: neither success nor failure.
 #[derive(Debug)]
 #[must_use = "dropped at once, the pick is a cancelled call"]
 pub struct Pick<'a> {
@@ -19,7 +19,7 @@ pub struct Pick<'a> {
     endpoint: OnceLock<Arc<Endpoint>>,
 }
 
-/// As [`Pick`], free of the handle that it came from.
+/// A [`Pick`] that does not borrow the handle.
 #[derive(Debug)]
 #[must_use = "dropped at once, the pick is a cancelled call"]
 pub struct OwnedPick {
@@ -33,12 +33,12 @@ impl<'a> Pick<'a> {
         Self { guard: AttemptGuard::new(engine, pick), endpoint: OnceLock::new() }
     }
 
-    /// Where to send the call.
+    /// Returns the endpoint to send the call to.
     pub fn endpoint(&self) -> &Arc<Endpoint> {
         self.endpoint.get_or_init(|| self.guard.endpoint())
     }
 
-    /// Says how the call went.
+    /// Records the outcome of the call.
     #[inline]
     pub fn finish(self, outcome: Outcome) {
         self.guard.finish(outcome);
@@ -50,12 +50,12 @@ impl OwnedPick {
         Self { guard: AttemptGuard::new(engine, pick), endpoint: OnceLock::new() }
     }
 
-    /// Where to send the call.
+    /// Returns the endpoint to send the call to.
     pub fn endpoint(&self) -> &Arc<Endpoint> {
         self.endpoint.get_or_init(|| self.guard.endpoint())
     }
 
-    /// Says how the call went.
+    /// Records the outcome of the call.
     #[inline]
     pub fn finish(self, outcome: Outcome) {
         self.guard.finish(outcome);

@@ -1,4 +1,4 @@
-//! A service in the caller's hands.
+//! The handle of a service.
 
 pub(crate) mod builder;
 
@@ -21,7 +21,7 @@ use crate::model::load_report::LoadReport;
 
 pub use builder::{IntoEndpoint, ServiceBuilder};
 
-/// A service that calls are made to: cheap to clone, shared by all threads.
+/// A service to call: cheap to clone, shared by all threads.
 ///
 /// ```
 /// use failover_core::ServiceHandle;
@@ -34,14 +34,14 @@ pub use builder::{IntoEndpoint, ServiceBuilder};
 /// # Ok(()) }
 /// ```
 ///
-/// The closure may run more than once: that is what failover is. It borrows what it captures, so write
-/// `async |endpoint| …`, not `async move`.
+/// The closure can run more than once, because each retry runs it again. It borrows what it
+/// captures, so write `async |endpoint| …`, not `async move`.
 ///
-/// `C` is what the replies mean: see [`with_classifier`](Self::with_classifier).
+/// `C` is the classifier of replies: see [`with_classifier`](Self::with_classifier).
 pub struct ServiceHandle<C = OkIsSuccess> {
     engine: Arc<Engine>,
     classifier: C,
-    /// What ends when the last handle is dropped, if anything does.
+    /// Signals the drop of the last handle, if a manager discovers the service.
     lease: Option<Arc<dyn Send + Sync>>,
 }
 
@@ -66,12 +66,14 @@ impl<C> fmt::Debug for ServiceHandle<C> {
 }
 
 impl ServiceHandle {
-    /// A service with a fixed list of endpoints: `http://10.0.0.1:8080`, `10.0.0.1:8080`, or an
-    /// [`Endpoint`](crate::Endpoint). It needs no runtime to select, and no task.
+    /// Creates a service with a fixed list of endpoints.
+    ///
+    /// An endpoint is `http://10.0.0.1:8080`, `10.0.0.1:8080`, or an [`Endpoint`](crate::Endpoint).
+    /// The service spawns no task and needs no runtime to select.
     ///
     /// # Errors
     ///
-    /// `Validation` when the name or one of the endpoints is not valid, naming it.
+    /// Returns `Validation` if the name or an endpoint is invalid, and names it.
     pub fn fixed<I>(service: &str, endpoints: I) -> Result<Self, Error>
     where
         I: IntoIterator,
@@ -80,7 +82,7 @@ impl ServiceHandle {
         Self::builder(service).endpoints(endpoints).build()
     }
 
-    /// A service with a fixed list of endpoints and a configuration, clock or seed of its own.
+    /// Returns a builder for a service with a fixed list of endpoints.
     pub fn builder(service: &str) -> ServiceBuilder {
         ServiceBuilder::new(service)
     }
@@ -99,10 +101,10 @@ impl<C> ServiceHandle<C> {
         &self.engine
     }
 
-    /// The same service with another meaning of replies, for all calls of the handle that is returned.
+    /// Returns a handle of the same service that classifies replies differently.
     ///
-    /// A classifier is a type of your own that implements [`Classify`], or a closure with its argument's types
-    /// written out:
+    /// A classifier is a type that implements [`Classify`], or a closure with explicit argument
+    /// types:
     ///
     /// ```
     /// # use failover_core::{Outcome, ServiceHandle};
@@ -117,14 +119,14 @@ impl<C> ServiceHandle<C> {
         ServiceHandle { engine: self.engine, classifier, lease: self.lease }
     }
 
-    /// The name of the service.
+    /// Returns the name of the service.
     pub fn name(&self) -> &ServiceName {
         self.engine.name()
     }
 
     /// Picks an endpoint, for a caller that owns its transport.
     ///
-    /// It never waits, locks or allocates. The endpoint's breaker may let the call through as a probe call.
+    /// Never waits, locks or allocates. The endpoint's breaker may admit the call as a probe call.
     ///
     /// ```
     /// # use failover_core::{Outcome, ServiceHandle};
@@ -138,7 +140,7 @@ impl<C> ServiceHandle<C> {
     ///
     /// # Errors
     ///
-    /// [`NoEndpoints`] with the reason.
+    /// Returns [`NoEndpoints`] with the reason.
     #[inline]
     pub fn select(&self) -> Result<Pick<'_>, NoEndpoints> {
         match self.engine.pick(Tried::NONE, true) {
@@ -147,11 +149,11 @@ impl<C> ServiceHandle<C> {
         }
     }
 
-    /// As [`select`](Self::select), for a pick that has to outlive the handle.
+    /// Picks an endpoint like [`select`](Self::select); the pick can outlive the handle.
     ///
     /// # Errors
     ///
-    /// As [`select`](Self::select).
+    /// See [`select`](Self::select).
     pub fn select_owned(&self) -> Result<OwnedPick, NoEndpoints> {
         match self.engine.pick(Tried::NONE, true) {
             Some(pick) => Ok(OwnedPick::new(Arc::clone(&self.engine), pick)),
@@ -159,7 +161,7 @@ impl<C> ServiceHandle<C> {
         }
     }
 
-    /// A call with wishes of its own.
+    /// Starts a call with per-call options.
     pub fn call(&self) -> Call<'_, C>
     where
         C: Clone,
@@ -167,10 +169,11 @@ impl<C> ServiceHandle<C> {
         Call::new(&self.engine, self.classifier.clone())
     }
 
-    /// Does the operation on one endpoint after the other until an attempt succeeds.
+    /// Runs the operation on one endpoint after another until an attempt succeeds.
     ///
-    /// The operation may run more than once: that is what failover is. It borrows what it captures
-    /// (`async |endpoint| …`, not `async move`). The future can be spawned, borrowed captures and all:
+    /// The operation can run more than once, because each retry runs it again. It borrows what it
+    /// captures (`async |endpoint| …`, not `async move`). The future can be spawned, including its
+    /// borrowed captures:
     ///
     /// ```
     /// use failover_core::ServiceHandle;
@@ -197,16 +200,16 @@ impl<C> ServiceHandle<C> {
     ///
     /// # Errors
     ///
-    /// [`CallError`]: the operation's own last error if there was one, every attempt, and why there was no further
-    /// one.
+    /// Returns [`CallError`] with the operation's own last error if there was one, all attempts,
+    /// and the reason why no further attempt was made.
     ///
     /// # Panics
     ///
-    /// As [`Call::execute`].
+    /// See [`Call::execute`].
     ///
     /// # Cancel safety
     ///
-    /// As [`Call::execute`]: nothing stays behind.
+    /// See [`Call::execute`].
     pub async fn execute<F, Fut, T, E>(&self, operation: F) -> Result<Completed<T>, CallError<E>>
     where
         F: FnMut(Attempt) -> Fut,
@@ -216,19 +219,19 @@ impl<C> ServiceHandle<C> {
         self.call().execute(operation).await
     }
 
-    /// Does the operation once, on one endpoint.
+    /// Runs the operation once, on one endpoint.
     ///
     /// # Errors
     ///
-    /// As [`execute`](Self::execute).
+    /// See [`execute`](Self::execute).
     ///
     /// # Panics
     ///
-    /// As [`Call::execute`].
+    /// See [`Call::execute`].
     ///
     /// # Cancel safety
     ///
-    /// As [`Call::execute`]: nothing stays behind.
+    /// See [`Call::execute`].
     pub async fn execute_once<F, Fut, T, E>(&self, operation: F) -> Result<Completed<T>, CallError<E>>
     where
         F: FnOnce(Attempt) -> Fut,
@@ -238,17 +241,19 @@ impl<C> ServiceHandle<C> {
         self.call().execute_once(operation).await
     }
 
-    /// Waits until it is known which endpoints there are: a source has given a good answer (endpoints, or that there
-    /// are none), and every other one has answered or failed. It has no limit of its own; give it one with
-    /// `tokio::time::timeout`.
+    /// Waits until the service's endpoints are known.
+    ///
+    /// They are known when one source has given a good answer (endpoints, or that there are none)
+    /// and every other source has answered or failed. The wait has no limit of its own; limit it
+    /// with `tokio::time::timeout`.
     ///
     /// # Errors
     ///
-    /// `Shutdown` when the manager is closed before that.
+    /// Returns `Shutdown` if the manager is closed first.
     ///
     /// # Cancel safety
     ///
-    /// Safe: a dropped future leaves nothing behind.
+    /// Safe: a dropped future has no effect.
     pub async fn ready(&self) -> Result<(), Error> {
         let mut changes = self.engine.changes();
         loop {
@@ -261,22 +266,23 @@ impl<C> ServiceHandle<C> {
             if let Some(ended) = errors.into_iter().find(|e| e.kind() == ErrorKind::Shutdown) {
                 return Err(ended);
             }
-            // The engine holds the sender and this handle the engine, so the wait ends with a change.
+            // The engine holds the sender and this handle holds the engine, so the wait ends with a
+            // change.
             let _ = changes.changed().await;
         }
     }
 
-    /// Whether it is known which endpoints there are: see [`ready`](Self::ready).
+    /// Returns whether the service's endpoints are known: see [`ready`](Self::ready).
     pub fn is_ready(&self) -> bool {
         are_ready(&self.engine.sources())
     }
 
-    /// Whether a source cannot be reached, so that its last good answer is served.
+    /// Returns whether a source is unreachable, so that its last good answer is used.
     pub fn is_stale(&self) -> bool {
         self.engine.sources().iter().any(|source| source.error.is_some())
     }
 
-    /// The endpoints as their sources name them, by tier and id.
+    /// Returns the endpoints as their sources list them, by tier and id.
     pub fn endpoints(&self) -> Vec<EndpointEntry> {
         let snapshot = self.engine.snapshot();
         let entry = |slot: &crate::engine::snapshot::Slot| {
@@ -287,18 +293,19 @@ impl<C> ServiceHandle<C> {
         snapshot.slots.iter().map(entry).collect()
     }
 
-    /// One endpoint by its id.
+    /// Returns the endpoint with this id.
     pub fn endpoint(&self, id: &str) -> Option<Arc<Endpoint>> {
         let snapshot = self.engine.snapshot();
         snapshot.find(id).map(|index| Arc::clone(&snapshot.slot(index).endpoint))
     }
 
-    /// Takes over what an endpoint says of its load, for the algorithm `reported_load`: with each answer, or from time to
-    /// time.
+    /// Records an endpoint's load report, for the algorithm `reported_load`.
     ///
-    /// A report counts for three minutes, and the first ten seconds of an endpoint's reports do not, as in gRPC's proposal
-    /// A58. About once a second the weights follow, which costs the caller that brings it up a microsecond for every ten
-    /// endpoints or so. A report without requests or without utilization says nothing, and changes nothing.
+    /// Call it with each response, or periodically. A report is valid for three minutes, and the
+    /// reports of an endpoint's first ten seconds are ignored, as in gRPC's proposal A58. The
+    /// weights are updated about once a second, by a caller of this function, at a cost of about
+    /// one microsecond per ten endpoints. A report without requests or without utilization changes
+    /// nothing.
     ///
     /// ```
     /// use failover_core::{LoadReport, ServiceHandle};
@@ -311,33 +318,37 @@ impl<C> ServiceHandle<C> {
     ///
     /// # Errors
     ///
-    /// `NotFound` for an endpoint that the service does not have, `Validation` for what is negative, infinite or no number.
+    /// Returns `NotFound` for an endpoint that the service does not have, and `Validation` for a
+    /// value that is negative, infinite or not a number.
     pub fn report_load(&self, id: &str, report: LoadReport) -> Result<(), Error> {
         self.engine.report_load(id, &report)
     }
 
-    /// The configuration in use.
+    /// Returns the current configuration.
     pub fn config(&self) -> Arc<FailoverConfig> {
         self.engine.config()
     }
 
-    /// Takes another configuration into use, here and now. Endpoints keep their state; calls under way keep the
-    /// configuration that they began with.
+    /// Replaces the configuration of the service in this process.
+    ///
+    /// Endpoints keep their state; calls in progress keep the configuration that they started with.
     ///
     /// # Errors
     ///
-    /// `Validation` when its strategy lacks what it needs; the old one stays in use.
+    /// Returns `Validation` if its strategy lacks a required part; the previous one stays in use.
     pub fn configure(&self, config: FailoverConfig) -> Result<(), Error> {
         self.engine.configure(Arc::new(config))
     }
 
-    /// What has been counted so far.
+    /// Returns the service's statistics.
     pub fn stats(&self) -> ServiceStats {
         self.engine.stats()
     }
 
-    /// Why calls go where they go: for each endpoint whether it is given calls, since when, why, what changes that next,
-    /// and its share of late.
+    /// Explains the routing of calls, per endpoint.
+    ///
+    /// For each endpoint: whether it receives calls, since when and why, what changes that next,
+    /// and its recent share of the calls.
     ///
     /// ```
     /// # use failover_core::ServiceHandle;
@@ -349,12 +360,12 @@ impl<C> ServiceHandle<C> {
         self.engine.explain()
     }
 
-    /// The newest events of this service, oldest first: at most `limit`.
+    /// Returns the newest events of this service, oldest first: at most `limit`.
     pub fn events(&self, limit: usize) -> Vec<Arc<Event>> {
         self.engine.events().newest(limit)
     }
 
-    /// Hears the events of this service from now on.
+    /// Subscribes to the events of this service from now on.
     pub fn subscribe(&self) -> EventReceiver {
         self.engine.events().subscribe()
     }
@@ -367,7 +378,7 @@ fn are_ready(sources: &[SourceStatus]) -> bool {
 
 /// A pick's outcome by the handle's own classifier.
 impl<C> ServiceHandle<C> {
-    /// What the handle's classifier says of a reply, for [`Pick::finish`].
+    /// Classifies a reply with the handle's classifier, for [`Pick::finish`].
     pub fn outcome<T, E>(&self, reply: &Result<T, E>) -> Outcome
     where
         C: Classify<T, E>,

@@ -15,8 +15,10 @@ use crate::manager::services::Route;
 use crate::model::endpoint::{Endpoint, EndpointEntry, EndpointId, ServiceName};
 use crate::model::health::{Health, Lifecycle};
 
-/// Which endpoint is meant: `("user-service", "server-1")`, an [`Endpoint`], or `"server-1"` alone, which is looked
-/// for in every service of the provider.
+/// Identifies an endpoint of a provider.
+///
+/// Converts from `("user-service", "server-1")`, from an [`Endpoint`], and from `"server-1"` alone,
+/// which is searched for in every service of the provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointRef {
     service: Option<String>,
@@ -47,7 +49,7 @@ impl From<&Endpoint> for EndpointRef {
     }
 }
 
-/// One provider of a manager: what the manager does on its default provider, done on this one.
+/// The manager's operations, applied to one of its providers.
 #[derive(Clone, Debug)]
 pub struct ProviderScope<'a> {
     inner: &'a Arc<Inner>,
@@ -59,92 +61,56 @@ impl<'a> ProviderScope<'a> {
         Self { inner, named }
     }
 
-    /// The provider's name.
+    /// Returns the provider's name.
     pub fn name(&self) -> &str {
         &self.named.name
     }
 
-    /// The provider itself.
+    /// Returns the provider itself.
     pub fn provider(&self) -> &Arc<dyn Provider> {
         &self.named.provider
     }
 
-    /// What the provider says of itself.
+    /// Returns the provider's description of itself.
     pub fn info(&self) -> ProviderInfo {
         self.inner.info(&self.named)
     }
 
-    /// As [`FailoverManager::service`](super::FailoverManager::service).
+    /// See [`FailoverManager::service`](super::FailoverManager::service).
     ///
     /// # Errors
     ///
-    /// As there; `Conflict` when the service is discovered through another provider already.
-    ///
-    /// # Cancel safety
-    ///
-    /// As there.
+    /// Also returns `Conflict` if the service is already discovered through another provider.
     pub async fn service(&self, name: &str) -> Result<ServiceHandle, Error> {
         self.inner.service(name, Route::Through(vec![(self.named.clone(), 0)])).await
     }
 
-    /// As [`FailoverManager::register_endpoint`](super::FailoverManager::register_endpoint).
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    ///
-    /// # Cancel safety
-    ///
-    /// As there.
+    /// See [`FailoverManager::register_endpoint`](super::FailoverManager::register_endpoint).
     pub async fn register_endpoint(&self, endpoint: Endpoint) -> Result<(), Error> {
         let registry = self.registry()?;
         self.within(&format!("registering {endpoint}"), || registry.register(&endpoint)).await
     }
 
-    /// As [`FailoverManager::update_endpoint`](super::FailoverManager::update_endpoint).
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    ///
-    /// # Cancel safety
-    ///
-    /// As there.
+    /// See [`FailoverManager::update_endpoint`](super::FailoverManager::update_endpoint).
     pub async fn update_endpoint(&self, endpoint: Endpoint) -> Result<(), Error> {
         let registry = self.registry()?;
         self.within(&format!("updating {endpoint}"), || registry.update(&endpoint)).await
     }
 
-    /// As [`FailoverManager::deregister_endpoint`](super::FailoverManager::deregister_endpoint).
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    ///
-    /// # Cancel safety
-    ///
-    /// As there.
+    /// See [`FailoverManager::deregister_endpoint`](super::FailoverManager::deregister_endpoint).
     pub async fn deregister_endpoint(&self, which: impl Into<EndpointRef>) -> Result<bool, Error> {
         let which = which.into();
         let registry = self.registry()?;
         let (service, id) = match self.find(&which).await {
             Ok(found) => found,
-            // That it was not there is no error.
+            // A missing endpoint is not an error.
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error),
         };
         self.within(&format!("deregistering {service}/{id}"), || registry.deregister(&service, &id)).await
     }
 
-    /// As [`FailoverManager::get_endpoint`](super::FailoverManager::get_endpoint).
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    ///
-    /// # Cancel safety
-    ///
-    /// As there.
+    /// See [`FailoverManager::get_endpoint`](super::FailoverManager::get_endpoint).
     pub async fn get_endpoint(&self, which: impl Into<EndpointRef>) -> Result<EndpointEntry, Error> {
         let (service, id) = self.find(&which.into()).await?;
         if let Some(registry) = self.named.provider.registry() {
@@ -157,28 +123,12 @@ impl<'a> ProviderScope<'a> {
         })
     }
 
-    /// As [`FailoverManager::list_endpoints`](super::FailoverManager::list_endpoints).
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    ///
-    /// # Cancel safety
-    ///
-    /// As there.
+    /// See [`FailoverManager::list_endpoints`](super::FailoverManager::list_endpoints).
     pub async fn list_endpoints(&self, query: &Query) -> Result<Vec<EndpointEntry>, Error> {
         Ok(self.within("listing endpoints", || self.named.provider.list(query)).await?.into_entries())
     }
 
-    /// As [`FailoverManager::set_health`](super::FailoverManager::set_health).
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    ///
-    /// # Cancel safety
-    ///
-    /// As there.
+    /// See [`FailoverManager::set_health`](super::FailoverManager::set_health).
     pub async fn set_health(&self, which: impl Into<EndpointRef>, health: Health) -> Result<(), Error> {
         let registry = self.registry()?;
         let (service, id) = self.find(&which.into()).await?;
@@ -186,15 +136,7 @@ impl<'a> ProviderScope<'a> {
         self.within(&what, || registry.set_health(&service, &id, health)).await
     }
 
-    /// As [`FailoverManager::set_lifecycle`](super::FailoverManager::set_lifecycle).
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    ///
-    /// # Cancel safety
-    ///
-    /// As there.
+    /// See [`FailoverManager::set_lifecycle`](super::FailoverManager::set_lifecycle).
     pub async fn set_lifecycle(
         &self,
         which: impl Into<EndpointRef>,
@@ -206,85 +148,37 @@ impl<'a> ProviderScope<'a> {
         self.within(&what, || registry.set_lifecycle(&service, &id, lifecycle)).await
     }
 
-    /// As [`FailoverManager::configure`](super::FailoverManager::configure).
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    ///
-    /// # Cancel safety
-    ///
-    /// As there.
+    /// See [`FailoverManager::configure`](super::FailoverManager::configure).
     pub async fn configure(&self, config: FailoverConfig) -> Result<(), Error> {
         let done = self.inner.configure(&self.named, ConfigKey::Default, config).await;
         done.map_err(|error| self.here(error))
     }
 
-    /// As [`FailoverManager::configure_service`](super::FailoverManager::configure_service).
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    ///
-    /// # Cancel safety
-    ///
-    /// As there.
+    /// See [`FailoverManager::configure_service`](super::FailoverManager::configure_service).
     pub async fn configure_service(&self, service: &str, config: FailoverConfig) -> Result<(), Error> {
         let key = ConfigKey::Service(service_name(service)?);
         self.inner.configure(&self.named, key, config).await.map_err(|error| self.here(error))
     }
 
-    /// As [`FailoverManager::get_config`](super::FailoverManager::get_config).
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    ///
-    /// # Cancel safety
-    ///
-    /// As there.
+    /// See [`FailoverManager::get_config`](super::FailoverManager::get_config).
     pub async fn get_config(&self) -> Result<FailoverConfig, Error> {
         let read = self.inner.get_config(&self.named, ConfigKey::Default).await;
         read.map_err(|error| self.here(error))
     }
 
-    /// As [`FailoverManager::get_service_config`](super::FailoverManager::get_service_config).
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    ///
-    /// # Cancel safety
-    ///
-    /// As there.
+    /// See [`FailoverManager::get_service_config`](super::FailoverManager::get_service_config).
     pub async fn get_service_config(&self, service: &str) -> Result<FailoverConfig, Error> {
         let key = ConfigKey::Service(service_name(service)?);
         self.inner.get_config(&self.named, key).await.map_err(|error| self.here(error))
     }
 
-    /// As [`FailoverManager::health_check`](super::FailoverManager::health_check).
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    ///
-    /// # Cancel safety
-    ///
-    /// As there.
+    /// See [`FailoverManager::health_check`](super::FailoverManager::health_check).
     pub async fn health_check(&self, which: impl Into<EndpointRef>) -> Result<HealthReport, Error> {
         let entry = self.get_endpoint(which).await?;
         Ok(self.inner.check(&self.named, &entry).await)
     }
 
-    /// As [`FailoverManager::health_check_all`](super::FailoverManager::health_check_all).
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    ///
-    /// # Cancel safety
-    ///
-    /// As there.
+    /// See [`FailoverManager::health_check_all`](super::FailoverManager::health_check_all).
     pub async fn health_check_all(&self) -> Result<Vec<HealthReport>, Error> {
         let entries = self.list_endpoints(&Query::all()).await?;
         self.inner.check_all(&self.named, entries).await
@@ -317,7 +211,7 @@ impl<'a> ProviderScope<'a> {
         })
     }
 
-    /// The service and id that are meant. An id alone is looked for in every service.
+    /// Resolves a reference to a service and an id. Searches every service for an id alone.
     async fn find(&self, which: &EndpointRef) -> Result<(ServiceName, EndpointId), Error> {
         let id = EndpointId::new(&which.id)?;
         if let Some(service) = &which.service {

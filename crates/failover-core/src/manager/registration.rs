@@ -58,15 +58,7 @@ impl FailoverManager {
 }
 
 impl ProviderScope<'_> {
-    /// As [`FailoverManager::register_self`], with this provider.
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    ///
-    /// # Cancel safety
-    ///
-    /// As there.
+    /// See [`FailoverManager::register_self`].
     pub async fn register_self(&self, endpoint: Endpoint) -> Result<Registration, Error> {
         let (service, id) = (endpoint.service().clone(), endpoint.id().clone());
         self.register_endpoint(endpoint).await?;

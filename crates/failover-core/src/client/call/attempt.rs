@@ -1,4 +1,4 @@
-//! One try on one endpoint: what the operation is given, and what is kept of it.
+//! The attempts of a call: the handle that the operation receives, and the record that is kept.
 
 use std::fmt;
 use std::ops::Deref;
@@ -12,7 +12,7 @@ use crate::model::attempt_class::AttemptClass;
 use crate::model::endpoint::Endpoint;
 use crate::runtime::clock::{Clock, Time};
 
-/// One try on one endpoint, as the operation is given it. It stands for the [`Endpoint`].
+/// One try on one endpoint, passed to the operation. Dereferences to its [`Endpoint`].
 #[derive(Clone, Debug)]
 pub struct Attempt {
     pub(super) endpoint: Arc<Endpoint>,
@@ -22,19 +22,20 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// Where to send it.
+    /// Returns the endpoint to send the request to.
     pub fn endpoint(&self) -> &Arc<Endpoint> {
         &self.endpoint
     }
 
-    /// The how many-th attempt of the call it is, from 1.
+    /// Returns the attempt's number within the call, starting at 1.
     pub fn number(&self) -> u32 {
         self.number
     }
 
-    /// How much time is left for this attempt; zero when it is over.
+    /// Returns the time left for this attempt, zero once it has expired.
     ///
-    /// The engine ends the attempt by itself then; this is for telling the other side.
+    /// The engine ends the attempt at that time by itself; use this value to set a deadline on the
+    /// request.
     pub fn time_left(&self) -> Duration {
         self.until.since(self.clock.now())
     }
@@ -48,11 +49,11 @@ impl Deref for Attempt {
     }
 }
 
-/// One attempt that has ended.
+/// A finished attempt.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct AttemptRecord {
-    /// Where it went.
+    /// The endpoint of the attempt.
     #[serde(serialize_with = "id_of")]
     pub endpoint: Arc<Endpoint>,
     /// How it ended.
@@ -73,7 +74,7 @@ impl fmt::Display for AttemptRecord {
     }
 }
 
-/// All attempts of a call that succeeded, in order. The one that succeeded is the last.
+/// All attempts of a successful call, in order. The last one succeeded.
 #[derive(Clone, Debug)]
 pub struct Attempts {
     pub(super) failed: Vec<AttemptRecord>,
@@ -81,23 +82,23 @@ pub struct Attempts {
 }
 
 impl Attempts {
-    /// How many there were: 1 when the call succeeded at once.
+    /// Returns the number of attempts: 1 if the first one succeeded.
     #[allow(clippy::len_without_is_empty, reason = "there is always one")]
     pub fn len(&self) -> usize {
         self.failed.len() + 1
     }
 
-    /// Each of them, the first one first.
+    /// Returns an iterator over the attempts, in order.
     pub fn iter(&self) -> impl Iterator<Item = &AttemptRecord> {
         self.failed.iter().chain(std::iter::once(&self.last))
     }
 
-    /// The time of all attempts together; waits between them are not in it.
+    /// Returns the total duration of all attempts, excluding the waits between them.
     pub fn duration(&self) -> Duration {
         self.iter().map(|record| record.duration).sum()
     }
 
-    /// The one that succeeded.
+    /// Returns the attempt that succeeded.
     pub fn last(&self) -> &AttemptRecord {
         &self.last
     }
@@ -107,10 +108,10 @@ impl Attempts {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Completed<T> {
-    /// What the operation answered.
+    /// The value that the operation returned.
     pub value: T,
     /// The endpoint that answered.
     pub endpoint: Arc<Endpoint>,
-    /// Every attempt that it took.
+    /// All attempts of the call.
     pub attempts: Attempts,
 }

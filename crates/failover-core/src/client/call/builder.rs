@@ -1,4 +1,4 @@
-//! A call with its own wishes.
+//! A call with per-call options.
 
 use std::fmt;
 use std::future::Future;
@@ -19,7 +19,7 @@ use crate::engine::algorithm::{PickOptions, Tried};
 use crate::engine::policy::CallPolicy;
 use crate::engine::{Engine, NoEndpoints};
 
-/// One call, with wishes that differ from the configuration.
+/// A call with options that override the service's configuration.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -61,10 +61,11 @@ impl<'a, C> Call<'a, C> {
         Self { engine, classifier, options: CallOptions::default() }
     }
 
-    /// Another configuration for this call: its strategy's algorithm, retries, times, back-off and budget. What the
-    /// service's endpoints share stays the service's own: breakers, weights, tiers and sessions.
+    /// Sets the configuration of this call: algorithm, retries, timeouts, back-off and budget.
     ///
-    /// The wishes of this call, set before or after, count more.
+    /// The state that the service's endpoints share remains the service's own: breakers, weights,
+    /// tiers and sessions. The other options of this call take precedence, whether set before or
+    /// after.
     ///
     /// ```
     /// # use failover_core::{FailoverConfig, ServiceHandle};
@@ -85,59 +86,70 @@ impl<'a, C> Call<'a, C> {
         self
     }
 
-    /// The time for the whole call, from when it is executed. Default: the configuration's `timeout`.
+    /// Sets the timeout of the whole call, from its execution. Default: the configuration's
+    /// `timeout`.
     ///
-    /// A timeout of an attempt that the deadline left less than half of its time does not count against the endpoint.
+    /// If the deadline leaves an attempt less than half of its timeout, a timeout of that attempt
+    /// does not count against the endpoint.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.options.deadline = Some(deadline);
         self
     }
 
-    /// The time for each attempt, within the deadline. Default: the configuration's `attempt_timeout`, or the
-    /// deadline divided by the number of attempts if that is less.
+    /// Sets the timeout of each attempt, capped by the deadline.
+    ///
+    /// Default: the configuration's `attempt_timeout`, or the deadline divided by the number of
+    /// attempts if that is less.
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.options.attempt_timeout = Some(timeout);
         self
     }
 
-    /// How many attempts may follow the first, at most 20. Default: the configuration's `max_retries`.
+    /// Sets the maximum number of retries, 0 to 20. Default: the configuration's `max_retries`.
     pub fn max_retries(mut self, max_retries: u32) -> Self {
         self.options.max_retries = Some(max_retries);
         self
     }
 
-    /// Whether doing the operation twice is as good as once. `false`: it is repeated only when it provably was not
-    /// sent ([`Outcome::NotSent`]). Default: `true`.
+    /// Sets whether the operation is idempotent. Default: `true`.
+    ///
+    /// With `false`, a call is retried only if the request was provably not sent
+    /// ([`Outcome::NotSent`]).
     pub fn idempotent(mut self, idempotent: bool) -> Self {
         self.options.not_idempotent = !idempotent;
         self
     }
 
-    /// Whether to wait for an endpoint, up to the deadline, when there is none. Default: `false`, the call fails at
-    /// once with the reason.
+    /// Sets whether to wait for an endpoint, up to the deadline. Default: `false`.
+    ///
+    /// With `false`, a call without an endpoint fails at once with the reason.
     pub fn wait_ready(mut self, wait: bool) -> Self {
         self.options.wait_ready = wait;
         self
     }
 
-    /// Who is picked among equals, for this call. Default: the configuration's algorithm. `weighted` and `ip_hash` read
-    /// tables; where the configuration does not ask for them, the first such call after a change of endpoints builds
-    /// them, which can take milliseconds.
+    /// Sets the load balancing algorithm. Default: the configuration's algorithm.
+    ///
+    /// `weighted` and `ip_hash` read tables. If the configuration does not use them, the first such
+    /// call after a change of endpoints builds them, which can take milliseconds.
     pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
         self.engine.prepare(algorithm);
         self.options.pick.algorithm = Some(algorithm);
         self
     }
 
-    /// What decides where the call goes, under the algorithm `ip_hash` and with sticky sessions: calls with the same key
-    /// go to the same endpoint while it is available. An empty key is none. Default: none.
+    /// Sets the key that `ip_hash` and sticky sessions route by. Default: none.
+    ///
+    /// Calls with the same key go to the same endpoint while it is available. An empty key counts
+    /// as no key.
     pub fn key(mut self, key: impl AsRef<[u8]>) -> Self {
         self.options.pick.key = PickOptions::keyed(key.as_ref()).key;
         self
     }
 
-    /// As [`key`](Self::key), by the address of the client that the call is made for. An IPv4 address counts the same
-    /// where it is written as an IPv6 one.
+    /// Sets the [`key`](Self::key) to the address of the client that the call is made for.
+    ///
+    /// An IPv4-mapped IPv6 address is the same key as the IPv4 address.
     pub fn client_ip(self, address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => self.key(address.octets()),
@@ -145,12 +157,14 @@ impl<'a, C> Call<'a, C> {
         }
     }
 
-    /// Picks an endpoint for this call, for a caller that owns its transport: as
-    /// [`ServiceHandle::select`](crate::ServiceHandle::select), with this call's key, algorithm and configuration.
+    /// Picks an endpoint, for a caller that owns its transport.
+    ///
+    /// Behaves like [`ServiceHandle::select`](crate::ServiceHandle::select), with this call's key,
+    /// algorithm and configuration.
     ///
     /// # Errors
     ///
-    /// [`NoEndpoints`] with the reason.
+    /// Returns [`NoEndpoints`] with the reason.
     pub fn select(self) -> Result<Pick<'a>, NoEndpoints> {
         match self.engine.pick_with(Tried::NONE, true, self.options.pick) {
             Some(pick) => Ok(Pick::new(self.engine, pick)),
@@ -158,11 +172,11 @@ impl<'a, C> Call<'a, C> {
         }
     }
 
-    /// Picks an endpoint, as [`select`](Self::select), with a pick that can outlive the handle.
+    /// Picks an endpoint like [`select`](Self::select); the pick can outlive the handle.
     ///
     /// # Errors
     ///
-    /// [`NoEndpoints`] with the reason.
+    /// Returns [`NoEndpoints`] with the reason.
     pub fn select_owned(self) -> Result<OwnedPick, NoEndpoints> {
         match self.engine.pick_with(Tried::NONE, true, self.options.pick) {
             Some(pick) => Ok(OwnedPick::new(Arc::clone(self.engine), pick)),
@@ -170,12 +184,12 @@ impl<'a, C> Call<'a, C> {
         }
     }
 
-    /// What the operation's replies mean, for this call: by a type that implements [`Classify`].
+    /// Sets the classifier of this call's replies to a type that implements [`Classify`].
     pub fn with_classifier<D>(self, classifier: D) -> Call<'a, D> {
         Call { engine: self.engine, classifier, options: self.options }
     }
 
-    /// What the operation's replies mean, for this call: by a closure.
+    /// Sets the classifier of this call's replies to a closure.
     pub fn classify<T, E, F>(self, classifier: F) -> Call<'a, F>
     where
         F: Fn(Result<&T, &E>) -> Outcome,
@@ -183,29 +197,31 @@ impl<'a, C> Call<'a, C> {
         self.with_classifier(classifier)
     }
 
-    /// Does the operation on one endpoint after the other until an attempt succeeds.
+    /// Runs the operation on one endpoint after another until an attempt succeeds.
     ///
-    /// The operation may run more than once: that is what failover is. It is handed the [`Attempt`], which stands for
-    /// the endpoint, and borrows what it captures (`async |endpoint| …`, not `async move`).
+    /// The operation can run more than once, because each retry runs it again. It receives the
+    /// [`Attempt`], which dereferences to the endpoint, and borrows what it captures (`async
+    /// |endpoint| …`, not `async move`).
     ///
-    /// A reply that the classifier calls [`Rejected`](Outcome::Rejected) is a reply: `Ok` comes back as `Ok`. One
-    /// that it calls a failure is an error in the end, even if it was `Ok`: turn into an error of your own, inside
-    /// the operation, what you want to see of it.
+    /// A reply that the classifier calls [`Rejected`](Outcome::Rejected) is returned as a reply:
+    /// `Ok` stays `Ok`. A reply that the classifier calls a failure results in an error even if it
+    /// was `Ok`. To keep its content, convert it to an error inside the operation.
     ///
     /// # Errors
     ///
-    /// [`CallError`]: the operation's own last error if there was one, every attempt, and why there was no further
-    /// one.
+    /// Returns [`CallError`] with the operation's own last error if there was one, all attempts,
+    /// and the reason why no further attempt was made.
     ///
     /// # Panics
     ///
-    /// When the operation does: its panic passes through, and what the call held is given back. Also when the
+    /// Panics if the operation panics, after releasing what the call held. Also panics if the
     /// operation has to wait in a tokio runtime whose timer is not enabled.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future cancels the attempt under way. It counts neither as success nor as failure, and nothing
-    /// stays behind: not in flight, no half-open permit, no token of the retry budget.
+    /// Dropping the future cancels the current attempt. The attempt counts neither as success nor
+    /// as failure, and the call releases its in-flight count, its half-open permit and its tokens
+    /// of the retry budget.
     pub async fn execute<F, Fut, T, E>(self, operation: F) -> Result<Completed<T>, CallError<E>>
     where
         F: FnMut(Attempt) -> Fut,
@@ -217,19 +233,19 @@ impl<'a, C> Call<'a, C> {
         Run::new(engine, options).calls(operation, &classifier).instrument(span).await
     }
 
-    /// Does the operation once, on one endpoint.
+    /// Runs the operation once, on one endpoint.
     ///
     /// # Errors
     ///
-    /// As [`execute`](Self::execute).
+    /// See [`execute`](Self::execute).
     ///
     /// # Panics
     ///
-    /// As [`execute`](Self::execute).
+    /// See [`execute`](Self::execute).
     ///
     /// # Cancel safety
     ///
-    /// As [`execute`](Self::execute).
+    /// See [`execute`](Self::execute).
     pub async fn execute_once<F, Fut, T, E>(mut self, operation: F) -> Result<Completed<T>, CallError<E>>
     where
         F: FnOnce(Attempt) -> Fut,
@@ -238,7 +254,7 @@ impl<'a, C> Call<'a, C> {
     {
         self.options.max_retries = Some(0);
         let mut operation = Some(operation);
-        // With no retries the operation is asked for once.
+        // Without retries, the operation runs at most once.
         self.execute(|attempt| (operation.take().expect("one attempt only"))(attempt)).await
     }
 }

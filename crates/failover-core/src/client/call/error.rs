@@ -1,4 +1,4 @@
-//! A call that failed: what was tried, and why nothing else was.
+//! The error of a failed call: its attempts, and why no further one was made.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -10,9 +10,10 @@ use crate::engine::NoEndpoints;
 use crate::error::{Error, ErrorKind};
 use crate::model::endpoint::ServiceName;
 
-/// A call that did not succeed, with every attempt and the reason why there was no further one.
+/// A failed call, with all attempts and the reason why no further one was made.
 ///
-/// `Display` is one line and does not repeat the caller's own error, which is the [`source`](StdError::source).
+/// `Display` is one line and does not repeat the caller's own error, which is the
+/// [`source`](StdError::source).
 #[derive(Debug)]
 pub struct CallError<E> {
     pub(super) service: ServiceName,
@@ -21,67 +22,69 @@ pub struct CallError<E> {
     pub(super) error: Option<E>,
 }
 
-/// Why there was no further attempt.
+/// The reason why no further attempt was made.
 #[derive(Clone, Debug, Serialize, thiserror::Error)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum StopReason {
-    /// There is no endpoint that the call may use.
+    /// No endpoint is available to the call.
     #[error("no further endpoint: {0}")]
     NoEndpoints(NoEndpoints),
-    /// All attempts that the configuration allows have been made.
+    /// The call used all retries that the configuration allows.
     #[error("max_retries is {max_retries}")]
     MaxRetries {
-        /// How many retries it allows.
+        /// The configured maximum number of retries.
         max_retries: u32,
     },
-    /// The call's deadline has come, or would come before another attempt could begin.
+    /// The call's deadline has passed, or would pass before another attempt could start.
     #[error("no time is left before the call's deadline")]
     Deadline,
-    /// The retry budget is empty: too many calls of this service fail for each one that succeeds.
+    /// The retry budget is empty: too many calls of this service fail per successful one.
     #[error("the retry budget is empty, because too many calls of the service fail")]
     Budget,
-    /// The call must not be repeated, and the attempt may have reached the endpoint.
+    /// The call is not idempotent, and the attempt may have reached the endpoint.
     #[error("not retried, because the call is not idempotent and the request may have arrived")]
     NotIdempotent,
-    /// The endpoint refused the request as the caller's own mistake.
+    /// The endpoint rejected the request as invalid.
     #[error("not retried, because the endpoint rejected the request")]
     Rejected,
-    /// The endpoint did its work by the classifier's judgement, and the operation's error is its answer.
+    /// The classifier counts the reply as answered; the operation's error is the answer.
     #[error("not retried, because the endpoint has answered, and the error is its answer")]
     Answered,
-    /// The call would have to wait, and it does not run in a tokio runtime.
+    /// The call has to wait, and it does not run in a tokio runtime.
     #[error("the operation has to wait, which needs a tokio runtime with its timer enabled")]
     NoRuntime,
 }
 
 impl<E> CallError<E> {
-    /// The service that was called.
+    /// Returns the name of the service.
     pub fn service(&self) -> &ServiceName {
         &self.service
     }
 
-    /// Every attempt, the first one first; empty when there was no endpoint.
+    /// Returns all attempts, in order; empty if no endpoint was available.
     pub fn attempts(&self) -> &[AttemptRecord] {
         &self.attempts
     }
 
-    /// Why there was no further attempt.
+    /// Returns the reason why no further attempt was made.
     pub fn reason(&self) -> &StopReason {
         &self.reason
     }
 
-    /// The operation's own last error. A timeout has none, nor has a reply that a classifier called a failure.
+    /// Returns the operation's last error.
+    ///
+    /// `None` after a timeout, and after an `Ok` reply that the classifier called a failure.
     pub fn last_error(&self) -> Option<&E> {
         self.error.as_ref()
     }
 
-    /// The operation's own last error, taken out.
+    /// Converts into the operation's last error.
     pub fn into_last_error(self) -> Option<E> {
         self.error
     }
 
-    /// What kind of failure it is.
+    /// Returns the kind of the failure.
     pub fn kind(&self) -> ErrorKind {
         match &self.reason {
             StopReason::NoEndpoints(none) if self.attempts.is_empty() => none.kind(),
@@ -92,7 +95,7 @@ impl<E> CallError<E> {
         }
     }
 
-    /// A stable code in upper case.
+    /// Returns a stable code in upper case.
     pub fn code(&self) -> &'static str {
         match &self.reason {
             StopReason::NoEndpoints(none) if self.attempts.is_empty() => none.code(),
@@ -106,7 +109,7 @@ impl<E> CallError<E> {
         }
     }
 
-    /// As the common error, which has a JSON shape: every attempt and the reason are in its details.
+    /// Converts to the common error, whose JSON details hold all attempts and the reason.
     pub fn to_error(&self) -> Error {
         let value = |part: Result<serde_json::Value, _>| part.unwrap_or_default();
         Error::new(self.kind(), self.to_string())
@@ -117,7 +120,7 @@ impl<E> CallError<E> {
     }
 }
 
-/// One line: what was tried, then why there was nothing further.
+/// One line: the attempts, then the reason why no further one was made.
 impl<E> fmt::Display for CallError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let (StopReason::NoEndpoints(none), []) = (&self.reason, self.attempts.as_slice()) {

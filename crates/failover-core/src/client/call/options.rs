@@ -1,4 +1,4 @@
-//! What one call asks for beside its configuration.
+//! The per-call options of a call.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The way of one call: choose, attempt, judge, and again.
+//! The loop of a call: pick, attempt, classify, retry.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -23,13 +23,13 @@ use crate::model::attempt_class::AttemptClass;
 use crate::model::endpoint::Endpoint;
 use crate::runtime::clock::Time;
 
-/// The longest time between two looks for an endpoint, while a call waits for one. A change is told at once; this
-/// bounds what a change that is not told can cost.
+/// The longest time between two attempts to pick while a call waits for an endpoint. Changes are
+/// signalled at once; this bounds the delay after a change that is not signalled.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// The most retries that a call may wish for, as for a configuration.
+/// The maximum number of retries of a call, the same as in a configuration.
 const MAX_RETRIES: u32 = *defaults::MAX_RETRIES_RANGE.end();
 
-/// What one call keeps while it runs. Nothing here is on the heap until an attempt has failed.
+/// The state of a running call. Allocates nothing on the heap until an attempt has failed.
 pub(super) struct Run<'a> {
     engine: &'a Engine,
     policy: CallPolicy,
@@ -40,7 +40,7 @@ pub(super) struct Run<'a> {
     failed: Vec<AttemptRecord>,
     tried: Vec<u32>,
     paid: Option<Withdrawal<'a>>,
-    /// What the endpoint that failed last asked to be given before it is tried again.
+    /// The wait that the last failed endpoint requested.
     pause: Option<Duration>,
 }
 
@@ -52,7 +52,8 @@ impl<'a> Run<'a> {
         let share = timeout / (policy.max_retries + 1);
         let attempt_timeout = match (options.attempt_timeout, policy.attempt_timeout) {
             (Some(wished), _) => wished,
-            // A deadline of its own is shared among the attempts, whatever the configuration gives each.
+            // A per-call deadline is shared among the attempts, whatever the configured attempt
+            // timeout.
             (None, Some(given)) if options.deadline.is_some() => given.min(share),
             (None, given) => given.unwrap_or(share),
         };
@@ -101,7 +102,7 @@ impl<'a> Run<'a> {
                 Err(NoReply::Late) => (AttemptClass::Timeout, None),
                 Err(NoReply::NoRuntime) => (AttemptClass::Local, None),
             };
-            // The caller's own deadline left it less than half of an attempt's time: that proves nothing.
+            // The deadline left less than half of an attempt's time, so the timeout proves nothing.
             let squeezed =
                 class == AttemptClass::Timeout && until.since(guard.began()) < self.attempt_timeout / 2;
             if let Some(pause) = pause {
@@ -131,7 +132,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The endpoint of the next attempt, and the attempt itself.
+    /// Picks the endpoint of the next attempt and starts the attempt.
     async fn begin(&mut self) -> Result<(AttemptGuard<&'a Engine>, Attempt), StopReason> {
         let mut guard = self.pick().await?;
         guard.emit_transition();
@@ -162,7 +163,7 @@ impl<'a> Run<'a> {
             if !self.options.wait_ready {
                 return Err(StopReason::NoEndpoints(self.engine.why_none()));
             }
-            // Subscribe first and look once more, so that a change in between is not missed.
+            // Subscribe first and pick again, so that no change in between is missed.
             let Some(changes) = &mut changes else {
                 changes = Some(self.engine.changes());
                 if self.deadline == Time::NEVER {
@@ -170,7 +171,8 @@ impl<'a> Run<'a> {
                 }
                 continue;
             };
-            // Time may make one available, too: an open breaker tells nobody that its time has passed.
+            // Time alone can make an endpoint available: an open breaker sends no signal when it
+            // expires.
             let now = self.engine.clock().now();
             let look = match self.engine.next_probe() {
                 due if due > now => due.min(now + LOOK_AGAIN),
@@ -186,7 +188,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Whether a failure of the next attempt can be made good by another one.
+    /// Returns whether another attempt can follow a failure of the next one.
     fn may_probe(&self) -> bool {
         !self.options.not_idempotent && (self.failed.len() as u32) < self.policy.max_retries
     }
@@ -200,7 +202,7 @@ impl<'a> Run<'a> {
         self.failed.push(record);
     }
 
-    /// Whether there is another attempt, and the wait before it.
+    /// Decides whether another attempt follows, and waits before it.
     async fn next(&mut self, class: AttemptClass) -> Result<(), StopReason> {
         if let Some(paid) = self.paid.take() {
             paid.spend();
@@ -219,7 +221,7 @@ impl<'a> Run<'a> {
         }
         self.paid = Some(self.engine.accounts().pay_retry(self.policy.budget).ok_or(StopReason::Budget)?);
         if delay.is_zero() {
-            // However often it is tried, others get their turn.
+            // Yields, so that a call that retries often does not starve other tasks.
             tokio::task::yield_now().await;
         } else {
             wait(delay).await.map_err(|_| StopReason::NoRuntime)?;
@@ -227,7 +229,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// The first retry goes elsewhere at once; one that cannot, and every later one, backs off.
+    /// The first retry goes to another endpoint at once; otherwise a retry backs off.
     fn delay(&self, retries: u32) -> Duration {
         let elsewhere = self.engine.has_other_than(&self.tried);
         if retries == 1 && elsewhere {
@@ -258,12 +260,12 @@ impl<'a> Run<'a> {
         if class == AttemptClass::Success && self.failed.is_empty() {
             self.engine.accounts().succeed_at_once(self.policy.budget);
         }
-        // A retry that succeeded gets its tokens back: `paid` is dropped here.
+        // Dropping `paid` returns the tokens of a retry that succeeded.
         let endpoint = Arc::clone(&record.endpoint);
         Completed { value, endpoint, attempts: Attempts { failed: self.failed, last: record } }
     }
 
-    /// The endpoint has done its part, and the operation's error is the answer.
+    /// Ends the call with the operation's error, which is the endpoint's answer.
     fn answered<E>(mut self, own: E, record: AttemptRecord, class: AttemptClass) -> CallError<E> {
         if class == AttemptClass::Success && self.failed.is_empty() {
             self.engine.accounts().succeed_at_once(self.policy.budget);

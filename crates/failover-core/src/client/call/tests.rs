@@ -88,7 +88,8 @@ async fn a_call_may_bring_its_own_configuration() {
         assert_eq!(call.execute(async |_| Err::<(), _>("no")).await.expect_err("fails").attempts().len(), 1);
     }
     let users = service_with(FailoverConfig::default(), 3);
-    // Its algorithm is that of the call alone: the same key, the same endpoint; the others go on in turn.
+    // Its algorithm is that of the call alone: the same key, the same endpoint; the others go on in
+    // turn.
     let home = |call: crate::Call<'_, crate::OkIsSuccess>| {
         call.config(&own).key("session-42").select().expect("there are some").endpoint().id().clone()
     };
@@ -123,7 +124,8 @@ async fn an_attempt_that_fails_is_made_elsewhere_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn each_outcome_is_retried_or_not_as_its_table_says() {
-    // Word, attempts of an idempotent call, attempts of one that is not, and whether the endpoint is blamed.
+    // Word, attempts of an idempotent call, attempts of one that is not, and whether the endpoint
+    // is blamed.
     let table: [(Reply, usize, usize, bool); 9] = [
         (Err("down"), 3, 1, true),
         (Ok("failure"), 3, 1, true),

@@ -1,4 +1,4 @@
-//! A future with a limit, whose timer is armed only if the future has to wait.
+//! A future with a timeout, whose timer is armed only if the future has to wait.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use crate::runtime::clock::{Clock, Time};
 
-/// Why there is no result.
+/// The reason for a missing result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoReply {
-    /// The time ran out.
+    /// The timeout has passed.
     Late,
     /// The operation waits, and there is no tokio runtime to end the wait.
     NoRuntime,
 }
 
-/// Polls once without a timer: an operation that is ready at once must not pay for one (50 ns, and 150 on two
-/// threads, where timers share a lock).
+/// Polls once without a timer, because an operation that is ready at once must not pay for one (50
+/// ns, or 150 ns on two threads, where timers share a lock).
 pub(super) async fn timed<F: Future>(future: F, until: Time, clock: &Clock) -> Result<F::Output, NoReply> {
     let mut future = pin!(future);
     if let Poll::Ready(output) = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
@@ -27,7 +27,7 @@ pub(super) async fn timed<F: Future>(future: F, until: Time, clock: &Clock) -> R
     tokio::time::timeout(until.since(clock.now()), future).await.map_err(|_| NoReply::Late)
 }
 
-/// Waits for a time.
+/// Waits for the duration.
 pub(super) async fn wait(duration: Duration) -> Result<(), NoReply> {
     in_runtime()?;
     tokio::time::sleep(duration).await;

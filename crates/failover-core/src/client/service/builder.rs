@@ -13,13 +13,15 @@ use crate::model::endpoint::{Endpoint, EndpointEntry, ServiceName};
 use crate::runtime::clock::Clock;
 use crate::runtime::random::Random;
 
-/// What can be an endpoint of a fixed list: `http://10.0.0.1:8080`, `10.0.0.1:8080`, or an [`Endpoint`].
+/// Converts into an endpoint of a fixed list.
+///
+/// Implemented for `http://10.0.0.1:8080`, `10.0.0.1:8080`, and [`Endpoint`].
 pub trait IntoEndpoint: sealed::Sealed {
-    /// The endpoint of this service that it means.
+    /// Converts into an endpoint of this service.
     ///
     /// # Errors
     ///
-    /// `Validation` when it means none.
+    /// Returns `Validation` if the value is not an endpoint.
     fn into_endpoint(self, service: &ServiceName) -> Result<Endpoint, Error>;
 }
 
@@ -116,8 +118,8 @@ impl ServiceBuilder {
     ///
     /// # Errors
     ///
-    /// `Validation` when the name, one of the endpoints, or two of them together are not valid, naming them, or
-    /// when the strategy of the configuration lacks what it needs.
+    /// Returns `Validation` if the name or an endpoint is invalid or two endpoints conflict, naming
+    /// them, or if the strategy of the configuration lacks a required part.
     pub fn build(self) -> Result<ServiceHandle, Error> {
         let service = self.service?;
         let entries = self
@@ -130,7 +132,7 @@ impl ServiceBuilder {
             EndpointSet::new(entries),
             AddressPolicy::IN_PROCESS,
         );
-        // A list in the program is the program's own mistake: it is told at once.
+        // An error in a fixed list is an error of the program, so it is returned at once.
         if let Some(rejected) = sifted.rejected.kept().first() {
             return Err(rejected.error().clone().context(rejected.what()));
         }

@@ -59,7 +59,8 @@ async fn a_call_dropped_at_any_poll_leaves_nothing_behind() {
     let mut limit = 0;
     loop {
         let service = service(3);
-        // Break one endpoint and let its time pass, so that the call holds a half-open permit as well.
+        // Break one endpoint and let its time pass, so that the call holds a half-open permit as
+        // well.
         let victim = service.endpoints()[0].endpoint().id().clone();
         for _ in 0..15 {
             let pick = service.select().expect("available");
@@ -72,7 +73,8 @@ async fn a_call_dropped_at_any_poll_leaves_nothing_behind() {
         let after = service.stats();
         assert_eq!(after.in_flight, 0, "dropped after {limit} polls");
         assert!(ended || after.total_requests == before.total_requests, "dropped after {limit} polls");
-        // What earlier attempts of the same call have spent stays spent: 5 for the retry that failed.
+        // What earlier attempts of the same call have spent stays spent: 5 for the retry that
+        // failed.
         assert!(
             after.retry_tokens == 500 || after.retry_tokens == 495,
             "{} after {limit}",
