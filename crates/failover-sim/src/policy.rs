@@ -1,0 +1,127 @@
+//! Who decides where a call goes: the engine, or a control that it is compared with.
+
+mod control;
+mod engine;
+
+use std::fmt;
+
+use failover_core::{Error, StrategyKind};
+
+use crate::record::Ended;
+use crate::scenario::Scenario;
+use crate::world::Shared;
+use control::{Choice, Control};
+use engine::Ours;
+
+/// A policy by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Policy {
+    /// The engine as the scenario configures it; round robin unless it says otherwise.
+    Default,
+    /// The engine with the strategy `least_connections`.
+    LeastConnections,
+    /// The engine with the strategy `health_based`.
+    HealthBased,
+    /// The engine by `select()` alone: one attempt, and its outcome.
+    Select,
+    /// Uniformly random, one attempt: no logic at all.
+    Random,
+    /// The first endpoint, one attempt.
+    First,
+    /// In turn, one attempt.
+    RoundRobin,
+    /// In turn over the endpoints that pass a health check each second; two failed checks take one out.
+    HealthChecks,
+    /// The fewest calls in flight, one attempt.
+    LeastBusy,
+    /// Random, with as many retries as the scenario configures, and nothing that limits them.
+    Retrying,
+    /// The same with a budget of 20 % of the requests and 10 a second.
+    RequestBudget,
+}
+
+const NAMES: &[(Policy, &str)] = &[
+    (Policy::Default, "default"),
+    (Policy::LeastConnections, "least_connections"),
+    (Policy::HealthBased, "health_based"),
+    (Policy::Select, "select"),
+    (Policy::Random, "random"),
+    (Policy::First, "first"),
+    (Policy::RoundRobin, "round_robin"),
+    (Policy::HealthChecks, "health_checks"),
+    (Policy::LeastBusy, "least_busy"),
+    (Policy::Retrying, "retrying"),
+    (Policy::RequestBudget, "request_budget"),
+];
+
+impl Policy {
+    /// The name, as scenario files write it.
+    pub fn as_str(self) -> &'static str {
+        NAMES.iter().find(|(policy, _)| *policy == self).map_or("", |(_, name)| name)
+    }
+
+    /// The policy of a name.
+    ///
+    /// # Errors
+    ///
+    /// `Validation` when there is none.
+    pub fn parse(field: &str, name: &str) -> Result<Self, Error> {
+        let found = NAMES.iter().find(|(_, other)| *other == name).map(|(policy, _)| *policy);
+        found.ok_or_else(|| {
+            let names: Vec<_> = NAMES.iter().map(|(_, name)| *name).collect();
+            Error::invalid(field, name, &format!("one of {}", names.join(", ")))
+        })
+    }
+
+    /// One client with state of its own.
+    pub(crate) fn client(self, scenario: &Scenario, seed: u64) -> Result<Client, Error> {
+        let retries = scenario.config.max_retries();
+        let ours = |strategy, select| Ours::new(scenario, strategy, select, seed).map(Client::Ours);
+        let control = |choice, retries, budget| {
+            Ok(Client::Control(Control::new(scenario, choice, retries, budget, seed)))
+        };
+        match self {
+            Self::Default => ours(None, false),
+            Self::LeastConnections => ours(Some(StrategyKind::LeastConnections), false),
+            Self::HealthBased => ours(Some(StrategyKind::HealthBased), false),
+            Self::Select => ours(None, true),
+            Self::Random => control(Choice::Random, 0, false),
+            Self::First => control(Choice::First, 0, false),
+            Self::RoundRobin => control(Choice::InTurn, 0, false),
+            Self::HealthChecks => control(Choice::Checked, 0, false),
+            Self::LeastBusy => control(Choice::LeastBusy, 0, false),
+            Self::Retrying => control(Choice::Random, retries, false),
+            Self::RequestBudget => control(Choice::Random, retries, true),
+        }
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// One client of a service.
+pub(crate) enum Client {
+    Ours(Ours),
+    Control(Control),
+}
+
+impl Client {
+    pub(crate) async fn call(&self, world: &Shared, idempotent: bool) -> Ended {
+        match self {
+            Self::Ours(ours) => ours.call(world, idempotent).await,
+            Self::Control(control) => control.call(world, idempotent).await,
+        }
+    }
+
+    /// Whether each endpoint is out, for a policy that can say.
+    pub(crate) fn out(&self, endpoints: usize) -> Vec<bool> {
+        match self {
+            Self::Ours(ours) => ours.out(endpoints),
+            Self::Control(_) => vec![false; endpoints],
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Policies that the engine is compared with.
+
+use std::cell::{Cell, RefCell};
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::Nanos;
+use crate::record::{Ended, SECOND};
+use crate::scenario::Scenario;
+use crate::server::Reply;
+use crate::world::{Exchange, Shared};
+
+/// How a control chooses among the endpoints of the first tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Choice {
+    Random,
+    First,
+    InTurn,
+    /// In turn over those that pass health checks, or over all when none does.
+    Checked,
+    LeastBusy,
+}
+
+/// One client of a control policy.
+pub(crate) struct Control {
+    choice: Choice,
+    retries: u32,
+    budget: Option<RefCell<RequestBudget>>,
+    attempt_timeout: Nanos,
+    timeout: Nanos,
+    endpoints: usize,
+    turn: Cell<usize>,
+    in_flight: RefCell<Vec<u32>>,
+    random: RefCell<SmallRng>,
+}
+
+impl Control {
+    pub(crate) fn new(scenario: &Scenario, choice: Choice, retries: u32, budget: bool, seed: u64) -> Self {
+        let first = scenario.endpoints.iter().map(|model| model.priority).min().unwrap_or(0);
+        // It knows no tiers: the endpoints of the first one come first in a scenario.
+        let endpoints = scenario.endpoints.iter().take_while(|model| model.priority == first).count();
+        let mut random = SmallRng::seed_from_u64(seed);
+        Self {
+            choice,
+            retries,
+            budget: budget.then(RefCell::default),
+            attempt_timeout: scenario.config.attempt_timeout().as_nanos() as Nanos,
+            timeout: scenario.config.timeout().as_nanos() as Nanos,
+            endpoints,
+            turn: Cell::new(random.random_range(0..endpoints)),
+            in_flight: RefCell::new(vec![0; endpoints]),
+            random: RefCell::new(random),
+        }
+    }
+
+    pub(crate) async fn call(&self, world: &Shared, idempotent: bool) -> Ended {
+        let began = world.borrow().now;
+        if let Some(budget) = &self.budget {
+            budget.borrow_mut().deposit(began);
+        }
+        let mut last = None;
+        for attempt in 0..=self.retries {
+            let now = world.borrow().now;
+            let endpoint = self.choose(world, last);
+            let until = (now + self.attempt_timeout).min(began + self.timeout);
+            self.in_flight.borrow_mut()[endpoint] += 1;
+            let reply = Exchange::until(world, endpoint, until).await;
+            self.in_flight.borrow_mut()[endpoint] -= 1;
+            if reply == Some(Reply::Ok) {
+                return Ended { succeeded: true, first_failed: attempt > 0 };
+            }
+            last = Some(endpoint);
+            let now = world.borrow().now;
+            let repeatable = idempotent || reply == Some(Reply::Refused);
+            let paid = || self.budget.as_ref().is_none_or(|budget| budget.borrow_mut().withdraw(now));
+            if attempt == self.retries || !repeatable || now >= began + self.timeout || !paid() {
+                break;
+            }
+        }
+        Ended { succeeded: false, first_failed: true }
+    }
+
+    /// An endpoint, another one than the last where there are several.
+    fn choose(&self, world: &Shared, last: Option<usize>) -> usize {
+        let checked = &world.borrow().checked;
+        let healthy = self.choice == Choice::Checked && checked[..self.endpoints].contains(&true);
+        let usable =
+            |index: usize| (self.endpoints == 1 || last != Some(index)) && (!healthy || checked[index]);
+        match self.choice {
+            Choice::First => 0,
+            Choice::Random => {
+                let mut random = self.random.borrow_mut();
+                let others = self.endpoints - usize::from(self.endpoints > 1 && last.is_some());
+                let drawn = random.random_range(0..others);
+                drawn + usize::from(others < self.endpoints && last.is_some_and(|last| drawn >= last))
+            }
+            Choice::InTurn | Choice::Checked => {
+                let start = self.turn.get();
+                let next = (start..start + self.endpoints).map(|i| i % self.endpoints).find(|i| usable(*i));
+                let next = next.unwrap_or(start % self.endpoints);
+                self.turn.set(next + 1);
+                next
+            }
+            Choice::LeastBusy => {
+                let in_flight = self.in_flight.borrow();
+                let start = self.random.borrow_mut().random_range(0..self.endpoints);
+                let order = (start..start + self.endpoints).map(|i| i % self.endpoints);
+                order.filter(|i| usable(*i)).min_by_key(|i| in_flight[*i]).unwrap_or(start)
+            }
+        }
+    }
+}
+
+/// Finagle's budget: each request of the last 10 s pays for a fifth of a retry, and 10 a second are free.
+#[derive(Debug, Default)]
+struct RequestBudget {
+    /// Requests and retries of each of the last ten seconds, by the second modulo 10.
+    slots: [(u64, u64); 10],
+    second: u64,
+}
+
+impl RequestBudget {
+    fn deposit(&mut self, now: Nanos) {
+        self.slot(now).0 += 1;
+    }
+
+    fn withdraw(&mut self, now: Nanos) -> bool {
+        self.slot(now);
+        let (requests, retries) =
+            self.slots.iter().fold((0, 0), |sum, slot| (sum.0 + slot.0, sum.1 + slot.1));
+        let allowed = retries < requests / 5 + 100;
+        if allowed {
+            self.slot(now).1 += 1;
+        }
+        allowed
+    }
+
+    fn slot(&mut self, now: Nanos) -> &mut (u64, u64) {
+        let second = now / SECOND;
+        let passed = (second - self.second).min(10);
+        for step in 1..=passed {
+            self.slots[((self.second + step) % 10) as usize] = (0, 0);
+        }
+        if passed == 10 {
+            self.slots = Default::default();
+        }
+        self.second = second;
+        &mut self.slots[(second % 10) as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_pay_for_a_fifth_and_ten_a_second_are_free() {
+        let mut budget = RequestBudget::default();
+        for _ in 0..1000 {
+            budget.deposit(0);
+        }
+        assert_eq!((0..1000).filter(|_| budget.withdraw(SECOND)).count(), 300);
+        assert_eq!(
+            (0..1000).filter(|_| budget.withdraw(20 * SECOND)).count(),
+            100,
+            "the requests are too old"
+        );
+    }
+}

@@ -1,0 +1,117 @@
+//! The real engine, by its public interface.
+
+use std::time::Duration;
+
+use failover_core::inspect::BreakerState;
+use failover_core::{
+    Attempt, Classify, Clock, Endpoint, Error, Outcome, Random, ServiceHandle, StrategyKind,
+};
+
+use crate::Nanos;
+use crate::record::Ended;
+use crate::scenario::Scenario;
+use crate::server::Reply;
+use crate::world::{Exchange, Shared};
+
+/// The first port; an endpoint's port is its index above it.
+const PORT: u16 = 1;
+
+/// One client's handle.
+pub(crate) struct Ours {
+    handle: ServiceHandle<Replies>,
+    select: bool,
+}
+
+/// What replies mean: a refused connection was never sent, 503 is overload, the rest of the errors failures.
+#[derive(Clone, Copy, Debug)]
+struct Replies;
+
+impl Classify<(), Reply> for Replies {
+    fn classify(&self, reply: Result<&(), &Reply>) -> Outcome {
+        match reply {
+            Ok(()) | Err(Reply::Ok) => Outcome::Success,
+            Err(Reply::Refused) => Outcome::NotSent,
+            Err(Reply::Reset | Reply::Error) => Outcome::Failure,
+            Err(Reply::Overload(after)) => Outcome::Overload(after.map(Duration::from_nanos)),
+        }
+    }
+}
+
+impl Ours {
+    pub(crate) fn new(
+        scenario: &Scenario,
+        strategy: Option<StrategyKind>,
+        select: bool,
+        seed: u64,
+    ) -> Result<Self, Error> {
+        let mut config = scenario.config.to_builder();
+        if let Some(strategy) = strategy {
+            config = config.strategy(strategy);
+        }
+        let endpoints = scenario.endpoints.iter().enumerate().map(|(index, model)| {
+            let id = format!("endpoint-{index:05}");
+            Endpoint::builder(&id, "modelled", "10.0.0.1", PORT + index as u16)
+                .priority(model.priority)
+                .build()
+        });
+        let handle = ServiceHandle::builder("modelled")
+            .endpoints(endpoints.collect::<Result<Vec<_>, _>>()?)
+            .config(config.build()?)
+            .clock(Clock::tokio())
+            .random(Random::seeded(seed))
+            .build()?;
+        Ok(Self { handle: handle.with_classifier(Replies), select })
+    }
+
+    pub(crate) async fn call(&self, world: &Shared, idempotent: bool) -> Ended {
+        if self.select {
+            return self.pick(world).await;
+        }
+        let operation = |attempt: Attempt| {
+            let limit = attempt.time_left().as_nanos() as Nanos;
+            let exchange = Exchange::limited_elsewhere(world, index(attempt.endpoint()), limit);
+            async move {
+                match exchange.await {
+                    Some(Reply::Ok) => Ok(()),
+                    Some(reply) => Err(reply),
+                    // Without a limit of its own it ends with an answer, or is dropped.
+                    None => std::future::pending().await,
+                }
+            }
+        };
+        match self.handle.call().idempotent(idempotent).execute(operation).await {
+            Ok(done) => Ended { succeeded: true, first_failed: done.attempts.len() > 1 },
+            Err(_) => Ended { succeeded: false, first_failed: true },
+        }
+    }
+
+    /// One attempt by a bare pick, whose caller keeps the time and says how it went.
+    async fn pick(&self, world: &Shared) -> Ended {
+        let Ok(pick) = self.handle.select() else {
+            return Ended { succeeded: false, first_failed: true };
+        };
+        let limit = self.handle.config().attempt_timeout().as_nanos() as Nanos;
+        let until = world.borrow().now + limit;
+        let reply = Exchange::until(world, index(pick.endpoint()), until).await;
+        let outcome = match reply {
+            Some(Reply::Ok) => self.handle.outcome::<(), Reply>(&Ok(())),
+            Some(reply) => self.handle.outcome::<(), Reply>(&Err(reply)),
+            None => Outcome::Failure,
+        };
+        pick.finish(outcome);
+        let succeeded = reply == Some(Reply::Ok);
+        Ended { succeeded, first_failed: !succeeded }
+    }
+
+    pub(crate) fn out(&self, endpoints: usize) -> Vec<bool> {
+        let mut out = vec![false; endpoints];
+        for (index, endpoint) in self.handle.stats().endpoints.iter().enumerate().take(endpoints) {
+            out[index] = endpoint.breaker != BreakerState::Closed;
+        }
+        out
+    }
+}
+
+fn index(endpoint: &Endpoint) -> usize {
+    usize::from(endpoint.port() - PORT)
+}

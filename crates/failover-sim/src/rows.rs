@@ -1,0 +1,264 @@
+//! Named rows: a scenario of a fault, what must hold, and a naive control that must fail it.
+
+use failover_core::Error;
+
+use crate::fault::{Burst, FaultKind};
+use crate::policy::Policy;
+use crate::record::{Report, SECOND};
+use crate::run::run;
+use crate::scenario::{Load, Model, Scenario};
+use crate::server::Queue;
+use crate::service_time::ServiceTime;
+
+/// When the fault of a row begins, in seconds.
+const BEGINS: u64 = 5;
+/// How long the trigger of an overload lasts, in seconds.
+const TRIGGER: u64 = 10;
+
+/// One row of the effect table.
+#[derive(Clone, Debug)]
+pub struct Row {
+    name: String,
+    scenario: Scenario,
+    control: Policy,
+    target: Target,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Target {
+    /// No call fails.
+    NoneVisible,
+    /// At most this share of the calls from this second on fails.
+    Visible { from: usize, most: f64 },
+    /// At least 99 % of the calls succeed within 45 s of this second, or within 1.3 times of what random needs.
+    Recovers { after: usize },
+    /// No call fails, and at most this many first attempts do.
+    FirstAttempts(u64),
+    /// No endpoint is out after this second.
+    NoneOut { after: usize },
+    /// The first success comes at most this long after this time.
+    Returns { at: u64, within: u64 },
+}
+
+/// How one policy did in a row, from one seed.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Verdict {
+    /// Whether the row's target was met.
+    pub passed: bool,
+    /// The measured figure, in words.
+    pub figure: String,
+}
+
+impl Row {
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The scenario.
+    pub fn scenario(&self) -> &Scenario {
+        &self.scenario
+    }
+
+    /// The naive policy that must fail.
+    pub fn control(&self) -> Policy {
+        self.control
+    }
+
+    /// Runs a policy from a seed and judges what its callers saw.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`].
+    pub fn judge(&self, policy: Policy, seed: u64) -> Result<Verdict, Error> {
+        let report = run(&self.scenario, policy, seed)?;
+        match self.target {
+            Target::NoneVisible => Ok(Verdict {
+                passed: report.failed == 0,
+                figure: format!("{} of {} calls failed", report.failed, report.calls),
+            }),
+            Target::Visible { from, most } => {
+                let share = 1.0 - report.goodput(from, report.seconds.len());
+                let figure = format!("{:.2} % of the calls failed from second {from} on", share * 100.0);
+                Ok(Verdict { passed: share <= most, figure })
+            }
+            Target::FirstAttempts(most) => Ok(Verdict {
+                passed: report.failed == 0 && report.first_failed <= most,
+                figure: format!("{} first attempts and {} calls failed", report.first_failed, report.failed),
+            }),
+            Target::NoneOut { after } => {
+                let seconds = report.seconds.iter().skip(after);
+                let most = seconds.map(|s| s.out.iter().filter(|out| **out).count()).max().unwrap_or(0);
+                let figure = format!("{most} endpoints out at once, {} calls failed", report.failed);
+                Ok(Verdict { passed: most == 0 && report.failed == 0, figure })
+            }
+            Target::Recovers { after } => self.recovery(&report, after, seed),
+            Target::Returns { at, within } => {
+                let first = report.first_success_after(at);
+                let figure = match first {
+                    Some(time) => format!("first success after {:.2} s", time as f64 / SECOND as f64),
+                    None => "no success after the return".to_owned(),
+                };
+                Ok(Verdict { passed: first.is_some_and(|time| time <= within), figure })
+            }
+        }
+    }
+
+    fn recovery(&self, report: &Report, after: usize, seed: u64) -> Result<Verdict, Error> {
+        let needed = report.recovery(after);
+        let last = report.seconds.len();
+        let goodput = report.goodput(last.saturating_sub(10), last) * 100.0;
+        let figure = match needed {
+            Some(seconds) => format!("recovered {seconds} s after the trigger, {goodput:.1} % at the end"),
+            None => format!("never recovered, {goodput:.1} % at the end"),
+        };
+        let passed = match needed {
+            Some(seconds) if seconds <= 45 => true,
+            Some(seconds) => {
+                let random = run(&self.scenario, Policy::Random, seed)?.recovery(after);
+                random.is_some_and(|random| seconds as f64 <= random as f64 * 1.3)
+            }
+            None => false,
+        };
+        Ok(Verdict { passed, figure })
+    }
+}
+
+/// Every row.
+pub fn all() -> Vec<Row> {
+    let mut rows = vec![
+        fault("crash_1_of_3", FaultKind::Refuse, 3, 1),
+        fault("crash_1_of_10", FaultKind::Refuse, 10, 1),
+        fault("black_hole_1_of_10", FaultKind::BlackHole, 10, 1),
+        fault("black_hole_2_of_3", FaultKind::BlackHole, 3, 2),
+        fault("black_hole_9_of_10", FaultKind::BlackHole, 10, 9),
+        overload("overload_503_1_of_3_unrepeatable"),
+    ];
+    for returns in 1..3 {
+        rows.push(outage(&format!("all_refused_{returns}_returns"), returns));
+    }
+    for servers in [1, 2, 3, 10] {
+        for (trigger, factor) in [("half", 2.0), ("fifth", 5.0)] {
+            rows.push(collapse(&format!("m1_{trigger}_n{servers}_90"), servers, factor, 1.0));
+        }
+        rows.push(collapse(&format!("m1_doubled_n{servers}_90"), servers, 1.0, 2.0));
+    }
+    for (name, queue) in [("drops", Queue::DropAbandoned), ("refuses", Queue::Bounded(100))] {
+        let mut row = collapse(&format!("m1_half_n3_90_{name}"), 3, 2.0, 1.0);
+        row.scenario.endpoints.iter_mut().for_each(|model| model.queue = queue);
+        rows.push(row);
+    }
+    rows.push(many_clients(collapse("m1_half_n3_90_100_clients", 3, 2.0, 1.0)));
+    for period in [2, 20, 60, 120] {
+        rows.push(flapping(&format!("flapping_{period}s"), period));
+    }
+    rows.push(errors("errors_all_on_1_of_10", FaultKind::Error, 1.0));
+    rows.push(errors("resets_half_on_1_of_10", FaultKind::Reset, 0.5));
+    rows.push(stall("own_stall_5s"));
+    rows.push(standby("standby_black_hole", FaultKind::BlackHole));
+    rows.push(standby("standby_refused", FaultKind::Refuse));
+    rows
+}
+
+/// Ten milliseconds a request, give or take one, without a queue.
+fn quick(count: usize) -> Vec<Model> {
+    let service = ServiceTime::Uniform(9_000_000, 11_000_000);
+    vec![Model { service, workers: usize::MAX, queue: Queue::Fifo, priority: 0 }; count]
+}
+
+fn row(scenario: Scenario, control: Policy, target: Target) -> Row {
+    Row { name: scenario.name.clone(), scenario, control, target }
+}
+
+fn fault(name: &str, kind: FaultKind, endpoints: usize, broken: usize) -> Row {
+    let scenario = Scenario::new(name, 30 * SECOND, quick(endpoints), Load::Open(1000.0));
+    let scenario = scenario.fault(kind, 0..broken, (BEGINS * SECOND, u64::MAX));
+    row(scenario, Policy::Random, Target::NoneVisible)
+}
+
+/// One of three answers 503 only, and no call may be repeated.
+fn overload(name: &str) -> Row {
+    let mut scenario = Scenario::new(name, 60 * SECOND, quick(3), Load::Open(200.0));
+    scenario.idempotent = 0.0;
+    let scenario = scenario.fault(FaultKind::Overload(None), [0], (BEGINS * SECOND, u64::MAX));
+    row(scenario, Policy::Random, Target::Visible { from: BEGINS as usize + 10, most: 0.01 })
+}
+
+/// All refuse for a minute; then one endpoint returns and the others stay away.
+fn outage(name: &str, returns: usize) -> Row {
+    const COUNT: usize = 3;
+    let back = (BEGINS + 60) * SECOND;
+    let scenario = Scenario::new(name, back + 60 * SECOND, quick(COUNT), Load::Open(100.0));
+    let others = (0..COUNT).filter(|index| *index != returns);
+    let scenario = scenario.fault(FaultKind::Refuse, others, (BEGINS * SECOND, u64::MAX)).fault(
+        FaultKind::Refuse,
+        [returns],
+        (BEGINS * SECOND, back),
+    );
+    row(scenario, Policy::First, Target::Returns { at: back, within: SECOND })
+}
+
+/// Servers that work on abandoned requests, with 1000 calls a second of capacity in all, at 90 % load.
+fn collapse(name: &str, servers: usize, slow: f64, burst: f64) -> Row {
+    let service = ServiceTime::Exponential(servers as u64 * 1_000_000);
+    let models = vec![Model { service, workers: 1, queue: Queue::Fifo, priority: 0 }; servers];
+    let span = (BEGINS * SECOND, (BEGINS + TRIGGER) * SECOND);
+    // Random without logic needs up to 103 s after the worst trigger.
+    let length = BEGINS + TRIGGER + if slow == 2.0 { 70 } else { 130 };
+    let mut scenario = Scenario::new(name, length * SECOND, models, Load::Open(900.0));
+    if slow > 1.0 {
+        scenario = scenario.fault(FaultKind::Slow(slow), 0..servers, span);
+    }
+    if burst > 1.0 {
+        scenario.bursts.push(Burst { from: span.0, until: span.1, factor: burst });
+    }
+    row(scenario, Policy::Retrying, Target::Recovers { after: (BEGINS + TRIGGER) as usize })
+}
+
+/// The same load from a hundred clients, each with a budget of its own.
+fn many_clients(mut row: Row) -> Row {
+    row.scenario.clients = 100;
+    row
+}
+
+/// One of ten refuses in the first half of each period, at 10 calls a second, for an hour.
+fn flapping(name: &str, period: u64) -> Row {
+    let most = match period {
+        2 => 90,
+        60 => 320,
+        _ => 250,
+    };
+    let scenario = Scenario::new(name, 3_600 * SECOND, quick(10), Load::Open(10.0));
+    let mut scenario = scenario.fault(FaultKind::Refuse, [0], (0, 3_600 * SECOND));
+    scenario.faults[0].period = Some(period * SECOND);
+    row(scenario, Policy::Random, Target::FirstAttempts(most))
+}
+
+/// One of ten fails this share of what it gets, for a minute.
+fn errors(name: &str, kind: FaultKind, share: f64) -> Row {
+    let scenario = Scenario::new(name, 60 * SECOND, quick(10), Load::Open(1000.0));
+    let mut scenario = scenario.fault(kind, [0], (BEGINS * SECOND, u64::MAX));
+    scenario.faults[0].share = share;
+    row(scenario, Policy::Random, Target::NoneVisible)
+}
+
+/// The client's process stands still for 5 s with 200 calls in flight.
+fn stall(name: &str) -> Row {
+    let service = ServiceTime::Uniform(90_000_000, 110_000_000);
+    let models = vec![Model { service, workers: usize::MAX, queue: Queue::Fifo, priority: 0 }; 10];
+    let load = Load::Closed { callers: 200, think: 0 };
+    let mut scenario = Scenario::new(name, 20 * SECOND, models, load);
+    scenario.stalls.push((BEGINS * SECOND, 5 * SECOND));
+    row(scenario, Policy::Random, Target::NoneOut { after: BEGINS as usize })
+}
+
+/// The only endpoint of the first tier fails; one stands by in the second.
+fn standby(name: &str, kind: FaultKind) -> Row {
+    let mut models = quick(2);
+    models[1].priority = 1;
+    models.iter_mut().for_each(|model| model.service = ServiceTime::Constant(10_000_000));
+    let scenario = Scenario::new(name, 60 * SECOND, models, Load::Open(100.0));
+    let scenario = scenario.fault(kind, [0], (BEGINS * SECOND, u64::MAX));
+    row(scenario, Policy::Random, Target::NoneVisible)
+}
