@@ -56,7 +56,11 @@ fn show(row: &Row, policy: Policy, seeds: u64) -> Result<(), String> {
     let verdicts = verdicts.map_err(|error| error.to_string())?;
     let passed = verdicts.iter().filter(|verdict| verdict.passed).count() as u64;
     let word = if passed * 20 >= seeds * 17 { "pass" } else { "FAIL" };
-    let control = if policy == row.control() { " (control, must fail)" } else { "" };
+    let control = match (policy == row.control(), word) {
+        (false, _) => "",
+        (true, "FAIL") => " (control, fails as it must)",
+        (true, _) => " (control, passes: the row proves nothing)",
+    };
     let figure = verdicts.first().map_or("", |verdict| verdict.figure.as_str());
     println!("{word} {:34} {policy:18} {passed:3}/{seeds}; seed 1: {figure}{control}", row.name());
     Ok(())
