@@ -1,4 +1,4 @@
-//! Several providers and all the services that they know, in one place.
+//! A manager of several providers and of the services that they list.
 
 pub(crate) mod builder;
 pub(crate) mod config_sync;
@@ -35,34 +35,37 @@ pub use registration::Registration;
 
 /// Several providers, and the services that are discovered through them.
 ///
-/// Cheap to clone. Discovery runs in tasks of the tokio runtime that a service was first asked for in, and ends with
-/// the last clone of the manager, or with [`close`](Self::close): a handle that is left goes on with what it knows,
-/// and says that it is stale.
+/// Cheap to clone. Discovery runs in tasks of the tokio runtime in which a service was first
+/// requested. It ends with the last clone of the manager, or with [`close`](Self::close); the
+/// remaining handles then keep using the last known endpoints and report that they are stale.
 #[derive(Clone, Debug)]
 pub struct FailoverManager(Arc<Inner>);
 
 impl FailoverManager {
-    /// A builder; giving it a provider is all that is needed.
+    /// Returns a builder, which requires only a provider.
     pub fn builder() -> ManagerBuilder {
         ManagerBuilder::default()
     }
 
-    /// A service, discovered through the default provider. All its handles share one discovery, one set of breakers
-    /// and one set of counts.
+    /// Returns the handle of a service, discovered through the default provider.
     ///
-    /// With [`fallback_enabled`](ManagerConfig::fallback_enabled), the other providers stand in for it, in their order:
-    /// their endpoints are given calls where too few of its own are available, because it does not know the service,
-    /// has never answered, or its endpoints are down. A provider that is merely out of reach changes nothing: what it
-    /// said last is served.
+    /// All handles of a service share one discovery, one set of breakers and one set of counters.
     ///
-    /// The first time it waits for an answer, at most `start_timeout`, and returns the handle either way:
-    /// [`ready`](ServiceHandle::ready) tells which. What was found stays for a while after the last handle is gone, so
-    /// that a look-up for each request costs nothing.
+    /// With [`fallback_enabled`](ManagerConfig::fallback_enabled), the other providers are
+    /// fallbacks, in their order: their endpoints receive calls if too few of the default
+    /// provider's are available, because it does not know the service, has never answered, or its
+    /// endpoints are down. An unreachable provider alone changes nothing: its last answer is used.
+    ///
+    /// The first request for a service waits for an answer, at most `start_timeout`, and returns
+    /// the handle either way; [`ready`](ServiceHandle::ready) waits for the answer itself.
+    /// Discovery continues for a while (`keep_idle`) after the last handle is dropped, so that a
+    /// lookup per request is cheap.
     ///
     /// # Errors
     ///
-    /// `Validation` for an invalid name, `NotFound` when there is no provider, `Conflict` when the service is discovered
-    /// through other providers already, `Shutdown` when the manager is closed, `Internal` outside of a tokio runtime.
+    /// Returns `Validation` for an invalid name, `NotFound` if there is no provider, `Conflict` if
+    /// the service is already discovered through other providers, `Shutdown` if the manager is
+    /// closed, and `Internal` outside of a tokio runtime.
     ///
     /// # Cancel safety
     ///
@@ -71,8 +74,10 @@ impl FailoverManager {
         self.0.service(name, Route::Default).await
     }
 
-    /// A service whose endpoints come from several providers, each with its tier: the endpoints of tier 0 are given
-    /// calls first, those of the next tier where too few of them are available.
+    /// Returns the handle of a service that is discovered through several providers.
+    ///
+    /// Each provider has a tier: the endpoints of tier 0 receive calls first, those of the next
+    /// tier if too few of them are available.
     ///
     /// ```
     /// # async fn example(manager: failover_core::FailoverManager) -> Result<(), failover_core::Error> {
@@ -82,12 +87,12 @@ impl FailoverManager {
     ///
     /// # Errors
     ///
-    /// `NotFound` when one of the providers is not there, `Validation` when none is named, or one twice; else as
-    /// [`service`](Self::service).
+    /// Returns `NotFound` if a provider does not exist, and `Validation` if no provider is named or
+    /// one is named twice. For other errors see [`service`](Self::service).
     ///
     /// # Cancel safety
     ///
-    /// As [`service`](Self::service).
+    /// See [`service`](Self::service).
     pub async fn service_from<P: AsRef<str>>(
         &self,
         name: &str,
@@ -112,48 +117,51 @@ impl FailoverManager {
         self.0.service(name, Route::Through(route)).await
     }
 
-    /// The operations on one provider, by its name.
+    /// Returns the operations on the provider with this name.
     ///
     /// # Errors
     ///
-    /// `NotFound` when no provider has that name; the message lists those that there are.
+    /// Returns `NotFound` if no provider has that name; the message lists the existing ones.
     pub fn provider(&self, provider: &str) -> Result<ProviderScope<'_>, Error> {
         Ok(ProviderScope::new(&self.0, self.0.named(provider)?))
     }
 
-    /// The operations on the default provider.
+    /// Returns the operations on the default provider.
     ///
     /// # Errors
     ///
-    /// `NotFound` when there is no provider, or none of the name that the settings give.
+    /// Returns `NotFound` if there is no provider, or none with the configured name.
     pub fn default_provider(&self) -> Result<ProviderScope<'_>, Error> {
         Ok(ProviderScope::new(&self.0, self.0.default_provider()?))
     }
 
-    /// Adds a provider under the name of its kind, and connects it: waits for that at most `start_timeout`. One that
-    /// cannot be reached is no error. Where the default provider is not named, the first one is it.
+    /// Adds a provider under the name of its kind, and connects it.
+    ///
+    /// Waits for the connection at most `start_timeout`. An unreachable provider is not an error.
+    /// If the configuration names no default provider, the first one is the default.
     ///
     /// # Errors
     ///
-    /// `Validation` when there is a provider of that name, `Shutdown` when the manager is closed, `Internal` outside of
-    /// a tokio runtime.
+    /// Returns `Validation` if a provider of that name exists, `Shutdown` if the manager is closed,
+    /// and `Internal` outside of a tokio runtime.
     ///
     /// # Cancel safety
     ///
-    /// A dropped future leaves the provider registered, perhaps not connected yet: what needs it connects it.
+    /// A dropped future leaves the provider registered, but possibly not connected; the next
+    /// operation that needs it connects it.
     pub async fn register_provider(&self, provider: impl Provider) -> Result<(), Error> {
         self.0.register_provider(None, Arc::new(provider)).await
     }
 
-    /// As [`register_provider`](Self::register_provider), under a name of its own.
+    /// Adds a provider under the given name, and connects it.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// See [`register_provider`](Self::register_provider).
     ///
     /// # Cancel safety
     ///
-    /// As there.
+    /// See [`register_provider`](Self::register_provider).
     pub async fn register_provider_as(
         &self,
         name: impl Into<String>,
@@ -162,27 +170,27 @@ impl FailoverManager {
         self.0.register_provider(Some(name.into()), Arc::new(provider)).await
     }
 
-    /// What the providers say of themselves, by name.
+    /// Returns the providers' descriptions of themselves, by name.
     pub fn provider_infos(&self) -> BTreeMap<Arc<str>, ProviderInfo> {
         self.0.infos()
     }
 
-    /// The settings that it was built with.
+    /// Returns the manager's configuration.
     pub fn config(&self) -> &ManagerConfig {
         &self.0.settings
     }
 
-    /// The names of the providers, in the order in which they were given.
+    /// Returns the names of the providers, in the order in which they were added.
     pub fn provider_names(&self) -> Vec<Arc<str>> {
         self.0.providers().iter().map(|named| Arc::clone(&named.name)).collect()
     }
 
-    /// What has been counted so far, for each service that is kept.
+    /// Returns the statistics of each service that is kept.
     pub fn stats(&self) -> Vec<ServiceStats> {
         self.0.services().engines().map(|engine| engine.stats()).collect()
     }
 
-    /// What has been counted so far, for each provider.
+    /// Returns the statistics of each provider.
     pub fn provider_stats(&self) -> BTreeMap<Arc<str>, ProviderStats> {
         let now = self.0.clock.wall();
         let names = self.0.providers().iter().map(|named| Arc::clone(&named.name)).collect::<Vec<_>>();
@@ -195,26 +203,30 @@ impl FailoverManager {
         all
     }
 
-    /// The newest events of all services, oldest first: at most `limit`.
+    /// Returns the newest events of all services, oldest first: at most `limit`.
     pub fn events(&self, limit: usize) -> Vec<Arc<Event>> {
         self.0.events.newest(limit)
     }
 
-    /// Hears the events of all services from now on.
+    /// Subscribes to the events of all services from now on.
     pub fn subscribe(&self) -> EventReceiver {
         self.0.events.subscribe()
     }
 
-    /// Ends discovery and closes every provider, within a second. Calls under way finish; handles go on with what
-    /// they know. Doing it twice is no error.
+    /// Ends discovery and closes every provider, within a second.
+    ///
+    /// Calls in progress finish; handles keep using the last known endpoints. Closing twice is not
+    /// an error.
     ///
     /// # Errors
     ///
-    /// When a provider did not close in time, or with an error; all the others are closed even so.
+    /// Returns an error if a provider did not close in time, or failed to close; all others are
+    /// closed nevertheless.
     ///
     /// # Cancel safety
     ///
-    /// A dropped future leaves discovery ended, and some providers perhaps not closed; doing it again closes them.
+    /// A dropped future leaves discovery ended and some providers possibly open; calling it again
+    /// closes them.
     pub async fn close(&self) -> Result<(), Error> {
         self.0.close().await
     }

@@ -1,4 +1,4 @@
-//! What a manager is made of.
+//! The builder of a manager.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,7 +21,7 @@ use crate::runtime::random::Random;
 
 /// Builds a [`FailoverManager`].
 ///
-/// Its settings are those of a [`ManagerConfig`], which can be given whole ([`config`](Self::config)) or one by one.
+/// Set a whole [`ManagerConfig`] with [`config`](Self::config), or single settings.
 #[must_use = "a builder does nothing until it builds"]
 pub struct ManagerBuilder {
     providers: Vec<(Option<String>, Arc<dyn Provider>)>,
@@ -53,19 +53,21 @@ impl fmt::Debug for ManagerBuilder {
 }
 
 impl ManagerBuilder {
-    /// Adds a provider under the name of its kind. The first one is the default, unless another is named.
+    /// Adds a provider under the name of its kind.
+    ///
+    /// The first provider is the default, unless another one is named.
     pub fn provider(mut self, provider: impl Provider) -> Self {
         self.providers.push((None, Arc::new(provider)));
         self
     }
 
-    /// Adds a provider under a name of its own, as there may be several of one kind.
+    /// Adds a provider under the given name, for several providers of one kind.
     pub fn provider_as(mut self, name: impl Into<String>, provider: impl Provider) -> Self {
         self.providers.push((Some(name.into()), Arc::new(provider)));
         self
     }
 
-    /// Sets the whole configuration of the manager, such as one read from a file.
+    /// Sets the whole configuration of the manager, for example one read from a file.
     pub fn config(mut self, config: &ManagerConfig) -> Self {
         self.settings = config.to_builder();
         self
@@ -76,49 +78,55 @@ impl ManagerBuilder {
         self.set(|settings| settings.default_provider(name))
     }
 
-    /// Sets the configuration of every service that has none of its own.
+    /// Sets the configuration of all services without one of their own.
     pub fn service_config(self, config: FailoverConfig) -> Self {
         self.set(|settings| settings.service_config(config))
     }
 
-    /// Sets whether the other providers stand in for the default one. Default: they do.
+    /// Sets whether the other providers are fallbacks of the default one. Default: `true`.
     pub fn fallback_enabled(self, enabled: bool) -> Self {
         self.set(|settings| settings.fallback_enabled(enabled))
     }
 
-    /// Sets how long building and a new service wait for a provider's first answer, 0 to 5 min. Default: 5 s.
+    /// Sets how long to wait for a provider's first answer, 0 to 5 min. Default: 5 s.
+    ///
+    /// Applies to building the manager and to the first request for a service.
     pub fn start_timeout(self, timeout: Duration) -> Self {
         self.set(|settings| settings.start_timeout(timeout))
     }
 
-    /// Sets how long an operation on a registry may take, 1 ms to 24 h. Default: 30 s.
+    /// Sets the timeout of a registry operation, 1 ms to 24 h. Default: 30 s.
     pub fn timeout(self, timeout: Duration) -> Self {
         self.set(|settings| settings.timeout(timeout))
     }
 
-    /// Sets how long a service is kept after its last handle is gone, 0 to 24 h. Default: 5 min.
+    /// Sets how long a service is kept without a handle, 0 to 24 h. Default: 5 min.
     pub fn keep_idle(self, keep: Duration) -> Self {
         self.set(|settings| settings.keep_idle(keep))
     }
 
-    /// Sets how often a provider that cannot watch is asked, 10 ms to 1 h. Default: 10 s.
+    /// Sets the poll interval of providers that cannot watch, 10 ms to 1 h. Default: 10 s.
     pub fn poll_interval(self, interval: Duration) -> Self {
         self.set(|settings| settings.poll_interval(interval))
     }
 
-    /// Lets registries on other machines name loopback addresses. Without it such an entry is left out: it would send
-    /// calls to whatever listens on this machine.
+    /// Allows registries on other machines to list loopback addresses.
+    ///
+    /// By default such an entry is rejected: it would send calls to whatever listens on this
+    /// machine.
     pub fn allow_loopback(self, allow: bool) -> Self {
         self.set(|settings| settings.allow_loopback(allow))
     }
 
-    /// Adds a probe for the endpoints of a protocol, as in `"http"` or `"postgres"`: those that have a health check are
-    /// probed where the configuration says `health_check`. A later probe for the same protocol replaces it.
+    /// Adds a probe for the endpoints of a protocol, such as `"http"` or `"postgres"`.
+    ///
+    /// Endpoints with a health check are probed if the configuration enables `health_check`. A
+    /// later probe for the same protocol replaces this one.
     pub fn probe(self, protocol: impl Into<String>, probe: impl Probe) -> Self {
         self.probes([(protocol, Arc::new(probe) as Arc<dyn Probe>)])
     }
 
-    /// Adds several probes, as `failover-probe` has them ready.
+    /// Adds several probes, such as the ready-made ones of `failover-probe`.
     pub fn probes<P: Into<String>>(mut self, probes: impl IntoIterator<Item = (P, Arc<dyn Probe>)>) -> Self {
         let lower = |(protocol, probe): (P, _)| (protocol.into().to_ascii_lowercase(), probe);
         self.probes.extend(probes.into_iter().map(lower));
@@ -144,14 +152,14 @@ impl ManagerBuilder {
 
     /// Connects the providers and builds the manager.
     ///
-    /// A provider that cannot be reached is no error: it is tried again, and what needs it says so. Building waits for
-    /// it at most `start_timeout`.
+    /// An unreachable provider is not an error: its connection is retried, and operations that need
+    /// it report the failure. Building waits for it at most `start_timeout`.
     ///
     /// # Errors
     ///
-    /// `Validation` when two providers have one name, the default is none of them, a setting is out of its range,
-    /// or the strategy of the configuration lacks what it needs; `Internal` outside of a tokio
-    /// runtime.
+    /// Returns `Validation` if two providers have the same name, the default is not among them, a
+    /// setting is out of its range, or the strategy of the configuration lacks a required part;
+    /// returns `Internal` outside of a tokio runtime.
     ///
     /// # Cancel safety
     ///
@@ -164,7 +172,7 @@ impl ManagerBuilder {
         for (name, provider) in self.providers {
             providers.add(Named::new(name, provider))?;
         }
-        // Without any provider yet, the default one may be registered later.
+        // Without any provider yet, the default one can be registered later.
         let missing = |name: &&str| providers.iter().next().is_some() && providers.get(name).is_none();
         if let Some(default) = settings.default_provider().filter(missing) {
             let known: Vec<_> = providers.iter().map(|named| &*named.name).collect();

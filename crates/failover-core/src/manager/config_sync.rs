@@ -1,7 +1,7 @@
-//! Configuration that changes while calls run: kept in a provider's store, watched, and applied live.
+//! Live configuration: kept in a provider's store, watched, and applied while calls run.
 //!
-//! What counts for a service is, first to last: its own document, the document for all services, and what the manager
-//! was built with; the documents are those of the provider that its endpoints come from first.
+//! The order of precedence for a service is: its own document, the document for all services, the
+//! manager's configuration. The documents are those of the first provider of its endpoints.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Weak};
@@ -22,14 +22,14 @@ use crate::runtime::backoff::Backoff;
 use crate::runtime::catch_panic::catch_panic;
 use crate::runtime::task::Task;
 
-/// Before a watch that ended or panicked is started again.
+/// The back-off before a watch that ended or panicked is restarted.
 const RESTART: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(30), 2.0);
-/// How often a document is written again because somebody else has changed it meanwhile.
+/// The maximum number of attempts to write a document that others change concurrently.
 const WRITES: usize = 8;
 
 impl Inner {
-    /// Begins to watch the documents that count for a service, if its provider keeps any; tells when each of them has
-    /// had an answer.
+    /// Watches the documents that apply to a service, if its provider has a store. Returns one
+    /// receiver per document, which signals its first answer.
     pub(super) fn watch_configs(
         self: &Arc<Self>,
         services: &mut Services,
@@ -53,10 +53,10 @@ impl Inner {
             .collect()
     }
 
-    /// An answer of the store.
+    /// Applies an answer of the store.
     fn document(&self, named: &Named, key: &ConfigKey, stored: Option<StoredConfig>) {
         let mut events = Vec::new();
-        // Dropped when the lock is free: it may hold the caller's own strategy.
+        // Dropped after the lock is released: it can hold the caller's own strategy.
         let mut _replaced = None;
         {
             let mut services = self.services();
@@ -128,14 +128,15 @@ impl Inner {
         }
     }
 
-    /// Gives each service of a provider the configuration that counts for it now.
+    /// Applies the current configuration to each service of a provider.
     fn apply(&self, provider: &Arc<str>) {
         let changes = self.services().changes(provider, &self.config);
         for (service, engine, mut config) in changes {
             loop {
-                // What it cannot use it tells itself, and goes on with the last one.
+                // The engine reports a configuration that it cannot use, and keeps the previous
+                // one.
                 let _ = engine.configure(Arc::clone(&config));
-                // Another change may have been worked out meanwhile and have come first.
+                // A concurrent change may have been applied first.
                 match self.services().applied(&service) {
                     Some(newest) if !Arc::ptr_eq(&newest, &config) => config = newest,
                     _ => break,
@@ -144,7 +145,7 @@ impl Inner {
         }
     }
 
-    /// Stores a configuration, if the provider keeps any, and takes it into use.
+    /// Stores a configuration, if the provider has a store, and applies it.
     pub(super) async fn configure(
         &self,
         named: &Named,
@@ -179,7 +180,7 @@ impl Inner {
         Ok(())
     }
 
-    /// The configuration that counts for all services, or for one.
+    /// Returns the configuration that applies to all services, or to one.
     pub(super) async fn get_config(&self, named: &Named, key: ConfigKey) -> Result<FailoverConfig, Error> {
         self.ensure_open()?;
         if let ConfigKey::Service(service) = &key {
@@ -208,7 +209,7 @@ impl Inner {
         Ok((*self.config).clone())
     }
 
-    /// A name that is in use nowhere is more often a mistake than a plan.
+    /// Rejects an unknown name, which is more often a typo than intended.
     async fn ensure_known(&self, named: &Named, service: &ServiceName) -> Result<(), Error> {
         let in_use =
             self.services().engine(service).is_some_and(|engine| !engine.snapshot().slots.is_empty());
@@ -238,8 +239,8 @@ fn read(document: &str) -> Result<StoredDocument, Error> {
     Ok(read)
 }
 
-/// Writes a document over whatever is there, keeping what a newer version has added to it. The answer is the mark of
-/// what was replaced.
+/// Overwrites a document, keeping the fields that a newer version has added to it. Returns the
+/// revision of the replaced document.
 async fn write(
     store: &dyn ConfigStore,
     key: &ConfigKey,
@@ -248,7 +249,7 @@ async fn write(
     let mut conflict = None;
     for _ in 0..WRITES {
         let current = store.load(key).await?;
-        // One that cannot be read is replaced: that is how it is mended.
+        // An unreadable document is replaced, which repairs it.
         let previous = current.as_ref().and_then(|stored| StoredDocument::read(stored.document()).ok());
         if previous.as_ref().is_some_and(|previous| previous.config == *config) {
             return Ok(None);
@@ -264,7 +265,7 @@ async fn write(
     Err(conflict.unwrap_or_else(|| Error::new(ErrorKind::Conflict, "concurrent changes kept replacing it")))
 }
 
-/// Follows one document until the task is aborted or the manager is gone.
+/// Watches one document until the task is aborted or the manager is dropped.
 async fn follow(manager: Weak<Inner>, named: Named, key: ConfigKey) {
     let mut failures = 0_u32;
     loop {

@@ -1,4 +1,4 @@
-//! An operation on a registry: within a time, and tried again where that can help.
+//! Registry operations with a timeout and retries.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use crate::manager::errors::no_runtime;
 use crate::manager::inner::Inner;
 use crate::runtime::backoff::Backoff;
 
-/// The longest wait before an operation is tried again, unless the registry asks for more.
+/// The longest wait before a retry, unless the registry requests a longer one.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 impl Inner {
-    /// Runs an operation of a provider within the manager's timeout, and again while its error says that this can
-    /// help. Doing such an operation twice is as good as once.
+    /// Runs an operation of a provider within the manager's timeout, and retries it while its error
+    /// is retryable. The operation must be idempotent.
     pub(super) async fn within<T, F, Fut>(&self, what: &str, mut operation: F) -> Result<T, Error>
     where
         F: FnMut() -> Fut,
@@ -57,7 +57,7 @@ impl Inner {
         }
     }
 
-    /// How long to wait, if trying again can help: half of the time for certain, the other half at random.
+    /// Returns the wait before a retry if one can help: half of it fixed, half of it random.
     fn wait_before_retry(&self, error: &Error, failures: u32) -> Option<Duration> {
         let base = self.settings.retry_delay();
         match error.retry() {

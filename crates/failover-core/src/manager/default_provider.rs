@@ -1,4 +1,4 @@
-//! What a manager does on its default provider.
+//! The manager's operations on its default provider.
 
 use crate::config::FailoverConfig;
 use crate::contract::provider::Query;
@@ -10,52 +10,55 @@ use crate::model::endpoint::{Endpoint, EndpointEntry};
 use crate::model::health::{Health, Lifecycle};
 
 impl FailoverManager {
-    /// Writes an endpoint to the default provider, whether or not it is there already.
+    /// Writes an endpoint to the default provider, whether or not it exists.
     ///
     /// # Errors
     ///
-    /// As [`Registry::register`](crate::provider::Registry::register); `Unsupported` when the provider cannot be written to;
-    /// `Timeout` after the manager's timeout.
+    /// Returns `Unsupported` if the provider is read-only, and `Timeout` after the manager's
+    /// timeout. For other errors see [`Registry::register`](crate::provider::Registry::register).
     ///
     /// # Cancel safety
     ///
-    /// A dropped future leaves the endpoint either written whole or not at all; doing it again is safe.
+    /// A dropped future leaves the endpoint either written completely or not at all; retrying is
+    /// safe.
     pub async fn register_endpoint(&self, endpoint: Endpoint) -> Result<(), Error> {
         self.default_provider()?.register_endpoint(endpoint).await
     }
 
-    /// Replaces an endpoint of the default provider that is there.
+    /// Replaces an existing endpoint of the default provider.
     ///
     /// # Errors
     ///
-    /// `NotFound` when it is not there, else as [`register_endpoint`](Self::register_endpoint).
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`register_endpoint`](Self::register_endpoint).
-    pub async fn update_endpoint(&self, endpoint: Endpoint) -> Result<(), Error> {
-        self.default_provider()?.update_endpoint(endpoint).await
-    }
-
-    /// Removes an endpoint from the default provider, and says whether it was there.
-    ///
-    /// # Errors
-    ///
-    /// `Validation` when an id alone is given and stands in several services, naming them; else as
+    /// Returns `NotFound` if it does not exist. For other errors see
     /// [`register_endpoint`](Self::register_endpoint).
     ///
     /// # Cancel safety
     ///
-    /// A dropped future leaves the endpoint either removed or not; doing it again is safe.
+    /// See [`register_endpoint`](Self::register_endpoint).
+    pub async fn update_endpoint(&self, endpoint: Endpoint) -> Result<(), Error> {
+        self.default_provider()?.update_endpoint(endpoint).await
+    }
+
+    /// Removes an endpoint from the default provider. Returns whether it existed.
+    ///
+    /// # Errors
+    ///
+    /// Returns `Validation` if only an id is given and several services have it, naming them. For
+    /// other errors see [`register_endpoint`](Self::register_endpoint).
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future leaves the endpoint either removed or not; retrying is safe.
     pub async fn deregister_endpoint(&self, which: impl Into<EndpointRef>) -> Result<bool, Error> {
         self.default_provider()?.deregister_endpoint(which).await
     }
 
-    /// One endpoint of the default provider.
+    /// Returns one endpoint of the default provider.
     ///
     /// # Errors
     ///
-    /// `NotFound` when it is not there; `Validation` as [`deregister_endpoint`](Self::deregister_endpoint).
+    /// Returns `NotFound` if it does not exist, and `Validation` if only an id is given and several
+    /// services have it.
     ///
     /// # Cancel safety
     ///
@@ -64,11 +67,11 @@ impl FailoverManager {
         self.default_provider()?.get_endpoint(which).await
     }
 
-    /// The endpoints of the default provider that match.
+    /// Returns the endpoints of the default provider that match the query.
     ///
     /// # Errors
     ///
-    /// When the provider did not give a whole answer.
+    /// Returns an error if the provider did not give a complete answer.
     ///
     /// # Cancel safety
     ///
@@ -77,28 +80,30 @@ impl FailoverManager {
         self.default_provider()?.list_endpoints(query).await
     }
 
-    /// Claims a health for an endpoint of the default provider.
+    /// Sets the health of an endpoint of the default provider.
     ///
     /// # Errors
     ///
-    /// `NotFound` when it is not there; `Unsupported` where health is not for us to claim.
+    /// Returns `NotFound` if it does not exist, and `Unsupported` if the registry does not accept
+    /// health from clients.
     ///
     /// # Cancel safety
     ///
-    /// A dropped future leaves the claim either made or not; doing it again is safe.
+    /// A dropped future leaves the health either set or not; retrying is safe.
     pub async fn set_health(&self, which: impl Into<EndpointRef>, health: Health) -> Result<(), Error> {
         self.default_provider()?.set_health(which, health).await
     }
 
-    /// Takes an endpoint of the default provider out of new calls on purpose, or puts it back.
+    /// Sets the lifecycle of an endpoint: in service, draining or in maintenance.
     ///
     /// # Errors
     ///
-    /// `NotFound` when it is not there; `Unsupported` where the provider cannot say such a thing.
+    /// Returns `NotFound` if it does not exist, and `Unsupported` if the provider cannot store a
+    /// lifecycle.
     ///
     /// # Cancel safety
     ///
-    /// As [`set_health`](Self::set_health).
+    /// See [`set_health`](Self::set_health).
     pub async fn set_lifecycle(
         &self,
         which: impl Into<EndpointRef>,
@@ -107,43 +112,48 @@ impl FailoverManager {
         self.default_provider()?.set_lifecycle(which, lifecycle).await
     }
 
-    /// Makes a configuration that of every service which has none of its own: stores it through the default provider,
-    /// where that keeps configuration, and applies it live, here and in every process that watches. Endpoints keep
-    /// their state; calls under way keep the configuration that they began with.
+    /// Sets the configuration of all services without one of their own.
+    ///
+    /// Stores it through the default provider, if that has a store, and applies it live, here and
+    /// in every process that watches the store. Endpoints keep their state; calls in progress keep
+    /// the configuration that they started with.
     ///
     /// # Errors
     ///
-    /// `Validation` when its strategy lacks what it needs; `Unsupported` when the provider keeps configuration and this one
-    /// has a strategy of the caller's own, which no other process could read; `Conflict` when others change it all the time;
-    /// `Connection`, `Timeout` or `Permission` when the store does not take it: nothing is applied then.
+    /// Returns `Validation` if its strategy lacks a required part; `Unsupported` if the provider
+    /// has a store and the configuration has a custom strategy, which no other process could read;
+    /// `Conflict` if concurrent changes prevail; `Connection`, `Timeout` or `Permission` if the
+    /// store does not accept it. After an error of the store, nothing is applied.
     ///
     /// # Cancel safety
     ///
-    /// A dropped future leaves it either stored, and then it is applied by those who watch, or not; doing it again is
-    /// safe.
+    /// A dropped future leaves the configuration either stored, and then applied by all watchers,
+    /// or not; retrying is safe.
     pub async fn configure(&self, config: FailoverConfig) -> Result<(), Error> {
         self.default_provider()?.configure(config).await
     }
 
-    /// As [`configure`](Self::configure), for one service.
+    /// Sets the configuration of one service, like [`configure`](Self::configure).
     ///
     /// # Errors
     ///
-    /// `Validation` for an invalid name, `NotFound` when the provider has no endpoint of the service; else as there.
+    /// Returns `Validation` for an invalid name, and `NotFound` if the provider has no endpoint of
+    /// the service. For other errors see [`configure`](Self::configure).
     ///
     /// # Cancel safety
     ///
-    /// As there.
+    /// See [`configure`](Self::configure).
     pub async fn configure_service(&self, service: &str, config: FailoverConfig) -> Result<(), Error> {
         self.default_provider()?.configure_service(service, config).await
     }
 
-    /// The configuration of every service that has none of its own, as the default provider keeps it, or as the
-    /// manager was built with.
+    /// Returns the configuration of all services without one of their own.
+    ///
+    /// It is the default provider's stored one, or else the manager's.
     ///
     /// # Errors
     ///
-    /// When the store did not answer, or what it keeps cannot be used.
+    /// Returns an error if the store did not answer, or its document cannot be used.
     ///
     /// # Cancel safety
     ///
@@ -152,12 +162,12 @@ impl FailoverManager {
         self.default_provider()?.get_config().await
     }
 
-    /// The configuration that counts for one service: its own, or else that of all.
+    /// Returns the configuration of one service: its own, or else that of all services.
     ///
     /// # Errors
     ///
-    /// `Validation` for an invalid name, `NotFound` when the provider has no endpoint of the service; else as
-    /// [`get_config`](Self::get_config).
+    /// Returns `Validation` for an invalid name, and `NotFound` if the provider has no endpoint of
+    /// the service. For other errors see [`get_config`](Self::get_config).
     ///
     /// # Cancel safety
     ///
@@ -166,13 +176,15 @@ impl FailoverManager {
         self.default_provider()?.get_service_config(service).await
     }
 
-    /// Probes one endpoint of the default provider now, and answers with the finding and its evidence. One without a
-    /// health check, or of a protocol that the manager has no probe for, is not probed: then it is what its registry and
-    /// its calls say, and the report says so. What is found changes nothing about who is given calls.
+    /// Probes one endpoint of the default provider now, and returns its health with evidence.
+    ///
+    /// An endpoint without a health check, or with a protocol for which the manager has no probe,
+    /// is not probed; the report then shows the health that its registry claims and its calls have
+    /// shown. The result does not change the routing of calls.
     ///
     /// # Errors
     ///
-    /// As [`get_endpoint`](Self::get_endpoint). That it is not healthy is no error.
+    /// See [`get_endpoint`](Self::get_endpoint). An unhealthy endpoint is not an error.
     ///
     /// # Cancel safety
     ///
@@ -181,12 +193,14 @@ impl FailoverManager {
         self.default_provider()?.health_check(which).await
     }
 
-    /// As [`health_check`](Self::health_check) for every endpoint of the default provider, by service and id; as many
-    /// at a time as [`max_probes`](crate::ManagerConfig::max_probes) says.
+    /// Probes every endpoint of the default provider, like [`health_check`](Self::health_check).
+    ///
+    /// Reports are ordered by service and id. At most
+    /// [`max_probes`](crate::ManagerConfig::max_probes) probes run concurrently.
     ///
     /// # Errors
     ///
-    /// As [`list_endpoints`](Self::list_endpoints).
+    /// See [`list_endpoints`](Self::list_endpoints).
     ///
     /// # Cancel safety
     ///

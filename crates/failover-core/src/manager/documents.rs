@@ -1,4 +1,4 @@
-//! What is known of the providers' configuration documents.
+//! The known state of the providers' configuration documents.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,17 +10,17 @@ use crate::contract::provider::{ConfigKey, Revision};
 use crate::model::endpoint::ServiceName;
 use crate::runtime::task::Task;
 
-/// What is known of the providers' configuration documents.
+/// The known state of the providers' configuration documents.
 #[derive(Debug, Default)]
 pub(super) struct Documents(HashMap<(Arc<str>, ConfigKey), Known>);
 
 #[derive(Debug)]
 pub(super) struct Known {
-    /// What it says, where there is a good one.
+    /// The document's configuration, if there is a valid one.
     pub(super) config: Option<Arc<FailoverConfig>>,
-    /// What our own last write has replaced: an answer with that mark is older than it.
+    /// The revision that this process's last write replaced: an answer with it is outdated.
     pub(super) replaced: Option<Revision>,
-    /// Whether the store's last answer was an error, so that it is told once.
+    /// Whether the store's last answer was an error, so that it is reported once.
     pub(super) failing: bool,
     /// Whether the store has answered at all.
     pub(super) answered: watch::Sender<bool>,
@@ -61,10 +61,11 @@ impl Documents {
         self.0.entry((Arc::clone(provider), key.clone())).or_default()
     }
 
-    /// A service is not followed any more; what it is configured to be is read anew if it comes back.
+    /// Forgets the document of a service that is no longer followed; it is read again if the
+    /// service returns.
     pub(super) fn forget(&mut self, provider: &Arc<str>, service: &ServiceName) {
         let key = (Arc::clone(provider), ConfigKey::Service(service.clone()));
-        // Without a store, this is the only place where it stands.
+        // Without a store, this is the only copy.
         if self.0.get(&key).is_some_and(|known| known.watcher.is_some()) {
             self.0.remove(&key);
         }

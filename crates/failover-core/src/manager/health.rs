@@ -1,4 +1,4 @@
-//! Asking for the health of endpoints, now.
+//! Health checks on request.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::manager::providers::Named;
 use crate::model::endpoint::{EndpointEntry, EndpointId, ServiceName};
 use crate::model::health::Health;
 
-/// How well an endpoint is, and how that is known.
+/// The health of an endpoint, and the evidence for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct HealthReport {
@@ -24,11 +24,11 @@ pub struct HealthReport {
     pub service: ServiceName,
     /// The endpoint.
     pub id: EndpointId,
-    /// How well it is.
+    /// Its health.
     pub health: Health,
-    /// Whether it was probed for this; else it is what its registry and its calls say.
+    /// Whether the endpoint was probed; otherwise its registry and calls are the evidence.
     pub probed: bool,
-    /// How that is known, in words, on one line.
+    /// The evidence, as one line of text.
     pub evidence: String,
     /// How long the probe took.
     #[serde(
@@ -83,7 +83,7 @@ impl Inner {
         }
     }
 
-    /// All of them, as many at a time as may be probed.
+    /// Checks all endpoints, with at most the configured number of concurrent probes.
     pub(super) async fn check_all(
         self: &Arc<Self>,
         named: &Named,
@@ -97,14 +97,15 @@ impl Inner {
         }
         let mut reports: Vec<(usize, HealthReport)> = Vec::with_capacity(checks.len());
         while let Some(report) = checks.join_next().await {
-            // A probe's own panic is a finding; nothing else panics here, and nobody aborts it.
+            // A probe's own panic is reported as a result; nothing else panics here, and nothing
+            // aborts it.
             reports.extend(report.ok());
         }
         reports.sort_by_key(|(number, _)| *number);
         Ok(reports.into_iter().map(|(_, report)| report).collect())
     }
 
-    /// What the registry claims and the calls have shown.
+    /// Returns the health that the registry claims and that calls have shown.
     fn known_health(&self, entry: &EndpointEntry) -> (Health, String) {
         let claim = format!("its registry says {}", entry.health());
         let endpoint = entry.endpoint();
@@ -126,7 +127,7 @@ impl Inner {
             _ if stats.successes > 0 => Health::Healthy,
             _ => Health::Unknown,
         };
-        // The worst that anybody knows; nothing known is no claim.
+        // Takes the worst known health; an unknown health is no claim.
         let worst = [Health::Unhealthy, Health::Degraded, Health::Healthy]
             .into_iter()
             .find(|health| entry.health() == *health || by_calls == *health);

@@ -1,4 +1,4 @@
-//! What the clones of a manager share.
+//! The state that the clones of a manager share.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +22,7 @@ use crate::runtime::random::Random;
 pub(crate) struct Inner {
     pub(super) providers: RwLock<Providers>,
     pub(super) settings: ManagerConfig,
-    /// The configuration of services that have none of their own.
+    /// The configuration of services without one of their own.
     pub(super) config: Arc<FailoverConfig>,
     pub(super) clock: Clock,
     pub(super) random: Random,
@@ -35,18 +35,18 @@ pub(crate) struct Inner {
 
 impl Inner {
     pub(super) fn services(&self) -> MutexGuard<'_, Services> {
-        // Nothing that is done under the lock can leave it half done.
+        // No operation under the lock can leave it half updated.
         self.services.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn served(&self) -> MutexGuard<'_, Served> {
-        // Nothing that is done under the lock can leave it half done.
+        // No operation under the lock can leave it half updated.
         self.served.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The providers as they are now.
+    /// Returns the current providers.
     pub(super) fn providers(&self) -> Providers {
-        // Nothing that is done under the lock can leave it half done.
+        // No operation under the lock can leave it half updated.
         self.providers.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -62,7 +62,7 @@ impl Inner {
         self.providers().iter().map(|named| (Arc::clone(&named.name), self.info(named))).collect()
     }
 
-    /// What a provider can do for this manager: its own features, and those that engine and probes add.
+    /// Describes a provider: its own features, and those that the engine and the probes add.
     pub(super) fn info(&self, named: &Named) -> ProviderInfo {
         let probes = (!self.probes.is_empty()).then_some(Feature::HealthCheck);
         named.provider.info().and_features(Feature::OF_ENGINE.into_iter().chain(probes))
@@ -80,11 +80,11 @@ impl Inner {
             self.ensure_open()?;
             providers.add(named.clone())?;
         }
-        // Before it is connected, so that nothing is missing where somebody stops waiting for that.
+        // Added before connecting, so that a caller that stops waiting leaves nothing out.
         self.follow_also(&named, &runtime);
         connect([&named], self.settings.start_timeout(), &self.events).await;
         if let Err(closed) = self.ensure_open() {
-            // Closing may have come before the connection.
+            // The manager may have been closed before the connection was made.
             let _ = tokio::time::timeout(self.settings.start_timeout(), named.provider.close()).await;
             return Err(closed);
         }
@@ -97,7 +97,7 @@ impl Inner {
 
     pub(super) async fn close(&self) -> Result<(), Error> {
         const LIMIT: Duration = Duration::from_millis(900);
-        /// Of the same second, for what this process serves.
+        /// The part of that second for the registrations of this process.
         const LEAVE: Duration = Duration::from_millis(400);
         let runtime = tokio::runtime::Handle::try_current();
         self.closed.store(true, Ordering::Release);

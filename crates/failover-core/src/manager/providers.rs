@@ -8,28 +8,28 @@ use crate::contract::provider::{AddressTrust, Feature, Provider};
 use crate::error::{Error, ErrorKind};
 use crate::events::{Event, EventKind, EventLog};
 
-/// A provider and the name that it goes by.
+/// A provider and its name.
 #[derive(Clone)]
 pub(super) struct Named {
     pub(super) name: Arc<str>,
     pub(super) provider: Arc<dyn Provider>,
     pub(super) trust: AddressTrust,
-    /// Whether it checks the health of its endpoints itself.
+    /// Whether the provider checks the health of its endpoints itself.
     pub(super) checks_health: bool,
     pub(super) keeps_config: bool,
 }
 
 impl std::fmt::Debug for Named {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The provider itself may hold credentials, and need not be able to show itself.
+        // The provider can hold credentials, and does not have to implement `Debug`.
         f.debug_struct("Named").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
 impl Named {
-    /// Under the name of its kind, unless it has one of its own.
+    /// Uses the name of the provider's kind, unless a name is given.
     pub(super) fn new(name: Option<String>, provider: Arc<dyn Provider>) -> Self {
-        // A provider is somebody else's code: it is asked here, while no lock is held, and not again.
+        // A provider is foreign code: it is called here, while no lock is held, and not again.
         let info = provider.info();
         Self {
             name: name.unwrap_or_else(|| info.kind().to_owned()).into(),
@@ -41,12 +41,12 @@ impl Named {
     }
 }
 
-/// All providers, in the order in which they were given, each with a name of its own.
+/// All providers, in the order in which they were added, each with a unique name.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Providers(Vec<Named>);
 
 impl Providers {
-    /// Adds one, unless there is one of its name.
+    /// Adds a provider, unless one of its name exists.
     pub(super) fn add(&mut self, named: Named) -> Result<(), Error> {
         let name = &named.name;
         if name.is_empty() {
@@ -72,7 +72,7 @@ impl Providers {
         self.0
     }
 
-    /// The one of this name, or the first.
+    /// Returns the provider with this name, or the first one.
     pub(super) fn by_default(&self, name: Option<&str>) -> Result<&Named, Error> {
         match name {
             Some(name) => self.named(name),
@@ -93,7 +93,7 @@ impl Providers {
     }
 }
 
-/// Connects all at once; what fails is told, and tried again by those who need it.
+/// Connects all providers concurrently. A failure is reported, and retried when needed.
 pub(super) async fn connect(
     providers: impl IntoIterator<Item = &Named>,
     limit: Duration,

@@ -18,8 +18,10 @@ use crate::manager::provider_scope::ProviderScope;
 use crate::manager::served::Place;
 use crate::model::endpoint::{Endpoint, EndpointId, ServiceName};
 
-/// Keeps an endpoint registered: [`close`](Self::close) it, or drop it, and the endpoint is drained and then
-/// deregistered. Closing the manager deregisters it, too.
+/// Keeps an endpoint registered until it is closed or dropped.
+///
+/// [`close`](Self::close) and drop both drain the endpoint and then deregister it. Closing the
+/// manager deregisters it, too.
 ///
 /// ```
 /// # use failover_core::{Endpoint, Error, FailoverManager};
@@ -43,15 +45,17 @@ pub struct Registration {
 }
 
 impl FailoverManager {
-    /// Registers an endpoint that this process serves with the default provider, as long as the guard lives.
+    /// Registers an endpoint that this process serves with the default provider.
+    ///
+    /// The endpoint stays registered as long as the guard lives.
     ///
     /// # Errors
     ///
-    /// As [`register_endpoint`](Self::register_endpoint).
+    /// See [`register_endpoint`](Self::register_endpoint).
     ///
     /// # Cancel safety
     ///
-    /// A dropped future leaves the endpoint perhaps registered; doing it again is safe.
+    /// A dropped future possibly leaves the endpoint registered; retrying is safe.
     pub async fn register_self(&self, endpoint: Endpoint) -> Result<Registration, Error> {
         self.default_provider()?.register_self(endpoint).await
     }
@@ -78,8 +82,8 @@ impl ProviderScope<'_> {
 }
 
 impl Registration {
-    /// Sets how long the endpoint is drained before it is deregistered, so that every caller has heard of it; default
-    /// 1 s. Calls that it has go on all the while.
+    /// Sets how long the endpoint is drained before it is deregistered, so that every caller has
+    /// heard of it; default 1 s. Calls that it has go on all the while.
     pub fn drain_for(mut self, drain: Duration) -> Self {
         self.drain = drain;
         self
@@ -162,8 +166,8 @@ impl Inner {
         Some(number)
     }
 
-    /// Deregisters all that this process serves, each within the limit. What could not be deregistered is left to its
-    /// guard, and to another try.
+    /// Deregisters all that this process serves, each within the limit. What could not be
+    /// deregistered is left to its guard, and to another try.
     pub(super) async fn end_serving(&self, limit: Duration) -> Result<(), Error> {
         let mut leaving = JoinSet::new();
         let places: Vec<_> =

@@ -1,4 +1,4 @@
-//! What this process serves, and where each of it is registered.
+//! The endpoints that this process serves, and where each is registered.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use crate::manager::providers::Named;
 use crate::model::endpoint::{EndpointId, ServiceName};
 use crate::model::health::Lifecycle;
 
-/// How often the deregistration of an endpoint that ends is tried.
+/// The number of attempts to deregister an endpoint that ends.
 const TRIES: u32 = 3;
-/// The wait before it is tried again.
+/// The wait between two attempts.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// What a manager's process serves, by number.
+/// The endpoints that this process serves, by number.
 #[derive(Debug, Default)]
 pub(super) struct Served {
     pub(super) entries: HashMap<u64, Place>,
@@ -32,7 +32,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Where that is possible: not every registry can say such a thing.
+    /// Marks the endpoint as draining, if the registry supports that.
     pub(super) async fn drain(&self, limit: Duration) {
         if let Some(registry) = self.named.provider.registry() {
             let _ =

@@ -1,4 +1,4 @@
-//! Begins, shares and ends the discovery of services.
+//! Starts, shares and ends the discovery of services.
 
 use std::sync::{Arc, Weak};
 
@@ -19,9 +19,9 @@ use crate::probing::scheduler::Scheduler;
 use crate::runtime::task::Task;
 
 impl Inner {
-    /// Ends all discovery. Handles keep what they know.
+    /// Ends all discovery. Handles keep the last known endpoints.
     pub(super) fn end_discovery(&self) {
-        // The lock is free again when it is told: who listens may ask the manager something.
+        // Signalled after the lock is released: a listener may call the manager.
         let ended = self.services().take();
         for entry in ended {
             entry.engine.discovery_ended(&closed_error());
@@ -33,13 +33,14 @@ impl Inner {
         let runtime = Handle::try_current().map_err(|_| no_runtime("service"))?;
         let (handle, configs) = self.handle(name, &route, &runtime)?;
         let begun = async {
-            // Before the endpoints, so that no call is made with a configuration that is about to be replaced.
+            // Before the endpoints, so that no call uses a configuration that is about to be
+            // replaced.
             for mut answered in configs {
                 let _ = answered.wait_for(|answered| *answered).await;
             }
             handle.ready().await
         };
-        // The handle is good either way; what it waits for is said by `ready`.
+        // The handle is valid either way; `ready` waits for what is still missing.
         let _ = tokio::time::timeout(self.settings.start_timeout(), begun).await;
         Ok(handle)
     }
@@ -52,7 +53,7 @@ impl Inner {
     ) -> Result<(ServiceHandle, Vec<watch::Receiver<bool>>), Error> {
         let wanted = self.resolve(route)?;
         let mut services = self.services();
-        // Under the lock that closing takes: nothing begins after it.
+        // Under the lock that closing takes: nothing starts after it.
         self.ensure_open()?;
         if services.sweeper.as_ref().is_none_or(Task::is_finished) {
             services.sweeper = Some(Task::spawn(runtime, sweep(Arc::downgrade(self))));
@@ -64,7 +65,7 @@ impl Inner {
             entry.lease = Arc::downgrade(&lease);
             entry.idle = None;
             for source in entry.sources.iter_mut().filter(|source| source.driver.is_finished()) {
-                // Its runtime is gone; this one goes on where it was.
+                // Its runtime has ended; this one continues from the last known endpoints.
                 entry.engine.source_resumed(source.id);
                 source.driver = self.drive(runtime, &entry.engine, source.id, &source.named);
             }
@@ -97,7 +98,7 @@ impl Inner {
         Ok((ServiceHandle::new(engine, Some(lease)), configs))
     }
 
-    /// The providers that a route means now, at least one, each with its tier.
+    /// Resolves a route to its current providers, at least one, each with its tier.
     fn resolve(&self, route: &Route) -> Result<Vec<(Named, u32)>, Error> {
         match route {
             Route::Through(sources) => Ok(sources.clone()),
@@ -111,7 +112,7 @@ impl Inner {
         }
     }
 
-    /// A provider that is new stands in for the default one from now on, too.
+    /// Adds a new provider as a fallback to the services of the default one.
     pub(super) fn follow_also(&self, named: &Named, runtime: &Handle) {
         if !self.settings.fallback_enabled() {
             return;
@@ -160,7 +161,7 @@ impl Inner {
     }
 }
 
-/// Removes services that have had no handle for as long as they are kept.
+/// Removes services that have had no handle for `keep_idle`.
 async fn sweep(manager: Weak<Inner>) {
     loop {
         let Some(pause) = manager.upgrade().map(|manager| manager.settings.keep_idle() / 4) else {
@@ -170,7 +171,7 @@ async fn sweep(manager: Weak<Inner>) {
         let Some(manager) = manager.upgrade() else { return };
         let now = manager.clock.now();
         let keep = manager.settings.keep_idle();
-        // What is removed is dropped after the lock is free.
+        // Removed services are dropped after the lock is released.
         let removed: Vec<_> = {
             let mut services = manager.services();
             let idle = |entry: &Entry| entry.idle.is_some_and(|since| now.since(since) >= keep);
@@ -186,7 +187,7 @@ impl Released for Inner {
     fn released(&self, service: &ServiceName) {
         let now = self.clock.now();
         if let Some(entry) = self.services().entries.get_mut(service) {
-            // Another handle may have been made since this lease was let go.
+            // Another handle may have been created since this lease was dropped.
             if entry.lease.strong_count() == 0 {
                 entry.idle = Some(now);
             }

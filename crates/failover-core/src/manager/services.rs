@@ -1,4 +1,4 @@
-//! The services that a manager looks after.
+//! The services that a manager discovers.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -16,7 +16,7 @@ use crate::runtime::task::Task;
 pub(super) struct Services {
     pub(super) entries: HashMap<ServiceName, Entry>,
     pub(super) documents: Documents,
-    /// Removes what nobody has asked for in a while.
+    /// Removes services that have had no handle for a while.
     pub(super) sweeper: Option<Task>,
 }
 
@@ -24,13 +24,13 @@ pub(super) struct Services {
 pub(super) struct Entry {
     pub(super) engine: Arc<Engine>,
     pub(super) lease: Weak<Lease>,
-    /// Since when it has had no handle.
+    /// When the last handle was dropped; `None` while there is one.
     pub(super) idle: Option<Time>,
-    /// Whether it is discovered through whatever the manager's default is, rather than through named providers.
+    /// Whether it is discovered through the default provider rather than through named ones.
     pub(super) by_default: bool,
-    /// At least one; the first decides about the configuration.
+    /// At least one; the first one determines the configuration.
     pub(super) sources: Vec<Followed>,
-    /// The configuration that the manager gave it last.
+    /// The last configuration that the manager applied.
     pub(super) applied: Arc<FailoverConfig>,
     /// Runs its probes, if the manager has any.
     pub(super) prober: Option<Task>,
@@ -46,16 +46,16 @@ pub(super) struct Followed {
     pub(super) driver: Task,
 }
 
-/// Where a service's endpoints are to come from.
+/// Where a service's endpoints come from.
 #[derive(Debug)]
 pub(super) enum Route {
-    /// The default provider, and those that stand in for it.
+    /// The default provider and its fallbacks.
     Default,
-    /// These, each with its tier.
+    /// The named providers, each with its tier.
     Through(Vec<(Named, u32)>),
 }
 
-/// Held by every handle of a service; tells the manager when the last of them is gone.
+/// Held by every handle of a service; signals the manager when the last handle is dropped.
 pub(super) struct Lease {
     pub(super) owner: Weak<dyn Released>,
     pub(super) service: ServiceName,
@@ -69,7 +69,7 @@ impl Drop for Lease {
     }
 }
 
-/// Learns that the last handle of a service was dropped.
+/// Receives the signal that the last handle of a service was dropped.
 pub(super) trait Released: Send + Sync {
     fn released(&self, service: &ServiceName);
 }
@@ -83,12 +83,12 @@ impl Services {
         self.entries.get(service).map(|entry| &entry.engine)
     }
 
-    /// The configuration that a service was given last.
+    /// Returns the last configuration that was applied to a service.
     pub(super) fn applied(&self, service: &ServiceName) -> Option<Arc<FailoverConfig>> {
         self.entries.get(service).map(|entry| Arc::clone(&entry.applied))
     }
 
-    /// The services whose configuration is another one now, with it.
+    /// Returns the services whose configuration has changed, each with the new one.
     pub(super) fn changes(
         &mut self,
         provider: &Arc<str>,
@@ -113,7 +113,7 @@ impl Services {
         Some(entry)
     }
 
-    /// All discovery, out of the manager's hands.
+    /// Removes and returns all discovery.
     pub(super) fn take(&mut self) -> Vec<Entry> {
         self.sweeper = None;
         self.documents.end();
@@ -122,7 +122,7 @@ impl Services {
 }
 
 impl Entry {
-    /// A service has one set of sources, whoever asks for it.
+    /// Ensures that a service is always requested with the same sources.
     pub(super) fn ensure_same(
         &mut self,
         name: &ServiceName,
