@@ -1,6 +1,6 @@
-//! How calls are made: strategy, retries, time, breaker, budget.
+//! Configuration of calls: strategy, retries, timeouts, breaker, budget.
 //!
-//! Everything is checked when it is built or read, with an error that names the field in full.
+//! Values are validated when they are built or read; an error gives the full name of the field.
 
 pub(crate) mod backoff;
 pub(crate) mod breaker;

@@ -16,33 +16,35 @@ pub struct BackoffConfig {
     multiplier: f64,
     #[serde(serialize_with = "duration::write_option", skip_serializing_if = "Option::is_none")]
     max_delay: Option<Duration>,
-    /// The first wait of the configuration that this one stands in.
+    /// The `retry_delay` of the enclosing configuration.
     #[serde(skip)]
     first: Duration,
 }
 
 impl BackoffConfig {
-    /// A builder that holds the defaults.
+    /// Returns a builder with the defaults.
     pub fn builder() -> BackoffConfigBuilder {
         BackoffConfigBuilder { draft: Self::default() }
     }
 
-    /// A builder that holds these values.
+    /// Returns a builder with these values.
     pub fn to_builder(&self) -> BackoffConfigBuilder {
         BackoffConfigBuilder { draft: self.clone() }
     }
 
-    /// By how much each wait is longer than the one before, 1 to 10; default 2.
+    /// Returns the factor by which each wait grows, 1 to 10. Default: 2.
     pub fn multiplier(&self) -> f64 {
         self.multiplier
     }
 
-    /// The longest wait, 0 to 5 min; default 250 ms, or the configuration's `retry_delay` where that is longer.
+    /// Returns the longest wait, 0 to 5 min.
+    ///
+    /// Default: 250 ms, or the configuration's `retry_delay` if that is longer.
     pub fn max_delay(&self) -> Duration {
         self.max_delay.unwrap_or(defaults::MAX_DELAY.max(self.first))
     }
 
-    /// The default for the longest wait must not cut a first wait that somebody asked for.
+    /// The default of the longest wait must not shorten a configured first wait.
     pub(super) fn beginning_with(mut self, first: Duration) -> Self {
         self.first = first;
         self
@@ -71,7 +73,7 @@ impl<'de> Deserialize<'de> for BackoffConfig {
     }
 }
 
-/// Builds a [`BackoffConfig`]; what is not set has its default.
+/// Builds a [`BackoffConfig`]. Values that are not set have their defaults.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct BackoffConfigBuilder {
@@ -79,19 +81,19 @@ pub struct BackoffConfigBuilder {
 }
 
 impl BackoffConfigBuilder {
-    /// By how much each wait is longer than the one before, 1 to 10; default 2.
+    /// Sets the factor by which each wait grows, 1 to 10. Default: 2.
     pub fn multiplier(mut self, multiplier: f64) -> Self {
         self.draft.multiplier = multiplier;
         self
     }
 
-    /// The longest wait, 0 to 5 min; default 250 ms, or `retry_delay` where that is longer.
+    /// Sets the longest wait, 0 to 5 min. Default: 250 ms, or `retry_delay` if that is longer.
     pub fn max_delay(mut self, delay: impl Into<Option<Duration>>) -> Self {
         self.draft.max_delay = delay.into();
         self
     }
 
-    /// Checks the values.
+    /// Validates the values.
     pub fn build(self) -> Result<BackoffConfig, Error> {
         let config = self.draft;
         let field = |name| document::path(SECTION, name);

@@ -1,4 +1,4 @@
-//! When an endpoint that fails is left alone, and when it is tried again.
+//! Circuit breaker settings.
 
 use std::time::Duration;
 
@@ -28,57 +28,65 @@ pub struct CircuitBreakerConfig {
 }
 
 impl CircuitBreakerConfig {
-    /// A builder that holds the defaults.
+    /// Returns a builder with the defaults.
     pub fn builder() -> CircuitBreakerConfigBuilder {
         CircuitBreakerConfigBuilder { draft: Self::default() }
     }
 
-    /// A builder that holds these values.
+    /// Returns a builder with these values.
     pub fn to_builder(&self) -> CircuitBreakerConfigBuilder {
         CircuitBreakerConfigBuilder { draft: self.clone() }
     }
 
-    /// Whether endpoints have a breaker at all; default true.
+    /// Returns whether endpoints have a breaker. Default: `true`.
     pub fn enabled(&self) -> bool {
         self.enabled
     }
 
-    /// How many failures in a row open it, 1 to 10 000; default 5.
+    /// Returns the number of consecutive failures that open it, 1 to 10 000. Default: 5.
     pub fn failure_threshold(&self) -> u32 {
         self.failure_threshold
     }
 
-    /// How long it stays open the first time, 10 ms to 1 h; default 5 s. Each further time doubles it.
+    /// Returns how long it stays open the first time, 10 ms to 1 h. Default: 5 s.
+    ///
+    /// Each further time doubles it.
     pub fn recovery_timeout(&self) -> Duration {
         self.recovery_timeout
     }
 
-    /// How long it stays open at the most, up to 1 h; default 60 s, or the recovery timeout where that is longer.
+    /// Returns the longest time it stays open, up to 1 h.
+    ///
+    /// Default: 60 s, or the recovery timeout if that is longer.
     pub fn max_recovery_timeout(&self) -> Duration {
         self.max_recovery_timeout.unwrap_or(defaults::MAX_RECOVERY_TIMEOUT.max(self.recovery_timeout))
     }
 
-    /// The share of the open time that is random, 0 to 1; default 0.2.
+    /// Returns the random share of the open time, 0 to 1. Default: 0.2.
     pub fn jitter(&self) -> f64 {
         self.jitter
     }
 
-    /// How many calls a half-open breaker lets through at a time, 1 to 10 000; default 3.
+    /// Returns how many concurrent calls a half-open breaker admits, 1 to 10 000. Default: 3.
     pub fn half_open_max_calls(&self) -> u32 {
         self.half_open_max_calls
     }
 
-    /// How long a half-open breaker waits for its calls, 10 ms to 1 h; default 30 s.
+    /// Returns how long a half-open breaker waits for its calls, 10 ms to 1 h. Default: 30 s.
     pub fn half_open_max_wait(&self) -> Duration {
         self.half_open_max_wait
     }
 
-    /// How many successes in a row close a half-open breaker, 1 to 10 000; default 2.
+    /// Returns how many consecutive successes close a half-open breaker.
+    ///
+    /// 1 to 10 000. Default: 2.
     pub fn success_threshold(&self) -> u32 {
         self.success_threshold
     }
 
-    /// The floor: how many endpoints breakers never take out, 0 to 10 000; default 1. 0 switches the floor off.
+    /// Returns the floor: the number of endpoints that breakers never remove.
+    ///
+    /// 0 to 10 000. Default: 1. 0 disables the floor.
     pub fn min_available(&self) -> u32 {
         self.min_available
     }
@@ -138,7 +146,7 @@ impl<'de> Deserialize<'de> for CircuitBreakerConfig {
     }
 }
 
-/// Builds a [`CircuitBreakerConfig`]; what is not set has its default.
+/// Builds a [`CircuitBreakerConfig`]. Values that are not set have their defaults.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct CircuitBreakerConfigBuilder {
@@ -146,62 +154,67 @@ pub struct CircuitBreakerConfigBuilder {
 }
 
 impl CircuitBreakerConfigBuilder {
-    /// Whether endpoints have a breaker at all; default true.
+    /// Sets whether endpoints have a breaker. Default: `true`.
     pub fn enabled(mut self, enabled: bool) -> Self {
         self.draft.enabled = enabled;
         self
     }
 
-    /// How many failures in a row open it, 1 to 10 000; default 5.
+    /// Sets the number of consecutive failures that open it, 1 to 10 000. Default: 5.
     pub fn failure_threshold(mut self, failures: u32) -> Self {
         self.draft.failure_threshold = failures;
         self
     }
 
-    /// How long it stays open the first time, 10 ms to 1 h; default 5 s.
+    /// Sets how long it stays open the first time, 10 ms to 1 h. Default: 5 s.
     pub fn recovery_timeout(mut self, time: Duration) -> Self {
         self.draft.recovery_timeout = time;
         self
     }
 
-    /// How long it stays open at the most, from the recovery timeout to 1 h; default 60 s, or the recovery timeout
-    /// where that is longer.
+    /// Sets the longest time it stays open, from the recovery timeout to 1 h.
+    ///
+    /// Default: 60 s, or the recovery timeout if that is longer.
     pub fn max_recovery_timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
         self.draft.max_recovery_timeout = time.into();
         self
     }
 
-    /// The share of the open time that is random, 0 to 1; default 0.2.
+    /// Sets the random share of the open time, 0 to 1. Default: 0.2.
     pub fn jitter(mut self, share: f64) -> Self {
         self.draft.jitter = share;
         self
     }
 
-    /// How many calls a half-open breaker lets through at a time, 1 to 10 000; default 3.
+    /// Sets how many concurrent calls a half-open breaker admits, 1 to 10 000. Default: 3.
     pub fn half_open_max_calls(mut self, calls: u32) -> Self {
         self.draft.half_open_max_calls = calls;
         self
     }
 
-    /// How long a half-open breaker waits for its calls, 10 ms to 1 h; default 30 s.
+    /// Sets how long a half-open breaker waits for its calls, 10 ms to 1 h. Default: 30 s.
     pub fn half_open_max_wait(mut self, time: Duration) -> Self {
         self.draft.half_open_max_wait = time;
         self
     }
 
-    /// How many successes in a row close a half-open breaker, 1 to 10 000; default 2.
+    /// Sets how many consecutive successes close a half-open breaker.
+    ///
+    /// 1 to 10 000. Default: 2.
     pub fn success_threshold(mut self, successes: u32) -> Self {
         self.draft.success_threshold = successes;
         self
     }
 
-    /// The floor: how many endpoints breakers never take out, 0 to 10 000; default 1. 0 switches the floor off.
+    /// Sets the floor: the number of endpoints that breakers never remove.
+    ///
+    /// 0 to 10 000. Default: 1. 0 disables the floor.
     pub fn min_available(mut self, endpoints: u32) -> Self {
         self.draft.min_available = endpoints;
         self
     }
 
-    /// Checks the values.
+    /// Validates the values.
     pub fn build(self) -> Result<CircuitBreakerConfig, Error> {
         let config = self.draft;
         let field = |name| document::path(SECTION, name);

@@ -1,4 +1,4 @@
-//! Every default, and beside it the range that is allowed.
+//! All defaults, each with its allowed range.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -59,7 +59,7 @@ pub(crate) const STICKY_TTL_RANGE: RangeInclusive<Duration> = secs(1)..=secs(DAY
 pub(crate) const STICKY_SESSIONS: u32 = 65_536;
 pub(crate) const STICKY_SESSIONS_RANGE: RangeInclusive<u32> = 4..=4_194_304;
 
-// Where calls go when some endpoints are out, or new.
+// Routing when endpoints are unavailable or new.
 pub(crate) const PANIC_THRESHOLD: u32 = 0;
 pub(crate) const PANIC_THRESHOLD_RANGE: RangeInclusive<u32> = 0..=100;
 pub(crate) const SLOW_START: Duration = Duration::ZERO;
@@ -81,7 +81,7 @@ pub(crate) const BUDGET_CAPACITY: u32 = 500;
 pub(crate) const BUDGET_CAPACITY_RANGE: RangeInclusive<u32> = 1..=1_000_000;
 pub(crate) const RETRY_COST: u32 = 5;
 pub(crate) const SUCCESS_DEPOSIT: u32 = 1;
-/// For what a retry costs and what a success pays in.
+/// The cost of a retry and the deposit of a success.
 pub(crate) const BUDGET_STEP_RANGE: RangeInclusive<u32> = 1..=1_000;
 
 // The manager.
@@ -101,5 +101,5 @@ pub(crate) const POLL_INTERVAL_RANGE: RangeInclusive<Duration> = ms(10)..=secs(H
 pub(crate) const MAX_PROBES: u32 = 32;
 pub(crate) const MAX_PROBES_RANGE: RangeInclusive<u32> = 1..=10_000;
 pub(crate) const ALLOW_LOOPBACK: bool = false;
-/// Between the drain of an endpoint that this process serves and its deregistration.
+/// The time between draining and deregistering an endpoint that this process serves.
 pub(crate) const DRAIN: Duration = secs(1);

@@ -1,4 +1,4 @@
-//! What an empty answer of a registry means.
+//! Treatment of an empty answer of a registry.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,15 +12,16 @@ use crate::codec::{duration, range};
 use crate::config::defaults;
 use crate::error::Error;
 
-/// What to do when a registry says, without confirming it, that a service has no endpoints any more.
+/// How to treat an unconfirmed answer that a service has no endpoints.
 ///
 /// In JSON it is `"trust"` or `{"hold": "5m"}`. Default: hold for 5 min.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EmptyPolicy {
-    /// Believe it at once.
+    /// Applies the empty answer at once.
     AddressTrust,
-    /// Keep the endpoints that were there for so long, 1 ms to 7 days, unless an answer that is not empty comes.
+    /// Keeps the previous endpoints for this time, 1 ms to 7 days, or until an answer that is not
+    /// empty.
     Hold(Duration),
 }
 

@@ -16,11 +16,14 @@ use crate::config::{
 use crate::contract::strategy::{CustomStrategy, Strategy};
 use crate::error::Error;
 
-/// How the calls of a service are made. Every value has a default, and all were checked when it was built or read.
+/// The configuration of a service's calls.
 ///
-/// serde reads and writes the JSON names of the Go package. Durations are written as `"30s"`; an integer is
-/// nanoseconds. What Go writes for a field that nobody set (`0`, `""`, `null`) reads as absent, so a zero that is
-/// meant looks different: `max_retries` is -1 for none, and a `retry_delay` of none is `"0s"`.
+/// Every value has a default, and all values are validated when they are built or read.
+///
+/// serde reads and writes the JSON names of the Go package. Durations are written as `"30s"`; an
+/// integer is nanoseconds. The values that Go writes for unset fields (`0`, `""`, `null`) read as
+/// absent, so an intended zero is written differently: `max_retries` is -1 for none, and a
+/// `retry_delay` of zero is `"0s"`.
 ///
 /// ```
 /// # use failover_core::FailoverConfig;
@@ -50,7 +53,7 @@ pub struct FailoverConfig {
     slow_start: SlowStartConfig,
     #[serde(skip_serializing_if = "Option::is_none")]
     locality: Option<Locality>,
-    /// The caller's own strategy; no document can hold it.
+    /// The caller's own strategy, which no document can hold.
     #[serde(skip)]
     custom: Option<CustomStrategy>,
     empty_policy: EmptyPolicy,
@@ -60,12 +63,12 @@ pub struct FailoverConfig {
 }
 
 impl FailoverConfig {
-    /// A builder that holds the defaults.
+    /// Returns a builder with the defaults.
     pub fn builder() -> FailoverConfigBuilder {
         FailoverConfigBuilder { draft: Self::default() }
     }
 
-    /// A builder that holds these values.
+    /// Returns a builder with these values.
     pub fn to_builder(&self) -> FailoverConfigBuilder {
         FailoverConfigBuilder { draft: self.clone() }
     }
@@ -74,8 +77,8 @@ impl FailoverConfig {
     ///
     /// # Errors
     ///
-    /// Kind `Validation`: text that is not JSON, with line and column; the first field that is not known or not
-    /// right, with its full name.
+    /// Returns `Validation` for text that is not JSON, with line and column, and for the first
+    /// unknown or invalid field, with its full name.
     pub fn from_json(json: &str) -> Result<Self, Error> {
         document::from_json(json, "configuration").and_then(Self::from_raw)
     }
@@ -99,7 +102,7 @@ impl FailoverConfig {
     ///
     /// # Errors
     ///
-    /// As [`from_json`](Self::from_json).
+    /// See [`from_json`](Self::from_json).
     #[cfg(feature = "toml")]
     pub fn from_toml(text: &str) -> Result<Self, Error> {
         document::from_toml(text, "configuration").and_then(Self::from_raw)
@@ -123,114 +126,127 @@ impl FailoverConfig {
     ///
     /// # Errors
     ///
-    /// As [`from_json`](Self::from_json).
+    /// See [`from_json`](Self::from_json).
     #[cfg(feature = "yaml")]
     pub fn from_yaml(text: &str) -> Result<Self, Error> {
         document::from_yaml(text, "configuration").and_then(Self::from_raw)
     }
 
-    /// In which order endpoints are candidates; default round robin.
+    /// Returns the strategy, which orders endpoints into tiers. Default: round robin.
     pub fn strategy(&self) -> StrategyKind {
         self.strategy
     }
 
-    /// The algorithm among equals: the load balancer's, or else the one of the strategy's name.
+    /// Returns the algorithm within a tier: the load balancer's, or else the strategy's.
     pub fn algorithm(&self) -> Algorithm {
         self.load_balancer.algorithm().unwrap_or(self.strategy.default_algorithm())
     }
 
-    /// Whether this process probes endpoints that have a health check; default false.
+    /// Returns whether this process probes endpoints with a health check. Default: `false`.
     pub fn probe_endpoints(&self) -> bool {
         self.health_check
     }
 
-    /// Whether this process probes endpoints that their registry probes, too; default auto: it does not.
+    /// Returns whether this process probes endpoints that their registry probes, too.
+    ///
+    /// Default: auto, which does not.
     pub fn probe(&self) -> ProbePolicy {
         self.probe
     }
 
-    /// How many attempts may follow the first, 0 to 20; default 2.
+    /// Returns the maximum number of retries, 0 to 20. Default: 2.
     pub fn max_retries(&self) -> u32 {
         self.max_retries
     }
 
-    /// The wait from which retries back off, 0 to 5 min; default 25 ms.
+    /// Returns the first wait of the back-off between retries, 0 to 5 min. Default: 25 ms.
     pub fn retry_delay(&self) -> Duration {
         self.retry_delay
     }
 
-    /// When an endpoint that fails is left alone.
+    /// Returns the circuit breaker settings.
     pub fn circuit_breaker(&self) -> &CircuitBreakerConfig {
         &self.circuit_breaker
     }
 
-    /// Who is picked among equals.
+    /// Returns the load balancing settings.
     pub fn load_balancer(&self) -> &LoadBalancerConfig {
         &self.load_balancer
     }
 
-    /// How long a call may take with all its attempts, 1 ms to 24 h; default 30 s.
+    /// Returns the timeout of a call with all attempts, 1 ms to 24 h. Default: 30 s.
     pub fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// How long one attempt may take, 1 ms to the timeout; default the timeout divided by the number of attempts.
+    /// Returns the timeout of one attempt, 1 ms to the call's timeout.
+    ///
+    /// Default: the timeout divided by the number of attempts.
     pub fn attempt_timeout(&self) -> Duration {
         self.attempt_timeout.unwrap_or(self.timeout / (self.max_retries + 1))
     }
 
-    /// The time for each attempt, where it was given.
+    /// Returns the timeout of one attempt, if it was set.
     pub(crate) fn given_attempt_timeout(&self) -> Option<Duration> {
         self.attempt_timeout
     }
 
-    /// How the wait between retries grows.
+    /// Returns the back-off settings of retries.
     pub fn backoff(&self) -> &BackoffConfig {
         &self.backoff
     }
 
-    /// How many retries the successes pay for.
+    /// Returns the retry budget settings.
     pub fn retry_budget(&self) -> &RetryBudgetConfig {
         &self.retry_budget
     }
 
-    /// Whether a call fails at once when no endpoint is available, instead of trying the least bad; default false.
+    /// Returns whether a call fails at once if no endpoint is available.
+    ///
+    /// Otherwise the call tries the least bad endpoint. Default: `false`.
     pub fn fail_fast(&self) -> bool {
         self.fail_fast
     }
 
-    /// Below which percentage of available endpoints a tier's calls go to all of its endpoints, whatever is known of
-    /// them, if all tiers together cannot take all calls: panic mode. 0 to 100; default 0, never.
+    /// Returns the panic threshold, in percent: 0 to 100. Default: 0, never.
+    ///
+    /// If a smaller percentage of a tier's endpoints is available, and all tiers together cannot
+    /// take all calls, the tier's calls go to all of its endpoints regardless of availability:
+    /// panic mode.
     pub fn panic_threshold(&self) -> u32 {
         self.panic_threshold
     }
 
-    /// How an endpoint is broken in that has just come, or come back; default at once.
+    /// Returns the slow start settings: how traffic ramps up to a new or recovered endpoint.
+    ///
+    /// Default: no slow start.
     pub fn slow_start(&self) -> &SlowStartConfig {
         &self.slow_start
     }
 
-    /// Where this process runs; the strategy geographic needs it.
+    /// Returns the locality of this process, which the strategy geographic requires.
     pub fn locality(&self) -> Option<&Locality> {
         self.locality.as_ref()
     }
 
-    /// The caller's own strategy.
+    /// Returns the caller's own strategy.
     pub(crate) fn custom(&self) -> Option<&CustomStrategy> {
         self.custom.as_ref()
     }
 
-    /// What an unconfirmed empty answer of a registry means; default hold for 5 min.
+    /// Returns how to treat an unconfirmed empty answer. Default: hold for 5 min.
     pub fn empty_policy(&self) -> EmptyPolicy {
         self.empty_policy
     }
 
-    /// What an answer means that removes many endpoints at once; default they are gone at once.
+    /// Returns how to treat an answer that removes many endpoints at once.
+    ///
+    /// Default: the endpoints are removed at once.
     pub fn removal_guard(&self) -> RemovalGuard {
         self.removal_guard
     }
 
-    /// What its owner adds; it has no meaning here.
+    /// Returns the owner's own entries, which this crate does not interpret.
     pub fn metadata(&self) -> &BTreeMap<String, Value> {
         &self.metadata
     }
@@ -330,7 +346,7 @@ impl<'de> Deserialize<'de> for FailoverConfig {
     }
 }
 
-/// Builds a [`FailoverConfig`]; what is not set has its default.
+/// Builds a [`FailoverConfig`]. Values that are not set have their defaults.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct FailoverConfigBuilder {
@@ -338,122 +354,132 @@ pub struct FailoverConfigBuilder {
 }
 
 impl FailoverConfigBuilder {
-    /// In which order endpoints are candidates; default round robin.
+    /// Sets the strategy, which orders endpoints into tiers. Default: round robin.
     pub fn strategy(mut self, strategy: StrategyKind) -> Self {
         self.draft.strategy = strategy;
         self
     }
 
-    /// The caller's own strategy, and [`StrategyKind::Custom`].
+    /// Sets the caller's own strategy, and [`StrategyKind::Custom`].
     pub fn custom_strategy(mut self, strategy: impl Strategy) -> Self {
         self.draft.strategy = StrategyKind::Custom;
         self.draft.custom = Some(CustomStrategy::new(strategy));
         self
     }
 
-    /// Whether this process probes endpoints that have a health check; default false.
+    /// Sets whether this process probes endpoints with a health check. Default: `false`.
     pub fn probe_endpoints(mut self, probes: bool) -> Self {
         self.draft.health_check = probes;
         self
     }
 
-    /// Whether this process probes endpoints that their registry probes, too; default auto: it does not.
+    /// Sets whether this process probes endpoints that their registry probes, too.
+    ///
+    /// Default: auto, which does not.
     pub fn probe(mut self, policy: ProbePolicy) -> Self {
         self.draft.probe = policy;
         self
     }
 
-    /// How many attempts may follow the first, 0 to 20; default 2.
+    /// Sets the maximum number of retries, 0 to 20. Default: 2.
     pub fn max_retries(mut self, retries: u32) -> Self {
         self.draft.max_retries = retries;
         self
     }
 
-    /// The wait from which retries back off, 0 to 5 min; default 25 ms.
+    /// Sets the first wait of the back-off between retries, 0 to 5 min. Default: 25 ms.
     pub fn retry_delay(mut self, delay: Duration) -> Self {
         self.draft.retry_delay = delay;
         self
     }
 
-    /// When an endpoint that fails is left alone.
+    /// Sets the circuit breaker settings.
     pub fn circuit_breaker(mut self, config: CircuitBreakerConfig) -> Self {
         self.draft.circuit_breaker = config;
         self
     }
 
-    /// Who is picked among equals.
+    /// Sets the load balancing settings.
     pub fn load_balancer(mut self, config: LoadBalancerConfig) -> Self {
         self.draft.load_balancer = config;
         self
     }
 
-    /// How long a call may take with all its attempts, 1 ms to 24 h; default 30 s.
+    /// Sets the timeout of a call with all attempts, 1 ms to 24 h. Default: 30 s.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.draft.timeout = timeout;
         self
     }
 
-    /// How long one attempt may take, 1 ms to the timeout; default the timeout divided by the number of attempts.
+    /// Sets the timeout of one attempt, 1 ms to the call's timeout.
+    ///
+    /// Default: the timeout divided by the number of attempts.
     pub fn attempt_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.draft.attempt_timeout = timeout.into();
         self
     }
 
-    /// How the wait between retries grows.
+    /// Sets the back-off settings of retries.
     pub fn backoff(mut self, config: BackoffConfig) -> Self {
         self.draft.backoff = config;
         self
     }
 
-    /// How many retries the successes pay for.
+    /// Sets the retry budget settings.
     pub fn retry_budget(mut self, config: RetryBudgetConfig) -> Self {
         self.draft.retry_budget = config;
         self
     }
 
-    /// Whether a call fails at once when no endpoint is available; default false.
+    /// Sets whether a call fails at once if no endpoint is available. Default: `false`.
     pub fn fail_fast(mut self, fail_fast: bool) -> Self {
         self.draft.fail_fast = fail_fast;
         self
     }
 
-    /// Below which percentage of available endpoints availability is ignored, 0 to 100; default 0, never.
+    /// Sets the panic threshold, in percent: 0 to 100. Default: 0, never.
+    ///
+    /// If a smaller percentage of a tier's endpoints is available, availability is ignored.
     pub fn panic_threshold(mut self, percent: u32) -> Self {
         self.draft.panic_threshold = percent;
         self
     }
 
-    /// How an endpoint is broken in that has just come, or come back; default at once.
+    /// Sets the slow start settings: how traffic ramps up to a new or recovered endpoint.
+    ///
+    /// Default: no slow start.
     pub fn slow_start(mut self, config: SlowStartConfig) -> Self {
         self.draft.slow_start = config;
         self
     }
 
-    /// Where this process runs; the strategy geographic needs it.
+    /// Sets the locality of this process, which the strategy geographic requires.
     pub fn locality(mut self, locality: impl Into<Option<Locality>>) -> Self {
         self.draft.locality = locality.into();
         self
     }
 
-    /// What an unconfirmed empty answer of a registry means; default hold for 5 min.
+    /// Sets how to treat an unconfirmed empty answer. Default: hold for 5 min.
     pub fn empty_policy(mut self, policy: EmptyPolicy) -> Self {
         self.draft.empty_policy = policy;
         self
     }
 
-    /// What an answer means that removes many endpoints at once; default they are gone at once.
+    /// Sets how to treat an answer that removes many endpoints at once.
+    ///
+    /// Default: the endpoints are removed at once.
     pub fn removal_guard(mut self, guard: RemovalGuard) -> Self {
         self.draft.removal_guard = guard;
         self
     }
 
-    /// Adds an entry that has no meaning here.
+    /// Adds an entry that this crate does not interpret.
     pub fn metadata(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
         self.draft.metadata.insert(key.into(), value.into());
         self
     }
 
-    /// Checks the values.
+    /// Validates the values.
     pub fn build(self) -> Result<FailoverConfig, Error> {
         let mut config = self.draft;
         range::whole("max_retries", config.max_retries, &defaults::MAX_RETRIES_RANGE)?;
@@ -495,7 +521,7 @@ const KEYS: &[&str] = &[
     "metadata",
 ];
 
-/// Go writes 0 for a number that nobody set, so no retries at all is -1.
+/// Go writes 0 for an unset number, so -1 means no retries.
 const NO_RETRIES: i128 = -1;
 
 fn read_retries(fields: &mut Document) -> Result<Option<u32>, Error> {

@@ -1,4 +1,4 @@
-//! Who is picked among equals.
+//! Load balancing within a tier.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::config::{Algorithm, defaults};
 use crate::error::Error;
 use crate::model::endpoint::EndpointId;
 
-/// Who is picked among the endpoints that are equal to the strategy.
+/// Load balancing within a tier: algorithm, weights and sticky sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LoadBalancerConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -27,12 +27,12 @@ pub struct LoadBalancerConfig {
 }
 
 impl LoadBalancerConfig {
-    /// A builder that holds the defaults.
+    /// Returns a builder with the defaults.
     pub fn builder() -> LoadBalancerConfigBuilder {
         Self::default().to_builder()
     }
 
-    /// A builder that holds these values.
+    /// Returns a builder with these values.
     pub fn to_builder(&self) -> LoadBalancerConfigBuilder {
         LoadBalancerConfigBuilder {
             algorithm: self.algorithm,
@@ -43,28 +43,33 @@ impl LoadBalancerConfig {
         }
     }
 
-    /// The algorithm, if one is given; default the one of the strategy's name.
+    /// Returns the algorithm, if one is set. Default: the strategy's.
     pub fn algorithm(&self) -> Option<Algorithm> {
         self.algorithm
     }
 
-    /// Weights by endpoint id, each instead of the endpoint's own; 0 asks for no new calls.
+    /// Returns the weights by endpoint id, which override the endpoints' own.
+    ///
+    /// 0 means no new calls.
     pub fn weights(&self) -> &BTreeMap<EndpointId, u32> {
         &self.weights
     }
 
-    /// Whether calls with the same key stay on one endpoint while it is available; default false.
+    /// Returns whether calls with the same key stay on one endpoint. Default: `false`.
+    ///
+    /// They stay while the endpoint is available.
     pub fn sticky(&self) -> bool {
         self.sticky
     }
 
-    /// How long a session that makes no calls is remembered, 1 s to 24 h; default 30 min.
+    /// Returns how long an idle session is kept, 1 s to 24 h. Default: 30 min.
     pub fn sticky_ttl(&self) -> Duration {
         self.sticky_ttl
     }
 
-    /// How many sessions are remembered, at 8 bytes each, 4 to 4 194 304; default 65 536. Beyond that the one that made
-    /// no call for the longest time makes room.
+    /// Returns the maximum number of sessions, 4 to 4 194 304. Default: 65 536.
+    ///
+    /// A session takes 8 bytes. Beyond the maximum, the longest idle session is evicted.
     pub fn sticky_sessions(&self) -> u32 {
         self.sticky_sessions
     }
@@ -113,7 +118,7 @@ impl<'de> Deserialize<'de> for LoadBalancerConfig {
     }
 }
 
-/// Builds a [`LoadBalancerConfig`]; what is not set has its default.
+/// Builds a [`LoadBalancerConfig`]. Values that are not set have their defaults.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct LoadBalancerConfigBuilder {
@@ -125,13 +130,13 @@ pub struct LoadBalancerConfigBuilder {
 }
 
 impl LoadBalancerConfigBuilder {
-    /// The algorithm; default the one of the strategy's name.
+    /// Sets the algorithm. Default: the strategy's.
     pub fn algorithm(mut self, algorithm: impl Into<Option<Algorithm>>) -> Self {
         self.algorithm = algorithm.into();
         self
     }
 
-    /// Adds the weight of one endpoint, instead of its own; 0 asks for no new calls.
+    /// Adds the weight of one endpoint, which overrides its own; 0 means no new calls.
     pub fn weight(mut self, id: impl Into<String>, weight: u32) -> Self {
         self.weights.insert(id.into(), weight);
         self
@@ -143,25 +148,29 @@ impl LoadBalancerConfigBuilder {
         self
     }
 
-    /// Whether calls with the same key stay on one endpoint while it is available; default false.
+    /// Sets whether calls with the same key stay on one endpoint. Default: `false`.
+    ///
+    /// They stay while the endpoint is available.
     pub fn sticky(mut self, sticky: bool) -> Self {
         self.sticky = sticky;
         self
     }
 
-    /// How long a session that makes no calls is remembered, 1 s to 24 h; default 30 min.
+    /// Sets how long an idle session is kept, 1 s to 24 h. Default: 30 min.
     pub fn sticky_ttl(mut self, ttl: Duration) -> Self {
         self.sticky_ttl = ttl;
         self
     }
 
-    /// How many sessions are remembered, at 8 bytes each, 4 to 4 194 304; default 65 536.
+    /// Sets the maximum number of sessions, 4 to 4 194 304. Default: 65 536.
+    ///
+    /// A session takes 8 bytes.
     pub fn sticky_sessions(mut self, sessions: u32) -> Self {
         self.sticky_sessions = sessions;
         self
     }
 
-    /// Checks the values.
+    /// Validates the values.
     pub fn build(self) -> Result<LoadBalancerConfig, Error> {
         let checked = |(id, weight)| {
             let id = EndpointId::new(id).map_err(|error| error.context(WEIGHTS))?;
@@ -180,7 +189,7 @@ impl LoadBalancerConfigBuilder {
     }
 }
 
-// What only sticky sessions read is not written where it says nothing.
+// Settings of sticky sessions are not written if they are the defaults.
 fn is_default_ttl(ttl: &Duration) -> bool {
     *ttl == defaults::STICKY_TTL
 }

@@ -1,4 +1,4 @@
-//! Where this process runs.
+//! The locality of this process.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,10 @@ use crate::codec::range;
 use crate::config::defaults;
 use crate::error::Error;
 
-/// Where the caller runs, for the strategy geographic: its own zone comes first, then its region. Or, with
-/// [`zone_weights`](Self::with_zone_weights), how its calls spread over the zones.
+/// The locality of the caller, for the strategy geographic.
+///
+/// The caller's own zone comes first, then its region. With
+/// [`zone_weights`](Self::with_zone_weights), calls are spread over the zones instead.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Locality {
     zone: String,
@@ -22,33 +24,35 @@ pub struct Locality {
 }
 
 impl Locality {
-    /// This zone, of no known region.
+    /// Creates a locality with this zone and no known region.
     ///
     /// # Errors
     ///
-    /// `Validation` when it is not 1 to 63 printable characters.
+    /// Returns `Validation` if the zone is not 1 to 63 printable characters.
     pub fn zone_of(zone: impl Into<String>) -> Result<Self, Error> {
         Ok(Self { zone: checked("zone", zone.into())?, region: None, zone_weights: BTreeMap::new() })
     }
 
-    /// This zone of this region.
+    /// Creates a locality with this zone of this region.
     ///
     /// # Errors
     ///
-    /// As [`zone_of`](Self::zone_of).
+    /// See [`zone_of`](Self::zone_of).
     pub fn new(region: impl Into<String>, zone: impl Into<String>) -> Result<Self, Error> {
         let region = Some(checked("region", region.into())?);
         Ok(Self { region, ..Self::zone_of(zone)? })
     }
 
-    /// Spreads calls over the zones by these weights, 0 to 65 535, instead of going to the nearest one first: Envoy's
-    /// locality weights. A zone counts as long as it can take its part: with fewer than five of seven endpoints
-    /// available its weight shrinks in proportion. Zones that are not named, and endpoints without a zone, get calls
-    /// when no named zone has an endpoint that is available.
+    /// Spreads calls over the zones by these weights, 0 to 65 535.
+    ///
+    /// Replaces the preference for the nearest zone, like Envoy's locality weights. With fewer than
+    /// five of seven endpoints available, a zone's weight shrinks in proportion. Zones that are not
+    /// named, and endpoints without a zone, receive calls only if no named zone has an available
+    /// endpoint.
     ///
     /// # Errors
     ///
-    /// `Validation` when a name or a weight cannot be, or there are more than 64 zones.
+    /// Returns `Validation` for an invalid name or weight, and for more than 64 zones.
     pub fn with_zone_weights<Z: Into<String>>(
         self,
         weights: impl IntoIterator<Item = (Z, u32)>,
@@ -67,17 +71,17 @@ impl Locality {
         Ok(Self { zone_weights, ..self })
     }
 
-    /// How calls spread over zones; empty where the nearest comes first.
+    /// Returns the weights of the zones; empty if the nearest zone comes first.
     pub fn zone_weights(&self) -> &BTreeMap<String, u32> {
         &self.zone_weights
     }
 
-    /// The zone.
+    /// Returns the zone.
     pub fn zone(&self) -> &str {
         &self.zone
     }
 
-    /// The region, if it is known.
+    /// Returns the region, if it is known.
     pub fn region(&self) -> Option<&str> {
         self.region.as_deref()
     }

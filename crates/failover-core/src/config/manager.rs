@@ -11,10 +11,13 @@ use crate::codec::{duration, range};
 use crate::config::{FailoverConfig, defaults};
 use crate::error::Error;
 
-/// How a manager works with its providers. Every value has a default, and all were checked when it was built or read.
+/// The configuration of a manager.
 ///
-/// serde reads and writes the JSON names of the Go package, and more. Durations are written as `"30s"`; an integer is
-/// nanoseconds; what Go writes for a field that nobody set (`0`, `""`, `null`) reads as absent.
+/// Every value has a default, and all values are validated when they are built or read.
+///
+/// serde reads and writes the JSON names of the Go package, and additional ones. Durations are
+/// written as `"30s"`; an integer is nanoseconds; the values that Go writes for unset fields (`0`,
+/// `""`, `null`) read as absent.
 ///
 /// ```
 /// # use failover_core::ManagerConfig;
@@ -49,12 +52,12 @@ pub struct ManagerConfig {
 }
 
 impl ManagerConfig {
-    /// A builder that holds the defaults.
+    /// Returns a builder with the defaults.
     pub fn builder() -> ManagerConfigBuilder {
         ManagerConfigBuilder { draft: Self::default() }
     }
 
-    /// A builder that holds these values.
+    /// Returns a builder with these values.
     pub fn to_builder(&self) -> ManagerConfigBuilder {
         ManagerConfigBuilder { draft: self.clone() }
     }
@@ -63,8 +66,8 @@ impl ManagerConfig {
     ///
     /// # Errors
     ///
-    /// Kind `Validation`: text that is not JSON, with line and column; the first field that is not known or not
-    /// right, with its full name.
+    /// Returns `Validation` for text that is not JSON, with line and column, and for the first
+    /// unknown or invalid field, with its full name.
     pub fn from_json(json: &str) -> Result<Self, Error> {
         document::from_json(json, "manager configuration").and_then(Self::from_raw)
     }
@@ -87,7 +90,7 @@ impl ManagerConfig {
     ///
     /// # Errors
     ///
-    /// As [`from_json`](Self::from_json).
+    /// See [`from_json`](Self::from_json).
     #[cfg(feature = "toml")]
     pub fn from_toml(text: &str) -> Result<Self, Error> {
         document::from_toml(text, "manager configuration").and_then(Self::from_raw)
@@ -110,68 +113,80 @@ impl ManagerConfig {
     ///
     /// # Errors
     ///
-    /// As [`from_json`](Self::from_json).
+    /// See [`from_json`](Self::from_json).
     #[cfg(feature = "yaml")]
     pub fn from_yaml(text: &str) -> Result<Self, Error> {
         document::from_yaml(text, "manager configuration").and_then(Self::from_raw)
     }
 
-    /// The provider that is meant where none is named; default the first that the manager was given.
+    /// Returns the name of the default provider. Default: the first one added.
     pub fn default_provider(&self) -> Option<&str> {
         self.default_provider.as_deref()
     }
 
-    /// How often an operation on a registry is tried, 1 to 20; default 3. Only what can succeed later is tried again.
+    /// Returns the maximum number of attempts of a registry operation, 1 to 20. Default: 3.
+    ///
+    /// Only retryable errors are retried.
     pub fn retry_attempts(&self) -> u32 {
         self.retry_attempts
     }
 
-    /// The wait before an operation on a registry is tried again, 0 to 5 min; doubles each time; default 250 ms.
+    /// Returns the first wait before a registry operation is retried.
+    ///
+    /// 0 to 5 min. Default: 250 ms. It doubles each time.
     pub fn retry_delay(&self) -> Duration {
         self.retry_delay
     }
 
-    /// How long an operation on a registry may take with all its tries, 1 ms to 24 h; default 30 s.
+    /// Returns the timeout of a registry operation with all attempts.
+    ///
+    /// 1 ms to 24 h. Default: 30 s.
     pub fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// Whether the other providers stand in for the default one, in their order; default true.
+    /// Returns whether the other providers are fallbacks, in their order. Default: `true`.
     pub fn fallback_enabled(&self) -> bool {
         self.fallback_enabled
     }
 
-    /// How long building and a new service wait for a provider's first answer, 0 to 5 min; default 5 s.
+    /// Returns how long to wait for a provider's first answer, 0 to 5 min. Default: 5 s.
+    ///
+    /// Applies to building the manager and to the first request for a service.
     pub fn start_timeout(&self) -> Duration {
         self.start_timeout
     }
 
-    /// How long a service is kept after its last handle is gone, 0 to 24 h; default 5 min.
+    /// Returns how long a service is kept without a handle, 0 to 24 h. Default: 5 min.
     pub fn keep_idle(&self) -> Duration {
         self.keep_idle
     }
 
-    /// How often a provider that cannot watch is asked, 10 ms to 1 h; default 10 s.
+    /// Returns the poll interval of providers that cannot watch, 10 ms to 1 h. Default: 10 s.
     pub fn poll_interval(&self) -> Duration {
         self.poll_interval
     }
 
-    /// How many probes run at a time over all services, 1 to 10 000; default 32.
+    /// Returns the maximum number of concurrent probes, 1 to 10 000. Default: 32.
+    ///
+    /// The maximum applies to all services together.
     pub fn max_probes(&self) -> u32 {
         self.max_probes
     }
 
-    /// Whether registries on other machines may name loopback addresses; default false.
+    /// Returns whether registries on other machines may list loopback addresses.
+    ///
+    /// Default: `false`.
     pub fn allow_loopback(&self) -> bool {
         self.allow_loopback
     }
 
-    /// The configuration of every service that has none of its own.
+    /// Returns the configuration of all services without one of their own.
     pub fn service_config(&self) -> &FailoverConfig {
         &self.failover
     }
 
-    /// What its owner adds; it has no meaning here.
+    /// Returns the owner's own entries, which this crate does not interpret.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
     }
@@ -243,7 +258,7 @@ impl<'de> Deserialize<'de> for ManagerConfig {
     }
 }
 
-/// Builds a [`ManagerConfig`]; what is not set has its default.
+/// Builds a [`ManagerConfig`]. Values that are not set have their defaults.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct ManagerConfigBuilder {
@@ -251,80 +266,90 @@ pub struct ManagerConfigBuilder {
 }
 
 impl ManagerConfigBuilder {
-    /// The provider that is meant where none is named; default the first that the manager was given.
+    /// Sets the name of the default provider. Default: the first one added.
     pub fn default_provider(mut self, name: impl Into<String>) -> Self {
         self.draft.default_provider = Some(name.into());
         self
     }
 
-    /// How often an operation on a registry is tried, 1 to 20; default 3.
+    /// Sets the maximum number of attempts of a registry operation, 1 to 20. Default: 3.
     pub fn retry_attempts(mut self, attempts: u32) -> Self {
         self.draft.retry_attempts = attempts;
         self
     }
 
-    /// The wait before an operation on a registry is tried again, 0 to 5 min; default 250 ms.
+    /// Sets the first wait before a registry operation is retried.
+    ///
+    /// 0 to 5 min. Default: 250 ms.
     pub fn retry_delay(mut self, delay: Duration) -> Self {
         self.draft.retry_delay = delay;
         self
     }
 
-    /// How long an operation on a registry may take with all its tries, 1 ms to 24 h; default 30 s.
+    /// Sets the timeout of a registry operation with all attempts.
+    ///
+    /// 1 ms to 24 h. Default: 30 s.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.draft.timeout = timeout;
         self
     }
 
-    /// Whether the other providers stand in for the default one, in their order; default true.
+    /// Sets whether the other providers are fallbacks, in their order. Default: `true`.
     pub fn fallback_enabled(mut self, enabled: bool) -> Self {
         self.draft.fallback_enabled = enabled;
         self
     }
 
-    /// How long building and a new service wait for a provider's first answer, 0 to 5 min; default 5 s.
+    /// Sets how long to wait for a provider's first answer, 0 to 5 min. Default: 5 s.
+    ///
+    /// Applies to building the manager and to the first request for a service.
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
         self.draft.start_timeout = timeout;
         self
     }
 
-    /// How long a service is kept after its last handle is gone, 0 to 24 h; default 5 min.
+    /// Sets how long a service is kept without a handle, 0 to 24 h. Default: 5 min.
     pub fn keep_idle(mut self, keep: Duration) -> Self {
         self.draft.keep_idle = keep;
         self
     }
 
-    /// How often a provider that cannot watch is asked, 10 ms to 1 h; default 10 s.
+    /// Sets the poll interval of providers that cannot watch, 10 ms to 1 h. Default: 10 s.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.draft.poll_interval = interval;
         self
     }
 
-    /// How many probes run at a time over all services, 1 to 10 000; default 32.
+    /// Sets the maximum number of concurrent probes, 1 to 10 000. Default: 32.
+    ///
+    /// The maximum applies to all services together.
     pub fn max_probes(mut self, probes: u32) -> Self {
         self.draft.max_probes = probes;
         self
     }
 
-    /// Lets registries on other machines name loopback addresses; default false. Without it such an entry is left
-    /// out: it would send calls to whatever listens on this machine.
+    /// Sets whether registries on other machines may list loopback addresses.
+    ///
+    /// Default: `false`, which rejects such an entry: it would send calls to whatever listens on
+    /// this machine.
     pub fn allow_loopback(mut self, allow: bool) -> Self {
         self.draft.allow_loopback = allow;
         self
     }
 
-    /// The configuration of every service that has none of its own.
+    /// Sets the configuration of all services without one of their own.
     pub fn service_config(mut self, config: FailoverConfig) -> Self {
         self.draft.failover = config;
         self
     }
 
-    /// Adds an entry that has no meaning here.
+    /// Adds an entry that this crate does not interpret.
     pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.draft.metadata.insert(key.into(), value.into());
         self
     }
 
-    /// Checks the values.
+    /// Validates the values.
     pub fn build(self) -> Result<ManagerConfig, Error> {
         let config = self.draft;
         range::whole("retry_attempts", config.retry_attempts, &defaults::REGISTRY_ATTEMPTS_RANGE)?;

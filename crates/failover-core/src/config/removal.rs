@@ -1,4 +1,4 @@
-//! What an answer means that removes many endpoints at once.
+//! Treatment of an answer that removes many endpoints at once.
 
 use std::time::Duration;
 
@@ -11,21 +11,23 @@ use crate::codec::{duration, range};
 use crate::config::defaults;
 use crate::error::Error;
 
-/// What to do when a registry's answer lacks many of the endpoints that it has named before: that may be a deployment,
-/// or a registry that has lost sight of them.
+/// How to treat an answer that lacks many of the previously listed endpoints.
 ///
-/// In JSON it is `"off"` or `{"share": 0.5, "grace": "5m"}`. Default: off. Eureka's self-preservation is the model.
+/// Such an answer can be a deployment, or a registry that has lost data.
+///
+/// In JSON it is `"off"` or `{"share": 0.5, "grace": "5m"}`. Default: off. Modelled on Eureka's
+/// self-preservation.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 #[non_exhaustive]
 pub enum RemovalGuard {
-    /// They are gone at once.
+    /// Removes the endpoints at once.
     #[default]
     Off,
-    /// They are kept as a last resort: called only when nothing else is available.
+    /// Retains the endpoints as a last resort: called only if no other is available.
     Keep {
-        /// From which share of the endpoints on, above 0 to 1.
+        /// The minimum share of removed endpoints, above 0 to 1.
         share: f64,
-        /// For how long, 1 ms to 7 days.
+        /// How long they are retained, 1 ms to 7 days.
         grace: Duration,
     },
 }

@@ -1,4 +1,4 @@
-//! How many retries the successes pay for.
+//! Retry budget settings.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -8,7 +8,7 @@ use crate::codec::range;
 use crate::config::defaults;
 use crate::error::Error;
 
-/// A bucket of tokens that successes fill and retries empty, so that clients do not feed a collapse.
+/// A token bucket that successes fill and retries drain, so that retries do not add to an outage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RetryBudgetConfig {
     enabled: bool,
@@ -18,32 +18,32 @@ pub struct RetryBudgetConfig {
 }
 
 impl RetryBudgetConfig {
-    /// A builder that holds the defaults.
+    /// Returns a builder with the defaults.
     pub fn builder() -> RetryBudgetConfigBuilder {
         RetryBudgetConfigBuilder { draft: Self::default() }
     }
 
-    /// A builder that holds these values.
+    /// Returns a builder with these values.
     pub fn to_builder(&self) -> RetryBudgetConfigBuilder {
         RetryBudgetConfigBuilder { draft: self.clone() }
     }
 
-    /// Whether retries need tokens; default true.
+    /// Returns whether retries need tokens. Default: `true`.
     pub fn enabled(&self) -> bool {
         self.enabled
     }
 
-    /// How many tokens there can be, and how many there are at the start, 1 to 1 000 000; default 500.
+    /// Returns the maximum and initial number of tokens, 1 to 1 000 000. Default: 500.
     pub fn capacity(&self) -> u32 {
         self.capacity
     }
 
-    /// The tokens that a retry takes, 1 to 1000; default 5.
+    /// Returns the tokens that a retry withdraws, 1 to 1000. Default: 5.
     pub fn retry_cost(&self) -> u32 {
         self.retry_cost
     }
 
-    /// The tokens that a success puts in, 1 to 1000; default 1.
+    /// Returns the tokens that a success deposits, 1 to 1000. Default: 1.
     pub fn success_deposit(&self) -> u32 {
         self.success_deposit
     }
@@ -86,7 +86,7 @@ impl<'de> Deserialize<'de> for RetryBudgetConfig {
     }
 }
 
-/// Builds a [`RetryBudgetConfig`]; what is not set has its default.
+/// Builds a [`RetryBudgetConfig`]. Values that are not set have their defaults.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct RetryBudgetConfigBuilder {
@@ -94,31 +94,31 @@ pub struct RetryBudgetConfigBuilder {
 }
 
 impl RetryBudgetConfigBuilder {
-    /// Whether retries need tokens; default true.
+    /// Sets whether retries need tokens. Default: `true`.
     pub fn enabled(mut self, enabled: bool) -> Self {
         self.draft.enabled = enabled;
         self
     }
 
-    /// How many tokens there can be, 1 to 1 000 000; default 500.
+    /// Sets the maximum and initial number of tokens, 1 to 1 000 000. Default: 500.
     pub fn capacity(mut self, tokens: u32) -> Self {
         self.draft.capacity = tokens;
         self
     }
 
-    /// The tokens that a retry takes, 1 to 1000; default 5.
+    /// Sets the tokens that a retry withdraws, 1 to 1000. Default: 5.
     pub fn retry_cost(mut self, tokens: u32) -> Self {
         self.draft.retry_cost = tokens;
         self
     }
 
-    /// The tokens that a success puts in, 1 to 1000; default 1.
+    /// Sets the tokens that a success deposits, 1 to 1000. Default: 1.
     pub fn success_deposit(mut self, tokens: u32) -> Self {
         self.draft.success_deposit = tokens;
         self
     }
 
-    /// Checks the values.
+    /// Validates the values.
     pub fn build(self) -> Result<RetryBudgetConfig, Error> {
         let config = self.draft;
         let field = |name| document::path(SECTION, name);

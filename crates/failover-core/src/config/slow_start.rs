@@ -1,4 +1,4 @@
-//! How an endpoint that has just come is broken in.
+//! Slow start settings.
 
 use std::time::Duration;
 
@@ -10,8 +10,10 @@ use crate::codec::{duration, range};
 use crate::config::defaults;
 use crate::error::Error;
 
-/// How the share of an endpoint grows after it has come, or come back: Envoy's slow start,
-/// `max(10 %, (time / window)^(1 / aggression))` of what it would get.
+/// Slow start: how traffic ramps up to a new or recovered endpoint.
+///
+/// As in Envoy, the endpoint receives `max(10 %, (time / window)^(1 / aggression))` of its full
+/// share.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SlowStartConfig {
     #[serde(serialize_with = "duration::write")]
@@ -20,22 +22,24 @@ pub struct SlowStartConfig {
 }
 
 impl SlowStartConfig {
-    /// A builder that holds the defaults.
+    /// Returns a builder with the defaults.
     pub fn builder() -> SlowStartConfigBuilder {
         SlowStartConfigBuilder { draft: Self::default() }
     }
 
-    /// A builder that holds these values.
+    /// Returns a builder with these values.
     pub fn to_builder(&self) -> SlowStartConfigBuilder {
         SlowStartConfigBuilder { draft: self.clone() }
     }
 
-    /// How long it takes until it gets its whole share, 0 to 1 h; default 0, at once.
+    /// Returns the time until an endpoint receives its full share, 0 to 1 h. Default: 0.
     pub fn window(&self) -> Duration {
         self.window
     }
 
-    /// How fast the share grows: 1 evenly, above it faster at first; 0.1 to 10, default 1.
+    /// Returns how fast the share grows, 0.1 to 10. Default: 1, linear.
+    ///
+    /// Above 1, it grows faster at first.
     pub fn aggression(&self) -> f64 {
         self.aggression
     }
@@ -65,7 +69,7 @@ impl<'de> Deserialize<'de> for SlowStartConfig {
     }
 }
 
-/// Builds a [`SlowStartConfig`]; what is not set has its default.
+/// Builds a [`SlowStartConfig`]. Values that are not set have their defaults.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct SlowStartConfigBuilder {
@@ -73,19 +77,21 @@ pub struct SlowStartConfigBuilder {
 }
 
 impl SlowStartConfigBuilder {
-    /// How long it takes until an endpoint gets its whole share, 0 to 1 h; default 0, at once.
+    /// Sets the time until an endpoint receives its full share, 0 to 1 h. Default: 0.
     pub fn window(mut self, window: Duration) -> Self {
         self.draft.window = window;
         self
     }
 
-    /// How fast the share grows: 1 evenly, above it faster at first; 0.1 to 10, default 1.
+    /// Sets how fast the share grows, 0.1 to 10. Default: 1, linear.
+    ///
+    /// Above 1, it grows faster at first.
     pub fn aggression(mut self, aggression: f64) -> Self {
         self.draft.aggression = aggression;
         self
     }
 
-    /// Checks the values.
+    /// Validates the values.
     pub fn build(self) -> Result<SlowStartConfig, Error> {
         let config = self.draft;
         let field = |name| document::path(SECTION, name);

@@ -1,4 +1,4 @@
-//! A configuration as it stands in a store that processes of several versions share.
+//! A configuration in a store that processes of several versions share.
 
 use serde_json::Value;
 
@@ -9,19 +9,19 @@ use crate::error::{Error, ErrorKind};
 
 /// The version of the document that this crate writes.
 const VERSION: u32 = 1;
-/// How many keys a newer version may have added before its document is not read any more.
+/// The maximum number of unknown keys in the document of a newer version.
 const MAX_UNKNOWN: usize = 64;
 
-/// A document, read as far as it is known.
+/// A parsed document.
 #[derive(Debug, PartialEq)]
 pub(crate) struct StoredDocument {
     pub(crate) config: FailoverConfig,
     version: u32,
-    /// What a newer version has added, kept for those who know it.
+    /// The unknown keys of a newer version, kept when the document is written back.
     pub(crate) unknown: Vec<Unknown>,
 }
 
-/// A key that is not known here.
+/// A key that this version does not know.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Unknown {
     section: String,
@@ -30,14 +30,14 @@ pub(crate) struct Unknown {
 }
 
 impl Unknown {
-    /// Its full name.
+    /// Returns its full name.
     pub(crate) fn name(&self) -> String {
         document::path(&self.section, &self.key)
     }
 }
 
 impl StoredDocument {
-    /// A new document with this configuration; what is not known of the `previous` one is kept in it.
+    /// Creates a document with this configuration that keeps the unknown keys of `previous`.
     pub(crate) fn replacing(previous: Option<Self>, config: FailoverConfig) -> Self {
         match previous {
             Some(previous) => Self { config, ..previous },
@@ -45,7 +45,7 @@ impl StoredDocument {
         }
     }
 
-    /// Reads a document. A key that is not known is an error, unless the document says that it is of a newer version.
+    /// Reads a document. An unknown key is an error, unless the document is of a newer version.
     pub(crate) fn read(json: &str) -> Result<Self, Error> {
         let raw = document::from_json(json, "the stored configuration")?;
         let Raw::Object(mut fields) = raw else {
@@ -78,13 +78,13 @@ impl StoredDocument {
         }
     }
 
-    /// The document as it is stored.
+    /// Returns the document in its stored form.
     pub(crate) fn write(&self) -> String {
         let mut json = serde_json::to_value(&self.config).unwrap_or_default();
         json["v"] = self.version.into();
         for Unknown { section, key, value } in &self.unknown {
             let mut parts = section.split('.').filter(|part| !part.is_empty());
-            // A section that this configuration does not have, or writes as a word, has no place for more keys.
+            // A section that is absent here, or written as a word, has no place for unknown keys.
             let place = parts.try_fold(&mut json, |at, part| at.as_object_mut()?.get_mut(part));
             if let Some(fields) = place.and_then(Value::as_object_mut) {
                 fields.insert(key.clone(), value.clone());
@@ -94,7 +94,7 @@ impl StoredDocument {
     }
 }
 
-/// The fields of a section, by its full name.
+/// Returns the fields of a section, by its full name.
 fn inside<'a>(raw: &'a mut Raw, section: &str) -> Option<&'a mut std::collections::BTreeMap<String, Raw>> {
     let mut parts = section.split('.').filter(|part| !part.is_empty());
     let found = parts.try_fold(raw, |at, part| match at {

@@ -1,27 +1,27 @@
-//! The words for who comes first, and for who is picked among equals.
+//! The names of strategies and algorithms.
 
 use crate::codec::document::{one_of, words};
 
-/// In which order the endpoints of a service are candidates for a call.
+/// How the endpoints of a service are ordered into tiers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StrategyKind {
-    /// All that are available, in turn.
+    /// All available endpoints, in turn.
     #[default]
     RoundRobin,
-    /// All that are available, at random.
+    /// All available endpoints, at random.
     Random,
-    /// All that are available, by their weights.
+    /// All available endpoints, by weight.
     Weighted,
-    /// All that are available, those with the fewest calls in flight first.
+    /// All available endpoints, those with the fewest calls in flight first.
     LeastConnections,
-    /// All that are available, the same one for the same key.
+    /// All available endpoints, the same one for the same key.
     IpHash,
-    /// Healthy before degraded, those that answer best first.
+    /// Healthy before degraded, and the best responding first.
     HealthBased,
-    /// Those in the caller's zone, then in its region, then the rest.
+    /// The caller's zone first, then its region, then the rest.
     Geographic,
-    /// What the caller's own strategy says.
+    /// The caller's own strategy.
     Custom,
 }
 
@@ -41,12 +41,12 @@ words! {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ProbePolicy {
-    /// Those that their registry does not check itself.
+    /// Probes the endpoints that their registry does not check itself.
     #[default]
     Auto,
-    /// All that have a health check.
+    /// Probes all endpoints that have a health check.
     Always,
-    /// None.
+    /// Probes no endpoint.
     Never,
 }
 
@@ -58,7 +58,7 @@ words! {
 }
 
 impl StrategyKind {
-    /// The algorithm that picks among equals when none is configured.
+    /// Returns the algorithm that is used if none is configured.
     pub fn default_algorithm(self) -> Algorithm {
         match self {
             Self::RoundRobin | Self::Custom => Algorithm::RoundRobin,
@@ -71,7 +71,7 @@ impl StrategyKind {
     }
 }
 
-/// Which of the endpoints that are equal to the strategy gets the call.
+/// How one endpoint of a tier is picked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Algorithm {
@@ -82,13 +82,13 @@ pub enum Algorithm {
     Random,
     /// By weight, spread evenly.
     Weighted,
-    /// Of two at random the one with fewer calls in flight, by weight.
+    /// Of two random endpoints, the one with fewer calls in flight, adjusted by weight.
     LeastConnections,
-    /// Of two at random the one with the lower latency times calls in flight.
+    /// Of two random endpoints, the one with the lower product of latency and calls in flight.
     PeakEwma,
-    /// The same one for the same key, while it is available.
+    /// The same endpoint for the same key, while it is available.
     IpHash,
-    /// By what endpoints say of their load: see [`LoadReport`](crate::LoadReport).
+    /// By the load that endpoints report: see [`LoadReport`](crate::LoadReport).
     ReportedLoad,
 }
 
@@ -103,7 +103,7 @@ words! {
     ReportedLoad = "reported_load",
 }
 
-/// The Go package lists three words as algorithms that order candidates instead of picking among equals.
+/// The Go package lists three names as algorithms that order candidates instead of picking one.
 fn algorithm_wanted(word: &str) -> String {
     let words = one_of(Algorithm::WORDS);
     if StrategyKind::WORDS.contains(&word) {

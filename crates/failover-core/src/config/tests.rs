@@ -213,8 +213,8 @@ fn what_is_written_has_words_and_no_nulls() {
     }
 }
 
-/// Shares of a thousandth: of a number with 17 digits `serde_json` may read the last bit differently, unless it is
-/// built with `float_roundtrip`.
+/// Shares of a thousandth: of a number with 17 digits `serde_json` may read the last bit
+/// differently, unless it is built with `float_roundtrip`.
 fn thousandths(range: std::ops::RangeInclusive<u32>) -> impl Strategy<Value = f64> {
     range.prop_map(|n| f64::from(n) / 1000.0)
 }

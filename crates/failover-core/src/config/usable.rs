@@ -1,9 +1,9 @@
-//! Whether a configuration says all that its strategy needs.
+//! Checks that a configuration has all parts that its strategy requires.
 
 use crate::config::{FailoverConfig, StrategyKind};
 use crate::error::{Error, ErrorKind};
 
-/// Whether a configuration says all that its strategy needs.
+/// Checks that a configuration has all parts that its strategy requires.
 pub(crate) fn supported(config: &FailoverConfig) -> Result<(), Error> {
     let (asked, lacks) = match config.strategy() {
         StrategyKind::Geographic if config.locality().is_none() => {

@@ -70,46 +70,47 @@ impl ProviderScope<'_> {
         let place = Place { named: named.clone(), service, id };
         let limit = inner.settings.timeout();
         let Some(number) = inner.add_served(&place) else {
-            // Closing has overtaken the registration.
+            // The manager was closed during the registration.
             place.deregister(limit).await?;
             return Err(closed_error());
         };
         let manager = Arc::downgrade(inner);
-        // Registering has shown that there is a runtime.
+        // A successful registration implies that there is a runtime.
         let runtime = Handle::current();
         Ok(Registration { place, manager, number, drain: defaults::DRAIN, limit, runtime, ended: false })
     }
 }
 
 impl Registration {
-    /// Sets how long the endpoint is drained before it is deregistered, so that every caller has
-    /// heard of it; default 1 s. Calls that it has go on all the while.
+    /// Sets the time between draining and deregistration. Default: 1 s.
+    ///
+    /// It gives every caller time to learn of the change. Calls in progress continue meanwhile.
     pub fn drain_for(mut self, drain: Duration) -> Self {
         self.drain = drain;
         self
     }
 
-    /// The service that is served.
+    /// Returns the service of the endpoint.
     pub fn service(&self) -> &ServiceName {
         &self.place.service
     }
 
-    /// The endpoint's id.
+    /// Returns the endpoint's id.
     pub fn id(&self) -> &EndpointId {
         &self.place.id
     }
 
-    /// Drains the endpoint, waits until every caller has heard of it, and deregisters it.
+    /// Drains the endpoint, waits for callers to learn of it, and deregisters it.
     ///
     /// # Errors
     ///
-    /// When the registry did not take the deregistration after three tries.
+    /// Returns an error if the registry did not accept the deregistration in three attempts.
     ///
     /// # Cancel safety
     ///
-    /// A dropped future goes on in a task of the runtime that the endpoint was registered in.
+    /// A dropped future continues in a task of the runtime in which the endpoint was registered.
     pub async fn close(mut self) -> Result<(), Error> {
-        // In a task of its own, so that who stops waiting does not stop it.
+        // In a separate task, so that a caller that stops waiting does not stop it.
         let leaving = self.leave();
         let ended = leaving.await;
         ended.unwrap_or_else(|_| {
@@ -121,7 +122,7 @@ impl Registration {
     fn leave(&mut self) -> tokio::task::JoinHandle<Result<(), Error>> {
         self.ended = true;
         if !is_served(&self.manager, self.number) {
-            // The manager was closed, and has deregistered it.
+            // The manager was closed and has deregistered the endpoint.
             return self.runtime.spawn(ready(Ok(())));
         }
         let (place, manager, number) = (self.place.clone(), self.manager.clone(), self.number);
@@ -133,7 +134,7 @@ impl Registration {
                 return Ok(());
             }
             let left = place.deregister(limit).await;
-            // Not before: a manager that is closed meanwhile deregisters it at once.
+            // Not earlier: a manager that is closed meanwhile deregisters the endpoint at once.
             if let Some(manager) = manager.upgrade() {
                 manager.served().entries.remove(&number);
             }
