@@ -1,5 +1,5 @@
-//! What code outside of this crate implements: providers, probes, strategies and classifiers; and the rule for
-//! the addresses that a provider may name.
+//! The traits that other crates implement: providers, probes, strategies and classifiers; and the
+//! policy for the addresses that a provider may list.
 
 pub(crate) mod address_policy;
 pub(crate) mod classify;

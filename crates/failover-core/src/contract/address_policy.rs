@@ -1,13 +1,13 @@
-//! Which addresses a registry may name.
+//! The addresses that a registry may list.
 //!
-//! Whoever can write to a registry could otherwise send this program's calls, with their credentials, to the cloud's
-//! metadata service or to what listens on this machine only.
+//! Without this policy, a registry writer could send this program's calls, with their credentials,
+//! to the cloud's metadata service or to a service that listens only on this machine.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::contract::provider::AddressTrust;
 
-/// What a source may name; host names are not looked up here.
+/// The addresses that a source may list. Host names are not resolved here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AddressPolicy {
     in_process: bool,
@@ -15,7 +15,7 @@ pub(crate) struct AddressPolicy {
 }
 
 impl AddressPolicy {
-    /// The program itself named it: anything goes.
+    /// The program itself configured the endpoint: every address is allowed.
     pub(crate) const IN_PROCESS: Self = Self { in_process: true, loopback: true };
 
     pub(crate) fn new(trust: AddressTrust, allow_loopback: bool) -> Self {
@@ -26,17 +26,17 @@ impl AddressPolicy {
         }
     }
 
-    /// What both of them allow.
+    /// Returns the policy that allows what both policies allow.
     pub(crate) fn stricter(self, other: Self) -> Self {
         Self { in_process: self.in_process && other.in_process, loopback: self.loopback && other.loopback }
     }
 
-    /// Why this address is refused, if it is.
+    /// Returns the reason why this address is refused, if it is.
     pub(crate) fn refuses(self, ip: IpAddr) -> Option<&'static str> {
         if self.in_process {
             return None;
         }
-        // An IPv4 address in IPv6 clothes reaches the same host.
+        // An IPv4-mapped IPv6 address reaches the same host.
         match ip.to_canonical() {
             IpAddr::V4(ip) => refuses_v4(ip),
             IpAddr::V6(ip) => refuses_v6(ip),
@@ -56,7 +56,7 @@ const NO_HOST: &str = "is not the address of one host";
 const TRANSLATED: &str = "is an IPv4 address behind NAT64, which can hide a refused address";
 
 fn refuses_v4(ip: Ipv4Addr) -> Option<&'static str> {
-    // Alibaba's, and the wire server of Azure; all others are link-local.
+    // Alibaba's metadata service and Azure's wire server; all others are link-local.
     if ip == Ipv4Addr::new(100, 100, 100, 200) || ip == Ipv4Addr::new(168, 63, 129, 16) {
         Some(METADATA)
     } else if ip.is_link_local() {
@@ -79,7 +79,7 @@ fn refuses_v6(ip: Ipv6Addr) -> Option<&'static str> {
     } else if segments[..6] == [0x64, 0xff9b, 0, 0, 0, 0] || segments[..3] == [0x64, 0xff9b, 1] {
         Some(TRANSLATED)
     } else if segments[0] == 0x2002 {
-        // 6to4: the IPv4 address of the router that it goes through.
+        // 6to4: the IPv4 address of its router.
         let [a, b, c, d] =
             [segments[1] >> 8, segments[1], segments[2] >> 8, segments[2]].map(|part| part as u8);
         let router = Ipv4Addr::new(a, b, c, d);
@@ -185,8 +185,8 @@ mod tests {
         }
     }
 
-    /// What a system's resolver may read as 169.254.169.254 or 127.0.0.1 although it is not written like one: no
-    /// endpoint can have it as its address, so it cannot get here as a host name.
+    /// Forms that a resolver may read as 169.254.169.254 or 127.0.0.1 although they are written
+    /// differently. No endpoint can have one as its address, so none gets here as a host name.
     #[test]
     fn no_endpoint_has_an_address_that_a_resolver_could_read_as_another() {
         for address in [
@@ -225,7 +225,7 @@ mod tests {
         ] {
             let built = Endpoint::builder("a", "users", address, 80).build();
             if let Ok(endpoint) = &built {
-                // Read as the address that it is, it is judged as one.
+                // Text that parses as an address is checked as one.
                 let ip = endpoint.ip();
                 assert!(
                     ip.is_some_and(|ip| refused(

@@ -1,10 +1,10 @@
-//! What a reply says about the endpoint that gave it.
+//! Classification of replies.
 
 use std::time::Duration;
 
 use crate::model::attempt_class::AttemptClass;
 
-/// What one attempt has shown.
+/// The outcome of an attempt.
 ///
 /// | | counts against the endpoint | another attempt |
 /// |---|---|---|
@@ -16,35 +16,38 @@ use crate::model::attempt_class::AttemptClass;
 /// | `NotSent` | yes | elsewhere, always: the request never left |
 /// | `Local` | no | if the call may be repeated |
 ///
-/// To a half-open breaker, `Success` and `Rejected` are answers, and bring it nearer to closing; `Overload` opens it
-/// again, as what counts against the endpoint does; `Local` says nothing.
+/// A half-open breaker counts `Success` and `Rejected` towards closing; `Overload` and every
+/// outcome that counts against the endpoint open it again; it ignores `Local`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The endpoint did its work.
+    /// The endpoint processed the request.
     Success,
-    /// The endpoint failed, or could not be heard.
+    /// The endpoint failed, or did not reply.
     Failure,
-    /// No answer in time: a timer of the transport expired. The engine's own timer needs no classifier.
+    /// No reply in time: a timer of the transport expired. The engine's own timer needs no
+    /// classifier.
     Timeout,
-    /// The endpoint says that it is overloaded, and perhaps when to come back (HTTP 429 and 503).
+    /// The endpoint is overloaded (HTTP 429 and 503), and may say when to retry.
     Overload(Option<Duration>),
-    /// The endpoint refused the request as the caller's own mistake (most of HTTP's 4xx).
+    /// The endpoint rejected the request as invalid (most of HTTP's 4xx).
     Rejected,
-    /// The request provably never reached the endpoint, as when a connection is refused.
+    /// The request provably never reached the endpoint, for example a refused connection.
     NotSent,
-    /// This machine failed, not the endpoint: no file descriptors, no ports, no name service.
+    /// This machine failed, not the endpoint: no file descriptors, ports or name service.
     Local,
 }
 
 impl Outcome {
-    /// `Ok` is a success, `Err` a failure.
+    /// Maps `Ok` to a success and `Err` to a failure.
     pub fn of<T, E>(reply: &Result<T, E>) -> Self {
         if reply.is_ok() { Self::Success } else { Self::Failure }
     }
 
-    /// The usual meaning of an HTTP status: 1xx to 3xx success; 429 and 503 overload; 408 and 5xx failure;
-    /// other 4xx rejected. `retry_after` is what the header of that name said, if it was there.
+    /// Maps an HTTP status to its usual outcome.
+    ///
+    /// 1xx to 3xx are a success; 429 and 503 overload; 408 and other 5xx a failure; other 4xx
+    /// rejected. `retry_after` is the value of that header, if present.
     pub fn from_http_status(status: u16, retry_after: Option<Duration>) -> Self {
         match status {
             100..=399 => Self::Success,
@@ -69,12 +72,12 @@ impl From<Outcome> for AttemptClass {
     }
 }
 
-/// What the caller's replies mean to the engine, once for all calls of a handle or for one call.
+/// Classifies replies, for all calls of a handle or for one call.
 ///
-/// Any `Fn(Result<&T, &E>) -> Outcome` is a classifier. Implement the trait for a type of your own to name it in
-/// a struct: `ServiceHandle<HttpRules>`.
+/// Every `Fn(Result<&T, &E>) -> Outcome` is a classifier. Implement the trait for a type to name it
+/// in a struct: `ServiceHandle<HttpRules>`.
 pub trait Classify<T, E> {
-    /// What this reply shows.
+    /// Returns the outcome that a reply shows.
     fn classify(&self, reply: Result<&T, &E>) -> Outcome;
 }
 
@@ -87,7 +90,7 @@ where
     }
 }
 
-/// The classifier that is used when none is given: `Ok` is a success, `Err` a failure.
+/// The default classifier: `Ok` is a success, `Err` a failure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OkIsSuccess;
 

@@ -1,4 +1,4 @@
-//! Active health checks: what a probe is, and who runs them when. No sockets here; those are in `failover-probe`.
+//! Active health checks. The crate `failover-probe` contains the probes that use sockets.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use crate::model::endpoint::Endpoint;
 use crate::model::health::Health;
 use crate::model::health_check::HealthCheck;
 
-/// Asks an endpoint whether it works.
+/// Checks whether an endpoint works.
 ///
 /// A closure is a probe:
 ///
@@ -27,15 +27,15 @@ use crate::model::health_check::HealthCheck;
 /// ```
 #[async_trait]
 pub trait Probe: Send + Sync + 'static {
-    /// Asks it once. A probe that has found out that the endpoint does not work answers an error that says how.
+    /// Probes the endpoint once. Returns an error with the reason if it does not work.
     ///
-    /// It need not mind the time: it is dropped when the health check's timeout has passed. What it asks for must be
-    /// harmless however often it is asked, and a host name that it looks up itself must pass
-    /// [`ProbeTarget::ensure_allowed`] before it connects.
+    /// The future needs no timeout of its own: it is dropped after the health check's timeout. The
+    /// request must be harmless when repeated, and the probe must pass each address of a host name
+    /// that it resolves itself to [`ProbeTarget::ensure_allowed`] before it connects.
     ///
     /// # Errors
     ///
-    /// What the endpoint has answered instead of what it should, or why it has not answered at all.
+    /// Returns the unexpected answer, or the reason for a missing one.
     async fn probe(&self, target: &ProbeTarget) -> Result<ProbeOutcome, Error>;
 }
 
@@ -54,7 +54,7 @@ where
     }
 }
 
-/// What a probe is to ask, and how.
+/// The endpoint and the settings of a probe.
 #[derive(Clone, Debug)]
 pub struct ProbeTarget {
     endpoint: Arc<Endpoint>,
@@ -63,7 +63,7 @@ pub struct ProbeTarget {
 }
 
 impl ProbeTarget {
-    /// An endpoint that the program itself names: any address is allowed.
+    /// Creates a target from an endpoint of the program itself: every address is allowed.
     pub fn new(endpoint: impl Into<Arc<Endpoint>>) -> Self {
         Self::within(endpoint.into(), AddressPolicy::IN_PROCESS)
     }
@@ -79,27 +79,29 @@ impl ProbeTarget {
         Self { addresses: AddressPolicy::new(trust, allow_loopback), ..self }
     }
 
-    /// The endpoint.
+    /// Returns the endpoint.
     pub fn endpoint(&self) -> &Arc<Endpoint> {
         &self.endpoint
     }
 
-    /// How it is asked; every value has a default.
+    /// Returns the settings of the probe; every value has a default.
     pub fn health_check(&self) -> &HealthCheck {
         &self.check
     }
 
-    /// The rule for the addresses that the endpoint's source may name.
+    /// Returns the policy for the addresses that the endpoint's source may list.
     pub(crate) fn addresses(&self) -> AddressPolicy {
         self.addresses
     }
 
-    /// Checks the address that a host name was resolved to, right before it is connected to: a registry must not lead
-    /// a probe to the cloud's metadata service or to this machine by way of a name.
+    /// Checks a resolved address, right before connecting to it.
+    ///
+    /// It prevents a registry from directing a probe by a host name to the cloud's metadata service
+    /// or to this machine.
     ///
     /// # Errors
     ///
-    /// `Permission` when the endpoint's source may not name that address.
+    /// Returns `Permission` if the endpoint's source may not list that address.
     pub fn ensure_allowed(&self, ip: IpAddr) -> Result<(), Error> {
         match self.addresses.refuses(ip) {
             None => Ok(()),
@@ -111,7 +113,7 @@ impl ProbeTarget {
     }
 }
 
-/// What a probe has found at an endpoint that works.
+/// The result of a probe of a working endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeOutcome {
     health: Health,
@@ -119,22 +121,22 @@ pub struct ProbeOutcome {
 }
 
 impl ProbeOutcome {
-    /// It works; `evidence` says how that was seen, as in `200 OK in 3 ms`.
+    /// Healthy, with the evidence, such as `200 OK in 3 ms`.
     pub fn healthy(evidence: impl Into<String>) -> Self {
         Self { health: Health::Healthy, evidence: one_line(evidence.into()) }
     }
 
-    /// It works, but not well.
+    /// Working, but degraded.
     pub fn degraded(evidence: impl Into<String>) -> Self {
         Self { health: Health::Degraded, evidence: one_line(evidence.into()) }
     }
 
-    /// How well it works.
+    /// Returns the health.
     pub fn health(&self) -> Health {
         self.health
     }
 
-    /// How that was seen, on one line.
+    /// Returns the evidence, on one line.
     pub fn evidence(&self) -> &str {
         &self.evidence
     }

@@ -1,9 +1,9 @@
-//! The contract between the engine and whatever knows where endpoints are.
+//! The contract between the engine and a source of endpoints.
 //!
-//! A provider crate depends on `failover-core` alone, implements [`Provider`], and offers what more it can do
-//! through the optional traits: [`Registry`] to write endpoints, [`ConfigStore`] to keep configuration. What a
-//! provider cannot do at all is absent; what it cannot do for this endpoint is an error of kind
-//! [`Unsupported`](crate::ErrorKind::Unsupported) that says why.
+//! A provider crate depends on `failover-core` alone, implements [`Provider`], and offers what more
+//! it can do through the optional traits: [`Registry`] to write endpoints, [`ConfigStore`] to keep
+//! configuration. What a provider cannot do at all is absent; what it cannot do for this endpoint
+//! is an error of kind [`Unsupported`](crate::ErrorKind::Unsupported) that says why.
 
 pub(crate) mod info;
 pub(crate) mod query;
@@ -26,72 +26,75 @@ pub(crate) use set::Rejections;
 pub use set::{EndpointSet, RejectedEntry, Revision};
 pub use store::{ConfigKey, ConfigStore, ConfigStream, StoredConfig};
 
-/// A stream of whole answers, newest wins. It goes on after an error.
+/// A stream of complete answers; the newest replaces the others. Continues after an error.
 pub type WatchStream<'a> = Pin<Box<dyn Stream<Item = Result<EndpointSet, Error>> + Send + 'a>>;
 
-/// Where endpoints come from: a registry, a file, a name service.
+/// A source of endpoints: a registry, a file, a name service.
 ///
-/// Every call has a deadline of the caller's; an implementation sets its own, shorter ones as well, and leaves
-/// nothing behind when a future is dropped: what only reads is cancel safe, what writes has then written whole or not
-/// at all. Nothing here may hold a secret in `Debug`, in an error or in a log.
+/// Every call has a deadline of the caller's; an implementation sets its own, shorter ones as well,
+/// and leaves nothing behind when a future is dropped: what only reads is cancel safe, what writes
+/// has then written whole or not at all. Nothing here may hold a secret in `Debug`, in an error or
+/// in a log.
 #[async_trait]
 pub trait Provider: Send + Sync + 'static {
-    /// What it is, what it can do, and how its connection is. Answers at once, from memory.
+    /// Returns the provider's description of itself. Answers at once, from memory.
     fn info(&self) -> ProviderInfo;
 
-    /// Connects, or connects again. Doing it twice is no error.
+    /// Connects or reconnects. Connecting twice is not an error.
     ///
     /// # Errors
     ///
-    /// `Connection` or `Timeout` when the registry cannot be reached, `Permission` when it refuses the credentials.
+    /// Returns `Connection` or `Timeout` if the registry is unreachable, and `Permission` if it
+    /// refuses the credentials.
     async fn connect(&self) -> Result<(), Error>;
 
-    /// Asks the registry whether it is there.
+    /// Checks whether the registry responds.
     ///
     /// # Errors
     ///
-    /// As [`connect`](Self::connect).
+    /// See [`connect`](Self::connect).
     async fn ping(&self) -> Result<(), Error>;
 
-    /// Ends what runs in the background and lets go of the connection. Doing it twice is no error.
+    /// Ends background tasks and closes the connection. Closing twice is not an error.
     ///
     /// # Errors
     ///
-    /// When something that the registry should know could not be told to it; everything local has ended even so.
+    /// Returns an error if the registry could not be notified; all local work has ended
+    /// nevertheless.
     async fn close(&self) -> Result<(), Error>;
 
-    /// The endpoints that match, with the source's claims about them.
+    /// Returns the matching endpoints, with the source's claims about them.
     ///
-    /// A service that the registry does not know is [`EndpointSet::unknown_service`], not an error, and an error
-    /// is never an empty set.
+    /// A service that the registry does not know is [`EndpointSet::unknown_service`], not an error,
+    /// and an error is never an empty set.
     ///
     /// # Errors
     ///
-    /// When the registry did not give a whole answer.
+    /// Returns an error if the registry did not give a complete answer.
     async fn list(&self, query: &Query) -> Result<EndpointSet, Error>;
 
-    /// The endpoints of one service, now and at every change.
+    /// Watches the endpoints of one service: the current ones and every change.
     ///
-    /// The first item comes as soon as the registry answers. An error is an item: the stream goes on, with its own
-    /// back-off, and ends only when the provider is closed. `None` when this provider cannot watch: the engine
-    /// then asks [`list`](Self::list) again and again.
+    /// The first item arrives as soon as the registry answers. An error is an item: the stream
+    /// continues, with its own back-off, and ends only when the provider is closed. Returns `None`
+    /// if this provider cannot watch; the engine then polls [`list`](Self::list).
     fn watch(&self, service: &ServiceName) -> Option<WatchStream<'_>> {
         let _ = service;
         None
     }
 
-    /// The part that writes endpoints, if this provider has one.
+    /// Returns the provider's registry, if it can write endpoints.
     fn registry(&self) -> Option<&dyn Registry> {
         None
     }
 
-    /// The part that keeps configuration, if this provider has one.
+    /// Returns the provider's configuration store, if it has one.
     fn config_store(&self) -> Option<&dyn ConfigStore> {
         None
     }
 }
 
-/// A provider that its user keeps a hand on.
+/// Lets callers keep a shared reference to a provider.
 #[async_trait]
 impl<P: Provider + ?Sized> Provider for Arc<P> {
     fn info(&self) -> ProviderInfo {
@@ -127,60 +130,63 @@ impl<P: Provider + ?Sized> Provider for Arc<P> {
     }
 }
 
-/// A provider that endpoints can be written to.
+/// A provider that can write endpoints.
 ///
-/// Every field of the model comes back as it was written: times in milliseconds, secret headers and bodies of
-/// health checks only where that was switched on.
+/// Every field of the model is read back as it was written: durations in milliseconds, secret
+/// headers and bodies of health checks only if storing them is enabled.
 #[async_trait]
 pub trait Registry: Send + Sync {
-    /// Writes an endpoint, whether or not it is there already.
+    /// Writes an endpoint, whether or not it exists.
     ///
     /// # Errors
     ///
-    /// `Conflict` when somebody else owns that id, where that can be seen; `Unsupported` when this registry has no
-    /// place for one of the endpoint's fields, naming it.
+    /// Returns `Conflict` if another owner has that id, where that is visible, and `Unsupported` if
+    /// this registry cannot store one of the endpoint's fields, naming it.
     ///
     /// # Cancel safety
     ///
-    /// A dropped future leaves the endpoint either written whole or not at all; doing it again is safe.
+    /// A dropped future leaves the endpoint either written completely or not at all; retrying is
+    /// safe.
     async fn register(&self, endpoint: &Endpoint) -> Result<(), Error>;
 
-    /// Replaces an endpoint that is there. Claims of health and lifecycle stay.
+    /// Replaces an existing endpoint. Its claims of health and lifecycle are kept.
     ///
     /// # Errors
     ///
-    /// `NotFound` when it is not there, else as [`register`](Self::register).
+    /// Returns `NotFound` if it does not exist. For other errors see [`register`](Self::register).
     async fn update(&self, endpoint: &Endpoint) -> Result<(), Error>;
 
-    /// Removes an endpoint, and says whether it was there: that it was not is no error.
+    /// Removes an endpoint. Returns whether it existed; a missing one is not an error.
     ///
     /// # Errors
     ///
-    /// `Conflict` when somebody else owns it, where that can be seen.
+    /// Returns `Conflict` if it has another owner, where that is visible.
     async fn deregister(&self, service: &ServiceName, id: &EndpointId) -> Result<bool, Error>;
 
-    /// One endpoint with the claims about it.
+    /// Returns one endpoint with the claims about it.
     ///
     /// # Errors
     ///
-    /// `NotFound` when it is not there.
+    /// Returns `NotFound` if it does not exist.
     async fn get(&self, service: &ServiceName, id: &EndpointId) -> Result<EndpointEntry, Error>;
 
-    /// Claims a health for an endpoint.
+    /// Sets the health of an endpoint.
     ///
     /// # Errors
     ///
-    /// `NotFound` when it is not there; `Unsupported` where health is not for us to claim.
+    /// Returns `NotFound` if it does not exist, and `Unsupported` if the registry does not accept
+    /// health from clients.
     async fn set_health(&self, service: &ServiceName, id: &EndpointId, health: Health) -> Result<(), Error> {
         let _ = health;
         Err(unsupported("set_health", service, id))
     }
 
-    /// Takes an endpoint out of new calls on purpose, or puts it back.
+    /// Sets the lifecycle of an endpoint: in service, draining or in maintenance.
     ///
     /// # Errors
     ///
-    /// `NotFound` when it is not there; `Unsupported` where this registry cannot say such a thing.
+    /// Returns `NotFound` if it does not exist, and `Unsupported` if this registry cannot store a
+    /// lifecycle.
     async fn set_lifecycle(
         &self,
         service: &ServiceName,

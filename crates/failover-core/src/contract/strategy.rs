@@ -8,8 +8,10 @@ use crate::model::breaker_state::BreakerState;
 use crate::model::endpoint::Endpoint;
 use crate::model::health::Health;
 
-/// Chooses an endpoint by rules of the caller's own, for [`StrategyKind::Custom`](crate::StrategyKind::Custom); it is
-/// set with [`custom_strategy`](crate::config::FailoverConfigBuilder::custom_strategy).
+/// Picks an endpoint by custom rules.
+///
+/// Used with [`StrategyKind::Custom`](crate::StrategyKind::Custom), and set with
+/// [`custom_strategy`](crate::config::FailoverConfigBuilder::custom_strategy).
 ///
 /// ```
 /// use failover_core::{Candidates, FailoverConfig, Outcome, ServiceHandle, Strategy};
@@ -34,15 +36,15 @@ use crate::model::health::Health;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Strategy: Send + Sync + 'static {
-    /// The index of the endpoint that gets the call, or `None` to leave it to the algorithm of the configuration.
+    /// Returns the index of the picked endpoint, or `None` to use the configured algorithm.
     ///
-    /// It runs inside of every pick, so it must not wait. A panic in it is caught, counted and told, and so is an
-    /// answer that is no candidate; the algorithm then picks. One that is out at this moment is passed over likewise,
-    /// without being told.
+    /// Runs inside of every pick, so it must not block. A panic, and an index that is no candidate,
+    /// are counted and reported, and the algorithm picks instead. The algorithm also picks, without
+    /// a report, if the returned endpoint is currently unavailable.
     fn pick(&self, candidates: &Candidates<'_>) -> Option<usize>;
 }
 
-/// The endpoints of a service as they are at the moment of a choice, by tier and id.
+/// The endpoints of a service at the moment of a pick, by tier and id.
 #[derive(Clone, Copy)]
 pub struct Candidates<'a> {
     view: &'a dyn View,
@@ -60,28 +62,28 @@ impl<'a> Candidates<'a> {
         Self { view }
     }
 
-    /// How many there are.
+    /// Returns the number of candidates.
     pub fn len(&self) -> usize {
         self.view.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no candidates.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// One of them with its state.
+    /// Returns one candidate with its state.
     pub fn get(&self, index: usize) -> Option<Candidate<'a>> {
         self.view.get(index)
     }
 
-    /// All of them with their state.
+    /// Returns an iterator over the candidates with their state.
     pub fn iter(&self) -> impl Iterator<Item = Candidate<'a>> {
         let view = self.view;
         (0..view.len()).filter_map(move |index| view.get(index))
     }
 
-    /// Which attempt of the call this is for, from 1.
+    /// Returns the number of the attempt within its call, starting at 1.
     pub fn attempt(&self) -> u32 {
         self.view.attempt()
     }
@@ -93,7 +95,7 @@ impl fmt::Debug for Candidates<'_> {
     }
 }
 
-/// An endpoint with its state at the moment of a choice.
+/// An endpoint with its state at the moment of a pick.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'a> {
     pub(crate) endpoint: &'a Endpoint,
@@ -107,48 +109,50 @@ pub struct Candidate<'a> {
 }
 
 impl<'a> Candidate<'a> {
-    /// The endpoint, with its locality, tags and metadata.
+    /// Returns the endpoint, with its locality, tags and metadata.
     pub fn endpoint(&self) -> &'a Endpoint {
         self.endpoint
     }
 
-    /// Whether it is given calls.
+    /// Returns whether it receives calls.
     pub fn is_available(&self) -> bool {
         self.available
     }
 
-    /// Whether this call has tried it already.
+    /// Returns whether this call has already tried it.
     pub fn was_tried(&self) -> bool {
         self.tried
     }
 
-    /// What its source says of it.
+    /// Returns the health that its source claims.
     pub fn health(&self) -> Health {
         self.health
     }
 
-    /// The state of its breaker.
+    /// Returns the state of its breaker.
     pub fn breaker(&self) -> BreakerState {
         self.breaker
     }
 
-    /// How many calls it has in flight.
+    /// Returns the number of its calls in flight.
     pub fn in_flight(&self) -> u32 {
         self.in_flight
     }
 
-    /// The weight that counts for it, at least 1.
+    /// Returns its effective weight, at least 1.
     pub fn weight(&self) -> u32 {
         self.weight
     }
 
-    /// How long its attempts take of late (peak-EWMA, a failure counts as 5 s); `None` while nothing is known.
+    /// Returns its recent latency, or `None` before the first measurement.
+    ///
+    /// The latency is a PeakEwma in which a failure counts as 5 s.
     pub fn latency(&self) -> Option<Duration> {
         self.latency
     }
 }
 
-/// A strategy as a configuration holds it: equal to itself only.
+/// A strategy in a configuration, equal only to itself.
 #[derive(Clone)]
 pub(crate) struct CustomStrategy(Arc<dyn Strategy>);
 

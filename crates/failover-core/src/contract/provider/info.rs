@@ -1,10 +1,10 @@
-//! What a provider says of itself.
+//! A provider's description of itself.
 
 use std::sync::Arc;
 
 use serde::Serialize;
 
-/// What a provider is and can do, and how its connection is.
+/// A provider's kind, features and connection state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ProviderInfo {
     kind: Arc<str>,
@@ -15,7 +15,9 @@ pub struct ProviderInfo {
 }
 
 impl ProviderInfo {
-    /// A provider of this kind (`consul`, `kubernetes`, …) and version. It is trusted least until it says otherwise.
+    /// Describes a provider of this kind (`consul`, `kubernetes`, …) and version.
+    ///
+    /// Its address trust is the lowest until it is set.
     pub fn new(kind: impl Into<Arc<str>>, version: impl Into<Arc<str>>) -> Self {
         Self {
             kind: kind.into(),
@@ -26,13 +28,13 @@ impl ProviderInfo {
         }
     }
 
-    /// Sets what it can do.
+    /// Sets the features.
     pub fn with_features(mut self, features: impl IntoIterator<Item = Feature>) -> Self {
         self.features = features.into_iter().collect();
         self
     }
 
-    /// Adds features that are not stated yet.
+    /// Adds the features that are not listed yet.
     pub(crate) fn and_features(mut self, features: impl IntoIterator<Item = Feature>) -> Self {
         for feature in features {
             if !self.features.contains(&feature) {
@@ -42,45 +44,45 @@ impl ProviderInfo {
         self
     }
 
-    /// Sets how its connection is.
+    /// Sets the state of the connection.
     pub fn with_connection(mut self, connection: ConnectionInfo) -> Self {
         self.connection = connection;
         self
     }
 
-    /// Sets which addresses it may name.
+    /// Sets which addresses the provider may list.
     pub fn with_trust(mut self, trust: AddressTrust) -> Self {
         self.trust = trust;
         self
     }
 
-    /// What kind of provider it is; also the name it gets when the manager is given none.
+    /// Returns the kind of provider, which is also its default name in a manager.
     pub fn kind(&self) -> &str {
         &self.kind
     }
 
-    /// The version of the provider crate.
+    /// Returns the version of the provider crate.
     pub fn version(&self) -> &str {
         &self.version
     }
 
-    /// What it can do.
+    /// Returns the features.
     pub fn features(&self) -> &[Feature] {
         &self.features
     }
 
-    /// How its connection is.
+    /// Returns the state of the connection.
     pub fn connection(&self) -> &ConnectionInfo {
         &self.connection
     }
 
-    /// Which addresses it may name.
+    /// Returns which addresses the provider may list.
     pub fn trust(&self) -> AddressTrust {
         self.trust
     }
 }
 
-/// How the connection to a registry is.
+/// The connection to a registry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ConnectionInfo {
     status: ConnectionStatus,
@@ -89,59 +91,60 @@ pub struct ConnectionInfo {
 }
 
 impl ConnectionInfo {
-    /// A connection in this state.
+    /// Creates a connection in this state.
     pub fn new(status: ConnectionStatus) -> Self {
         Self { status, address: None }
     }
 
-    /// Sets where the registry is, without credentials.
+    /// Sets the address of the registry, without credentials.
     pub fn with_address(mut self, address: impl Into<Arc<str>>) -> Self {
         self.address = Some(address.into());
         self
     }
 
-    /// Whether it stands.
+    /// Returns the state of the connection.
     pub fn status(&self) -> ConnectionStatus {
         self.status
     }
 
-    /// Where the registry is.
+    /// Returns the address of the registry.
     pub fn address(&self) -> Option<&str> {
         self.address.as_deref()
     }
 }
 
-/// Whether a connection stands.
+/// The state of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ConnectionStatus {
-    /// The registry has answered last time.
+    /// The last request was answered.
     Connected,
-    /// Nothing has been asked yet, or it was closed.
+    /// Nothing has been requested yet, or the provider is closed.
     Disconnected,
-    /// The first answer is awaited.
+    /// The first answer is pending.
     Connecting,
-    /// The registry did not answer last time.
+    /// The last request was not answered.
     Error,
 }
 
 /// What a provider can do, by the names of the Go package and three for the optional traits.
 ///
-/// A provider states the features of its own. The features that the engine gives to every provider (load balancing,
-/// circuit breaking, retries, timeouts, monitoring, custom strategies) are added by
-/// [`FailoverManager::provider_infos`](crate::FailoverManager::provider_infos) and
-/// [`ProviderScope::info`](crate::ProviderScope::info), and so is [`HealthCheck`](Self::HealthCheck) for a manager
-/// with probes. The last three are for providers of platforms that have them; no provider of this workspace does.
+/// A provider states the features of its own. The features that the engine gives to every provider
+/// (load balancing, circuit breaking, retries, timeouts, monitoring, custom strategies) are added
+/// by [`FailoverManager::provider_infos`](crate::FailoverManager::provider_infos) and
+/// [`ProviderScope::info`](crate::ProviderScope::info), and so is
+/// [`HealthCheck`](Self::HealthCheck) for a manager with probes. The last three are for providers
+/// of platforms that have them; no provider of this workspace does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Feature {
-    /// Endpoints can be registered: [`Registry`](super::Registry).
+    /// Registers endpoints: [`Registry`](super::Registry).
     Registry,
-    /// Changes are pushed: [`Provider::watch`](super::Provider::watch).
+    /// Pushes changes: [`Provider::watch`](super::Provider::watch).
     Watch,
-    /// Configuration is stored: [`ConfigStore`](super::ConfigStore).
+    /// Stores configuration: [`ConfigStore`](super::ConfigStore).
     ConfigStore,
     /// The health of endpoints is checked, by the registry or by probes of this process.
     HealthCheck,
@@ -155,7 +158,7 @@ pub enum Feature {
     Timeout,
     /// Calls are counted, and changes emit events.
     Monitoring,
-    /// Selection can follow a [`Strategy`](crate::Strategy) of the caller's own.
+    /// A custom [`Strategy`](crate::Strategy) can pick endpoints.
     CustomStrategy,
     /// The weights of endpoints are kept.
     WeightedRouting,
@@ -170,7 +173,7 @@ pub enum Feature {
 }
 
 impl Feature {
-    /// What the engine gives to every provider.
+    /// The features that the engine adds to every provider.
     pub(crate) const OF_ENGINE: [Self; 6] = [
         Self::LoadBalancing,
         Self::CircuitBreaker,
@@ -181,15 +184,15 @@ impl Feature {
     ];
 }
 
-/// Which addresses a provider may name; what it may not is rejected entry by entry.
+/// Which addresses a provider may list. Each entry with another address is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum AddressTrust {
-    /// The program itself wrote the endpoints: any address.
+    /// The program itself configured the endpoints: every address.
     InProcess,
     /// A registry on this machine's loopback interface, as in development: loopback addresses, too.
     Loopback,
-    /// A registry elsewhere: no loopback address unless that is switched on.
+    /// A registry elsewhere: no loopback addresses unless they are enabled.
     Remote,
 }

@@ -1,10 +1,10 @@
-//! Which endpoints are asked for.
+//! Queries for endpoints.
 
 use std::collections::BTreeMap;
 
 use crate::model::endpoint::{Endpoint, ServiceName};
 
-/// Which endpoints to list. Everything that is named must hold.
+/// Selects endpoints to list. An endpoint matches if it meets every condition.
 ///
 /// ```
 /// # use failover_core::ServiceName;
@@ -21,34 +21,34 @@ pub struct Query {
 }
 
 impl Query {
-    /// Every endpoint of every service.
+    /// Selects every endpoint of every service.
     pub fn all() -> Self {
         Self::default()
     }
 
-    /// The endpoints of one service.
+    /// Selects the endpoints of one service.
     pub fn service(service: &ServiceName) -> Self {
         Self { service: Some(service.clone()), ..Self::default() }
     }
 
-    /// Only endpoints with this tag.
+    /// Requires this tag.
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.tags.push(tag.into());
         self
     }
 
-    /// Only endpoints whose metadata has this value under this key.
+    /// Requires this value under this key of the metadata.
     pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.metadata.insert(key.into(), value.into());
         self
     }
 
-    /// The service that is asked for, if one is named.
+    /// Returns the selected service, if the query names one.
     pub fn service_name(&self) -> Option<&ServiceName> {
         self.service.as_ref()
     }
 
-    /// Whether an endpoint is one of those asked for.
+    /// Returns whether an endpoint matches.
     pub fn matches(&self, endpoint: &Endpoint) -> bool {
         self.service.as_ref().is_none_or(|service| service == endpoint.service())
             && self.tags.iter().all(|tag| endpoint.tags().contains(tag))

@@ -1,4 +1,4 @@
-//! One whole answer of a registry.
+//! A complete answer of a registry.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::error::{Error, one_line};
 use crate::model::endpoint::EndpointEntry;
 
-/// All endpoints that a source names, as one answer. It replaces the answer before it.
+/// All endpoints of a source, as one answer. Replaces the previous answer.
 #[derive(Clone, Debug, Default)]
 pub struct EndpointSet {
     entries: Vec<EndpointEntry>,
@@ -18,58 +18,61 @@ pub struct EndpointSet {
 }
 
 impl EndpointSet {
-    /// An answer with these entries.
+    /// Creates an answer with these entries.
     ///
-    /// An answer without any is not believed at once, because a registry that has lost its data or filters by
-    /// permission gives the same one: say [`confirmed`](Self::confirmed) where it is certain.
+    /// An empty answer is not applied at once, because a registry that has lost its data or filters
+    /// by permission gives the same one. Mark it with [`confirmed`](Self::confirmed) if it is
+    /// certain.
     pub fn new(entries: impl IntoIterator<Item = EndpointEntry>) -> Self {
         Self { entries: entries.into_iter().collect(), ..Self::default() }
     }
 
-    /// The registry works and does not know the service at all. As an empty set it is unconfirmed.
+    /// Creates the answer for a service that the registry does not know.
+    ///
+    /// It counts as an unconfirmed empty set.
     pub fn unknown_service() -> Self {
         Self { unknown: true, ..Self::default() }
     }
 
-    /// Says that an empty set is certain to be empty: it was asked twice, or the registry is this process.
+    /// Marks an empty set as certain: it was read twice, or the registry is this process.
     pub fn confirmed(mut self) -> Self {
         self.confirmed = true;
         self
     }
 
-    /// Sets the registry's own mark of this answer.
+    /// Sets the registry's revision of this answer.
     pub fn with_revision(mut self, revision: Revision) -> Self {
         self.revision = Some(revision);
         self
     }
 
-    /// Sets how old the answer is already, where the registry says so. Zero unless set.
+    /// Sets the age of the answer, if the registry reports it. Default: zero.
     pub fn with_age(mut self, age: Duration) -> Self {
         self.age = age;
         self
     }
 
-    /// Adds an entry that could not be read: it is left out, counted and reported, and the others stand.
+    /// Adds an unreadable entry: it is skipped, counted and reported; the others are kept.
     pub fn reject(&mut self, what: impl Into<String>, error: Error) {
         self.rejected.add(|| RejectedEntry::new(what, error));
     }
 
-    /// The entries.
+    /// Returns the entries.
     pub fn entries(&self) -> &[EndpointEntry] {
         &self.entries
     }
 
-    /// The entries, without a copy.
+    /// Converts into the entries, without a copy.
     pub fn into_entries(self) -> Vec<EndpointEntry> {
         self.entries
     }
 
-    /// The entries that could not be read: the first 1 024 of them.
+    /// Returns the unreadable entries: the first 1 024 of them.
     pub fn rejected(&self) -> &[RejectedEntry] {
         &self.rejected.kept
     }
 
-    /// How many entries could not be read.
+    /// Returns the number of unreadable entries.
     pub fn rejected_count(&self) -> u64 {
         self.rejected.count()
     }
@@ -82,29 +85,29 @@ impl EndpointSet {
         std::mem::take(&mut self.rejected)
     }
 
-    /// The registry's own mark of this answer.
+    /// Returns the registry's revision of this answer.
     pub fn revision(&self) -> Option<&Revision> {
         self.revision.as_ref()
     }
 
-    /// How old the answer was when it arrived.
+    /// Returns the age of the answer when it arrived.
     pub fn age(&self) -> Duration {
         self.age
     }
 
-    /// Whether an empty set is certain to be empty.
+    /// Returns whether an empty set is certain.
     pub fn is_confirmed(&self) -> bool {
         self.confirmed
     }
 
-    /// Whether the registry said that it does not know the service.
+    /// Returns whether the registry does not know the service.
     pub fn is_unknown_service(&self) -> bool {
         self.unknown
     }
 }
 
-/// Entries that cannot be used: the first ones, and how many there are, so that an answer of a million bad entries
-/// costs no more memory than one of a thousand.
+/// Unusable entries: the first ones and the total number, so that a million of them use no more
+/// memory than a thousand.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rejections {
     kept: Vec<RejectedEntry>,
@@ -114,7 +117,7 @@ pub(crate) struct Rejections {
 impl Rejections {
     const KEPT: usize = 1024;
 
-    /// Adds an entry; it is not even made when there are enough.
+    /// Adds an entry, which is not created if enough are kept.
     pub(crate) fn add(&mut self, entry: impl FnOnce() -> RejectedEntry) {
         if self.kept.len() < Self::KEPT {
             self.kept.push(entry());
@@ -132,7 +135,7 @@ impl Rejections {
     }
 }
 
-/// An entry of a registry's answer that cannot be used.
+/// An unusable entry of a registry's answer.
 #[derive(Clone, Debug)]
 pub struct RejectedEntry {
     what: String,
@@ -144,28 +147,28 @@ impl RejectedEntry {
         Self { what: one_line(what.into()), error }
     }
 
-    /// Which entry it is, as well as it can be told.
+    /// Returns the entry's name, as far as it is known.
     pub fn what(&self) -> &str {
         &self.what
     }
 
-    /// What is wrong with it.
+    /// Returns the reason for the rejection.
     pub fn error(&self) -> &Error {
         &self.error
     }
 }
 
-/// A registry's mark of one state of its data. Only equality means anything: there is no order.
+/// A registry's revision of its data. Revisions have no order, only equality.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Revision(Arc<str>);
 
 impl Revision {
-    /// A mark, as the registry wrote it.
+    /// Creates a revision from the registry's text.
     pub fn new(mark: impl Into<Arc<str>>) -> Self {
         Self(mark.into())
     }
 
-    /// The mark, as the registry wrote it.
+    /// Returns the registry's text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

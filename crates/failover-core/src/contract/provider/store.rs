@@ -1,4 +1,4 @@
-//! Where configuration is kept for every process that uses it.
+//! Storage for configuration that processes share.
 
 use std::pin::Pin;
 
@@ -9,29 +9,31 @@ use crate::contract::provider::Revision;
 use crate::error::Error;
 use crate::model::endpoint::ServiceName;
 
-/// What is stored under a key, now and at every change: `None` when nothing is. It goes on after an error.
+/// A stream of a key's document, `None` if there is none. Continues after an error.
 pub type ConfigStream<'a> = Pin<Box<dyn Stream<Item = Result<Option<StoredConfig>, Error>> + Send + 'a>>;
 
-/// A provider that keeps configuration documents.
+/// A provider that stores configuration documents.
 #[async_trait]
 pub trait ConfigStore: Send + Sync {
-    /// What is stored under a key; `None` when nothing is.
+    /// Returns the document of a key, or `None` if there is none.
     ///
     /// # Errors
     ///
-    /// When the store did not answer.
+    /// Returns an error if the store did not answer.
     async fn load(&self, key: &ConfigKey) -> Result<Option<StoredConfig>, Error>;
 
-    /// Stores a document, if what is there is what the caller has seen: `expected` is the revision of that, and
-    /// `None` means that nothing is there. Answers the new revision.
+    /// Stores a document if the current revision is `expected`. Returns the new revision.
+    ///
+    /// `None` expects that no document is stored.
     ///
     /// # Errors
     ///
-    /// `Conflict` when something else is there; `Validation` when the document is too large for this store.
+    /// Returns `Conflict` if another revision is stored, and `Validation` if the document is too
+    /// large for this store.
     ///
     /// # Cancel safety
     ///
-    /// A dropped future leaves the document either stored or not; load it to know.
+    /// A dropped future leaves the document either stored or not; load it to find out.
     async fn store(
         &self,
         key: &ConfigKey,
@@ -39,21 +41,21 @@ pub trait ConfigStore: Send + Sync {
         expected: Option<&Revision>,
     ) -> Result<Revision, Error>;
 
-    /// What is stored under a key, now and at every change.
+    /// Watches the document of a key: the current one and every change.
     fn watch(&self, key: &ConfigKey) -> ConfigStream<'_>;
 }
 
-/// What a configuration document is for.
+/// The scope of a configuration document.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConfigKey {
-    /// Every service that has none of its own.
+    /// All services without one of their own.
     Default,
     /// One service.
     Service(ServiceName),
 }
 
-/// A stored document and the revision that a change of it must name.
+/// A stored document and its revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredConfig {
     document: String,
@@ -61,17 +63,17 @@ pub struct StoredConfig {
 }
 
 impl StoredConfig {
-    /// A document as the store gave it.
+    /// Creates a stored document.
     pub fn new(document: impl Into<String>, revision: Revision) -> Self {
         Self { document: document.into(), revision }
     }
 
-    /// The document, in JSON.
+    /// Returns the document, in JSON.
     pub fn document(&self) -> &str {
         &self.document
     }
 
-    /// The store's mark of this document.
+    /// Returns the document's revision.
     pub fn revision(&self) -> &Revision {
         &self.revision
     }
