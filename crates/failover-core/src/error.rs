@@ -1,4 +1,4 @@
-//! What went wrong, what it was about, and whether trying again can help.
+//! Errors: their kind, their details, and whether a retry can help.
 
 mod causes;
 pub mod codes;
@@ -13,39 +13,39 @@ use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
-/// What kind of thing went wrong.
+/// The kind of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The other side could not be reached, or the connection broke.
+    /// The peer is unreachable, or the connection broke.
     Connection,
-    /// A value is not one that is allowed; the message names it and says what would be right.
+    /// A value is invalid; the message names it and says what is valid.
     Validation,
-    /// What was named does not exist.
+    /// The named item does not exist.
     NotFound,
-    /// The time that was given ran out.
+    /// The operation timed out.
     Timeout,
     /// A circuit breaker refused the call.
     CircuitBreaker,
-    /// A fault of this library or of a provider.
+    /// An internal error of this library or of a provider.
     Internal,
-    /// The provider, or this version, cannot do that; the message says why.
+    /// The provider, or this version, does not support the operation; the message says why.
     Unsupported,
-    /// The credentials do not allow it.
+    /// The credentials do not permit the operation.
     Permission,
-    /// Somebody else changed or owns it.
+    /// Another client changed or owns the item.
     Conflict,
-    /// There is no endpoint that the call may use.
+    /// No endpoint is available to the call.
     NoEndpoints,
-    /// Every attempt that was allowed has failed.
+    /// All permitted attempts failed.
     RetryExhausted,
-    /// The manager or provider has been closed.
+    /// The manager or provider is closed.
     Shutdown,
 }
 
 impl ErrorKind {
-    /// The word for this kind, as it stands in JSON.
+    /// Returns the name of this kind, as in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Connection => "connection",
@@ -96,7 +96,7 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-/// Whether doing the same again can succeed.
+/// Whether retrying the same operation can succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RetryAdvice {
@@ -104,13 +104,14 @@ pub enum RetryAdvice {
     Never,
     /// It may succeed later; back off first.
     Backoff,
-    /// The other side said when to come back.
+    /// The peer requested this wait.
     After(Duration),
 }
 
-/// The error of every operation but a call (which has [`CallError`](crate::CallError)).
+/// The error of every operation except a call, which has [`CallError`](crate::CallError).
 ///
-/// `Display` is one line. Cloning shares the content, so one failure can be reported in several places.
+/// `Display` is one line. Cloning shares the content, so one failure can be reported in several
+/// places.
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
@@ -127,10 +128,10 @@ struct Inner {
 type Source = Arc<dyn StdError + Send + Sync + 'static>;
 
 impl Error {
-    /// An error of `kind` with the code and the retry advice that are usual for it.
+    /// Creates an error of `kind` with the kind's usual code and retry advice.
     ///
-    /// The message is one line in lower case that says what a reader can do; line breaks and other control
-    /// characters in it are replaced, so that what a registry wrote cannot forge log lines.
+    /// The message is one line in lower case that says what a reader can do. Line breaks and other
+    /// control characters in it are replaced, so that text from a registry cannot forge log lines.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(Arc::new(Inner {
             kind,
@@ -142,7 +143,7 @@ impl Error {
         }))
     }
 
-    /// A value that is not allowed: names the field, shows the value, says what would be right.
+    /// Creates an error for an invalid value: names the field, the value and what is valid.
     ///
     /// ```
     /// # use failover_core::Error;
@@ -180,14 +181,15 @@ impl Error {
         self
     }
 
-    /// Attaches what caused this error. Its text is not part of `Display`, so it must hold no secrets either.
+    /// Attaches the cause of this error. Its text is not part of `Display`, but it must not contain
+    /// secrets either.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Arc::make_mut(&mut self.0).source = Some(Arc::from(source.into()));
         self
     }
 
-    /// Puts `place` in front of the message, as in `endpoint "a": port: 0 is not allowed; …`.
+    /// Prepends `place` to the message, as in `endpoint "a": port: 0 is not allowed; …`.
     #[must_use]
     pub fn context(mut self, place: impl fmt::Display) -> Self {
         let inner = Arc::make_mut(&mut self.0);
@@ -195,22 +197,22 @@ impl Error {
         self
     }
 
-    /// What kind of thing went wrong.
+    /// Returns the kind of error.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// A stable code in upper case, for programs; the Go package's own where it has one.
+    /// Returns a stable code in upper case, which is the Go package's if it has one.
     pub fn code(&self) -> &'static str {
         self.0.code
     }
 
-    /// Machine-readable details, such as the field that is wrong.
+    /// Returns the machine-readable details, such as the invalid field.
     pub fn details(&self) -> &BTreeMap<String, Value> {
         &self.0.details
     }
 
-    /// Whether doing the same again can succeed.
+    /// Returns whether retrying the same operation can succeed.
     pub fn retry(&self) -> RetryAdvice {
         self.0.retry
     }
@@ -254,7 +256,7 @@ impl Serialize for Error {
     }
 }
 
-/// Control and direction-changing characters as escapes: one line that cannot forge another.
+/// Escapes control and bidirectional characters, so that one line cannot forge another.
 pub(crate) fn one_line(text: String) -> String {
     if !text.chars().any(is_unprintable) {
         return text;
@@ -270,13 +272,13 @@ pub(crate) fn one_line(text: String) -> String {
     out
 }
 
-/// Whether a character would break, recolour or reorder a line that shows it.
+/// Returns whether a character would break, recolour or reorder a line that shows it.
 pub(crate) fn is_unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// At most 80 characters of a value, so that a hostile one does not fill the log.
+/// Returns at most 80 characters of a value, so that a hostile one does not fill the log.
 fn shortened(value: &str) -> String {
     const SHOWN: usize = 80;
     match value.char_indices().nth(SHOWN) {

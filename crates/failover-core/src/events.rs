@@ -1,4 +1,4 @@
-//! What happened and why: a bounded memory of it, and a subscription that may miss some.
+//! Events: a bounded log, and a subscription that may miss some.
 
 pub(crate) mod event;
 pub(crate) mod kind;

@@ -1,4 +1,4 @@
-//! What an operator reads: statistics and explanations.
+//! Statistics and explanations for operators.
 
 pub(crate) mod explain;
 pub(crate) mod stats;

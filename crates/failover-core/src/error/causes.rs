@@ -9,8 +9,8 @@ use super::{Error, ErrorKind, RetryAdvice};
 impl Error {
     /// Creates the error for an HTTP status that is not a success, with the detail `status`.
     ///
-    /// `retry_after` is what the server sent, if anything; it is honoured for 429, 503 and 504, up to
-    /// [`codes::MAX_RETRY_AFTER`].
+    /// `retry_after` is what the server sent, if anything; it is honoured for 429, 503 and 504, up
+    /// to [`codes::MAX_RETRY_AFTER`].
     ///
     /// ```
     /// use std::time::Duration;
@@ -42,58 +42,61 @@ impl Error {
         }
     }
 
-    /// No connection could be made, so that nothing was sent.
+    /// Creates the error for a failed connection: nothing was sent.
     pub fn unreachable(what: impl fmt::Display, why: impl fmt::Display) -> Self {
         Self::new(ErrorKind::Connection, format!("{what}: {why}")).with_code(codes::CONNECTION_ERROR)
     }
 
-    /// The connection broke before the answer was complete: the request may have been carried out.
+    /// Creates the error for a connection that broke before the answer was complete.
+    ///
+    /// The request may have been carried out.
     pub fn connection_lost(what: impl fmt::Display, why: impl fmt::Display) -> Self {
         Self::new(ErrorKind::Connection, format!("{what}: {why}")).with_code(codes::CONNECTION_LOST)
     }
 
-    /// TLS could not be agreed on, or a certificate is not trusted.
+    /// Creates the error for a failed TLS handshake or an untrusted certificate.
     pub fn tls(what: impl fmt::Display, why: impl fmt::Display) -> Self {
         Self::new(ErrorKind::Connection, format!("{what}: {why}")).with_code(codes::TLS_ERROR)
     }
 
-    /// Something was not done in time: a request may have been carried out all the same.
+    /// Creates the error for a timeout: the request may have been carried out.
     pub fn timed_out(what: impl fmt::Display, limit: Duration) -> Self {
         Self::new(ErrorKind::Timeout, format!("{what}: not done within {limit:?}")).with_code(codes::TIMEOUT)
     }
 
-    /// An answer cannot be read. `why` must not quote it.
+    /// Creates the error for an unreadable answer. `why` must not quote it.
     pub fn bad_answer(what: impl fmt::Display, why: impl fmt::Display) -> Self {
         Self::new(ErrorKind::Connection, format!("{what}: the answer cannot be read: {why}"))
             .with_code(codes::BAD_ANSWER)
     }
 
-    /// An answer is larger than the provider accepts. `setting` names what raises the limit, if
-    /// anything does.
+    /// Creates the error for an answer that is larger than the provider accepts.
+    ///
+    /// `setting` names the setting that raises the limit, if there is one.
     pub fn answer_too_large(what: impl fmt::Display, limit: usize, setting: Option<&str>) -> Self {
         let hint = setting.map_or_else(String::new, |setting| format!("; {setting} raises the limit"));
         let message = format!("{what}: the answer is larger than {limit} bytes{hint}");
         Self::new(ErrorKind::Validation, message).with_code(codes::TOO_LARGE)
     }
 
-    /// A configuration document of `size` bytes is larger than `limit`.
+    /// Creates the error for a document of `size` bytes that is larger than `limit`.
     pub fn document_too_large(size: usize, limit: usize) -> Self {
         Self::invalid("document", format_args!("{size} bytes"), &format!("at most {limit} bytes"))
             .with_code(codes::TOO_LARGE)
     }
 
-    /// The credentials cannot be loaded. `why` must not show them.
+    /// Creates the error for credentials that cannot be loaded. `why` must not show them.
     pub fn no_credentials(what: impl fmt::Display, why: impl fmt::Display) -> Self {
         Self::new(ErrorKind::Permission, format!("{what}: {why}")).with_code(codes::UNAUTHENTICATED)
     }
 
-    /// The provider of this kind is closed.
+    /// Creates the error of a closed provider of this kind.
     pub fn closed(kind: &str) -> Self {
         Self::new(ErrorKind::Shutdown, format!("the {kind} provider is closed; connect opens it again"))
             .with_code(codes::SERVICE_UNAVAILABLE)
     }
 
-    /// Whether a request may have been carried out although it failed.
+    /// Returns whether a request may have been carried out although it failed.
     pub fn is_outcome_unknown(&self) -> bool {
         self.kind() == ErrorKind::Timeout || self.code() == codes::CONNECTION_LOST
     }

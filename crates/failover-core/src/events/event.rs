@@ -1,4 +1,4 @@
-//! One event, with the numbers of its moment.
+//! An event, with the numbers at that moment.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,26 +12,26 @@ use crate::error::one_line;
 use crate::events::kind::{EventKind, Weight};
 use crate::model::endpoint::{EndpointId, ServiceName};
 
-/// One thing that happened, with the numbers at that moment.
+/// An event, with the numbers at that moment.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Event {
-    /// What kind of thing.
+    /// The kind of event.
     #[serde(rename = "type")]
     pub kind: EventKind,
-    /// When, by the wall clock.
+    /// The time, by the wall clock.
     #[serde(serialize_with = "crate::codec::time::write_time")]
     pub at: SystemTime,
-    /// The service that it is about.
+    /// The service, if the event concerns one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceName>,
-    /// The endpoint that it is about.
+    /// The endpoint, if the event concerns one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<EndpointId>,
-    /// The name of the provider that it is about.
+    /// The name of the provider, if the event concerns one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<Arc<str>>,
-    /// Why, in words, on one line.
+    /// The reason, as one line of text.
     pub reason: String,
     /// The numbers behind the reason.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]

@@ -1,70 +1,70 @@
-//! The kinds of events, and how much each of them matters.
+//! The kinds of events, and their severity.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What kind of thing happened.
+/// The kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum EventKind {
-    /// A health check changed its finding.
+    /// The result of a health check changed.
     HealthCheck,
     /// An attempt went to another endpoint after a failure.
     Failover,
-    /// An endpoint's breaker closed: it works again.
+    /// An endpoint's breaker closed: the endpoint has recovered.
     Recovery,
-    /// An endpoint is no longer given calls.
+    /// An endpoint no longer receives calls.
     EndpointDown,
-    /// An endpoint is given calls again.
+    /// An endpoint receives calls again.
     EndpointUp,
     /// An endpoint's breaker opened.
     CircuitOpen,
     /// An endpoint's breaker closed.
     CircuitClose,
-    /// An endpoint's breaker lets a few probe calls through.
+    /// An endpoint's breaker admits a few probe calls.
     CircuitHalfOpen,
-    /// Calls are spread over the tiers in another way than before.
+    /// The split of calls between the tiers changed.
     LoadBalance,
-    /// A call gets another attempt at the endpoint it has tried already.
+    /// A call is retried on an endpoint that it has already tried.
     Retry,
-    /// An attempt ran out of time.
+    /// An attempt timed out.
     Timeout,
-    /// The registry named a new endpoint.
+    /// The registry listed a new endpoint.
     EndpointAdded,
-    /// The registry no longer names an endpoint.
+    /// The registry no longer lists an endpoint.
     EndpointRemoved,
-    /// Outlier detection took an endpoint out.
+    /// Outlier detection ejected an endpoint.
     EndpointEjected,
-    /// Outlier detection let an endpoint back.
+    /// Outlier detection readmitted an endpoint.
     EndpointReadmitted,
-    /// The registry cannot be reached; its last good answer is served.
+    /// The registry is unreachable; its last good answer is used.
     SourceStale,
     /// The registry answers again.
     SourceFresh,
-    /// Another registry answers for the service now.
+    /// Another registry now provides the service's endpoints.
     SourceChanged,
-    /// An unconfirmed empty answer is not believed yet.
+    /// An unconfirmed empty answer is held and not yet applied.
     EmptyHeld,
-    /// Many endpoints went at once; they are kept as a last resort for a while.
+    /// Many endpoints were removed at once; they are retained as a last resort for a while.
     RemovalHeld,
-    /// One entry of the registry's answer cannot be used and was left out.
+    /// An entry of the registry's answer was invalid and was skipped.
     EntryRejected,
-    /// A new configuration is in use.
+    /// A new configuration was applied.
     ConfigApplied,
-    /// A new configuration cannot be used; the last good one stays.
+    /// A new configuration is invalid; the last valid one stays in use.
     ConfigRejected,
     /// A provider panicked; restarting it.
     ProviderPanicked,
-    /// This process stood still; what it measured in that time does not count.
+    /// This process stalled; measurements from that time are ignored.
     ProcessStalled,
-    /// The caller's own strategy panicked, or chose what is no candidate.
+    /// The caller's own strategy panicked, or picked something that is not a candidate.
     StrategyFailed,
 }
 
 impl EventKind {
-    /// The word for this kind, as it stands in JSON.
+    /// Returns the name of this kind, as in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::HealthCheck => "health_check",
@@ -96,7 +96,7 @@ impl EventKind {
         }
     }
 
-    /// Whether it is about a single call.
+    /// Returns whether the event concerns a single call.
     pub(crate) fn is_per_call(self) -> bool {
         self.weight() == Weight::PerCall
     }

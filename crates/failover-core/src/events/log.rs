@@ -1,4 +1,4 @@
-//! The bounded memory of events, of one service or of a whole manager.
+//! The bounded log of events, of one service or of a whole manager.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,13 +12,13 @@ use crate::events::throttle::Flood;
 use crate::model::endpoint::ServiceName;
 use crate::runtime::clock::Clock;
 
-/// How many events of state changes a service remembers, how many of single calls beside them, and how far a
-/// subscriber may fall behind before it misses events.
+/// The capacity of a service's log for state changes, the capacity for events of single calls, and
+/// how far a subscriber may fall behind before it misses events.
 const OF_SERVICE: usize = 256;
 /// The same for a whole manager.
 const OF_MANAGER: usize = 1024;
 
-/// The memory of a service or of a whole manager. What is told to one is told to its parent, too.
+/// The log of a service or of a whole manager. An event in one is also added to its parent.
 #[derive(Debug)]
 pub(crate) struct EventLog {
     service: Option<ServiceName>,
@@ -29,7 +29,7 @@ pub(crate) struct EventLog {
     subscribers: broadcast::Sender<Arc<Event>>,
 }
 
-/// Two rings, so that a storm of failing calls does not push out what it was that broke.
+/// Two rings, so that events of failing calls do not evict the event that explains them.
 #[derive(Debug, Default)]
 struct Remembered {
     changes: VecDeque<(u64, Arc<Event>)>,
@@ -39,12 +39,12 @@ struct Remembered {
 }
 
 impl EventLog {
-    /// The log of one service.
+    /// Creates the log of one service.
     pub(crate) fn of_service(service: ServiceName, clock: Clock, parent: Option<Arc<Self>>) -> Self {
         Self::new(Some(service), clock, parent, OF_SERVICE)
     }
 
-    /// The log of a whole manager.
+    /// Creates the log of a whole manager.
     pub(crate) fn of_manager(clock: Clock) -> Self {
         Self::new(None, clock, None, OF_MANAGER)
     }
@@ -83,11 +83,11 @@ impl EventLog {
             }
             ring.push_back((number, Arc::clone(event)));
         }
-        // It fails when nobody listens, and that is no failure.
+        // Fails if there is no subscriber, which is not an error.
         let _ = self.subscribers.send(Arc::clone(event));
     }
 
-    /// The newest `limit` events, oldest first.
+    /// Returns the newest `limit` events, oldest first.
     pub(crate) fn newest(&self, limit: usize) -> Vec<Arc<Event>> {
         let mut all: Vec<_> = {
             let remembered = self.remembered();
@@ -103,7 +103,7 @@ impl EventLog {
     }
 
     fn remembered(&self) -> MutexGuard<'_, Remembered> {
-        // Nothing that is done under the lock can leave it half done.
+        // No operation under the lock can leave it half updated.
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! A subscription that may miss events, and never slows down what emits them.
+//! A subscription that may miss events, and never slows down their source.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::events::event::Event;
 
-/// A subscription to events. It never slows the engine down: who does not keep up misses the oldest.
+/// A subscription to events. Never slows down the engine: a slow subscriber misses the oldest ones.
 #[derive(Debug)]
 pub struct EventReceiver {
     receiver: broadcast::Receiver<Arc<Event>>,
@@ -18,11 +18,11 @@ impl EventReceiver {
         Self { receiver, missed: 0 }
     }
 
-    /// The next event; `None` when what it is subscribed to is gone.
+    /// Waits for the next event. Returns `None` once the source has ended.
     ///
     /// # Cancel safety
     ///
-    /// Safe: a dropped future takes no event with it.
+    /// Safe: a dropped future loses no event.
     pub async fn recv(&mut self) -> Option<Arc<Event>> {
         loop {
             match self.receiver.recv().await {
@@ -33,7 +33,7 @@ impl EventReceiver {
         }
     }
 
-    /// The next event if one is waiting.
+    /// Returns the next event, if one is waiting.
     pub fn try_recv(&mut self) -> Option<Arc<Event>> {
         use broadcast::error::TryRecvError;
         loop {
@@ -45,7 +45,7 @@ impl EventReceiver {
         }
     }
 
-    /// How many events this subscription has missed because it was too slow.
+    /// Returns the number of events that this subscription missed because it was too slow.
     pub fn missed(&self) -> u64 {
         self.missed
     }

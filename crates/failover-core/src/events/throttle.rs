@@ -1,4 +1,5 @@
-//! How many events a registry can cause: what it does over and over is told now and then, with the number in between.
+//! Limits the events that a registry can cause: repeated ones are sampled, with the number of
+//! suppressed ones.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -6,26 +7,26 @@ use std::time::Duration;
 use crate::events::EventKind;
 use crate::runtime::clock::Time;
 
-/// So many events of a kind are told one after the other.
+/// The number of consecutive events of a kind that are emitted.
 const BURST: u32 = 100;
-/// After that, one for each of these.
+/// After that, one event per this interval.
 const PAUSE: Duration = Duration::from_secs(6);
 
-/// What has been told of each kind, for one service.
+/// The emitted and suppressed events of each kind, for one service.
 #[derive(Debug, Default)]
 pub(super) struct Flood(HashMap<EventKind, Told>);
 
 #[derive(Debug)]
 struct Told {
-    /// How many more may be told at `at`.
+    /// The number of events that may still be emitted at `at`.
     left: u32,
     at: Time,
-    /// How many were not told since the last one that was.
+    /// The number of events suppressed since the last emitted one.
     suppressed: u64,
 }
 
 impl Flood {
-    /// Whether this event is told, and how many of its kind before it were not.
+    /// Returns whether to emit this event, and the number of suppressed ones before it.
     pub(super) fn admit(&mut self, kind: EventKind, now: Time) -> Option<u64> {
         if !is_caused_by_a_source(kind) {
             return Some(0);
@@ -43,7 +44,7 @@ impl Flood {
     }
 }
 
-/// What a source can bring about as often as it likes.
+/// Returns whether a source can cause events of this kind at will.
 fn is_caused_by_a_source(kind: EventKind) -> bool {
     matches!(
         kind,

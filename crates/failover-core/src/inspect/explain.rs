@@ -1,4 +1,4 @@
-//! Why calls go where they go: for each endpoint its availability, the cause, and what will change that.
+//! The routing of calls: each endpoint's availability, its cause, and what will change it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,24 +17,24 @@ use crate::inspect::stats::SourceStats;
 use crate::model::endpoint::{EndpointId, ServiceName};
 use crate::runtime::clock::Time;
 
-/// What a service does with its endpoints, and why. `Display` is a table for a terminal.
+/// The routing of a service's calls, with reasons. `Display` prints a table for a terminal.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Explanation {
     /// The service.
     pub service: ServiceName,
-    /// In which order endpoints are candidates, and who is picked among equals.
+    /// The strategy, and the algorithm within a tier.
     pub selection: String,
-    /// Where the endpoints come from.
+    /// The sources of the endpoints.
     pub sources: Vec<SourceStats>,
-    /// How long the shares were counted.
+    /// The time window of the shares.
     #[serde(serialize_with = "crate::codec::duration::write")]
     pub window: Duration,
     /// The endpoints, by tier and id.
     pub endpoints: Vec<EndpointExplanation>,
 }
 
-/// Whether one endpoint is given calls, and why.
+/// Whether one endpoint receives calls, and why.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct EndpointExplanation {
@@ -44,18 +44,18 @@ pub struct EndpointExplanation {
     pub address: String,
     /// Its tier: that of its source, then its own priority.
     pub tier: (u32, u32),
-    /// Whether it is given calls, and why not.
+    /// Whether it receives calls, and why not.
     pub availability: Availability,
-    /// How long that has been so.
+    /// How long this has been the case.
     #[serde(serialize_with = "crate::codec::duration::write")]
     pub since: Duration,
     /// What changes it next.
     pub next: String,
-    /// Its part of the service's attempts in the window, from 0 to 1.
+    /// Its share of the service's attempts in the window, 0 to 1.
     pub share: f64,
     /// Its attempts in the window.
     pub attempts: u64,
-    /// The newest change that was told about it.
+    /// The newest event about a change of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Arc<Event>>,
 }
@@ -231,7 +231,7 @@ mod tests {
         assert_eq!(json["endpoints"][2]["availability"]["cause"], "draining");
         assert_eq!(json["endpoints"][1]["since"], "3s");
 
-        // What was long ago is not recent.
+        // An old change is not recent.
         tokio::time::advance(WINDOW).await;
         users.explain();
         users.select().expect("one is left").finish(Outcome::Success);

@@ -1,4 +1,4 @@
-//! What has been counted, read without stopping who counts.
+//! Statistics, read without stopping the counters.
 
 pub(crate) mod provider;
 
@@ -19,41 +19,45 @@ use crate::model::health::{Health, Lifecycle};
 
 pub use provider::ProviderStats;
 
-/// What a service's calls came to since its handle was made. The JSON names are those of the Go package, and more.
+/// Statistics of a service since its handle was made.
+///
+/// The JSON names are those of the Go package, and additional ones.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct ServiceStats {
     /// The service.
     pub service: ServiceName,
-    /// Calls that have ended, except those that were cancelled.
+    /// Finished calls, except cancelled ones.
     pub total_requests: u64,
-    /// Calls that ended in a success.
+    /// Calls that succeeded.
     pub successful_requests: u64,
-    /// Calls that ended in an error that is not the caller's own mistake.
+    /// Calls that failed, except rejected ones.
     pub failed_requests: u64,
-    /// Calls that the endpoint rejected as the caller's own mistake.
+    /// Calls that the endpoint rejected as invalid.
     pub rejected_requests: u64,
     /// Attempts that were dropped before they ended.
     pub cancelled: u64,
-    /// Of the failed calls, those for which there was no endpoint.
+    /// Failed calls for which no endpoint was available.
     pub refused: u64,
     /// Calls with more than one attempt.
     pub retried: u64,
     /// Attempts that went to another endpoint after a failure.
     pub failovers: u64,
-    /// Times that a breaker closed again.
+    /// Number of times that a breaker closed again.
     pub recoveries: u64,
-    /// Probes that this process has made.
+    /// Probes that this process made.
     pub health_checks: u64,
-    /// Attempts that are under way.
+    /// Attempts in flight.
     pub in_flight: u64,
-    /// The mean time of the attempts that were not cancelled, within 2 %; the newest hundred thousand weigh most.
+    /// The mean duration of attempts that were not cancelled, within 2 %.
+    ///
+    /// The newest hundred thousand weigh most.
     #[serde(
         serialize_with = "crate::codec::duration::write_option",
         skip_serializing_if = "Option::is_none"
     )]
     pub average_response_time: Option<Duration>,
-    /// How long attempts took; absent when none has ended.
+    /// The durations of attempts; absent if none has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency: Option<Latency>,
     /// When an attempt last went to another endpoint.
@@ -68,46 +72,46 @@ pub struct ServiceStats {
         skip_serializing_if = "Option::is_none"
     )]
     pub last_recovery: Option<SystemTime>,
-    /// How long the service has been looked after.
+    /// How long the service has been discovered.
     #[serde(serialize_with = "crate::codec::duration::write")]
     pub uptime: Duration,
-    /// When this was read.
+    /// When the statistics were read.
     #[serde(serialize_with = "crate::codec::time::write_time")]
     pub last_update: SystemTime,
-    /// Tokens that the retry budget has left.
+    /// The remaining tokens of the retry budget.
     pub retry_tokens: u32,
-    /// Where the endpoints come from.
+    /// The sources of the endpoints.
     pub sources: Vec<SourceStats>,
     /// The endpoints, by tier and id.
     pub endpoints: Vec<EndpointStats>,
 }
 
-/// One of the places where a service's endpoints come from.
+/// One source of a service's endpoints.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct SourceStats {
     /// The name of the provider.
     pub provider: Arc<str>,
-    /// Its place in the order of sources, 0 first.
+    /// Its position in the order of sources, starting at 0.
     pub tier: u32,
-    /// Whether its last answer was an error, and an older one is served.
+    /// Whether its last answer was an error, so that an older answer is used.
     pub stale: bool,
-    /// How long ago it gave a good answer; absent when it never did.
+    /// The age of its last good answer; absent if there was none.
     #[serde(
         serialize_with = "crate::codec::duration::write_option",
         skip_serializing_if = "Option::is_none"
     )]
     pub age: Option<Duration>,
-    /// How many endpoints it named.
+    /// The number of endpoints that it listed.
     pub endpoints: usize,
-    /// How many entries it named that could not be used.
+    /// The number of its entries that were rejected.
     pub rejected_entries: u64,
-    /// What it said instead of an answer.
+    /// The error that it returned instead of an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
-/// What the attempts at one endpoint came to.
+/// Statistics of the attempts on one endpoint.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct EndpointStats {
@@ -119,35 +123,37 @@ pub struct EndpointStats {
     pub tier: (u32, u32),
     /// The health that its source claims.
     pub health: Health,
-    /// Whether its source has taken it out on purpose.
+    /// Whether its source has taken it out of service on purpose.
     pub lifecycle: Lifecycle,
-    /// Whether it is given calls, and why not.
+    /// Whether it receives calls, and why not.
     pub availability: Availability,
-    /// What its breaker does.
+    /// The state of its breaker.
     pub breaker: BreakerState,
-    /// Attempts that have begun.
+    /// Attempts that have started.
     pub attempts: u64,
     /// Attempts that succeeded.
     pub successes: u64,
-    /// Attempts that the endpoint is to blame for, timeouts included.
+    /// Attempts that failed because of the endpoint, including timeouts.
     pub failures: u64,
-    /// Attempts that had no answer in time.
+    /// Attempts that timed out.
     pub timeouts: u64,
     /// Attempts that were dropped before they ended.
     pub cancelled: u64,
-    /// Attempts that are under way.
+    /// Attempts in flight.
     pub in_flight: u32,
-    /// Times that its breaker opened.
+    /// Number of times that its breaker opened.
     pub opened: u64,
-    /// Times that its breaker closed again.
+    /// Number of times that its breaker closed again.
     pub recoveries: u64,
-    /// The mean time of the attempts that were not cancelled, within 2 %; the newest hundred thousand weigh most.
+    /// The mean duration of attempts that were not cancelled, within 2 %.
+    ///
+    /// The newest hundred thousand weigh most.
     #[serde(
         serialize_with = "crate::codec::duration::write_option",
         skip_serializing_if = "Option::is_none"
     )]
     pub average_response_time: Option<Duration>,
-    /// How long its attempts took; absent when none has ended.
+    /// The durations of its attempts; absent if none has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency: Option<Latency>,
 }

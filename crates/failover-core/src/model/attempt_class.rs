@@ -1,4 +1,4 @@
-//! The classes of attempts, by what they have shown of the endpoint.
+//! The classes of attempts, by what they show about the endpoint.
 
 use std::fmt;
 
@@ -9,24 +9,24 @@ use serde::Serialize;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum AttemptClass {
-    /// The endpoint did its work.
+    /// The endpoint processed the request.
     Success,
     /// The endpoint failed.
     Failure,
-    /// No answer in the time that the attempt had.
+    /// No reply within the attempt's timeout.
     Timeout,
-    /// The endpoint said that it is overloaded.
+    /// The endpoint reported that it is overloaded.
     Overload,
     /// The request provably did not reach the endpoint.
     NotSent,
-    /// The endpoint refused the request as the caller's own mistake.
+    /// The endpoint rejected the request as invalid.
     Rejected,
     /// This machine failed, not the endpoint.
     Local,
 }
 
 impl AttemptClass {
-    /// Every class, in the order of their numbers.
+    /// All classes, in the order of their numbers.
     pub(crate) const ALL: [Self; 7] = [
         Self::Success,
         Self::Failure,
@@ -37,7 +37,7 @@ impl AttemptClass {
         Self::Local,
     ];
 
-    /// The word for this class, as it stands in JSON.
+    /// Returns the name of this class, as in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Success => "success",

@@ -1,20 +1,20 @@
-//! The state of a circuit breaker, as users see it.
+//! The public state of a circuit breaker.
 
-/// What a breaker does with calls.
+/// The state of a circuit breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum BreakerState {
-    /// Calls go through.
+    /// Calls are admitted.
     Closed,
     /// Calls are refused until the open time has passed.
     Open,
-    /// A few probe calls go through to learn whether the endpoint is back.
+    /// A few probe calls are admitted to learn whether the endpoint has recovered.
     HalfOpen,
 }
 
 impl BreakerState {
-    /// The word for this state, as it stands in JSON.
+    /// Returns the name of this state, as in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "closed",

@@ -1,4 +1,4 @@
-//! The defaults of the model, and beside each the range that is allowed. Those of the configuration are in
+//! The defaults of the model, each with its allowed range. Those of the configuration are in
 //! `config::defaults`.
 
 use std::ops::RangeInclusive;

@@ -1,4 +1,4 @@
-//! One place where a service can be called.
+//! An instance of a service.
 
 pub(crate) mod address;
 pub(crate) mod builder;
@@ -19,12 +19,13 @@ pub use id::{EndpointId, ServiceName};
 
 use crate::model::health_check::HealthCheck;
 
-/// One place where a service can be called. It never changes; a changed endpoint is a new value.
+/// An instance of a service. Immutable; a changed endpoint is a new value.
 ///
-/// serde reads and writes the JSON names of the Go package (`id name address port protocol health_check metadata
-/// tags weight priority created_at updated_at`), and `server_name region zone`. `null` and Go's zero values read
-/// as absent; an unknown key is an error that names it. A weight of 0 that is meant is written with
-/// `"zero_weight": true` beside it, because Go writes 0 for a weight that nobody set.
+/// serde reads and writes the JSON names of the Go package (`id name address port protocol
+/// health_check metadata tags weight priority created_at updated_at`), and `server_name region
+/// zone`. `null` and Go's zero values read as absent; an unknown key is an error that names it. An
+/// intended weight of 0 is written with `"zero_weight": true`, because Go writes 0 for an unset
+/// weight.
 ///
 /// ```
 /// # use failover_core::Endpoint;
@@ -53,7 +54,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// A builder; the values are checked when it builds.
+    /// Returns a builder, which validates the values when it builds.
     pub fn builder(
         id: impl Into<String>,
         service: impl Into<String>,
@@ -63,102 +64,106 @@ impl Endpoint {
         EndpointBuilder::new(id.into(), service.into(), address.into(), port)
     }
 
-    /// A builder that holds these values.
+    /// Returns a builder with these values.
     pub fn to_builder(&self) -> EndpointBuilder {
         EndpointBuilder::from_endpoint(self)
     }
 
-    /// What tells it from the other endpoints of its service.
+    /// Returns the id, unique within the service.
     pub fn id(&self) -> &EndpointId {
         &self.id
     }
 
-    /// The service that it belongs to; `name` in JSON.
+    /// Returns the name of the service; `name` in JSON.
     pub fn service(&self) -> &ServiceName {
         &self.service
     }
 
-    /// A host name or an IP address, without brackets.
+    /// Returns the host name or IP address, without brackets.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// The address, if it is an IP address.
+    /// Returns the IP address, if the address is one.
     pub fn ip(&self) -> Option<IpAddr> {
         self.ip
     }
 
-    /// The port, 1 to 65535.
+    /// Returns the port, 1 to 65535.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The protocol, in lower case, as the scheme of a URL; default `tcp`.
+    /// Returns the protocol, in lower case, as the scheme of a URL. Default: `tcp`.
     pub fn protocol(&self) -> &str {
         &self.protocol
     }
 
-    /// The name for TLS and for the `Host` header, when it is not the address.
+    /// Returns the name for TLS and the `Host` header, if it differs from the address.
     pub fn server_name(&self) -> Option<&str> {
         self.server_name.as_deref()
     }
 
-    /// How it is asked whether it works.
+    /// Returns the settings of its health check.
     pub fn health_check(&self) -> Option<&HealthCheck> {
         self.health_check.as_ref()
     }
 
-    /// What else its owner says about it.
+    /// Returns its metadata.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
     }
 
-    /// Its tags, in their owner's order.
+    /// Returns its tags, in their original order.
     pub fn tags(&self) -> &[String] {
         &self.tags
     }
 
-    /// Its share of the calls relative to the others; default 1. 0 asks for no new calls where weights count.
+    /// Returns its weight relative to the other endpoints. Default: 1.
+    ///
+    /// 0 means no new calls under algorithms that use weights.
     pub fn weight(&self) -> u32 {
         self.weight
     }
 
-    /// Its tier: those with a lower number come first; default 0.
+    /// Returns its priority: endpoints with a lower number come first. Default: 0.
     pub fn priority(&self) -> u32 {
         self.priority
     }
 
-    /// The region that it runs in.
+    /// Returns its region.
     pub fn region(&self) -> Option<&str> {
         self.region.as_deref()
     }
 
-    /// The zone that it runs in.
+    /// Returns its zone.
     pub fn zone(&self) -> Option<&str> {
         self.zone.as_deref()
     }
 
-    /// When it was first registered, if its source says so.
+    /// Returns when it was first registered, if its source reports it.
     pub fn created_at(&self) -> Option<SystemTime> {
         self.created_at
     }
 
-    /// When it was last registered, if its source says so.
+    /// Returns when it was last registered, if its source reports it.
     pub fn updated_at(&self) -> Option<SystemTime> {
         self.updated_at
     }
 
-    /// `host:port`, an IPv6 address in brackets.
+    /// Returns `host:port`, with an IPv6 address in brackets.
     pub fn authority(&self) -> String {
         Authority(self).to_string()
     }
 
-    /// The address and port for a socket, if the address is an IP address.
+    /// Returns the socket address, if the address is an IP address.
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         self.ip.map(|ip| SocketAddr::new(ip, self.port))
     }
 
-    /// `protocol://host:port` and the path, which may have a query; a `/` is put in where it is missing.
+    /// Returns `protocol://host:port` and the path, which may have a query.
+    ///
+    /// Inserts a missing `/` before the path.
     pub fn url(&self, path: &str) -> String {
         let slash = if path.starts_with('/') { "" } else { "/" };
         format!("{}://{}{slash}{path}", self.protocol, Authority(self))

@@ -1,22 +1,22 @@
-//! What a source says about an endpoint.
+//! A source's claims about an endpoint.
 
 use crate::codec::document::{one_of, words};
 
-/// How well an endpoint is, as one source claims it.
+/// The health of an endpoint, as one source claims it.
 ///
-/// In JSON it is a lower-case word. The Go package's integers (0 unknown, 1 healthy, 2 unhealthy, 3 degraded) are
-/// read as well.
+/// In JSON it is a lower-case word. The Go package's integers (0 unknown, 1 healthy, 2 unhealthy, 3
+/// degraded) are accepted as well.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Health {
-    /// Nobody has said anything yet; such an endpoint gets calls.
+    /// No claim yet; such an endpoint receives calls.
     #[default]
     Unknown,
     /// It works.
     Healthy,
-    /// It works, but not well: strategies that care put it after the healthy ones.
+    /// It works, but poorly: some strategies rank it after the healthy endpoints.
     Degraded,
-    /// It does not work and gets no calls.
+    /// It does not work and receives no calls.
     Unhealthy,
 }
 
@@ -28,16 +28,16 @@ words! {
     Unhealthy = "unhealthy" = 2,
 }
 
-/// Whether somebody took an endpoint out of new calls on purpose; apart from its [`Health`].
+/// Whether an endpoint was taken out of service on purpose; independent of its [`Health`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Lifecycle {
-    /// It takes calls.
+    /// It receives calls.
     #[default]
     InService,
-    /// It finishes the calls that it has and gets no new ones.
+    /// It finishes its current calls and receives no new ones.
     Draining,
-    /// It is being worked on and gets no new calls.
+    /// It is in maintenance and receives no new calls.
     Maintenance,
 }
 

@@ -1,4 +1,4 @@
-//! How an endpoint is asked whether it works.
+//! Health check settings.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,13 +12,13 @@ use crate::codec::{duration, range};
 use crate::error::{Error, is_unprintable};
 use crate::model::defaults;
 
-/// How an endpoint is asked whether it works; every value has a default.
+/// The settings of an endpoint's health check. Every value has a default.
 ///
 /// Header values and the body can hold secrets: `Debug` and errors never show them, and
-/// [`without_secrets`](Self::without_secrets) is for what is stored where others can read. serde does write
-/// them, with the JSON names of the Go package: `path interval timeout method headers body`, and
-/// `healthy_threshold unhealthy_threshold`. Durations are written as `"10s"`; an integer is nanoseconds; 0, `""`
-/// and `null` are absent.
+/// [`without_secrets`](Self::without_secrets) removes them before storing the settings where others
+/// can read them. serde does write them, with the JSON names of the Go package: `path interval
+/// timeout method headers body`, and `healthy_threshold unhealthy_threshold`. Durations are written
+/// as `"10s"`; an integer is nanoseconds; 0, `""` and `null` are absent.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct HealthCheck {
     path: String,
@@ -36,58 +36,66 @@ pub struct HealthCheck {
 }
 
 impl HealthCheck {
-    /// A builder that holds the defaults.
+    /// Returns a builder with the defaults.
     pub fn builder() -> HealthCheckBuilder {
         HealthCheckBuilder { draft: Self::default() }
     }
 
-    /// A builder that holds these values.
+    /// Returns a builder with these values.
     pub fn to_builder(&self) -> HealthCheckBuilder {
         HealthCheckBuilder { draft: self.clone() }
     }
 
-    /// The path that is asked for, with its query; default `/`.
+    /// Returns the path to request, with its query. Default: `/`.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// The time between two probes, 100 ms to 1 h; default 10 s.
+    /// Returns the time between two probes, 100 ms to 1 h. Default: 10 s.
     pub fn interval(&self) -> Duration {
         self.interval
     }
 
-    /// How long a probe may take, 10 ms to 5 min; default 2 s, or the interval where that is shorter.
+    /// Returns the timeout of a probe, 10 ms to 5 min.
+    ///
+    /// Default: 2 s, or the interval if that is shorter.
     pub fn timeout(&self) -> Duration {
         self.timeout.unwrap_or(defaults::PROBE_TIMEOUT.min(self.interval))
     }
 
-    /// The HTTP method, in upper case; default `GET`.
+    /// Returns the HTTP method, in upper case. Default: `GET`.
     pub fn method(&self) -> &str {
         &self.method
     }
 
-    /// The headers to send, by name. The values can be secrets.
+    /// Returns the headers to send, by name. The values can be secrets.
     pub fn headers(&self) -> &BTreeMap<String, String> {
         &self.headers
     }
 
-    /// The body to send. It can be a secret.
+    /// Returns the body to send. It can be a secret.
     pub fn body(&self) -> Option<&str> {
         self.body.as_deref()
     }
 
-    /// How many probes in a row must succeed before an endpoint counts as healthy again, 1 to 100; default 2.
+    /// Returns how many consecutive successes make an endpoint healthy again.
+    ///
+    /// 1 to 100 probes. Default: 2.
     pub fn healthy_threshold(&self) -> u32 {
         self.healthy_threshold
     }
 
-    /// How many probes in a row must fail before an endpoint counts as unhealthy, 1 to 100; default 3.
+    /// Returns how many consecutive failures make an endpoint unhealthy.
+    ///
+    /// 1 to 100 probes. Default: 3.
     pub fn unhealthy_threshold(&self) -> u32 {
         self.unhealthy_threshold
     }
 
-    /// The same without what could be a secret: without the body, and without each header but `Accept`,
-    /// `Accept-Language`, `Content-Type`, `Host` and `User-Agent`.
+    /// Returns a copy without possible secrets.
+    ///
+    /// It has no body, and no headers except `Accept`, `Accept-Language`, `Content-Type`, `Host`
+    /// and `User-Agent`.
     #[must_use]
     pub fn without_secrets(&self) -> Self {
         const HARMLESS: [&str; 5] = ["accept", "accept-language", "content-type", "host", "user-agent"];
@@ -171,7 +179,7 @@ impl<'de> Deserialize<'de> for HealthCheck {
     }
 }
 
-/// Builds a [`HealthCheck`]; what is not set has its default.
+/// Builds a [`HealthCheck`]. Values that are not set have their defaults.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct HealthCheckBuilder {
@@ -179,25 +187,27 @@ pub struct HealthCheckBuilder {
 }
 
 impl HealthCheckBuilder {
-    /// The path to ask for, with its query if it has one: begins with `/`, at most 2048 bytes; default `/`.
+    /// Sets the path to request, with its query. Default: `/`.
+    ///
+    /// It starts with `/` and has at most 2048 bytes.
     pub fn path(mut self, path: impl Into<String>) -> Self {
         self.draft.path = path.into();
         self
     }
 
-    /// The time between two probes, 100 ms to 1 h; default 10 s.
+    /// Sets the time between two probes, 100 ms to 1 h. Default: 10 s.
     pub fn interval(mut self, interval: Duration) -> Self {
         self.draft.interval = interval;
         self
     }
 
-    /// How long a probe may take, 10 ms to 5 min and at most the interval; default 2 s.
+    /// Sets the timeout of a probe, 10 ms to 5 min and at most the interval. Default: 2 s.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.draft.timeout = Some(timeout);
         self
     }
 
-    /// The HTTP method; it is put into upper case. Default `GET`.
+    /// Sets the HTTP method, converted to upper case. Default: `GET`.
     pub fn method(mut self, method: impl Into<String>) -> Self {
         self.draft.method = method.into();
         self
@@ -218,29 +228,29 @@ impl HealthCheckBuilder {
         self
     }
 
-    /// The body to send, at most 64 KiB; default none.
+    /// Sets the body to send, at most 64 KiB. Default: none.
     pub fn body(mut self, body: impl Into<String>) -> Self {
         self.draft.body = Some(body.into());
         self
     }
 
-    /// How many probes in a row must succeed, 1 to 100; default 2.
+    /// Sets how many consecutive probes must succeed, 1 to 100. Default: 2.
     pub fn healthy_threshold(mut self, threshold: u32) -> Self {
         self.draft.healthy_threshold = threshold;
         self
     }
 
-    /// How many probes in a row must fail, 1 to 100; default 3.
+    /// Sets how many consecutive probes must fail, 1 to 100. Default: 3.
     pub fn unhealthy_threshold(mut self, threshold: u32) -> Self {
         self.draft.unhealthy_threshold = threshold;
         self
     }
 
-    /// Checks the values.
+    /// Validates the values.
     ///
     /// # Errors
     ///
-    /// The first value that is not allowed; a header's value and the body are never shown.
+    /// Returns the first invalid value; a header's value and the body are never shown.
     pub fn build(self) -> Result<HealthCheck, Error> {
         let mut check = self.draft;
         check_path(&check.path)?;
@@ -329,7 +339,8 @@ fn header_path(name: &str) -> String {
     document::path("health_check.headers", name_part(name))
 }
 
-/// The part that can be a header's name: somebody who puts `Authorization: Bearer …` there must not find it in a log.
+/// The part that can be a header's name: somebody who puts `Authorization: Bearer …` there must not
+/// find it in a log.
 fn name_part(name: &str) -> &str {
     let end = name.find(|c: char| !c.is_ascii() || !is_token_byte(c as u8)).unwrap_or(name.len());
     &name[..end.min(MAX_HEADER_NAME)]

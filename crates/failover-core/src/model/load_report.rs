@@ -1,12 +1,14 @@
-//! What an endpoint says of its own load.
+//! An endpoint's report of its own load.
 
 use crate::error::Error;
 
-/// How much an endpoint does and how busy that makes it, as it says itself: in a header or trailer of its answers, as ORCA
-/// reports do, or out of band.
+/// The load of an endpoint, as it reports it itself.
 ///
-/// The algorithm `reported_load` gives each endpoint calls by `requests / (utilization + errors / requests)`: by how much
-/// it does for each unit of its load.
+/// A report arrives in a header or trailer of the endpoint's replies, like ORCA reports, or out of
+/// band.
+///
+/// The algorithm `reported_load` weights each endpoint by `requests / (utilization + errors /
+/// requests)`: the work that it does per unit of its load.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LoadReport {
     requests_per_second: f64,
@@ -15,23 +17,25 @@ pub struct LoadReport {
 }
 
 impl LoadReport {
-    /// So many requests a second make it so busy: a utilization of 1 is one whole unit of whatever is scarce.
+    /// Creates a report from requests per second and utilization.
+    ///
+    /// A utilization of 1 is one whole unit of the scarcest resource.
     pub const fn new(requests_per_second: f64, utilization: f64) -> Self {
         Self { requests_per_second, utilization, errors_per_second: 0.0 }
     }
 
-    /// So many of its requests a second fail. None unless set.
+    /// Sets the failed requests per second. Default: none.
     #[must_use]
     pub const fn errors_per_second(mut self, errors_per_second: f64) -> Self {
         self.errors_per_second = errors_per_second;
         self
     }
 
-    /// The weight that follows; `None` when it says nothing, because nothing is done or nothing is used.
+    /// Returns the resulting weight, or `None` without requests or without utilization.
     ///
     /// # Errors
     ///
-    /// `Validation` for what is no quantity.
+    /// Returns `Validation` for a value that is not a valid quantity.
     pub(crate) fn weight(&self) -> Result<Option<f32>, Error> {
         let fields = [
             ("requests_per_second", self.requests_per_second),

@@ -1,4 +1,4 @@
-//! What the calls came to, by the provider that named the endpoints they went to.
+//! Statistics by the provider of the endpoints.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,27 +10,28 @@ use crate::engine::Engine;
 use crate::engine::state::Counters;
 use crate::model::attempt_class::AttemptClass;
 
-/// What the attempts at one provider's endpoints came to, over all services. The JSON names are those of the Go package,
-/// and more.
+/// Statistics of the attempts on one provider's endpoints, over all services.
 ///
-/// A service with two providers counts where each attempt went. What belongs to a whole call (`failovers` and the times)
-/// is counted with the provider that its endpoints come from first.
+/// The JSON names are those of the Go package, and additional ones.
+///
+/// For a service with two providers, each attempt counts with the provider of its endpoint. The
+/// values of whole calls (`failovers` and the times) count with the service's first provider.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct ProviderStats {
     /// The name of the provider.
     pub provider: Arc<str>,
-    /// Services that it is a source of.
+    /// Services that have it as a source.
     pub services: usize,
-    /// Endpoints that it names.
+    /// Endpoints that it lists.
     pub endpoints: usize,
-    /// Attempts that have ended, except those that were cancelled.
+    /// Finished attempts, except cancelled ones.
     pub total_requests: u64,
     /// Attempts that succeeded.
     pub successful_requests: u64,
-    /// Attempts that an endpoint is to blame for.
+    /// Attempts that failed because of an endpoint.
     pub failed_requests: u64,
-    /// Attempts that an endpoint rejected as the caller's own mistake.
+    /// Attempts that an endpoint rejected as invalid.
     pub rejected_requests: u64,
     /// Attempts that were dropped before they ended.
     pub cancelled: u64,
@@ -38,11 +39,11 @@ pub struct ProviderStats {
     pub health_checks: u64,
     /// Attempts that went to another endpoint after a failure.
     pub failovers: u64,
-    /// Times that a breaker closed again.
+    /// Number of times that a breaker closed again.
     pub recoveries: u64,
-    /// Attempts that are under way.
+    /// Attempts in flight.
     pub in_flight: u64,
-    /// The mean time of an attempt that had an answer.
+    /// The mean duration of an attempt that received a reply.
     #[serde(
         serialize_with = "crate::codec::duration::write_option",
         skip_serializing_if = "Option::is_none"
@@ -60,13 +61,13 @@ pub struct ProviderStats {
         skip_serializing_if = "Option::is_none"
     )]
     pub last_recovery: Option<SystemTime>,
-    /// How long the oldest of its services has been looked after.
+    /// How long its oldest service has been discovered.
     #[serde(serialize_with = "crate::codec::duration::write")]
     pub uptime: Duration,
-    /// When this was read.
+    /// When the statistics were read.
     #[serde(serialize_with = "crate::codec::time::write_time")]
     pub last_update: SystemTime,
-    /// Whether it cannot be reached for one of its services, so that an older answer is served.
+    /// Whether it is unreachable for one of its services, so that an older answer is used.
     pub stale: bool,
     #[serde(skip)]
     counters: Counters,
@@ -112,7 +113,7 @@ impl ProviderStats {
 }
 
 impl Engine {
-    /// Adds what this service knows to the statistics of its providers.
+    /// Adds this service's values to the statistics of its providers.
     pub(crate) fn add_to_providers(&self, all: &mut BTreeMap<Arc<str>, ProviderStats>) {
         let view = self.view();
         let calls = view.calls();

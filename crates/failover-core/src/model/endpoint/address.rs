@@ -19,7 +19,8 @@ pub(super) fn parse(field: &str, given: &str) -> Result<(String, Option<IpAddr>)
     }
 }
 
-/// What can be shown of a text that may be a URL: without a user and password, a query and a fragment.
+/// What can be shown of a text that may be a URL: without a user and password, a query and a
+/// fragment.
 pub(super) fn without_user(text: &str) -> String {
     let shown = match text.rsplit_once('@') {
         None => text.to_owned(),
@@ -62,7 +63,8 @@ fn why_not_a_host(given: &str) -> Option<&'static str> {
     } else if !host.split('.').all(label_is_right) {
         "a host name of labels with 1 to 63 letters, digits, hyphens and underscores, none of which starts or ends with a hyphen"
     } else if ends_in_a_number(host) {
-        // Some resolvers read these as an address: 010.1.2.3 is 8.1.2.3 to one and 10.1.2.3 to another.
+        // Some resolvers read these as an address: 010.1.2.3 is 8.1.2.3 to one and 10.1.2.3 to
+        // another.
         "an IPv4 address as four decimal numbers from 0 to 255 without leading zeros; this only looks like one"
     } else {
         return None;

@@ -78,7 +78,8 @@ impl EndpointBuilder {
         self
     }
 
-    /// The protocol, as the scheme of a URL, at most 32 characters; it is put into lower case. Default `tcp`.
+    /// The protocol, as the scheme of a URL, at most 32 characters; it is put into lower case.
+    /// Default `tcp`.
     pub fn protocol(mut self, protocol: impl Into<String>) -> Self {
         self.protocol = protocol.into();
         self
@@ -96,7 +97,8 @@ impl EndpointBuilder {
         self
     }
 
-    /// Adds one entry of metadata: at most 256, with keys of 1 to 256 bytes and values of at most 16 KiB.
+    /// Adds one entry of metadata: at most 256, with keys of 1 to 256 bytes and values of at most
+    /// 16 KiB.
     pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.metadata.insert(key.into(), value.into());
         self
@@ -123,7 +125,8 @@ impl EndpointBuilder {
         self
     }
 
-    /// Its share of the calls relative to the others; default 1. 0 asks for no new calls where weights count.
+    /// Its share of the calls relative to the others; default 1. 0 asks for no new calls where
+    /// weights count.
     pub fn weight(mut self, weight: u32) -> Self {
         self.weight = weight;
         self

@@ -7,7 +7,8 @@ use crate::model::health::{Health, Lifecycle};
 
 /// One endpoint of a set, with what its source claims about it.
 ///
-/// serde reads and writes the endpoint's own JSON object with `health`, `draining` and `maintenance` in it.
+/// serde reads and writes the endpoint's own JSON object with `health`, `draining` and
+/// `maintenance` in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointEntry {
     endpoint: Arc<Endpoint>,

@@ -17,8 +17,8 @@ use crate::model::endpoint::limits;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceName(Arc<str>);
 
-/// What tells an endpoint from the others of its service: 1 to 255 printable characters without white space.
-/// Cloning shares the text.
+/// What tells an endpoint from the others of its service: 1 to 255 printable characters without
+/// white space. Cloning shares the text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EndpointId(Arc<str>);
 

@@ -1,4 +1,5 @@
-//! How large the parts of an endpoint may be. They bound what a registry can make this process hold.
+//! How large the parts of an endpoint may be. They bound what a registry can make this process
+//! hold.
 
 use jiff::Timestamp;
 

@@ -7,8 +7,8 @@ use crate::model::endpoint::{Endpoint, ServiceName};
 impl Endpoint {
     /// Reads `http://10.0.0.1:8080`, `https://host`, `10.0.0.1:8080`, `[::1]:80` or `host:1234`.
     ///
-    /// The protocol is the URL's scheme, or `tcp` without one; `http` and `https` have their usual ports. The id
-    /// is the host and port, as in `10.0.0.1:8080`.
+    /// The protocol is the URL's scheme, or `tcp` without one; `http` and `https` have their usual
+    /// ports. The id is the host and port, as in `10.0.0.1:8080`.
     ///
     /// # Errors
     ///
@@ -69,7 +69,8 @@ fn usual_port(scheme: Option<&str>) -> Option<u16> {
     }
 }
 
-/// The host without its brackets, and the port. A bare IPv6 address has none that one could tell from it.
+/// The host without its brackets, and the port. A bare IPv6 address has none that one could tell
+/// from it.
 fn split(authority: &str) -> Option<(&str, Option<&str>)> {
     if let Some(rest) = authority.strip_prefix('[') {
         let (host, after) = rest.split_once(']')?;
