@@ -25,6 +25,11 @@ pub(crate) fn docs() -> Result<(), String> {
     cargo::run(command)
 }
 
+/// What callers see of each fault, compared with what is recorded of it.
+pub(crate) fn sim() -> Result<(), String> {
+    cargo::run(cargo(["run", "--release", "--quiet", "--package", "failover-sim", "--", "check"]))
+}
+
 pub(crate) fn bench() -> Result<(), String> {
     cargo::run(cargo(["bench", "--package", "failover-core", "--bench", "hot_path"]))
 }

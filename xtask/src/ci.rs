@@ -21,6 +21,7 @@ pub(crate) fn run() -> Result<(), String> {
         ("servers", servers::run),
     ];
     let after: &[Step] = &[
+        ("sim", build::sim),
         ("bench", build::bench),
         ("instructions", instructions::run),
         ("scale", build::scale),

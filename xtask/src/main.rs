@@ -100,6 +100,11 @@ const COMMANDS: &[Command] = &[
         run: |args| no_arguments(args).and_then(|()| tidy::run()),
     },
     Command {
+        name: "sim",
+        about: "what callers see of each fault in the simulator, compared with what is recorded of it",
+        run: |args| no_arguments(args).and_then(|()| build::sim()),
+    },
+    Command {
         name: "bench",
         about: "the costs beside those of other libraries (`--quick`, `--json FILE`, `--page FILE`)",
         run: build::compare,

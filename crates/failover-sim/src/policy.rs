@@ -77,9 +77,11 @@ impl Policy {
     /// One client with state of its own.
     pub(crate) fn client(self, scenario: &Scenario, seed: u64) -> Result<Client, Error> {
         let retries = scenario.config.max_retries();
-        let ours = |strategy, select| Ours::new(scenario, strategy, select, seed).map(Client::Ours);
+        let ours = |strategy, select| {
+            Ours::new(scenario, strategy, select, seed).map(|ours| Client::Ours(Box::new(ours)))
+        };
         let control = |choice, retries, budget| {
-            Ok(Client::Control(Control::new(scenario, choice, retries, budget, seed)))
+            Ok(Client::Control(Box::new(Control::new(scenario, choice, retries, budget, seed))))
         };
         match self {
             Self::Default => ours(None, false),
@@ -105,8 +107,8 @@ impl fmt::Display for Policy {
 
 /// One client of a service.
 pub(crate) enum Client {
-    Ours(Ours),
-    Control(Control),
+    Ours(Box<Ours>),
+    Control(Box<Control>),
 }
 
 impl Client {

@@ -146,7 +146,9 @@ pub fn all() -> Vec<Row> {
     }
     for (name, queue) in [("drops", Queue::DropAbandoned), ("refuses", Queue::Bounded(100))] {
         let mut row = collapse(&format!("m1_half_n3_90_{name}"), 3, 2.0, 1.0);
-        row.scenario.endpoints.iter_mut().for_each(|model| model.queue = queue);
+        for model in &mut row.scenario.endpoints {
+            model.queue = queue;
+        }
         rows.push(row);
     }
     rows.push(many_clients(collapse("m1_half_n3_90_100_clients", 3, 2.0, 1.0)));
@@ -205,7 +207,7 @@ fn collapse(name: &str, servers: usize, slow: f64, burst: f64) -> Row {
     let models = vec![Model { service, workers: 1, queue: Queue::Fifo, priority: 0 }; servers];
     let span = (BEGINS * SECOND, (BEGINS + TRIGGER) * SECOND);
     // Random without logic needs up to 103 s after the worst trigger.
-    let length = BEGINS + TRIGGER + if slow == 2.0 { 70 } else { 130 };
+    let length = BEGINS + TRIGGER + if slow > 1.0 && slow < 3.0 { 70 } else { 130 };
     let mut scenario = Scenario::new(name, length * SECOND, models, Load::Open(900.0));
     if slow > 1.0 {
         scenario = scenario.fault(FaultKind::Slow(slow), 0..servers, span);
@@ -257,7 +259,9 @@ fn stall(name: &str) -> Row {
 fn standby(name: &str, kind: FaultKind) -> Row {
     let mut models = quick(2);
     models[1].priority = 1;
-    models.iter_mut().for_each(|model| model.service = ServiceTime::Constant(10_000_000));
+    for model in &mut models {
+        model.service = ServiceTime::Constant(10_000_000);
+    }
     let scenario = Scenario::new(name, 60 * SECOND, models, Load::Open(100.0));
     let scenario = scenario.fault(kind, [0], (BEGINS * SECOND, u64::MAX));
     row(scenario, Policy::Random, Target::NoneVisible)

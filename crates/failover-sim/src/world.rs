@@ -190,7 +190,7 @@ impl World {
     fn follow(&mut self, server: usize, effect: Effect) {
         match effect {
             Effect::Works { attempt, until, life } => {
-                self.push(until, Event::Finish { server, attempt, life })
+                self.push(until, Event::Finish { server, attempt, life });
             }
             Effect::Answers { attempt, at, reply } if at <= self.now => self.answer(attempt, reply),
             Effect::Answers { attempt, at, reply } => self.push(at, Event::Answer { attempt, reply }),

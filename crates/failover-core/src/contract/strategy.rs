@@ -146,7 +146,7 @@ impl<'a> Candidate<'a> {
 
     /// Returns its recent latency, or `None` before the first measurement.
     ///
-    /// The latency is a PeakEwma in which a failure counts as 5 s.
+    /// The latency is a `PeakEwma` in which a failure counts as 5 s.
     pub fn latency(&self) -> Option<Duration> {
         self.latency
     }
