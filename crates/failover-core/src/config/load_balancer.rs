@@ -69,7 +69,7 @@ impl LoadBalancerConfig {
 
     /// Returns the maximum number of sessions, 4 to 4 194 304. Default: 65 536.
     ///
-    /// A session takes 8 bytes. Beyond the maximum, the longest idle session is evicted.
+    /// A session takes 8 bytes. Beyond the maximum, a session that has been idle for long is evicted.
     pub fn sticky_sessions(&self) -> u32 {
         self.sticky_sessions
     }
