@@ -127,7 +127,7 @@ pub(crate) async fn remove(client: &Client, id: &str) -> Result<(), Error> {
     match client.done(client.settings.deregister(id)?).await {
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {}
-        // It may have arrived even so.
+        // It may have arrived nevertheless.
         Err(error) if error.is_outcome_unknown() => {
             return match local(client, id).await {
                 Ok(None) => Ok(()),
@@ -137,7 +137,8 @@ pub(crate) async fn remove(client: &Client, id: &str) -> Result<(), Error> {
         Err(error) => return Err(error),
     }
     if local(client, id).await?.is_some() {
-        let message = format!("deregistering {id}: the agent has it still, or somebody registers it again");
+        let message =
+            format!("deregistering {id}: the agent still has it, or another process registers it again");
         return Err(Error::new(ErrorKind::Conflict, message));
     }
     Ok(())

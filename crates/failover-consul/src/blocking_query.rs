@@ -49,7 +49,7 @@ struct WatchState<'a> {
     empty_from: Option<Time>,
     last: Option<EndpointSet>,
     failing: bool,
-    /// The last pause ended early, because somebody listened.
+    /// The last pause ended early, because a listener came.
     woken_early: bool,
     backoff: Backoff,
     pacer: RequestPacer,
@@ -132,7 +132,7 @@ impl ServiceWatch {
                     "no connection is left for a watch: the service is polled every {every:?} (connections)"
                 );
             } else {
-                tracing::info!(target: "failover::consul", service, "the service is watched, not polled any more");
+                tracing::info!(target: "failover::consul", service, "the service is watched again instead of polled");
             }
         }
     }
@@ -252,7 +252,7 @@ impl ServiceWatch {
         Step::Good { news: self.publish(set, state) }
     }
 
-    /// An answer without instances: nobody is there, or the data are lost or hidden.
+    /// An answer without instances: there are none, or the data are lost or hidden.
     async fn take_empty(
         &self,
         answer: &Answer,

@@ -31,7 +31,7 @@ const CONNECT: Duration = Duration::from_secs(2);
 const KEEPALIVE: Duration = Duration::from_secs(15);
 /// What a server may add to the requested wait, and the round trip.
 const SLACK: Duration = Duration::from_secs(15);
-/// How long a connection is kept that nobody uses.
+/// How long an idle connection is kept.
 const IDLE: Duration = Duration::from_secs(90);
 const AGENT: &str = concat!("failover-consul/", env!("CARGO_PKG_VERSION"));
 

@@ -95,7 +95,7 @@ impl ConsulProvider {
             Err(error) if error.is_outcome_unknown() => Some(error),
             Err(error) => return Err(error),
         };
-        // The answer names no index, and somebody else may have written since.
+        // The answer has no index, and another process may have written since.
         let (call, what) = read(client, key, Read::now(Mode::Leader))?;
         let now = match client.ask(call, Limit::Short).await.and_then(|answer| stored(&what, &answer)) {
             Ok(now) => now,
@@ -107,7 +107,7 @@ impl ConsulProvider {
             (Some((found, index)), Some(_)) if found == document && index > before => {
                 Ok(Revision::new(index.to_string()))
             }
-            // It was written and is overwritten by now: a revision that nothing has any more.
+            // It was written and has been overwritten: a revision that no longer exists.
             (_, None) => Ok(Revision::new(format!("overwritten after {before}"))),
             (Some((_, index)), Some(_)) if index != before => Err(conflict()),
             (_, Some(error)) => Err(error),

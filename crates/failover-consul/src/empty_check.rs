@@ -57,7 +57,7 @@ pub(crate) async fn verify(
             Err(filtered(service, "the token may not read it"))
         };
     }
-    // Nobody says what the token may do. A newer server would have said that it hides something, to who has a token.
+    // Nothing tells the rights of the token. A newer server would have reported that it filters.
     let can_tell = client.settings.token.is_some() && listed.backend.is_some();
     match (client.settings.token.is_some(), names.is_empty()) {
         (true, _) => Ok(if can_tell { Emptiness::Certain } else { Emptiness::Likely }),

@@ -40,7 +40,7 @@ impl Registered {
 struct Heartbeat {
     registered: Arc<tokio::sync::Mutex<Registered>>,
     has_ttl: bool,
-    /// `None` once the endpoint is not kept alive any more.
+    /// `None` once the endpoint is no longer kept alive.
     task: Option<AbortOnDrop>,
 }
 
@@ -187,7 +187,7 @@ impl Heartbeats {
 /// The outcome of a heartbeat.
 enum Beat {
     Alive,
-    /// The agent does not know the endpoint any more.
+    /// The agent no longer knows the endpoint.
     Lost,
     /// Another process has registered the id.
     Taken,

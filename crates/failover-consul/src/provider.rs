@@ -274,7 +274,7 @@ impl Provider for ConsulProvider {
     ///
     /// # Cancel safety
     ///
-    /// Watches have ended and nothing is kept alive any more from the first poll on.
+    /// From the first poll on, watches have ended and no endpoint is kept alive.
     async fn close(&self) -> Result<(), Error> {
         self.services.close();
         self.documents.close();
@@ -302,7 +302,7 @@ impl Provider for ConsulProvider {
             let mut first = Ok(());
             while let Some(done) = leaving.join_next().await {
                 match done {
-                    // What is not there any more need not be removed.
+                    // An endpoint that is gone need not be removed.
                     Ok(Err(error)) if error.kind() != ErrorKind::NotFound => first = first.and(Err(error)),
                     _ => {}
                 }

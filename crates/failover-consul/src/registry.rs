@@ -15,7 +15,7 @@ use crate::heartbeat::{Permit, Registered, report, restore};
 use crate::provider::ConsulProvider;
 use crate::wire::{Instance, Mode, Read, entries};
 
-/// How long the leader may take to say who has an id.
+/// How long the leader may take to find the owner of an id.
 const LEADER: Duration = Duration::from_secs(2);
 
 /// Everything is written to the agent that the provider talks to, and belongs to that agent's node: what another node has is

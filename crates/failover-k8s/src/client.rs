@@ -289,7 +289,7 @@ pub(crate) struct Closing<'a>(&'a ApiClient);
 impl Drop for Closing<'_> {
     fn drop(&mut self) {
         let ends = |phase: &mut Phase| {
-            // Unless somebody has opened it again meanwhile.
+            // Unless it has been opened again in the meantime.
             let closes = *phase == Phase::Closing;
             if closes {
                 *phase = Phase::Closed;

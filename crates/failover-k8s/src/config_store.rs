@@ -60,9 +60,7 @@ impl ConfigStore for KubernetesProvider {
             return Err(changed());
         }
         if object.get("immutable") == Some(&Value::Bool(true)) {
-            let message = format!(
-                "the ConfigMap {name} is immutable: somebody has set it so; delete it to store another"
-            );
+            let message = format!("the ConfigMap {name} is immutable; delete it to store another");
             return Err(Error::new(ErrorKind::Unsupported, message).with_code("IMMUTABLE"));
         }
         let Some(fields) = object.as_object_mut() else { return Err(changed()) };

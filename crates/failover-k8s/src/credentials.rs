@@ -182,7 +182,7 @@ async fn configuration(credentials: &Credentials, dangerous: bool) -> Result<Con
     };
     let auth = &config.auth_info;
     if auth.auth_provider.as_ref().is_some_and(|provider| provider.config.contains_key("cmd-path")) {
-        // kube would run it on the runtime's threads, without an end. kubectl does not run it any more, either.
+        // kube would run it on the runtime's threads, without a deadline. kubectl no longer runs it.
         let message = "kubeconfig: auth-provider with a command is not supported; name a credentials plugin by exec \
                        (for GKE gke-gcloud-auth-plugin)";
         return Err(Error::new(ErrorKind::Unsupported, message));

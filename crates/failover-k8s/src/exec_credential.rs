@@ -174,7 +174,7 @@ fn wait(command: &mut Command, place: &Mutex<Slot>) -> Ended {
     loop {
         if let Some(child) = &mut lock().child {
             if read.is_err() || printed.len() as u64 >= MAX_PRINTED {
-                // It may wait for ever for somebody who reads on.
+                // It may wait indefinitely for a reader.
                 let _ = child.kill();
             }
             if let Some(status) = child.try_wait()? {

@@ -315,7 +315,7 @@ impl ProcessLease {
                 Behind::Restore => match self.restore(cluster, &entry).await {
                     Ok(true) => Ok(()),
                     Ok(false) => self.ensure_held(cluster, &owner).await.map(|()| {
-                        // Not with the lease, which is still there: somebody has deregistered it.
+                        // Not with the lease, which still exists: it was deregistered.
                         let (service, id) = place.key();
                         tracing::warn!(target: "failover::k8s", "{service}/{id} was deregistered or registered again by another process; leaving it");
                         *slot = None;
@@ -355,12 +355,13 @@ impl ProcessLease {
         ))
     }
 
-    /// Whether there is a newer registration of an endpoint, by somebody else. Those of this process went with its lease.
+    /// Whether another process has registered the endpoint since. This process's own registrations
+    /// went with its lease.
     async fn is_taken_over(&self, cluster: &Cluster, entry: &EndpointEntry) -> Result<bool, Error> {
         let endpoint = entry.endpoint();
         let name = names::slice(&cluster.settings.namespace, endpoint.service(), endpoint.id());
         let found = cluster.api().get(Kind::Slices, &name).await?;
-        // What is no object at all is nobody's.
+        // A value that is not an object has no owner.
         let found = found.filter(|slice| !identity(slice).0.is_empty());
         Ok(found.is_some_and(|slice| self.is_anothers(&slice)))
     }
@@ -370,7 +371,8 @@ impl ProcessLease {
         self.duration.is_some() && registrant(slice) != Some(&self.name)
     }
 
-    /// Takes the mark of an absent process off a slice; false when there is none, or it is somebody else's by now.
+    /// Removes the mark of an absent process from a slice. False when there is none, or when the slice
+    /// has another owner by now.
     async fn restore(&self, cluster: &Cluster, entry: &EndpointEntry) -> Result<bool, Error> {
         let (service, id) = (entry.endpoint().service(), entry.endpoint().id());
         let name = names::slice(&cluster.settings.namespace, service, id);

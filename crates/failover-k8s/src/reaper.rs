@@ -220,7 +220,7 @@ fn seen(lease: &Value) -> Option<Seen> {
         uid: uid.to_owned(),
         mark: format!("{}/{}", text("holderIdentity"), text("renewTime")),
         version: version.to_owned(),
-        // What somebody emptied counts as a lease of the usual length, and an absurd length as an hour.
+        // An emptied lease counts as one of the usual length, and an absurd length as an hour.
         duration: Duration::from_secs(
             seconds.filter(|s| *s > 0).unwrap_or(defaults::LEASE.as_secs()).min(3600),
         ),
@@ -262,12 +262,12 @@ async fn expire(cluster: &Cluster, lease: &Seen) -> Result<bool, Error> {
     failed.map_or(Ok(all), Err)
 }
 
-/// Deletes a lease that nobody has renewed since it was seen, and then what was bound to it.
+/// Deletes a lease that was not renewed since it was seen, and then what is bound to it.
 async fn delete(cluster: &Cluster, lease: &Seen) -> Result<(), Error> {
     let api = cluster.api();
     match api.delete(Kind::Leases, &lease.name, &lease.uid, Some(&lease.version)).await {
         Ok(_) => {}
-        // It was renewed, or somebody else was quicker.
+        // It was renewed, or another reaper was faster.
         Err(error) if error::status(&error) == Some(409) => return Ok(()),
         Err(error) => return Err(error),
     }

@@ -60,7 +60,7 @@ enum Over {
     Relist(Option<Error>),
     /// It could not be opened.
     Refused(Error),
-    /// It was open, and is not any more.
+    /// It was open, and is closed now.
     Failed(Error),
 }
 

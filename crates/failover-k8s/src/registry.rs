@@ -15,7 +15,7 @@ use crate::slice_store::{
 };
 use crate::{convert, error, names};
 
-/// How often a change is made again on what somebody else has changed meanwhile.
+/// How often a change is repeated after a concurrent change.
 const TRIES: u32 = 5;
 
 #[async_trait]

@@ -56,7 +56,7 @@ impl Conditions {
         Self { ready: Some(serving && !terminating), serving: Some(serving), terminating: Some(terminating) }
     }
 
-    /// Whether they mean the same to who reads them.
+    /// Whether they mean the same to a reader.
     pub(super) fn means(self, other: Self) -> bool {
         let meaning = |one: Self| (one.ready(), one.serving(), one.terminating());
         meaning(self) == meaning(other)
