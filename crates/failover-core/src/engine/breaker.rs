@@ -1,9 +1,10 @@
 //! The circuit breaker of one endpoint, as a pure state machine.
 //!
-//! `Closed` lets calls through, `Open` refuses them, `HalfOpen` lets a few probe calls through. Consecutive
-//! failures open it; the open time doubles with each failed half-open round and is jittered, so that many
-//! clients do not come back at once (Finagle's `FailureAccrualFactory`, linkerd's consecutive-failures policy);
-//! some successes close it (resilience4j). [`breaker`] holds the state in atomics.
+//! `Closed` admits calls, `Open` refuses them, and `HalfOpen` admits a few probe calls. Consecutive
+//! failures open the breaker. The open time doubles with each failed half-open round and is
+//! jittered, so that many clients do not return at the same time (Finagle's
+//! `FailureAccrualFactory`, linkerd's consecutive-failures policy). A number of successes closes it
+//! (resilience4j). [`atomic`] holds the state in atomics.
 
 pub(crate) mod atomic;
 
@@ -13,7 +14,7 @@ use crate::config::CircuitBreakerConfig;
 use crate::model::breaker_state::BreakerState;
 use crate::runtime::clock::Time;
 
-/// The rules of a breaker, as plain numbers that a call can carry.
+/// The breaker's settings, as plain numbers that a call can copy.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct BreakerPolicy {
     pub(crate) enabled: bool,
@@ -42,7 +43,8 @@ impl From<&CircuitBreakerConfig> for BreakerPolicy {
 }
 
 impl BreakerPolicy {
-    /// The open time after `rounds` failed half-open rounds: `min(max, recovery * 2^rounds) * (1 + jitter * unit)`.
+    /// Returns the open time after `rounds` failed half-open rounds: `min(max, recovery * 2^rounds)
+    /// * (1 + jitter * unit)`.
     fn open_time(&self, rounds: u8, unit: f64) -> Duration {
         let doubled = self.recovery.saturating_mul(1_u32.checked_shl(u32::from(rounds)).unwrap_or(u32::MAX));
         let seconds = doubled.min(self.max_recovery).as_secs_f64() * (1.0 + self.jitter * unit);
@@ -50,13 +52,13 @@ impl BreakerPolicy {
     }
 }
 
-/// The whole state. A new generation begins with every change of phase, so that an answer to a call from
-/// before the change does not count after it.
+/// The complete state. Each change of phase begins a new generation, so that the result of a call
+/// admitted before the change is ignored after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Breaker {
     pub(crate) phase: Phase,
     pub(crate) generation: u16,
-    /// Failed half-open rounds since it was last closed.
+    /// Failed half-open rounds since the breaker was last closed.
     pub(crate) rounds: u8,
 }
 
@@ -67,7 +69,7 @@ pub(crate) enum Phase {
     HalfOpen { since: Time, calls: u32, successes: u32, early: bool },
 }
 
-/// What an admitted call must show when it reports.
+/// Proof of admission that a call presents with its report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Admission {
     pub(crate) generation: u16,
@@ -77,7 +79,8 @@ pub(crate) struct Admission {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Input {
-    /// A call wants through. `early`: do not wait for the open time, because nothing else is available.
+    /// Requests admission of a call. `early` skips the open time, because nothing else is
+    /// available.
     Admit {
         early: bool,
     },
@@ -85,25 +88,25 @@ pub(crate) enum Input {
     Failure(Admission),
     /// Breakers were switched off.
     Reset,
-    /// The call ended without telling anything about the endpoint.
+    /// The call ended without evidence about the endpoint.
     Release(Admission),
 }
 
-/// What an event did, beside the new state.
+/// The result of an event, besides the new state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
     Admitted(Admission),
-    /// Refused; asking again before this time is in vain.
+    /// Refused; no call is admitted before this time.
     Refused(Time),
-    /// The report counted.
+    /// The report was applied.
     Counted,
     /// The report belongs to an earlier generation.
     Ignored,
 }
 
-/// Generations take 15 bits of the gate's word.
+/// Generations use 15 bits of the atomic breaker's word.
 const GENERATIONS: u16 = 1 << 15;
-/// Beyond this many doublings every open time is at its maximum.
+/// After this many doublings every open time is at its maximum.
 const MAX_ROUNDS: u8 = 31;
 
 impl Breaker {

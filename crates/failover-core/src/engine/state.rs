@@ -1,4 +1,4 @@
-//! What the engine keeps of one endpoint while it lives, laid out for the calls that touch it.
+//! The engine's state of one endpoint, laid out for the calls that access it.
 
 pub(crate) mod ewma;
 pub(crate) mod in_flight;
@@ -23,10 +23,11 @@ use in_flight::InFlight;
 use load_weight::LoadWeight;
 use placement::Placement;
 
-/// What calls to an endpoint read and write. It outlives snapshots: the key is the endpoint's id, and another one is
-/// taken only when the address behind the id changes.
+/// Holds what calls to an endpoint read and write. The state outlives snapshots: it is keyed by the
+/// endpoint's id and is replaced only when the address behind the id changes.
 ///
-/// What a pick compares and a success writes stands in the first cache line; the rest is for what is rare.
+/// The first cache line holds the fields that a pick compares and a success writes; the remaining
+/// lines hold rarely used fields.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct EndpointState {
@@ -40,54 +41,55 @@ struct HotState {
     breaker: AtomicBreaker,
     /// Calls in flight and successes.
     flow: InFlight,
-    /// The weight that counts, at least 1.
+    /// The effective weight, at least 1.
     weight: AtomicU32,
-    /// How long its attempts take of late.
+    /// The moving average of the latency of attempts.
     ewma: PeakEwma,
-    /// How long its attempts took. There from the first endpoint on.
+    /// The latency histogram, allocated when the first endpoint is set.
     times: OnceLock<Box<Histogram>>,
-    /// The newest times, which are not counted there yet: their buckets, one up, in nine bits each.
+    /// The most recent latencies that are not yet in the histogram: bucket numbers plus 1, nine
+    /// bits each.
     recent: AtomicU64,
-    /// Held by the one thread that counts them there.
+    /// Held by the thread that moves `recent` into the histogram.
     flushing: AtomicBool,
-    /// Whether it is among those of its tier that are given calls.
+    /// Whether the endpoint is in rotation in its tier.
     in_rotation: AtomicBool,
-    /// Its half-open round ended because the probe calls did not answer in time, and no event says so yet. Rare, and
-    /// here because this line has room.
+    /// The half-open round ended because the probe calls did not return in time, and no event has
+    /// been emitted yet. The flag is rarely used; it is stored here because this line has room.
     expired: AtomicBool,
 }
 
-/// Bits of a time in `recent`, which holds seven.
+/// Bits per latency in `recent`, which holds seven latencies.
 const RECENT: u32 = 9;
 const _: () = assert!(latency::BUCKETS < 1 << RECENT);
 
 #[derive(Debug)]
 struct ColdState {
-    /// The endpoint as its source names it now. Empty when the state is free.
+    /// The endpoint as its source currently names it. Empty when the state is free.
     endpoint: ArcSwapOption<Endpoint>,
     others: [AtomicU64; ENDINGS - 1],
-    /// Times that the breaker opened, and times that it closed again.
+    /// The number of times that the breaker opened, and that it closed again.
     opened: AtomicU64,
     recovered: AtomicU64,
-    /// Probes that this process has made.
+    /// Number of probes made by this process.
     probes: AtomicU64,
-    /// What it has reported of its load.
+    /// The load that the endpoint has reported.
     load: LoadWeight,
     placement: Placement,
 }
 
-/// Ways in which an attempt ends: its class, or cancelled.
+/// The number of ways in which an attempt ends: one per class, plus cancelled.
 const ENDINGS: usize = 1 + AttemptClass::ALL.len();
 const CANCELLED: usize = ENDINGS - 1;
 
-/// The counts as they were read.
+/// The counters at the time they were read.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counters {
     ended: [u64; ENDINGS],
-    /// How long the attempts took together that were not cancelled, within 2 %.
+    /// Total duration of the attempts that were not cancelled, within 2 %.
     time: Duration,
     pub(crate) recovered: u64,
-    /// Probes that this process has made.
+    /// Number of probes made by this process.
     pub(crate) probes: u64,
 }
 
@@ -103,7 +105,7 @@ impl Counters {
         self.ended[CANCELLED]
     }
 
-    /// Attempts that the endpoint is to blame for.
+    /// Attempts that failed because of the endpoint.
     pub(crate) fn failures(&self) -> u64 {
         [AttemptClass::Failure, AttemptClass::Timeout, AttemptClass::Overload, AttemptClass::NotSent]
             .map(|v| self.of(v))
@@ -111,7 +113,7 @@ impl Counters {
             .sum()
     }
 
-    /// Attempts that have ended, those that were cancelled too.
+    /// Attempts that have ended, including cancelled ones.
     pub(crate) fn ended(&self) -> u64 {
         self.ended.iter().sum()
     }
@@ -121,7 +123,7 @@ impl Counters {
         self.ended() - self.cancelled()
     }
 
-    /// The mean time of the attempts that were not cancelled.
+    /// The mean latency of the attempts that were not cancelled.
     pub(crate) fn mean(&self) -> Option<Duration> {
         let nanos = u64::try_from(self.time.as_nanos()).unwrap_or(u64::MAX);
         nanos.checked_div(self.answered()).map(Duration::from_nanos)
@@ -204,7 +206,7 @@ impl EndpointState {
         if class.is_some() {
             self.record(nanos);
         }
-        // The flow last, so that who sees nothing in flight sees the counts as well.
+        // Updates `flow` last, so that a reader that sees no call in flight also sees the counts.
         if class == Some(AttemptClass::Success) {
             self.hot.flow.succeed();
         } else {
@@ -214,9 +216,10 @@ impl EndpointState {
         }
     }
 
-    /// Counts how long an attempt took: at first in this line, and with every seventh in the histogram, which lies
-    /// elsewhere. Where calls of several threads end in the same nanoseconds a time may be lost or count twice: then the
-    /// times are a sample. The numbers of calls are exact.
+    /// Records the latency of an attempt: first in this cache line, and with every seventh attempt
+    /// in the histogram, which is allocated separately. If calls on several threads end within the
+    /// same nanoseconds, a latency may be lost or counted twice, so the latencies are a sample. The
+    /// numbers of calls are exact.
     #[inline]
     fn record(&self, nanos: u64) {
         let recent = self.hot.recent.load(Ordering::Relaxed);
@@ -224,14 +227,15 @@ impl EndpointState {
         if recent >> (6 * RECENT) == 0 {
             self.hot.recent.store(with, Ordering::Relaxed);
         } else if !self.flush_recent() {
-            // Somebody else is about it: the oldest of the seven gives way.
+            // Another thread is flushing: drop the oldest of the seven.
             self.hot.recent.store(with & ((1 << (7 * RECENT)) - 1), Ordering::Relaxed);
         } else {
             self.hot.recent.store(with & ((1 << RECENT) - 1), Ordering::Relaxed);
         }
     }
 
-    /// Counts the newest times where the others are; false when another thread is doing so.
+    /// Moves the most recent latencies into the histogram. Returns false if another thread is doing
+    /// so.
     fn flush_recent(&self) -> bool {
         let Some(times) = self.hot.times.get() else { return false };
         if self.hot.flushing.swap(true, Ordering::Acquire) {
@@ -247,17 +251,17 @@ impl EndpointState {
         true
     }
 
-    /// The endpoint whose cell this is.
+    /// Returns the endpoint that this state belongs to.
     ///
-    /// A cell is given to another endpoint only when no call is in flight and no snapshot knows it, so whoever holds a
-    /// choice finds one here.
+    /// A state is reused for another endpoint only when no call is in flight and no snapshot refers
+    /// to it, so the holder of a pick always finds an endpoint here.
     pub(crate) fn endpoint(&self) -> Arc<Endpoint> {
         self.cold.endpoint.load_full().expect("a state in use has an endpoint")
     }
 
-    /// Takes over what the source says now.
+    /// Applies the source's current data.
     pub(crate) fn set(&self, endpoint: &Arc<Endpoint>, weight: u32, _lock: &ControlLock) {
-        // A store waits for readers, so most updates, which leave most endpoints as they are, do without.
+        // A store waits for readers. Most updates leave most endpoints unchanged and skip it.
         if !self.cold.endpoint.load().as_ref().is_some_and(|before| Arc::ptr_eq(before, endpoint)) {
             self.cold.endpoint.store(Some(Arc::clone(endpoint)));
         }
@@ -269,7 +273,7 @@ impl EndpointState {
         &self.cold.placement
     }
 
-    /// What it has reported of its load.
+    /// The load that the endpoint has reported.
     pub(crate) fn load(&self) -> &LoadWeight {
         &self.cold.load
     }
@@ -292,17 +296,17 @@ impl EndpointState {
         self.cold.recovered.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Notes that a half-open round has expired, for the next report to say so.
+    /// Records that a half-open round has expired, so that the next report emits an event.
     pub(crate) fn note_expired(&self) {
         self.hot.expired.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a half-open round has expired since this was last asked.
+    /// Returns whether a half-open round has expired since the last call of this method.
     pub(crate) fn take_expired(&self) -> bool {
         self.hot.expired.swap(false, Ordering::Relaxed)
     }
 
-    /// Whether nothing is in flight; what was counted is then complete.
+    /// Whether no call is in flight; the counters are then complete.
     pub(crate) fn is_idle(&self) -> bool {
         self.hot.flow.is_idle()
     }
@@ -325,7 +329,7 @@ impl EndpointState {
         counters
     }
 
-    /// Adds how long its attempts took to `sum`.
+    /// Adds the latencies of the endpoint's attempts to `sum`.
     pub(crate) fn times_into(&self, sum: &mut Times) {
         self.flush_recent();
         if let Some(times) = self.hot.times.get() {
@@ -333,7 +337,8 @@ impl EndpointState {
         }
     }
 
-    /// Makes it as new, for another endpoint. Only when it is idle and no snapshot knows it.
+    /// Resets the state for another endpoint. Must be called only when the state is idle and no
+    /// snapshot refers to it.
     fn clear(&self, lock: &ControlLock) {
         self.hot.breaker.clear();
         self.hot.weight.store(1, Ordering::Relaxed);

@@ -1,8 +1,9 @@
 //! The breaker's state in two atomics, so that calls on many threads share it without a lock.
 //!
-//! One word holds phase, generation and counters and is changed by compare-and-swap; the time that belongs to
-//! the phase (open until, half-open since) stands beside it with the generation it is of. Who wins the swap into
-//! a new phase writes the time next; until it stands there, the others see "not yet known" and are refused.
+//! One word holds the phase, the generation and the counters and is changed by compare-and-swap. A
+//! second word holds the time that belongs to the phase (open until, half-open since) and the
+//! generation that the time belongs to. The thread that wins the swap into a new phase writes the
+//! time next; until then, other threads treat the time as unknown, and their calls are refused.
 
 use crate::engine::breaker::{Admission, Breaker, BreakerPolicy, Decision, Input, Phase};
 use crate::runtime::clock::Time;
@@ -28,7 +29,7 @@ pub(crate) struct AtomicBreaker {
     time: AtomicU64,
 }
 
-/// A change of phase that this call brought about.
+/// A change of phase caused by this call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Change {
     pub(crate) from: Breaker,
@@ -40,27 +41,28 @@ impl AtomicBreaker {
         Self { word: AtomicU64::new(0), time: AtomicU64::new(0) }
     }
 
-    /// Makes it as new. Only while nobody uses it.
+    /// Resets the breaker. Must be called only while no thread uses it.
     pub(crate) fn clear(&self) {
         self.time.store(0, Ordering::Relaxed);
         self.word.store(0, Ordering::Release);
     }
 
-    /// The ticket of a closed breaker, by a single load.
+    /// Returns the admission of a closed breaker, with a single load.
     #[inline]
     pub(crate) fn admit_if_closed(&self) -> Option<Admission> {
         let word = self.word.load(Ordering::Acquire);
         (word >> PHASE_AT == CLOSED).then(|| Admission { generation: generation(word), permit: false })
     }
 
-    /// Whether it is closed without a failure to forget, so that a success changes nothing: a single load.
+    /// Whether the breaker is closed without counted failures, so that a success changes nothing.
+    /// Needs a single load.
     #[inline]
     pub(crate) fn is_quiet(&self) -> bool {
         let word = self.word.load(Ordering::Acquire);
         word >> PHASE_AT == CLOSED && word & COUNTER_MASK == 0
     }
 
-    /// The state as it is now; a time that is not yet known reads as never.
+    /// Returns the current state; a time that is not yet written reads as never.
     pub(crate) fn read(&self) -> Breaker {
         self.decode(self.word.load(Ordering::Acquire)).unwrap_or_else(|| {
             let word = self.word.load(Ordering::Acquire);
@@ -79,8 +81,9 @@ impl AtomicBreaker {
         let mut word = self.word.load(Ordering::Acquire);
         loop {
             let Some(from) = self.decode(word) else {
-                // Somebody has changed the phase and is about to write its time. An admission can wait; a report
-                // of the new generation cannot exist yet, so one that arrives now is of an older one.
+                // Another thread has changed the phase and is about to write its time. An admission
+                // is refused for now. A report of the new generation cannot exist yet, so a report
+                // that arrives now belongs to an older one.
                 let current = self.word.load(Ordering::Acquire);
                 if current == word {
                     let decision = match input {
@@ -99,8 +102,8 @@ impl AtomicBreaker {
             match self.word.compare_exchange_weak(word, pack(&to), Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) if to.generation == from.generation => return (decision, None),
                 Ok(_) => {
-                    // A closed breaker has no time, and others go on with it at once: a store that came late would
-                    // overwrite the time of a newer phase.
+                    // A closed breaker has no time, and other threads proceed with it at once: a
+                    // delayed store would overwrite the time of a newer phase.
                     if !matches!(to.phase, Phase::Closed { .. }) {
                         self.time.store(pack_time(&to), Ordering::Release);
                     }

@@ -1,24 +1,27 @@
-//! How long an endpoint takes to answer, with a memory for bad news: peak-EWMA.
+//! Peak-EWMA: a moving average of latency that rises at once and decays slowly.
 //!
-//! Finagle's `PeakEwma`: a sample above the average becomes the average at once, one below pulls it down with a time
-//! constant of 10 s; silence decays it, too. The penalty for failures is that of linkerd's load biaser, so that an
-//! endpoint that fails fast does not look fast.
+//! The algorithm is Finagle's `PeakEwma`: a sample above the average replaces it at once; a sample
+//! below it lowers it with a time constant of 10 s; the average also decays without samples. The
+//! penalty for failures is that of linkerd's load biaser, so that an endpoint that fails fast does
+//! not appear fast.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::runtime::clock::Time;
 
-/// How fast the past is forgotten.
+/// The time constant of the decay, in nanoseconds.
 const TAU: f32 = 10e9;
-/// What a failed attempt counts as, at least.
+/// The minimum latency recorded for a failed attempt.
 pub(crate) const PENALTY: Duration = Duration::from_secs(5);
-/// The longest time that an endpoint can ask to be left alone.
+/// The longest pause that an endpoint can request.
 pub(crate) const LONGEST_PENALTY: Duration = Duration::from_secs(300);
-/// A stamp counts in 2^20 ns, a good millisecond: enough beside 10 s, and 32 bits last for 52 days.
+/// Timestamps count in units of 2^20 ns (about 1 ms): precise enough for a time constant of 10 s,
+/// and 32 bits last for 52 days.
 const TICK: u32 = 20;
 
-/// Nanoseconds as a float in the upper half, when that was in the lower; 0 when nothing is known.
+/// Nanoseconds as a float in the upper half, the timestamp in the lower half; 0 if nothing is
+/// known.
 #[derive(Debug)]
 pub(crate) struct PeakEwma(AtomicU64);
 
@@ -27,13 +30,13 @@ impl PeakEwma {
         Self(AtomicU64::new(0))
     }
 
-    /// The average in nanoseconds as time has decayed it; 0 when nothing is known.
+    /// Returns the decayed average in nanoseconds; 0 if nothing is known.
     #[inline]
     pub(crate) fn at(&self, now: Time) -> f32 {
         decayed(self.0.load(Ordering::Relaxed), now, TAU)
     }
 
-    /// Takes in a sample. Of two at the same moment one may be lost, unless it is a peak.
+    /// Records a sample. Of two concurrent samples one may be lost, unless it is a peak.
     #[inline]
     pub(crate) fn update(&self, nanos: u64, now: Time) {
         let word = self.0.load(Ordering::Relaxed);
@@ -41,18 +44,18 @@ impl PeakEwma {
         if sample > value(word) {
             return self.raise(sample, now);
         }
-        // Within the tick of the last one it would leave all as it is.
+        // A sample within the same tick as the previous one would change nothing.
         if word as u32 != tick(now) {
             self.0.store(pack(updated(word, sample, now, TAU), now), Ordering::Relaxed);
         }
     }
 
-    /// Takes in a sample that is a lower bound: it counts where it is above the average.
+    /// Records a sample that is a lower bound: it has an effect only if it is above the average.
     pub(crate) fn raise_to(&self, sample: Duration, now: Time) {
         self.raise(float(sample.as_nanos() as u64), now);
     }
 
-    /// What is known of a new endpoint: the average of its peers.
+    /// Sets the initial average of a new endpoint, derived from its peers.
     pub(crate) fn seed(&self, nanos: f32, now: Time) {
         self.0.store(pack(nanos, now), Ordering::Relaxed);
     }
@@ -69,11 +72,11 @@ impl PeakEwma {
     }
 }
 
-/// A sample of 0 still says that there was one.
+/// Converts a sample; 0 becomes 1, so that a sample of 0 is not taken for no sample.
 #[inline]
 #[allow(clippy::cast_possible_wrap, reason = "292 years do not wrap")]
 fn float(nanos: u64) -> f32 {
-    // By way of 64 bits with a sign, which processors convert by themselves.
+    // Converts through a signed integer, for which processors have an instruction.
     (nanos as i64 as f32).max(1.0)
 }
 
@@ -89,17 +92,18 @@ fn tick(now: Time) -> u32 {
     (now.as_nanos() >> TICK) as u32
 }
 
-/// The part of the past that is left.
+/// Returns the fraction of the past that remains.
 #[inline]
 fn decay(word: u64, now: Time, tau: f32) -> f32 {
     let ticks = tick(now).wrapping_sub(word as u32);
-    // Readings of two threads can stand a little askew: what would be in the future is now.
+    // The clock readings of two threads may differ slightly: a timestamp in the future counts as
+    // now.
     if ticks == 0 || ticks > u32::MAX / 2 {
         return 1.0;
     }
     let past = ticks as f32 * ((1_u32 << TICK) as f32 / tau);
     if past < 0.1 {
-        // The first terms of the series: within 0.02 %, at a fraction of the cost.
+        // The first terms of the series are within 0.02 % at a fraction of the cost.
         return 1.0 - past + past * past / 2.0;
     }
     (-past).exp()

@@ -1,9 +1,9 @@
-//! How many calls are under way, and how many have succeeded, in one number.
+//! The number of calls in flight and the number of successes, in one atomic.
 
 use crate::runtime::sync::{AtomicU64, Ordering};
 
-/// Calls in flight in the lowest 24 bits, successes above them, so that a success is one write: there is room for
-/// 16 million calls at a time and a million million successes.
+/// Holds the calls in flight in the lowest 24 bits and the successes above them, so that a success
+/// is one write. There is room for 16 million concurrent calls and 10^12 successes.
 #[derive(Debug)]
 pub(crate) struct InFlight(AtomicU64);
 
@@ -20,13 +20,14 @@ impl InFlight {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A call has succeeded. Who sees it idle afterwards sees what the call has written before.
+    /// Ends a call that succeeded. A thread that sees no call in flight afterwards also sees what
+    /// the call wrote before.
     #[inline]
     pub(crate) fn succeed(&self) {
         self.0.fetch_add(SUCCESS - 1, Ordering::Release);
     }
 
-    /// As [`succeed`](Self::succeed), for a call that did not.
+    /// Like [`succeed`](Self::succeed), for a call that did not succeed.
     #[inline]
     pub(crate) fn end(&self) {
         self.0.fetch_sub(1, Ordering::Release);
@@ -41,7 +42,7 @@ impl InFlight {
         self.0.load(Ordering::Relaxed) >> SUCCESS.trailing_zeros()
     }
 
-    /// Whether nothing is in flight; what ended calls have written is then seen.
+    /// Whether no call is in flight; the writes of ended calls are then visible.
     pub(crate) fn is_idle(&self) -> bool {
         self.0.load(Ordering::Acquire) & IN_FLIGHT == 0
     }

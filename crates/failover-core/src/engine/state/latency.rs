@@ -1,8 +1,11 @@
-//! How long attempts take, as percentiles: bounded, mergeable, and read while others write.
+//! Latency percentiles of attempts: bounded in size, mergeable, and readable during writes.
 //!
-//! The buckets of `DDSketch` (Masson, Rim and Lee, VLDB 2019), with the logarithm from a table: each is at most 4 %
-//! wide, so that what is read is within 2 % of what was written, from 1 µs to 2 min. A bucket is one byte, because there are many and nearly all of them are nearly empty; every 256th count of a bucket goes to a small table.
-//! When that table is full, all counts are halved: what is read describes the last hundred thousand attempts or so.
+//! The buckets are those of `DDSketch` (Masson, Rim and Lee, VLDB 2019), with the logarithm taken
+//! from a table: each bucket is at most 4 % wide, so a value read is within 2 % of the value
+//! recorded, from 1 µs to 2 min. A bucket is one byte, because there are many buckets and nearly
+//! all of them are nearly empty; every 256th count of a bucket is carried to a small table. When
+//! that table is full, all counts are halved, so the histogram describes roughly the last hundred
+//! thousand attempts.
 
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering, fence};
 use std::time::Duration;
@@ -10,56 +13,58 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub(crate) const BUCKETS: usize = 511;
-/// How many buckets there are for each doubling, and 2 to the power of one of that many.
+/// The number of buckets per doubling; `STEP` is 2 to the power of 1 / `PER_DOUBLING`.
 const PER_DOUBLING: usize = 19;
 const STEP: f64 = 1.037_155_044_446_191_9;
-/// Bucket 0 holds what is shorter than this, a power of two, in nanoseconds.
+/// Bucket 0 holds latencies below this number of nanoseconds, a power of two.
 const SHORTEST: u64 = 1 << 10;
-/// Bits of a number, after the highest, that tell its bucket.
+/// The number of bits after the highest that determine a number's bucket.
 const DIGITS: u32 = 9;
-/// In which of a doubling's buckets a number is, by those bits.
+/// The bucket within a doubling, indexed by those bits.
 const PARTS: [u8; 1 << DIGITS] = parts();
-/// How many buckets can hold more than a byte.
+/// The number of buckets whose count can exceed one byte.
 const CARRIES: usize = 32;
-/// How many times 256 a bucket holds before all are halved.
+/// The number of carries (256 counts each) in one bucket at which all counts are halved.
 const MAX_CARRIES: u32 = 255;
-/// Bits of a place in the table, from the lowest: how many times 256, then the bucket, counted from 1.
+/// Layout of a table entry, from the lowest bit: the number of carries, then the bucket plus 1.
 const BUCKET_AT: u32 = 16;
-/// Half of what a byte that has gone round stands for.
+/// Half of a carry, which stands for 256 counts.
 const HALF: u8 = 128;
-/// How often a reader begins anew when it meets such a change.
+/// How often a reader retries when it overlaps with such a change.
 const READS: usize = 100;
 
-/// The times of one endpoint's attempts. One thread writes at a time, and any may read.
+/// The latencies of one endpoint's attempts. One thread writes at a time; any thread may read.
 #[derive(Debug)]
 pub(crate) struct Histogram {
     low: [AtomicU8; BUCKETS],
     high: [AtomicU32; CARRIES],
-    /// Odd while more than one count changes.
+    /// Odd while a change that affects more than one count is in progress.
     turn: AtomicU32,
 }
 
-/// Times as they were read, of one endpoint or of many.
+/// Latencies at the time they were read, of one endpoint or of many.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Times(Box<[u64]>);
 
-/// How long the attempts took that ended of themselves or at their time limit: those that were cancelled say nothing.
+/// Latency percentiles of attempts that completed or timed out; cancelled attempts are not
+/// included.
 ///
-/// Each number is within 2 % of the one that sorting all times would give, for times from 1 µs to 2 min; shorter and
-/// longer ones count as these. The newest hundred thousand attempts at an endpoint weigh most.
+/// Each percentile is within 2 % of the exact one for latencies from 1 µs to 2 min; shorter and
+/// longer latencies count as these limits. The most recent hundred thousand attempts on an endpoint
+/// weigh most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Latency {
-    /// Half of the attempts took no longer.
+    /// The median: 50 % of the attempts took at most this long.
     #[serde(serialize_with = "crate::codec::duration::write")]
     pub p50: Duration,
-    /// Nine of ten took no longer.
+    /// The 90th percentile: 90 % of the attempts took at most this long.
     #[serde(serialize_with = "crate::codec::duration::write")]
     pub p90: Duration,
-    /// 99 of 100 took no longer.
+    /// The 99th percentile: 99 % of the attempts took at most this long.
     #[serde(serialize_with = "crate::codec::duration::write")]
     pub p99: Duration,
-    /// 999 of 1 000 took no longer.
+    /// The 99.9th percentile: 99.9 % of the attempts took at most this long.
     #[serde(serialize_with = "crate::codec::duration::write")]
     pub p999: Duration,
 }
@@ -82,13 +87,13 @@ impl Histogram {
         }
     }
 
-    /// A byte goes round: its bucket holds 256 more than it says. Who reads meanwhile begins anew.
+    /// Carries 256 counts of a bucket whose byte overflowed. A concurrent reader retries.
     #[cold]
     fn overflow(&self, bucket: usize) {
         self.turn.fetch_add(1, Ordering::AcqRel);
         self.low[bucket].store(0, Ordering::Relaxed);
         if !self.carry(bucket, 1) {
-            // There is no place for it. Halving makes one, and halves these 256 as well.
+            // The table is full. Halving frees an entry, and these 256 counts are halved as well.
             self.halve();
             let (sum, wrapped) = self.low[bucket].load(Ordering::Relaxed).overflowing_add(HALF);
             self.low[bucket].store(sum, Ordering::Relaxed);
@@ -104,14 +109,14 @@ impl Histogram {
         self.high.iter().for_each(|count| count.store(0, Ordering::Relaxed));
     }
 
-    /// Adds what is counted here to `times`.
+    /// Adds the counts of this histogram to `times`.
     pub(crate) fn read_into(&self, times: &mut Times) {
         for (to, from) in times.0.iter_mut().zip(self.counts()) {
             *to += u64::from(from);
         }
     }
 
-    /// The mean, as near as the percentiles are.
+    /// The mean, with the same precision as the percentiles.
     pub(crate) fn mean(&self) -> Option<Duration> {
         let (mut all, mut sum) = (0.0, 0.0);
         for (index, count) in self.counts().into_iter().enumerate().filter(|(_, count)| *count > 0) {
@@ -121,7 +126,7 @@ impl Histogram {
         (all > 0.0).then(|| Duration::from_nanos((sum / all) as u64))
     }
 
-    /// The counts as they are now. Who writes them goes on.
+    /// Returns the current counts. Writers continue in the meantime.
     fn counts(&self) -> [u32; BUCKETS] {
         let mut read = [0; BUCKETS];
         for _ in 0..READS {
@@ -148,7 +153,8 @@ impl Histogram {
         }
     }
 
-    /// A bucket is `times` times 256 fuller than its byte says; false when the table has no place for that.
+    /// Adds `times` carries of 256 counts to a bucket. Returns false if the table has no entry for
+    /// it.
     fn carry(&self, bucket: usize, times: u32) -> bool {
         let tag = (bucket as u32 + 1) << BUCKET_AT;
         for place in &self.high {
@@ -177,7 +183,8 @@ impl Histogram {
                 full[bucket] += times << u8::BITS;
             }
         }
-        // Of two odd counts one is rounded up: else a long tail, one attempt in each bucket, would be lost.
+        // One of every two odd counts is rounded up. Otherwise a long tail of one attempt per
+        // bucket would be lost.
         let mut up = false;
         for (bucket, full) in full.into_iter().enumerate() {
             let odd = full % 2 == 1;
@@ -212,7 +219,7 @@ const fn parts() -> [u8; 1 << DIGITS] {
     parts
 }
 
-/// Where a time is counted.
+/// Returns the bucket of a latency.
 #[inline]
 pub(crate) fn bucket(nanos: u64) -> usize {
     let nanos = nanos.max(SHORTEST);
@@ -223,7 +230,7 @@ pub(crate) fn bucket(nanos: u64) -> usize {
     bucket.min(BUCKETS - 1)
 }
 
-/// Where each of a doubling's buckets begins, in those bits.
+/// The start of each bucket within a doubling, in those bits.
 const STARTS: [u16; PER_DOUBLING] = starts();
 
 const fn starts() -> [u16; PER_DOUBLING] {
@@ -238,13 +245,13 @@ const fn starts() -> [u16; PER_DOUBLING] {
     starts
 }
 
-/// The least number of nanoseconds that falls into a bucket.
+/// Returns the smallest number of nanoseconds that falls into a bucket.
 fn begin(index: usize) -> u64 {
     let digits = u64::from(STARTS[index % PER_DOUBLING]) + (1 << DIGITS);
     digits << (index / PER_DOUBLING) << (SHORTEST.trailing_zeros() - DIGITS)
 }
 
-/// What stands for a bucket: between both ends so that the error is the same share of either.
+/// Returns the value that represents a bucket: its relative error is the same for both bounds.
 fn middle(index: usize) -> f64 {
     let (low, high) = (begin(index) as f64, begin(index + 1) as f64);
     2.0 * low * high / (low + high)
@@ -261,7 +268,7 @@ impl Times {
         }
     }
 
-    /// How many there are.
+    /// The number of latencies.
     #[cfg(test)]
     pub(crate) fn total(&self) -> u64 {
         self.0.iter().sum()

@@ -1,31 +1,33 @@
-//! What an endpoint has said of its load, as the weight that follows from it.
+//! The weight that follows from the load that an endpoint reports.
 //!
-//! gRPC's client-side weighted round robin (proposal A58): a weight counts while it is fresh, and only once the endpoint
-//! has reported for a while, because the first reports of one that has just started say little.
+//! As in gRPC's client-side weighted round robin (proposal A58), a weight is used while it is
+//! fresh, and only after the endpoint has reported for a while, because the first reports after a
+//! start are not representative.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::runtime::clock::Time;
 
-/// How long a report counts.
+/// How long a report remains valid.
 pub(crate) const EXPIRY: Duration = Duration::from_secs(180);
-/// How long an endpoint has to have reported before its reports count.
+/// How long an endpoint must have been reporting before its reports are used.
 pub(crate) const BLACKOUT: Duration = Duration::from_secs(10);
-/// Stamps count in 2^20 ns, a good millisecond, and 32 bits last for 52 days.
+/// Timestamps count in units of 2^20 ns (about 1 ms), and 32 bits last for 52 days.
 const TICK: u32 = 20;
 
-/// Of two reports at the same moment one wins.
+/// Holds the last reported weight. Of two concurrent reports one wins.
 #[derive(Debug, Default)]
 pub(crate) struct LoadWeight {
-    /// The weight as a float in the upper half, when it was reported in the lower; 0 when it never was.
+    /// The weight as a float in the upper half, the time of the report in the lower half; 0 if
+    /// there was no report.
     word: AtomicU64,
-    /// Since when it has been reported without a gap.
+    /// The start of the current series of reports without a gap.
     since: AtomicU32,
 }
 
 impl LoadWeight {
-    /// A weight above 0.
+    /// Records a weight above 0.
     pub(crate) fn report(&self, weight: f32, now: Time) {
         if self.fresh(now).is_none() {
             self.since.store(tick(now), Ordering::Relaxed);
@@ -34,7 +36,7 @@ impl LoadWeight {
         self.word.store(word, Ordering::Relaxed);
     }
 
-    /// The weight, if it counts now.
+    /// Returns the weight if it is currently valid.
     pub(crate) fn usable(&self, now: Time) -> Option<f32> {
         let known_for = tick(now).wrapping_sub(self.since.load(Ordering::Relaxed));
         self.fresh(now).filter(|_| known_for >= ticks(BLACKOUT))

@@ -1,4 +1,4 @@
-//! Where an endpoint is in the newest snapshot, and what the control side knows of it.
+//! The position of an endpoint in the newest snapshot, and what the control side knows of it.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
@@ -6,7 +6,8 @@ use crate::engine::control_lock::ControlLock;
 use crate::model::health::Health;
 use crate::runtime::clock::Time;
 
-/// Written under the control lock, which each method that writes asks for; read by anybody.
+/// Written only under the control lock, which each writing method takes as an argument; read by any
+/// thread.
 #[derive(Debug)]
 pub(crate) struct Placement {
     /// The index of its slot in the newest snapshot.
@@ -15,13 +16,14 @@ pub(crate) struct Placement {
     place: AtomicU32,
     /// The number of the source that names it.
     source: AtomicU32,
-    /// In rotation although its breaker is not closed, because too few others are left.
+    /// In rotation although its breaker is not closed, because the floor requires it.
     pinned: AtomicBool,
     /// Whether this process probes it.
     probing: AtomicBool,
-    /// What the probes of this process say of it, as a number.
+    /// The health that the probes of this process found, as a number.
     probed: AtomicU8,
-    /// Since when it has been in or out of rotation, in nanoseconds, doubled; odd when it is in. 0: it is new.
+    /// When the endpoint last entered or left rotation, in nanoseconds, doubled; the lowest bit is
+    /// set if it is in rotation. 0 means new.
     since: AtomicU64,
 }
 
@@ -78,36 +80,36 @@ impl Placement {
         self.probing.store(probing, Ordering::Relaxed);
     }
 
-    /// What the probes of this process say of it.
+    /// Returns the health that the probes of this process found.
     pub(crate) fn probed(&self) -> Health {
         let number = self.probed.load(Ordering::Relaxed);
         let all = [Health::Healthy, Health::Degraded, Health::Unhealthy];
         all.into_iter().find(|health| *health as u8 == number).unwrap_or_default()
     }
 
-    /// Whether a probe says that it does not work.
+    /// Whether a probe found the endpoint unhealthy.
     pub(crate) fn is_probed_down(&self) -> bool {
         self.probed.load(Ordering::Relaxed) == Health::Unhealthy as u8
     }
 
-    /// Records the verdict of a probe, and returns the one before.
+    /// Records the verdict of a probe and returns the previous one.
     pub(crate) fn set_probed(&self, health: Health, _lock: &ControlLock) -> Health {
         let before = self.probed();
         self.probed.store(health as u8, Ordering::Relaxed);
         before
     }
 
-    /// Records whether it is in rotation, and since when if that has changed.
+    /// Records whether the endpoint is in rotation, and the time if that has changed.
     pub(crate) fn record_transition(&self, is_in: bool, now: Time, _lock: &ControlLock) {
         let before = self.since.load(Ordering::Relaxed);
         if before == 0 || (before & 1 == 1) != is_in {
-            // Never 0, which means new.
+            // Never 0, because 0 means new.
             let since = (now.as_nanos().min(u64::MAX >> 1) << 1).max(2) | u64::from(is_in);
             self.since.store(since, Ordering::Relaxed);
         }
     }
 
-    /// Since when it has been in or out of rotation; `now` when it is new.
+    /// Returns when the endpoint last entered or left rotation; `now` if it is new.
     pub(crate) fn since(&self, now: Time) -> Time {
         match self.since.load(Ordering::Relaxed) {
             0 => now,
@@ -115,7 +117,7 @@ impl Placement {
         }
     }
 
-    /// Makes it as new. The slot, the place and the source are set before they are read again.
+    /// Resets the placement. The slot, the place and the source are set before they are read again.
     pub(super) fn clear(&self, _lock: &ControlLock) {
         self.pinned.store(false, Ordering::Relaxed);
         self.probing.store(false, Ordering::Relaxed);

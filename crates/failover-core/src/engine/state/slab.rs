@@ -1,7 +1,9 @@
-//! All cells of a service: an array that only grows, so that a call can borrow a cell without a count.
+//! All endpoint states of a service, in an array that only grows, so that a call can borrow a state
+//! without a reference count.
 //!
-//! A cell whose endpoint is gone is used again, once its last call has ended and the last snapshot that knows it is
-//! gone; so memory follows the largest number of endpoints at a time, not the number that there ever were.
+//! The state of a removed endpoint is reused once its last call has ended and the last snapshot
+//! that refers to it has been dropped. Memory therefore follows the largest number of endpoints at
+//! any one time, not the total number of endpoints ever seen.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{Ordering, fence};
@@ -11,10 +13,10 @@ use crate::engine::control_lock::ControlLock;
 use crate::engine::state::latency::Times;
 use crate::engine::state::{Counters, EndpointState};
 
-/// How many cells the first four buckets hold. Each four after them hold twice as many as the four before, so that at
-/// most a quarter of the cells wait for use.
+/// The number of states in the first four buckets. Each following four hold twice as many as the
+/// four before, so that at most a quarter of the states are unused.
 const FIRST: u32 = 8;
-/// Enough for 2^32 cells but eight.
+/// Enough for 2^32 - 8 states.
 const BUCKETS: usize = 4 * 29;
 
 #[derive(Debug)]
@@ -22,26 +24,27 @@ pub(crate) struct Slab {
     buckets: [OnceLock<Box<[EndpointState]>>; BUCKETS],
 }
 
-/// Which cells are in use, and which the snapshots `S` that calls choose from may still know. Under the control lock.
+/// Tracks which states are in use, and which may still be referenced by snapshots `S` that calls
+/// pick from. Protected by the control lock.
 #[derive(Debug)]
 pub(crate) struct SlotAllocator<S> {
     next: u32,
-    /// The lowest first, so that the cells in use stay close together.
+    /// Lowest first, so that the states in use stay close together.
     free: BTreeSet<u32>,
     leaving: Vec<Leaving>,
-    /// The number of the snapshot in use, and those before it that somebody may still choose from.
+    /// The number of the current snapshot, and the earlier ones that calls may still pick from.
     current: u64,
     past: Vec<(u64, Weak<S>)>,
-    /// What the cells that are free again have counted.
+    /// The counters of the states that have been freed.
     retired: BTreeMap<u32, Counters>,
     times: Option<Times>,
 }
 
-/// A cell whose endpoint is gone.
+/// The state of a removed endpoint.
 #[derive(Debug)]
 struct Leaving {
     state: u32,
-    /// The number of the last snapshot that knows it. Earlier ones may know it, too.
+    /// The number of the last snapshot that refers to it. Earlier ones may refer to it as well.
     known_to: u64,
 }
 
@@ -50,7 +53,7 @@ impl Slab {
         Self { buckets: [const { OnceLock::new() }; BUCKETS] }
     }
 
-    /// A cell that the ledger has given out.
+    /// Returns a state that the slot allocator has handed out.
     #[inline]
     pub(crate) fn state(&self, index: u32) -> &EndpointState {
         let (bucket, offset) = locate(index);
@@ -65,12 +68,13 @@ impl Slab {
     }
 }
 
-/// Four buckets for each doubling. Every pick asks; so there is no case to tell apart.
+/// Returns the bucket and the offset in it, with four buckets per doubling. Every pick calls this
+/// function, so it has no branches.
 #[inline]
 fn locate(index: u32) -> (usize, usize) {
     let shifted = index + FIRST;
     let doubling = (shifted | FIRST).ilog2() - FIRST.ilog2();
-    // The bits after the highest: two tell the quarter, the others the place in it.
+    // Of the bits after the highest, two select the quarter and the others the offset in it.
     let bits = doubling + (FIRST / 4).ilog2();
     let quarter = (shifted >> bits) & 3;
     ((4 * doubling + quarter) as usize, (shifted & ((1 << bits) - 1)) as usize)
@@ -89,7 +93,7 @@ impl<S> SlotAllocator<S> {
         }
     }
 
-    /// A cell that is as new.
+    /// Allocates a state without any history.
     pub(crate) fn take(&mut self, slab: &Slab) -> u32 {
         self.free.pop_first().unwrap_or_else(|| {
             let index = self.next;
@@ -99,27 +103,29 @@ impl<S> SlotAllocator<S> {
         })
     }
 
-    /// The cell's endpoint is not in the snapshot that comes next.
+    /// Marks a state whose endpoint is not in the next snapshot.
     pub(crate) fn leave(&mut self, state: u32) {
         self.leaving.push(Leaving { state, known_to: self.current });
     }
 
-    /// Another snapshot is in use; `replaced` is the one before it.
+    /// Records that a new snapshot is in use; `replaced` is the previous one.
     pub(crate) fn replaced(&mut self, replaced: Weak<S>) {
         self.past.push((self.current, replaced));
         self.current += 1;
     }
 
-    /// Frees the cells that nobody can reach any more.
+    /// Frees the states that can no longer be reached.
     pub(crate) fn sweep(&mut self, slab: &Slab, lock: &ControlLock) {
         let Self { free, leaving, retired, times, current, past, .. } = self;
         past.retain(|(_, snapshot)| snapshot.strong_count() > 0);
         let oldest = past.first().map_or(*current, |(number, _)| *number);
-        // What was done under a snapshot that is gone is seen below: a call that began is in flight.
+        // Makes everything done under a dropped snapshot visible below: a call that began is
+        // counted as in flight.
         fence(Ordering::Acquire);
         leaving.retain(|leaving| {
             let state = slab.state(leaving.state);
-            // In this order: without a snapshot nobody can begin a call, so what is idle then stays idle.
+            // The order matters: without a snapshot no call can begin, so an idle state then stays
+            // idle.
             if leaving.known_to >= oldest || !state.is_idle() {
                 return true;
             }
@@ -132,17 +138,17 @@ impl<S> SlotAllocator<S> {
         });
     }
 
-    /// Cells whose endpoints are gone and that are not free yet.
+    /// States of removed endpoints that are not free yet.
     pub(crate) fn leaving(&self) -> impl Iterator<Item = u32> {
         self.leaving.iter().map(|leaving| leaving.state)
     }
 
-    /// What the cells that are free again have counted, by the number of their source.
+    /// The counters of the freed states, by the number of their source.
     pub(crate) fn retired(&self) -> &BTreeMap<u32, Counters> {
         &self.retired
     }
 
-    /// How long the attempts took whose cells are free again.
+    /// The latencies of the attempts of the freed states.
     pub(crate) fn retired_times(&self) -> Times {
         self.times.clone().unwrap_or_else(Times::none)
     }
