@@ -1,7 +1,8 @@
-//! Which of a tier's endpoints the next call gets: one file per algorithm.
+//! Load-balancing algorithms: which of a tier's endpoints the next call gets, one file per
+//! algorithm.
 //!
-//! An algorithm sees the cells that are given calls and answers a place among them. It never waits, locks or
-//! allocates, and its work does not grow with the number of endpoints.
+//! An algorithm receives the states in rotation and returns one of them. It never waits, locks or
+//! allocates, and its cost does not grow with the number of endpoints.
 
 pub(crate) mod candidates;
 pub(crate) mod key_hash;
@@ -20,7 +21,7 @@ use crate::runtime::random::Random;
 pub(crate) use candidates::{Candidates, PickOptions, Picked, Tried};
 use sharded_counter::ShardedCounter;
 
-/// The next endpoint; one that was tried only when all were.
+/// Returns the next endpoint; one that was already tried only if all were.
 #[inline]
 pub(crate) fn pick<'s>(
     algorithm: Algorithm,
@@ -44,7 +45,7 @@ pub(crate) fn pick<'s>(
         },
         Algorithm::IpHash => match (candidates.tier.keyed(), key) {
             (Some(keyed), Some(key)) => key_hash::pick(candidates, keyed, key),
-            // A call without a key belongs nowhere.
+            // A call without a key has no preferred endpoint.
             _ => random::pick(candidates, random),
         },
         Algorithm::ReportedLoad => reported_load::pick(candidates, turns, random, now),

@@ -1,8 +1,8 @@
-//! One immutable view of a service's endpoints, with all that a pick needs worked out beforehand.
+//! An immutable snapshot of a service's endpoints, with everything that a pick needs precomputed.
 //!
-//! Only membership moves inside it: which endpoints of a tier are given calls. That is a partition of a fixed
-//! array ([`partition`]), changed in O(1) under the service's control lock and read by picks without one; with weights
-//! a tree of sums beside it ([`sums`]), changed in O(log n).
+//! Only rotation changes within a snapshot. It is a partition of a fixed array ([`partition`]),
+//! changed in O(1) under the service's control lock and read by picks without a lock. With weights,
+//! a Fenwick tree ([`fenwick`]) is updated beside it in O(log n).
 
 pub(crate) mod fenwick;
 pub(crate) mod load_split;
@@ -36,11 +36,11 @@ pub(crate) struct Snapshot {
     pub(crate) tiers: Box<[Tier]>,
     /// How many eligible endpoints have a closed breaker.
     closed: AtomicU32,
-    /// One tier and nothing that a pick has to look at besides.
+    /// Whether there is one tier and no other feature that a pick must consult.
     plain: bool,
-    /// Where sessions are, if they stick.
+    /// The session table, if sessions are sticky.
     sticky: Option<Arc<SessionTable>>,
-    /// How many endpoints their source leaves to the engine.
+    /// The number of endpoints whose sources do not exclude them.
     pub(crate) eligible: u32,
 }
 
@@ -49,15 +49,15 @@ pub(crate) struct Snapshot {
 pub(crate) struct Slot {
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) claim: Claim,
-    /// Where its calls are counted.
+    /// The number of the endpoint's state, which counts its calls.
     pub(crate) state: u32,
-    /// Where it stands among the tiers.
+    /// The index of its tier.
     pub(crate) tier: u32,
 }
 
 impl Snapshot {
-    /// A snapshot of these slots, which are sorted by tier; `ranks` says what each tier is. What is the same as in the
-    /// snapshot before is taken over from there.
+    /// Builds a snapshot of these slots, which are sorted by tier; `ranks` holds the rank of each
+    /// tier. Parts that are equal to those of the previous snapshot are reused.
     pub(crate) fn new(
         config: Arc<FailoverConfig>,
         slots: Vec<Slot>,
@@ -99,26 +99,27 @@ impl Snapshot {
         Self { config, policy, slots: slots.into(), tiers, closed, plain, sticky, eligible }
     }
 
-    /// Whether a pick has nothing to look at but the endpoints of one tier, while all of these are well.
+    /// Whether a pick needs only the endpoints of one tier, as long as the one picked has a closed
+    /// breaker.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
         self.plain
     }
 
-    /// Where sessions are, if they stick.
+    /// The session table, if sessions are sticky.
     #[inline]
     pub(crate) fn sessions(&self) -> Option<&SessionTable> {
         self.sticky.as_deref()
     }
 
-    /// Builds what this algorithm reads, where another one is the service's own. Under the control lock only.
+    /// Builds the data of an algorithm other than the service's own. Requires the control lock.
     pub(crate) fn build(&self, algorithm: Algorithm, slab: &Slab) {
         for (of_tier, tier) in self.slots.chunk_by(|a, b| a.tier == b.tier).zip(&self.tiers) {
             tier.build(algorithm, of_tier, None, slab);
         }
     }
 
-    /// Whether what this algorithm reads is there.
+    /// Whether the data that this algorithm reads has been built.
     #[inline]
     pub(crate) fn has(&self, algorithm: Algorithm) -> bool {
         self.tiers.iter().all(|tier| match algorithm {
@@ -129,7 +130,7 @@ impl Snapshot {
         })
     }
 
-    /// Where the endpoint of this id stands: O(tiers · log endpoints).
+    /// Returns the slot of the endpoint with this id, in O(tiers · log endpoints).
     pub(crate) fn find(&self, id: &str) -> Option<u32> {
         let ends = self.tiers.iter().skip(1).map(Tier::first).chain([self.slots.len() as u32]);
         self.tiers.iter().zip(ends).find_map(|(tier, end)| {
@@ -147,24 +148,26 @@ impl Snapshot {
         &self.tiers[slot.tier as usize]
     }
 
-    /// How many eligible endpoints have a closed breaker. None: nothing is available but what the floor holds.
+    /// The number of eligible endpoints with a closed breaker. At 0, only pinned endpoints are
+    /// available.
     #[inline]
     pub(crate) fn closed(&self) -> u32 {
         self.closed.load(Ordering::Relaxed)
     }
 
-    /// Under the control lock only.
+    /// Requires the control lock.
     pub(crate) fn set_closed(&self, closed: u32) {
         self.closed.store(closed, Ordering::Relaxed);
     }
 
-    /// The tier that lot number `lot` (0 to 99) falls to.
+    /// Returns the tier for `lot`, a number from 0 to 99.
     #[inline]
     pub(crate) fn tier_for(&self, lot: u32) -> usize {
         self.tiers.iter().position(|tier| lot < tier.upto()).unwrap_or(0)
     }
 
-    /// Works out anew how calls spread over the tiers. Under the control lock only; true when it changed.
+    /// Recomputes the load split across the tiers. Requires the control lock. Returns true if the
+    /// split changed.
     pub(crate) fn recompute_shares(&self) -> bool {
         if self.tiers.len() < 2 && self.policy.panic_threshold == 0 {
             return false;
@@ -198,7 +201,7 @@ impl Snapshot {
         changed
     }
 
-    /// The weight of the tier's zone, where calls spread over zones by weight.
+    /// The weight of the tier's zone, if calls are distributed across zones by weight.
     fn zone_weight(&self, tier: &Tier) -> Option<u32> {
         let here = self.config.locality().filter(|_| self.config.strategy() == StrategyKind::Geographic)?;
         let weights = here.zone_weights();
@@ -206,7 +209,8 @@ impl Snapshot {
         by_weight.then(|| weights.values().nth(tier.rank.step as usize).copied().unwrap_or(0))
     }
 
-    /// Whether availability is ignored somewhere, because too few are available everywhere.
+    /// Whether availability is ignored in some tier, because too few endpoints are available in all
+    /// tiers.
     pub(crate) fn panics(&self) -> bool {
         self.tiers.iter().any(Tier::in_panic)
     }

@@ -1,4 +1,4 @@
-//! What an algorithm chooses from, and what it finds.
+//! The input and the result of an algorithm.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -8,21 +8,21 @@ use crate::engine::snapshot::Tier;
 use crate::engine::state::EndpointState;
 use crate::engine::state::slab::Slab;
 
-/// What an algorithm chooses from.
+/// The endpoints that an algorithm picks from.
 #[derive(Clone, Copy)]
 pub(crate) struct Candidates<'s, 't> {
-    /// The cells that are given calls; not empty.
+    /// The states in rotation, or all states in panic mode; not empty.
     pub(crate) members: &'s [AtomicU32],
     pub(crate) tier: &'s Tier,
     pub(crate) slab: &'s Slab,
     pub(crate) tried: Tried<'t>,
 }
 
-/// The cells of the endpoints that the call has tried already, and one that it passes over.
+/// The states of the endpoints that the call has already tried, and one more to skip.
 #[derive(Clone, Copy)]
 pub(crate) struct Tried<'a> {
     pub(crate) states: &'a [u32],
-    /// No cell has the number `u32::MAX`.
+    /// No state has the number `u32::MAX`.
     passed: u32,
 }
 
@@ -33,7 +33,7 @@ impl<'a> Tried<'a> {
         Self { states, passed: u32::MAX }
     }
 
-    /// Passes over this one as well.
+    /// Skips this state as well.
     pub(crate) const fn and(self, state: u32) -> Self {
         Self { passed: state, ..self }
     }
@@ -48,32 +48,32 @@ impl<'a> Tried<'a> {
         self.states.contains(&state) || self.passed == state
     }
 
-    /// At most how many there are.
+    /// An upper bound of the number of states.
     #[inline]
     fn len(self) -> u32 {
         self.states.len() as u32 + u32::from(self.passed != u32::MAX)
     }
 }
 
-/// What a call asks of its choice beyond what the configuration says.
+/// The options of a pick that override the configuration.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct PickOptions {
-    /// The hash of its key.
+    /// The hash of the call's key.
     pub(crate) key: Option<u64>,
-    /// Another algorithm than the service's own.
+    /// The algorithm to use instead of the service's own.
     pub(crate) algorithm: Option<Algorithm>,
 }
 
 impl PickOptions {
     pub(crate) const NONE: Self = Self { key: None, algorithm: None };
 
-    /// For calls with this key; an empty one is none.
+    /// Options for calls with this key; an empty key counts as none.
     pub(crate) fn keyed(key: &[u8]) -> Self {
         Self { key: (!key.is_empty()).then(|| xxh64(key, 0)), ..Self::NONE }
     }
 }
 
-/// An endpoint that was found.
+/// A picked endpoint.
 #[derive(Clone, Copy)]
 pub(crate) struct Picked<'s> {
     pub(crate) number: u32,
@@ -96,14 +96,15 @@ impl<'s> Candidates<'s, '_> {
         self.members.len() as u32
     }
 
-    /// Whether a cell of the tier can be had: it is given calls, and was not tried.
+    /// Whether a state of the tier is usable: in rotation (or the tier is in panic mode) and not
+    /// tried.
     #[inline]
     pub(super) fn takes(self, found: &Picked<'_>) -> bool {
         (found.state.is_in_rotation() || self.tier.in_panic()) && !self.tried.contains(found.number)
     }
 
-    /// The one at `place`, or the next one round the circle that was not tried. It looks at no more places than were
-    /// tried, and one.
+    /// Returns the state at `place`, or the next untried one after it, wrapping around. It inspects
+    /// at most one more place than the number of states tried.
     #[inline]
     pub(super) fn untried_from(self, place: u32) -> Picked<'s> {
         let number = if self.tried.len() == 0 { self.number(place) } else { self.untried_number(place) };

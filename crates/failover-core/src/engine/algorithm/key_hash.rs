@@ -1,13 +1,14 @@
-//! By key: the same endpoint for the same key while it is in, and again when it is back.
+//! Key hashing: the same key gets the same endpoint while that is in rotation, and again after it
+//! returns.
 //!
-//! A key whose endpoint is out, or was tried, goes to the next place of the same table by the same hash, as in Envoy's
-//! retries on Maglev; which one that is depends on the key alone, so that the keys of one endpoint spread over all
-//! others.
+//! If the key's endpoint is out or was tried, the key is rehashed to another place of the same
+//! table, as in Envoy's retries on Maglev. That place depends on the key alone, so the keys of one
+//! endpoint spread over all others.
 
 use crate::engine::algorithm::candidates::{Candidates, Picked};
 use crate::engine::snapshot::maglev::MaglevTable;
 
-/// How many places of the table are looked at before any that is in will do.
+/// The number of places of the table to inspect before any endpoint in rotation is used.
 const MAX_SCANS: u64 = 16;
 
 #[inline]

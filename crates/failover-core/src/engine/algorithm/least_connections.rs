@@ -1,8 +1,9 @@
-//! Least connections: the less busy of two endpoints drawn at random.
+//! Least connections: picks the less busy of two endpoints drawn at random.
 //!
-//! Power of two choices (Mitzenmacher 2001) over two *different* endpoints, as in Finagle's `P2CPick`: drawn with
-//! replacement, as Envoy and gRPC do, the busier of two would still get a quarter of the calls. Busy is calls in
-//! flight for each unit of weight; a tie goes to the first drawn.
+//! Power of two choices (Mitzenmacher 2001) over two *different* endpoints, as in Finagle's
+//! `P2CPick`: if drawn with replacement, as Envoy and gRPC do, the busier of two would still get a
+//! quarter of the calls. The load is the number of calls in flight per unit of weight; a tie goes
+//! to the first one drawn.
 
 use crate::engine::algorithm::candidates::{Candidates, Picked};
 use crate::engine::state::EndpointState;
@@ -14,7 +15,7 @@ pub(super) fn pick<'s>(candidates: Candidates<'s, '_>, random: &Random) -> Picke
     if busier(first.state, second.state) { second } else { first }
 }
 
-/// Two different endpoints, drawn at random and not tried, as far as there are such.
+/// Draws two different, untried endpoints at random, as far as there are any.
 #[allow(clippy::inline_always, reason = "four words by way of memory cost as much as the choice")]
 #[inline(always)]
 pub(super) fn pair<'s>(candidates: Candidates<'s, '_>, random: &Random) -> (Picked<'s>, Picked<'s>) {

@@ -1,8 +1,9 @@
-//! Peak-EWMA: of two endpoints drawn at random the one that is likely to answer first.
+//! Peak-EWMA: picks, of two endpoints drawn at random, the one that is likely to answer first.
 //!
-//! Finagle's load metric: the average time of its attempts, quick to rise and slow to fall, times the calls that would be
-//! in flight, here for each unit of weight; see [`PeakEwma`](crate::engine::state::ewma::Average). An endpoint of which nothing
-//! is known gets one call, and then no other before it has answered, unless all others are worse.
+//! This is Finagle's load metric: the average latency, quick to rise and slow to fall, times the
+//! calls that would be in flight, here per unit of weight; see
+//! [`PeakEwma`](crate::engine::state::ewma::PeakEwma). An endpoint without samples gets one call,
+//! and no other before it has answered, unless all others are worse.
 
 use crate::engine::algorithm::candidates::{Candidates, Picked};
 use crate::engine::algorithm::least_connections::pair;
@@ -26,6 +27,7 @@ fn cost(state: &EndpointState, now: Time) -> f32 {
     if ewma > 0.0 {
         return ewma * (in_flight + 1) as f32;
     }
-    // Nothing is known. It costs nothing to try, and once it is tried, nothing good is assumed.
+    // No samples yet: the first call is free, and further calls are penalised until it has
+    // answered.
     in_flight as f32 * PENALTY.as_secs_f32() * 1e9
 }

@@ -1,4 +1,4 @@
-//! Random: each with the same probability, without a shared write.
+//! Random: picks each endpoint with the same probability, without a shared write.
 
 use crate::engine::algorithm::candidates::{Candidates, Picked};
 use crate::runtime::random::Random;

@@ -1,7 +1,8 @@
-//! Reported load: by what endpoints say of their load, as gRPC's client-side weighted round robin (proposal A58), drawn in
-//! O(log n).
+//! Reported load: picks by the load that endpoints report, as in gRPC's client-side weighted round
+//! robin (proposal A58), drawn in O(log n).
 //!
-//! Of whom nothing is known gets as many calls as the mean; while less than two are known, all are called in turn.
+//! An endpoint with unknown load gets the mean weight. While fewer than two loads are known, the
+//! algorithm falls back to round robin.
 
 use crate::engine::algorithm::candidates::{Candidates, Picked};
 use crate::engine::algorithm::round_robin;
@@ -9,7 +10,7 @@ use crate::engine::algorithm::sharded_counter::ShardedCounter;
 use crate::runtime::clock::Time;
 use crate::runtime::random::Random;
 
-/// How many are drawn before any that can be used will do.
+/// The number of draws before the algorithm falls back to round robin.
 const MAX_DRAWS: usize = 8;
 
 #[inline]

@@ -1,11 +1,12 @@
-//! Round robin: each in turn.
+//! Round robin: picks each endpoint in turn.
 //!
-//! Exact: as long as nothing changes, any `n` picks in a row are `n` different endpoints, on whichever threads. While several
-//! threads pick more than a million times a second, each has some turns of its own; then the counts of two endpoints differ
-//! by one, and one more for each such thread, at most: see [`turns`](super::turns).
+//! The order is exact: as long as nothing changes, any `n` consecutive picks return `n` different
+//! endpoints, on any threads. While several threads together pick more than a million times a
+//! second, each thread draws turns in batches; the call counts of two endpoints then differ by at
+//! most one, plus one per such thread: see [`ShardedCounter`].
 //!
-//! It starts at a random place, so that many clients do not begin with the same endpoint, and goes on from where it is when
-//! endpoints come and go. Its one shared write is the turn itself.
+//! The first place is random, so that many clients do not start with the same endpoint, and the
+//! position is kept when endpoints come and go. The only shared write is the turn itself.
 
 use crate::engine::algorithm::candidates::{Candidates, Picked};
 use crate::engine::algorithm::sharded_counter::ShardedCounter;
@@ -15,7 +16,7 @@ use crate::runtime::clock::Time;
 pub(super) fn pick<'s>(candidates: Candidates<'s, '_>, turns: &ShardedCounter, now: Time) -> Picked<'s> {
     let turn = turns.take(now);
     let len = candidates.len();
-    // A division of 32 bits is several times cheaper, and enough for the first four thousand million turns.
+    // A 32-bit division is several times cheaper, and sufficient for the first 2^32 turns.
     let place = match u32::try_from(turn) {
         Ok(turn) => turn % len,
         Err(_) => (turn % u64::from(len)) as u32,

@@ -1,46 +1,50 @@
-//! Whose turn it is: one counter that all threads share, and what a thread has drawn ahead of it.
+//! The turn counter: one counter shared by all threads, from which threads draw batches under
+//! contention.
 //!
-//! While several threads take more than a million turns a second, the line of the counter goes from core to core with each
-//! turn, which costs as much as the rest of a pick. In such a rush a thread draws [`BATCH`] turns at once, and uses them up
-//! before it draws again. They are consecutive, so that of endpoints in turn no two ever differ by more than one call, and
-//! one more for each thread that has some left. Without a rush each turn follows the last one, whichever thread takes it.
+//! While several threads take more than a million turns a second, the counter's cache line moves
+//! between cores with each turn, which costs as much as the rest of a pick. Under such contention a
+//! thread draws [`BATCH`] turns at once and uses them up before it draws again. The turns of a
+//! batch are consecutive, so the call counts of two endpoints differ by at most one, plus one per
+//! thread with unused turns. Without contention each turn follows the previous one, on any thread.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::engine::algorithm::thread_index::thread_number;
 use crate::runtime::clock::Time;
 
-/// How many turns are drawn at once in a rush.
+/// The number of turns that a thread draws at once under contention.
 const BATCH: u64 = 16;
-/// It is one while more than one thread takes turns, and one turn takes no longer than so many nanoseconds on average.
+/// Average interval between increments, in nanoseconds, below which the counter counts as
+/// contended, if more than one thread takes turns.
 const RUSH: u64 = 1_000;
-/// One turn of so many looks whether there is a rush.
+/// One in `LOOK` turns checks for contention.
 const LOOK: u64 = 64;
-/// How many threads can draw ahead; any others draw one by one. A power of two.
+/// The number of threads that can draw batches; other threads draw single turns. A power of two.
 const PLACES: usize = 32;
 
-/// The turns of one service.
+/// The turn counter of one service.
 #[derive(Debug)]
 pub(crate) struct ShardedCounter {
     contended: AtomicBool,
     counter: CachePadded<AtomicU64>,
-    /// The last look: when it was, and below that the number of the thread.
+    /// The time of the last check, and in the lowest bits the number of the thread that made it.
     looked: CachePadded<AtomicU64>,
     places: Box<[CachePadded<Shard>; PLACES]>,
 }
 
-/// A value with cache lines of its own, because every call of its writers writes it.
+/// A value on its own cache lines, because it is written by every call of its writers.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct CachePadded<T>(T);
 
-/// What one thread has drawn. No other one writes it, so that nothing here has to be done in one step.
+/// The batch of one thread. No other thread writes it, so the updates need not be atomic as a
+/// whole.
 #[derive(Debug, Default)]
 struct Shard {
-    /// The next turn of those that it has drawn, and the turn after them.
+    /// The next unused turn of the batch, and the end of the batch.
     next: AtomicU64,
     end: AtomicU64,
-    /// When it drew them.
+    /// When the batch was drawn.
     when: AtomicU64,
 }
 
@@ -54,7 +58,7 @@ impl ShardedCounter {
         }
     }
 
-    /// The next turn of this thread.
+    /// Returns the next turn for this thread.
     #[inline]
     pub(crate) fn take(&self, now: Time) -> u64 {
         self.take_as(thread_number, now)
@@ -66,14 +70,14 @@ impl ShardedCounter {
             return self.batch(thread(), now);
         }
         let turn = self.counter.0.fetch_add(1, Ordering::Relaxed);
-        // Scattered, so that threads that alternate do not leave all looks to one of them.
+        // The checks are scattered, so that two threads that alternate both make some of them.
         if turn.wrapping_mul(0x9E37_79B9_7F4A_7C15) < u64::MAX / LOOK {
             self.look(thread(), now);
         }
         turn
     }
 
-    /// There is a rush if the last look was another thread's, a short time ago.
+    /// Detects contention: the previous check was made by another thread a short time ago.
     #[cold]
     fn look(&self, thread: usize, now: Time) {
         if thread >= PLACES {
@@ -87,7 +91,7 @@ impl ShardedCounter {
         }
     }
 
-    /// The next turn of a thread in a rush.
+    /// Returns the next turn of a thread under contention.
     #[inline(never)]
     fn batch(&self, thread: usize, now: Time) -> u64 {
         let Some(CachePadded(place)) = self.places.get(thread) else {
@@ -103,7 +107,8 @@ impl ShardedCounter {
         place.end.store(turn + BATCH, Ordering::Relaxed);
         let when = place.when.load(Ordering::Relaxed);
         place.when.store(now.as_nanos(), Ordering::Relaxed);
-        // So slow are many threads in a rush at most; and who has drawn all of them is alone.
+        // Even the maximum number of contending threads draws batches faster than this. And a
+        // thread that drew two batches in a row is the only one.
         let slow = now.as_nanos().saturating_sub(when) > BATCH * RUSH * PLACES as u64;
         if slow && when > 0 || turn == end {
             self.contended.store(false, Ordering::Relaxed);

@@ -1,13 +1,13 @@
-//! A small number for each thread that asks, for what threads keep apart from each other.
+//! A small number for each calling thread, to index per-thread data.
 
 use std::cell::Cell;
 use std::sync::{Mutex, PoisonError};
 
-/// The numbers that threads have given back, and the first one that was never given.
+/// The numbers that ended threads have returned, and the lowest number that was never assigned.
 static FREE: Mutex<(Vec<usize>, usize)> = Mutex::new((Vec::new(), 0));
 
 const NOT_YET: usize = usize::MAX;
-/// While the thread ends, after it has given its number back. No table is that long.
+/// The number of a thread that is ending and has returned its own. It exceeds every table length.
 const NO_MORE: usize = usize::MAX - 1;
 
 thread_local! {
@@ -15,9 +15,10 @@ thread_local! {
     static LEASE: Lease = Lease::new();
 }
 
-/// The number of this thread, from 0 on: no other one that lives has it, and what the last one to have it wrote is seen.
+/// Returns the number of this thread, starting at 0. No two live threads share a number, and the
+/// writes of the previous thread with the same number are visible.
 ///
-/// The first time takes a lock.
+/// The first call on a thread takes a lock.
 #[inline]
 pub(crate) fn thread_number() -> usize {
     let number = NUMBER.get();
@@ -31,7 +32,7 @@ fn first() -> usize {
     number
 }
 
-/// Gives the number back when its thread ends.
+/// Returns the number when its thread ends.
 struct Lease(usize);
 
 impl Lease {

@@ -1,8 +1,8 @@
-//! Weighted: by a schedule worked out beforehand, one shared write a pick.
+//! Weighted: picks by a precomputed schedule, with one shared write per pick.
 //!
-//! The turn of an endpoint that is out goes to those that are in, drawn by their weights in O(log n); while all are in,
-//! shares are exact over a period, but for the turns that threads in a rush have left: see [`Schedule`] and
-//! [`turns`](super::turns).
+//! The turn of an endpoint that is out goes to an endpoint in rotation, drawn by weight in O(log
+//! n). While all are in rotation, the shares are exact over a period, except for turns that threads
+//! have drawn in batches and not used: see [`Schedule`] and [`ShardedCounter`].
 
 use crate::engine::algorithm::candidates::{Candidates, Picked};
 use crate::engine::algorithm::random;
@@ -11,7 +11,8 @@ use crate::engine::snapshot::schedule::Schedule;
 use crate::runtime::clock::Time;
 use crate::runtime::random::Random;
 
-/// How many are drawn for a turn whose owner is out or was tried, before any that can be used will do.
+/// The number of draws for a turn whose endpoint is out or was tried, before the fallback to a
+/// random endpoint.
 const MAX_DRAWS: usize = 8;
 
 #[inline]

@@ -1,20 +1,22 @@
-//! Weights of which some are in and some are out, drawn from in proportion: a Fenwick tree (Fenwick 1994).
+//! A Fenwick tree (Fenwick 1994) of weights, for random draws in proportion to the weights of the
+//! endpoints in rotation.
 //!
-//! Changing one weight and drawing one are O(log n). Writers hold the service's control lock; readers take none, and in
-//! the moment of a change may draw an endpoint that is out, which whoever draws has to check.
+//! Changing a weight and drawing an endpoint are O(log n). Writers hold the service's control lock.
+//! Readers take no lock and may, during a change, draw an endpoint that is out of rotation, so
+//! callers must check what they drew.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 #[derive(Debug)]
 pub(crate) struct FenwickTree {
     weights: Box<[AtomicU32]>,
-    /// At `i` the sum of the weights from `i + 1` minus its lowest bit to `i`.
+    /// Element `i` holds the sum of the weights from `i + 1` minus its lowest bit to `i`.
     tree: Box<[AtomicU64]>,
     total: AtomicU64,
 }
 
 impl FenwickTree {
-    /// So many weights, all 0.
+    /// Creates a tree of `len` weights, all 0.
     pub(crate) fn new(len: usize) -> Self {
         Self {
             weights: (0..len).map(|_| AtomicU32::new(0)).collect(),
@@ -23,11 +25,11 @@ impl FenwickTree {
         }
     }
 
-    /// Under the control lock only.
+    /// Sets one weight. Requires the control lock.
     pub(crate) fn set(&self, index: usize, weight: u32) {
         let Some(state) = self.weights.get(index) else { return };
         let before = state.swap(weight, Ordering::Relaxed);
-        // Wrapping: a decrease is the addition of what is missing to 2^64.
+        // Wrapping arithmetic: a decrease is an addition modulo 2^64.
         let change = u64::from(weight).wrapping_sub(u64::from(before));
         let mut node = index + 1;
         while let Some(sum) = self.tree.get(node - 1) {
@@ -41,7 +43,8 @@ impl FenwickTree {
         self.weights.get(index).map_or(0, |weight| weight.load(Ordering::Relaxed))
     }
 
-    /// The index that these 64 random bits fall to: each with the probability of its weight. None when all are 0.
+    /// Returns the index that these 64 random bits select; each has a probability in proportion to
+    /// its weight. `None` if all weights are 0.
     #[inline]
     pub(crate) fn draw(&self, bits: u64) -> Option<usize> {
         let total = self.total.load(Ordering::Relaxed);

@@ -1,24 +1,27 @@
-//! How calls spread over tiers: the first one gets all until it is short of endpoints, then the rest spills over.
+//! The load split: the first tier gets all calls until it lacks endpoints, then the rest spills
+//! over.
 //!
-//! Envoy's priority load with overprovisioning 1.4 and panic threshold, in its integer arithmetic
-//! (`load_balancer_impl.cc`, `recalculatePerPriorityState` and `recalculatePerPriorityPanic`).
+//! Implements Envoy's priority load with overprovisioning factor 1.4 and panic threshold, in its
+//! integer arithmetic (`load_balancer_impl.cc`, `recalculatePerPriorityState` and
+//! `recalculatePerPriorityPanic`).
 
-/// How many percent of its calls a tier can take for each percent of its endpoints that is available.
+/// The percentage of its calls that a tier can take per percent of its endpoints that is available.
 const OVERPROVISIONING: u64 = 140;
 
-/// A tier's endpoints. Those that are out on purpose are in no number.
+/// The endpoint counts of a tier. Endpoints that are out on purpose are not counted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HostCounts {
     pub(crate) available: u32,
     pub(crate) hosts: u32,
-    /// The same two of the whole priority that the tier belongs to. Its healthy and its degraded endpoints are two
-    /// tiers of one priority, and degraded ones are no reason to call the healthy ones sufficient.
+    /// The same two counts for the whole priority that the tier belongs to. The healthy and the
+    /// degraded endpoints of one priority are two tiers, and degraded endpoints must not make the
+    /// healthy ones count as sufficient.
     pub(crate) of_priority: (u32, u32),
-    /// Where zones share the calls of a priority by weight.
+    /// Set if zones share the calls of a priority by weight.
     pub(crate) zone: Option<Zone>,
 }
 
-/// A tier that is a zone of its priority.
+/// The zone that a tier represents within its priority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Zone {
     pub(crate) weight: u32,
@@ -26,19 +29,20 @@ pub(crate) struct Zone {
     pub(crate) place: (u32, u32),
 }
 
-/// What a tier gets.
+/// The share of a tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Share {
-    /// Percent of the calls.
+    /// Percentage of the calls.
     pub(crate) percent: u32,
-    /// So few of its priority are available that calls go to all, whatever is known of them.
+    /// Panic mode: so few endpoints of the priority are available that all of them receive calls.
     pub(crate) panic: bool,
 }
 
-/// What each tier gets; the percentages add up to 100, or to 0 when nothing is available. `threshold` is the percentage
-/// of a priority below which it is in panic, if all tiers together cannot take all calls; 0 for never.
+/// Returns the share of each tier. The percentages add up to 100, or to 0 if nothing is available.
+/// `threshold` is the percentage of available endpoints below which a priority is in panic mode, if
+/// all tiers together cannot take all calls; 0 disables panic mode.
 pub(crate) fn shares(tiers: &[HostCounts], threshold: u32) -> Vec<Share> {
-    // The zones of a priority are one tier to the other priorities.
+    // The zones of a priority count as one tier towards the other priorities.
     let groups: Vec<&[HostCounts]> = tiers
         .chunk_by(|a, b| a.zone.is_some() && a.zone.map(|zone| zone.place) == b.zone.map(|zone| zone.place))
         .collect();
@@ -55,8 +59,8 @@ fn together(zones: &[HostCounts]) -> HostCounts {
     HostCounts { available: sum(|zone| zone.available), hosts: sum(|zone| zone.hosts), ..zones[0] }
 }
 
-/// The share of a priority, split among its zones: Envoy's locality weights (`locality_weight.rst`). In panic all hosts
-/// count as available.
+/// Splits the share of a priority among its zones, by Envoy's locality weights
+/// (`locality_weight.rst`). In panic mode all hosts count as available.
 fn of_zones(zones: &[HostCounts], share: Share) -> Vec<Share> {
     let available = |zone: &HostCounts| if share.panic { zone.hosts } else { zone.available };
     let effective = |zone: &HostCounts| {
@@ -65,15 +69,17 @@ fn of_zones(zones: &[HostCounts], share: Share) -> Vec<Share> {
     };
     let mut parts: Vec<u64> = zones.iter().map(effective).collect();
     if parts.iter().all(|part| *part == 0) {
-        // No zone that has a weight has anything: the others do what they can.
+        // No zone with a weight has available endpoints: split by the available endpoints of all
+        // zones.
         parts = zones.iter().map(|zone| u64::from(available(zone))).collect();
     }
     let percents = apportion(share.percent, &parts);
     percents.into_iter().map(|percent| Share { percent, ..share }).collect()
 }
 
-/// So many percent by these parts, each of the last ones to whom the next is due: what a schedule by earliest deadline
-/// gives in as many turns (Jefferson's method).
+/// Divides `percent` in proportion to `parts`. The percents left over from rounding down go, one at
+/// a time, to the part that is due next: the result of an earliest-deadline-first schedule with as
+/// many turns (Jefferson's method).
 fn apportion(percent: u32, parts: &[u64]) -> Vec<u32> {
     let all: u64 = parts.iter().sum();
     let floor = |part: &u64| (u64::from(percent) * part).checked_div(all).unwrap_or(0) as u32;
@@ -103,7 +109,7 @@ fn of_priorities(tiers: &[HostCounts], threshold: u32) -> Vec<Share> {
     let panics: Vec<bool> = tiers.iter().map(|tier| all < 100 && tier.hosts > 0 && short(tier)).collect();
     let everywhere = tiers.iter().zip(&panics).all(|(tier, panic)| *panic || tier.hosts == 0);
     let percents = if panics.contains(&true) && everywhere {
-        // Nowhere is enough: by their numbers, as if all were well.
+        // No priority has enough endpoints: split by host counts, as if all were available.
         let hosts: Vec<u64> = tiers.iter().map(|tier| u64::from(tier.hosts)).collect();
         split(&hosts, hosts.iter().sum())
     } else {
@@ -116,8 +122,8 @@ fn ratio(part: u64, whole: u32) -> u64 {
     part.checked_div(u64::from(whole)).unwrap_or(0)
 }
 
-/// 100 percent by these parts of `all`, the first ones first. What rounding leaves over goes to the first that takes
-/// any.
+/// Divides 100 percent in proportion to `parts` of `all`, in order. The rounding remainder goes to
+/// the first nonzero part.
 fn split(parts: &[u64], all: u64) -> Vec<u32> {
     if all == 0 {
         return vec![0; parts.len()];

@@ -1,25 +1,26 @@
-//! Weights that follow from what endpoints say of their load: drawn by, and worked out anew about once a second.
+//! Weights derived from the load that endpoints report, recomputed about once a second, for random
+//! draws.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::engine::snapshot::fenwick::FenwickTree;
 use crate::runtime::clock::Time;
 
-/// What the largest weight becomes; the others in proportion, and at least 1.
+/// The scaled value of the largest weight; the others are scaled in proportion, to at least 1.
 const MAX_REPORTED: f32 = 65_535.0;
 
 #[derive(Debug)]
 pub(crate) struct LoadWeights {
     states: Box<[u32]>,
     weights: Box<[AtomicU32]>,
-    /// The weights of those that are in.
+    /// The weights of the endpoints in rotation.
     sums: FenwickTree,
-    /// Until when enough is known, in nanoseconds; 0 when it is not.
+    /// The time until which the weights are valid, in nanoseconds; 0 if too little is known.
     until: AtomicU64,
 }
 
 impl LoadWeights {
-    /// Nothing is known of these.
+    /// Creates weights for these states before any load is known.
     pub(crate) fn new(states: Vec<u32>) -> Self {
         Self {
             weights: states.iter().map(|_| AtomicU32::new(1)).collect(),
@@ -29,7 +30,8 @@ impl LoadWeights {
         }
     }
 
-    /// Takes over what is known of each, which counts until then. Under the control lock only.
+    /// Recomputes the weights from the known loads; they are valid until `until`. Requires the
+    /// control lock.
     pub(crate) fn recompute(&self, known: &[Option<f32>], until: Time) {
         let Some(weights) = weights(known) else {
             return self.until.store(0, Ordering::Relaxed);
@@ -43,14 +45,15 @@ impl LoadWeights {
         self.until.store(until.as_nanos(), Ordering::Relaxed);
     }
 
-    /// The one at this index of the tier is in, or out. Under the control lock only.
+    /// Sets whether the endpoint at this index of the tier is in rotation. Requires the control
+    /// lock.
     pub(crate) fn put(&self, index: usize, is_in: bool) {
         if let Some(weight) = self.weights.get(index) {
             self.sums.set(index, if is_in { weight.load(Ordering::Relaxed) } else { 0 });
         }
     }
 
-    /// One of those that are in, by weight; none while too little is known.
+    /// Draws an endpoint in rotation by weight; `None` while too little is known.
     #[inline]
     pub(crate) fn draw(&self, bits: u64, now: Time) -> Option<u32> {
         if now.as_nanos() >= self.until.load(Ordering::Relaxed) {
@@ -60,7 +63,8 @@ impl LoadWeights {
     }
 }
 
-/// Whole weights in proportion; of whom nothing is known has the mean of the others. None when fewer than two are known.
+/// Scales the weights to integers; an endpoint with unknown load gets the mean of the others.
+/// Returns `None` if fewer than two are known.
 fn weights(known: &[Option<f32>]) -> Option<Vec<u32>> {
     let given = || known.iter().flatten();
     let (count, most) = (given().count(), given().copied().fold(0.0, f32::max));

@@ -1,9 +1,10 @@
-//! The same endpoint for the same key: Maglev hashing (Eisenbud et al., NSDI 2016), with weights as in Envoy's
-//! `maglev_lb.cc`.
+//! Maglev hashing (Eisenbud et al., NSDI 2016): maps the same key to the same endpoint, with
+//! weights as in Envoy's `maglev_lb.cc`.
 //!
-//! A pick is one look into a table of 65 537 cells. Taking out one of `n` endpoints moves the keys of that one and few
-//! others: together 1/n of all and, at 10, 100 or 1 000 endpoints, 0.6 percentage points on average; between, at worst,
-//! 0.95. Building takes O(table · log endpoints).
+//! A pick is one lookup in a table of 65 537 places. Removing one of `n` endpoints moves the keys
+//! of that endpoint and a few others: in total 1/n of all keys and, at 10, 100 or 1 000 endpoints,
+//! 0.6 percentage points more on average; at sizes in between, 0.95 at worst. Building takes
+//! O(table · log endpoints).
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -12,18 +13,20 @@ use std::sync::Arc;
 use crate::engine::hash::xxh64;
 use crate::error::Error;
 
-/// The size of the tables, a prime. With more endpoints than that the last ones by id get no keys.
+/// The table size, a prime. With more endpoints than places, the last ones by id get no keys.
 pub(crate) const SIZE: u32 = 65_537;
 
 #[derive(Debug)]
 pub(crate) struct MaglevTable {
-    /// Cell and weight of each endpoint that has keys.
+    /// State number and weight of each endpoint of the tier; only those with a weight above 0 have
+    /// keys.
     members: Arc<[(u32, u32)]>,
     table: Arc<[u32]>,
 }
 
 impl MaglevTable {
-    /// The table of these cells, whose endpoints have these names; the same as `before` where that is of the same.
+    /// Builds the table for these states and the names of their endpoints, or reuses `before` if
+    /// its members are the same.
     pub(crate) fn new<'n>(
         members: Vec<(u32, u32)>,
         name: impl Fn(usize) -> &'n str,
@@ -47,7 +50,8 @@ impl MaglevTable {
         }
     }
 
-    /// The cell for this hash of a key; `again` counts those before it that were out.
+    /// Returns the state number for this hash of a key; `again` is the number of earlier lookups
+    /// whose endpoint could not be used.
     #[inline]
     pub(crate) fn at(&self, hash: u64, again: u64) -> Option<u32> {
         let hash = if again == 0 { hash } else { hash ^ (!0 - again + 1) };
@@ -55,10 +59,10 @@ impl MaglevTable {
     }
 }
 
-/// A place that nobody has.
+/// Marks a free place.
 const FREE: u32 = u32::MAX;
 
-/// One endpoint's way through the table: from `at` in strides of `skip`.
+/// The walk of one endpoint through the table: from `at` in strides of `skip`.
 struct Walk {
     at: u64,
     skip: u64,
@@ -66,11 +70,13 @@ struct Walk {
     weight: u128,
 }
 
-/// For each place of the table which of these has it; they are sorted by name, and their weights are above 0.
+/// Returns, for each place of the table, the index in `named` of its endpoint. `named` is sorted by
+/// name, and its weights are above 0.
 ///
 /// # Errors
 ///
-/// `Validation` when the size is not a prime: the walk of an endpoint would then not reach every place.
+/// `Validation` if the size is not a prime: the walk of an endpoint would then not reach every
+/// place.
 fn table(named: &[(&str, u32)], size: u32) -> Result<Vec<u32>, Error> {
     if !is_prime(size) {
         return Err(Error::invalid("the size of a hash table", size, "a prime"));
@@ -87,7 +93,8 @@ fn table(named: &[(&str, u32)], size: u32) -> Result<Vec<u32>, Error> {
         })
         .collect();
     let mut table = vec![FREE; size as usize];
-    // In each round those have a turn whose weight has earned it; a heap finds them without looking at the others.
+    // In each round, the endpoints whose weight has earned a turn take one; a heap finds them
+    // without a scan of all.
     let mut rounds: BinaryHeap<_> = (0..walks.len()).map(|index| Reverse((1_u128, index))).collect();
     for _ in 0..size {
         let Some(Reverse((_, index))) = rounds.pop() else { break };
@@ -98,7 +105,7 @@ fn table(named: &[(&str, u32)], size: u32) -> Result<Vec<u32>, Error> {
         table[walk.at as usize] = index as u32;
         walk.turns += 1;
         let earned = (walk.turns * u128::from(most)).div_ceil(walk.weight);
-        // Not twice in one round, as the heaviest would otherwise in its first two.
+        // Never two turns in one round, which the heaviest endpoint would otherwise take at first.
         rounds.push(Reverse((earned.max(walk.turns + 1), index)));
     }
     Ok(table)

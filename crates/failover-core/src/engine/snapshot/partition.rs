@@ -1,8 +1,9 @@
-//! A tier's cells, split in two: those that are given calls, and those that are not for the time being.
+//! The states of a tier, partitioned into those in rotation and those out of it.
 //!
-//! A sparse set: `order[..available]` are in, the rest are out. Moving one is a swap and a count, O(1). Movers hold
-//! the control lock; readers take no lock and may, in the moment of a move, see one cell twice and another not at all,
-//! which costs at most one pick that the breaker then decides about.
+//! A sparse set: `order[..available]` are in rotation, the rest are out. Moving an endpoint is a
+//! swap and a count, O(1). Writers hold the control lock. Readers take no lock and may, during a
+//! move, see one state twice and another not at all, which affects at most one pick, whose
+//! endpoint's breaker still decides.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -16,8 +17,8 @@ pub(crate) struct Partition {
 }
 
 impl Partition {
-    /// All of these cells are out at first. Each is told its place, so that it is found again: it belongs to the
-    /// newest partition that it was given to.
+    /// Creates a partition in which all states are out of rotation. Each state records its place in
+    /// the newest partition that it was added to.
     pub(crate) fn new(slab: &Slab, states: impl Iterator<Item = u32>, lock: &ControlLock) -> Self {
         let order: Box<[AtomicU32]> = states.map(AtomicU32::new).collect();
         for (state, place) in order.iter().zip(0..) {
@@ -30,18 +31,18 @@ impl Partition {
         self.order.len()
     }
 
-    /// The cells that are given calls.
+    /// The states in rotation.
     #[inline]
     pub(crate) fn available(&self) -> &[AtomicU32] {
         &self.order[..self.available.load(Ordering::Acquire) as usize]
     }
 
-    /// The members that are not; the one that went out last stands first.
+    /// The members out of rotation; the one removed last comes first.
     pub(crate) fn out(&self) -> &[AtomicU32] {
         &self.order[self.available.load(Ordering::Acquire) as usize..]
     }
 
-    /// For a member.
+    /// Requires that `state` is a member.
     pub(crate) fn add_to_rotation(&self, slab: &Slab, state: u32, lock: &ControlLock) {
         let available = self.available.load(Ordering::Relaxed);
         let place = slab.state(state).placement().place();
@@ -51,7 +52,7 @@ impl Partition {
         }
     }
 
-    /// For a member.
+    /// Requires that `state` is a member.
     pub(crate) fn remove_from_rotation(&self, slab: &Slab, state: u32, lock: &ControlLock) {
         let available = self.available.load(Ordering::Relaxed);
         let place = slab.state(state).placement().place();
@@ -62,7 +63,7 @@ impl Partition {
     }
 
     fn swap(&self, slab: &Slab, a: u32, b: u32, lock: &ControlLock) {
-        // While a snapshot is filled, each one stands where it belongs already.
+        // While a snapshot is built, a state may already be in the right place.
         if a == b {
             return;
         }

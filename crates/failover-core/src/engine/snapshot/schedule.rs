@@ -1,33 +1,35 @@
-//! Who is next by weight: a fixed order that is walked round and round.
+//! A precomputed order of turns by weight, used cyclically.
 //!
-//! A static schedule, as in gRPC's and Envoy's weighted round robin, but worked out beforehand and bounded, so that a
-//! pick reads one slot. Within it the turns of each endpoint are spread evenly: turn `k` of `q` stands at
-//! `(k + p) / q` of the way, where `p` spreads those with equally many turns.
+//! A static schedule, as in gRPC's and Envoy's weighted round robin, but precomputed and bounded,
+//! so that a pick reads one slot. The turns of each endpoint are spread evenly: turn `k` of `q` is
+//! at `(k + p) / q` of the period, where `p` spreads the endpoints that have equally many turns.
 //!
-//! Exact over a period where the weights, divided by what they have in common, add up to at most 64 Ki: each gets
-//! precisely its weight. Elsewhere each gets its share of the slots rounded to a whole slot, and at least one: off by half a
-//! slot of 64 Ki less one for each endpoint, or, for the lightest, by up to one. Building takes O(slots · log slots).
+//! If the weights, divided by their greatest common divisor, add up to at most 64 Ki, the shares
+//! are exact over a period. Otherwise each share is rounded to whole slots, and to at least one
+//! slot: it is off by up to half a slot of 64 Ki less one per endpoint or, for the lightest
+//! endpoints, by up to one slot. Building takes O(slots · log slots).
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::engine::snapshot::fenwick::FenwickTree;
 
-/// The most slots, 64 Ki.
+/// The maximum number of slots, 64 Ki.
 const SLOTS: usize = 1 << 16;
 
 #[derive(Debug)]
 pub(crate) struct Schedule {
-    /// Cell and weight of each endpoint of the tier; 0 for those that are not given calls.
+    /// State number and weight of each endpoint of the tier; the weight is 0 for endpoints that are
+    /// not eligible.
     members: Arc<[(u32, u32)]>,
-    /// Cells in the order of their turns. Empty when there are more endpoints than slots.
+    /// State numbers in the order of their turns. Empty if there are more endpoints than slots.
     turns: Arc<[u32]>,
-    /// The weights of those that are in, for the turns of those that are out.
+    /// The weights of the endpoints in rotation, for the turns of endpoints that are out.
     pub(crate) sums: FenwickTree,
 }
 
 impl Schedule {
-    /// The order of these cells with their weights; the same as `before` where that is of the same ones.
+    /// Builds the schedule of these members, or reuses `before` if its members are the same.
     pub(crate) fn new(members: Vec<(u32, u32)>, before: Option<&Self>) -> Self {
         let sums = FenwickTree::new(members.len());
         match before.filter(|before| *before.members == *members) {
@@ -38,11 +40,11 @@ impl Schedule {
         }
     }
 
-    /// Whose turn it is.
+    /// Returns the state whose turn it is.
     #[inline]
     pub(crate) fn at(&self, turn: u64) -> Option<u32> {
         let len = self.turns.len() as u32;
-        // A division of 32 bits is several times cheaper.
+        // A 32-bit division is several times cheaper.
         let place = match u32::try_from(turn) {
             Ok(turn) => turn.checked_rem(len)?,
             Err(_) => turn.checked_rem(u64::from(len))? as u32,
@@ -50,13 +52,14 @@ impl Schedule {
         self.turns.get(place as usize).copied()
     }
 
-    /// One of those that are in, by weight.
+    /// Draws an endpoint in rotation by weight.
     #[inline]
     pub(crate) fn draw(&self, bits: u64) -> Option<u32> {
         self.sums.draw(bits).map(|index| self.members[index].0)
     }
 
-    /// The one at this index of the tier is in, or out. Under the control lock only.
+    /// Sets whether the endpoint at this index of the tier is in rotation. Requires the control
+    /// lock.
     pub(crate) fn put(&self, index: usize, is_in: bool) {
         if let Some((_, weight)) = self.members.get(index) {
             self.sums.set(index, if is_in { *weight } else { 0 });
@@ -70,7 +73,8 @@ fn turns(members: &[(u32, u32)]) -> Vec<u32> {
         return Vec::new();
     }
     let slots = slots(weighted.iter().map(|(_, weight)| *weight));
-    // How many have as many turns, and how many of those came before: they are spread over the way between two turns.
+    // For each number of turns: how many endpoints have it, and how many of those came before.
+    // These endpoints are spread over the interval between two turns.
     let mut peers = HashMap::<u32, (u32, u32)>::new();
     for count in &slots {
         peers.entry(*count).or_default().0 += 1;
@@ -82,7 +86,7 @@ fn turns(members: &[(u32, u32)]) -> Vec<u32> {
         *before += 1;
         for turn in 0..*count {
             let place = (f64::from(turn) + phase) / f64::from(*count);
-            // 48 bits of place above the index: sorted by place, then by id.
+            // 48 bits of position above the index: sorts by position, then by id.
             order.push((((place * (1_u64 << 48) as f64) as u64) << 16) | index as u64);
         }
     }
@@ -90,14 +94,14 @@ fn turns(members: &[(u32, u32)]) -> Vec<u32> {
     order.into_iter().map(|entry| weighted[(entry & 0xFFFF) as usize].0).collect()
 }
 
-/// How many slots each weight gets.
+/// Returns the number of slots for each weight.
 fn slots(weights: impl Iterator<Item = u32> + Clone) -> Vec<u32> {
     let common = weights.clone().fold(0, gcd).max(1);
     let sum: u64 = weights.clone().map(|weight| u64::from(weight / common)).sum();
     if sum <= SLOTS as u64 {
         return weights.map(|weight| weight / common).collect();
     }
-    // One less for each, so that rounding up never goes beyond the bound.
+    // One less per endpoint, so that rounding up never exceeds the maximum.
     let spare = (SLOTS - weights.clone().count()) as u64;
     weights
         .map(|weight| {

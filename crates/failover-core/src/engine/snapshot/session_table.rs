@@ -1,18 +1,19 @@
-//! Which endpoint a session is on.
+//! The table of sticky sessions: which endpoint a session belongs to.
 //!
-//! A table of fixed size, one word for a session: a part of the hash of its key, its cell, and when it was used last.
-//! A session has four places where it can stand; the one that was used least of late makes room. Nothing waits, locks
-//! or allocates. Two sessions with the same 24 bits of hash in the same four places are taken for one, which puts them
-//! on the same endpoint: with all places taken that is one in four million.
+//! The table has a fixed size and one word per session: a part of the key's hash, the endpoint
+//! state and the time of last use. A session can be stored in four places; the least recently used
+//! of the four is evicted. No operation waits, locks or allocates. Two sessions with the same 24
+//! bits of hash and the same four places are treated as one and share an endpoint; in a full table,
+//! one session in four million is affected.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::runtime::clock::Time;
 
-/// Places of one session.
+/// The number of places per session.
 const WAYS: usize = 4;
-/// Bits of a word, from the lowest: when it was used 20, cell 20, hash 24.
+/// Layout of a word, from the lowest bit: time of last use 20, endpoint state 20, hash 24.
 const USED: u32 = 20;
 const USED_MASK: u64 = (1 << USED) - 1;
 const CELL: u32 = 20;
@@ -21,11 +22,11 @@ const TAG_AT: u32 = USED + CELL;
 
 #[derive(Debug)]
 pub(crate) struct SessionTable {
-    /// A power of two of them. 0 is a free place.
+    /// The length is a power of two. 0 marks a free place.
     places: Box<[AtomicU64]>,
     ttl: Duration,
-    /// What the time of use is counted in: fine enough for a 64th of the time limit, so that a session that is busy
-    /// writes seldom.
+    /// The unit of the time of last use: a 64th of the time to live, so that a busy session rarely
+    /// writes.
     tick: Duration,
 }
 
@@ -36,12 +37,12 @@ impl SessionTable {
         Self { places: (0..places).map(|_| AtomicU64::new(0)).collect(), ttl, tick }
     }
 
-    /// Whether it is of that size.
+    /// Whether the table has this size and time to live.
     pub(crate) fn is_of(&self, sessions: u32, ttl: Duration) -> bool {
         self.ttl == ttl && self.places.len() == (sessions as usize).next_power_of_two().max(WAYS)
     }
 
-    /// The cell that the session was on last, if that is not too long ago.
+    /// Returns the state that the session last used, unless the session has expired.
     #[inline]
     pub(crate) fn lookup(&self, key: u64, now: Time) -> Option<u32> {
         let (ways, tag) = self.ways(key);
@@ -51,7 +52,7 @@ impl SessionTable {
         fresh.then_some(((word >> USED) & CELL_MASK) as u32)
     }
 
-    /// The session is on this cell now. One beyond the millionth is not kept.
+    /// Records that the session uses this state. State numbers of 2^20 and above are not stored.
     #[inline]
     pub(crate) fn keep(&self, key: u64, state: u32, now: Time) {
         if u64::from(state) > CELL_MASK {
@@ -60,7 +61,7 @@ impl SessionTable {
         let (ways, tag) = self.ways(key);
         let word = (tag << TAG_AT) | (u64::from(state) << USED) | self.stamp(now);
         let old = ways.iter().map(|place| (place, place.load(Ordering::Relaxed)));
-        // Its own place, or a free one, or that of the session that was used least of late.
+        // The session's own place comes first, then a free one, then the least recently used one.
         let rank = |read: u64| match read {
             read if read >> TAG_AT == tag => u32::MAX,
             0 => u32::MAX - 1,
@@ -73,7 +74,7 @@ impl SessionTable {
         }
     }
 
-    /// The places of a session, and its part of the hash, which is never 0.
+    /// Returns the places of a session and its part of the hash, which is never 0.
     #[inline]
     fn ways(&self, key: u64) -> (&[AtomicU64], u64) {
         let set = (key as usize & (self.places.len() - 1)) / WAYS * WAYS;
@@ -84,7 +85,8 @@ impl SessionTable {
         (now.as_nanos() / self.tick.as_nanos() as u64) & USED_MASK
     }
 
-    /// How many ticks ago it was used. The count goes round after 16 000 time limits; a session that old looks new.
+    /// Returns the ticks since the last use. The tick count wraps after 16 000 times to live; a
+    /// session that old looks recent.
     #[inline]
     fn age(&self, word: u64, now: Time) -> u32 {
         (self.stamp(now).wrapping_sub(word) & USED_MASK) as u32

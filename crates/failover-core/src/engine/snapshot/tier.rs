@@ -1,4 +1,4 @@
-//! Endpoints of one rank, and what algorithms read of them.
+//! The endpoints of one rank, and the data that algorithms read.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -14,7 +14,7 @@ use crate::engine::snapshot::partition::Partition;
 use crate::engine::snapshot::schedule::Schedule;
 use crate::engine::state::slab::Slab;
 
-/// Source tier, priority, and the step that the strategy makes inside of them: how far away, or how healthy.
+/// Source tier, priority, and the strategy's step within them: the distance or the health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
     pub(crate) source: u32,
@@ -29,18 +29,18 @@ impl Rank {
     }
 }
 
-/// Endpoints that are tried before those of the next tier.
+/// Endpoints that are candidates together, before those of the next tier.
 #[derive(Debug)]
 pub(crate) struct Tier {
     pub(crate) rank: Rank,
     pub(crate) members: Partition,
-    /// Cells of endpoints that their source calls unhealthy: used when nothing else is left.
+    /// The states of endpoints that their source reports as unhealthy: a last resort.
     pub(crate) unhealthy: Box<[u32]>,
-    /// All cells but those that are out on purpose, for panic; empty where there is none.
+    /// All states except those that are out on purpose, for panic mode; empty if panic mode is off.
     everyone: Box<[AtomicU32]>,
     /// The index of its first slot.
     first: u32,
-    /// Up to which of 100 lots calls go to this tier or one before it.
+    /// The upper bound, out of 100 lots, of the calls that go to this tier or an earlier one.
     upto: AtomicU32,
     panic: AtomicBool,
     schedule: OnceLock<Schedule>,
@@ -75,8 +75,8 @@ impl Tier {
         }
     }
 
-    /// Builds what this algorithm reads, if that is not there yet: from the slots of the tier, after its twin in the
-    /// snapshot before. Under the control lock only.
+    /// Builds the data that this algorithm reads, unless it exists, from the slots of the tier and
+    /// its match in the previous snapshot. Requires the control lock.
     pub(crate) fn build(&self, algorithm: Algorithm, slots: &[Slot], matched: Option<&Self>, slab: &Slab) {
         let member = |slot: &Slot| {
             let weight = if slot.claim.eligible() { slab.state(slot.state).weight() } else { 0 };
@@ -139,7 +139,7 @@ impl Tier {
         self.reported.get()
     }
 
-    /// The cells that calls are chosen from.
+    /// The states that calls are picked from.
     #[inline]
     pub(crate) fn candidates(&self) -> &[AtomicU32] {
         if self.in_panic() { &self.everyone } else { self.members.available() }
@@ -155,15 +155,15 @@ impl Tier {
         self.upto.load(Ordering::Relaxed)
     }
 
-    /// Takes over its share; true when that is another one. Under the control lock only.
+    /// Sets the tier's share. Returns true if it changed. Requires the control lock.
     pub(super) fn set_share(&self, upto: u32, share: Share) -> bool {
         let moved = self.upto.swap(upto, Ordering::Relaxed) != upto;
-        // Nobody panics for nobody.
+        // A tier without hosts is never in panic mode.
         let panic = share.panic && !self.everyone.is_empty();
         (self.panic.swap(panic, Ordering::Relaxed) != panic) || moved
     }
 
-    /// How many endpoints it has that are not out on purpose.
+    /// The number of endpoints that are not out on purpose.
     pub(super) fn hosts(&self) -> u32 {
         (self.members.len() + self.unhealthy.len()) as u32
     }
