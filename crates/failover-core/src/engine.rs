@@ -1,7 +1,8 @@
-//! One service at work: its snapshot, what its calls share, and the way from a choice to a report.
+//! The engine of one service: its snapshot, the state that its calls share, and the path from a
+//! pick to a report.
 //!
-//! Choosing and reporting touch only atomics. What changes who is given calls (a breaker that opens, a new answer
-//! of the registry, another configuration) goes through [`control`] and its lock, and is rare.
+//! Picking and reporting touch only atomics. Changes of the rotation (a breaker that opens, a new
+//! answer of the registry, a new configuration) go through [`control`] and its lock, and are rare.
 
 pub(crate) mod accounting;
 pub(crate) mod algorithm;
@@ -54,7 +55,7 @@ pub(crate) use observers::EndpointObserver;
 use observers::EndpointObservers;
 pub(crate) use pick::{RawPick, Transition};
 
-/// What one service's handles share.
+/// The state shared by the handles of one service.
 #[derive(Debug)]
 pub(crate) struct Engine {
     name: ServiceName,
@@ -63,27 +64,27 @@ pub(crate) struct Engine {
     began: Time,
     snapshot: ArcSwap<Snapshot>,
     turns: ShardedCounter,
-    /// When an endpoint that is out may next be tried, in nanoseconds: the one comparison that a pick makes while
-    /// all is well.
+    /// When an endpoint out of rotation may next be tried, in nanoseconds. A pick compares only
+    /// this value while all breakers are closed.
     probe_at: AtomicU64,
-    /// When weights that follow from reports are next worked out, in nanoseconds.
+    /// When the weights from reported load are next recomputed, in nanoseconds.
     weights_due: AtomicU64,
     accounts: CallAccounts,
     control: Mutex<Control>,
     observers: EndpointObservers,
     shares: Mutex<Shares>,
     events: EventLog,
-    /// Counts the changes of who is given calls, for those who wait for one.
+    /// Counts the changes of the rotation, for tasks that wait for one.
     changes: watch::Sender<u64>,
     slab: Slab,
 }
 
 impl Engine {
-    /// A service without endpoints yet.
+    /// Creates the engine of a service without endpoints.
     ///
     /// # Errors
     ///
-    /// `Validation` when the strategy of the configuration lacks what it needs.
+    /// `Validation` if a requirement of the configured strategy is not met.
     pub(crate) fn new(
         name: ServiceName,
         config: Arc<FailoverConfig>,
@@ -138,24 +139,24 @@ impl Engine {
         &self.events
     }
 
-    /// What is counted of whole calls, and the retry budget.
+    /// The call counters and the retry budget.
     #[inline]
     pub(crate) fn accounts(&self) -> &CallAccounts {
         &self.accounts
     }
 
-    /// The numbers that a call which begins now goes by.
+    /// The settings that a call beginning now uses.
     #[inline]
     pub(crate) fn call_policy(&self) -> CallPolicy {
         self.snapshot.load().policy.call
     }
 
-    /// The rules that breakers go by.
+    /// The settings of the circuit breakers.
     pub(crate) fn breaker_rules(&self) -> BreakerPolicy {
         self.snapshot.load().policy.breaker
     }
 
-    /// Who picks among equals.
+    /// The service's load-balancing algorithm.
     pub(crate) fn algorithm(&self) -> Algorithm {
         self.snapshot.load().policy.algorithm
     }
@@ -168,47 +169,48 @@ impl Engine {
         self.snapshot.load_full()
     }
 
-    /// For explanations only.
+    /// Used only for explanations.
     pub(crate) fn shares(&self) -> MutexGuard<'_, Shares> {
         self.shares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells of the next change of who is given calls.
+    /// Returns a receiver that is notified of each change of the rotation.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
-    /// An endpoint that is out may be tried from this time on.
+    /// Allows an endpoint out of rotation to be tried from this time on.
     fn probe_from(&self, time: Time) {
         self.probe_at.fetch_min(time.as_nanos(), Ordering::Relaxed);
-        // A permit that is free, or a time that is set, is news for who waits for an endpoint.
+        // A free permit or a new time may end the wait of tasks that wait for an endpoint.
         if self.changes.receiver_count() > 0 {
             self.changes.send_modify(|count| *count += 1);
         }
     }
 
-    /// As [`probe_from`](Self::probe_from) after a pause, for those that are due already as well.
+    /// Like [`probe_from`](Self::probe_from) after a pause, which also delays endpoints that are
+    /// already due.
     fn probe_after(&self, now: Time, pause: Duration) {
         let due = self.probe_at.load(Ordering::Relaxed);
         if due <= now.as_nanos() {
             let next = (now + pause).as_nanos();
-            // Whoever has changed it meanwhile knows better.
+            // If another thread has changed the time, its value stays.
             let _ = self.probe_at.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed);
         }
         self.probe_from(now + pause);
     }
 
-    /// Notifies this one of changes from now on, as long as it has another owner.
+    /// Notifies this observer of future changes, as long as it has another owner.
     pub(crate) fn observe(&self, observer: &Arc<dyn EndpointObserver>) {
         self.observers.add(observer);
     }
 
-    /// Must be called without a lock of the engine's.
+    /// Must be called without holding a lock of the engine.
     fn notify_observers(&self) {
         self.observers.notify();
     }
 
-    /// When time alone may make an endpoint available.
+    /// The time from which an endpoint may become available without any other change.
     pub(crate) fn next_probe(&self) -> Time {
         Time::from_nanos(self.probe_at.load(Ordering::Relaxed))
     }

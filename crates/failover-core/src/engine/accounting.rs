@@ -1,6 +1,6 @@
-//! What a service counts by the call, not by the attempt, and what calls pay into the retry budget and take from it.
+//! Per-call counters of a service, and what calls deposit into and withdraw from the retry budget.
 //!
-//! An attempt is counted where it ends, in `report`; everything that is counted of a whole call is counted here.
+//! Attempts are counted where they end, in `report`; everything counted per call is counted here.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -9,7 +9,8 @@ use crate::engine::retry_budget::{Budget, BudgetPolicy, Withdrawal};
 use crate::model::attempt_class::AttemptClass;
 use crate::runtime::clock::Clock;
 
-/// The accounts of a service's calls. Beside the budget, nothing is written while calls succeed at once.
+/// The counters of a service's calls. Apart from the budget, nothing is written while calls succeed
+/// at their first attempt.
 #[derive(Debug)]
 pub(crate) struct CallAccounts {
     budget: Budget,
@@ -17,14 +18,14 @@ pub(crate) struct CallAccounts {
     refused: AtomicU64,
     retried: AtomicU64,
     failovers: AtomicU64,
-    /// Faults of the caller's own strategy.
+    /// Failures of the custom strategy.
     strategy_faults: AtomicU64,
     /// Wall time in milliseconds since 1970; 0 for never.
     last_failover: AtomicU64,
     last_recovery: AtomicU64,
 }
 
-/// The counts as they were read.
+/// The counters at the time they were read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CallTotals {
     pub(crate) failed: u64,
@@ -59,7 +60,7 @@ impl CallAccounts {
         }
     }
 
-    /// Counts a call whose first attempt succeeded: it funds retries.
+    /// Counts a call whose first attempt succeeded, and deposits into the retry budget.
     #[inline]
     pub(crate) fn succeed_at_once(&self, policy: BudgetPolicy) {
         self.budget.deposit(|| policy);
@@ -70,13 +71,13 @@ impl CallAccounts {
         self.failed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a call that has failed because there was no endpoint for it.
+    /// Counts a call that failed because no endpoint was available.
     pub(crate) fn refuse(&self) {
         self.fail();
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Pays for a retry; none when the budget is empty.
+    /// Withdraws the cost of a retry. Returns `None` if the budget is exhausted.
     pub(crate) fn pay_retry(&self, policy: BudgetPolicy) -> Option<Withdrawal<'_>> {
         self.budget.withdraw(policy)
     }
@@ -97,12 +98,12 @@ impl CallAccounts {
         self.last_recovery.store(milliseconds(clock), Ordering::Relaxed);
     }
 
-    /// Counts a fault of the caller's own strategy, and returns how many there are.
+    /// Counts a failure of the custom strategy, and returns the number of failures so far.
     pub(super) fn strategy_fault(&self) -> u64 {
         self.strategy_faults.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// The tokens that are left in the retry budget.
+    /// The number of tokens left in the retry budget.
     pub(super) fn retry_tokens(&self, policy: BudgetPolicy) -> u32 {
         self.budget.left(policy)
     }

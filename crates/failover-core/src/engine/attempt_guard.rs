@@ -1,4 +1,4 @@
-//! An attempt in flight: it ends in any case, reported or cancelled.
+//! A guard for an attempt in flight, which always ends: reported or cancelled.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::model::attempt_class::AttemptClass;
 use crate::model::endpoint::Endpoint;
 use crate::runtime::clock::Time;
 
-/// A choice that ends in any case: reported, or cancelled when it is dropped.
+/// A pick that always ends: reported, or cancelled on drop.
 #[derive(Debug)]
 pub(crate) struct AttemptGuard<E: Deref<Target = Engine>> {
     engine: E,
@@ -30,7 +30,7 @@ impl<E: Deref<Target = Engine>> AttemptGuard<E> {
         self.pick.as_ref().expect("the pick is taken only by methods that consume the guard").state()
     }
 
-    /// Ends the attempt and says how long it took.
+    /// Ends the attempt and returns its duration.
     #[inline]
     pub(crate) fn end(mut self, class: impl Into<Option<AttemptClass>>) -> Duration {
         Duration::from_nanos(self.report(class.into()))

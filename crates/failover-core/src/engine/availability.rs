@@ -1,4 +1,4 @@
-//! Whether an endpoint is given calls, and why not: derived here and nowhere else.
+//! Derives whether an endpoint is in rotation, and the cause if not. No other code decides this.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,24 +10,24 @@ use crate::engine::breaker::{Breaker, Phase};
 use crate::model::health::{Health, Lifecycle};
 use crate::runtime::clock::Time;
 
-/// What the source says of an endpoint, as far as it decides about calls.
+/// The part of a source's claim that decides whether an endpoint is in rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Claim {
     pub(crate) health: Health,
     pub(crate) lifecycle: Lifecycle,
-    /// Weight 0 while others of its tier have one above: no new calls.
+    /// The weight is 0 while others of its priority have a weight above 0: no new calls.
     pub(crate) weightless: bool,
-    /// Its source does not name it any more; it is kept for when nothing else is left.
+    /// The source no longer names the endpoint; it is retained as a last resort.
     pub(crate) retained: bool,
 }
 
 impl Claim {
-    /// Whether the source leaves it to the engine to decide.
+    /// Whether the source leaves the decision to the engine.
     pub(crate) fn eligible(self) -> bool {
         self.out().is_none()
     }
 
-    /// Out because its source says so, not on purpose: used when nothing else is left.
+    /// Excluded by its source, but not on purpose: a last resort.
     pub(crate) fn is_unhealthy(self) -> bool {
         matches!(self.out(), Some(UnavailableCause::Unhealthy | UnavailableCause::Removed))
     }
@@ -62,39 +62,41 @@ impl fmt::Display for Claim {
 #[serde(tag = "state", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Availability {
-    /// It is given calls.
+    /// The endpoint is in rotation.
     In {
-        /// Its breaker is not closed, but so few endpoints are left that it stays.
+        /// The breaker is not closed, but so few endpoints are left that this one stays in
+        /// rotation.
         pinned: bool,
     },
-    /// It is not given calls.
+    /// The endpoint is out of rotation.
     Out {
-        /// Why not.
+        /// The cause.
         #[serde(flatten)]
         cause: UnavailableCause,
     },
 }
 
-/// Why an endpoint is not given calls.
+/// Why an endpoint is out of rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "cause", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum UnavailableCause {
-    /// Its source drains it.
+    /// Its source reports it as draining.
     Draining,
-    /// Its source says that it is in maintenance.
+    /// Its source reports it as in maintenance.
     Maintenance,
     /// Its weight is 0, and others have one above 0.
     WeightZero,
-    /// Its source says that it is unhealthy.
+    /// Its source reports it as unhealthy.
     Unhealthy,
-    /// Its source named it no more, together with many others: a last resort until the removal guard's grace ends.
+    /// Its source stopped naming it together with many others: a last resort until the removal
+    /// guard's grace period ends.
     Removed,
-    /// A probe of this process says that it does not work.
+    /// A probe of this process found it unhealthy.
     ProbeFailed,
     /// Its breaker is open.
     BreakerOpen {
-        /// How long until the breaker lets probe calls through.
+        /// Time until the breaker lets probe calls through.
         #[serde(serialize_with = "crate::codec::duration::write")]
         retry_in: Duration,
     },
@@ -103,14 +105,14 @@ pub enum UnavailableCause {
 }
 
 impl UnavailableCause {
-    /// Whether the endpoint could be used but for its breaker.
+    /// Whether the breaker is the only reason that the endpoint cannot be used.
     pub(crate) fn is_breaker(self) -> bool {
         matches!(self, Self::BreakerOpen { .. } | Self::BreakerHalfOpen)
     }
 }
 
 impl Availability {
-    /// The conclusion from what the source claims and what the calls have shown.
+    /// Derives the availability from the source's claim, the probes and the breaker.
     pub(crate) fn derive(claim: Claim, probed: Health, breaker: &Breaker, pinned: bool, now: Time) -> Self {
         if let Some(cause) = claim.out() {
             return Self::Out { cause };
@@ -127,7 +129,7 @@ impl Availability {
         }
     }
 
-    /// Whether it is given calls.
+    /// Whether the endpoint is in rotation.
     pub fn is_in(&self) -> bool {
         matches!(self, Self::In { .. })
     }

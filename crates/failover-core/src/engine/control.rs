@@ -1,7 +1,7 @@
-//! The rare changes: another answer of a source, another configuration, a breaker that moves.
+//! Rare changes: a new answer of a source, a new configuration, a change of a breaker.
 //!
-//! All of them hold one lock while they work out who is given calls, so that none of them works on what another one
-//! has just replaced. Events are told after the lock is free.
+//! Each change holds the control lock while it computes the rotation, so that no change works on
+//! data that another one has just replaced. Events are emitted after the lock is released.
 
 pub(crate) mod active_source;
 pub(crate) mod diff_events;
@@ -36,15 +36,18 @@ use state::Control;
 
 impl Engine {
     fn control(&self) -> MutexGuard<'_, Control> {
-        // A panic under the lock would be a fault of this module; what it protects is replaced as a whole.
+        // A panic under the lock would be a bug in this module. The protected data is replaced as a
+        // whole, so it is never inconsistent.
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes another configuration into use. Endpoints keep their state; calls under way keep the old one.
+    /// Applies a new configuration. Endpoints keep their state; calls in flight keep the old
+    /// configuration.
     ///
     /// # Errors
     ///
-    /// `Validation` when its strategy lacks what it needs; the old one stays in use.
+    /// `Validation` if a requirement of the configured strategy is not met; the old configuration
+    /// stays in use.
     pub(crate) fn configure(&self, config: Arc<FailoverConfig>) -> Result<(), Error> {
         if let Err(error) = crate::config::usable::supported(&config) {
             self.emit_all(vec![Event::new(
@@ -74,7 +77,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Builds what this algorithm reads, for calls that ask for another one than the service's own.
+    /// Builds the data that this algorithm reads, for calls that override the service's algorithm.
     pub(super) fn build(&self, algorithm: Algorithm) {
         let _control = self.control();
         let snapshot = self.snapshot.load();
@@ -82,8 +85,8 @@ impl Engine {
         self.recompute_weights(&snapshot, self.clock.now());
     }
 
-    /// What the endpoints that are gone have counted, how long their calls took, and how many of them are in flight
-    /// still.
+    /// Returns the counters of removed endpoints, the latencies of their attempts, and the number
+    /// of their calls that are still in flight.
     pub(crate) fn gone(&self) -> (Counters, Times, u64) {
         let control = self.control();
         let leaving = control.allocator.leaving().map(|number| self.slab.state(number));
@@ -96,7 +99,8 @@ impl Engine {
         (counters, times, in_flight)
     }
 
-    /// What the attempts came to, and how many are in flight, by the number of the source that named their endpoint.
+    /// Returns the attempt counters and the number of attempts in flight, by the number of the
+    /// source that named the endpoint.
     pub(crate) fn counters_by_source(&self) -> BTreeMap<u32, (Counters, u64)> {
         let control = self.control();
         let snapshot = self.snapshot.load_full();
@@ -112,14 +116,14 @@ impl Engine {
         by_source
     }
 
-    /// A breaker has moved: works out who is given calls, and tells.
+    /// Recomputes the rotation after a breaker has changed, and emits the events.
     pub(super) fn breaker_changed(&self, state: u32, change: Change) {
         let mut events = Vec::new();
         {
             let mut control = self.control();
             let snapshot = self.snapshot.load_full();
             let index = self.slab.state(state).placement().slot();
-            // An endpoint that is gone may still have calls that report.
+            // A removed endpoint may still have calls that report.
             if snapshot.slots.get(index as usize).is_some_and(|slot| slot.state == state) {
                 self.reconcile(&mut control, &snapshot, index);
                 events.push(self.breaker_event(self.slab.state(state), change));
@@ -132,7 +136,8 @@ impl Engine {
         self.emit_all(events);
     }
 
-    /// Brings one endpoint's membership in line with its breaker, in O(1): with the floor it may move one other.
+    /// Updates whether one endpoint is in rotation according to its breaker, in O(1). The floor may
+    /// require one other endpoint to move as well.
     fn reconcile(&self, control: &mut Control, snapshot: &Snapshot, index: u32) {
         let slot = snapshot.slot(index);
         if !slot.claim.eligible() {
@@ -163,8 +168,8 @@ impl Engine {
         }
     }
 
-    /// Holds as many endpoints as the floor asks for beyond the closed ones, and lets go of the others. `index` is the
-    /// one that has moved: if it is not closed, it is held or goes out.
+    /// Pins as many endpoints as the floor requires beyond the closed ones, and unpins the others.
+    /// `index` is the slot that has changed: if it is not closed, it is pinned or leaves rotation.
     fn balance_floor(&self, control: &mut Control, snapshot: &Snapshot, index: u32) {
         let wanted = snapshot.policy.min_available.min(snapshot.eligible).saturating_sub(snapshot.closed());
         while control.pinned.len() > wanted as usize {
@@ -176,7 +181,8 @@ impl Engine {
             return;
         }
         let tier = snapshot.tier_of(slot);
-        // A live standby takes over from a tier that is dead; only without one does the floor hold it.
+        // A live standby takes over from a tier that is down; the floor pins the endpoint only if
+        // there is no standby.
         let tier_of = |state: u32| snapshot.slot(self.slab.state(state).placement().slot()).tier;
         let pinned_in = |tier: u32| control.pinned.iter().filter(|state| tier_of(**state) == tier).count();
         let standby = (slot.tier + 1..snapshot.tiers.len() as u32)
@@ -190,7 +196,7 @@ impl Engine {
         }
     }
 
-    /// Notes whether an endpoint is given calls, and since when.
+    /// Records whether an endpoint is in rotation, and since when.
     fn record_transition(&self, control: &Control, snapshot: &Snapshot, index: u32, now: Time) {
         let slot = snapshot.slot(index);
         let is_in =
@@ -210,7 +216,7 @@ impl Engine {
         }
     }
 
-    /// A breaker lets probe calls through. Who is given calls stays the same.
+    /// Emits the event of a breaker that lets probe calls through. The rotation does not change.
     #[cold]
     pub(super) fn emit_half_open(&self, state: &EndpointState, early: bool) {
         let why = if early { "nothing else is available" } else { "its open time has passed" };
@@ -221,7 +227,7 @@ impl Engine {
         self.emit_all(vec![event]);
     }
 
-    /// A half-open round has ended because its probe calls did not answer in time.
+    /// Emits the event of a half-open round that ended because no probe call was answered in time.
     pub(super) fn emit_half_open_expired(&self, state: &EndpointState) {
         let limit = rough(self.breaker_rules().half_open_wait);
         let reason = format!("no probe call was answered within {limit}");
@@ -253,7 +259,7 @@ impl Engine {
                 let reason = format!("{} probe calls succeeded; back in rotation", successes + 1);
                 Event::new(EventKind::CircuitClose, reason)
             }
-            // No other change of phase is a report's doing.
+            // A report causes no other change of phase.
             _ => Event::new(EventKind::CircuitClose, "back in rotation"),
         };
         event.endpoint(state.endpoint().id()).detail("was", was)

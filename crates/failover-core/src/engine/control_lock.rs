@@ -1,12 +1,13 @@
 //! Proof that the control lock is held.
 
-/// What the control side writes of an endpoint takes a reference to this token. `Control`, which the lock protects,
-/// holds the only one of a service, so that a reference to it can be had under the lock alone.
+/// Methods that write control-side data of an endpoint take a reference to this token. `Control`,
+/// which the lock protects, holds the only token of a service, so a reference to it is available
+/// only under the lock.
 #[derive(Debug)]
 pub(crate) struct ControlLock(());
 
 impl ControlLock {
-    /// For `Control`, and for tests of what lies below it.
+    /// Used by `Control`, and by tests of the layers below it.
     pub(in crate::engine) const fn new() -> Self {
         Self(())
     }

@@ -1,4 +1,4 @@
-//! The caller's own strategy at work, and what is done when it fails.
+//! Runs the user's custom strategy, and falls back when it fails.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -46,11 +46,12 @@ impl View for Seen<'_> {
 }
 
 impl Engine {
-    /// The cell that the caller's strategy chooses, if it chooses one that is given calls.
+    /// Returns the state that the custom strategy picks, if it is in rotation.
     pub(super) fn ask_custom(&self, snapshot: &Snapshot, tried: Tried<'_>, now: Time) -> Option<u32> {
         let strategy = snapshot.config.custom()?.get();
         let seen = Seen { snapshot, slab: &self.slab, tried, now };
-        // Whatever it leaves half done is its own; what it was shown cannot be changed through it.
+        // A panic can leave only the strategy's own data inconsistent: it cannot change what it was
+        // shown.
         let index = match catch_unwind(AssertUnwindSafe(|| strategy.pick(&Candidates::new(&seen)))) {
             Ok(index) => index?,
             Err(_) => {
@@ -73,7 +74,8 @@ impl Engine {
         }
     }
 
-    /// Counts a fault, and emits an event for the 1st, 2nd, 4th … one, so that faults do not flood the log.
+    /// Counts a failure, and emits an event for the 1st, 2nd, 4th, 8th … one, so that failures do
+    /// not flood the log.
     #[cold]
     fn custom_failed(&self, what: &str) {
         let count = self.accounts.strategy_fault();

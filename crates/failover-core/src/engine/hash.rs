@@ -1,6 +1,7 @@
-//! xxHash64, for places in tables: fast, even, and the same in every process.
+//! xxHash64, for table lookups: fast, evenly distributed, and equal in every process.
 //!
-//! Source: the xxHash specification (Collet). Not for secrets, and not for maps whose keys a stranger chooses.
+//! Source: the xxHash specification (Collet). Not suitable for secrets, nor for maps whose keys an
+//! attacker can choose.
 
 const P1: u64 = 0x9E37_79B1_85EB_CA87;
 const P2: u64 = 0xC2B2_AE3D_27D4_EB4F;
@@ -8,7 +9,7 @@ const P3: u64 = 0x1656_67B1_9E37_79F9;
 const P4: u64 = 0x85EB_CA77_C2B2_AE63;
 const P5: u64 = 0x27D4_EB2F_1656_67C5;
 
-/// The hash of these bytes.
+/// Returns the hash of these bytes.
 pub(crate) fn xxh64(bytes: &[u8], seed: u64) -> u64 {
     let mut stripes = bytes.chunks_exact(32);
     let mut hash = if bytes.len() >= 32 {

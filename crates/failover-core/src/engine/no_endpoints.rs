@@ -1,4 +1,4 @@
-//! Why there is no endpoint for a call.
+//! The error of a call for which there is no endpoint.
 
 use std::fmt;
 
@@ -10,12 +10,12 @@ use crate::engine::control::SourceStatus;
 use crate::error::{Error, ErrorKind};
 use crate::model::endpoint::{EndpointId, ServiceName};
 
-/// How many endpoints are named one by one.
+/// The maximum number of endpoints named individually.
 const NAMED: usize = 10;
 
-/// There is no endpoint that the call may use, and why.
+/// No endpoint is available for the call, with the reason.
 ///
-/// Small to move, because a pick stands in the same `Result`.
+/// The type is small to move, because it shares a `Result` with a pick.
 #[derive(Clone, Debug, Serialize)]
 #[serde(transparent)]
 pub struct NoEndpoints(Box<Why>);
@@ -25,14 +25,14 @@ struct Why {
     service: ServiceName,
     reason: NoEndpointsReason,
     total: usize,
-    /// Whether an open breaker is all that keeps some endpoint from being used.
+    /// Whether at least one endpoint is unavailable only because of its open breaker.
     by_breaker: bool,
     out: Vec<UnavailableEndpoint>,
     #[serde(skip_serializing_if = "Option::is_none")]
     source_error: Option<Error>,
 }
 
-/// An endpoint that is not given calls.
+/// An endpoint that is out of rotation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct UnavailableEndpoint {
@@ -59,17 +59,17 @@ pub enum NoEndpointsReason {
 }
 
 impl NoEndpoints {
-    /// The service that was asked for.
+    /// The service of the call.
     pub fn service(&self) -> &ServiceName {
         &self.0.service
     }
 
-    /// Why there is none.
+    /// Why no endpoint is available.
     pub fn reason(&self) -> NoEndpointsReason {
         self.0.reason
     }
 
-    /// The endpoints that there are, and why each is out: the first ten of them.
+    /// The endpoints that are out of rotation with their causes, at most ten.
     pub fn out(&self) -> &[UnavailableEndpoint] {
         &self.0.out
     }
@@ -94,7 +94,7 @@ impl NoEndpoints {
         }
     }
 
-    /// What the source said last, if it did not answer.
+    /// The source's last error, if its last answer failed.
     pub fn source_error(&self) -> Option<&Error> {
         self.0.source_error.as_ref()
     }
@@ -152,14 +152,14 @@ impl From<NoEndpoints> for Error {
 }
 
 impl Engine {
-    /// A call that is a pick, and for which there is none: counted as failed.
+    /// Counts a call that consists of a pick, and for which there is no endpoint, as failed.
     #[cold]
     pub(crate) fn refuse(&self) -> NoEndpoints {
         self.accounts.refuse();
         self.why_none()
     }
 
-    /// Why the last choice found nothing.
+    /// Returns why the last pick found no endpoint.
     #[cold]
     pub(crate) fn why_none(&self) -> NoEndpoints {
         let snapshot = self.snapshot();

@@ -1,10 +1,10 @@
-//! Who keeps something for each endpoint, and is told when endpoints go.
+//! Observers that hold per-endpoint data and are notified when endpoints are removed.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// Keeps something for each endpoint of a service.
+/// Holds per-endpoint data of a service.
 pub(crate) trait EndpointObserver: Send + Sync {
-    /// Lets go of what belongs to endpoints that are gone, or that have moved.
+    /// Drops the data of endpoints that have been removed or have changed their address.
     fn retain(&self);
 }
 
@@ -18,12 +18,13 @@ impl std::fmt::Debug for EndpointObservers {
 }
 
 impl EndpointObservers {
-    /// Adds one, which is dropped with its last owner elsewhere.
+    /// Adds an observer. Only a weak reference is kept.
     pub(super) fn add(&self, observer: &Arc<dyn EndpointObserver>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(observer));
     }
 
-    /// Calls each of them without the lock: what is let go of runs the caller's code.
+    /// Notifies all observers without holding the lock, because dropping their data runs the user's
+    /// code.
     pub(super) fn notify(&self) {
         let alive: Vec<_> = {
             let mut observers = self.0.lock().unwrap_or_else(PoisonError::into_inner);

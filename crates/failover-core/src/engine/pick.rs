@@ -1,4 +1,4 @@
-//! From a snapshot to one endpoint, admitted by its breaker.
+//! Picks an endpoint from a snapshot and has its breaker admit the call.
 
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,19 +12,23 @@ use crate::engine::snapshot::{Snapshot, Tier};
 use crate::engine::state::EndpointState;
 use crate::runtime::clock::Time;
 
-/// How many endpoints that are out one call looks at, so that its work is bounded however many are.
+/// The maximum number of out-of-rotation endpoints that one call inspects, so that its work is
+/// bounded.
 const MAX_SCANS: usize = 16;
-/// How often a call chooses again when a breaker opened while it chose.
+/// The maximum number of attempts to pick if breakers open during the pick.
 const MAX_RACES: usize = 4;
-/// The longest time between two looks at the endpoints that are out. It bounds what a lost race can cost.
+/// The longest interval between two scans of the endpoints out of rotation. It bounds the cost of a
+/// lost race.
 const SCAN_INTERVAL: Duration = Duration::from_secs(1);
 
-/// An endpoint that was chosen. It is in flight until it is reported.
+/// A picked endpoint. The attempt is in flight until it is reported.
 ///
-/// Two words, that it travels in registers: written part by part and read as a whole, it would wait for its own stores.
+/// The type is two words, so that it is passed in registers; if it were written in parts and read
+/// as a whole, the read would stall on the stores.
 #[derive(Debug)]
 pub(crate) struct RawPick {
-    /// From the lowest bit: cell 32, generation 16, permit 1, what was moved 2; all one bit up, above one that is always set.
+    /// Layout, from the lowest bit: state 32, generation 16, permit 1, transition 2; all shifted by
+    /// one bit, above a bit that is always set.
     word: NonZeroU64,
     began: Time,
 }
@@ -34,13 +38,14 @@ const PERMIT: u64 = 1 << 48;
 const TRANSITION_AT: u32 = 49;
 const TRANSITION_MASK: u64 = 0b11 << TRANSITION_AT;
 
-/// What this choice did to the breaker; told later, because choosing itself tells nothing.
+/// The change that a pick made to the breaker. The pick itself emits no events; they are emitted
+/// later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transition {
     No,
-    /// Half-open, because its open time had passed.
+    /// Half-open because the open time had passed.
     HalfOpen,
-    /// Half-open before that, because nothing else was available.
+    /// Half-open before the open time had passed, because nothing else was available.
     HalfOpenEarly,
 }
 
@@ -76,7 +81,7 @@ impl RawPick {
         self.began
     }
 
-    /// What it did to the breaker, if that is not told yet.
+    /// Takes the change that the pick made to the breaker, if its event has not been emitted yet.
     #[inline]
     pub(crate) fn take_transition(&mut self) -> Transition {
         let bits = self.bits();
@@ -88,33 +93,34 @@ impl RawPick {
     }
 }
 
-/// One search for an endpoint: what it looks at, and what it has done so far.
+/// The inputs and the progress of one pick.
 struct Picker<'a> {
     engine: &'a Engine,
     snapshot: &'a Snapshot,
     tried: Tried<'a>,
-    /// No attempt can follow this one.
+    /// Whether no further attempt can follow.
     last: bool,
     now: Time,
     transition: Transition,
     algorithm: Algorithm,
     key: Option<u64>,
-    /// The first one that was drawn, if that has been done.
+    /// The endpoint that the fast path drew, if any.
     drawn: Option<u32>,
 }
 
 impl Engine {
-    /// Chooses an endpoint: one that was not tried, while there is one. `may_probe`: the call can go elsewhere if
-    /// this attempt fails, so it may learn whether a broken endpoint is back.
+    /// Picks an endpoint, preferring untried ones. `may_probe` means that the call can go elsewhere
+    /// if this attempt fails, so it may be used as a probe call.
     ///
-    /// It never waits, locks or allocates, and its work does not grow with the number of endpoints.
+    /// A pick never waits, locks or allocates, and its cost does not grow with the number of
+    /// endpoints.
     #[inline]
     pub(crate) fn pick(&self, tried: Tried<'_>, may_probe: bool) -> Option<RawPick> {
         self.pick_with(tried, may_probe, PickOptions::NONE)
     }
 
-    /// As [`pick`](Self::choose), for a call with a key, or with an algorithm of its own. What the algorithm reads has
-    /// to be there: see [`prepare`](Self::prepare).
+    /// Like [`pick`](Self::pick), for a call with a key or with its own algorithm. The data that
+    /// the algorithm reads must have been built: see [`prepare`](Self::prepare).
     #[inline]
     pub(crate) fn pick_with(
         &self,
@@ -126,7 +132,7 @@ impl Engine {
         let now = self.clock.now();
         let algorithm = options.algorithm.unwrap_or(snapshot.policy.algorithm);
         let mut drawn = None;
-        // The way of nearly every call: there is nothing to look at but the endpoints of one tier, and all is well.
+        // The fast path of nearly every call: one tier, no probe call due, and a closed breaker.
         if snapshot.is_plain() && tried.is_none() && now.as_nanos() < self.probe_at.load(Ordering::Relaxed) {
             let tier = &snapshot.tiers[0];
             let candidates =
@@ -155,18 +161,18 @@ impl Engine {
         picker.run()
     }
 
-    /// Has what this algorithm reads ready, for calls that ask for another one than the service's own. Cheap when it
-    /// is; else it takes the control lock once for each snapshot.
+    /// Ensures that the data of this algorithm exists, for calls that override the service's
+    /// algorithm. Cheap if it does; otherwise takes the control lock, once per snapshot.
     pub(crate) fn prepare(&self, algorithm: Algorithm) {
         if !self.snapshot.load().has(algorithm) {
             self.build(algorithm);
         }
     }
 
-    /// Whether a call that has tried these can go to another endpoint.
+    /// Whether a call that has tried these endpoints can go to another one.
     pub(crate) fn has_other_than(&self, tried: &[u32]) -> bool {
         let snapshot = self.snapshot.load();
-        // One more than were tried is enough to find one that was not.
+        // Inspecting one more than were tried is enough to find an untried one.
         let other = |part: &[AtomicU32]| {
             part.iter().take(tried.len() + 1).any(|state| !tried.contains(&state.load(Ordering::Relaxed)))
         };
@@ -181,8 +187,8 @@ impl Engine {
 }
 
 impl<'a> Picker<'a> {
-    /// All that can matter, in order: the session's place, a probe call that is due, the endpoints that are given calls,
-    /// and then the others.
+    /// Tries all options in order: the session's endpoint, a due probe call, the endpoints in
+    /// rotation, and the last resort.
     fn run(mut self) -> Option<RawPick> {
         let engine = self.engine;
         let due = engine.probe_at.load(Ordering::Relaxed);
@@ -204,12 +210,12 @@ impl<'a> Picker<'a> {
                 sticky.keep(key, state, self.now);
             }
         }
-        // While the snapshot is held: from here on the cell stays the endpoint's.
+        // The snapshot is held, so from here on the state stays the endpoint's.
         engine.slab.state(state).begin();
         Some(RawPick::new(state, admission, self.transition, self.now))
     }
 
-    /// One of the endpoints that are given calls.
+    /// Picks one of the endpoints in rotation.
     #[inline]
     fn available(&mut self) -> Option<(u32, Admission)> {
         if self.snapshot.policy.custom {
@@ -224,7 +230,8 @@ impl<'a> Picker<'a> {
             return self.member(only);
         }
         let mut first = self.snapshot.tier_for(self.engine.random.below(100));
-        // What the attempts before have found may be so of their whole tier: the last one does not share its fate.
+        // The failures of earlier attempts may affect their whole tier, so the last attempt prefers
+        // another tier.
         if let Some(failed) = self.tried.states.last().filter(|_| self.last) {
             let slot = self.engine.slab.state(*failed).placement().slot();
             let tier = self.snapshot.slots.get(slot as usize).map_or(0, |slot| slot.tier as usize);
@@ -234,7 +241,7 @@ impl<'a> Picker<'a> {
         for step in 0..tiers.len() {
             let tier = &tiers[(first + step) % tiers.len()];
             match self.member(tier) {
-                // A ticket with a permit is used at once, so that none is left lying about.
+                // An admission with a permit is used at once, so that no permit is leaked.
                 Some((state, admission)) if admission.permit || !self.tried.contains(state) => {
                     return Some((state, admission));
                 }
@@ -257,13 +264,14 @@ impl<'a> Picker<'a> {
             let state = engine.slab.state(number);
             let admission = match state.breaker().admit_if_closed() {
                 Some(admission) => admission,
-                // Not closed: either all are used, or the floor holds it, or its breaker has opened just now and it is
-                // about to leave.
+                // Not closed: the tier is in panic mode, or the endpoint is pinned, or its breaker
+                // has just opened and it is about to leave rotation.
                 None if tier.in_panic() || state.placement().is_pinned() => self.admit_beyond(number),
                 None => continue,
             };
             if slow_start.is_on() && !admission.permit && !self.passes_slow_start(state) {
-                // It has had its part: another one, unless all are new.
+                // Slow start has used up this endpoint's share: try another one, unless all are
+                // new.
                 new = new.or(Some((number, admission)));
                 tried = tried.and(number);
                 continue;
@@ -273,14 +281,14 @@ impl<'a> Picker<'a> {
         new
     }
 
-    /// Whether an endpoint that is new gets this call: with the probability that slow start says.
+    /// Whether a new endpoint gets this call, with the probability that slow start gives.
     #[cold]
     fn passes_slow_start(&self, state: &EndpointState) -> bool {
         let part = self.snapshot.policy.slow_start.part(self.now.since(state.placement().since(self.now)));
         part >= 1.0 || self.engine.random.unit() < part
     }
 
-    /// Where the session of this call is, while it can stay there.
+    /// Returns the endpoint of this call's session, while the session can stay there.
     fn session_endpoint(&mut self) -> Option<(u32, Admission)> {
         let key = self.key?;
         let state = self.snapshot.sessions()?.lookup(key, self.now)?;
@@ -291,15 +299,16 @@ impl<'a> Picker<'a> {
         Some((state, admission))
     }
 
-    /// A probe call for an endpoint whose open time has passed, if there is one. A call that cannot be repeated is
-    /// used for it only when no other has come along.
+    /// Admits a probe call to an endpoint whose open time has passed, if there is one. A call that
+    /// cannot be repeated is used as a probe call only if no other call has come for a while.
     #[cold]
     fn probe(&mut self, due: u64, may_probe: bool) -> Option<(u32, Admission)> {
         if !may_probe && self.now < Time::from_nanos(due) + SCAN_INTERVAL {
             return None;
         }
         let mut next = self.now + SCAN_INTERVAL;
-        // A call is no way to learn what a probe finds out.
+        // If active probes watch the endpoint, calls are not used to learn whether it has
+        // recovered.
         let probed_down = |state: &u32| self.engine.slab.state(*state).placement().is_probed_down();
         let candidates = self.outside().chain(self.pinned_in_idle_tiers());
         for state in candidates.filter(|state| !probed_down(state)) {
@@ -309,14 +318,15 @@ impl<'a> Picker<'a> {
                 Decision::Counted | Decision::Ignored => {}
             }
         }
-        // Whoever has set an earlier time meanwhile is right; else nobody looks before it is worth it.
+        // If another thread has set an earlier time, it stays; otherwise no call scans before
+        // `next`.
         let probe_at = &self.engine.probe_at;
         let _ = probe_at.compare_exchange(due, next.as_nanos(), Ordering::Relaxed, Ordering::Relaxed);
         None
     }
 
-    /// When nothing is available: the least bad endpoint, within its half-open permits; then what the floor holds;
-    /// then what its registry calls unhealthy.
+    /// The last resort if nothing is available: the least bad endpoint, within its half-open
+    /// permits; then pinned endpoints; then endpoints that their registry reports as unhealthy.
     #[cold]
     fn last_resort(&mut self) -> Option<(u32, Admission)> {
         let fail_open = !self.snapshot.policy.fail_fast;
@@ -345,7 +355,7 @@ impl<'a> Picker<'a> {
         again.map(|state| (state, self.admit_beyond(state)))
     }
 
-    /// Some of the members that are not given calls and were not tried, from another one each time.
+    /// Returns some of the untried members out of rotation, from a random start.
     fn outside(&self) -> impl Iterator<Item = u32> + use<'a> {
         let start = self.engine.random.bits() as usize;
         let (snapshot, tried) = (self.snapshot, self.tried);
@@ -353,7 +363,8 @@ impl<'a> Picker<'a> {
         out.take(MAX_SCANS).filter(move |state| !tried.contains(*state))
     }
 
-    /// Members that a floor of more than one holds, and that may stand in a tier without calls.
+    /// Returns pinned members, which may be in a tier that receives no calls if the floor is above
+    /// one.
     fn pinned_in_idle_tiers(&self) -> impl Iterator<Item = u32> + use<'a> {
         let (engine, snapshot, tried) = (self.engine, self.snapshot, self.tried);
         let tiers = if snapshot.policy.min_available > 1 { &*snapshot.tiers } else { &[] };
@@ -369,12 +380,12 @@ impl<'a> Picker<'a> {
         let rules = &self.snapshot.policy.breaker;
         let unit = self.engine.random.unit();
         let (decision, change) = state.breaker().apply(Input::Admit { early }, self.now, rules, unit);
-        // A new round of the same phase is nothing to tell.
+        // A new round of the same phase emits no event.
         let change = change.filter(|change| change.from.state() != change.to.state());
         match change.map(|change| change.to.phase) {
             Some(Phase::HalfOpen { early: true, .. }) => self.transition = Transition::HalfOpenEarly,
             Some(Phase::HalfOpen { early: false, .. }) => self.transition = Transition::HalfOpen,
-            // Its probe calls have not answered in time; one of them will tell when it ends.
+            // The probe calls did not return in time; one of them emits the event when it ends.
             Some(Phase::Open { .. }) => {
                 state.note_expired();
                 state.count_opened();
@@ -384,7 +395,8 @@ impl<'a> Picker<'a> {
         decision
     }
 
-    /// With a permit if there is one, and without one otherwise: this endpoint is one of the last.
+    /// Admits the call with a permit if there is one, and otherwise without: this endpoint is one
+    /// of the last options.
     #[cold]
     fn admit_beyond(&mut self, state: u32) -> Admission {
         match self.admit(state, true) {
@@ -397,7 +409,7 @@ impl<'a> Picker<'a> {
     }
 }
 
-/// The cells of a part of a partition, from the `start`-th one round the circle.
+/// Returns the states of a part of a partition, starting at `start` and wrapping around.
 fn rotated(part: &[AtomicU32], start: usize) -> impl Iterator<Item = u32> {
     let len = part.len();
     (0..len).map(move |step| part[(start % len + step) % len].load(Ordering::Relaxed))

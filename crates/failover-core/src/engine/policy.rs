@@ -1,4 +1,4 @@
-//! The numbers of a configuration that calls go by.
+//! The configuration values that calls use.
 
 use std::time::Duration;
 
@@ -8,18 +8,19 @@ use crate::engine::retry_budget::BudgetPolicy;
 use crate::engine::slow_start::SlowStart;
 use crate::runtime::backoff::Backoff;
 
-/// A copy of what a call carries with it: it keeps what it began with, and no shared count is written for it.
+/// The values that a call copies, so that it keeps its settings to the end and writes no shared
+/// reference count.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CallPolicy {
     pub(crate) max_retries: u32,
     pub(crate) timeout: Duration,
-    /// Where it is given; else each attempt has its share of the whole.
+    /// Set if configured; otherwise each attempt gets a share of the call's timeout.
     pub(crate) attempt_timeout: Option<Duration>,
     pub(crate) backoff: Backoff,
     pub(crate) budget: BudgetPolicy,
 }
 
-/// What is worked out once for each snapshot.
+/// The values that are derived once per snapshot.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Policy {
     pub(crate) call: CallPolicy,
@@ -27,7 +28,7 @@ pub(crate) struct Policy {
     pub(crate) breaker: BreakerPolicy,
     pub(crate) min_available: u32,
     pub(crate) fail_fast: bool,
-    /// Whether the caller's own strategy chooses.
+    /// Whether a custom strategy picks.
     pub(crate) custom: bool,
     pub(crate) panic_threshold: u32,
     pub(crate) slow_start: SlowStart,

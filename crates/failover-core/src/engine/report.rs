@@ -1,4 +1,4 @@
-//! What a call that has ended tells the engine.
+//! Records the result of an attempt.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use crate::model::attempt_class::AttemptClass;
 use crate::model::breaker_state::BreakerState;
 use crate::runtime::clock::Time;
 
-/// Before an endpoint is probed again, after a probe call that has shown nothing.
+/// The pause before an endpoint is probed again after an inconclusive probe call.
 const PAUSE: Duration = Duration::from_millis(50);
 
 impl Engine {
-    /// Ends an attempt: counts it, feeds the breaker, and returns how many nanoseconds the attempt took. Without a class
-    /// the attempt was cancelled: neither success nor failure.
+    /// Ends an attempt: counts it, updates the breaker, and returns its duration in nanoseconds.
+    /// Without a class the attempt was cancelled, which is neither a success nor a failure.
     #[inline]
     pub(crate) fn report(&self, mut pick: RawPick, class: impl Into<Option<AttemptClass>>) -> u64 {
         let class = class.into();
@@ -25,7 +25,8 @@ impl Engine {
         let state = self.slab.state(number);
         let now = self.clock.now();
         let took = now.nanos_since(began);
-        // The breaker first: once the call has ended, the cell may be another endpoint's.
+        // The breaker comes first: once the call has ended, the state may be reused for another
+        // endpoint.
         if class != Some(AttemptClass::Success) || admission.permit || !state.breaker().is_quiet() {
             self.update_breaker(number, admission, class, now);
         }
@@ -37,18 +38,19 @@ impl Engine {
         took
     }
 
-    /// An endpoint has asked to be left alone for so long: that counts as the time of its attempt.
+    /// Records that an endpoint has requested a pause, which counts as the latency of its attempt.
     pub(crate) fn charge(&self, state: u32, pause: Duration) {
         self.slab.state(state).ewma().raise_to(pause.min(LONGEST_PENALTY), self.clock.now());
     }
 
-    /// The call was dropped: neither success nor failure.
+    /// Ends a call that was dropped, which is neither a success nor a failure.
     #[cold]
     pub(crate) fn cancel(&self, pick: RawPick) {
         self.report(pick, None);
     }
 
-    /// Tells what a choice did to the breaker. Where the call may take long, that is as soon as it is chosen.
+    /// Emits the event of the change that a pick made to the breaker. A call that may take long
+    /// does this as soon as the pick is made.
     #[inline]
     pub(crate) fn emit_transition(&self, pick: &mut RawPick) {
         match pick.take_transition() {
@@ -66,9 +68,10 @@ impl Engine {
             Some(AttemptClass::Failure | AttemptClass::Timeout | AttemptClass::NotSent) => {
                 Input::Failure(admission)
             }
-            // Too busy is no fault, but an endpoint that is still too busy is not back, either.
+            // Overload is not a failure, but an endpoint that is still overloaded has not
+            // recovered.
             Some(AttemptClass::Overload) if admission.permit => Input::Failure(admission),
-            // No blame, and an answer even so: that is what a probe call is to find out.
+            // A rejected request is still an answer, which is what a probe call needs.
             Some(AttemptClass::Rejected) if admission.permit => Input::Success(admission),
             _ if admission.permit => Input::Release(admission),
             _ => return,
@@ -83,8 +86,9 @@ impl Engine {
             self.emit_half_open_expired(state);
         }
         if admission.permit {
-            // The permit is free. If the call has shown nothing, not for the very next one: a caller whose calls all
-            // end like that must not send every one of them here.
+            // The permit is free again. After an inconclusive probe call, the next one waits:
+            // otherwise a caller whose calls are all inconclusive would send every one of them to
+            // this endpoint.
             match class {
                 Some(AttemptClass::Success | AttemptClass::Rejected) => self.probe_from(now),
                 _ => self.probe_after(now, PAUSE),
@@ -103,12 +107,12 @@ impl Engine {
     }
 }
 
-/// What an attempt without a good answer says of the time that one takes.
+/// Updates the average latency after an attempt without a good answer.
 #[cold]
 fn penalise(state: &EndpointState, class: Option<AttemptClass>, took: u64, now: Time) {
     let took = Duration::from_nanos(took);
     match class {
-        // It would have taken longer than that.
+        // A lower bound: the attempt would have taken longer.
         None => state.ewma().raise_to(took, now),
         Some(AttemptClass::Local) => {}
         _ => state.ewma().raise_to(took.max(PENALTY), now),

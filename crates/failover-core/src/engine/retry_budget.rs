@@ -1,13 +1,14 @@
-//! The retry budget: a bucket of tokens that successes fill and retries empty.
+//! The retry budget: a token bucket that successes fill and retries drain.
 //!
-//! The AWS SDKs' standard retry mode: 500 tokens, 5 for a retry, given back when that retry succeeds, and 1 for
-//! each call that succeeds at once. Because only successes fill it, clients do not feed a collapse: a budget
-//! funded by requests (Finagle, tower) keeps one going, this one recovers as fast as no retries at all.
+//! The rules are those of the AWS SDKs' standard retry mode: 500 tokens; a retry costs 5, which are
+//! returned if it succeeds; each call that succeeds at its first attempt adds 1. Because only
+//! successes fill the bucket, retries do not prolong an outage: a budget funded by requests
+//! (Finagle, tower) does, whereas this one recovers as fast as without retries.
 
 use crate::config::RetryBudgetConfig;
 use crate::runtime::sync::{AtomicU32, Ordering};
 
-/// The rules of a budget, as plain numbers that a call can carry.
+/// The budget's settings, as plain numbers that a call can copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BudgetPolicy {
     pub(crate) enabled: bool,
@@ -27,14 +28,14 @@ impl From<&RetryBudgetConfig> for BudgetPolicy {
     }
 }
 
-/// A bucket shared by all calls of a service. It counts what was taken, so that it is full when new, whatever its
-/// capacity, and stays so when the capacity changes.
+/// A bucket shared by all calls of a service. It counts the tokens taken, so that a new bucket is
+/// full whatever its capacity, and stays full if the capacity changes.
 #[derive(Debug)]
 pub(crate) struct Budget {
     taken: AtomicU32,
 }
 
-/// Tokens taken for one retry. Dropped, they go back: a retry that was cancelled has cost nothing.
+/// Tokens taken for one retry. Dropping this value returns them: a cancelled retry costs nothing.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Withdrawal<'a> {
@@ -47,7 +48,7 @@ impl Budget {
         Self { taken: AtomicU32::new(0) }
     }
 
-    /// Takes the cost of a retry, or nothing when not enough is left.
+    /// Takes the cost of a retry. Returns `None` if too few tokens are left.
     pub(crate) fn withdraw(&self, rules: BudgetPolicy) -> Option<Withdrawal<'_>> {
         if !rules.enabled {
             return Some(Withdrawal { budget: self, cost: 0 });
@@ -60,7 +61,7 @@ impl Budget {
             .map(|_| Withdrawal { budget: self, cost: rules.cost })
     }
 
-    /// A call succeeded at its first attempt. Writes nothing while the bucket is full.
+    /// Records a call that succeeded at its first attempt. Writes nothing while the bucket is full.
     #[inline]
     pub(crate) fn deposit(&self, rules: impl FnOnce() -> BudgetPolicy) {
         if self.taken.load(Ordering::Relaxed) != 0 {
@@ -68,7 +69,7 @@ impl Budget {
         }
     }
 
-    /// How many tokens are left.
+    /// The number of tokens left.
     pub(crate) fn left(&self, rules: BudgetPolicy) -> u32 {
         rules.capacity.saturating_sub(self.taken.load(Ordering::Relaxed))
     }
@@ -82,7 +83,7 @@ impl Budget {
 }
 
 impl Withdrawal<'_> {
-    /// The retry failed: its tokens are spent.
+    /// Spends the tokens, because the retry failed.
     pub(crate) fn spend(mut self) {
         self.cost = 0;
     }

@@ -1,14 +1,14 @@
-//! Each endpoint's share of the recent attempts, counted when it is asked for.
+//! Each endpoint's share of the recent attempts, computed on request.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::runtime::clock::Time;
 
-/// The shares are those of at least so long.
+/// The minimum period that the shares cover.
 pub(crate) const WINDOW: Duration = Duration::from_secs(10);
 
-/// How many attempts each cell had when it was last looked at.
+/// The number of attempts of each state at the time of a sample.
 #[derive(Debug, Default)]
 pub(crate) struct Shares {
     older: Option<Sample>,
@@ -22,7 +22,8 @@ struct Sample {
 }
 
 impl Shares {
-    /// The attempts of each cell since a sample at least a window old, or since the beginning; and how long that is.
+    /// Returns the attempts of each state since a sample that is at least one window old, or since
+    /// the start, and the length of that period.
     pub(crate) fn since(
         &mut self,
         now: Time,
@@ -35,7 +36,8 @@ impl Shares {
         let recent = |(state, count): (&u32, &u64)| {
             let before =
                 self.older.as_ref().and_then(|sample| sample.attempts.get(state)).copied().unwrap_or(0);
-            // The cell may be another endpoint's since: then all it has counted is recent.
+            // The state may have been reused for another endpoint; then all its attempts are
+            // recent.
             (*state, count.checked_sub(before).unwrap_or(*count))
         };
         let counts = attempts.iter().map(recent).collect();

@@ -1,13 +1,14 @@
-//! How much of its share an endpoint gets that has just come, or come back.
+//! Slow start: how traffic ramps up to a new or recovered endpoint.
 
 use std::time::Duration;
 
 use crate::config::SlowStartConfig;
 
-/// What an endpoint gets at least.
+/// The minimum share.
 const MIN_SHARE: f64 = 0.1;
 
-/// Envoy's slow start: `max(0.1, (t / window)^(1 / aggression))` of its share, `t` after it was given calls again.
+/// Envoy's slow start: `max(0.1, (t / window)^(1 / aggression))` of the full share, `t` after the
+/// endpoint entered rotation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SlowStart {
     pub(crate) window: Duration,
@@ -26,7 +27,8 @@ impl SlowStart {
         !self.window.is_zero()
     }
 
-    /// The part of its share, 0.1 to 1, that long after it came.
+    /// Returns the part of the full share, 0.1 to 1, at this time after the endpoint entered
+    /// rotation.
     pub(crate) fn part(&self, after: Duration) -> f64 {
         if after >= self.window {
             return 1.0;

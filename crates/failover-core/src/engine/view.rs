@@ -1,4 +1,4 @@
-//! What statistics and explanations read of an engine, as of one moment.
+//! A read-only view of an engine at one moment, for statistics and explanations.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,7 +33,8 @@ pub(crate) struct EndpointView<'a> {
     now: Time,
 }
 
-/// What endpoints that are gone have left: what they counted, how long their attempts took, and how many are in flight.
+/// The totals of removed endpoints: their counters, the latencies of their attempts, and the number
+/// of attempts in flight.
 pub(crate) struct Gone {
     pub(crate) counters: Counters,
     pub(crate) times: Times,
@@ -93,12 +94,14 @@ impl EngineView<'_> {
         self.engine.sources()
     }
 
-    /// What the attempts came to, and how many are in flight, by the number of the source that named their endpoint.
+    /// Returns the attempt counters and the number of attempts in flight, by the number of the
+    /// source that named the endpoint.
     pub(crate) fn counters_by_source(&self) -> BTreeMap<u32, (Counters, u64)> {
         self.engine.counters_by_source()
     }
 
-    /// The attempts of each endpoint in the recent past, by the number of its state, and how long that past is.
+    /// Returns the recent attempts of each endpoint, by the number of its state, and the length of
+    /// that period.
     pub(crate) fn recent_attempts(&self) -> (std::collections::HashMap<u32, u64>, Duration) {
         let counts = self.endpoints().map(|of| (of.slot.state, of.attempts())).collect();
         self.engine.shares().since(self.now, self.engine.began, counts)
@@ -119,7 +122,7 @@ impl EndpointView<'_> {
         self.counters().ended() + u64::from(self.in_flight())
     }
 
-    /// Times that its breaker opened.
+    /// The number of times that the breaker opened.
     pub(crate) fn opened(&self) -> u64 {
         self.state.opened()
     }
@@ -130,7 +133,7 @@ impl EndpointView<'_> {
         times
     }
 
-    /// How long it has been in rotation, or out of it.
+    /// How long the endpoint has been in or out of rotation.
     pub(crate) fn since(&self) -> Duration {
         self.now.since(self.state.placement().since(self.now))
     }

@@ -6,7 +6,8 @@ use crate::engine::control::state::Control;
 use crate::engine::snapshot::{Rank, Snapshot};
 use crate::events::{Event, EventKind};
 
-/// Tells when most calls go to another source tier than before. When nothing is available, nothing has changed.
+/// Emits an event if most calls now go to a different source tier. If nothing is available, the
+/// source tier counts as unchanged.
 pub(super) fn emit(control: &mut Control, snapshot: &Snapshot, events: &mut Vec<Event>) {
     let Some((tier, percent)) = busiest(snapshot) else { return };
     let before = control.serving.replace(tier);
@@ -30,7 +31,7 @@ pub(super) fn emit(control: &mut Control, snapshot: &Snapshot, events: &mut Vec<
     );
 }
 
-/// The source tier that most calls go to, and their percentage.
+/// Returns the source tier that receives most calls, and their percentage.
 fn busiest(snapshot: &Snapshot) -> Option<(u32, u32)> {
     if snapshot.closed() == 0 {
         return None;
@@ -40,7 +41,7 @@ fn busiest(snapshot: &Snapshot) -> Option<(u32, u32)> {
     for (tier, percent) in snapshot.tiers.iter().zip(&recompute_shares) {
         *by_source.entry(tier.rank.source).or_default() += percent;
     }
-    // Of two that carry as much, the first.
+    // On a tie, the first one.
     let most = by_source.iter().rev().max_by_key(|(_, percent)| **percent);
     most.filter(|(_, percent)| **percent > 0).map(|(source, percent)| (*source, *percent))
 }

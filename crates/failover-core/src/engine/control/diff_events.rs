@@ -1,4 +1,4 @@
-//! What a new snapshot changes, told endpoint by endpoint, up to a number that a log can take.
+//! The events of a new snapshot, one per endpoint up to a limit that a log can take.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::engine::snapshot::{Slot, Snapshot};
 use crate::engine::state::slab::Slab;
 use crate::events::{Event, EventKind};
 
-/// The events of one change of snapshots, collected.
+/// Collects the events of one change of snapshots.
 struct Differences<'a> {
     events: &'a mut Vec<Event>,
     counts: BTreeMap<EventKind, usize>,

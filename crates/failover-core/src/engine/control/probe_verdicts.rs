@@ -1,4 +1,4 @@
-//! What active probes have found, beside what calls have shown and what sources claim.
+//! Applies the verdicts of active probes, beside the evidence of calls and the claims of sources.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,23 +15,25 @@ use crate::events::{Event, EventKind};
 use crate::model::endpoint::{Endpoint, EndpointId};
 use crate::model::health::Health;
 
-/// An endpoint that this process is to probe.
+/// An endpoint that this process should probe.
 pub(crate) struct Probed {
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) state: u32,
-    /// Which addresses its source may lead to.
+    /// The addresses that its source may name.
     pub(crate) addresses: AddressPolicy,
 }
 
 impl Engine {
-    /// Says which addresses a source may name, and whether it checks the health of its endpoints itself.
+    /// Sets which addresses a source may name, and whether it checks the health of its endpoints
+    /// itself.
     pub(crate) fn describe_source(&self, id: SourceId, addresses: AddressPolicy, checks_health: bool) {
         let source = &mut self.control().sources[id.0];
         (source.addresses, source.checks_health) = (addresses, checks_health);
     }
 
-    /// The endpoints that are to be probed as things are: none unless the configuration says so, and not those that
-    /// their registry probes already, unless it is asked for.
+    /// Returns the endpoints to probe under the current configuration. There are none unless
+    /// probing is configured. Endpoints whose registry already checks them are included only if the
+    /// configuration requires it.
     pub(crate) fn to_probe(&self) -> Vec<Probed> {
         let snapshot = self.snapshot();
         let config = &snapshot.config;
@@ -49,7 +51,7 @@ impl Engine {
             .collect();
         let addresses = |tier: u32| {
             let of_tier = control.sources.iter().filter(|source| source.tier == tier);
-            // Several sources in one tier: what the least trusted of them may name.
+            // If several sources share a tier, the policy of the least trusted one applies.
             of_tier.map(|source| source.addresses).reduce(AddressPolicy::stricter)
         };
         let tiers: Vec<_> = snapshot.tiers.iter().map(|tier| addresses(tier.rank.source)).collect();
@@ -61,7 +63,8 @@ impl Engine {
         slots.filter(|slot| !checked.contains(slot.endpoint.id())).map(probed).collect()
     }
 
-    /// A probe has answered; `changed` is the new verdict, if it is another one than before.
+    /// Records the result of a probe; `changed` is the new verdict if it differs from the previous
+    /// one.
     pub(crate) fn probe_found(
         &self,
         number: u32,
@@ -78,7 +81,8 @@ impl Engine {
             let state = self.slab.state(number);
             let index = state.placement().slot();
             let id = target.endpoint().id();
-            // It may be gone, another one may have its cell, or nobody may ask any more.
+            // The endpoint may have been removed, its state may have been reused, or its probing
+            // may have ended.
             let theirs = |slot: &crate::engine::snapshot::Slot| {
                 let (now, then) = (&slot.endpoint, target.endpoint());
                 slot.state == number
@@ -110,20 +114,21 @@ impl Engine {
         self.emit_all(events);
     }
 
-    /// An endpoint is probed from now on.
+    /// Records that an endpoint is probed from now on.
     pub(crate) fn probe_begun(&self, state: u32) {
         let control = self.control();
         self.slab.state(state).placement().set_probing(true, &control.lock);
     }
 
-    /// An endpoint is not probed any more: what was found counts no longer.
+    /// Records that an endpoint is no longer probed, and discards the verdict.
     pub(crate) fn probe_ended(&self, state: u32) {
         let mut control = self.control();
         let snapshot = self.snapshot.load_full();
         self.forget_probe(&mut control, &snapshot, state);
     }
 
-    /// Nothing is probed any more: who was out for its probe alone is found out about by calls again.
+    /// Discards all verdicts because nothing is probed any more. Endpoints that were out only
+    /// because of a probe return to being judged by calls.
     pub(super) fn forget_probes(&self, control: &mut Control) {
         let snapshot = self.snapshot.load_full();
         for slot in &snapshot.slots {

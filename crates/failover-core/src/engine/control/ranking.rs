@@ -1,4 +1,4 @@
-//! The entries of all sources in the order of tiers, and which of them were there before.
+//! Orders the entries of all sources into tiers, and matches them with the previous snapshot.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -9,27 +9,28 @@ use crate::engine::snapshot::{Rank, Snapshot};
 use crate::model::endpoint::{Endpoint, EndpointEntry, EndpointId};
 use crate::model::health::Health;
 
-/// An entry with its place in the order of tiers and the weight that counts for it.
+/// An entry with its rank and its effective weight.
 pub(super) struct Ranked<'a> {
     pub(super) rank: Rank,
     /// The number of its source.
     pub(super) source: u32,
     pub(super) entry: &'a EndpointEntry,
     pub(super) weight: u32,
-    /// Kept although its source does not name it any more.
+    /// Retained although its source no longer names it.
     pub(super) retained: bool,
 }
 
-/// Which slots of two snapshots are of the same endpoint.
+/// Maps slots of two snapshots that belong to the same endpoint.
 pub(super) struct Matches {
-    /// For each slot of the new one.
+    /// For each slot of the new snapshot, the slot in the old one.
     pub(super) before: Vec<Option<u32>>,
-    /// For each slot of the old one.
+    /// For each slot of the old snapshot, the slot in the new one.
     pub(super) after: Vec<Option<u32>>,
 }
 
 impl Matches {
-    /// Both are sorted alike, so that most twins follow on each other; the others are looked up.
+    /// Both snapshots are sorted alike, so most matches follow one another; the others are looked
+    /// up.
     pub(super) fn new(old: &Snapshot, ranked: &[Ranked<'_>]) -> Self {
         let mut after = vec![None; old.slots.len()];
         let mut next = 0;
@@ -48,7 +49,7 @@ impl Matches {
     }
 }
 
-/// All entries by tier and id, each id once: the source of the lower tier wins.
+/// Returns all entries by tier and id, each id once: the source of the lower tier wins.
 pub(super) fn ranked<'a>(config: &FailoverConfig, sources: &'a [Source]) -> Vec<Ranked<'a>> {
     let overrides = config.load_balancer().weights();
     let mut all = Vec::with_capacity(sources.iter().map(|source| source.entries.len()).sum());
@@ -61,7 +62,7 @@ pub(super) fn ranked<'a>(config: &FailoverConfig, sources: &'a [Source]) -> Vec<
             all.push(Ranked { rank, source: number, entry, weight, retained });
         }
     }
-    // One source names each id once; of several that name it, the one of the lower tier wins.
+    // A source names each id once. If several sources name an id, the one of the lower tier wins.
     if sources.len() > 1 {
         let mut by_id: HashMap<&EndpointId, Ranked<'_>> = HashMap::with_capacity(all.len());
         for ranked in all {
@@ -73,11 +74,11 @@ pub(super) fn ranked<'a>(config: &FailoverConfig, sources: &'a [Source]) -> Vec<
         }
         all = by_id.into_values().collect();
     }
-    // By health, all that are healthy come before the degraded ones of every priority.
+    // With the health-based strategy, healthy endpoints of all priorities precede degraded ones.
     let by_health = config.strategy() == StrategyKind::HealthBased;
     let first = |ranked: &Ranked<'_>| if by_health { ranked.rank.step } else { 0 };
     let key = |ranked: &Ranked<'a>| (first(ranked), ranked.rank, ranked.entry.endpoint().id());
-    // The entries of a source are in order already.
+    // The entries of a source are already sorted.
     let one_rank = all.windows(2).all(|two| two[0].rank == two[1].rank);
     if sources.len() > 1 || !one_rank || sources.iter().any(|source| !source.retained.is_empty()) {
         all.sort_by(|a, b| key(a).cmp(&key(b)));
@@ -85,14 +86,14 @@ pub(super) fn ranked<'a>(config: &FailoverConfig, sources: &'a [Source]) -> Vec<
     all
 }
 
-/// What the strategy makes of an endpoint among those of its priority: the lower, the earlier its turn.
+/// Returns the strategy's step for an endpoint within its priority; lower steps come first.
 fn step(config: &FailoverConfig, entry: &EndpointEntry) -> u32 {
     match (config.strategy(), config.locality()) {
         (StrategyKind::HealthBased, _) => u32::from(entry.health() == Health::Degraded),
         (StrategyKind::Geographic, Some(here)) if here.zone_weights().is_empty() => {
             distance(here, entry.endpoint())
         }
-        // Each zone that has a weight is a step of its own, and the others together are the last one.
+        // Each zone with a weight is a step of its own; the other zones together are the last step.
         (StrategyKind::Geographic, Some(here)) => {
             let mut zones = here.zone_weights().keys();
             let place = entry.endpoint().zone().and_then(|zone| zones.position(|named| named == zone));
@@ -102,8 +103,8 @@ fn step(config: &FailoverConfig, entry: &EndpointEntry) -> u32 {
     }
 }
 
-/// 0 in the same zone, 1 in the same region, 2 elsewhere or nobody knows where. Two zones of one name in two regions
-/// are two.
+/// Returns 0 for the same zone, 1 for the same region, and 2 otherwise or if the locality is
+/// unknown. Zones with the same name in different regions are different zones.
 fn distance(here: &Locality, endpoint: &Endpoint) -> u32 {
     let Some(zone) = endpoint.zone() else { return 2 };
     match (here.region(), endpoint.region()) {

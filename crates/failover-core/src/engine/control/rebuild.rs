@@ -1,4 +1,5 @@
-//! A new snapshot from what the sources say now, with the state of every endpoint that stays.
+//! Builds a new snapshot from the sources' current entries, keeping the state of every endpoint
+//! that remains.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,8 +21,8 @@ use crate::model::endpoint::EndpointId;
 use crate::runtime::clock::Time;
 
 impl Engine {
-    /// The answer is the configuration before it, to be dropped when the lock is free: it may hold the caller's own
-    /// strategy.
+    /// Returns the previous configuration. The caller drops it after releasing the lock, because it
+    /// may hold the user's custom strategy.
     #[must_use = "it is dropped when the lock is free"]
     pub(super) fn rebuild(&self, control: &mut Control, events: &mut Vec<Event>) -> Arc<FailoverConfig> {
         let old = self.snapshot.load_full();
@@ -74,8 +75,8 @@ impl Engine {
         (Snapshot::new(Arc::clone(config), slots, &ranks, Some(old), &self.slab, lock), matches)
     }
 
-    /// Gives each new endpoint the median of what is known of the others: with nothing known of it, it would look the
-    /// best until its first answer.
+    /// Seeds the average latency of each new endpoint with the median of the others. Without a
+    /// seed, a new endpoint would appear the fastest until its first answer.
     fn seed_latency(&self, slots: &[Slot], matches: &Matches, old: &Snapshot) {
         let now = self.clock.now();
         let is_new = |(slot, matched): &(&Slot, &Option<u32>)| {
@@ -87,7 +88,7 @@ impl Engine {
             return;
         }
         let ewma = |slot: &Slot| self.slab.state(slot.state).ewma().at(now);
-        // A thousand of them, from everywhere, tell it as well as all.
+        // A sample of a thousand endpoints, spread over all slots, is precise enough.
         let some = slots.iter().step_by(slots.len().div_ceil(1000));
         let mut known: Vec<f32> = some.map(ewma).filter(|nanos| *nanos > 0.0).collect();
         if known.is_empty() {
@@ -126,7 +127,7 @@ impl Engine {
         Slot { endpoint, claim, state, tier }
     }
 
-    /// Gives every endpoint of a new snapshot its place: in, out, or held by the floor.
+    /// Places every endpoint of a new snapshot: in rotation, out of it, or pinned by the floor.
     fn place_endpoints(&self, control: &mut Control, snapshot: &Snapshot) {
         let pinned_before = std::mem::take(&mut control.pinned);
         for state in &pinned_before {
@@ -153,7 +154,7 @@ impl Engine {
         }
         snapshot.set_closed(closed);
         let next = if outside.is_empty() { Time::NEVER } else { self.clock.now() };
-        // Those that were held before come first; then the first tier.
+        // Previously pinned endpoints come first, then those of the first tier.
         outside.sort_by_key(|index| !pinned_before.contains(&snapshot.slot(*index).state));
         for index in outside {
             self.balance_floor(control, snapshot, index);
@@ -166,7 +167,7 @@ impl Engine {
     }
 }
 
-/// Tells of weights for endpoints that nobody has named: once, until it is another set of them.
+/// Emits an event if weights are configured for unknown endpoints: once per set of such endpoints.
 fn emit_unmatched_weights(control: &mut Control, snapshot: &Snapshot, events: &mut Vec<Event>) {
     let weights = snapshot.config.load_balancer().weights();
     if snapshot.slots.is_empty() || (weights.is_empty() && control.unmatched_weights.is_empty()) {

@@ -1,4 +1,4 @@
-//! What endpoints say of their load, and what follows for who is given calls.
+//! Applies the load that endpoints report to their weights.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,15 +10,17 @@ use crate::error::{Error, ErrorKind};
 use crate::model::load_report::LoadReport;
 use crate::runtime::clock::Time;
 
-/// How often weights are worked out anew.
+/// The minimum interval between two recomputations of the weights.
 const PERIOD: Duration = Duration::from_secs(1);
 
 impl Engine {
-    /// Takes over a report. Once a second the weights follow, which takes the control lock and O(n log n).
+    /// Records a report. The weights are recomputed at most once a second, which takes the control
+    /// lock and O(n log n).
     ///
     /// # Errors
     ///
-    /// `NotFound` for an endpoint that the service does not have, `Validation` for what is no quantity.
+    /// `NotFound` if the service has no such endpoint; `Validation` if the report contains an
+    /// invalid number.
     pub(crate) fn report_load(&self, id: &str, report: &LoadReport) -> Result<(), Error> {
         let snapshot = self.snapshot.load();
         let Some(index) = snapshot.find(id) else {
@@ -27,7 +29,7 @@ impl Engine {
         };
         let Some(weight) = report.weight()? else { return Ok(()) };
         let now = self.clock.now();
-        // The snapshot is held: the cell is this endpoint's.
+        // The snapshot is held, so the state still belongs to this endpoint.
         self.slab.state(snapshot.slot(index).state).load().report(weight, now);
         let due = self.weights_due.load(Ordering::Relaxed);
         let next = (now + PERIOD).as_nanos();
@@ -41,7 +43,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Works out the weights of a snapshot that has them. Under the control lock only.
+    /// Recomputes the weights of a snapshot that uses reported load. Requires the control lock.
     pub(super) fn recompute_weights(&self, snapshot: &Snapshot, now: Time) {
         for (slots, tier) in snapshot.slots.chunk_by(|a, b| a.tier == b.tier).zip(&snapshot.tiers) {
             if let Some(reported) = tier.reported() {

@@ -1,4 +1,4 @@
-//! One source of a service: what it has said last.
+//! One source of a service and its last answer.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,35 +11,36 @@ use crate::events::{Event, EventKind};
 use crate::model::endpoint::EndpointEntry;
 use crate::runtime::clock::Time;
 
-/// Which of a service's sources.
+/// Identifies one of a service's sources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SourceId(pub(crate) usize);
 
-/// One place where the service's endpoints come from.
+/// One source of the service's endpoints.
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(super) name: Arc<str>,
     pub(super) tier: u32,
-    /// Nobody keeps it up to date any more; what still arrives is too late.
+    /// Discovery of this source has ended; later updates are ignored.
     pub(super) ended: bool,
-    /// Which addresses it may name.
+    /// The addresses that the source may name.
     pub(super) addresses: AddressPolicy,
-    /// Whether it checks the health of its endpoints itself.
+    /// Whether the source checks the health of its endpoints itself.
     pub(super) checks_health: bool,
     pub(super) entries: Vec<EndpointEntry>,
-    /// Those that it does not name any more and that are kept as a last resort.
+    /// Entries that the source no longer names, retained as a last resort.
     pub(super) retained: Vec<EndpointEntry>,
     pub(super) answered: Option<Time>,
-    /// How old its last good answer was when it came.
+    /// The age of the last good answer when it arrived.
     pub(super) age: Duration,
     pub(super) unknown: bool,
     pub(super) error: Option<Error>,
     pub(super) rejected: u64,
-    /// What was wrong with its last answer, so that the same fault is told once and not with every answer.
+    /// The faults of the last answer, so that a repeated fault is reported once and not with every
+    /// answer.
     pub(super) faults: HashSet<String>,
 }
 
-/// What a source has said last.
+/// The last known status of a source.
 #[derive(Clone, Debug)]
 pub(crate) struct SourceStatus {
     pub(crate) name: Arc<str>,
@@ -48,13 +49,14 @@ pub(crate) struct SourceStatus {
     pub(crate) unknown: bool,
     pub(crate) endpoints: usize,
     pub(crate) rejected: u64,
-    /// How long ago it gave a good answer.
+    /// The age of the last good answer.
     pub(crate) age: Option<Duration>,
     pub(crate) error: Option<Error>,
 }
 
 impl Source {
-    /// A good answer with so many endpoints. It is told after a failure.
+    /// Records a good answer with `count` endpoints. Returns an event if the source had failed
+    /// before.
     pub(super) fn answer(&mut self, now: Time, age: Duration, count: usize) -> Option<Event> {
         self.answered = Some(now);
         self.age = age;
@@ -62,7 +64,7 @@ impl Source {
         self.error.take().map(|_| Event::new(EventKind::SourceFresh, reason).provider(&self.name))
     }
 
-    /// An answer that is an error, or is not believed. It is told as an event of this kind the first time in a row.
+    /// Records a failed or unconfirmed answer. The first one in a row emits an event of this kind.
     pub(super) fn failed(&mut self, error: Error, kind: EventKind, now: Time, events: &mut Vec<Event>) {
         if self.error.is_none() {
             let served = match self.answered {

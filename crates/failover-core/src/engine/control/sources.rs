@@ -1,4 +1,4 @@
-//! The sources of a service: what each has said last, and what is made of it.
+//! The sources of a service: their last answers, and the updates that discovery delivers.
 
 use std::collections::HashSet;
 use std::slice::SliceIndex;
@@ -54,7 +54,7 @@ impl Engine {
             .collect()
     }
 
-    /// Takes over what discovery has found of a source.
+    /// Applies an update that discovery found.
     pub(crate) fn update(&self, id: SourceId, update: Update, age: Option<Duration>) {
         match (update, age) {
             (Update::Unchanged, age) => self.answered_again(id, age.unwrap_or_default()),
@@ -67,7 +67,7 @@ impl Engine {
         }
     }
 
-    /// Replaces the entries of a source, which has answered with them.
+    /// Replaces the entries of a source by those of its new answer.
     pub(crate) fn publish(&self, id: SourceId, entries: Vec<EndpointEntry>, unknown: bool, age: Duration) {
         self.replace(id, entries, Vec::new(), unknown, Some(age));
     }
@@ -92,7 +92,8 @@ impl Engine {
             let first = source.answered.is_none();
             source.unknown = unknown;
             events.extend(age.and_then(|age| source.answer(now, age, entries.len())));
-            // In order once, so that each rebuild finds them nearly so, and another order is no change.
+            // Sorting here means that each rebuild finds the entries nearly sorted, and that a
+            // different order is not a change.
             entries.sort_by(|a, b| a.endpoint().id().cmp(b.endpoint().id()));
             if source.entries != entries || source.retained != retained || first {
                 source.entries = entries;
@@ -104,7 +105,8 @@ impl Engine {
         self.notify_observers();
     }
 
-    /// As [`publish`](Self::publish), of an answer that differs from the last one in this alone: O(log n) to find each.
+    /// Like [`publish`](Self::publish), for an answer that differs from the previous one only in
+    /// these entries; finding each one is O(log n).
     fn publish_change(&self, id: SourceId, gone: &[EndpointId], come: Vec<EndpointEntry>, age: Duration) {
         let _before;
         let mut events = Vec::new();
@@ -137,7 +139,7 @@ impl Engine {
         self.notify_observers();
     }
 
-    /// A source whose answer names what its last one named.
+    /// Records an answer that names the same entries as the previous one.
     fn answered_again(&self, id: SourceId, age: Duration) {
         let event = {
             let mut control = self.control();
@@ -152,8 +154,8 @@ impl Engine {
         self.emit_all(event.into_iter().collect());
     }
 
-    /// A source whose answer is an error, or is not believed: what it said before stays. The first time in a row is
-    /// told as an event of this kind.
+    /// Records an answer that is an error or is not trusted yet; the previous entries stay. The
+    /// first one in a row emits an event of this kind.
     pub(crate) fn source_failed(&self, id: SourceId, error: Error, kind: EventKind) {
         let mut events = Vec::new();
         {
@@ -168,8 +170,8 @@ impl Engine {
         self.emit_all(events);
     }
 
-    /// Entries that a source's answer held and that cannot be used. All are counted; those that its last answer held,
-    /// too, are not told again.
+    /// Reports the rejected entries of a source's answer. All are counted; those that the previous
+    /// answer contained as well are not reported again.
     pub(crate) fn entries_rejected(&self, id: SourceId, rejected: &Rejections) {
         let events = {
             let mut control = self.control();
@@ -203,13 +205,13 @@ impl Engine {
         self.emit_all(events);
     }
 
-    /// Discovery of this service has ended: what is known stays, marked stale.
+    /// Records that discovery of this service has ended: the known endpoints stay, marked stale.
     pub(crate) fn discovery_ended(&self, why: &Error) {
         self.forget_probes(&mut self.control());
         self.end(.., why);
     }
 
-    /// Nobody keeps this source up to date any more: what it said stays, marked stale.
+    /// Records that discovery of this source has ended: its entries stay, marked stale.
     pub(crate) fn source_ended(&self, id: SourceId, why: &Error) {
         self.end(id.0..=id.0, why);
     }
@@ -225,22 +227,22 @@ impl Engine {
             }
         }
         self.emit_all(events);
-        // Who waits for an answer waits in vain, even if nothing new was to be told.
+        // Wakes tasks that wait for an answer, even if no event was emitted: no answer will come.
         self.changes.send_modify(|count| *count += 1);
     }
 
-    /// A source is followed again.
+    /// Records that discovery of a source has resumed.
     pub(crate) fn source_resumed(&self, id: SourceId) {
         self.control().sources[id.0].ended = false;
     }
 
-    /// An event about a source.
+    /// Emits an event about a source.
     pub(crate) fn emit_source(&self, id: SourceId, kind: EventKind, reason: String) {
         let name = Arc::clone(&self.control().sources[id.0].name);
         self.events.emit(Event::new(kind, reason).provider(&name));
     }
 
-    /// The endpoints that a source has named last.
+    /// Returns the endpoints that a source named last.
     pub(crate) fn source_entries(&self, id: SourceId) -> Vec<EndpointEntry> {
         self.control().sources[id.0].entries.clone()
     }

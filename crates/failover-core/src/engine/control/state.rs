@@ -1,4 +1,4 @@
-//! What the control lock protects.
+//! The data that the control lock protects.
 
 use std::sync::Arc;
 
@@ -9,23 +9,24 @@ use crate::engine::snapshot::Snapshot;
 use crate::engine::state::slab::SlotAllocator;
 use crate::model::endpoint::EndpointId;
 
-/// How many endpoints or entries are told one by one of each kind of change; the rest is a number.
+/// The maximum number of endpoints or entries reported one by one per kind of change; the rest is
+/// reported as a number.
 pub(super) const MAX_EVENTS_PER_CHANGE: usize = 16;
 
 #[derive(Debug)]
 pub(crate) struct Control {
     pub(super) config: Arc<FailoverConfig>,
     pub(super) sources: Vec<Source>,
-    /// The tier of the sources that most calls went to, when it was last looked at.
+    /// The source tier that most calls went to at the last check.
     pub(super) serving: Option<u32>,
-    /// For each slot of the current snapshot whether it counts as closed.
+    /// For each slot of the current snapshot, whether it counts as closed.
     pub(super) closed: Vec<bool>,
-    /// Cells that the floor holds.
+    /// The states pinned by the floor.
     pub(super) pinned: Vec<u32>,
-    /// Endpoints that have a weight in the configuration and are not there.
+    /// Endpoints that have a configured weight but do not exist.
     pub(super) unmatched_weights: Vec<EndpointId>,
     pub(super) allocator: SlotAllocator<Snapshot>,
-    /// What writing the placement of an endpoint asks for.
+    /// The token required to write an endpoint's placement.
     pub(in crate::engine) lock: ControlLock,
 }
 
