@@ -1,4 +1,5 @@
-//! From a provider to the engine: one task for each service and source, shared by all handles.
+//! Keeps the engine's endpoints up to date from providers: one task per service and source, shared
+//! by all handles.
 
 pub(crate) mod diff;
 pub(crate) mod driver;

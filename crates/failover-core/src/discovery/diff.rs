@@ -1,24 +1,27 @@
-//! What tells an answer from the last one. Registries repeat themselves, and most changes are small.
+//! The difference between an answer and the previous one. Registries repeat themselves, and most
+//! changes are small.
 
 use crate::contract::address_policy::AddressPolicy;
 use crate::discovery::validate::fault;
 use crate::model::endpoint::{EndpointEntry, EndpointId, ServiceName};
 
-/// The part of an answer that is not as it was: all before and all after it is.
+/// The range of an answer that differs from the previous one: everything before and after the range
+/// is equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Change {
     at: usize,
-    /// How many entries stood there, and how many stand there now.
+    /// The length of the range in the previous answer (`before`) and in the new one (`now`).
     pub(crate) before: usize,
     now: usize,
 }
 
-/// More than that, and the whole answer is looked at.
+/// The largest change that is processed as a change; a larger one is processed as a whole answer.
 const FEW: usize = 16;
 
 impl Change {
-    /// Holds an answer against the last one, in the order of the source. What is equal is taken from the last one: a
-    /// registry that is read anew gives the same endpoints in other places of memory.
+    /// Compares an answer with the previous one, in the source's order. Equal entries are replaced
+    /// by those of the previous answer, because a registry that is read again returns equal
+    /// endpoints in newly allocated memory.
     pub(crate) fn between(last: &[EndpointEntry], now: &mut [EndpointEntry]) -> Self {
         let keep = |(last, now): &mut (&EndpointEntry, &mut EndpointEntry)| {
             let same = last == now;
@@ -34,14 +37,15 @@ impl Change {
         Self { at, before: last.len() - after, now: now.len() - after }
     }
 
-    /// What has become of the last answer.
+    /// Applies the change to the previous answer.
     pub(crate) fn made(self, mut last: Vec<EndpointEntry>, now: &[EndpointEntry]) -> Vec<EndpointEntry> {
         let changed = now[self.at..self.at + self.now].iter().cloned();
         last.splice(self.at..self.at + self.before, changed);
         last
     }
 
-    /// The ids that go and the entries that come, of a small change. An entry that is altered is in both.
+    /// Returns the removed ids and the added entries of a small change. A modified entry is in
+    /// both.
     pub(crate) fn parts(
         self,
         last: &[EndpointEntry],
@@ -56,8 +60,8 @@ impl Change {
         self.before == 0 && self.now == 0
     }
 
-    /// Whether `now` has nothing to be left out, given that the last answer had not. Looks at the change alone, and so
-    /// at nothing where that is large.
+    /// Whether all entries of `now` are valid, given that those of the previous answer were.
+    /// Inspects only the changed entries, and returns false for a large change.
     pub(crate) fn is_good(
         self,
         now: &[EndpointEntry],

@@ -24,35 +24,36 @@ use crate::runtime::backoff::Backoff;
 use crate::runtime::catch_panic::catch_panic;
 use crate::runtime::clock::Time;
 
-/// How often a source is asked, and how long it may take.
+/// The poll interval and the time limit of an answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
-    /// Between two questions to a provider that cannot watch; jittered by a tenth.
+    /// The interval between two polls of a provider that cannot watch, jittered by 10 %.
     pub(crate) poll: Duration,
-    /// For one answer of a provider that cannot watch.
+    /// The time limit for an answer of a provider that cannot watch.
     pub(crate) answer: Duration,
 }
 
-/// Before a source that failed or ended is started again.
+/// The back-off before a source that failed or ended is restarted.
 const RESTART: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(30), 2.0);
-/// A watch that has lived for so long was a good one: its end does not count with the ends before it.
+/// A watch that lasted this long was healthy: its end resets the count of failures.
 const STEADY: Duration = Duration::from_secs(30);
-/// Between two changes that are taken over: what comes meanwhile is taken together, newest wins.
+/// The minimum interval between two published changes. Answers that arrive in between are merged:
+/// the newest wins.
 const SPACING: Duration = Duration::from_millis(10);
-/// How many waiting answers are skipped for the newest before it is taken over.
+/// The maximum number of waiting answers that are skipped in favour of the newest.
 const SKIPPED: usize = 1024;
 
 pub(crate) struct Driver {
     pub(crate) sink: Box<dyn Sink>,
     pub(crate) pace: Pace,
-    /// Which addresses the source may name.
+    /// The addresses that the source may name.
     pub(crate) addresses: AddressPolicy,
     pub(crate) provider: Arc<dyn Provider>,
-    /// What the source has named before, where another driver has followed it.
+    /// The entries that the source named to a previous driver.
     pub(crate) known: Vec<EndpointEntry>,
 }
 
-/// Aborted, or ended with its runtime: what is known of the source grows old from here on.
+/// The driver was aborted or ended with its runtime: from here on the known entries become stale.
 impl Drop for Driver {
     fn drop(&mut self) {
         let message = "discovery has ended, because its manager or its runtime was dropped";
@@ -60,20 +61,20 @@ impl Drop for Driver {
     }
 }
 
-/// What is kept while one source is followed.
+/// The state that is kept while a source is followed.
 #[derive(Debug, Default)]
 struct Following {
-    /// Failures in a row, or watches that ended early, for the back-off.
+    /// Consecutive failures, or watches that ended early, for the back-off.
     failures: u32,
-    /// An empty answer that is not believed yet, and when it will be.
+    /// An empty answer that is not trusted yet, and the time when it is applied.
     held: Option<(Validated, Time)>,
-    /// Endpoints that went together with many others, and when they are gone for good.
+    /// Endpoints that were removed together with many others, and the time when they are dropped.
     retained: Option<(Vec<EndpointEntry>, Time)>,
-    /// The answer that was taken over last.
+    /// The last answer that was applied.
     last: LastAnswer,
 }
 
-/// What an answer says beside its entries.
+/// The properties of an answer besides its entries.
 #[derive(Clone, Copy)]
 struct Answered {
     is_whole: bool,
@@ -85,27 +86,28 @@ struct Answered {
 struct LastAnswer {
     /// In the source's order.
     entries: Vec<EndpointEntry>,
-    /// Nothing of the answer was left out, and it was not empty.
+    /// No entry of the answer was rejected, and it was not empty.
     is_whole: bool,
     /// The source did not know the service.
     unknown: bool,
 }
 
 impl Following {
-    /// Holds an answer against the last one, where neither has anything to be said of but its endpoints.
+    /// Compares an answer with the previous one, if the two can differ only in their endpoints.
     fn change(&self, set: &mut EndpointSet) -> Option<Change> {
         let comparable = self.last.is_whole && self.retained.is_none();
         let plain = comparable && !set.entries().is_empty() && set.rejected_count() == 0;
         plain.then(|| Change::between(&self.last.entries, set.entries_mut()))
     }
 
-    /// Whether an answer may mean that the registry has lost its data, or hides it: an empty one, unconfirmed, after one
-    /// that was not empty.
+    /// Whether an answer may mean that the registry has lost its data or hides it: an unconfirmed
+    /// empty answer after one that was not empty.
     fn is_doubtful(&self, answer: &Validated) -> bool {
         answer.entries.is_empty() && !answer.confirmed && !self.last.entries.is_empty()
     }
 
-    /// When something must be done although the source says nothing.
+    /// The time at which a held answer or retained endpoints must be processed, even if the source
+    /// sends nothing.
     fn due(&self) -> Option<Time> {
         let held = self.held.as_ref().map(|(_, until)| *until);
         let retained = self.retained.as_ref().map(|(_, until)| *until);
@@ -199,7 +201,7 @@ impl Driver {
         }
     }
 
-    /// Takes an answer over, or not; false when it was none.
+    /// Processes an answer. Returns false if the answer is an error or has no valid entry.
     fn take(&self, answer: Result<EndpointSet, Error>, following: &mut Following) -> bool {
         let mut set = match answer {
             Ok(set) => set,
@@ -239,8 +241,8 @@ impl Driver {
         true
     }
 
-    /// Takes over an answer that is believed. What it removes stays as a last resort where that is suspiciously much.
-    /// `change`: what tells it from the last one, where that is known.
+    /// Applies a trusted answer. Endpoints that it removes are retained as a last resort if they
+    /// are suspiciously many. `change` is the difference from the previous answer, if known.
     fn publish(&self, validated: Validated, change: Option<Change>, following: &mut Following) {
         let is_whole = validated.rejected.count() == 0 && !validated.entries.is_empty();
         let Validated { entries, unknown, age, .. } = validated;
@@ -276,7 +278,7 @@ impl Driver {
         self.sink.publish(Update::Whole { entries, retained, unknown }, Some(age));
     }
 
-    /// Takes over an answer of which nothing is retained: as a change where that is small.
+    /// Applies an answer of which nothing is retained, as a change if the change is small.
     fn publish_plain(
         &self,
         last: Vec<EndpointEntry>,
@@ -296,7 +298,7 @@ impl Driver {
         self.sink.publish(update, Some(age));
     }
 
-    /// Does what is due by now.
+    /// Applies a held answer and drops retained endpoints whose time has come.
     fn time_has_come(&self, following: &mut Following) {
         let now = self.sink.clock().now();
         if following.held.as_ref().is_some_and(|(_, until)| *until <= now) {
@@ -332,12 +334,13 @@ impl Driver {
     }
 
     fn failed(&self, following: &mut Following, error: Error) {
-        // What it said before it failed is no evidence of what is so now.
+        // An answer from before the failure is no evidence of the current state.
         following.held = None;
         self.sink.unavailable(error, EventKind::SourceStale);
     }
 
-    /// Half of the time for certain, the other half at random: never at once, and never all clients together.
+    /// Waits for half of the delay plus a random part of the other half: never zero, and never the
+    /// same for all clients.
     async fn back_off(&self, following: &Following) {
         let unit = 0.5 + 0.5 * self.sink.random().unit();
         tokio::time::sleep(RESTART.delay(following.failures, unit)).await;
@@ -350,17 +353,17 @@ async fn next(stream: &mut Pin<Box<dyn Stream<Item = Answer> + Send + '_>>) -> O
     poll_fn(|context| stream.as_mut().poll_next(context)).await
 }
 
-/// What has come of a stream at once.
+/// The answers that a stream had ready at one time.
 struct Waiting {
     /// The newest good answer.
     good: Option<Answer>,
-    /// The error that has come after it.
+    /// The error that followed it.
     error: Option<Answer>,
-    /// The stream has ended, and must not be polled again.
+    /// The stream has ended and must not be polled again.
     ended: bool,
 }
 
-/// The newest of the answers that are waiting already, from the first one on.
+/// Collects the newest of the answers that are already waiting, starting with `first`.
 async fn newest(stream: &mut Pin<Box<dyn Stream<Item = Answer> + Send + '_>>, first: Answer) -> Waiting {
     let mut waiting = Waiting { good: None, error: None, ended: false };
     waiting.add(first);

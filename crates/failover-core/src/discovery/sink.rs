@@ -1,4 +1,4 @@
-//! Where the driver's results go.
+//! Where the driver sends its results.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -12,25 +12,26 @@ use crate::model::endpoint::{EndpointEntry, EndpointId, ServiceName};
 use crate::runtime::clock::Clock;
 use crate::runtime::random::Random;
 
-/// What a source's endpoints have become. Every entry has passed validation.
+/// The update of a source's endpoints. Every entry has passed validation.
 #[derive(Debug)]
 pub(crate) enum Update {
-    /// The answer names what the last one named.
+    /// The answer names the same entries as the previous one.
     Unchanged,
-    /// The answer differs from the last one in this alone. An altered entry is in both lists.
+    /// The answer differs from the previous one only in these entries. A modified entry is in both
+    /// lists.
     Change { gone: Vec<EndpointId>, come: Vec<EndpointEntry> },
-    /// These entries replace the last ones.
+    /// These entries replace the previous ones.
     Whole {
         entries: Vec<EndpointEntry>,
-        /// Entries that the source no longer names, kept as a last resort.
+        /// Entries that the source no longer names, retained as a last resort.
         retained: Vec<EndpointEntry>,
         /// The source does not know the service.
         unknown: bool,
     },
 }
 
-/// Receives what one source's driver finds. The engine implements it, so that discovery depends on nothing that comes
-/// after it.
+/// Receives the results of one source's driver. The engine implements it, so that discovery does
+/// not depend on later modules.
 pub(crate) trait Sink: Debug + Send + Sync + 'static {
     fn service(&self) -> &ServiceName;
 
@@ -40,12 +41,12 @@ pub(crate) trait Sink: Debug + Send + Sync + 'static {
 
     fn config(&self) -> Arc<FailoverConfig>;
 
-    /// Takes over an update. `age` is how old the answer was when it arrived; without one, time alone has changed
-    /// something, and the source has not answered.
+    /// Applies an update. `age` is the age of the answer when it arrived. Without one, the update
+    /// results from elapsed time alone, and the source has not answered.
     fn publish(&self, update: Update, age: Option<Duration>);
 
-    /// Reports a source that did not answer, or whose answer is not believed yet: its last answer stays. `kind` is the
-    /// event for the first time in a row.
+    /// Reports a source that did not answer, or whose answer is not trusted yet; its last answer
+    /// stays. `kind` is the event to emit for the first report in a row.
     fn unavailable(&self, error: Error, kind: EventKind);
 
     /// Reports entries of an answer that failed validation.
@@ -54,6 +55,6 @@ pub(crate) trait Sink: Debug + Send + Sync + 'static {
     /// Emits an event about the source.
     fn event(&self, kind: EventKind, reason: String);
 
-    /// Reports that nothing follows the source any more.
+    /// Reports that discovery of the source has ended.
     fn ended(&self, why: &Error);
 }

@@ -1,7 +1,7 @@
-//! What a source's answer holds, checked entry by entry.
+//! Validates a source's answer, entry by entry.
 //!
-//! A registry's data is input that nobody vouches for: a bad entry is left out, counted and reported, and never
-//! costs the good ones.
+//! A registry's data is untrusted input: an invalid entry is skipped, counted and reported, and
+//! never affects the valid ones.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -11,30 +11,31 @@ use crate::contract::provider::{EndpointSet, RejectedEntry, Rejections};
 use crate::error::{Error, ErrorKind};
 use crate::model::endpoint::{Endpoint, EndpointEntry, EndpointId, ServiceName};
 
-/// An answer, sifted.
+/// A validated answer.
 #[derive(Debug)]
 pub(crate) struct Validated {
     pub(crate) entries: Vec<EndpointEntry>,
     pub(crate) rejected: Rejections,
     pub(crate) confirmed: bool,
     pub(crate) unknown: bool,
-    /// How old the answer was when it came.
+    /// The age of the answer when it arrived.
     pub(crate) age: Duration,
 }
 
 impl Validated {
-    /// Whether the answer held entries and none of them can be used: that is garbage, not an empty service.
+    /// Whether the answer had entries but none is valid: such an answer is garbage, not an empty
+    /// service.
     pub(crate) fn is_garbage(&self) -> bool {
         self.entries.is_empty() && self.rejected.count() > 0
     }
 }
 
-/// How many endpoints of one answer are taken: more than anything real, and a bound for what a registry can make this
-/// process hold.
+/// The maximum number of endpoints accepted from one answer: above any real service, and a bound on
+/// the memory that a registry can make this process use.
 const MAX_ENDPOINTS: usize = 100_000;
 
 impl From<EndpointSet> for Validated {
-    /// An answer that has nothing to be left out.
+    /// Accepts an answer without entries to reject.
     fn from(mut set: EndpointSet) -> Self {
         let rejected = set.take_rejected();
         let (confirmed, unknown, age) = (set.is_confirmed(), set.is_unknown_service(), set.age());
@@ -42,8 +43,8 @@ impl From<EndpointSet> for Validated {
     }
 }
 
-/// Leaves out what belongs to another service, an address that the source may not name, an id that stands twice, an
-/// address that stands twice (the first of them counts), and what is too much.
+/// Rejects entries of another service, addresses that the source may not name, duplicate ids,
+/// duplicate addresses (the first entry is kept), and entries above the maximum number.
 pub(crate) fn validate(service: &ServiceName, set: EndpointSet, addresses: AddressPolicy) -> Validated {
     let mut sifted = Validated::from(set);
     let Validated { entries, rejected, .. } = &mut sifted;
@@ -79,12 +80,13 @@ pub(crate) fn validate(service: &ServiceName, set: EndpointSet, addresses: Addre
         }
         fault.is_none()
     });
-    // They are kept for long, and what they were collected in can be many times as large.
+    // The entries are kept for long, and the buffer that they were collected in can be many times
+    // as large.
     entries.shrink_to_fit();
     sifted
 }
 
-/// What is wrong with an endpoint by itself, whatever stands beside it.
+/// Returns the fault of an endpoint by itself, regardless of the other entries.
 pub(super) fn fault(endpoint: &Endpoint, service: &ServiceName, addresses: AddressPolicy) -> Option<Fault> {
     if endpoint.service() != service {
         return Some(Fault::Elsewhere);
@@ -92,7 +94,7 @@ pub(super) fn fault(endpoint: &Endpoint, service: &ServiceName, addresses: Addre
     endpoint.ip().and_then(|ip| addresses.refuses(ip)).map(Fault::Address)
 }
 
-/// Why an entry is left out.
+/// Why an entry is rejected.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Fault {
     Elsewhere,
