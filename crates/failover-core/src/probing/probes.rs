@@ -1,4 +1,4 @@
-//! The probes of a manager, by protocol, and how many of them may run at a time.
+//! The probes of a manager by protocol, and the limit of concurrent probes.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind};
 use crate::model::endpoint::Endpoint;
 use crate::runtime::catch_panic::catch_panic;
 
-/// The probes of a manager, by protocol, and how many may run at a time.
+/// The probes of a manager by protocol, and the limit of concurrent probes.
 pub(crate) struct Probes {
     by_protocol: HashMap<String, Arc<dyn Probe>>,
     permits: Semaphore,
@@ -20,7 +20,7 @@ pub(crate) struct Probes {
 
 impl fmt::Debug for Probes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A probe may hold credentials, and need not be able to show itself.
+        // A probe may hold credentials and need not implement `Debug`.
         f.debug_set().entries(self.by_protocol.keys()).finish()
     }
 }
@@ -34,14 +34,15 @@ impl Probes {
         self.by_protocol.is_empty()
     }
 
-    /// The probe for an endpoint's protocol, whatever its case.
+    /// Returns the probe for an endpoint's protocol, ignoring case.
     pub(crate) fn for_endpoint(&self, endpoint: &Endpoint) -> Option<&Arc<dyn Probe>> {
         self.by_protocol.get(&endpoint.protocol().to_ascii_lowercase())
     }
 
-    /// Asks once, when it is its turn, within the health check's timeout. A panic is an error.
+    /// Probes once, after waiting for a permit, within the health check's timeout. A panic is
+    /// returned as an error.
     pub(crate) async fn ask(&self, probe: &dyn Probe, target: &ProbeTarget) -> Result<ProbeOutcome, Error> {
-        // It is never closed.
+        // The semaphore is never closed.
         let _permit = self.permits.acquire().await;
         let limit = target.health_check().timeout();
         match catch_panic(tokio::time::timeout(limit, probe.probe(target))).await {

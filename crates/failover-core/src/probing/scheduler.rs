@@ -1,4 +1,4 @@
-//! Who is probed when: one task for each service, and one for each of its endpoints that is probed.
+//! Schedules probes: one task per service, and one per probed endpoint.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -16,18 +16,20 @@ use crate::probing::probes::Probes;
 use crate::probing::thresholds::{Streak, Thresholds};
 use crate::runtime::task::Task;
 
-/// The longest time before the first probe of an endpoint, at random, so that many are not probed at once.
+/// The longest random delay before the first probe of an endpoint, so that many endpoints are not
+/// probed at once.
 const FIRST: Duration = Duration::from_secs(1);
-/// Between two looks at which endpoints there are; what changes meanwhile is taken together.
+/// The minimum interval between two reads of the endpoint list; changes in between are processed
+/// together.
 const SPACING: Duration = Duration::from_millis(10);
 
-/// Probes the endpoints of a service as long as it runs.
+/// Probes the endpoints of a service while it runs.
 pub(crate) struct Scheduler {
     pub(crate) engine: Arc<Engine>,
     pub(crate) probes: Arc<Probes>,
 }
 
-/// An endpoint that is probed. Its task ends with it.
+/// A probed endpoint. Dropping this value ends its task.
 struct Running {
     target: ProbeTarget,
     state: u32,
@@ -42,13 +44,14 @@ impl Scheduler {
         loop {
             changes.borrow_and_update();
             self.reconcile(&mut running);
-            // The engine, which this holds, holds the sender.
+            // The engine, which `self` holds, owns the sender, so this cannot fail.
             let _ = changes.changed().await;
             tokio::time::sleep(SPACING).await;
         }
     }
 
-    /// Begins to probe who is new, and ends it for who is gone, has moved, or is to be asked in another way.
+    /// Starts probing new endpoints, and stops probing those that were removed, changed their
+    /// address, or changed their health check.
     fn reconcile(&self, running: &mut HashMap<EndpointId, Running>) {
         let mut wanted: HashMap<EndpointId, Probed> = self
             .engine
@@ -74,7 +77,7 @@ impl Scheduler {
                 }
                 Some(_) => false,
                 None => {
-                    // Nobody asks any more, so what was found says nothing any more.
+                    // The endpoint is no longer probed, so its verdict no longer applies.
                     self.engine.probe_ended(running.state);
                     false
                 }
@@ -97,7 +100,7 @@ impl Scheduler {
     }
 }
 
-/// One endpoint, asked again and again.
+/// Probes one endpoint repeatedly.
 struct Asking {
     engine: Arc<Engine>,
     probes: Arc<Probes>,

@@ -1,9 +1,9 @@
-//! When the findings of probes change what is thought of an endpoint, as a pure state machine.
+//! Decides when probe results change the verdict on an endpoint, as a pure state machine.
 
 use crate::model::health::Health;
 
-/// So many probes in a row must agree before the verdict changes; the first success at the start is enough
-/// (`rise` and `fall` of `HAProxy`, Envoy's first check).
+/// The number of consecutive probes that must agree before the verdict changes. At the start, a
+/// single success is enough (`rise` and `fall` of `HAProxy`, Envoy's first check).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Thresholds {
     pub(crate) healthy: u32,
@@ -13,16 +13,16 @@ pub(crate) struct Thresholds {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Streak {
     pub(crate) verdict: Health,
-    /// Findings in a row that speak against the verdict.
+    /// Consecutive results that contradict the verdict.
     against: u32,
 }
 
 impl Streak {
-    /// The state after another finding.
+    /// Returns the state after another result.
     #[must_use]
     pub(crate) fn after(self, found: Health, thresholds: Thresholds) -> Self {
         if is_up(found) == is_up(self.verdict) && self.verdict != Health::Unknown {
-            // Healthy or degraded is what it was found to be last.
+            // Between healthy and degraded, the last result decides.
             return Self { verdict: found, against: 0 };
         }
         let needed = match (self.verdict, is_up(found)) {
