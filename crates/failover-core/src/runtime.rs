@@ -1,4 +1,4 @@
-//! What the outside world gives: time, randomness, tasks, and containment of panics.
+//! The runtime environment: time, randomness, tasks, and containment of panics.
 
 pub(crate) mod backoff;
 pub(crate) mod catch_panic;

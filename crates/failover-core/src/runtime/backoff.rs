@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// `unit * min(max, base * multiplier^(wait - 1))`, the "full jitter" of AWS's *Exponential Backoff and Jitter*
-/// and Envoy's default (base 25 ms, at most 10 times that).
+/// Computes `unit * min(max, base * multiplier^(wait - 1))`, the "full jitter" of AWS's
+/// *Exponential Backoff and Jitter* and Envoy's default (base 25 ms, at most 10 times that).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Backoff {
     base: Duration,
@@ -16,14 +16,15 @@ impl Backoff {
         Self { base, max, multiplier }
     }
 
-    /// How long to wait before wait number `wait`, counted from 1. `unit` is a random number from 0 to 1.
+    /// Returns the delay before retry number `wait`, starting at 1. `unit` is a random number from
+    /// 0 to 1.
     ///
-    /// Within (0, max] for any number, as long as neither base nor max is zero.
+    /// The result is within (0, max] for any input, as long as neither `base` nor `max` is zero.
     pub(crate) fn delay(&self, wait: u32, unit: f64) -> Duration {
         let exponent = i32::try_from(wait.saturating_sub(1)).unwrap_or(i32::MAX);
         let grown = self.base.as_secs_f64() * self.multiplier.powi(exponent);
         let bounded = grown.min(self.max.as_secs_f64());
-        // Not exactly zero: two tries in the same instant are no back-off.
+        // Never exactly zero, because two attempts in the same instant would be no back-off.
         let delay = Duration::from_secs_f64(bounded * if unit.is_nan() { 1.0 } else { unit.clamp(0.0, 1.0) });
         delay.max(Duration::from_nanos(1).min(self.max)).min(self.max)
     }

@@ -1,4 +1,4 @@
-//! Somebody else's code, run so that its panic is a result.
+//! Runs foreign code and turns its panic into a result.
 
 use std::any::Any;
 use std::future::{Future, poll_fn};
@@ -6,7 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::Poll;
 
-/// Runs a future; its panic, as text, is the error. The future is not polled again after it.
+/// Runs a future and returns its panic, as text, as the error. A future that panicked is not polled
+/// again.
 pub(crate) async fn catch_panic<F: Future>(future: F) -> Result<F::Output, String> {
     let mut future = pin!(future);
     poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {

@@ -1,17 +1,17 @@
-//! The one clock: monotonic time for every decision, wall time for display only.
+//! The only clock: monotonic time for every decision, wall-clock time for display.
 
 use std::ops::Add;
 use std::time::{Duration, SystemTime};
 
-/// A point in monotonic time, as a [`Clock`] tells it.
+/// A point in monotonic time, as read from a [`Clock`].
 ///
 /// Times of one clock, and of its clones, can be compared. Adding a [`Duration`] saturates.
-// Nanoseconds since the clock began, never 0.
+// Nanoseconds since the clock was created, never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(u64);
 
 impl Time {
-    /// Later than every time that is reached.
+    /// A time later than any that is reached.
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
     pub(crate) const fn from_nanos(nanos: u64) -> Self {
@@ -22,12 +22,13 @@ impl Time {
         self.0
     }
 
-    /// Returns how long after `earlier` this is, and zero if it is not later.
+    /// Returns the duration since `earlier`, or zero if `self` is not later.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.nanos_since(earlier))
     }
 
-    /// The same as a number, for the way of every call: a `Duration` costs a division.
+    /// Like [`since`](Self::since), in nanoseconds: avoids the division of a `Duration` in every
+    /// call.
     #[inline]
     pub(crate) const fn nanos_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
@@ -37,17 +38,17 @@ impl Time {
 impl Add<Duration> for Time {
     type Output = Self;
 
-    /// Saturates: a duration that is too long ends at the latest time there is.
+    /// Saturates at the latest representable time.
     fn add(self, duration: Duration) -> Self {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(nanos))
     }
 }
 
-/// Where a service takes its time from.
+/// A source of time for services.
 ///
-/// [`Clock::system`] is for production. [`Clock::tokio`] follows tokio's clock, which a test can pause and
-/// advance, so that breakers, timeouts and back-off run in virtual time.
+/// [`Clock::system`] is for production. [`Clock::tokio`] follows tokio's clock, which a test can
+/// pause and advance, so that breakers, timeouts and back-off run in virtual time.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
 
@@ -58,17 +59,19 @@ enum Source {
 }
 
 impl Clock {
-    /// The processor's time stamp counter, or the system's monotonic clock where that one is not reliable.
+    /// Creates a clock that reads the processor's time stamp counter, or the system's monotonic
+    /// clock if the counter is not reliable.
     ///
-    /// About 12 ns a reading, half of `std::time::Instant::now`. The first clock of a process calibrates the
-    /// counter, which can take some milliseconds.
+    /// A reading takes about 12 ns, half of `std::time::Instant::now`. The first clock of a process
+    /// calibrates the counter, which can take some milliseconds.
     pub fn system() -> Self {
         let clock = quanta::Clock::new();
         let start = clock.raw();
         Self(Source::Tsc { clock, start })
     }
 
-    /// Tokio's clock, for tests in virtual time. Wall time is then counted from 1970, so that a run repeats.
+    /// Creates a clock that follows tokio's clock, for tests in virtual time. Its wall-clock time
+    /// starts at 1970, so that runs are repeatable.
     #[allow(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn tokio() -> Self {
         Self(Source::Tokio { start: tokio::time::Instant::now() })
@@ -84,7 +87,7 @@ impl Clock {
         Time(nanos + 1)
     }
 
-    /// Wall time, for what people read; no decision is made by it.
+    /// Returns the wall-clock time, for display only; no decision depends on it.
     #[allow(clippy::disallowed_methods, reason = "this is the clock")]
     pub(crate) fn wall(&self) -> SystemTime {
         match &self.0 {

@@ -1,4 +1,4 @@
-//! The one source of randomness: a generator per thread, or one from a seed for tests.
+//! The only source of randomness: one generator per thread, or a seeded one for tests.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -8,11 +8,12 @@ use rand::rngs::SmallRng;
 use rand::{Rng, RngExt, SeedableRng};
 
 thread_local! {
-    /// Seeded per thread from the operating system. Not for secrets: it spreads load and jitter, no more.
+    /// Seeded per thread by the operating system. Not suitable for secrets: it is used only for
+    /// load balancing and jitter.
     static GENERATOR: RefCell<SmallRng> = RefCell::new(SmallRng::from_rng(&mut rand::rng()));
 }
 
-/// Where a service takes its random choices from.
+/// A source of randomness for services.
 #[derive(Clone, Debug)]
 pub struct Random(Source);
 
@@ -23,12 +24,13 @@ enum Source {
 }
 
 impl Random {
-    /// A fast generator per thread, seeded by the operating system.
+    /// Creates a source with one fast generator per thread, seeded by the operating system.
     pub fn system() -> Self {
         Self(Source::Thread)
     }
 
-    /// The same choices at every run with this seed, as long as they are asked for in the same order.
+    /// Creates a source that returns the same numbers in every run with this seed, as long as they
+    /// are requested in the same order.
     pub fn seeded(seed: u64) -> Self {
         Self(Source::Seeded(Arc::new(AtomicU64::new(seed))))
     }
@@ -42,11 +44,12 @@ impl Random {
         self.with(|generator| generator.random_range(0..bound))
     }
 
-    /// Two different whole numbers from 0 to `bound - 1`, at random; twice 0 when the bound is 1.
+    /// Returns two different whole numbers from 0 to `bound - 1`; twice 0 if `bound` is 1.
     #[inline]
     pub(crate) fn two_below(&self, bound: u32) -> (u32, u32) {
         let bits = self.bits();
-        // The upper and the lower half of one draw, each scaled down: off by less than bound / 2^32.
+        // The upper and the lower half of one draw, each scaled down: the bias is below `bound` /
+        // 2^32.
         let scaled = |half: u32, bound: u32| ((u64::from(half) * u64::from(bound)) >> 32) as u32;
         let first = scaled((bits >> 32) as u32, bound);
         let second = scaled(bits as u32, bound - 1);
@@ -67,7 +70,8 @@ impl Random {
     fn with<T>(&self, draw: impl FnOnce(&mut SmallRng) -> T) -> T {
         match &self.0 {
             Source::Thread => GENERATOR.with_borrow_mut(draw),
-            // One generator a draw, seeded by the draw's number: no lock, and independent of threads.
+            // One generator per draw, seeded by the number of the draw: needs no lock and does not
+            // depend on threads.
             Source::Seeded(next) => draw(&mut SmallRng::seed_from_u64(next.fetch_add(1, Ordering::Relaxed))),
         }
     }

@@ -1,5 +1,5 @@
-//! The atomics of what many threads decide together: those of the standard library, or those of loom, which tries every
-//! order of events (`cargo xtask loom`).
+//! The atomics used where several threads decide together: those of the standard library or, under
+//! `cargo xtask loom`, those of loom, which tries every interleaving.
 
 #[cfg(all(test, failover_loom))]
 pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};

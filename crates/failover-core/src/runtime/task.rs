@@ -2,7 +2,7 @@
 
 use tokio::task::JoinHandle;
 
-/// Aborts the task when it is dropped.
+/// Aborts the task on drop.
 #[derive(Debug)]
 pub(crate) struct Task(JoinHandle<()>);
 
@@ -16,7 +16,7 @@ impl Task {
 }
 
 impl Task {
-    /// Whether it has ended, as it does with its runtime.
+    /// Whether the task has ended, which it also does when its runtime shuts down.
     pub(crate) fn is_finished(&self) -> bool {
         self.0.is_finished()
     }
