@@ -1,4 +1,4 @@
-//! Text to values: the reader of configuration documents, durations, ranges and times.
+//! Parses text into values: configuration documents, durations, ranges and times.
 
 pub(crate) mod document;
 pub(crate) mod duration;

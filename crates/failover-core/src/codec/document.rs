@@ -1,7 +1,7 @@
-//! A document as it was sent, before its values are checked.
+//! A configuration document as received, before its values are checked.
 //!
-//! Reading through a loose tree instead of typed serde fields is what lets an error name the field, show the
-//! value and say what would be right, and what lets Go's zero values read as absent.
+//! Reading through an untyped tree instead of typed serde fields allows an error to name the field,
+//! show the value and say what is expected, and allows Go's zero values to be read as absent.
 
 pub(crate) mod text;
 
@@ -22,7 +22,7 @@ pub(crate) use text::from_toml;
 #[cfg(feature = "yaml")]
 pub(crate) use text::from_yaml;
 
-/// One value. It has no `Debug`, because it can hold secrets.
+/// One value. The type has no `Debug`, because a value can be a secret.
 #[derive(Clone)]
 pub(crate) enum Raw {
     Null,
@@ -35,7 +35,7 @@ pub(crate) enum Raw {
 }
 
 impl Raw {
-    /// What kind of value it is, for errors about values that must not be shown.
+    /// Returns the kind of the value, for errors about values that must not be shown.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
@@ -47,7 +47,8 @@ impl Raw {
         }
     }
 
-    /// As a JSON value, for metadata; a number that JSON has no form for is an error.
+    /// Converts the value to JSON, for metadata. Returns an error for a number that JSON cannot
+    /// represent.
     pub(crate) fn into_json(self, field: &str) -> Result<Value, Error> {
         Ok(match self {
             Self::Null => Value::Null,
@@ -75,7 +76,7 @@ impl Raw {
     }
 }
 
-/// The value of an error message; what has an inside is named only.
+/// Displays the value for an error message; only the kind of an object or array is shown.
 impl fmt::Display for Raw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -94,7 +95,7 @@ impl<'de> Deserialize<'de> for Raw {
     }
 }
 
-/// The `Deserialize` of everything that is read through [`Raw`].
+/// The `Deserialize` implementation of all types that are read through [`Raw`].
 pub(crate) fn deserialize<'de, D: Deserializer<'de>, T>(
     deserializer: D,
     read: impl FnOnce(Raw) -> Result<T, Error>,
@@ -102,21 +103,21 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>, T>(
     read(Raw::deserialize(deserializer)?).map_err(de::Error::custom)
 }
 
-/// The section and the key, if an error is about a key that is not known.
+/// Returns the section and the key if the error is about an unknown key.
 pub(crate) fn unknown_key_of(error: &Error) -> Option<(&str, &str)> {
     let detail = |name| error.details().get(name).and_then(Value::as_str);
     Some((detail("section")?, detail("key")?))
 }
 
-/// The fields of an object whose keys are all known.
+/// The fields of an object after its keys have been checked.
 pub(crate) struct Document {
     section: &'static str,
     fields: BTreeMap<String, Raw>,
 }
 
 impl Document {
-    /// Opens an object. `section` stands in front of each field's name, unless it is empty; `noun` is what the
-    /// whole is called.
+    /// Opens an object and checks its keys. `section` prefixes each field's name unless it is
+    /// empty; `noun` names the whole in errors.
     pub(crate) fn open(raw: Raw, section: &'static str, noun: &str, known: &[&str]) -> Result<Self, Error> {
         let Raw::Object(fields) = raw else {
             let field = if section.is_empty() { noun } else { section };
@@ -128,12 +129,12 @@ impl Document {
         Ok(Self { section, fields })
     }
 
-    /// The full name of a field, as errors show it.
+    /// Returns the full name of a field, as errors show it.
     pub(crate) fn path(&self, name: &str) -> String {
         path(self.section, name)
     }
 
-    /// A value that is there; `null` is not.
+    /// Removes and returns a value; `null` counts as absent.
     pub(crate) fn take(&mut self, name: &str) -> Option<Raw> {
         self.fields.remove(name).filter(|raw| !matches!(raw, Raw::Null))
     }
@@ -146,7 +147,7 @@ impl Document {
         }
     }
 
-    /// A whole number; 0 is absent where the range does not hold it.
+    /// Removes and returns a whole number; 0 counts as absent if it is out of range.
     pub(crate) fn whole(&mut self, name: &str, range: &RangeInclusive<u32>) -> Result<Option<u32>, Error> {
         match self.take(name) {
             None => Ok(None),
@@ -155,7 +156,7 @@ impl Document {
         }
     }
 
-    /// A number; 0 is absent where the range does not hold it.
+    /// Removes and returns a number; 0 counts as absent if it is out of range.
     pub(crate) fn number(&mut self, name: &str, range: &RangeInclusive<f64>) -> Result<Option<f64>, Error> {
         let field = self.path(name);
         let value = match self.take(name) {
@@ -170,7 +171,8 @@ impl Document {
         range::number(&field, value, range).map(Some)
     }
 
-    /// A duration as text, or as whole nanoseconds, of which 0 is absent; `"0s"` is meant.
+    /// Removes and returns a duration, given as text or as whole nanoseconds. 0 nanoseconds count
+    /// as absent; `"0s"` is a zero duration.
     pub(crate) fn duration(
         &mut self,
         name: &str,
@@ -182,7 +184,7 @@ impl Document {
         }
     }
 
-    /// A text; the empty one is absent.
+    /// Removes and returns a text; an empty one counts as absent.
     pub(crate) fn text(&mut self, name: &str) -> Result<Option<String>, Error> {
         match self.take(name) {
             None => Ok(None),
@@ -191,7 +193,7 @@ impl Document {
         }
     }
 
-    /// An object, empty when absent.
+    /// Removes and returns an object; an absent one is empty.
     pub(crate) fn object(&mut self, name: &str) -> Result<BTreeMap<String, Raw>, Error> {
         match self.take(name) {
             None => Ok(BTreeMap::new()),
@@ -201,7 +203,8 @@ impl Document {
     }
 }
 
-/// `section.name`, or the name alone; a key that others chose is cut to a length that fits a log line.
+/// Returns `section.name`, or the name alone. A key from the input is cut to a length that fits a
+/// log line.
 pub(crate) fn path(section: &str, name: &str) -> String {
     let name = cut(name);
     if section.is_empty() { name } else { format!("{section}.{name}") }
@@ -234,7 +237,7 @@ pub(crate) fn span(field: &str, raw: &Raw, range: &RangeInclusive<Duration>) -> 
     })
 }
 
-/// The words that a field may hold, for an error.
+/// Lists the words that a field accepts, for an error.
 pub(crate) fn one_of(words: &[&str]) -> String {
     format!("one of {}", words.join(", "))
 }
@@ -252,7 +255,7 @@ fn unknown_key(section: &str, noun: &str, key: &str, known: &[&str]) -> Error {
         .with_detail("key", key)
 }
 
-/// How many letters must be added, dropped or replaced to get from one key to the other.
+/// Returns the edit distance of two keys.
 fn distance(a: &str, b: &str) -> usize {
     if a.len().abs_diff(b.len()) > 8 {
         return usize::MAX;
@@ -281,10 +284,11 @@ fn cut(text: &str) -> String {
 
 struct RawVisitor;
 
-/// What `serde_json` calls a number when some crate of the program has switched `arbitrary_precision` on.
+/// The key that `serde_json` uses for a number if a crate of the program enables
+/// `arbitrary_precision`.
 const ARBITRARY_NUMBER: &str = "$serde_json::private::Number";
 
-/// What `toml` calls a date, which is text here.
+/// The key that `toml` uses for a date, which is read as text.
 const TOML_DATETIME: &str = "$__toml_private_datetime";
 
 impl<'de> Visitor<'de> for RawVisitor {
@@ -372,17 +376,18 @@ fn arbitrary_number<E: de::Error>(digits: &str) -> Result<Raw, E> {
     }
 }
 
-/// Words for the variants of an enum: `as_str`, `Display`, `FromStr` and serde both ways.
+/// Defines the words for the variants of an enum: `as_str`, `Display`, `FromStr`, `Serialize` and
+/// `Deserialize`.
 ///
-/// `wanted` says what would be right, given the word that was wrong. The numbers, if there are any, are those
-/// that the Go package writes for the same variants.
+/// `wanted` describes the valid values, given the invalid word. The numbers, if any, are those that
+/// the Go package writes for the same variants.
 macro_rules! words {
     (
         $name:ident, $field:literal, wanted = $wanted:expr;
         $($variant:ident = $word:literal $(= $number:literal)?),+ $(,)?
     ) => {
         impl $name {
-            /// The word for it, as it stands in JSON.
+            /// Returns the word for this variant, as used in JSON.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }
             }

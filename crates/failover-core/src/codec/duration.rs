@@ -1,4 +1,4 @@
-//! Durations as text: `"1m30s"`, as the Go package and people write them.
+//! Durations as text, such as `"1m30s"`, in the notation of the Go package.
 
 use std::time::Duration;
 
@@ -15,10 +15,11 @@ const UNITS: [(&str, u128); 8] = [
     ("h", 3_600_000_000_000),
 ];
 
-/// The longest duration that Go can hold: about 292 years.
+/// The longest duration that Go can represent: about 292 years.
 pub(crate) const LONGEST: Duration = Duration::from_nanos(i64::MAX as u64);
 
-/// Reads `"30s"`, `"250ms"`, `"1.5h"` or `"1m30s"`; `None` for everything else, negative and too long ones included.
+/// Parses `"30s"`, `"250ms"`, `"1.5h"` or `"1m30s"`. Returns `None` for anything else, including
+/// negative and too long durations.
 pub(crate) fn parse(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
@@ -49,12 +50,12 @@ pub(crate) fn parse(text: &str) -> Option<Duration> {
     Some(Duration::from_nanos(nanos as u64))
 }
 
-/// Reads an integer of nanoseconds, as Go's encoder writes a duration.
+/// Converts an integer of nanoseconds, as Go's encoder writes a duration.
 pub(crate) fn from_nanos(nanos: i128) -> Option<Duration> {
     i64::try_from(nanos).ok().and_then(|n| u64::try_from(n).ok()).map(Duration::from_nanos)
 }
 
-/// Writes as Go does: `"1m30s"`, `"250ms"`, `"1.5s"`, `"0s"`.
+/// Formats a duration as Go does: `"1m30s"`, `"250ms"`, `"1.5s"`, `"0s"`.
 pub(crate) fn format(duration: Duration) -> String {
     let (seconds, nanos) = (duration.as_secs(), duration.subsec_nanos());
     if seconds == 0 {
@@ -74,7 +75,7 @@ pub(crate) fn format(duration: Duration) -> String {
     }
 }
 
-/// As [`format`], without the zeros that say nothing: `5m` for `5m0s`.
+/// Like [`format`], without trailing zero units: `5m` for `5m0s`.
 pub(crate) fn short(duration: Duration) -> String {
     let text = format(duration);
     let Some(text) = text.strip_suffix("m0s") else {
@@ -86,7 +87,8 @@ pub(crate) fn short(duration: Duration) -> String {
     }
 }
 
-/// As [`short`], to the nearest millisecond, or microsecond below one: for measured times, in words for people.
+/// Like [`short`], rounded to the nearest millisecond, or microsecond below one millisecond: for
+/// measured times in messages.
 pub(crate) fn rough(duration: Duration) -> String {
     let step = if duration < Duration::from_millis(1) { 1_000 } else { 1_000_000 };
     let nanos = (duration.as_nanos() + step / 2) / step * step;
@@ -114,9 +116,9 @@ fn split_digits(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
-/// What a decimal fraction of a unit comes to, cut to whole nanoseconds as in Go.
+/// Returns the value of a decimal fraction of a unit, truncated to whole nanoseconds as in Go.
 fn part_of(scale: u128, fraction: &str) -> u128 {
-    // No unit has more than 10^12 nanoseconds in its last place, so 18 digits lose nothing.
+    // No unit has more than 10^12 nanoseconds in its last place, so 18 digits are exact.
     let digits = &fraction[..fraction.len().min(18)];
     let value: u128 = digits.parse().unwrap_or(0);
     scale * value / 10_u128.pow(digits.len() as u32)

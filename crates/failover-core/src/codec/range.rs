@@ -1,4 +1,4 @@
-//! Values that must lie between two bounds, and the words for those bounds.
+//! Values that must be within two bounds, and the text that describes the bounds.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -10,7 +10,7 @@ pub(crate) fn whole(field: &str, value: u32, range: &RangeInclusive<u32>) -> Res
     if range.contains(&value) { Ok(value) } else { Err(Error::invalid(field, value, &whole_wanted(range))) }
 }
 
-/// NaN and the infinities are in no range.
+/// NaN and the infinities are outside every range.
 pub(crate) fn number(field: &str, value: f64, range: &RangeInclusive<f64>) -> Result<f64, Error> {
     if range.contains(&value) { Ok(value) } else { Err(Error::invalid(field, value, &number_wanted(range))) }
 }

@@ -1,16 +1,17 @@
-//! How times are written in what the engine tells of itself.
+//! Serialises times in statistics, explanations and events.
 
 use std::time::SystemTime;
 
 use jiff::Timestamp;
 use serde::Serializer;
 
-/// RFC 3339, in UTC; the first representable time when it is out of range.
+/// Writes RFC 3339 in UTC; a time that is out of range is written as the earliest representable
+/// time.
 pub(crate) fn write_time<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&Timestamp::try_from(*time).unwrap_or(Timestamp::MIN))
 }
 
-/// As [`write_time`]; absent stays absent.
+/// Like [`write_time`]; an absent time stays absent.
 #[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
 pub(crate) fn write_time_option<S: Serializer>(
     time: &Option<SystemTime>,

@@ -1,15 +1,15 @@
-//! Documents as people and other programs write them.
+//! Documents in text formats.
 
 use crate::codec::document::Raw;
 use crate::error::{Error, ErrorKind};
 
-/// A JSON text as a document; `noun` is what it is called.
+/// Parses a JSON text; `noun` names the document in errors.
 pub(crate) fn from_json(text: &str, noun: &str) -> Result<Raw, Error> {
     serde_json::from_str(text)
         .map_err(|error| not_valid(noun, "JSON", &error.to_string(), Some((error.line(), error.column()))))
 }
 
-/// As [`from_json`], for TOML.
+/// Like [`from_json`], for TOML.
 #[cfg(feature = "toml")]
 pub(crate) fn from_toml(text: &str, noun: &str) -> Result<Raw, Error> {
     toml::from_str(text).map_err(|error| {
@@ -26,7 +26,7 @@ pub(crate) fn from_toml(text: &str, noun: &str) -> Result<Raw, Error> {
     })
 }
 
-/// As [`from_json`], for one document of YAML 1.2, where `on` and `no` are texts.
+/// Like [`from_json`], for one document of YAML 1.2, where `on` and `no` are strings.
 #[cfg(feature = "yaml")]
 pub(crate) fn from_yaml(text: &str, noun: &str) -> Result<Raw, Error> {
     let options = serde_saphyr::options! {
