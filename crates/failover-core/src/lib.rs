@@ -1,8 +1,9 @@
-//! Types, provider contract and engine of `failover`: calls that survive a dying endpoint.
+//! Types, provider contract and engine of `failover`, which keeps calls working when an endpoint
+//! fails.
 //!
-//! Depend on this crate to publish a provider ([`provider`]), or to name a
-//! [`ServiceHandle`] or an [`Endpoint`] in the interface of a library. A program that makes calls depends on the facade
-//! `failover`, whose types are these.
+//! Depend on this crate to publish a provider ([`provider`]), or to use a [`ServiceHandle`] or an
+//! [`Endpoint`] in the public API of a library. A program that makes calls depends on the facade
+//! `failover`, which re-exports these types.
 //!
 //! ```
 //! use failover_core::{Outcome, ServiceHandle};
@@ -10,25 +11,25 @@
 //! # fn send(_url: String) -> Result<String, std::io::Error> { Ok("Ada".into()) }
 //! let users = ServiceHandle::fixed("user-service", ["http://10.0.0.1:8080", "http://10.0.0.2:8080"])?;
 //!
-//! // For who owns the transport: pick, send, say how it went.
+//! // With your own transport: pick an endpoint, send the request, report the outcome.
 //! let pick = users.select()?;
 //! let reply = send(pick.endpoint().url("/users/7"));
 //! pick.finish(Outcome::of(&reply));
 //!
-//! // Or leave attempts, time limits and retries to the library: see `ServiceHandle::execute`.
+//! // Or let the library handle attempts, timeouts and retries: see `ServiceHandle::execute`.
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # How a call travels
+//! # Data path of a call
 //!
 //! ```text
 //! provider ─► discovery ─► snapshot ─► select ─► attempt ─► outcome ─► breaker, events, stats
 //!             (one task)   (immutable)  (no lock, no allocation, no await)
 //! ```
 //!
-//! Everything left of the snapshot is asynchronous and rare, everything right of it is synchronous, lock-free and free
-//! of allocation until something fails. Time and randomness can be replaced ([`Clock`], [`Random`]), so that every
-//! behaviour can be tested in virtual time and from a seed.
+//! Everything left of the snapshot is asynchronous and rare. Everything right of it is synchronous,
+//! lock-free and, until an attempt fails, free of allocation. Time and randomness can be replaced
+//! ([`Clock`], [`Random`]), so that all behaviour can be tested in virtual time and from a seed.
 //!
 //! # Features
 //!
@@ -39,7 +40,8 @@
 //! | `toml` | `from_toml` of the configurations |
 //! | `yaml` | `from_yaml` of the configurations |
 //!
-//! It needs Rust 1.85 and, for everything but a fixed list and [`ServiceHandle::select`], tokio.
+//! This crate requires Rust 1.85. Everything except a fixed list and [`ServiceHandle::select`] requires
+//! tokio.
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests measure time"))]
 
@@ -79,7 +81,7 @@ pub use model::load_report::LoadReport;
 pub use runtime::clock::{Clock, Time};
 pub use runtime::random::Random;
 
-/// The contract of a provider: for crates that publish one, and for direct use of a provider.
+/// The provider contract: for crates that implement a provider, and for using one directly.
 pub mod provider {
     pub use crate::contract::provider::{
         AddressTrust, ConfigKey, ConfigStore, ConfigStream, ConnectionInfo, ConnectionStatus, EndpointSet,
@@ -88,7 +90,7 @@ pub mod provider {
     pub use crate::model::endpoint::EndpointEntry;
 }
 
-/// Active health checks: how a process asks an endpoint whether it works.
+/// Active health checks: the probe contract.
 pub mod probe {
     pub use crate::contract::probe::{Probe, ProbeOutcome, ProbeTarget};
 }

@@ -1,4 +1,5 @@
-//! What several threads decide together, in every order that the memory model allows: `cargo xtask loom`.
+//! Tests of decisions shared by several threads, in every order that the memory model allows:
+//! `cargo xtask loom`.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::engine::state::in_flight::InFlight;
 use crate::model::breaker_state::BreakerState;
 use crate::runtime::clock::Time;
 
-/// One failure opens, one probe call at a time, one success closes.
+/// One failure opens the breaker, one probe call is admitted at a time, one success closes it.
 const RULES: BreakerPolicy = BreakerPolicy {
     enabled: true,
     failure_threshold: 1,
@@ -26,7 +27,7 @@ const RULES: BreakerPolicy = BreakerPolicy {
 };
 
 const BEGIN: Time = Time::from_nanos(1);
-/// When an open breaker lets probe calls through.
+/// The time at which an open breaker admits probe calls.
 const DUE: Time = Time::from_nanos(6_000_000_000);
 
 fn open() -> AtomicBreaker {
@@ -71,7 +72,7 @@ fn models_a_probe_call_that_succeeds_beside_a_late_failure_leaves_a_gate_that_wo
     loom::model(|| {
         let breaker = Arc::new(AtomicBreaker::new());
         let before = breaker.admit_if_closed().expect("new");
-        // One thread opens it; another one, of the same generation, reports late.
+        // One thread opens the breaker; another one reports late, in the same generation.
         let late = {
             let breaker = Arc::clone(&breaker);
             thread::spawn(move || breaker.apply(Input::Failure(before), BEGIN, &RULES, 0.0).1.is_some())

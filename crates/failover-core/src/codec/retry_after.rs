@@ -2,10 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
-/// Reads the value of a `Retry-After` header: whole seconds, or an HTTP date in one of its three forms.
+/// Parses the value of a `Retry-After` header: whole seconds, or an HTTP date in one of its three
+/// forms.
 ///
-/// `now` is the wall-clock time that a date is compared with; a date in the past means no wait. Anything else is `None`:
-/// a sign, a fraction, an exponent, a number above 2^64, an empty value, other text.
+/// `now` is the wall-clock time that a date is compared with; a date in the past yields zero.
+/// Returns `None` for anything else: a sign, a fraction, an exponent, a number above 2^64, an empty
+/// value, or other text.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};

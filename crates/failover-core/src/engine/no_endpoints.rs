@@ -74,13 +74,14 @@ impl NoEndpoints {
         &self.0.out
     }
 
-    /// Whether open circuit breakers are the reason: with them closed, at least one endpoint could be used.
+    /// Whether open circuit breakers are the reason: with them closed, at least one endpoint could
+    /// be used.
     pub fn is_by_breaker(&self) -> bool {
         self.0.by_breaker
     }
 
-    /// The kind of the error that it converts into: [`CircuitBreaker`](ErrorKind::CircuitBreaker) where open breakers
-    /// are the reason, [`NoEndpoints`](ErrorKind::NoEndpoints) otherwise.
+    /// The kind of the error that it converts into: [`CircuitBreaker`](ErrorKind::CircuitBreaker)
+    /// where open breakers are the reason, [`NoEndpoints`](ErrorKind::NoEndpoints) otherwise.
     pub fn kind(&self) -> ErrorKind {
         if self.is_by_breaker() { ErrorKind::CircuitBreaker } else { ErrorKind::NoEndpoints }
     }

@@ -9,7 +9,8 @@ use crate::engine::breaker::{Admission, Breaker, BreakerPolicy, Decision, Input,
 use crate::runtime::clock::Time;
 use crate::runtime::sync::{AtomicU64, Ordering};
 
-/// Bits of the word, from the lowest: two counters of 20, doublings 6, generation 15, early 1, phase 2.
+/// Bits of the word, from the lowest: two counters of 20, doublings 6, generation 15, early 1,
+/// phase 2.
 const COUNTER: u32 = 20;
 const COUNTER_MASK: u64 = (1 << COUNTER) - 1;
 const ROUNDS_AT: u32 = 40;
