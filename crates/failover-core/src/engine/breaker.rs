@@ -121,7 +121,7 @@ impl Breaker {
         }
     }
 
-    /// The state after an event. `unit` is a random number from 0 to 1 for the jitter.
+    /// Returns the state after an event. `unit` is a random number from 0 to 1, for the jitter.
     pub(crate) fn on(self, input: Input, now: Time, policy: &BreakerPolicy, unit: f64) -> (Self, Decision) {
         match input {
             Input::Admit { early } => self.admit(early, now, policy, unit),
@@ -151,7 +151,8 @@ impl Breaker {
                 (next, Decision::Admitted(next.admission(true)))
             }
             Phase::Open { until } => (self, Decision::Refused(until)),
-            // Nobody has probed for so long that this is a new round; no call is under way that it could make void.
+            // The round has no probe call in flight and has exceeded its time limit. A new round begins;
+            // there is no call that the new generation could invalidate.
             Phase::HalfOpen { since, calls: 0, successes, early } if now >= since + policy.half_open_wait => {
                 let phase = Phase::HalfOpen { since: now, calls: 1, successes, early };
                 let next = self.next(phase, self.rounds);
@@ -161,7 +162,7 @@ impl Breaker {
                 let phase = Phase::HalfOpen { since, calls: calls + 1, successes, early };
                 (Self { phase, ..self }, Decision::Admitted(self.admission(true)))
             }
-            // The probe calls of this round did not answer in time: that is an answer, too.
+            // The probe calls of this round did not return in time, which counts as a failure.
             Phase::HalfOpen { since, .. } if now >= since + policy.half_open_wait => {
                 let next = self.failure(now, policy, unit);
                 let Phase::Open { until } = next.phase else {
@@ -194,8 +195,8 @@ impl Breaker {
                 Self { phase: Phase::Closed { failures }, ..self }
             }
             Phase::Closed { .. } => self.next(Phase::Open { until: now + policy.open_time(0, unit) }, 0),
-            // A round that began before its time proves nothing about how long to wait: the open time does not
-            // grow, or an outage of everything would end with every endpoint at the longest wait.
+            // A failed early round does not lengthen the open time: otherwise an outage of all endpoints
+            // would leave every one of them at the maximum open time.
             Phase::HalfOpen { early, .. } => {
                 let rounds = if early { self.rounds } else { (self.rounds + 1).min(MAX_ROUNDS) };
                 self.next(Phase::Open { until: now + policy.open_time(rounds, unit) }, rounds)

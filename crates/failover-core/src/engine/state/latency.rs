@@ -274,7 +274,7 @@ impl Times {
         self.0.iter().sum()
     }
 
-    /// The percentiles, if there is anything to take them of.
+    /// Returns the percentiles, or `None` if there are no latencies.
     pub(crate) fn latency(&self) -> Option<Latency> {
         let all: u64 = self.0.iter().sum();
         (all > 0).then(|| Latency {
