@@ -125,7 +125,7 @@ mod tests {
             now in prop::collection::vec(0_u8..20, 0..8),
         ) {
             let service = ServiceName::new("users").expect("valid");
-            // Even ones have addresses of their own.
+            // Entries with an even number have addresses of their own.
             let last = entries(&last.into_iter().map(|id| 2 * id).collect::<Vec<_>>());
             let mut now = entries(&now);
             let change = Change::between(&last, &mut now);

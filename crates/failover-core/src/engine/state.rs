@@ -408,7 +408,7 @@ mod tests {
         assert_eq!(state.counters().of(AttemptClass::Success), 64_000);
         let mut times = Times::none();
         state.times_into(&mut times);
-        // Threads that do nothing but this lose the most.
+        // Threads that do nothing else lose the most.
         assert!((2_000..70_000).contains(&times.total()), "{}", times.total());
         let latency = times.latency().expect("recorded");
         assert!(latency.p50.abs_diff(Duration::from_micros(12)) < Duration::from_micros(1), "{latency:?}");

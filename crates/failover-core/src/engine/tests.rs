@@ -15,7 +15,7 @@ use crate::model::attempt_class::AttemptClass;
 use crate::model::endpoint::{Endpoint, EndpointEntry};
 use crate::model::health::{Health, Lifecycle};
 
-/// An engine in virtual time with one source, and what the tests do to it.
+/// An engine in virtual time with one source, and the operations that tests perform on it.
 struct Bench {
     engine: Engine,
     source: SourceId,
@@ -47,7 +47,8 @@ impl Bench {
         self.engine.publish(self.source, entries.into_iter().collect(), false, Duration::ZERO);
     }
 
-    /// One call; `fails` says whose calls fail. Answers where it went, or nothing.
+    /// Makes one call; `fails` selects the endpoints whose calls fail. Returns the endpoint called,
+    /// if any.
     fn call(&self, fails: &[&str]) -> Option<String> {
         let pick = self.engine.pick(Tried::NONE, true)?;
         let id = self.id(&pick);
@@ -180,7 +181,7 @@ async fn without_a_floor_and_failing_fast_a_dead_service_is_refused_until_a_prob
     assert!(none.to_string().contains("a: breaker open, next probe call in 5s"), "{none}");
     let error = Error::from(none);
     assert_eq!((error.kind(), error.code()), (ErrorKind::CircuitBreaker, "CIRCUIT_OPEN"));
-    // Without a breaker among the causes it is the endpoints that are missing.
+    // If no breaker is among the causes, the error is that endpoints are missing.
     bench.publish(["a", "b"].map(|id| entry(id, 0).with_lifecycle(Lifecycle::Maintenance)));
     let error = Error::from(bench.engine.why_none());
     assert_eq!((error.kind(), error.code()), (ErrorKind::NoEndpoints, "ALL_ENDPOINTS_DOWN"));
@@ -195,7 +196,8 @@ async fn when_all_fail_each_is_probed_within_its_permits_and_the_first_to_return
     let all = ["a", "b", "c", "d", "e"];
     bench.calls(100, &all);
     assert_eq!(bench.engine.snapshot().closed(), 0);
-    // Ten thousand callers at once: three permits for each that is out, the rest to the one the floor holds.
+    // Ten thousand concurrent calls: three permits for each endpoint that is out, the rest to the
+    // pinned one.
     let pinned: Vec<_> =
         (0..10_000).map(|_| bench.engine.pick(Tried::NONE, true).expect("fails open")).collect();
     let mut counts = BTreeMap::new();
@@ -210,7 +212,7 @@ async fn when_all_fail_each_is_probed_within_its_permits_and_the_first_to_return
     }
     pass(30 * SECOND).await;
     bench.calls(100, &all);
-    // One comes back: it is found in a few calls, long before any open time has passed.
+    // One endpoint recovers: a few calls find it, long before any open time has passed.
     let counts = bench.calls(50, &["a", "b", "d", "e"]);
     assert!(counts["c"] > 35, "{counts:?}");
 }
@@ -404,7 +406,7 @@ async fn a_change_of_many_endpoints_is_told_in_a_few_events() {
 #[tokio::test(start_paused = true)]
 async fn a_cell_is_not_given_away_while_an_older_snapshot_knows_it() {
     let bench = Bench::with(&["a", "b"]);
-    // As a choice holds it that was interrupted.
+    // As held by an interrupted pick.
     let pinned = bench.engine.snapshot();
     let state = pinned.slot(pinned.find("a").expect("there")).state;
     bench.publish([entry("a", 0), entry("b", 0), entry("c", 0)]);

@@ -123,7 +123,8 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    /// So many turns from some time on, one each so many nanoseconds, by two threads that alternate.
+    /// Takes `count` turns, one every `each` nanoseconds starting at `from`, by two alternating
+    /// threads.
     fn by_two(turns: &ShardedCounter, count: u64, from: u64, each: u64) -> Vec<u64> {
         let one = |n: u64| turns.take_as(|| n as usize % 2, Time::from_nanos(from + n * each));
         (0..count).map(one).collect()
@@ -133,7 +134,7 @@ mod tests {
         taken.windows(2).all(|pair| pair[1] == pair[0] + 1)
     }
 
-    /// All the turns that were drawn, but for those that two threads may have left.
+    /// Whether no turn was taken twice, and at most the unused turns of two threads are missing.
     fn none_is_lost(turns: &ShardedCounter, mut taken: Vec<u64>) -> bool {
         let left = turns.counter.0.load(Ordering::Relaxed) - taken.len() as u64;
         taken.sort_unstable();
@@ -170,7 +171,7 @@ mod tests {
         let last: Vec<_> = taken[9_900..].iter().copied().step_by(2).collect();
         let breaks = last.windows(2).filter(|pair| pair[1] != pair[0] + 1).count();
         assert!((2..=4).contains(&breaks), "{last:?}");
-        // Later on there is no rush any more: all is as before.
+        // Later there is no contention any more, and turns are drawn one by one again.
         taken.extend(by_two(&turns, 100, 2 * SECOND, RUSH));
         assert!(follow_each_other(&taken[10_050..]) && !turns.contended.load(Ordering::Relaxed), "{taken:?}");
         assert!(none_is_lost(&turns, taken));

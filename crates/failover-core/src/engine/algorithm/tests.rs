@@ -48,7 +48,7 @@ fn round_robin_is_even_on_four_threads_in_a_rush() {
     let picked = threads.into_iter().flat_map(|thread| thread.join().expect("no panic"));
     let counts = counts(picked);
     let (least, most) = (counts.values().min().unwrap(), counts.values().max().unwrap());
-    // One call, and one more for each thread that may have turns left.
+    // One call, plus one for each thread that may have unused turns.
     assert!(counts.len() == 10 && most - least <= 5, "{counts:?}");
 }
 
@@ -134,7 +134,8 @@ fn every_algorithm_goes_elsewhere_while_it_can() {
     }
 }
 
-/// Finagle's `LoadDistribution`: 5 clients, 150 calls each that do not end, 10 servers; twice the optimum is 150.
+/// Finagle's `LoadDistribution`: 5 clients with 150 calls each that do not end, and 10 servers;
+/// twice the optimum is 150.
 #[test]
 fn many_clients_together_load_no_endpoint_with_twice_its_part() {
     for strategy in [

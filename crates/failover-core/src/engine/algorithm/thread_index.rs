@@ -79,7 +79,7 @@ mod tests {
             assert_eq!(numbers.len(), 4);
             most = most.max(numbers[3]);
         }
-        // 200 threads, four at a time; other tests of this process have some numbers as well.
+        // 200 threads, four at a time; other tests of this process hold some numbers as well.
         assert!(most < 150, "{most}");
     }
 }

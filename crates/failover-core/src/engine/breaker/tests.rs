@@ -17,7 +17,7 @@ fn secs(seconds: u64) -> Time {
     Time::from_nanos(seconds * 1_000_000_000)
 }
 
-/// A breaker driven by letters: S and F report with the newest ticket, A asks for admission.
+/// A breaker driven by letters: S and F report with the newest admission, A requests admission.
 struct Driven {
     breaker: Breaker,
     admission: Admission,
@@ -70,8 +70,8 @@ fn consecutive_failures_open_and_a_success_between_them_does_not() {
 
 #[test]
 fn linkerds_consecutive_failures_table_holds() {
-    // Consecutive 2, back-off 1 s: F F shuts; after 1 s exactly one permit; F shuts for 2 s; a late success while
-    // shut is ignored; then S opens the gate.
+    // Threshold 2, back-off 1 s: F F opens the breaker; after 1 s there is exactly one permit; F opens
+    // it for 2 s; a late success in the open phase is ignored; then S closes the breaker.
     let policy = BreakerPolicy {
         failure_threshold: 2,
         recovery: Duration::from_secs(1),

@@ -91,7 +91,7 @@ mod tests {
             let mut before = 0_u64;
             for (index, weight) in model.into_iter().enumerate().filter(|(_, weight)| *weight > 0) {
                 for lot in [before, before + u64::from(weight) - 1] {
-                    // The smallest bits that fall to this lot.
+                    // The smallest bits that select this lot.
                     let bits = ((u128::from(lot) << 64).div_ceil(u128::from(total))) as u64;
                     prop_assert_eq!(sums.draw(bits), Some(index), "lot {} of {}", lot, total);
                 }

@@ -202,7 +202,8 @@ mod tests {
     #[test]
     fn degraded_endpoints_take_what_the_healthy_ones_of_all_priorities_cannot() {
         let of = |available, of_priority| HostCounts { available, hosts: available, of_priority, zone: None };
-        // Priority 0 has 2 healthy and 2 degraded ones of 4, priority 1 has 1 healthy one of 5.
+        // Priority 0 has 2 healthy and 2 degraded endpoints of 4, priority 1 has 1 healthy one of
+        // 5.
         let tiers = [of(2, (4, 4)), of(1, (1, 5)), of(2, (4, 4))];
         assert_eq!(percents(&shares(&tiers, 0)), [70, 28, 2]);
     }
@@ -231,14 +232,15 @@ mod tests {
 
     #[test]
     fn zones_share_what_their_priority_gets_and_the_others_come_last() {
-        // Half of the first priority is available, so that it takes 70 %; the second has a zone without a weight.
+        // Half of the first priority is available, so it takes 70 %; the second has a zone without
+        // a weight.
         let mut tiers: Vec<_> = zones((0, 0), &[(3, 4, 2), (1, 4, 2)]);
         tiers.extend(zones((0, 1), &[(1, 5, 5), (0, 5, 5)]));
         assert_eq!(percents(&shares(&tiers, 0)), [53, 17, 30, 0]);
-        // Nothing is available where a weight is.
+        // No zone with a weight has available endpoints.
         let tiers = zones((0, 0), &[(1, 5, 0), (2, 5, 0), (0, 5, 5)]);
         assert_eq!(percents(&shares(&tiers, 0)), [0, 0, 100]);
-        // In panic all count.
+        // In panic mode all endpoints count.
         let tiers = zones((0, 0), &[(1, 5, 1), (2, 5, 1)]);
         assert_eq!(percents(&shares(&tiers, 50)), [33, 67]);
     }

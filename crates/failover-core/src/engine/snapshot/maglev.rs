@@ -159,7 +159,8 @@ mod tests {
 
     #[test]
     fn one_endpoint_less_moves_few_keys() {
-        // How many percentage points of the keys move beside those of the one that goes: on average, and at worst.
+        // The percentage points of keys that move besides those of the removed endpoint: on
+        // average, and at worst.
         for (count, ewma, worst) in
             [(2_usize, 0.6, 0.65), (10, 0.6, 0.65), (100, 0.6, 0.65), (300, 0.95, 0.95), (1_000, 0.6, 0.65)]
         {
@@ -196,7 +197,7 @@ mod tests {
             let share = places.iter().filter(|place| **place == index).count() as f64 / f64::from(SIZE);
             assert!((share - f64::from(weight) / 6.0).abs() < 0.001, "{index}: {share}");
         }
-        // One is never starved by the weight of another.
+        // No endpoint is starved by the weight of another.
         let places = table(&[("a", 1), ("b", u32::MAX)], SIZE).unwrap();
         assert!(places.contains(&0));
     }

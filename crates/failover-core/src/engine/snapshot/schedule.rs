@@ -154,7 +154,7 @@ mod tests {
         let schedule = schedule(&[5, 1, 1]);
         let order: Vec<_> = (0..7).map(|turn| schedule.at(turn).unwrap()).collect();
         assert_eq!(order, [0, 1, 0, 0, 0, 2, 0]);
-        // However many light ones there are, they do not stand together.
+        // However many light endpoints there are, their turns are not adjacent.
         let mut weights = vec![1; 1_000];
         weights.push(1_000);
         let schedule = self::schedule(&weights);
@@ -191,7 +191,7 @@ mod tests {
     }
 
     proptest! {
-        // Each builds a schedule of up to 64 Ki slots.
+        // Each case builds a schedule of up to 64 Ki slots.
         #![proptest_config(ProptestConfig::with_cases(32))]
 
         #[test]

@@ -316,7 +316,7 @@ mod tests {
         }
     }
 
-    /// What sorting gives.
+    /// Returns the exact percentiles, found by sorting.
     fn sorted(nanos: &mut [u64]) -> [u64; 4] {
         nanos.sort_unstable();
         [500, 900, 990, 999].map(|per_mille| nanos[(nanos.len() * per_mille).div_ceil(1000) - 1])
@@ -410,7 +410,7 @@ mod tests {
 
     #[test]
     fn a_tail_that_is_spread_over_many_buckets_survives_being_halved() {
-        // One in 1 000 takes 100 ms to 10 s, hardly two of them the same.
+        // One in 1 000 takes 100 ms to 10 s, and hardly any two take the same time.
         let histogram = Histogram::new();
         for n in 0..600_000_u64 {
             let tail = 100_000_000 + n.wrapping_mul(0x9e37_79b9_7f4a_7c15) % 9_900_000_000;
@@ -438,7 +438,8 @@ mod tests {
         record(&histogram, &nanos);
         let read = read(&histogram).total();
         assert!((8_000..100_000).contains(&read), "{read}");
-        // What is left is a sample of what was recorded, so the rank may fall into the bucket beside it.
+        // The histogram keeps a sample of what was recorded, so the rank may fall into the adjacent
+        // bucket.
         let p50 = self::read(&histogram).latency().expect("recorded").p50.as_nanos() as f64;
         let exact = sorted(&mut nanos)[0] as f64;
         assert!((p50 - exact).abs() <= 0.06 * exact, "{p50} for {exact}");

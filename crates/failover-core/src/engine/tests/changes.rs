@@ -1,4 +1,4 @@
-//! A change of an answer, and the whole answer.
+//! Compares updates by change with updates by whole answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn engine() -> (Engine, SourceId) {
     (engine, source)
 }
 
-/// Number and health of endpoints, in an order of its own.
+/// Number and health of endpoints, in arbitrary order.
 fn entries(answer: &[(u8, bool)]) -> Vec<EndpointEntry> {
     let entry = |(number, well): &(u8, bool)| {
         let endpoint = Endpoint::builder(format!("e{number}"), "users", format!("10.0.0.{number}"), 80);

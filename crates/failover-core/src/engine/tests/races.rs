@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::*;
 use crate::config::CircuitBreakerConfigBuilder;
 
-/// Runs `work` on four threads while `meanwhile` is done again and again.
+/// Runs `work` on four threads while `meanwhile` runs repeatedly.
 fn under_load(length: Duration, work: impl Fn() + Sync, mut meanwhile: impl FnMut(u32)) {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -47,7 +47,7 @@ fn a_choice_is_the_endpoint_that_it_was_however_fast_endpoints_come_and_go() {
         assert_eq!(before.id(), after.id());
         engine.report(pick, AttemptClass::Success);
     };
-    // Each id lives through one or two snapshots.
+    // Each id exists in one or two snapshots.
     under_load(Duration::from_secs(3), call, |round| {
         let ids = [format!("a{round}"), format!("b{}", round / 2)];
         engine.publish(source, ids.iter().map(|id| entry(id, 0)).collect(), false, Duration::ZERO);
@@ -55,7 +55,7 @@ fn a_choice_is_the_endpoint_that_it_was_however_fast_endpoints_come_and_go() {
     assert_eq!(engine.stats().in_flight, 0);
 }
 
-/// Breakers that open and close all the time.
+/// Breakers that open and close continuously.
 fn nervous(breaker: CircuitBreakerConfigBuilder) -> CircuitBreakerConfigBuilder {
     let moment = Duration::from_millis(10);
     breaker
@@ -98,7 +98,8 @@ fn membership_counts_and_permits_are_right_after_a_storm_and_everything_recovers
             thread::yield_now();
         });
         check(&engine);
-        // Whatever is out is found again within a second, the longest time between two looks.
+        // Each endpoint that is out is found again within a second, the longest interval between
+        // two scans.
         let began = Instant::now();
         while engine.snapshot().closed() < engine.snapshot().eligible {
             assert!(began.elapsed() < Duration::from_secs(5), "{:?}", engine.stats().endpoints);

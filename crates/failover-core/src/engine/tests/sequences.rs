@@ -1,4 +1,5 @@
-//! Random sequences of everything that can happen to a service: updates, outcomes, drops, configuration and time.
+//! Random sequences of everything that can happen to a service: updates, outcomes, drops,
+//! configurations and time.
 
 use proptest::prelude::*;
 
@@ -13,13 +14,13 @@ enum Step {
     Fail,
     /// A call begins.
     Begin,
-    /// The call that began so many before the newest ends.
+    /// The call that began this many calls before the newest one ends.
     End(usize, u8),
-    /// As `End`, dropped.
+    /// Like `End`, but the call is dropped.
     Drop(usize),
     Wait(u64),
     Configure(bool, u32),
-    /// The manager is gone.
+    /// The manager is dropped.
     Close,
 }
 
@@ -47,7 +48,8 @@ fn place(id: u8, second: bool) -> EndpointEntry {
     EndpointEntry::new(Endpoint::builder(format!("e{id}"), "users", address, 80).build().expect("valid"))
 }
 
-/// Which states may follow which when one call has begun or ended, or an update has come.
+/// The states that may follow one another when one call has begun or ended, or an update has
+/// arrived.
 fn is_legal(from: BreakerState, to: BreakerState) -> bool {
     use BreakerState::*;
     from == to || matches!((from, to), (Closed | HalfOpen, Open) | (Open, HalfOpen) | (HalfOpen, Closed))
@@ -106,7 +108,7 @@ impl World {
                     self.begun += 1;
                     self.live.push(pick);
                 }
-                // Each of them may be half-open with all its permits taken.
+                // Each endpoint may be half-open with all its permits taken.
                 None => {
                     assert!(self.named.is_empty() || !self.live.is_empty(), "there is one, and it is free");
                 }
@@ -179,7 +181,8 @@ impl World {
         }
     }
 
-    /// Everything ends: then nothing is in flight, all permits are back, and what was begun has been counted.
+    /// Ends everything, and checks that nothing is in flight, all permits are returned, and every
+    /// call that began has been counted.
     async fn end(mut self) {
         while let Some(pick) = self.live.pop() {
             self.bench.engine.cancel(pick);

@@ -16,7 +16,7 @@ use crate::model::endpoint::{Endpoint, EndpointEntry, ServiceName};
 use crate::model::health::Health;
 use crate::runtime::clock::Clock;
 
-/// An engine with endpoints that are given as `id`, and the clock of tokio.
+/// An engine with endpoints given as ids, on tokio's clock.
 struct Bench {
     engine: Arc<Engine>,
     source: SourceId,
@@ -57,7 +57,7 @@ impl Bench {
         }
     }
 
-    /// One attempt on this endpoint that ends like this, now.
+    /// Makes one attempt on this endpoint that ends now with this class.
     fn end(&self, id: &str, class: impl Into<Option<AttemptClass>>, before: Duration) {
         let snapshot = self.engine.snapshot();
         let state = snapshot.slot(snapshot.find(id).expect("there")).state;
@@ -252,7 +252,7 @@ async fn health_based_prefers_healthy_ones_and_those_that_answer_best() {
         of("d", Health::Degraded),
     ]);
     tokio::time::advance(Duration::from_secs(1)).await;
-    // 3 of 4 are healthy: with overprovisioning enough.
+    // 3 of 4 are healthy, which is enough with overprovisioning.
     assert_eq!(bench.engine.snapshot().share_percent(), [100, 0]);
     for _ in 0..50 {
         bench.end("a", AttemptClass::Success, Duration::from_millis(1));
@@ -320,7 +320,7 @@ async fn panic_mode_uses_all_and_is_off_unless_asked_for() {
         for id in ["e000", "e001", "e002"] {
             bench.break_down(id);
         }
-        // They stay down: a good answer would close a breaker and end the panic.
+        // The endpoints stay down: a good answer would close a breaker and end panic mode.
         let used: HashSet<_> = (0..100)
             .map(|_| {
                 let pick = bench.engine.pick(Tried::NONE, true).unwrap();
@@ -400,7 +400,8 @@ async fn one_call_can_ask_for_another_algorithm() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Whatever happens to the endpoints, a pick is one of them, and one that is given calls while there is one.
+    /// Whatever happens to the endpoints, a pick is one of them, and is in rotation as long as any
+    /// endpoint is.
     #[test]
     fn a_pick_is_in_the_snapshot_and_available(
         algorithm in 0..Algorithm::WORDS.len(),
@@ -458,12 +459,12 @@ async fn reported_load_gives_calls_by_what_is_done_for_a_unit_of_load() {
     report("b", 0.1);
     tokio::time::advance(Duration::from_secs(1)).await;
     report("a", 1.0);
-    // 10 and 100, and their mean, 55, for those that say nothing: of 220. Seed 7.
+    // 10 and 100, and their mean, 55, for the endpoints without a report: out of 220. Seed 7.
     let shares = bench.shares(22_000);
     for (id, expected) in [("a", 1_000_usize), ("b", 10_000), ("c", 5_500), ("d", 5_500)] {
         assert!(shares[id].abs_diff(expected) < 300, "{id}: {shares:?}");
     }
-    // The turns of one that is out go to the others in proportion.
+    // The turns of an endpoint that is out go to the others in proportion.
     bench.break_down("b");
     let shares = bench.shares(12_000);
     assert!(!shares.contains_key("b") && shares["a"].abs_diff(1_000) < 150, "{shares:?}");
