@@ -40,8 +40,8 @@
 //! | `toml` | `from_toml` of the configurations |
 //! | `yaml` | `from_yaml` of the configurations |
 //!
-//! This crate requires Rust 1.85. Everything except a fixed list and [`ServiceHandle::select`] requires
-//! tokio.
+//! This crate requires Rust 1.85. Everything except a fixed list and [`ServiceHandle::select`]
+//! requires tokio.
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests measure time"))]
 

@@ -151,8 +151,8 @@ impl Breaker {
                 (next, Decision::Admitted(next.admission(true)))
             }
             Phase::Open { until } => (self, Decision::Refused(until)),
-            // The round has no probe call in flight and has exceeded its time limit. A new round begins;
-            // there is no call that the new generation could invalidate.
+            // The round has no probe call in flight and has exceeded its time limit. A new round
+            // begins; there is no call that the new generation could invalidate.
             Phase::HalfOpen { since, calls: 0, successes, early } if now >= since + policy.half_open_wait => {
                 let phase = Phase::HalfOpen { since: now, calls: 1, successes, early };
                 let next = self.next(phase, self.rounds);
@@ -195,8 +195,8 @@ impl Breaker {
                 Self { phase: Phase::Closed { failures }, ..self }
             }
             Phase::Closed { .. } => self.next(Phase::Open { until: now + policy.open_time(0, unit) }, 0),
-            // A failed early round does not lengthen the open time: otherwise an outage of all endpoints
-            // would leave every one of them at the maximum open time.
+            // A failed early round does not lengthen the open time: otherwise an outage of all
+            // endpoints would leave every one of them at the maximum open time.
             Phase::HalfOpen { early, .. } => {
                 let rounds = if early { self.rounds } else { (self.rounds + 1).min(MAX_ROUNDS) };
                 self.next(Phase::Open { until: now + policy.open_time(rounds, unit) }, rounds)

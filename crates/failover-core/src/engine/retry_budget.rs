@@ -135,7 +135,8 @@ mod tests {
 
     #[test]
     fn a_success_rate_funds_its_share_of_retries() {
-        // With nothing in reserve, a deposit of 1 and a cost of 5 allow one retry in five successes.
+        // With nothing in reserve, a deposit of 1 and a cost of 5 allow one retry in five
+        // successes.
         let budget = Budget::new();
         std::iter::from_fn(|| budget.withdraw(AWS)).for_each(Withdrawal::spend);
         let mut retries = 0;

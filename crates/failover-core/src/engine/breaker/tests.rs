@@ -70,8 +70,8 @@ fn consecutive_failures_open_and_a_success_between_them_does_not() {
 
 #[test]
 fn linkerds_consecutive_failures_table_holds() {
-    // Threshold 2, back-off 1 s: F F opens the breaker; after 1 s there is exactly one permit; F opens
-    // it for 2 s; a late success in the open phase is ignored; then S closes the breaker.
+    // Threshold 2, back-off 1 s: F F opens the breaker; after 1 s there is exactly one permit; F
+    // opens it for 2 s; a late success in the open phase is ignored; then S closes the breaker.
     let policy = BreakerPolicy {
         failure_threshold: 2,
         recovery: Duration::from_secs(1),
