@@ -43,8 +43,8 @@ impl From<&CircuitBreakerConfig> for BreakerPolicy {
 }
 
 impl BreakerPolicy {
-    /// Returns the open time after `rounds` failed half-open rounds: `min(max, recovery * 2^rounds)
-    /// * (1 + jitter * unit)`.
+    /// Returns the open time after `rounds` failed half-open rounds:
+    /// `min(max, recovery * 2^rounds) * (1 + jitter * unit)`.
     fn open_time(&self, rounds: u8, unit: f64) -> Duration {
         let doubled = self.recovery.saturating_mul(1_u32.checked_shl(u32::from(rounds)).unwrap_or(u32::MAX));
         let seconds = doubled.min(self.max_recovery).as_secs_f64() * (1.0 + self.jitter * unit);

@@ -252,7 +252,7 @@ impl Engine {
                     format!("{what}; next probe call in {}{stays}", rough(wait)),
                 )
                 .detail("retry_in_ms", wait.as_millis() as u64)
-                .detail("held_by_floor", pinned)
+                .detail("pinned", pinned)
             }
             (Phase::HalfOpen { successes, .. }, _) => {
                 self.accounts.recover(&self.clock);

@@ -13,7 +13,7 @@ pub(super) struct EndpointObservers(Mutex<Vec<Weak<dyn EndpointObserver>>>);
 
 impl std::fmt::Debug for EndpointObservers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Keepers").finish_non_exhaustive()
+        f.debug_struct("EndpointObservers").finish_non_exhaustive()
     }
 }
 

@@ -67,11 +67,11 @@ impl Partition {
         if a == b {
             return;
         }
-        let [cell_a, cell_b] = [a, b].map(|place| self.order[place as usize].load(Ordering::Relaxed));
-        self.order[b as usize].store(cell_a, Ordering::Relaxed);
-        self.order[a as usize].store(cell_b, Ordering::Relaxed);
-        slab.state(cell_a).placement().set_place(b, lock);
-        slab.state(cell_b).placement().set_place(a, lock);
+        let [state_a, state_b] = [a, b].map(|place| self.order[place as usize].load(Ordering::Relaxed));
+        self.order[b as usize].store(state_a, Ordering::Relaxed);
+        self.order[a as usize].store(state_b, Ordering::Relaxed);
+        slab.state(state_a).placement().set_place(b, lock);
+        slab.state(state_b).placement().set_place(a, lock);
     }
 }
 

@@ -16,9 +16,9 @@ const WAYS: usize = 4;
 /// Layout of a word, from the lowest bit: time of last use 20, endpoint state 20, hash 24.
 const USED: u32 = 20;
 const USED_MASK: u64 = (1 << USED) - 1;
-const CELL: u32 = 20;
-const CELL_MASK: u64 = (1 << CELL) - 1;
-const TAG_AT: u32 = USED + CELL;
+const STATE_BITS: u32 = 20;
+const STATE_MASK: u64 = (1 << STATE_BITS) - 1;
+const TAG_AT: u32 = USED + STATE_BITS;
 
 #[derive(Debug)]
 pub(crate) struct SessionTable {
@@ -49,13 +49,13 @@ impl SessionTable {
         let word =
             ways.iter().map(|place| place.load(Ordering::Relaxed)).find(|word| word >> TAG_AT == tag)?;
         let fresh = self.tick * self.age(word, now) <= self.ttl;
-        fresh.then_some(((word >> USED) & CELL_MASK) as u32)
+        fresh.then_some(((word >> USED) & STATE_MASK) as u32)
     }
 
     /// Records that the session uses this state. State numbers of 2^20 and above are not stored.
     #[inline]
     pub(crate) fn keep(&self, key: u64, state: u32, now: Time) {
-        if u64::from(state) > CELL_MASK {
+        if u64::from(state) > STATE_MASK {
             return;
         }
         let (ways, tag) = self.ways(key);
