@@ -1,6 +1,6 @@
 //! A read-only view of an engine at one moment, for statistics and explanations.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -102,7 +102,7 @@ impl EngineView<'_> {
 
     /// Returns the recent attempts of each endpoint, by the number of its state, and the length of
     /// that period.
-    pub(crate) fn recent_attempts(&self) -> (std::collections::HashMap<u32, u64>, Duration) {
+    pub(crate) fn recent_attempts(&self) -> (HashMap<u32, u64>, Duration) {
         let counts = self.endpoints().map(|of| (of.slot.state, of.attempts())).collect();
         self.engine.shares().since(self.now, self.engine.began, counts)
     }

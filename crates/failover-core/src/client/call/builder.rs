@@ -51,7 +51,7 @@ impl<C> fmt::Debug for Call<'_, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Call")
             .field("service", self.engine.name())
-            .field("wishes", &self.options)
+            .field("options", &self.options)
             .finish_non_exhaustive()
     }
 }

@@ -10,7 +10,7 @@ use crate::engine::Engine;
 use crate::engine::control::active_source::{self, shares_event};
 use crate::engine::control::source::SourceId;
 use crate::engine::control::state::Control;
-use crate::engine::snapshot::Snapshot;
+use crate::engine::snapshot::{Slot, Snapshot};
 use crate::events::{Event, EventKind};
 use crate::model::endpoint::{Endpoint, EndpointId};
 use crate::model::health::Health;
@@ -55,7 +55,7 @@ impl Engine {
             of_tier.map(|source| source.addresses).reduce(AddressPolicy::stricter)
         };
         let tiers: Vec<_> = snapshot.tiers.iter().map(|tier| addresses(tier.rank.source)).collect();
-        let probed = |slot: &crate::engine::snapshot::Slot| {
+        let probed = |slot: &Slot| {
             let addresses = tiers[slot.tier as usize].unwrap_or(AddressPolicy::IN_PROCESS);
             Probed { endpoint: Arc::clone(&slot.endpoint), state: slot.state, addresses }
         };
@@ -83,7 +83,7 @@ impl Engine {
             let id = target.endpoint().id();
             // The endpoint may have been removed, its state may have been reused, or its probing
             // may have ended.
-            let theirs = |slot: &crate::engine::snapshot::Slot| {
+            let theirs = |slot: &Slot| {
                 let (now, then) = (&slot.endpoint, target.endpoint());
                 slot.state == number
                     && now.id() == id
