@@ -20,13 +20,17 @@ pub(crate) mod pick;
 pub(crate) mod policy;
 pub(crate) mod report;
 pub(crate) mod retry_budget;
+pub(crate) mod retry_gate;
+pub(crate) mod rotation;
 pub(crate) mod shares;
 pub(crate) mod slow_start;
 pub(crate) mod snapshot;
 pub(crate) mod state;
+pub(crate) mod strain;
+pub(crate) mod usual_latency;
 pub(crate) mod view;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -47,6 +51,8 @@ use crate::runtime::clock::{Clock, Time};
 use crate::runtime::random::Random;
 use accounting::CallAccounts;
 use control::state::Control;
+use strain::Strain;
+use usual_latency::UsualLatency;
 
 pub(crate) use control::{Probed, SourceId, SourceStatus};
 pub(crate) use discovery_sink::EngineSink;
@@ -70,6 +76,10 @@ pub(crate) struct Engine {
     /// When the weights from reported load are next recomputed, in nanoseconds.
     weights_due: AtomicU64,
     accounts: CallAccounts,
+    strain: Strain,
+    usual_latency: UsualLatency,
+    /// The next turn when calls go to all endpoints in turn.
+    rotation: AtomicU32,
     control: Mutex<Control>,
     observers: EndpointObservers,
     shares: Mutex<Shares>,
@@ -110,6 +120,9 @@ impl Engine {
             probe_at: AtomicU64::new(Time::NEVER.as_nanos()),
             weights_due: AtomicU64::new(0),
             accounts: CallAccounts::new(),
+            strain: Strain::new(),
+            usual_latency: UsualLatency::default(),
+            rotation: AtomicU32::new(0),
             control: Mutex::new(control),
             observers: EndpointObservers::default(),
             shares: Mutex::default(),

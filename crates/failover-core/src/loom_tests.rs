@@ -21,9 +21,9 @@ const RULES: BreakerPolicy = BreakerPolicy {
     recovery: Duration::from_secs(5),
     max_recovery: Duration::from_secs(5),
     jitter: 0.0,
-    half_open_calls: 1,
+    half_open_calls: Some(1),
     half_open_wait: Duration::from_secs(30),
-    success_threshold: 1,
+    success_threshold: Some(1),
 };
 
 const BEGIN: Time = Time::from_nanos(1);
@@ -33,12 +33,18 @@ const DUE: Time = Time::from_nanos(6_000_000_000);
 fn open() -> AtomicBreaker {
     let breaker = AtomicBreaker::new();
     let admission = breaker.admit_if_closed().expect("new");
-    breaker.apply(Input::Failure(admission), BEGIN, &RULES, 0.0);
+    assert!(fail(&breaker, admission));
     breaker
 }
 
+/// Reports a failure, which opens the breaker. Returns whether this thread opened it.
+fn fail(breaker: &AtomicBreaker, admission: Admission) -> bool {
+    let suspect = breaker.apply(Input::Failure(admission), BEGIN, &RULES, 0.0).0 == Decision::Suspect;
+    suspect && breaker.apply(Input::Open { level: 0 }, BEGIN, &RULES, 0.0).1.is_some()
+}
+
 fn admit(breaker: &AtomicBreaker) -> Option<Admission> {
-    match breaker.apply(Input::Admit { early: false }, DUE, &RULES, 0.0).0 {
+    match breaker.apply(Input::Admit { repeated: true }, DUE, &RULES, 0.0).0 {
         Decision::Admitted(admission) => Some(admission),
         _ => None,
     }
@@ -75,9 +81,9 @@ fn models_a_probe_call_that_succeeds_beside_a_late_failure_leaves_a_gate_that_wo
         // One thread opens the breaker; another one reports late, in the same generation.
         let late = {
             let breaker = Arc::clone(&breaker);
-            thread::spawn(move || breaker.apply(Input::Failure(before), BEGIN, &RULES, 0.0).1.is_some())
+            thread::spawn(move || fail(&breaker, before))
         };
-        let opened = breaker.apply(Input::Failure(before), BEGIN, &RULES, 0.0).1.is_some();
+        let opened = fail(&breaker, before);
         let late = late.join().expect("no panic");
         assert!(opened ^ late, "one of them opened it");
         let admission = admit(&breaker).expect("due");
@@ -94,7 +100,7 @@ fn models_one_thread_sees_each_change_of_phase() {
             .map(|_| {
                 let breaker = Arc::clone(&breaker);
                 thread::spawn(move || {
-                    breaker.apply(Input::Admit { early: false }, DUE, &RULES, 0.0).1.is_some()
+                    breaker.apply(Input::Admit { repeated: true }, DUE, &RULES, 0.0).1.is_some()
                 })
             })
             .collect();

@@ -20,11 +20,17 @@ pub struct CircuitBreakerConfig {
     #[serde(serialize_with = "duration::write_option", skip_serializing_if = "Option::is_none")]
     max_recovery_timeout: Option<Duration>,
     jitter: f64,
-    half_open_max_calls: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    half_open_max_calls: Option<u32>,
+    #[serde(serialize_with = "duration::write_option", skip_serializing_if = "Option::is_none")]
+    half_open_max_wait: Option<Duration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    success_threshold: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    min_available: Option<u32>,
+    max_ejected: f64,
     #[serde(serialize_with = "duration::write")]
-    half_open_max_wait: Duration,
-    success_threshold: u32,
-    min_available: u32,
+    freeze_time: Duration,
 }
 
 impl CircuitBreakerConfig {
@@ -43,7 +49,11 @@ impl CircuitBreakerConfig {
         self.enabled
     }
 
-    /// Returns the number of consecutive failures that open it, 1 to 10 000. Default: 5.
+    /// Returns the number of failures in a row that make an endpoint suspect, 1 to 10 000. Default:
+    /// 5.
+    ///
+    /// A failure adds 3 to a score, a success subtracts 1, and an endpoint with a score of three
+    /// times this number is suspect: failures mixed with successes count as well.
     pub fn failure_threshold(&self) -> u32 {
         self.failure_threshold
     }
@@ -67,28 +77,49 @@ impl CircuitBreakerConfig {
         self.jitter
     }
 
-    /// Returns how many concurrent calls a half-open breaker admits, 1 to 10 000. Default: 3.
-    pub fn half_open_max_calls(&self) -> u32 {
+    /// Returns how many concurrent calls a half-open breaker admits, 1 to 10 000, if configured.
+    ///
+    /// Default: one at a time, at least 0.5 s apart.
+    pub fn half_open_max_calls(&self) -> Option<u32> {
         self.half_open_max_calls
     }
 
-    /// Returns how long a half-open breaker waits for its calls, 10 ms to 1 h. Default: 30 s.
-    pub fn half_open_max_wait(&self) -> Duration {
+    /// Returns how long a half-open breaker waits for its calls, 10 ms to 1 h, if configured.
+    ///
+    /// Default: 30 s, or as long as an attempt may take if that is longer.
+    pub fn half_open_max_wait(&self) -> Option<Duration> {
         self.half_open_max_wait
     }
 
-    /// Returns how many consecutive successes close a half-open breaker.
+    /// Returns how many consecutive successes close a half-open breaker, 1 to 10 000, if configured.
     ///
-    /// 1 to 10 000. Default: 2.
-    pub fn success_threshold(&self) -> u32 {
+    /// Default: 2, and 4 or 8 for an endpoint whose breaker has opened several times within minutes.
+    pub fn success_threshold(&self) -> Option<u32> {
         self.success_threshold
     }
 
-    /// Returns the floor: the number of endpoints that breakers never remove.
+    /// Returns the floor, 0 to 10 000, if configured: the number of endpoints that stay in rotation
+    /// whatever their breakers say.
     ///
-    /// 0 to 10 000. Default: 1. 0 disables the floor.
-    pub fn min_available(&self) -> u32 {
+    /// Default: 1, or 0 with `fail_fast`. If no breaker is closed, calls go to all endpoints in turn,
+    /// unless `fail_fast` is set.
+    pub fn min_available(&self) -> Option<u32> {
         self.min_available
+    }
+
+    /// Returns the share of a tier's endpoints that timeouts and overload answers may take out, above
+    /// 0 to 1. Default: 0.5.
+    ///
+    /// Such failures do not tell an endpoint that is down from one that gets too many calls. One
+    /// endpoint may always be taken out; endpoints that fail a probe call as well do not count.
+    pub fn max_ejected(&self) -> f64 {
+        self.max_ejected
+    }
+
+    /// Returns how long timeouts and overload answers take no endpoint out once an overload has been
+    /// recognised, up to 1 h. Default: 30 s. 0 disables it.
+    pub fn freeze_time(&self) -> Duration {
+        self.freeze_time
     }
 
     pub(super) fn from_raw(raw: Raw) -> Result<Self, Error> {
@@ -105,20 +136,18 @@ impl CircuitBreakerConfig {
         if let Some(jitter) = fields.number("jitter", &defaults::JITTER_RANGE)? {
             draft.jitter = jitter;
         }
-        if let Some(time) = fields.duration("half_open_max_wait", &defaults::RECOVERY_RANGE)? {
-            draft.half_open_max_wait = time;
+        draft.half_open_max_wait = fields.duration("half_open_max_wait", &defaults::RECOVERY_RANGE)?;
+        draft.min_available = fields.whole("min_available", &defaults::MIN_AVAILABLE_RANGE)?;
+        draft.half_open_max_calls = fields.whole("half_open_max_calls", &defaults::BREAKER_COUNT_RANGE)?;
+        draft.success_threshold = fields.whole("success_threshold", &defaults::BREAKER_COUNT_RANGE)?;
+        if let Some(count) = fields.whole("failure_threshold", &defaults::BREAKER_COUNT_RANGE)? {
+            draft.failure_threshold = count;
         }
-        if let Some(count) = fields.whole("min_available", &defaults::MIN_AVAILABLE_RANGE)? {
-            draft.min_available = count;
+        if let Some(share) = fields.number("max_ejected", &defaults::MAX_EJECTED_RANGE)? {
+            draft.max_ejected = share;
         }
-        for (name, target) in [
-            ("failure_threshold", &mut draft.failure_threshold),
-            ("half_open_max_calls", &mut draft.half_open_max_calls),
-            ("success_threshold", &mut draft.success_threshold),
-        ] {
-            if let Some(count) = fields.whole(name, &defaults::BREAKER_COUNT_RANGE)? {
-                *target = count;
-            }
+        if let Some(time) = fields.duration("freeze_time", &defaults::FREEZE_RANGE)? {
+            draft.freeze_time = time;
         }
         builder.build()
     }
@@ -132,10 +161,12 @@ impl Default for CircuitBreakerConfig {
             recovery_timeout: defaults::RECOVERY_TIMEOUT,
             max_recovery_timeout: None,
             jitter: defaults::JITTER,
-            half_open_max_calls: defaults::HALF_OPEN_MAX_CALLS,
-            half_open_max_wait: defaults::HALF_OPEN_MAX_WAIT,
-            success_threshold: defaults::SUCCESS_THRESHOLD,
-            min_available: defaults::MIN_AVAILABLE,
+            half_open_max_calls: None,
+            half_open_max_wait: None,
+            success_threshold: None,
+            min_available: None,
+            max_ejected: defaults::MAX_EJECTED,
+            freeze_time: defaults::FREEZE,
         }
     }
 }
@@ -160,7 +191,9 @@ impl CircuitBreakerConfigBuilder {
         self
     }
 
-    /// Sets the number of consecutive failures that open it, 1 to 10 000. Default: 5.
+    /// Sets the number of failures in a row that make an endpoint suspect, 1 to 10 000. Default: 5.
+    ///
+    /// Failures mixed with successes count as well: see [`CircuitBreakerConfig::failure_threshold`].
     pub fn failure_threshold(mut self, failures: u32) -> Self {
         self.draft.failure_threshold = failures;
         self
@@ -186,31 +219,54 @@ impl CircuitBreakerConfigBuilder {
         self
     }
 
-    /// Sets how many concurrent calls a half-open breaker admits, 1 to 10 000. Default: 3.
-    pub fn half_open_max_calls(mut self, calls: u32) -> Self {
-        self.draft.half_open_max_calls = calls;
-        self
-    }
-
-    /// Sets how long a half-open breaker waits for its calls, 10 ms to 1 h. Default: 30 s.
-    pub fn half_open_max_wait(mut self, time: Duration) -> Self {
-        self.draft.half_open_max_wait = time;
-        self
-    }
-
-    /// Sets how many consecutive successes close a half-open breaker.
+    /// Sets how many concurrent calls a half-open breaker admits, 1 to 10 000.
     ///
-    /// 1 to 10 000. Default: 2.
-    pub fn success_threshold(mut self, successes: u32) -> Self {
-        self.draft.success_threshold = successes;
+    /// Default: one at a time, at least 0.5 s apart. With a number, calls are not spaced.
+    pub fn half_open_max_calls(mut self, calls: impl Into<Option<u32>>) -> Self {
+        self.draft.half_open_max_calls = calls.into();
         self
     }
 
-    /// Sets the floor: the number of endpoints that breakers never remove.
+    /// Sets how long a half-open breaker waits for its calls, 10 ms to 1 h.
     ///
-    /// 0 to 10 000. Default: 1. 0 disables the floor.
-    pub fn min_available(mut self, endpoints: u32) -> Self {
-        self.draft.min_available = endpoints;
+    /// Default: 30 s, or as long as an attempt may take if that is longer.
+    pub fn half_open_max_wait(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.draft.half_open_max_wait = time.into();
+        self
+    }
+
+    /// Sets how many consecutive successes close a half-open breaker, 1 to 10 000.
+    ///
+    /// Default: 2, and 4 or 8 for an endpoint whose breaker has opened several times within minutes.
+    pub fn success_threshold(mut self, successes: impl Into<Option<u32>>) -> Self {
+        self.draft.success_threshold = successes.into();
+        self
+    }
+
+    /// Sets the floor, 0 to 10 000: the number of endpoints that stay in rotation whatever their
+    /// breakers say.
+    ///
+    /// Default: 1, or 0 with `fail_fast`. If no breaker is closed, calls go to all endpoints in turn,
+    /// unless `fail_fast` is set.
+    pub fn min_available(mut self, endpoints: impl Into<Option<u32>>) -> Self {
+        self.draft.min_available = endpoints.into();
+        self
+    }
+
+    /// Sets the share of a tier's endpoints that timeouts and overload answers may take out, above 0
+    /// to 1. Default: 0.5.
+    ///
+    /// A higher share removes dead endpoints sooner if many die at once and do not refuse
+    /// connections; a lower one keeps more endpoints in use during an overload.
+    pub fn max_ejected(mut self, share: f64) -> Self {
+        self.draft.max_ejected = share;
+        self
+    }
+
+    /// Sets how long timeouts and overload answers take no endpoint out once an overload has been
+    /// recognised, up to 1 h. Default: 30 s. 0 disables it.
+    pub fn freeze_time(mut self, time: Duration) -> Self {
+        self.draft.freeze_time = time;
         self
     }
 
@@ -231,10 +287,19 @@ impl CircuitBreakerConfigBuilder {
             }
         }
         range::number(&field("jitter"), config.jitter, &defaults::JITTER_RANGE)?;
-        range::whole(&field("half_open_max_calls"), config.half_open_max_calls, counts)?;
-        range::duration(&field("half_open_max_wait"), config.half_open_max_wait, &defaults::RECOVERY_RANGE)?;
-        range::whole(&field("success_threshold"), config.success_threshold, counts)?;
-        range::whole(&field("min_available"), config.min_available, &defaults::MIN_AVAILABLE_RANGE)?;
+        for (name, count) in
+            [("half_open_max_calls", config.half_open_max_calls), ("success_threshold", config.success_threshold)]
+        {
+            count.map_or(Ok(0), |count| range::whole(&field(name), count, counts))?;
+        }
+        if let Some(time) = config.half_open_max_wait {
+            range::duration(&field("half_open_max_wait"), time, &defaults::RECOVERY_RANGE)?;
+        }
+        if let Some(count) = config.min_available {
+            range::whole(&field("min_available"), count, &defaults::MIN_AVAILABLE_RANGE)?;
+        }
+        range::number(&field("max_ejected"), config.max_ejected, &defaults::MAX_EJECTED_RANGE)?;
+        range::duration(&field("freeze_time"), config.freeze_time, &defaults::FREEZE_RANGE)?;
         Ok(config)
     }
 }
@@ -251,4 +316,6 @@ const KEYS: &[&str] = &[
     "half_open_max_wait",
     "success_threshold",
     "min_available",
+    "max_ejected",
+    "freeze_time",
 ];

@@ -44,12 +44,14 @@ pub(crate) const MAX_RECOVERY_TIMEOUT: Duration = secs(60);
 pub(crate) const RECOVERY_RANGE: RangeInclusive<Duration> = ms(10)..=secs(HOUR);
 pub(crate) const JITTER: f64 = 0.2;
 pub(crate) const JITTER_RANGE: RangeInclusive<f64> = 0.0..=1.0;
-pub(crate) const HALF_OPEN_MAX_CALLS: u32 = 3;
 pub(crate) const HALF_OPEN_MAX_WAIT: Duration = secs(30);
-pub(crate) const SUCCESS_THRESHOLD: u32 = 2;
 /// For the breaker's thresholds and half-open calls.
 pub(crate) const BREAKER_COUNT_RANGE: RangeInclusive<u32> = 1..=10_000;
 pub(crate) const MIN_AVAILABLE: u32 = 1;
+pub(crate) const MAX_EJECTED: f64 = 0.5;
+pub(crate) const MAX_EJECTED_RANGE: RangeInclusive<f64> = 0.001..=1.0;
+pub(crate) const FREEZE: Duration = secs(30);
+pub(crate) const FREEZE_RANGE: RangeInclusive<Duration> = Duration::ZERO..=secs(HOUR);
 pub(crate) const MIN_AVAILABLE_RANGE: RangeInclusive<u32> = 0..=10_000;
 
 // The load balancer.
@@ -81,6 +83,8 @@ pub(crate) const BUDGET_CAPACITY: u32 = 500;
 pub(crate) const BUDGET_CAPACITY_RANGE: RangeInclusive<u32> = 1..=1_000_000;
 pub(crate) const RETRY_COST: u32 = 5;
 pub(crate) const SUCCESS_DEPOSIT: u32 = 1;
+pub(crate) const MAX_AMBIGUOUS: f64 = 0.1;
+pub(crate) const MAX_AMBIGUOUS_RANGE: RangeInclusive<f64> = 0.0..=1.0;
 /// The cost of a retry and the deposit of a success.
 pub(crate) const BUDGET_STEP_RANGE: RangeInclusive<u32> = 1..=1_000;
 

@@ -9,12 +9,13 @@ use crate::config::defaults;
 use crate::error::Error;
 
 /// A token bucket that successes fill and retries drain, so that retries do not add to an outage.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RetryBudgetConfig {
     enabled: bool,
     capacity: u32,
     retry_cost: u32,
     success_deposit: u32,
+    max_ambiguous: f64,
 }
 
 impl RetryBudgetConfig {
@@ -48,8 +49,16 @@ impl RetryBudgetConfig {
         self.success_deposit
     }
 
+    /// Returns the share of ambiguous failures above which no retry follows one, 0 to 1. Default: 0.1.
+    ///
+    /// Timeouts and overload answers are ambiguous: retries after them add to an overload. The share
+    /// is that of the last 50 attempts or so at endpoints in use. 1 disables the limit.
+    pub fn max_ambiguous(&self) -> f64 {
+        self.max_ambiguous
+    }
+
     pub(super) fn from_raw(raw: Raw) -> Result<Self, Error> {
-        let keys = &["enabled", "capacity", "retry_cost", "success_deposit"];
+        let keys = &["enabled", "capacity", "retry_cost", "success_deposit", "max_ambiguous"];
         let mut fields = Document::open(raw, SECTION, "retry budget", keys)?;
         let mut builder = Self::builder();
         let draft = &mut builder.draft;
@@ -65,6 +74,9 @@ impl RetryBudgetConfig {
         if let Some(deposit) = fields.whole("success_deposit", &defaults::BUDGET_STEP_RANGE)? {
             draft.success_deposit = deposit;
         }
+        if let Some(share) = fields.number("max_ambiguous", &defaults::MAX_AMBIGUOUS_RANGE)? {
+            draft.max_ambiguous = share;
+        }
         builder.build()
     }
 }
@@ -76,6 +88,7 @@ impl Default for RetryBudgetConfig {
             capacity: defaults::BUDGET_CAPACITY,
             retry_cost: defaults::RETRY_COST,
             success_deposit: defaults::SUCCESS_DEPOSIT,
+            max_ambiguous: defaults::MAX_AMBIGUOUS,
         }
     }
 }
@@ -118,6 +131,16 @@ impl RetryBudgetConfigBuilder {
         self
     }
 
+    /// Sets the share of ambiguous failures above which no retry follows one, 0 to 1. Default: 0.1. 1
+    /// disables the limit.
+    ///
+    /// A higher share lets retries hide more timeouts while part of the endpoints is down; a lower one
+    /// ends an overload sooner.
+    pub fn max_ambiguous(mut self, share: f64) -> Self {
+        self.draft.max_ambiguous = share;
+        self
+    }
+
     /// Validates the values.
     pub fn build(self) -> Result<RetryBudgetConfig, Error> {
         let config = self.draft;
@@ -125,6 +148,7 @@ impl RetryBudgetConfigBuilder {
         range::whole(&field("capacity"), config.capacity, &defaults::BUDGET_CAPACITY_RANGE)?;
         range::whole(&field("retry_cost"), config.retry_cost, &defaults::BUDGET_STEP_RANGE)?;
         range::whole(&field("success_deposit"), config.success_deposit, &defaults::BUDGET_STEP_RANGE)?;
+        range::number(&field("max_ambiguous"), config.max_ambiguous, &defaults::MAX_AMBIGUOUS_RANGE)?;
         if config.retry_cost > config.capacity {
             let wanted = format!(
                 "at most the capacity, {}; with a higher cost no retry is ever funded",

@@ -50,10 +50,10 @@ fn nothing_set_is_every_default_of_the_design() {
     assert_eq!(breaker.recovery_timeout(), secs(5));
     assert_eq!(breaker.max_recovery_timeout(), secs(60));
     assert!((breaker.jitter() - 0.2).abs() < f64::EPSILON);
-    assert_eq!(breaker.half_open_max_calls(), 3);
-    assert_eq!(breaker.half_open_max_wait(), secs(30));
-    assert_eq!(breaker.success_threshold(), 2);
-    assert_eq!(breaker.min_available(), 1);
+    assert_eq!(breaker.half_open_max_calls(), None);
+    assert_eq!(breaker.half_open_max_wait(), None);
+    assert_eq!(breaker.success_threshold(), None);
+    assert_eq!(breaker.min_available(), None);
 
     let balancer = config.load_balancer();
     assert_eq!((balancer.algorithm(), balancer.weights().len(), balancer.sticky()), (None, 0, false));
@@ -135,7 +135,7 @@ fn the_quick_start_of_the_go_package_is_read_as_meant() {
     );
     assert_eq!(config.circuit_breaker().recovery_timeout(), secs(30));
     assert_eq!(config.circuit_breaker().max_recovery_timeout(), secs(60));
-    assert_eq!(config.circuit_breaker().success_threshold(), 2);
+    assert_eq!(config.circuit_breaker().success_threshold(), None);
     assert_eq!(config.load_balancer().algorithm(), Some(Algorithm::RoundRobin));
     assert_eq!(config.load_balancer().weights()[&EndpointId::new("service-2").unwrap()], 1);
     assert_eq!(config.timeout(), secs(30));
@@ -190,10 +190,10 @@ fn what_is_written_has_words_and_no_nulls() {
             "removal_guard": "off", "max_retries": 2, "retry_delay": "25ms",
             "circuit_breaker": {
                 "enabled": true, "failure_threshold": 5, "recovery_timeout": "5s", "jitter": 0.2,
-                "half_open_max_calls": 3, "half_open_max_wait": "30s", "success_threshold": 2, "min_available": 1,
+                "max_ejected": 0.5, "freeze_time": "30s",
             },
             "load_balancer": {"sticky": false}, "timeout": "30s", "backoff": {"multiplier": 2.0},
-            "retry_budget": {"enabled": true, "capacity": 500, "retry_cost": 5, "success_deposit": 1},
+            "retry_budget": {"enabled": true, "capacity": 500, "retry_cost": 5, "success_deposit": 1, "max_ambiguous": 0.1},
             "fail_fast": false, "panic_threshold": 0, "slow_start": {"window": "0s", "aggression": 1.0},
             "empty_policy": {"hold": "5m0s"},
         })
@@ -225,12 +225,14 @@ fn times(range: std::ops::RangeInclusive<Duration>) -> impl Strategy<Value = Dur
 
 prop_compose! {
     fn breakers()(
-        enabled: bool, counts in prop::array::uniform3(defaults::BREAKER_COUNT_RANGE), floor in 0_u32..=10_000,
+        enabled: bool, counts in prop::array::uniform3(defaults::BREAKER_COUNT_RANGE), floor in prop::option::of(0_u32..=10_000),
         first in times(ms(10)..=secs(60)), longest in prop::option::of(times(secs(60)..=secs(3600))),
-        wait in times(defaults::RECOVERY_RANGE), jitter in thousandths(0..=1000),
+        wait in prop::option::of(times(defaults::RECOVERY_RANGE)), share in thousandths(1..=1000),
+        freeze in times(defaults::FREEZE_RANGE), jitter in thousandths(0..=1000),
     ) -> CircuitBreakerConfig {
         CircuitBreakerConfig::builder().enabled(enabled).failure_threshold(counts[0])
-            .half_open_max_calls(counts[1]).success_threshold(counts[2]).min_available(floor)
+            .half_open_max_calls(counts[1]).success_threshold(enabled.then_some(counts[2])).min_available(floor)
+            .max_ejected(share).freeze_time(freeze)
             .recovery_timeout(first).max_recovery_timeout(longest).half_open_max_wait(wait).jitter(jitter)
             .build().unwrap()
     }
@@ -265,8 +267,10 @@ prop_compose! {
         max_delay in prop::option::of(times(defaults::MAX_DELAY_RANGE)), budget in (1_u32..=1_000_000, 1_u32..=1000),
         hold in prop::option::of(times(defaults::EMPTY_HOLD_RANGE)), note in ".{0,9}", here in localities(),
     ) -> FailoverConfig {
+        let has_floor = breaker.min_available().is_some_and(|floor| floor > 0);
+        let own_attempt = own_attempt && breaker.half_open_max_wait().is_none_or(|wait| wait >= timeout);
         FailoverConfig::builder().strategy(StrategyKind::WORDS[word].parse().unwrap())
-            .probe_endpoints(switches.0).fail_fast(switches.1).max_retries(retries).retry_delay(delay)
+            .probe_endpoints(switches.0).fail_fast(switches.1 && !has_floor).max_retries(retries).retry_delay(delay)
             .timeout(timeout).attempt_timeout(own_attempt.then_some(timeout)).circuit_breaker(breaker)
             .load_balancer(balancer)
             .backoff(BackoffConfig::builder().multiplier(multiplier).max_delay(max_delay).build().unwrap())

@@ -102,6 +102,12 @@ pub enum UnavailableCause {
     },
     /// Its breaker lets only probe calls through.
     BreakerHalfOpen,
+    /// It asked for a pause (Retry-After).
+    Paused {
+        /// Time until it gets calls again.
+        #[serde(serialize_with = "crate::codec::duration::write")]
+        retry_in: Duration,
+    },
 }
 
 impl UnavailableCause {
@@ -113,11 +119,21 @@ impl UnavailableCause {
 
 impl Availability {
     /// Derives the availability from the source's claim, the probes and the breaker.
-    pub(crate) fn derive(claim: Claim, probed: Health, breaker: &Breaker, pinned: bool, now: Time) -> Self {
+    pub(crate) fn derive(
+        claim: Claim,
+        probed: Health,
+        breaker: &Breaker,
+        pinned: bool,
+        paused_until: Time,
+        now: Time,
+    ) -> Self {
         if let Some(cause) = claim.out() {
             return Self::Out { cause };
         }
         match breaker.phase {
+            Phase::Closed { .. } if probed != Health::Unhealthy && now < paused_until => {
+                Self::Out { cause: UnavailableCause::Paused { retry_in: paused_until.since(now) } }
+            }
             Phase::Closed { .. } if probed != Health::Unhealthy => Self::In { pinned: false },
             _ if pinned => Self::In { pinned: true },
             _ if probed == Health::Unhealthy => Self::Out { cause: UnavailableCause::ProbeFailed },
@@ -158,6 +174,7 @@ impl fmt::Display for UnavailableCause {
                 write!(f, "breaker open, next probe call in {}", rough(*retry_in))
             }
             Self::BreakerHalfOpen => f.write_str("breaker half-open, probe calls only"),
+            Self::Paused { retry_in } => write!(f, "asked for a pause, calls again in {}", rough(*retry_in)),
         }
     }
 }
@@ -178,10 +195,8 @@ mod tests {
         let at = |secs: u64| Time::from_nanos(secs * 1_000_000_000);
         let closed = Breaker::NEW;
         let open = Breaker { phase: Phase::Open { until: at(9) }, ..Breaker::NEW };
-        let half = Breaker {
-            phase: Phase::HalfOpen { since: at(1), calls: 0, successes: 0, early: false },
-            ..Breaker::NEW
-        };
+        let half =
+            Breaker { phase: Phase::HalfOpen { since: at(1), calls: 0, successes: 0 }, ..Breaker::NEW };
         let out = |cause| Availability::Out { cause };
         let breaker_open = UnavailableCause::BreakerOpen { retry_in: Duration::from_secs(5) };
         let table = [
@@ -206,14 +221,20 @@ mod tests {
             (CLAIM, open, true, Availability::In { pinned: true }),
             (CLAIM, half, false, out(UnavailableCause::BreakerHalfOpen)),
         ];
-        let probed = |health, breaker, pinned| Availability::derive(CLAIM, health, breaker, pinned, at(4));
+        let probed = |health, breaker, pinned| {
+            Availability::derive(CLAIM, health, breaker, pinned, at(0), at(4))
+        };
         assert_eq!(probed(Health::Unhealthy, &closed, false), out(UnavailableCause::ProbeFailed));
         assert_eq!(probed(Health::Unhealthy, &open, false), out(UnavailableCause::ProbeFailed));
         assert_eq!(probed(Health::Unhealthy, &closed, true), Availability::In { pinned: true });
         assert_eq!(probed(Health::Degraded, &closed, false), Availability::In { pinned: false });
+        let paused = |until| Availability::derive(CLAIM, Health::Unknown, &closed, false, until, at(4));
+        let retry_in = Duration::from_secs(2);
+        assert_eq!(paused(at(6)), out(UnavailableCause::Paused { retry_in }));
+        assert_eq!(paused(at(4)), Availability::In { pinned: false });
         for (claim, breaker, pinned, expected) in table {
             assert_eq!(
-                Availability::derive(claim, Health::Unknown, &breaker, pinned, at(4)),
+                Availability::derive(claim, Health::Unknown, &breaker, pinned, at(0), at(4)),
                 expected,
                 "{claim:?} {breaker:?}"
             );

@@ -1,18 +1,32 @@
 //! The circuit breaker of one endpoint, as a pure state machine.
 //!
-//! `Closed` admits calls, `Open` refuses them, and `HalfOpen` admits a few probe calls. Consecutive
-//! failures open the breaker. The open time doubles with each failed half-open round and is
-//! jittered, so that many clients do not return at the same time (Finagle's
-//! `FailureAccrualFactory`, linkerd's consecutive-failures policy). A number of successes closes it
-//! (resilience4j). [`atomic`] holds the state in atomics.
+//! `Closed` admits calls, `Open` refuses them, and `HalfOpen` admits a few probe calls, one after
+//! another. A failure adds 3 to the score of a closed breaker and a success subtracts 1, so that a
+//! share of failures counts, not only failures in a row. A breaker whose score reaches the limit
+//! does not open by itself: it is *suspect*, and [`ejection`](super::ejection) decides with the
+//! other endpoints in view. The open time doubles with the level, which grows with each opening and
+//! decays slowly, and is jittered, so that many clients do not return at the same time (Finagle's
+//! `FailureAccrualFactory`, linkerd's consecutive-failures policy). [`atomic`] holds the state in
+//! atomics.
 
 pub(crate) mod atomic;
 
 use std::time::Duration;
 
-use crate::config::CircuitBreakerConfig;
+use crate::config::FailoverConfig;
 use crate::model::breaker_state::BreakerState;
 use crate::runtime::clock::Time;
+
+/// What a failure adds to the score. A success subtracts 1.
+const FAILURE: u32 = 3;
+/// Overload answers without a success between them that make an endpoint suspect.
+const OVERLOADS: u32 = 5;
+/// The time between the starts of two probe calls, unless their number is configured.
+const SPACING: Duration = Duration::from_millis(500);
+/// The most successful probe calls that close a breaker, unless their number is configured.
+const MOST_SUCCESSES: u32 = 8;
+/// The time without an opening after which the level falls by one.
+const LEVEL_DECAY: Duration = Duration::from_secs(60);
 
 /// The breaker's settings, as plain numbers that a call can copy.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,13 +36,16 @@ pub(crate) struct BreakerPolicy {
     pub(crate) recovery: Duration,
     pub(crate) max_recovery: Duration,
     pub(crate) jitter: f64,
-    pub(crate) half_open_calls: u32,
+    /// The number of concurrent probe calls, if configured.
+    pub(crate) half_open_calls: Option<u32>,
     pub(crate) half_open_wait: Duration,
-    pub(crate) success_threshold: u32,
+    /// The number of successful probe calls that close the breaker, if configured.
+    pub(crate) success_threshold: Option<u32>,
 }
 
-impl From<&CircuitBreakerConfig> for BreakerPolicy {
-    fn from(config: &CircuitBreakerConfig) -> Self {
+impl From<&FailoverConfig> for BreakerPolicy {
+    fn from(whole: &FailoverConfig) -> Self {
+        let config = whole.circuit_breaker();
         Self {
             enabled: config.enabled(),
             failure_threshold: config.failure_threshold(),
@@ -36,19 +53,56 @@ impl From<&CircuitBreakerConfig> for BreakerPolicy {
             max_recovery: config.max_recovery_timeout(),
             jitter: config.jitter(),
             half_open_calls: config.half_open_max_calls(),
-            half_open_wait: config.half_open_max_wait(),
+            half_open_wait: whole.half_open_wait(),
             success_threshold: config.success_threshold(),
         }
     }
 }
 
 impl BreakerPolicy {
-    /// Returns the open time after `rounds` failed half-open rounds:
-    /// `min(max, recovery * 2^rounds) * (1 + jitter * unit)`.
-    fn open_time(&self, rounds: u8, unit: f64) -> Duration {
-        let doubled = self.recovery.saturating_mul(1_u32.checked_shl(u32::from(rounds)).unwrap_or(u32::MAX));
+    /// Returns the open time at a level: `min(max, recovery * 2^level) * (1 + jitter * unit)`.
+    fn open_time(&self, level: u8, unit: f64) -> Duration {
+        let doubled = self.recovery.saturating_mul(1_u32.checked_shl(u32::from(level)).unwrap_or(u32::MAX));
         let seconds = doubled.min(self.max_recovery).as_secs_f64() * (1.0 + self.jitter * unit);
         Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+    }
+
+    /// The score at which a closed breaker is suspect.
+    fn limit(&self) -> u32 {
+        self.failure_threshold * FAILURE
+    }
+
+    /// The level at which the open time reaches its maximum.
+    fn max_level(&self) -> u8 {
+        let reaches = |level: &u8| self.open_time(*level, 0.0) >= self.max_recovery;
+        (0..MAX_LEVEL).find(reaches).unwrap_or(MAX_LEVEL)
+    }
+
+    /// The number of failures in a row that make an endpoint with this score suspect.
+    pub(crate) fn failures_left(&self, score: u32) -> u32 {
+        self.limit().saturating_sub(score).div_ceil(FAILURE)
+    }
+
+    /// Whether a closed breaker has counted enough failures for its endpoint to be suspect.
+    pub(crate) fn is_suspect(&self, breaker: &Breaker) -> bool {
+        matches!(breaker.phase, Phase::Closed { score, overloads }
+            if score >= self.limit() || overloads >= OVERLOADS)
+    }
+
+    fn raised(&self, level: u8) -> u8 {
+        level.saturating_add(1).min(self.max_level())
+    }
+
+    /// Returns the level after the breaker has been closed for this time.
+    pub(crate) fn decayed(level: u8, closed_for: Duration) -> u8 {
+        let steps = closed_for.as_secs() / LEVEL_DECAY.as_secs();
+        level.saturating_sub(u8::try_from(steps).unwrap_or(u8::MAX))
+    }
+
+    /// The number of successful probe calls that close a breaker at this level: 2, 4, 8.
+    pub(crate) fn successes(&self, level: u8) -> u32 {
+        let grown = || MOST_SUCCESSES.min(2 << level.saturating_sub(1).min(4));
+        self.success_threshold.unwrap_or_else(grown)
     }
 }
 
@@ -58,38 +112,62 @@ impl BreakerPolicy {
 pub(crate) struct Breaker {
     pub(crate) phase: Phase,
     pub(crate) generation: u16,
-    /// Failed half-open rounds since the breaker was last closed.
-    pub(crate) rounds: u8,
+    /// Grows with each opening and each failed half-open round; closing keeps it.
+    pub(crate) level: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    Closed { failures: u32 },
-    Open { until: Time },
-    HalfOpen { since: Time, calls: u32, successes: u32, early: bool },
+    /// `overloads` counts the overload answers since the last success.
+    Closed {
+        score: u32,
+        overloads: u32,
+    },
+    Open {
+        until: Time,
+    },
+    /// `since` is when the newest probe call or, with several at a time, the round began.
+    HalfOpen {
+        since: Time,
+        calls: u32,
+        successes: u32,
+    },
 }
 
 /// Proof of admission that a call presents with its report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Admission {
     pub(crate) generation: u16,
-    /// Whether the call holds one of the half-open permits.
+    /// Whether the call holds one of the half-open permits. A call without one at an endpoint whose
+    /// breaker is not closed goes there because nothing better is available.
     pub(crate) permit: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Input {
-    /// Requests admission of a call. `early` skips the open time, because nothing else is
-    /// available.
+    /// Requests admission of a call, as a probe call unless the breaker is closed. A call that can
+    /// be `repeated` elsewhere is admitted one open time before others.
     Admit {
-        early: bool,
+        repeated: bool,
     },
     Success(Admission),
     Failure(Admission),
-    /// Breakers were switched off.
-    Reset,
+    /// The endpoint answered that it is overloaded.
+    Overload(Admission),
     /// The call ended without evidence about the endpoint.
     Release(Admission),
+    /// Takes the endpoint out of use; `level` is its decayed level.
+    Open {
+        level: u8,
+    },
+    /// Makes an open breaker due for a probe call at this time, if that is earlier. `level` replaces
+    /// a higher one.
+    Due {
+        at: Time,
+        level: u8,
+    },
+    /// Closes the breaker and forgets its score, at a level one lower.
+    Close,
 }
 
 /// The result of an event, besides the new state.
@@ -100,6 +178,8 @@ pub(crate) enum Decision {
     Refused(Time),
     /// The report was applied.
     Counted,
+    /// The report was applied, and the failures of the endpoint have reached the limit.
+    Suspect,
     /// The report belongs to an earlier generation.
     Ignored,
 }
@@ -107,11 +187,15 @@ pub(crate) enum Decision {
 /// Generations use 15 bits of the atomic breaker's word.
 const GENERATIONS: u16 = 1 << 15;
 /// After this many doublings every open time is at its maximum.
-const MAX_ROUNDS: u8 = 31;
+const MAX_LEVEL: u8 = 31;
+
+impl Phase {
+    pub(crate) const HEALTHY: Self = Self::Closed { score: 0, overloads: 0 };
+}
 
 impl Breaker {
     #[cfg(test)]
-    pub(crate) const NEW: Self = Self { phase: Phase::Closed { failures: 0 }, generation: 0, rounds: 0 };
+    pub(crate) const NEW: Self = Self { phase: Phase::HEALTHY, generation: 0, level: 0 };
 
     pub(crate) fn state(&self) -> BreakerState {
         match self.phase {
@@ -123,48 +207,66 @@ impl Breaker {
 
     /// Returns the state after an event. `unit` is a random number from 0 to 1, for the jitter.
     pub(crate) fn on(self, input: Input, now: Time, policy: &BreakerPolicy, unit: f64) -> (Self, Decision) {
+        let current = |admission: Admission| admission.generation == self.generation;
         match input {
-            Input::Admit { early } => self.admit(early, now, policy, unit),
-            Input::Reset => match self.phase {
-                Phase::Closed { .. } => (self, Decision::Counted),
-                _ => (self.next(Phase::Closed { failures: 0 }, 0), Decision::Counted),
-            },
-            Input::Success(admission) if admission.generation == self.generation => {
+            Input::Admit { repeated } => self.admit(repeated, now, policy, unit),
+            Input::Success(admission) if current(admission) => {
                 (self.success(admission, policy), Decision::Counted)
             }
-            Input::Failure(admission) if admission.generation == self.generation => {
-                (self.failure(now, policy, unit), Decision::Counted)
+            Input::Failure(admission) if current(admission) => self.failure(admission, now, policy, unit),
+            Input::Overload(admission) if current(admission) => self.overload(admission, now, policy, unit),
+            Input::Release(admission) if current(admission) => (self.returned(admission), Decision::Counted),
+            Input::Success(_) | Input::Failure(_) | Input::Overload(_) | Input::Release(_) => {
+                (self, Decision::Ignored)
             }
-            Input::Release(admission) if admission.generation == self.generation => {
-                (self.returned(admission), Decision::Counted)
-            }
-            Input::Success(_) | Input::Failure(_) | Input::Release(_) => (self, Decision::Ignored),
+            Input::Open { level } => match self.phase {
+                Phase::Closed { .. } => (Self { level, ..self }.open(now, policy, unit), Decision::Counted),
+                _ => (self, Decision::Ignored),
+            },
+            Input::Due { at, level } => match self.phase {
+                Phase::Open { until } => {
+                    let next = self.next(Phase::Open { until: until.min(at) });
+                    (Self { level: level.min(self.level), ..next }, Decision::Counted)
+                }
+                _ => (self, Decision::Ignored),
+            },
+            Input::Close => match self.phase {
+                Phase::Closed { .. } => (Self { phase: Phase::HEALTHY, ..self }, Decision::Counted),
+                _ => {
+                    let level = self.level.saturating_sub(1);
+                    (Self { level, ..self.next(Phase::HEALTHY) }, Decision::Counted)
+                }
+            },
         }
     }
 
-    fn admit(self, early: bool, now: Time, policy: &BreakerPolicy, unit: f64) -> (Self, Decision) {
+    fn admit(self, repeated: bool, now: Time, policy: &BreakerPolicy, unit: f64) -> (Self, Decision) {
+        // A call that cannot be repeated leaves the first probe call to others for one open time.
+        let patience =
+            || if repeated { Duration::ZERO } else { policy.open_time(self.level.saturating_sub(1), 0.0) };
+        let begin = |successes| {
+            let next = self.next(Phase::HalfOpen { since: now, calls: 1, successes });
+            (next, Decision::Admitted(next.admission(true)))
+        };
         match self.phase {
             Phase::Closed { .. } => (self, Decision::Admitted(self.admission(false))),
-            Phase::Open { until } if now >= until || early => {
-                let phase = Phase::HalfOpen { since: now, calls: 1, successes: 0, early: now < until };
-                let next = self.next(phase, self.rounds);
-                (next, Decision::Admitted(next.admission(true)))
+            Phase::Open { until } => match until + patience() {
+                ready if now >= ready => begin(0),
+                ready => (self, Decision::Refused(ready)),
+            },
+            // No probe call is in flight, so no report is lost when a new generation begins.
+            Phase::HalfOpen { since, calls: 0, successes } => {
+                let spacing = if policy.half_open_calls.is_some() { Duration::ZERO } else { SPACING };
+                let ready = since + if successes == 0 { spacing.max(patience()) } else { spacing };
+                if now >= ready { begin(successes) } else { (self, Decision::Refused(ready)) }
             }
-            Phase::Open { until } => (self, Decision::Refused(until)),
-            // The round has no probe call in flight and has exceeded its time limit. A new round
-            // begins; there is no call that the new generation could invalidate.
-            Phase::HalfOpen { since, calls: 0, successes, early } if now >= since + policy.half_open_wait => {
-                let phase = Phase::HalfOpen { since: now, calls: 1, successes, early };
-                let next = self.next(phase, self.rounds);
-                (next, Decision::Admitted(next.admission(true)))
-            }
-            Phase::HalfOpen { since, calls, successes, early } if calls < policy.half_open_calls => {
-                let phase = Phase::HalfOpen { since, calls: calls + 1, successes, early };
+            Phase::HalfOpen { since, calls, successes } if calls < policy.half_open_calls.unwrap_or(1) => {
+                let phase = Phase::HalfOpen { since, calls: calls + 1, successes };
                 (Self { phase, ..self }, Decision::Admitted(self.admission(true)))
             }
             // The probe calls of this round did not return in time, which counts as a failure.
             Phase::HalfOpen { since, .. } if now >= since + policy.half_open_wait => {
-                let next = self.failure(now, policy, unit);
+                let next = self.open(now, policy, unit);
                 let Phase::Open { until } = next.phase else {
                     unreachable!("a failed round opens the breaker")
                 };
@@ -176,47 +278,84 @@ impl Breaker {
 
     fn success(self, admission: Admission, policy: &BreakerPolicy) -> Self {
         match self.phase {
-            Phase::Closed { .. } => Self { phase: Phase::Closed { failures: 0 }, ..self },
-            Phase::HalfOpen { successes, .. } if successes + 1 >= policy.success_threshold => {
-                self.next(Phase::Closed { failures: 0 }, 0)
+            Phase::Closed { score, .. } => {
+                Self { phase: Phase::Closed { score: score.saturating_sub(1), overloads: 0 }, ..self }
             }
-            Phase::HalfOpen { since, calls, successes, early } => {
-                let calls = calls.saturating_sub(u32::from(admission.permit));
-                Self { phase: Phase::HalfOpen { since, calls, successes: successes + 1, early }, ..self }
+            // The call came because nothing better was available; now something is.
+            _ if !admission.permit => self.next(Phase::HEALTHY),
+            Phase::HalfOpen { successes, .. } if successes + 1 >= policy.successes(self.level) => {
+                self.next(Phase::HEALTHY)
+            }
+            Phase::HalfOpen { since, calls, successes } => {
+                let calls = calls.saturating_sub(1);
+                Self { phase: Phase::HalfOpen { since, calls, successes: successes + 1 }, ..self }
             }
             Phase::Open { .. } => self,
         }
     }
 
-    fn failure(self, now: Time, policy: &BreakerPolicy, unit: f64) -> Self {
+    fn failure(
+        self,
+        admission: Admission,
+        now: Time,
+        policy: &BreakerPolicy,
+        unit: f64,
+    ) -> (Self, Decision) {
         match self.phase {
-            Phase::Closed { failures } if failures + 1 < policy.failure_threshold || !policy.enabled => {
-                let failures = if policy.enabled { failures + 1 } else { 0 };
-                Self { phase: Phase::Closed { failures }, ..self }
+            Phase::Closed { .. } if !policy.enabled => (self, Decision::Counted),
+            Phase::Closed { score, overloads } => {
+                let score = (score + FAILURE).min(policy.limit());
+                let decision = if score == policy.limit() { Decision::Suspect } else { Decision::Counted };
+                (Self { phase: Phase::Closed { score, overloads }, ..self }, decision)
             }
-            Phase::Closed { .. } => self.next(Phase::Open { until: now + policy.open_time(0, unit) }, 0),
-            // A failed early round does not lengthen the open time: otherwise an outage of all
-            // endpoints would leave every one of them at the maximum open time.
-            Phase::HalfOpen { early, .. } => {
-                let rounds = if early { self.rounds } else { (self.rounds + 1).min(MAX_ROUNDS) };
-                self.next(Phase::Open { until: now + policy.open_time(rounds, unit) }, rounds)
-            }
-            Phase::Open { .. } => self,
+            _ => (self.failed_probe(admission, now, policy, unit), Decision::Counted),
         }
+    }
+
+    fn overload(
+        self,
+        admission: Admission,
+        now: Time,
+        policy: &BreakerPolicy,
+        unit: f64,
+    ) -> (Self, Decision) {
+        match self.phase {
+            Phase::Closed { .. } if !policy.enabled => (self, Decision::Counted),
+            Phase::Closed { score, overloads } => {
+                let overloads = (overloads + 1).min(OVERLOADS);
+                let decision = if overloads == OVERLOADS { Decision::Suspect } else { Decision::Counted };
+                (Self { phase: Phase::Closed { score, overloads }, ..self }, decision)
+            }
+            _ => (self.failed_probe(admission, now, policy, unit), Decision::Counted),
+        }
+    }
+
+    /// A call without a permit changes nothing: otherwise an outage of all endpoints would leave
+    /// every one of them at the maximum open time.
+    fn failed_probe(self, admission: Admission, now: Time, policy: &BreakerPolicy, unit: f64) -> Self {
+        match self.phase {
+            Phase::HalfOpen { .. } if admission.permit => self.open(now, policy, unit),
+            _ => self,
+        }
+    }
+
+    fn open(self, now: Time, policy: &BreakerPolicy, unit: f64) -> Self {
+        let until = now + policy.open_time(self.level, unit);
+        Self { level: policy.raised(self.level), ..self.next(Phase::Open { until }) }
     }
 
     fn returned(self, admission: Admission) -> Self {
         match self.phase {
-            Phase::HalfOpen { since, calls, successes, early } if admission.permit => {
+            Phase::HalfOpen { since, calls, successes } if admission.permit => {
                 let calls = calls.saturating_sub(1);
-                Self { phase: Phase::HalfOpen { since, calls, successes, early }, ..self }
+                Self { phase: Phase::HalfOpen { since, calls, successes }, ..self }
             }
             _ => self,
         }
     }
 
-    fn next(self, phase: Phase, rounds: u8) -> Self {
-        Self { phase, generation: (self.generation + 1) % GENERATIONS, rounds }
+    fn next(self, phase: Phase) -> Self {
+        Self { phase, generation: (self.generation + 1) % GENERATIONS, ..self }
     }
 
     fn admission(&self, permit: bool) -> Admission {

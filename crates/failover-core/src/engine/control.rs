@@ -5,6 +5,7 @@
 
 pub(crate) mod active_source;
 pub(crate) mod diff_events;
+pub(crate) mod ejection;
 pub(crate) mod probe_verdicts;
 pub(crate) mod ranking;
 pub(crate) mod rebuild;
@@ -18,21 +19,25 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use crate::codec::duration::rough;
-use crate::codec::ordinal::Ordinal;
 use crate::config::{Algorithm, FailoverConfig};
 use crate::engine::Engine;
-use crate::engine::breaker::Phase;
 use crate::engine::breaker::atomic::Change;
+use crate::engine::breaker::{Input, Phase};
 use crate::engine::snapshot::Snapshot;
 use crate::engine::state::latency::Times;
+use crate::engine::state::placement::Cause;
 use crate::engine::state::{Counters, EndpointState};
 use crate::error::Error;
 use crate::events::{Event, EventKind};
+use crate::model::breaker_state::BreakerState;
 use crate::runtime::clock::Time;
 use active_source::shares_event;
 pub(crate) use probe_verdicts::Probed;
 pub(crate) use source::{SourceId, SourceStatus};
 use state::Control;
+
+/// The number of endpoints whose latencies make the mean of the others.
+const MAX_PEERS: usize = 64;
 
 impl Engine {
     fn control(&self) -> MutexGuard<'_, Control> {
@@ -122,18 +127,71 @@ impl Engine {
         {
             let mut control = self.control();
             let snapshot = self.snapshot.load_full();
-            let index = self.slab.state(state).placement().slot();
-            // A removed endpoint may still have calls that report.
-            if snapshot.slots.get(index as usize).is_some_and(|slot| slot.state == state) {
-                self.reconcile(&mut control, &snapshot, index);
-                events.push(self.breaker_event(self.slab.state(state), change));
-                if snapshot.recompute_shares() {
-                    events.push(shares_event(&snapshot));
-                    active_source::emit(&mut control, &snapshot, &mut events);
-                }
+            self.moved(&mut control, &snapshot, state, change, &mut events);
+            if !events.is_empty() && snapshot.recompute_shares() {
+                events.push(shares_event(&snapshot));
+                active_source::emit(&mut control, &snapshot, &mut events);
             }
         }
         self.emit_all(events);
+    }
+
+    /// Updates the rotation and what else depends on a breaker that has changed.
+    fn moved(
+        &self,
+        control: &mut Control,
+        snapshot: &Snapshot,
+        number: u32,
+        change: Change,
+        events: &mut Vec<Event>,
+    ) {
+        let now = self.clock.now();
+        let state = self.slab.state(number);
+        let placement = state.placement();
+        let all_out = snapshot.closed() == 0;
+        self.strain.reconsider();
+        match change.to.phase {
+            Phase::Closed { .. } => {
+                placement.set_closed_at(now, &control.lock);
+                if let Some(mean) = self.mean_latency(snapshot, number, now) {
+                    state.ewma().seed(mean, now);
+                }
+            }
+            Phase::Open { .. }
+                if change.from.state() == BreakerState::HalfOpen && placement.cause() == Cause::Ambiguous =>
+            {
+                placement.set_cause(Cause::Confirmed, &control.lock);
+            }
+            _ => {}
+        }
+        let index = placement.slot();
+        // A removed endpoint may still have calls that report.
+        if snapshot.slots.get(index as usize).is_none_or(|slot| slot.state != number) {
+            return;
+        }
+        self.reconcile(control, snapshot, index);
+        events.push(self.breaker_event(state, change, snapshot.is_all_out()));
+        self.end_pauses_if_alone(control, snapshot);
+        if all_out && snapshot.closed() > 0 {
+            self.recall(snapshot, now);
+        }
+    }
+
+    /// Runs a breaker's state machine under the control lock.
+    fn apply(&self, number: u32, input: Input, now: Time) -> Option<Change> {
+        let unit = self.random.unit();
+        let (_, change) = self.slab.state(number).breaker().apply(input, now, &self.breaker_rules(), unit);
+        change.filter(|change| change.from.state() != change.to.state())
+    }
+
+    /// Returns the mean of the average latencies of the other endpoints in use, from a sample.
+    pub(super) fn mean_latency(&self, snapshot: &Snapshot, except: u32, now: Time) -> Option<f32> {
+        let in_use = snapshot.tiers.iter().flat_map(|tier| tier.members.available());
+        let states = in_use.map(|state| state.load(Ordering::Relaxed)).filter(|state| *state != except);
+        let ewma = |state| self.slab.state(state).ewma().at(now);
+        let known = states.take(MAX_PEERS).map(ewma).filter(|nanos| *nanos > 0.0);
+        let (sum, count) = known.fold((0.0, 0_u8), |(sum, count), nanos| (sum + nanos, count + 1));
+        (count > 0).then(|| sum / f32::from(count))
     }
 
     /// Updates whether one endpoint is in rotation according to its breaker, in O(1). The floor may
@@ -152,8 +210,13 @@ impl Engine {
             let before = snapshot.closed();
             snapshot.set_closed(if closed { before + 1 } else { before - 1 });
         }
+        let paused = closed && self.is_paused(state);
         if closed {
             self.unpin(control, snapshot, state);
+        }
+        if paused {
+            snapshot.tier_of(slot).remove_from_rotation(&self.slab, state, &control.lock);
+        } else if closed {
             snapshot.tier_of(slot).add_to_rotation(&self.slab, state, &control.lock);
         }
         self.balance_floor(control, snapshot, index);
@@ -161,7 +224,7 @@ impl Engine {
         match phase {
             Phase::Open { until } => self.probe_from(until),
             Phase::HalfOpen { .. } => self.probe_from(self.clock.now()),
-            Phase::Closed { .. } if snapshot.closed() == snapshot.eligible => {
+            Phase::Closed { .. } if snapshot.available() == snapshot.eligible as usize => {
                 self.probe_at.store(Time::NEVER.as_nanos(), Ordering::Relaxed);
             }
             Phase::Closed { .. } => {}
@@ -171,7 +234,9 @@ impl Engine {
     /// Pins as many endpoints as the floor requires beyond the closed ones, and unpins the others.
     /// `index` is the slot that has changed: if it is not closed, it is pinned or leaves rotation.
     fn balance_floor(&self, control: &mut Control, snapshot: &Snapshot, index: u32) {
-        let wanted = snapshot.policy.min_available.min(snapshot.eligible).saturating_sub(snapshot.closed());
+        let floor = snapshot.policy.min_available.min(snapshot.eligible);
+        // Without a closed breaker, calls go to all endpoints in turn.
+        let wanted = if snapshot.is_all_out() { 0 } else { floor.saturating_sub(snapshot.closed()) };
         while control.pinned.len() > wanted as usize {
             let first = control.pinned[0];
             self.unpin(control, snapshot, first);
@@ -199,9 +264,14 @@ impl Engine {
     /// Records whether an endpoint is in rotation, and since when.
     fn record_transition(&self, control: &Control, snapshot: &Snapshot, index: u32, now: Time) {
         let slot = snapshot.slot(index);
-        let is_in =
-            slot.claim.eligible() && (control.closed[index as usize] || control.pinned.contains(&slot.state));
+        let closed = control.closed[index as usize] && !self.is_paused(slot.state);
+        let is_in = slot.claim.eligible() && (closed || control.pinned.contains(&slot.state));
         self.slab.state(slot.state).placement().record_transition(is_in, now, &control.lock);
+    }
+
+    /// Whether the endpoint has asked for a pause. The pause ends when a call takes it up again.
+    pub(in crate::engine) fn is_paused(&self, state: u32) -> bool {
+        self.slab.state(state).placement().paused_until() != Time::from_nanos(0)
     }
 
     fn unpin(&self, control: &mut Control, snapshot: &Snapshot, state: u32) {
@@ -218,13 +288,9 @@ impl Engine {
 
     /// Emits the event of a breaker that lets probe calls through. The rotation does not change.
     #[cold]
-    pub(super) fn emit_half_open(&self, state: &EndpointState, early: bool) {
-        let why = if early { "nothing else is available" } else { "its open time has passed" };
-        let reason = format!("{why}; sending probe calls");
-        let event = Event::new(EventKind::CircuitHalfOpen, reason)
-            .endpoint(state.endpoint().id())
-            .detail("early", early);
-        self.emit_all(vec![event]);
+    pub(super) fn emit_half_open(&self, state: &EndpointState) {
+        let reason = "its open time has passed; sending probe calls";
+        self.emit_all(vec![Event::new(EventKind::CircuitHalfOpen, reason).endpoint(state.endpoint().id())]);
     }
 
     /// Emits the event of a half-open round that ended because no probe call was answered in time.
@@ -234,19 +300,18 @@ impl Engine {
         self.emit_all(vec![Event::new(EventKind::CircuitOpen, reason).endpoint(state.endpoint().id())]);
     }
 
-    fn breaker_event(&self, state: &EndpointState, change: Change) -> Event {
-        let pinned = state.placement().is_pinned();
+    fn breaker_event(&self, state: &EndpointState, change: Change, all_out: bool) -> Event {
+        let pinned = all_out || state.placement().is_pinned();
         let was = change.from.state().as_str();
         let event = match (change.from.phase, change.to.phase) {
             (from, Phase::Open { until }) => {
                 let wait = until.since(self.clock.now());
                 let what = match from {
-                    Phase::Closed { failures } => format!("{} failures in a row", failures + 1),
-                    _ if change.to.rounds < 2 => "probe call failed".to_owned(),
-                    _ => format!("probe call failed ({} time)", Ordinal(change.to.rounds.into())),
+                    Phase::Closed { .. } if state.placement().cause() == Cause::Hard => "too many failures",
+                    Phase::Closed { .. } => "too many timeouts or overload answers",
+                    _ => "probe call failed",
                 };
-                let stays =
-                    if pinned { "; pinned in rotation, because too few others are available" } else { "" };
+                let stays = if pinned { "; stays in rotation, because too few others are available" } else { "" };
                 Event::new(
                     EventKind::CircuitOpen,
                     format!("{what}; next probe call in {}{stays}", rough(wait)),
@@ -254,13 +319,16 @@ impl Engine {
                 .detail("retry_in_ms", wait.as_millis() as u64)
                 .detail("pinned", pinned)
             }
-            (Phase::HalfOpen { successes, .. }, _) => {
+            (from, _) => {
                 self.accounts.recover(&self.clock);
-                let reason = format!("{} probe calls succeeded; back in rotation", successes + 1);
+                let reason = match from {
+                    Phase::HalfOpen { successes, .. } if !self.strain.is_frozen(self.clock.now()) => {
+                        format!("{} probe calls succeeded; back in rotation", successes + 1)
+                    }
+                    _ => "back in rotation".to_owned(),
+                };
                 Event::new(EventKind::CircuitClose, reason)
             }
-            // A report causes no other change of phase.
-            _ => Event::new(EventKind::CircuitClose, "back in rotation"),
         };
         event.endpoint(state.endpoint().id()).detail("was", was)
     }

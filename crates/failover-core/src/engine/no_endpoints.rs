@@ -185,6 +185,7 @@ impl Engine {
                     state.placement().probed(),
                     &state.breaker().read(),
                     false,
+                    state.placement().paused_until(),
                     now,
                 ) {
                     Availability::Out { cause } => {

@@ -20,6 +20,8 @@ const MAX_RACES: usize = 4;
 /// The longest interval between two scans of the endpoints out of rotation. It bounds the cost of a
 /// lost race.
 const SCAN_INTERVAL: Duration = Duration::from_secs(1);
+/// The same for a call that may not be a probe call yet: another call may.
+const UNREPEATED_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A picked endpoint. The attempt is in flight until it is reported.
 ///
@@ -45,8 +47,8 @@ pub(crate) enum Transition {
     No,
     /// Half-open because the open time had passed.
     HalfOpen,
-    /// Half-open before the open time had passed, because nothing else was available.
-    HalfOpenEarly,
+    /// The pause that the endpoint asked for had passed.
+    Resumed,
 }
 
 impl RawPick {
@@ -89,7 +91,7 @@ impl RawPick {
             return Transition::No;
         }
         self.word = NonZeroU64::MIN | ((bits & !TRANSITION_MASK) << 1);
-        if bits & (1 << TRANSITION_AT) != 0 { Transition::HalfOpen } else { Transition::HalfOpenEarly }
+        if bits & (1 << TRANSITION_AT) != 0 { Transition::HalfOpen } else { Transition::Resumed }
     }
 }
 
@@ -104,6 +106,7 @@ struct Picker<'a> {
     transition: Transition,
     algorithm: Algorithm,
     key: Option<u64>,
+    gated: bool,
     /// The endpoint that the fast path drew, if any.
     drawn: Option<u32>,
 }
@@ -156,6 +159,7 @@ impl Engine {
             transition: Transition::No,
             algorithm,
             key: options.key,
+            gated: options.gated,
             drawn,
         };
         picker.run()
@@ -167,6 +171,13 @@ impl Engine {
         if !self.snapshot.load().has(algorithm) {
             self.build(algorithm);
         }
+    }
+
+    /// Whether a retry may follow an ambiguous failure: some tier in use has few of them.
+    pub(crate) fn gate_is_open(&self) -> bool {
+        let snapshot = self.snapshot.load();
+        let limit = snapshot.policy.call.max_ambiguous;
+        snapshot.available() == 0 || snapshot.tiers.iter().any(|tier| tier.admits_retries(limit))
     }
 
     /// Whether a call that has tried these endpoints can go to another one.
@@ -191,12 +202,18 @@ impl<'a> Picker<'a> {
     /// rotation, and the last resort.
     fn run(mut self) -> Option<RawPick> {
         let engine = self.engine;
+        if engine.rotates(self.snapshot) {
+            let (state, admission) = engine.next_in_rotation(self.snapshot, self.tried, self.now)?;
+            engine.slab.state(state).begin();
+            return Some(RawPick::new(state, admission, Transition::No, self.now));
+        }
         let due = engine.probe_at.load(Ordering::Relaxed);
         let session_endpoint = if self.key.is_some() { self.session_endpoint() } else { None };
         let probe = match session_endpoint {
             Some(found) => Some(found),
-            None if self.now.as_nanos() < due => None,
-            None => self.probe(due, !self.last),
+            // A retry that the gate has admitted goes to an endpoint in use.
+            None if self.now.as_nanos() < due || self.gated => None,
+            None => self.probe(due),
         };
         let (state, admission) = match probe {
             Some(found) => found,
@@ -237,6 +254,11 @@ impl<'a> Picker<'a> {
             let tier = self.snapshot.slots.get(slot as usize).map_or(0, |slot| slot.tier as usize);
             first = if first == tier { first + 1 } else { first };
         }
+        if self.gated {
+            let limit = self.snapshot.policy.call.max_ambiguous;
+            let open = |tier: &usize| tiers[*tier].admits_retries(limit);
+            first = (first..first + tiers.len()).map(|tier| tier % tiers.len()).find(open).unwrap_or(first);
+        }
         let mut again = None;
         for step in 0..tiers.len() {
             let tier = &tiers[(first + step) % tiers.len()];
@@ -266,7 +288,7 @@ impl<'a> Picker<'a> {
                 Some(admission) => admission,
                 // Not closed: the tier is in panic mode, or the endpoint is pinned, or its breaker
                 // has just opened and it is about to leave rotation.
-                None if tier.in_panic() || state.placement().is_pinned() => self.admit_beyond(number),
+                None if tier.in_panic() || state.placement().is_pinned() => engine.admission_beyond(number),
                 None => continue,
             };
             if slow_start.is_on() && !admission.permit && !self.passes_slow_start(state) {
@@ -300,22 +322,30 @@ impl<'a> Picker<'a> {
     }
 
     /// Admits a probe call to an endpoint whose open time has passed, if there is one. A call that
-    /// cannot be repeated is used as a probe call only if no other call has come for a while.
+    /// cannot be repeated is used as a probe call only if no other call has come for a while, or if
+    /// the cap keeps endpoints in use that may be dead.
     #[cold]
-    fn probe(&mut self, due: u64, may_probe: bool) -> Option<(u32, Admission)> {
-        if !may_probe && self.now < Time::from_nanos(due) + SCAN_INTERVAL {
-            return None;
-        }
-        let mut next = self.now + SCAN_INTERVAL;
+    fn probe(&mut self, due: u64) -> Option<(u32, Admission)> {
+        let repeated = !self.last || self.engine.strain.is_capped(self.now);
+        let mut next = self.now + if repeated { SCAN_INTERVAL } else { UNREPEATED_INTERVAL };
         // If active probes watch the endpoint, calls are not used to learn whether it has
         // recovered.
         let probed_down = |state: &u32| self.engine.slab.state(*state).placement().is_probed_down();
         let candidates = self.outside().chain(self.pinned_in_idle_tiers());
         for state in candidates.filter(|state| !probed_down(state)) {
-            match self.admit(state, false) {
+            let paused_until = self.engine.slab.state(state).placement().paused_until();
+            if self.now < paused_until {
+                next = next.min(paused_until);
+                continue;
+            }
+            match self.admit(state, repeated) {
+                Decision::Admitted(admission) if !admission.permit => {
+                    self.transition = Transition::Resumed;
+                    return Some((state, admission));
+                }
                 Decision::Admitted(admission) => return Some((state, admission)),
                 Decision::Refused(at) => next = next.min(at.max(self.now)),
-                Decision::Counted | Decision::Ignored => {}
+                Decision::Counted | Decision::Suspect | Decision::Ignored => {}
             }
         }
         // If another thread has set an earlier time, it stays; otherwise no call scans before
@@ -325,18 +355,11 @@ impl<'a> Picker<'a> {
         None
     }
 
-    /// The last resort if nothing is available: the least bad endpoint, within its half-open
-    /// permits; then pinned endpoints; then endpoints that their registry reports as unhealthy.
+    /// The last resort if nothing is available: pinned endpoints, then endpoints that their registry
+    /// reports as unhealthy.
     #[cold]
     fn last_resort(&mut self) -> Option<(u32, Admission)> {
         let fail_open = !self.snapshot.policy.fail_fast;
-        if fail_open {
-            for state in self.outside() {
-                if let Decision::Admitted(admission) = self.admit(state, true) {
-                    return Some((state, admission));
-                }
-            }
-        }
         let start = self.engine.random.bits() as usize;
         let tiers = &self.snapshot.tiers;
         let pinned = tiers.iter().flat_map(|tier| rotated(tier.members.available(), start)).take(MAX_SCANS);
@@ -352,7 +375,7 @@ impl<'a> Picker<'a> {
             }
             again = again.or(Some(state));
         }
-        again.map(|state| (state, self.admit_beyond(state)))
+        again.map(|state| (state, self.engine.admission_beyond(state)))
     }
 
     /// Returns some of the untried members out of rotation, from a random start.
@@ -375,16 +398,15 @@ impl<'a> Picker<'a> {
         pinned.filter(is_pinned).filter(move |state| !tried.contains(*state))
     }
 
-    fn admit(&mut self, state: u32, early: bool) -> Decision {
+    fn admit(&mut self, state: u32, repeated: bool) -> Decision {
         let state = self.engine.slab.state(state);
         let rules = &self.snapshot.policy.breaker;
         let unit = self.engine.random.unit();
-        let (decision, change) = state.breaker().apply(Input::Admit { early }, self.now, rules, unit);
+        let (decision, change) = state.breaker().apply(Input::Admit { repeated }, self.now, rules, unit);
         // A new round of the same phase emits no event.
         let change = change.filter(|change| change.from.state() != change.to.state());
         match change.map(|change| change.to.phase) {
-            Some(Phase::HalfOpen { early: true, .. }) => self.transition = Transition::HalfOpenEarly,
-            Some(Phase::HalfOpen { early: false, .. }) => self.transition = Transition::HalfOpen,
+            Some(Phase::HalfOpen { .. }) => self.transition = Transition::HalfOpen,
             // The probe calls did not return in time; one of them emits the event when it ends.
             Some(Phase::Open { .. }) => {
                 state.note_expired();
@@ -393,19 +415,6 @@ impl<'a> Picker<'a> {
             Some(Phase::Closed { .. }) | None => {}
         }
         decision
-    }
-
-    /// Admits the call with a permit if there is one, and otherwise without: this endpoint is one
-    /// of the last options.
-    #[cold]
-    fn admit_beyond(&mut self, state: u32) -> Admission {
-        match self.admit(state, true) {
-            Decision::Admitted(admission) => admission,
-            _ => {
-                let generation = self.engine.slab.state(state).breaker().read().generation;
-                Admission { generation, permit: false }
-            }
-        }
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) struct CallPolicy {
     pub(crate) attempt_timeout: Option<Duration>,
     pub(crate) backoff: Backoff,
     pub(crate) budget: BudgetPolicy,
+    /// The share of ambiguous failures above which no retry follows one.
+    pub(crate) max_ambiguous: f32,
 }
 
 /// The values that are derived once per snapshot.
@@ -27,11 +29,21 @@ pub(crate) struct Policy {
     pub(crate) algorithm: Algorithm,
     pub(crate) breaker: BreakerPolicy,
     pub(crate) min_available: u32,
+    /// The share of a tier that ambiguous evidence may take out.
+    pub(crate) max_ejected: f64,
+    pub(crate) freeze: Duration,
     pub(crate) fail_fast: bool,
     /// Whether a custom strategy picks.
     pub(crate) custom: bool,
     pub(crate) panic_threshold: u32,
     pub(crate) slow_start: SlowStart,
+}
+
+impl CallPolicy {
+    /// The time that an attempt gets unless the call or its deadline sets another.
+    pub(crate) fn usual_attempt(&self) -> Duration {
+        self.attempt_timeout.unwrap_or(self.timeout / (self.max_retries + 1))
+    }
 }
 
 impl From<&FailoverConfig> for CallPolicy {
@@ -46,6 +58,7 @@ impl From<&FailoverConfig> for CallPolicy {
                 config.backoff().multiplier(),
             ),
             budget: BudgetPolicy::from(config.retry_budget()),
+            max_ambiguous: config.retry_budget().max_ambiguous() as f32,
         }
     }
 }
@@ -55,8 +68,10 @@ impl From<&FailoverConfig> for Policy {
         Self {
             call: CallPolicy::from(config),
             algorithm: config.algorithm(),
-            breaker: BreakerPolicy::from(config.circuit_breaker()),
-            min_available: config.circuit_breaker().min_available(),
+            breaker: BreakerPolicy::from(config),
+            min_available: config.floor(),
+            max_ejected: config.circuit_breaker().max_ejected(),
+            freeze: config.circuit_breaker().freeze_time(),
             fail_fast: config.fail_fast(),
             custom: config.strategy() == StrategyKind::Custom,
             panic_threshold: config.panic_threshold(),

@@ -6,11 +6,15 @@ use crate::engine::breaker::atomic::Change;
 use crate::engine::breaker::{Admission, Decision, Input};
 use crate::engine::state::EndpointState;
 use crate::engine::state::ewma::{LONGEST_PENALTY, PENALTY};
+use crate::engine::state::placement::Cause;
+use crate::engine::strain::Evidence;
 use crate::engine::{Engine, RawPick, Transition};
 use crate::model::attempt_class::AttemptClass;
 use crate::model::breaker_state::BreakerState;
 use crate::runtime::clock::Time;
 
+/// The penalty of a failure is at most this many times the mean latency of the others.
+const PEERS: f32 = 20.0;
 /// The pause before an endpoint is probed again after an inconclusive probe call.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -27,20 +31,25 @@ impl Engine {
         let took = now.nanos_since(began);
         // The breaker comes first: once the call has ended, the state may be reused for another
         // endpoint.
-        if class != Some(AttemptClass::Success) || admission.permit || !state.breaker().is_quiet() {
-            self.update_breaker(number, admission, class, now);
+        if class != Some(AttemptClass::Success)
+            || admission.permit
+            || !state.breaker().is_quiet()
+            || self.strain.in_trouble(now)
+        {
+            self.weigh(number, admission, class, began, now);
         }
         match class {
             Some(AttemptClass::Success | AttemptClass::Rejected) => state.ewma().update(took, now),
-            _ => penalise(state, class, took, now),
+            _ => self.penalise(number, class, took, now),
         }
         state.end(class, took);
         took
     }
 
     /// Records that an endpoint has requested a pause, which counts as the latency of its attempt.
-    pub(crate) fn charge(&self, state: u32, pause: Duration) {
-        self.slab.state(state).ewma().raise_to(pause.min(LONGEST_PENALTY), self.clock.now());
+    pub(crate) fn charge(&self, number: u32, pause: Duration) {
+        self.raise_latency(number, pause, self.clock.now());
+        self.pause(number, pause);
     }
 
     /// Ends a call that was dropped, which is neither a success nor a failure.
@@ -55,44 +64,104 @@ impl Engine {
     pub(crate) fn emit_transition(&self, pick: &mut RawPick) {
         match pick.take_transition() {
             Transition::No => {}
-            transition => {
-                self.emit_half_open(self.slab.state(pick.state()), transition == Transition::HalfOpenEarly);
+            Transition::Resumed => self.resume(pick.state()),
+            Transition::HalfOpen => {
+                self.emit_half_open(self.slab.state(pick.state()));
             }
         }
     }
 
+    /// Records what the end of an attempt says about its endpoint and about the service.
     #[cold]
-    fn update_breaker(&self, number: u32, admission: Admission, class: Option<AttemptClass>, now: Time) {
-        let event = match class {
-            Some(AttemptClass::Success) => Input::Success(admission),
-            Some(AttemptClass::Failure | AttemptClass::Timeout | AttemptClass::NotSent) => {
-                Input::Failure(admission)
+    fn weigh(&self, number: u32, admission: Admission, class: Option<AttemptClass>, began: Time, now: Time) {
+        let state = self.slab.state(number);
+        let closed = state.breaker().admit_if_closed() == Some(admission);
+        let (input, evidence) = match class {
+            Some(AttemptClass::Success) => {
+                self.strain.answered(began);
+                state.clear_failing();
+                (Input::Success(admission), None)
             }
-            // Overload is not a failure, but an endpoint that is still overloaded has not
-            // recovered.
-            Some(AttemptClass::Overload) if admission.permit => Input::Failure(admission),
             // A rejected request is still an answer, which is what a probe call needs.
-            Some(AttemptClass::Rejected) if admission.permit => Input::Success(admission),
-            _ if admission.permit => Input::Release(admission),
-            _ => return,
+            Some(AttemptClass::Rejected) => {
+                self.strain.answered(began);
+                let input = if closed { Input::Release(admission) } else { Input::Success(admission) };
+                (input, None)
+            }
+            Some(AttemptClass::Failure | AttemptClass::NotSent) => {
+                self.count_failure(now);
+                state.failing_from(began);
+                (Input::Failure(admission), Some(Evidence::Hard))
+            }
+            Some(class @ (AttemptClass::Timeout | AttemptClass::Overload)) => {
+                self.count_failure(now);
+                let since = state.failing_from(began);
+                let attempt = self.call_policy().usual_attempt();
+                let silent = self.strain.is_silent(since, attempt, now);
+                let evidence = Evidence::Ambiguous { silent };
+                match class {
+                    // While the service is frozen, a timeout says nothing about its endpoint.
+                    AttemptClass::Timeout if closed && self.strain.is_frozen(now) => {
+                        (Input::Release(admission), Some(evidence))
+                    }
+                    AttemptClass::Timeout => (Input::Failure(admission), Some(evidence)),
+                    _ => (Input::Overload(admission), Some(evidence)),
+                }
+            }
+            Some(AttemptClass::Local) | None => (Input::Release(admission), None),
         };
+        if admission.permit || !matches!(input, Input::Release(_)) {
+            self.update_breaker(number, input, evidence, now);
+        }
+        if let (true, Some(Evidence::Ambiguous { silent })) = (closed, evidence) {
+            self.feed_gate(number, silent, now);
+        }
+    }
+
+    fn count_failure(&self, now: Time) {
+        if self.strain.failed(now) > self.snapshot.load().eligible {
+            // Every call consults the rotation of a service whose endpoints all fail.
+            self.probe_from(now);
+        }
+    }
+
+    fn update_breaker(&self, number: u32, input: Input, evidence: Option<Evidence>, now: Time) {
         let state = self.slab.state(number);
         let unit = self.random.unit();
-        let (decision, change) = state.breaker().apply(event, now, &self.breaker_rules(), unit);
+        let (decision, change) = state.breaker().apply(input, now, &self.breaker_rules(), unit);
         if let Some(change) = change {
             return self.transition(number, state, change);
         }
-        if decision == Decision::Ignored && state.take_expired() {
-            self.emit_half_open_expired(state);
+        match (decision, evidence) {
+            (Decision::Suspect, Some(evidence)) => return self.suspect(number, input, evidence, now),
+            (Decision::Ignored, _) if state.take_expired() => self.emit_half_open_expired(state),
+            _ => {}
         }
-        if admission.permit {
+        match input {
+            Input::Success(admission) if admission.permit => {
+                if state.placement().cause() == Cause::Ambiguous && self.strain.is_capped(now) {
+                    self.recognise_overload();
+                }
+                self.probe_from(now);
+            }
             // The permit is free again. After an inconclusive probe call, the next one waits:
             // otherwise a caller whose calls are all inconclusive would send every one of them to
             // this endpoint.
-            match class {
-                Some(AttemptClass::Success | AttemptClass::Rejected) => self.probe_from(now),
-                _ => self.probe_after(now, PAUSE),
-            }
+            Input::Release(admission) if admission.permit => self.probe_after(now, PAUSE),
+            _ => {}
+        }
+    }
+
+    /// Updates the retry gate of the endpoint's tier after an ambiguous failure, unless the endpoint
+    /// is silent or on its way out: then the failure says nothing about the others.
+    fn feed_gate(&self, number: u32, silent: bool, now: Time) {
+        let state = self.slab.state(number);
+        let leaving = self.breaker_rules().is_suspect(&state.breaker().read());
+        let snapshot = self.snapshot.load();
+        let slot = snapshot.slots.get(state.placement().slot() as usize);
+        if let Some(slot) = slot.filter(|slot| slot.state == number) {
+            let counts = self.strain.is_frozen(now) || !(leaving || silent);
+            snapshot.tier_of(slot).update_gate(counts, &self.slab);
         }
     }
 
@@ -105,16 +174,24 @@ impl Engine {
         }
         self.breaker_changed(number, change);
     }
-}
 
-/// Updates the average latency after an attempt without a good answer.
-#[cold]
-fn penalise(state: &EndpointState, class: Option<AttemptClass>, took: u64, now: Time) {
-    let took = Duration::from_nanos(took);
-    match class {
-        // A lower bound: the attempt would have taken longer.
-        None => state.ewma().raise_to(took, now),
-        Some(AttemptClass::Local) => {}
-        _ => state.ewma().raise_to(took.max(PENALTY), now),
+    /// Updates the average latency after an attempt without a good answer.
+    #[cold]
+    fn penalise(&self, number: u32, class: Option<AttemptClass>, took: u64, now: Time) {
+        let took = Duration::from_nanos(took);
+        match class {
+            // A lower bound: the attempt would have taken longer.
+            None => self.slab.state(number).ewma().raise_to(took, now),
+            Some(AttemptClass::Local) => {}
+            _ => self.raise_latency(number, took.max(PENALTY), now),
+        }
+    }
+
+    /// Raises the average latency to this time, limited in relation to the other endpoints in use,
+    /// so that an endpoint returns to its share soon after a single failure.
+    fn raise_latency(&self, number: u32, time: Duration, now: Time) {
+        let others = self.mean_latency(&self.snapshot.load(), number, now);
+        let most = others.map_or(LONGEST_PENALTY, |mean| Duration::from_nanos((mean * PEERS) as u64));
+        self.slab.state(number).ewma().raise_to(time.min(most), now);
     }
 }

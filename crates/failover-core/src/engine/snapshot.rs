@@ -79,8 +79,9 @@ impl Snapshot {
             .chunk_by(|a, b| a.tier == b.tier)
             .map(|of_tier| {
                 let rank = ranks[of_tier[0].tier as usize];
-                let tier = Tier::new(rank, of_tier, first, policy.panic_threshold > 0, slab, lock);
                 let matched = before.and_then(|before| before.tiers.iter().find(|tier| tier.rank == rank));
+                let panics = policy.panic_threshold > 0;
+                let tier = Tier::new(rank, of_tier, first, panics, matched, slab, lock);
                 tier.build(policy.algorithm, of_tier, matched, slab);
                 first += of_tier.len() as u32;
                 tier
@@ -153,6 +154,17 @@ impl Snapshot {
     #[inline]
     pub(crate) fn closed(&self) -> u32 {
         self.closed.load(Ordering::Relaxed)
+    }
+
+    /// The number of endpoints in rotation.
+    pub(crate) fn available(&self) -> usize {
+        self.tiers.iter().map(|tier| tier.members.available().len()).sum()
+    }
+
+    /// Whether no endpoint is in use, so that calls go to all of them in turn.
+    #[inline]
+    pub(crate) fn is_all_out(&self) -> bool {
+        self.closed() == 0 && !self.policy.fail_fast
     }
 
     /// Requires the control lock.

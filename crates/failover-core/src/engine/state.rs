@@ -20,6 +20,7 @@ use crate::model::attempt_class::AttemptClass;
 use crate::model::endpoint::Endpoint;
 use ewma::PeakEwma;
 use in_flight::InFlight;
+use crate::runtime::clock::Time;
 use load_weight::LoadWeight;
 use placement::Placement;
 
@@ -73,6 +74,10 @@ struct ColdState {
     recovered: AtomicU64,
     /// Number of probes made by this process.
     probes: AtomicU64,
+    /// When the first attempt since the last success began that failed, and when the first overload
+    /// answer since then came, in nanoseconds; 0 for never.
+    failing_since: AtomicU64,
+    overloaded_since: AtomicU64,
     /// The load that the endpoint has reported.
     load: LoadWeight,
     placement: Placement,
@@ -160,6 +165,8 @@ impl EndpointState {
                 opened: AtomicU64::new(0),
                 recovered: AtomicU64::new(0),
                 probes: AtomicU64::new(0),
+                failing_since: AtomicU64::new(0),
+                overloaded_since: AtomicU64::new(0),
                 load: LoadWeight::default(),
                 placement: Placement::new(),
             },
@@ -291,6 +298,26 @@ impl EndpointState {
         self.cold.opened.load(Ordering::Relaxed)
     }
 
+    /// Records a failed attempt. Returns when the first one since the last success began.
+    pub(crate) fn failing_from(&self, began: Time) -> Time {
+        first(&self.cold.failing_since, began)
+    }
+
+    /// Records an overload answer. Returns when the first one since the last success came.
+    pub(crate) fn overloaded_from(&self, now: Time) -> Time {
+        first(&self.cold.overloaded_since, now)
+    }
+
+    /// Records a success after failures.
+    pub(crate) fn clear_failing(&self) {
+        self.cold.failing_since.store(0, Ordering::Relaxed);
+        self.cold.overloaded_since.store(0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn successes(&self) -> u64 {
+        self.hot.flow.successes()
+    }
+
     /// Counts a recovery: the breaker closed.
     pub(crate) fn count_recovered(&self) {
         self.cold.recovered.fetch_add(1, Ordering::Relaxed);
@@ -355,9 +382,17 @@ impl EndpointState {
             times.clear();
         }
         self.hot.expired.store(false, Ordering::Relaxed);
+        self.clear_failing();
         self.cold.load.clear();
         self.cold.placement.clear(lock);
     }
+}
+
+/// Stores the time unless one is stored, and returns what is stored.
+fn first(stored: &AtomicU64, time: Time) -> Time {
+    let time = time.as_nanos().max(1);
+    let before = stored.compare_exchange(0, time, Ordering::Relaxed, Ordering::Relaxed);
+    Time::from_nanos(before.map_or_else(|before| before, |_| time))
 }
 
 #[cfg(test)]
@@ -367,7 +402,7 @@ mod tests {
     #[test]
     fn what_a_pick_compares_and_a_success_writes_is_one_cache_line() {
         assert_eq!((size_of::<HotState>(), align_of::<HotState>()), (64, 64));
-        assert!(size_of::<EndpointState>() <= 192, "{}", size_of::<EndpointState>());
+        assert!(size_of::<EndpointState>() <= 256, "{}", size_of::<EndpointState>());
     }
 
     #[test]

@@ -57,7 +57,8 @@ impl EngineView<'_> {
                 slot.claim,
                 placement.probed(),
                 &breaker,
-                placement.is_pinned(),
+                placement.is_pinned() || self.snapshot.is_all_out(),
+                placement.paused_until(),
                 self.now,
             );
             let tier = self.snapshot.tiers[slot.tier as usize].rank.place();

@@ -35,9 +35,9 @@ pub enum EventKind {
     EndpointAdded,
     /// The registry no longer lists an endpoint.
     EndpointRemoved,
-    /// Outlier detection ejected an endpoint.
+    /// An endpoint was taken out of rotation for a while: it asked for a pause.
     EndpointEjected,
-    /// Outlier detection readmitted an endpoint.
+    /// An endpoint that was taken out for a while returned to rotation.
     EndpointReadmitted,
     /// The registry is unreachable; its last good answer is used.
     SourceStale,
@@ -59,6 +59,9 @@ pub enum EventKind {
     ProviderPanicked,
     /// This process stalled; measurements from that time are ignored.
     ProcessStalled,
+    /// Most endpoints failed at the same time, as in an overload: for a while, timeouts and overload
+    /// answers take no endpoint out.
+    CommonCause,
     /// The caller's own strategy panicked, or picked something that is not a candidate.
     StrategyFailed,
 }
@@ -92,6 +95,7 @@ impl EventKind {
             Self::ConfigRejected => "config_rejected",
             Self::ProviderPanicked => "provider_panicked",
             Self::ProcessStalled => "process_stalled",
+            Self::CommonCause => "common_cause",
             Self::StrategyFailed => "strategy_failed",
         }
     }
@@ -114,6 +118,7 @@ impl EventKind {
             | Self::ConfigRejected
             | Self::ProviderPanicked
             | Self::ProcessStalled
+            | Self::CommonCause
             | Self::StrategyFailed => Weight::Warning,
             _ => Weight::Notice,
         }

@@ -134,16 +134,14 @@ impl Engine {
 fn next(availability: Availability, breaker: &Breaker, policy: &Policy, now: Time) -> String {
     let rules = &policy.breaker;
     let by_breaker = || match breaker.phase {
-        Phase::Closed { failures } if rules.enabled => {
-            format!(
-                "{} more failures in a row open its breaker",
-                rules.failure_threshold.saturating_sub(failures)
-            )
+        Phase::Closed { score, .. } if rules.enabled => {
+            format!("{} more failures in a row make it suspect", rules.failures_left(score))
         }
         Phase::Closed { .. } => "its breaker is disabled; only its source or a probe takes it out".to_owned(),
         Phase::Open { until } => format!("probe calls in {}", rough(until.since(now))),
         Phase::HalfOpen { successes, .. } => {
-            format!("{} more successes close its breaker", rules.success_threshold.saturating_sub(successes))
+            let needed = rules.successes(breaker.level);
+            format!("{} more successes close its breaker", needed.saturating_sub(successes))
         }
     };
     match availability {
@@ -157,6 +155,7 @@ fn next(availability: Availability, breaker: &Breaker, policy: &Policy, now: Tim
             }
             UnavailableCause::WeightZero => "a weight above 0 returns it".to_owned(),
             UnavailableCause::ProbeFailed => "successful probes return it".to_owned(),
+            UnavailableCause::Paused { retry_in } => format!("calls again in {}", rough(retry_in)),
             UnavailableCause::BreakerOpen { .. } | UnavailableCause::BreakerHalfOpen => by_breaker(),
         },
     }
@@ -208,11 +207,11 @@ mod tests {
         );
         assert_eq!(bad.since, second);
         assert!(bad.next.starts_with("probe calls in "), "{}", bad.next);
-        assert!(bad.evidence.as_ref().expect("told").reason.starts_with("5 failures in a row"));
+        assert!(bad.evidence.as_ref().expect("told").reason.starts_with("too many failures"));
         assert!(good.availability.is_in());
         assert_eq!(
             (good.since, good.next.as_str()),
-            (3 * second, "5 more failures in a row open its breaker")
+            (3 * second, "5 more failures in a row make it suspect")
         );
         assert!((good.share - 0.5).abs() < 1e-9 && (bad.attempts, good.attempts) == (5, 5), "{explained:?}");
         let c = of(&explained, "c");
@@ -225,7 +224,7 @@ mod tests {
         let text = explained.to_string();
         assert!(text.contains("users: strategy round_robin, algorithm round_robin, 3 endpoints"), "{text}");
         assert!(text.contains("out: breaker open, next probe call in "), "{text}");
-        assert!(text.contains("because circuit_open: 5 failures in a row"), "{text}");
+        assert!(text.contains("because circuit_open: too many failures"), "{text}");
         assert!(text.contains("from registry (tier 1): fresh"), "{text}");
         let json = serde_json::to_value(&explained).expect("serialises");
         assert_eq!(json["endpoints"][2]["availability"]["cause"], "draining");

@@ -42,6 +42,10 @@ pub enum StopReason {
     /// The retry budget is empty: too many calls of this service fail per successful one.
     #[error("the retry budget is empty, because too many calls of the service fail")]
     Budget,
+    /// Too many of the latest attempts timed out or found the endpoint overloaded; a retry would add
+    /// to the overload.
+    #[error("not retried, because many attempts time out or find an overloaded endpoint")]
+    Gate,
     /// The call is not idempotent, and the attempt may have reached the endpoint.
     #[error("not retried, because the call is not idempotent and the request may have arrived")]
     NotIdempotent,
@@ -102,6 +106,8 @@ impl<E> CallError<E> {
             StopReason::Rejected => "REJECTED",
             StopReason::Answered => "ANSWERED",
             StopReason::NoRuntime => "NO_RUNTIME",
+            StopReason::Budget => "RETRY_BUDGET_EMPTY",
+            StopReason::Gate => "RETRY_GATE_CLOSED",
             _ => match self.kind() {
                 ErrorKind::Timeout => "TIMEOUT",
                 _ => "RETRY_EXHAUSTED",

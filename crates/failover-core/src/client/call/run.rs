@@ -9,7 +9,7 @@ use tracing::Instrument;
 use crate::client::call::attempt::{Attempt, AttemptRecord, Attempts, Completed};
 use crate::client::call::error::{CallError, StopReason};
 use crate::client::call::options::CallOptions;
-use crate::client::call::timed::{NoReply, timed, wait};
+use crate::client::call::timed::{self, NoReply, timed, wait};
 use crate::codec::duration::rough;
 use crate::config::defaults;
 use crate::contract::classify::{Classify, Outcome};
@@ -26,6 +26,9 @@ use crate::runtime::clock::Time;
 /// The longest time between two attempts to pick while a call waits for an endpoint. Changes are
 /// signalled at once; this bounds the delay after a change that is not signalled.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Below this share of the call's time, an attempt gets all of it until the service's latency is
+/// known.
+const SHORT_SHARE: Duration = Duration::from_secs(1);
 /// The maximum number of retries of a call, the same as in a configuration.
 const MAX_RETRIES: u32 = *defaults::MAX_RETRIES_RANGE.end();
 
@@ -37,6 +40,8 @@ pub(super) struct Run<'a> {
     timeout: Duration,
     deadline: Time,
     attempt_timeout: Duration,
+    /// An attempt that timed out after less time proves nothing about its endpoint.
+    proof: Duration,
     failed: Vec<AttemptRecord>,
     tried: Vec<u32>,
     paid: Option<Withdrawal<'a>>,
@@ -49,22 +54,14 @@ impl<'a> Run<'a> {
         let mut policy = options.policy.as_deref().copied().unwrap_or_else(|| engine.call_policy());
         policy.max_retries = options.max_retries.unwrap_or(policy.max_retries).min(MAX_RETRIES);
         let timeout = options.deadline.unwrap_or(policy.timeout);
-        let share = timeout / (policy.max_retries + 1);
-        let attempt_timeout = match (options.attempt_timeout, policy.attempt_timeout) {
-            (Some(wished), _) => wished,
-            // A per-call deadline is shared among the attempts, whatever the configured attempt
-            // timeout.
-            (None, Some(given)) if options.deadline.is_some() => given.min(share),
-            (None, given) => given.unwrap_or(share),
-        };
-        let attempt_timeout = attempt_timeout.min(timeout);
         Self {
             engine,
             policy,
             options,
             timeout,
             deadline: Time::NEVER,
-            attempt_timeout,
+            attempt_timeout: Duration::ZERO,
+            proof: Duration::ZERO,
             failed: Vec::new(),
             tried: Vec::new(),
             paid: None,
@@ -96,15 +93,21 @@ impl<'a> Run<'a> {
             let span = tracing::debug_span!(
                 target: "failover", "attempt", endpoint = %endpoint.id(), number = attempt.number
             );
-            let reply = timed(operation(attempt).instrument(span), until, self.engine.clock()).await;
+            let lasts = until.since(guard.began());
+            let future = operation(attempt).instrument(span);
+            let reply = timed::attempt(future, until, lasts, self.engine.clock()).await;
             let (class, pause) = match &reply {
                 Ok(reply) => judge(classifier.classify(reply.as_ref())),
                 Err(NoReply::Late) => (AttemptClass::Timeout, None),
+                Err(NoReply::Stalled) => {
+                    self.engine.process_stalled(until);
+                    (AttemptClass::Local, None)
+                }
                 Err(NoReply::NoRuntime) => (AttemptClass::Local, None),
             };
-            // The deadline left less than half of an attempt's time, so the timeout proves nothing.
-            let squeezed =
-                class == AttemptClass::Timeout && until.since(guard.began()) < self.attempt_timeout / 2;
+            // The caller's deadline left less time than an answer may need, so the timeout proves
+            // nothing.
+            let squeezed = class == AttemptClass::Timeout && reply.is_err() && lasts < self.proof;
             if let Some(pause) = pause {
                 self.engine.charge(state, pause);
             }
@@ -122,7 +125,7 @@ impl<'a> Run<'a> {
                     return Err(self.stop(StopReason::NoRuntime, error));
                 }
                 (_, Ok(Err(own))) => error = Some(own),
-                (_, Ok(Ok(_)) | Err(NoReply::Late)) => error = None,
+                (_, Ok(Ok(_)) | Err(NoReply::Late | NoReply::Stalled)) => error = None,
             }
             self.pause = pause;
             self.record(record, state);
@@ -140,6 +143,9 @@ impl<'a> Run<'a> {
         if self.failed.is_empty() && self.deadline == Time::NEVER {
             self.deadline = now + self.timeout;
         }
+        if self.failed.is_empty() {
+            self.set_attempt_timeout(now);
+        }
         let attempt = Attempt {
             endpoint: guard.endpoint(),
             number: self.failed.len() as u32 + 1,
@@ -150,6 +156,27 @@ impl<'a> Run<'a> {
             self.tell_retry(last, &attempt.endpoint);
         }
         Ok((guard, attempt))
+    }
+
+    /// Derives how long an attempt may take.
+    ///
+    /// A configured time is honoured up to the time that is left. Otherwise an attempt gets its share
+    /// of the call's time, and more if the service's answers take longer than that.
+    fn set_attempt_timeout(&mut self, now: Time) {
+        let share = self.timeout / (self.policy.max_retries + 1);
+        let p99 = self.engine.p99(now);
+        let derived = match p99 {
+            Some(p99) => share.max(p99 * 3),
+            None if share < SHORT_SHARE => self.timeout,
+            None => share,
+        };
+        let given = self.options.attempt_timeout.or(self.policy.attempt_timeout);
+        self.attempt_timeout = given.unwrap_or(derived).min(self.timeout);
+        let expected = match (p99, self.options.attempt_timeout) {
+            (None, Some(given)) => given,
+            _ => self.policy.usual_attempt(),
+        };
+        self.proof = p99.map_or(expected, |p99| p99.min(expected));
     }
 
     async fn pick(&mut self) -> Result<AttemptGuard<&'a Engine>, StopReason> {
@@ -182,7 +209,9 @@ impl<'a> Run<'a> {
             match timed(changes.changed(), look, self.engine.clock()).await {
                 Ok(_) => {}
                 Err(NoReply::Late) if self.engine.clock().now() < self.deadline => {}
-                Err(NoReply::Late) => return Err(StopReason::NoEndpoints(self.engine.why_none())),
+                Err(NoReply::Late | NoReply::Stalled) => {
+                    return Err(StopReason::NoEndpoints(self.engine.why_none()));
+                }
                 Err(NoReply::NoRuntime) => return Err(StopReason::NoRuntime),
             }
         }
@@ -214,6 +243,11 @@ impl<'a> Run<'a> {
         if retries > self.policy.max_retries {
             return Err(StopReason::MaxRetries { max_retries: self.policy.max_retries });
         }
+        let ambiguous = matches!(class, AttemptClass::Timeout | AttemptClass::Overload);
+        if ambiguous && !self.engine.gate_is_open() {
+            return Err(StopReason::Gate);
+        }
+        self.options.pick.gated = ambiguous;
         let left = self.deadline.since(self.engine.clock().now());
         let delay = self.delay(retries);
         if left.is_zero() || delay >= left {

@@ -12,9 +12,18 @@ use crate::runtime::clock::{Clock, Time};
 pub(super) enum NoReply {
     /// The timeout has passed.
     Late,
+    /// The timeout has passed, and this process noticed it much later, so that the missing result
+    /// proves nothing.
+    Stalled,
     /// The operation waits, and there is no tokio runtime to end the wait.
     NoRuntime,
 }
+
+/// A timer that fires later than this, or than a quarter of the attempt, was held up by a stall of
+/// this process.
+const STALL: Duration = Duration::from_millis(250);
+/// The number of turns that the runtime gets to read replies after a stall.
+const TURNS: u32 = 4;
 
 /// Polls once without a timer, because an operation that is ready at once must not pay for one (50
 /// ns, or 150 ns on two threads, where timers share a lock).
@@ -25,6 +34,29 @@ pub(super) async fn timed<F: Future>(future: F, until: Time, clock: &Clock) -> R
     }
     in_runtime()?;
     tokio::time::timeout(until.since(clock.now()), future).await.map_err(|_| NoReply::Late)
+}
+
+/// Like [`timed`], for an attempt that may last this long. If the timer fires much later than it was
+/// due, this process was stopped or starved in between, and replies may be waiting to be read: they
+/// are read before the attempt is given up.
+pub(super) async fn attempt<F: Future>(
+    future: F,
+    until: Time,
+    lasts: Duration,
+    clock: &Clock,
+) -> Result<F::Output, NoReply> {
+    let mut future = pin!(future);
+    match timed(future.as_mut(), until, clock).await {
+        Err(NoReply::Late) if clock.now().since(until) > STALL.max(lasts / 4) => {}
+        result => return result,
+    }
+    for _ in 0..TURNS {
+        tokio::task::yield_now().await;
+        if let Poll::Ready(output) = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
+            return Ok(output);
+        }
+    }
+    Err(NoReply::Stalled)
 }
 
 /// Waits for the duration.

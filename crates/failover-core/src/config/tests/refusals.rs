@@ -63,6 +63,9 @@ circuit_breaker
 {"recovery_timeout": "9ms"} => recovery_timeout: "9ms" ... "1m30s"
 {"recovery_timeout": "2h"}  => recovery_timeout: "2h" ... "1m30s"
 {"max_recovery_timeout": "4s"} => max_recovery_timeout: 4s ... recovery_timeout, 5s
+{"max_ejected": -0.5}       => max_ejected: -0.5 ... from 0.001 to 1
+{"max_ejected": 1.5}        => max_ejected: 1.5 ... from 0.001 to 1
+{"freeze_time": "2h"}       => freeze_time: 2h ... nanoseconds)
 {"half_open_max_wait": -5}  => half_open_max_wait: -5 ... nanoseconds)
 {"jitter": 1.1}             => jitter: 1.1 ... a number from 0 to 1
 {"jitter": -0.1}            => jitter: -0.1 ... a number from 0 to 1
@@ -94,7 +97,7 @@ retry_budget
 {"capacity": 1000001}       => capacity: 1000001 ... from 1 to 1000000
 {"retry_cost": 1001}        => retry_cost: 1001 ... from 1 to 1000
 {"success_deposit": true}   => success_deposit: true ... from 1 to 1000
-{"tokens": 5}               => tokens:  ... retry_cost, success_deposit
+{"tokens": 5}               => tokens:  ... success_deposit, max_ambiguous
 "#;
 
 fn row(line: &str) -> Option<(Value, &str, &str)> {

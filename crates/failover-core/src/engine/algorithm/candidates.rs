@@ -62,10 +62,13 @@ pub(crate) struct PickOptions {
     pub(crate) key: Option<u64>,
     /// The algorithm to use instead of the service's own.
     pub(crate) algorithm: Option<Algorithm>,
+    /// Whether the pick is for a retry after an ambiguous failure, which avoids tiers with many of
+    /// them.
+    pub(crate) gated: bool,
 }
 
 impl PickOptions {
-    pub(crate) const NONE: Self = Self { key: None, algorithm: None };
+    pub(crate) const NONE: Self = Self { key: None, algorithm: None, gated: false };
 
     /// Options for calls with this key; an empty key counts as none.
     pub(crate) fn keyed(key: &[u8]) -> Self {

@@ -9,13 +9,12 @@ use crate::engine::breaker::{Admission, Breaker, BreakerPolicy, Decision, Input,
 use crate::runtime::clock::Time;
 use crate::runtime::sync::{AtomicU64, Ordering};
 
-/// Bits of the word, from the lowest: two counters of 20, doublings 6, generation 15, early 1,
-/// phase 2.
+/// Bits of the word, from the lowest: two counters of 20, level 6, generation 15, unused 1, phase 2.
 const COUNTER: u32 = 20;
 const COUNTER_MASK: u64 = (1 << COUNTER) - 1;
-const ROUNDS_AT: u32 = 40;
+const COUNTERS_MASK: u64 = (1 << (2 * COUNTER)) - 1;
+const LEVEL_AT: u32 = 40;
 const GENERATION_AT: u32 = 46;
-const EARLY_AT: u32 = 61;
 const PHASE_AT: u32 = 62;
 const CLOSED: u64 = 0;
 const OPEN: u64 = 1;
@@ -55,12 +54,12 @@ impl AtomicBreaker {
         (word >> PHASE_AT == CLOSED).then(|| Admission { generation: generation(word), permit: false })
     }
 
-    /// Whether the breaker is closed without counted failures, so that a success changes nothing.
-    /// Needs a single load.
+    /// Whether the breaker is closed without counted failures and overload answers, so that a
+    /// success changes nothing. Needs a single load.
     #[inline]
     pub(crate) fn is_quiet(&self) -> bool {
         let word = self.word.load(Ordering::Acquire);
-        word >> PHASE_AT == CLOSED && word & COUNTER_MASK == 0
+        word >> PHASE_AT == CLOSED && word & COUNTERS_MASK == 0
     }
 
     /// Returns the current state; a time that is not yet written reads as never.
@@ -130,16 +129,15 @@ fn generation(word: u64) -> u16 {
 }
 
 fn pack(breaker: &Breaker) -> u64 {
-    let (phase, early, low, high) = match breaker.phase {
-        Phase::Closed { failures } => (CLOSED, false, failures, 0),
-        Phase::Open { .. } => (OPEN, false, 0, 0),
-        Phase::HalfOpen { calls, successes, early, .. } => (HALF_OPEN, early, calls, successes),
+    let (phase, low, high) = match breaker.phase {
+        Phase::Closed { score, overloads } => (CLOSED, score, overloads),
+        Phase::Open { .. } => (OPEN, 0, 0),
+        Phase::HalfOpen { calls, successes, .. } => (HALF_OPEN, calls, successes),
     };
     let counter = |value: u32| u64::from(value).min(COUNTER_MASK);
     phase << PHASE_AT
-        | u64::from(early) << EARLY_AT
         | u64::from(breaker.generation) << GENERATION_AT
-        | u64::from(breaker.rounds) << ROUNDS_AT
+        | u64::from(breaker.level) << LEVEL_AT
         | counter(high) << COUNTER
         | counter(low)
 }
@@ -148,11 +146,11 @@ fn unpack(word: u64, time: Time) -> Breaker {
     let low = (word & COUNTER_MASK) as u32;
     let high = ((word >> COUNTER) & COUNTER_MASK) as u32;
     let phase = match word >> PHASE_AT {
-        CLOSED => Phase::Closed { failures: low },
+        CLOSED => Phase::Closed { score: low, overloads: high },
         OPEN => Phase::Open { until: time },
-        _ => Phase::HalfOpen { since: time, calls: low, successes: high, early: (word >> EARLY_AT) & 1 == 1 },
+        _ => Phase::HalfOpen { since: time, calls: low, successes: high },
     };
-    Breaker { phase, generation: generation(word), rounds: ((word >> ROUNDS_AT) & 0x3f) as u8 }
+    Breaker { phase, generation: generation(word), level: ((word >> LEVEL_AT) & 0x3f) as u8 }
 }
 
 fn pack_time(breaker: &Breaker) -> u64 {
@@ -182,7 +180,7 @@ mod tests {
     }
 
     fn admit(breaker: &AtomicBreaker, now: Time) -> Decision {
-        breaker.apply(Input::Admit { early: false }, now, &policy(), 0.0).0
+        breaker.apply(Input::Admit { repeated: true }, now, &policy(), 0.0).0
     }
 
     fn trip(breaker: &AtomicBreaker, now: Time) {
@@ -190,19 +188,20 @@ mod tests {
         for _ in 0..5 {
             breaker.apply(Input::Failure(admission), now, &policy(), 0.0);
         }
+        breaker.apply(Input::Open { level: 0 }, now, &policy(), 0.0);
         assert_eq!(breaker.read().state(), BreakerState::Open);
     }
 
     #[test]
     fn every_state_survives_packing() {
         let phases = [
-            Phase::Closed { failures: 10_000 },
+            Phase::Closed { score: 30_000, overloads: 5 },
             Phase::Open { until: at(123_456) },
-            Phase::HalfOpen { since: at(7), calls: 10_000, successes: 9_999, early: true },
+            Phase::HalfOpen { since: at(7), calls: 10_000, successes: 9_999 },
         ];
         for phase in phases {
-            for (generation, rounds) in [(0, 0), (32_767, 31)] {
-                let breaker = Breaker { phase, generation, rounds };
+            for (generation, level) in [(0, 0), (32_767, 31)] {
+                let breaker = Breaker { phase, generation, level };
                 let atomic = AtomicBreaker {
                     word: AtomicU64::new(pack(&breaker)),
                     time: AtomicU64::new(pack_time(&breaker)),
@@ -242,7 +241,7 @@ mod tests {
                 .map(|_| {
                     let breaker = Arc::clone(&breaker);
                     thread::spawn(move || {
-                        breaker.apply(Input::Admit { early: false }, at(6_000), &policy(), 0.0)
+                        breaker.apply(Input::Admit { repeated: true }, at(6_000), &policy(), 0.0)
                     })
                 })
                 .collect();
@@ -268,33 +267,16 @@ mod tests {
     }
 
     #[test]
-    fn a_success_forgets_failures() {
-        let breaker = AtomicBreaker::new();
-        let admission = breaker.admit_if_closed().expect("closed");
-        for _ in 0..4 {
-            breaker.apply(Input::Failure(admission), at(0), &policy(), 0.0);
-        }
-        breaker.apply(Input::Success(admission), at(1), &policy(), 0.0);
-        for _ in 0..4 {
-            breaker.apply(Input::Failure(admission), at(2), &policy(), 0.0);
-        }
-        assert_eq!(breaker.read().state(), BreakerState::Closed);
-    }
-
-    #[test]
     fn time_that_does_not_fit_is_far_away() {
         let breaker = AtomicBreaker::new();
-        let admission = breaker.admit_if_closed().expect("closed");
         let slow = BreakerPolicy { recovery: Duration::MAX, max_recovery: Duration::MAX, ..policy() };
-        for _ in 0..5 {
-            breaker.apply(Input::Failure(admission), at(0), &slow, 0.0);
-        }
+        breaker.apply(Input::Open { level: 0 }, at(0), &slow, 0.0);
         assert!(matches!(admit(&breaker, at(u64::from(u32::MAX))), Decision::Refused(_)));
     }
 
     #[test]
     fn a_gate_that_many_threads_open_and_close_is_never_stuck() {
-        let policy = BreakerPolicy { failure_threshold: 1, success_threshold: 1, ..policy() };
+        let policy = BreakerPolicy { failure_threshold: 1, success_threshold: Some(1), ..policy() };
         for round in 0..30 {
             let breaker = AtomicBreaker::new();
             thread::scope(|scope| {
@@ -303,12 +285,14 @@ mod tests {
                     scope.spawn(move || {
                         for nanos in 0..10_000 {
                             let now = at(1) + Duration::from_nanos(nanos);
-                            let admitted = breaker.apply(Input::Admit { early: true }, now, policy, 0.0).0;
+                            let admitted = breaker.apply(Input::Admit { repeated: true }, now, policy, 0.0).0;
                             if let Decision::Admitted(admission) = admitted {
                                 let good = admission.permit || n == 0;
                                 let input =
                                     if good { Input::Success(admission) } else { Input::Failure(admission) };
-                                breaker.apply(input, now, policy, 0.0);
+                                if breaker.apply(input, now, policy, 0.0).0 == Decision::Suspect {
+                                    breaker.apply(Input::Open { level: 0 }, now, policy, 0.0);
+                                }
                             }
                         }
                     });

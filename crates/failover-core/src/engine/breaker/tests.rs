@@ -7,17 +7,27 @@ pub(super) fn policy() -> BreakerPolicy {
         recovery: Duration::from_secs(5),
         max_recovery: Duration::from_secs(60),
         jitter: 0.2,
-        half_open_calls: 3,
+        half_open_calls: Some(3),
         half_open_wait: Duration::from_secs(30),
-        success_threshold: 2,
+        success_threshold: Some(2),
     }
+}
+
+/// The default policy: probe calls one by one, and a growing number of successes.
+fn spaced() -> BreakerPolicy {
+    BreakerPolicy { half_open_calls: None, success_threshold: None, ..policy() }
 }
 
 fn secs(seconds: u64) -> Time {
     Time::from_nanos(seconds * 1_000_000_000)
 }
 
-/// A breaker driven by letters: S and F report with the newest admission, A requests admission.
+fn millis(millis: u64) -> Time {
+    Time::from_nanos(millis * 1_000_000)
+}
+
+/// A breaker driven by letters: S and F report with the newest admission. A suspect breaker opens,
+/// as if it were the only one.
 struct Driven {
     breaker: Breaker,
     admission: Admission,
@@ -34,14 +44,20 @@ impl Driven {
     fn step(&mut self, input: Input) -> Decision {
         let (next, decision) = self.breaker.on(input, self.now, &self.policy, 0.0);
         self.breaker = next;
-        if let Decision::Admitted(admission) = decision {
-            self.admission = admission;
+        match decision {
+            Decision::Admitted(admission) => self.admission = admission,
+            Decision::Suspect => drop(self.step(Input::Open { level: self.breaker.level })),
+            _ => {}
         }
         decision
     }
 
     fn admit(&mut self) -> bool {
-        matches!(self.step(Input::Admit { early: false }), Decision::Admitted(_))
+        matches!(self.step(Input::Admit { repeated: true }), Decision::Admitted(_))
+    }
+
+    fn admit_unrepeated(&mut self) -> bool {
+        matches!(self.step(Input::Admit { repeated: false }), Decision::Admitted(_))
     }
 
     /// Each letter is one admitted call with that result.
@@ -49,22 +65,68 @@ impl Driven {
         for letter in letters.chars() {
             self.admit();
             let admission = self.admission;
-            self.step(if letter == 'S' { Input::Success(admission) } else { Input::Failure(admission) });
+            self.step(match letter {
+                'S' => Input::Success(admission),
+                'O' => Input::Overload(admission),
+                _ => Input::Failure(admission),
+            });
         }
         self.breaker.state()
+    }
+
+    /// Waits until the breaker is due, and returns the time that it was open.
+    fn until_due(&mut self) -> Duration {
+        let Phase::Open { until } = self.breaker.phase else { panic!("open") };
+        let waited = until.since(self.now);
+        self.now = until;
+        waited
+    }
+
+    /// Closes an open breaker with spaced probe calls, and returns how many it took.
+    fn recover(&mut self) -> u32 {
+        let mut probes = 0;
+        while self.breaker.state() != BreakerState::Closed {
+            assert!(self.admit());
+            self.step(Input::Success(self.admission));
+            self.now = self.now + SPACING;
+            probes += 1;
+        }
+        probes
     }
 }
 
 #[test]
-fn consecutive_failures_open_and_a_success_between_them_does_not() {
+fn failures_count_three_and_successes_one() {
     for (letters, expected) in [
         ("FFFF", BreakerState::Closed),
         ("FFFFF", BreakerState::Open),
-        ("FFFFSFFFF", BreakerState::Closed),
         ("SFFFFF", BreakerState::Open),
-        ("FFFFSFFFFF", BreakerState::Open),
+        ("FFFFSF", BreakerState::Closed),
+        ("FFFFSFF", BreakerState::Open),
+        // Half of the calls fail.
+        ("FSFSFSFSFSFSF", BreakerState::Open),
+        ("FSFSFSFSFSFS", BreakerState::Closed),
+        // A quarter of the calls fail.
+        ("FSSSFSSSFSSSFSSSFSSSFSSSFSSSFSSSFSSSFSSSFSSSFSSS", BreakerState::Closed),
     ] {
         assert_eq!(Driven::new(policy()).calls(letters), expected, "{letters}");
+    }
+}
+
+#[test]
+fn a_configured_threshold_of_one_opens_at_the_first_failure() {
+    let policy = BreakerPolicy { failure_threshold: 1, ..policy() };
+    assert_eq!(Driven::new(policy).calls("SSSF"), BreakerState::Open);
+}
+
+#[test]
+fn five_overload_answers_in_a_row_make_it_suspect_and_do_not_count_as_failures() {
+    for (letters, suspect) in [("OOOO", false), ("OOOOO", true), ("OOOOSO", false), ("OOOOFFFFO", true)] {
+        let mut driven = Driven::new(policy());
+        let before = &letters[..letters.len() - 1];
+        assert_eq!(driven.calls(before), BreakerState::Closed, "{letters}");
+        let expected = if suspect { BreakerState::Open } else { BreakerState::Closed };
+        assert_eq!(driven.calls(&letters[letters.len() - 1..]), expected, "{letters}");
     }
 }
 
@@ -75,8 +137,8 @@ fn linkerds_consecutive_failures_table_holds() {
     let policy = BreakerPolicy {
         failure_threshold: 2,
         recovery: Duration::from_secs(1),
-        half_open_calls: 1,
-        success_threshold: 1,
+        half_open_calls: Some(1),
+        success_threshold: Some(1),
         ..policy()
     };
     let mut driven = Driven::new(policy);
@@ -88,14 +150,13 @@ fn linkerds_consecutive_failures_table_holds() {
     assert!(!driven.admit(), "one permit only");
     driven.step(Input::Failure(driven.admission));
     driven.now = secs(3);
-    assert!(!driven.admit(), "shut for 2 s now");
+    assert!(!driven.admit(), "open for 2 s now");
     assert_eq!(driven.step(Input::Success(first)), Decision::Ignored);
     assert_eq!(driven.breaker.state(), BreakerState::Open);
     driven.now = secs(4);
     assert!(driven.admit());
     driven.step(Input::Success(driven.admission));
     assert_eq!(driven.breaker.state(), BreakerState::Closed);
-    assert_eq!(driven.breaker.rounds, 0, "closing forgets the growth");
 }
 
 #[test]
@@ -104,20 +165,36 @@ fn the_open_time_doubles_up_to_its_maximum() {
     driven.calls("FFFFF");
     let mut waits = Vec::new();
     for _ in 0..8 {
-        let Phase::Open { until } = driven.breaker.phase else { panic!("open") };
-        waits.push(until.since(driven.now).as_secs());
-        driven.now = until;
+        waits.push(driven.until_due().as_secs());
         driven.calls("F");
     }
     assert_eq!(waits, [5, 10, 20, 40, 60, 60, 60, 60]);
 }
 
 #[test]
+fn a_breaker_that_opens_again_soon_stays_open_longer_and_needs_more_successes() {
+    let mut driven = Driven::new(spaced());
+    let mut found = Vec::new();
+    for _ in 0..5 {
+        driven.calls("FFFFF");
+        found.push((driven.until_due().as_secs(), driven.recover()));
+    }
+    assert_eq!(found, [(5, 2), (10, 4), (20, 8), (40, 8), (60, 8)]);
+}
+
+#[test]
+fn the_level_falls_by_one_for_each_minute_without_an_opening() {
+    for (seconds, expected) in [(0, 4), (59, 4), (60, 3), (179, 2), (240, 0), (1_000_000, 0)] {
+        assert_eq!(BreakerPolicy::decayed(4, Duration::from_secs(seconds)), expected, "{seconds}");
+    }
+}
+
+#[test]
 fn jitter_lengthens_the_open_time_by_at_most_its_share() {
     let policy = policy();
-    for rounds in [0, 1, 4, 31, 40, 255] {
-        let base = policy.open_time(rounds, 0.0);
-        let most = policy.open_time(rounds, 1.0);
+    for level in [0, 1, 4, 31, 40, 255] {
+        let base = policy.open_time(level, 0.0);
+        let most = policy.open_time(level, 1.0);
         assert!(base <= Duration::from_secs(60));
         assert_eq!(most, base.mul_f64(1.2));
     }
@@ -150,6 +227,41 @@ fn ignored_results_return_the_permit_and_do_not_count() {
 }
 
 #[test]
+fn probe_calls_begin_one_after_another_and_half_a_second_apart() {
+    let mut driven = Driven::new(spaced());
+    driven.calls("FFFFF");
+    driven.now = secs(6);
+    assert!(driven.admit());
+    driven.now = secs(7);
+    assert!(!driven.admit(), "the first one has not ended");
+    driven.step(Input::Release(driven.admission));
+    assert!(driven.admit());
+    driven.step(Input::Success(driven.admission));
+    driven.now = millis(7_499);
+    assert!(!driven.admit());
+    driven.now = millis(7_500);
+    assert!(driven.admit());
+}
+
+#[test]
+fn a_call_that_cannot_be_repeated_waits_one_more_open_time_unless_a_probe_call_has_succeeded() {
+    let mut driven = Driven::new(spaced());
+    driven.calls("FFFFF");
+    driven.now = secs(6);
+    assert!(!driven.admit_unrepeated());
+    driven.now = secs(11);
+    assert!(driven.admit_unrepeated());
+    driven.step(Input::Success(driven.admission));
+    driven.now = millis(11_500);
+    assert!(driven.admit_unrepeated());
+    driven.step(Input::Failure(driven.admission));
+    assert_eq!(driven.until_due(), Duration::from_secs(10));
+    assert!(!driven.admit_unrepeated());
+    driven.now = driven.now + Duration::from_secs(10);
+    assert!(driven.admit_unrepeated());
+}
+
+#[test]
 fn probe_calls_that_never_answer_open_it_again_after_the_maximum_wait() {
     let mut driven = Driven::new(policy());
     driven.calls("FFFFF");
@@ -165,29 +277,53 @@ fn probe_calls_that_never_answer_open_it_again_after_the_maximum_wait() {
 }
 
 #[test]
-fn an_early_round_that_fails_does_not_grow_the_open_time() {
+fn a_call_without_a_permit_closes_it_by_a_success_and_changes_nothing_by_failures() {
     let mut driven = Driven::new(policy());
     driven.calls("FFFFF");
-    for _ in 0..20 {
-        assert!(matches!(driven.step(Input::Admit { early: true }), Decision::Admitted(_)));
-        driven.step(Input::Failure(driven.admission));
+    let open = driven.breaker;
+    let beyond = open.admission(false);
+    for input in [Input::Failure(beyond), Input::Overload(beyond), Input::Release(beyond)] {
+        assert_eq!(driven.step(input), Decision::Counted);
+        assert_eq!(driven.breaker, open);
     }
-    assert_eq!(driven.breaker.rounds, 0);
-    assert_eq!(driven.breaker.phase, Phase::Open { until: secs(6) });
+    driven.step(Input::Success(beyond));
+    assert_eq!(driven.breaker.state(), BreakerState::Closed);
+}
+
+#[test]
+fn an_open_breaker_becomes_due_and_a_closed_one_stays_closed() {
+    let mut driven = Driven::new(policy());
+    let due = |at| Input::Due { at, level: 0 };
+    assert_eq!(driven.step(due(secs(1))), Decision::Ignored);
+    driven.calls("FFFFF");
+    driven.step(due(secs(3)));
+    assert_eq!((driven.breaker.phase, driven.breaker.level), (Phase::Open { until: secs(3) }, 0));
+    driven.step(due(secs(5)));
+    assert_eq!(driven.breaker.phase, Phase::Open { until: secs(3) }, "never later");
+}
+
+#[test]
+fn closing_forgets_the_score_and_lowers_the_level() {
+    let mut driven = Driven::new(policy());
+    driven.calls("FFFF");
+    driven.step(Input::Close);
+    assert_eq!(driven.calls("FFFF"), BreakerState::Closed);
+    driven.calls("F");
+    assert_eq!(driven.breaker.level, 1);
+    driven.step(Input::Close);
+    assert_eq!((driven.breaker.state(), driven.breaker.level), (BreakerState::Closed, 0));
 }
 
 #[test]
 fn a_breaker_that_is_switched_off_never_opens() {
     let mut driven = Driven::new(BreakerPolicy { enabled: false, ..policy() });
-    assert_eq!(driven.calls(&"F".repeat(1000)), BreakerState::Closed);
+    assert_eq!(driven.calls(&"FO".repeat(1000)), BreakerState::Closed);
 }
 
 #[test]
 fn generations_wrap_without_a_gap() {
-    let mut breaker = Breaker { generation: GENERATIONS - 1, ..Breaker::NEW };
-    let admission = breaker.admission(false);
-    for _ in 0..5 {
-        breaker = breaker.on(Input::Failure(admission), secs(1), &policy(), 0.0).0;
-    }
-    assert_eq!((breaker.state(), breaker.generation), (BreakerState::Open, 0));
+    let mut driven = Driven::new(policy());
+    driven.breaker.generation = GENERATIONS - 1;
+    driven.calls("FFFFF");
+    assert_eq!((driven.breaker.state(), driven.breaker.generation), (BreakerState::Open, 0));
 }

@@ -136,29 +136,35 @@ impl Engine {
         let mut outside = Vec::new();
         let rules = &snapshot.policy.breaker;
         control.closed = vec![false; snapshot.slots.len()];
-        let mut closed = 0;
+        let (mut closed, mut paused) = (0, false);
         for (slot, index) in snapshot.slots.iter().zip(0..).filter(|(slot, _)| slot.claim.eligible()) {
             let breaker = self.slab.state(slot.state).breaker();
             if !rules.enabled {
-                breaker.apply(breaker::Input::Reset, self.clock.now(), rules, 0.0);
+                breaker.apply(breaker::Input::Close, self.clock.now(), rules, 0.0);
             }
             if breaker.admit_if_closed().is_some()
                 && !self.slab.state(slot.state).placement().is_probed_down()
             {
                 control.closed[index as usize] = true;
                 closed += 1;
-                snapshot.tier_of(slot).add_to_rotation(&self.slab, slot.state, &control.lock);
+                if self.is_paused(slot.state) {
+                    paused = true;
+                } else {
+                    snapshot.tier_of(slot).add_to_rotation(&self.slab, slot.state, &control.lock);
+                }
             } else {
                 outside.push(index);
             }
         }
         snapshot.set_closed(closed);
-        let next = if outside.is_empty() { Time::NEVER } else { self.clock.now() };
+        let next = if outside.is_empty() && !paused { Time::NEVER } else { self.clock.now() };
         // Previously pinned endpoints come first, then those of the first tier.
         outside.sort_by_key(|index| !pinned_before.contains(&snapshot.slot(*index).state));
         for index in outside {
             self.balance_floor(control, snapshot, index);
         }
+        self.end_pauses_if_alone(control, snapshot);
+        snapshot.tiers.iter().for_each(|tier| tier.rebase_gate(&self.slab));
         let now = self.clock.now();
         for index in 0..snapshot.slots.len() as u32 {
             self.record_transition(control, snapshot, index, now);

@@ -31,6 +31,16 @@ impl Partition {
         self.order.len()
     }
 
+    /// All members.
+    pub(crate) fn all(&self) -> impl Iterator<Item = u32> {
+        self.order.iter().map(|state| state.load(Ordering::Relaxed))
+    }
+
+    /// The member at this index, whether in rotation or not.
+    pub(crate) fn at(&self, index: u32) -> u32 {
+        self.order[index as usize].load(Ordering::Relaxed)
+    }
+
     /// The states in rotation.
     #[inline]
     pub(crate) fn available(&self) -> &[AtomicU32] {

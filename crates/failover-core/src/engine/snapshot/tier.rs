@@ -1,11 +1,12 @@
 //! The endpoints of one rank, and the data that algorithms read.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::config::Algorithm;
 use crate::engine::availability::Claim;
 use crate::engine::control_lock::ControlLock;
+use crate::engine::retry_gate::RetryGate;
 use crate::engine::snapshot::Slot;
 use crate::engine::snapshot::load_split::Share;
 use crate::engine::snapshot::load_weights::LoadWeights;
@@ -43,6 +44,8 @@ pub(crate) struct Tier {
     /// The upper bound, out of 100 lots, of the calls that go to this tier or an earlier one.
     upto: AtomicU32,
     panic: AtomicBool,
+    /// Kept across snapshots.
+    gate: Arc<RetryGate>,
     schedule: OnceLock<Schedule>,
     keyed: OnceLock<MaglevTable>,
     reported: OnceLock<LoadWeights>,
@@ -54,9 +57,11 @@ impl Tier {
         slots: &[Slot],
         first: u32,
         panics: bool,
+        matched: Option<&Self>,
         slab: &Slab,
         lock: &ControlLock,
     ) -> Self {
+        let gate = matched.map_or_else(|| Arc::new(RetryGate::new()), |matched| Arc::clone(&matched.gate));
         let states = |which: fn(Claim) -> bool| {
             slots.iter().filter(move |slot| which(slot.claim)).map(|slot| slot.state)
         };
@@ -69,6 +74,7 @@ impl Tier {
             first,
             upto: AtomicU32::new(0),
             panic: AtomicBool::new(false),
+            gate,
             schedule: OnceLock::new(),
             keyed: OnceLock::new(),
             reported: OnceLock::new(),
@@ -164,8 +170,27 @@ impl Tier {
     }
 
     /// The number of endpoints that are not out on purpose.
-    pub(super) fn hosts(&self) -> u32 {
+    pub(crate) fn hosts(&self) -> u32 {
         (self.members.len() + self.unhealthy.len()) as u32
+    }
+
+    /// Updates the retry gate after an attempt, and returns the share of ambiguous failures.
+    pub(crate) fn update_gate(&self, failed: bool, slab: &Slab) -> f32 {
+        self.gate.update(self.successes(slab), failed)
+    }
+
+    /// Whether a retry after an ambiguous failure may go to this tier.
+    pub(crate) fn admits_retries(&self, limit: f32) -> bool {
+        self.gate.share() <= limit && !self.members.available().is_empty()
+    }
+
+    /// Makes the retry gate count the successes of this tier's members from now on.
+    pub(crate) fn rebase_gate(&self, slab: &Slab) {
+        self.gate.rebase(self.successes(slab));
+    }
+
+    fn successes(&self, slab: &Slab) -> u64 {
+        self.members.all().map(|state| slab.state(state).successes()).sum()
     }
 
     /// Puts a member into rotation, in O(log n).

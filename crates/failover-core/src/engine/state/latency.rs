@@ -285,6 +285,12 @@ impl Times {
         })
     }
 
+    /// Returns a percentile of the shortest `share` of the latencies.
+    pub(crate) fn percentile(&self, share: f64, percentile: f64) -> Option<Duration> {
+        let kept = (self.0.iter().sum::<u64>() as f64 * share) as u64;
+        (kept > 0).then(|| self.at_rank(kept, (percentile * 1000.0) as u64))
+    }
+
     fn at_rank(&self, all: u64, per_mille: u64) -> Duration {
         let rank = (u128::from(all) * u128::from(per_mille)).div_ceil(1000) as u64;
         let mut before = 0;

@@ -1,5 +1,6 @@
 //! The position of an endpoint in the newest snapshot, and what the control side knows of it.
 
+use std::time::Duration;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use crate::engine::control_lock::ControlLock;
@@ -22,9 +23,24 @@ pub(crate) struct Placement {
     probing: AtomicBool,
     /// The health that the probes of this process found, as a number.
     probed: AtomicU8,
+    /// Why the breaker is not closed, as a number.
+    cause: AtomicU8,
+    /// When the breaker closed last, in nanoseconds; 0 for never.
+    closed_at: AtomicU64,
+    /// No new calls before this time, in nanoseconds, because the endpoint asked for a pause.
+    paused_until: AtomicU64,
     /// When the endpoint last entered or left rotation, in nanoseconds, doubled; the lowest bit is
     /// set if it is in rotation. 0 means new.
     since: AtomicU64,
+}
+
+/// The evidence on which a breaker opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    Hard,
+    Ambiguous,
+    /// Ambiguous, and a probe call failed as well.
+    Confirmed,
 }
 
 impl Placement {
@@ -36,6 +52,9 @@ impl Placement {
             pinned: AtomicBool::new(false),
             probing: AtomicBool::new(false),
             probed: AtomicU8::new(Health::Unknown as u8),
+            cause: AtomicU8::new(Cause::Hard as u8),
+            closed_at: AtomicU64::new(0),
+            paused_until: AtomicU64::new(0),
             since: AtomicU64::new(0),
         }
     }
@@ -99,6 +118,35 @@ impl Placement {
         before
     }
 
+    /// Returns the evidence on which the breaker opened.
+    pub(crate) fn cause(&self) -> Cause {
+        let number = self.cause.load(Ordering::Relaxed);
+        let all = [Cause::Ambiguous, Cause::Confirmed];
+        all.into_iter().find(|cause| *cause as u8 == number).unwrap_or(Cause::Hard)
+    }
+
+    pub(crate) fn set_cause(&self, cause: Cause, _lock: &ControlLock) {
+        self.cause.store(cause as u8, Ordering::Relaxed);
+    }
+
+    /// Returns how long the breaker has been closed since it closed last.
+    pub(crate) fn closed_for(&self, now: Time) -> Duration {
+        now.since(Time::from_nanos(self.closed_at.load(Ordering::Relaxed)))
+    }
+
+    pub(crate) fn set_closed_at(&self, now: Time, _lock: &ControlLock) {
+        self.closed_at.store(now.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// Returns the time before which the endpoint gets no new calls.
+    pub(crate) fn paused_until(&self) -> Time {
+        Time::from_nanos(self.paused_until.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_paused_until(&self, until: Time, _lock: &ControlLock) {
+        self.paused_until.store(until.as_nanos(), Ordering::Relaxed);
+    }
+
     /// Records whether the endpoint is in rotation, and the time if that has changed.
     pub(crate) fn record_transition(&self, is_in: bool, now: Time, _lock: &ControlLock) {
         let before = self.since.load(Ordering::Relaxed);
@@ -122,6 +170,8 @@ impl Placement {
         self.pinned.store(false, Ordering::Relaxed);
         self.probing.store(false, Ordering::Relaxed);
         self.probed.store(Health::Unknown as u8, Ordering::Relaxed);
-        self.since.store(0, Ordering::Relaxed);
+        let times = [&self.closed_at, &self.paused_until, &self.since];
+        times.into_iter().for_each(|time| time.store(0, Ordering::Relaxed));
+        self.cause.store(Cause::Hard as u8, Ordering::Relaxed);
     }
 }

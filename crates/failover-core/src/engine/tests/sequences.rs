@@ -52,7 +52,7 @@ fn place(id: u8, second: bool) -> EndpointEntry {
 /// arrived.
 fn is_legal(from: BreakerState, to: BreakerState) -> bool {
     use BreakerState::*;
-    from == to || matches!((from, to), (Closed | HalfOpen, Open) | (Open, HalfOpen) | (HalfOpen, Closed))
+    from == to || matches!((from, to), (Closed | HalfOpen, Open) | (Open | HalfOpen, Closed) | (Open, HalfOpen))
 }
 
 struct World {
@@ -192,9 +192,9 @@ impl World {
         pass(Duration::from_secs(3_600)).await;
         if !self.named.is_empty() {
             self.bench.engine.configure(breaker(|b| b).into()).expect("supported");
-            for _ in 0..200 {
+            for _ in 0..400 {
                 self.bench.call(&[]);
-                pass(Duration::from_millis(10)).await;
+                pass(Duration::from_millis(100)).await;
             }
             let stats = self.bench.engine.stats();
             let broken = stats.endpoints.iter().filter(|endpoint| endpoint.breaker != BreakerState::Closed);

@@ -1,0 +1,73 @@
+//! Calls go to all endpoints in turn: when no endpoint is in use, and when every endpoint in use
+//! fails.
+//!
+//! Whichever endpoint returns, it gets a call within one round, because the endpoint that was tried
+//! longest ago comes first. A success closes the breaker of its endpoint at once.
+
+use std::sync::atomic::Ordering;
+
+use crate::engine::Engine;
+use crate::engine::algorithm::Tried;
+use crate::engine::breaker::Admission;
+use crate::engine::snapshot::{Snapshot, Tier};
+use crate::runtime::clock::Time;
+
+/// After this many failures in a row per endpoint, calls go to all endpoints in turn.
+const ROUNDS: u32 = 2;
+/// The maximum number of endpoints that one call passes over.
+const MAX_PASSED: u32 = 16;
+
+impl Engine {
+    /// Whether calls go to all endpoints in turn.
+    pub(super) fn rotates(&self, snapshot: &Snapshot) -> bool {
+        snapshot.is_all_out() || self.is_failing(snapshot)
+    }
+
+    /// Whether the last calls to all endpoints have failed, two per endpoint.
+    fn is_failing(&self, snapshot: &Snapshot) -> bool {
+        !snapshot.policy.fail_fast && self.strain.failures() >= snapshot.eligible.saturating_mul(ROUNDS).max(1)
+    }
+
+    /// Picks the endpoint that was tried longest ago, and prefers those that this call has not
+    /// tried. Endpoints that their sources report as unhealthy take their turn as well.
+    #[cold]
+    pub(super) fn next_in_rotation(
+        &self,
+        snapshot: &Snapshot,
+        tried: Tried<'_>,
+        now: Time,
+    ) -> Option<(u32, Admission)> {
+        let all: u32 = snapshot.tiers.iter().map(Tier::hosts).sum();
+        let mut again = None;
+        for _ in 0..all.min(MAX_PASSED) {
+            let state = nth(snapshot, self.rotation.fetch_add(1, Ordering::Relaxed) % all)?;
+            let waits = now < self.slab.state(state).placement().paused_until();
+            if !tried.contains(state) && !waits {
+                return Some((state, self.admission_beyond(state)));
+            }
+            again = again.or(Some(state));
+        }
+        again.map(|state| (state, self.admission_beyond(state)))
+    }
+
+    /// Admits a call whatever the breaker's state, without a permit: nothing better is available.
+    pub(super) fn admission_beyond(&self, state: u32) -> Admission {
+        Admission { generation: self.slab.state(state).breaker().read().generation, permit: false }
+    }
+}
+
+/// Returns a host by its number over all tiers.
+fn nth(snapshot: &Snapshot, mut number: u32) -> Option<u32> {
+    for tier in &snapshot.tiers {
+        let members = tier.members.len() as u32;
+        if number < members {
+            return Some(tier.members.at(number));
+        }
+        number -= members;
+        if let Some(state) = tier.unhealthy.get(number as usize) {
+            return Some(*state);
+        }
+        number -= tier.unhealthy.len() as u32;
+    }
+    None
+}
