@@ -4,6 +4,7 @@
 //! changed in O(1) under the service's control lock and read by picks without a lock. With weights,
 //! a Fenwick tree ([`fenwick`]) is updated beside it in O(log n).
 
+pub(crate) mod busy_limit;
 pub(crate) mod fenwick;
 pub(crate) mod load_split;
 pub(crate) mod load_weights;

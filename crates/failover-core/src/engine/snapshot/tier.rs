@@ -8,12 +8,14 @@ use crate::engine::availability::Claim;
 use crate::engine::control_lock::ControlLock;
 use crate::engine::retry_gate::RetryGate;
 use crate::engine::snapshot::Slot;
+use crate::engine::snapshot::busy_limit::BusyLimit;
 use crate::engine::snapshot::load_split::Share;
 use crate::engine::snapshot::load_weights::LoadWeights;
 use crate::engine::snapshot::maglev::MaglevTable;
 use crate::engine::snapshot::partition::Partition;
 use crate::engine::snapshot::schedule::Schedule;
 use crate::engine::state::slab::Slab;
+use crate::runtime::clock::Time;
 
 /// Source tier, priority, and the strategy's step within them: the distance or the health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,6 +46,7 @@ pub(crate) struct Tier {
     /// The upper bound, out of 100 lots, of the calls that go to this tier or an earlier one.
     upto: AtomicU32,
     panic: AtomicBool,
+    busy_limit: BusyLimit,
     /// Kept across snapshots.
     gate: Arc<RetryGate>,
     schedule: OnceLock<Schedule>,
@@ -74,6 +77,7 @@ impl Tier {
             first,
             upto: AtomicU32::new(0),
             panic: AtomicBool::new(false),
+            busy_limit: BusyLimit::default(),
             gate,
             schedule: OnceLock::new(),
             keyed: OnceLock::new(),
@@ -172,6 +176,11 @@ impl Tier {
     /// The number of endpoints that are not out on purpose.
     pub(crate) fn hosts(&self) -> u32 {
         (self.members.len() + self.unhealthy.len()) as u32
+    }
+
+    /// The number of calls in flight above which round robin passes an endpoint over.
+    pub(crate) fn busy_limit(&self, slab: &Slab, now: Time) -> u32 {
+        self.busy_limit.of(self.candidates(), slab, now)
     }
 
     /// Updates the retry gate after an attempt, and returns the share of ambiguous failures.
