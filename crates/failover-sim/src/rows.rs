@@ -245,7 +245,7 @@ fn errors(name: &str, kind: FaultKind, share: f64) -> Row {
     row(scenario, Policy::Random, Target::NoneVisible)
 }
 
-/// The client's process stands still for 5 s with 200 calls in flight.
+/// The client's process stalls for 5 s with 200 calls in flight.
 fn stall(name: &str) -> Row {
     let service = ServiceTime::Uniform(90_000_000, 110_000_000);
     let models = vec![Model { service, workers: usize::MAX, queue: Queue::Fifo, priority: 0 }; 10];
@@ -255,7 +255,7 @@ fn stall(name: &str) -> Row {
     row(scenario, Policy::Random, Target::NoneOut { after: BEGINS as usize })
 }
 
-/// The only endpoint of the first tier fails; one stands by in the second.
+/// The only endpoint of the first tier fails; the second has a standby.
 fn standby(name: &str, kind: FaultKind) -> Row {
     let mut models = quick(2);
     models[1].priority = 1;

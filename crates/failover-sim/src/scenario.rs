@@ -21,7 +21,7 @@ pub struct Scenario {
     pub(crate) idempotent: f64,
     pub(crate) faults: Vec<Fault>,
     pub(crate) bursts: Vec<Burst>,
-    /// When the client's own process stands still, and for how long.
+    /// When the client's own process stalls, and for how long.
     pub(crate) stalls: Vec<(Nanos, Nanos)>,
     pub(crate) config: FailoverConfig,
 }

@@ -27,9 +27,9 @@ pub(crate) enum Event {
     Fails(usize),
     /// The fault of this index ends.
     Recovers(usize),
-    /// The client's own process stands still.
+    /// The client's own process stalls.
     Stall,
-    /// It goes on.
+    /// It resumes.
     Resume,
     /// A second ends.
     Second,
@@ -80,7 +80,7 @@ pub(crate) struct World {
     pub(crate) checked: Vec<bool>,
     /// Failed checks in a row.
     pub(crate) failed_checks: Vec<u32>,
-    /// Answers that arrive while the client's process stands still.
+    /// Replies that arrived while the client's process was stalled.
     pub(crate) held: Option<Vec<(u32, Reply)>>,
     queue: BinaryHeap<Reverse<Entry>>,
     number: u64,
@@ -221,7 +221,7 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    /// An attempt whose time limit somebody else keeps with a timer of tokio.
+    /// Creates an attempt whose time limit the caller enforces with a tokio timer.
     pub(crate) fn limited_elsewhere(world: &Shared, endpoint: usize, limit: Nanos) -> Self {
         const TICK: Nanos = 1_000_000;
         let mut inner = world.borrow_mut();

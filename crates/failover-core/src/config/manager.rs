@@ -425,7 +425,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named() {
-        for (json, told) in [
+        for (json, message) in [
             ("{", "manager configuration is not valid JSON"),
             (r#"{"default_providr": "x"}"#, "default_providr: unknown key; did you mean default_provider?"),
             (
@@ -439,7 +439,7 @@ mod tests {
             ("[]", "manager configuration: a list is not allowed; give an object"),
         ] {
             let error = ManagerConfig::from_json(json).expect_err(json).to_string();
-            assert!(error.starts_with(told), "{json}: {error}");
+            assert!(error.starts_with(message), "{json}: {error}");
         }
         let error =
             ManagerConfig::builder().keep_idle(Duration::from_secs(86_401)).build().expect_err("long");

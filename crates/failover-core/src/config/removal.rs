@@ -101,14 +101,14 @@ mod tests {
             let written = serde_json::to_string(&read).expect("serialises");
             assert_eq!(serde_json::from_str::<RemovalGuard>(&written).expect("valid"), read);
         }
-        for (json, told) in [
+        for (json, message) in [
             ("\"on\"", "removal_guard: \"on\" is not allowed"),
             (r#"{"share": 1.5}"#, "removal_guard.share: 1.5 is not allowed"),
             (r#"{"grace": "8d"}"#, "removal_guard.grace: "),
             (r#"{"grce": "1s"}"#, "removal_guard.grce: unknown key; did you mean grace?"),
         ] {
             let error = serde_json::from_str::<RemovalGuard>(json).expect_err(json).to_string();
-            assert!(error.starts_with(told), "{error}");
+            assert!(error.starts_with(message), "{error}");
         }
         assert!(RemovalGuard::Keep { share: f64::NAN, grace: Duration::from_secs(1) }.check().is_err());
     }

@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_a_document_is_named() {
-        for (json, told) in [
+        for (json, message) in [
             ("<html>", "the stored configuration is not valid JSON"),
             ("7", "the stored configuration: a number is not allowed"),
             (r#"{"v": "x"}"#, "v: \"x\" is not allowed"),
@@ -149,7 +149,7 @@ mod tests {
             (r#"{"v": 9, "max_retries": 99}"#, "max_retries: 99 is not allowed"),
         ] {
             let error = StoredDocument::read(json).expect_err(json).to_string();
-            assert!(error.starts_with(told), "{json}: {error}");
+            assert!(error.starts_with(message), "{json}: {error}");
         }
         let many: Vec<_> = (0..=MAX_UNKNOWN).map(|n| format!("\"k{n}\": 1")).collect();
         let error = StoredDocument::read(&format!("{{\"v\": 2, {}}}", many.join(","))).expect_err("too many");

@@ -74,7 +74,7 @@ impl Bench {
         stats.endpoints.iter().find(|endpoint| endpoint.id == *id).expect("present").availability
     }
 
-    fn told(&self, kind: EventKind) -> Vec<String> {
+    fn emitted(&self, kind: EventKind) -> Vec<String> {
         let events = self.engine.events.newest(usize::MAX);
         events.iter().filter(|event| event.kind == kind).map(ToString::to_string).collect()
     }
@@ -121,9 +121,9 @@ async fn a_dead_endpoint_gets_five_attempts_then_none_then_probes_then_its_share
     assert_eq!(bench.calls(301, &[])["b"], 101, "the fourth probe call, then its third");
     assert!(bench.availability("b").is_in());
     assert_eq!(bench.engine.probe_at.load(Ordering::Relaxed), u64::MAX, "nothing is left to look for");
-    assert_eq!(bench.told(EventKind::CircuitOpen).len(), 2);
-    assert_eq!(bench.told(EventKind::CircuitClose).len(), 1);
-    assert_eq!(bench.told(EventKind::Recovery).len(), 1);
+    assert_eq!(bench.emitted(EventKind::CircuitOpen).len(), 2);
+    assert_eq!(bench.emitted(EventKind::CircuitClose).len(), 1);
+    assert_eq!(bench.emitted(EventKind::Recovery).len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -246,7 +246,7 @@ async fn a_dead_primary_gives_way_to_the_standby_and_calls_go_back_after_it_retu
     assert_eq!(bench.calls(100, &[]), BTreeMap::from([("primary".into(), 100)]));
     let counts = bench.calls(100, &["primary"]);
     assert_eq!(counts, BTreeMap::from([("primary".into(), 5), ("standby".into(), 95)]));
-    assert!(bench.told(EventKind::LoadBalance)[0].contains("100 % to priority 1"));
+    assert!(bench.emitted(EventKind::LoadBalance)[0].contains("100 % to priority 1"));
     pass(6 * SECOND).await;
     bench.calls(100, &[]);
     pass(SECOND / 2).await;
@@ -371,12 +371,12 @@ async fn a_new_configuration_keeps_the_state_and_a_bad_one_changes_nothing() {
         breaker(|b| b.failure_threshold(1)).to_builder().strategy(crate::config::StrategyKind::Random);
     bench.engine.configure(Arc::new(random.build().expect("valid"))).expect("supported");
     assert!(!bench.availability("b").is_in());
-    assert_eq!(bench.told(EventKind::ConfigApplied).len(), 1);
+    assert_eq!(bench.emitted(EventKind::ConfigApplied).len(), 1);
     let nowhere =
         FailoverConfig::builder().strategy(crate::config::StrategyKind::Geographic).build().expect("valid");
     bench.engine.configure(Arc::new(nowhere)).expect_err("it does not say where this process is");
     assert_eq!(bench.engine.config().strategy(), crate::config::StrategyKind::Random);
-    assert_eq!(bench.told(EventKind::ConfigRejected).len(), 1);
+    assert_eq!(bench.emitted(EventKind::ConfigRejected).len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -406,9 +406,9 @@ async fn a_change_of_many_endpoints_is_told_in_a_few_events() {
         })
     };
     bench.publish(many(0));
-    assert_eq!(bench.told(EventKind::EndpointAdded).len(), 17);
+    assert_eq!(bench.emitted(EventKind::EndpointAdded).len(), 17);
     bench.publish(many(500));
-    let removed = bench.told(EventKind::EndpointRemoved);
+    let removed = bench.emitted(EventKind::EndpointRemoved);
     assert_eq!(removed.len(), 17);
     assert_eq!(removed[16], "endpoint_removed users: and 484 more in the same change");
 }
@@ -490,11 +490,11 @@ async fn ten_thousand_bad_entries_are_told_in_a_few_events() {
         rejected.add(|| crate::contract::provider::RejectedEntry::new(format!("entry {n}"), fault()));
     }
     bench.engine.entries_rejected(bench.source, &rejected);
-    let told = bench.told(EventKind::EntryRejected);
-    assert_eq!(told.len(), 17);
-    assert_eq!(told[16], "entry_rejected users [test]: and 9984 more in the same answer");
+    let emitted = bench.emitted(EventKind::EntryRejected);
+    assert_eq!(emitted.len(), 17);
+    assert_eq!(emitted[16], "entry_rejected users [test]: and 9984 more in the same answer");
     bench.engine.entries_rejected(bench.source, &rejected);
-    assert_eq!(bench.told(EventKind::EntryRejected).len(), 17, "the same again is told once");
+    assert_eq!(bench.emitted(EventKind::EntryRejected).len(), 17, "a repeated rejection is emitted once");
     assert_eq!(bench.engine.sources()[0].rejected, 20_000);
 }
 

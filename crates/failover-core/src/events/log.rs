@@ -154,7 +154,7 @@ mod tests {
         log.emit(
             Event::new(EventKind::EndpointDown, "its breaker\nopened").endpoint(&id).detail("failures", 5),
         );
-        let heard = parent.newest(1).pop().expect("told");
+        let heard = parent.newest(1).pop().expect("emitted");
         assert_eq!(heard.to_string(), "endpoint_down users/a: its breaker\\u{a}opened");
         let json = serde_json::to_value(&*heard).expect("serialises");
         assert_eq!(json["type"], "endpoint_down");

@@ -115,7 +115,10 @@ async fn a_registry_elsewhere_cannot_send_calls_to_the_metadata_service_or_to_th
         let users = manager.service("users").await.expect("a handle");
         users.select().expect_err("it is left out");
         let events = users.events(usize::MAX);
-        let emitted = events.iter().find(|event| event.kind == EventKind::EntryRejected).expect("it is told");
+        let emitted = events
+            .iter()
+            .find(|event| event.kind == EventKind::EntryRejected)
+            .expect("the rejection is emitted");
         assert!(emitted.reason.contains(named), "{emitted}");
     }
     let builder = FailoverManager::builder().provider(fake(After::Polled, "127.0.0.1")).allow_loopback(true);

@@ -339,8 +339,8 @@ fn header_path(name: &str) -> String {
     document::path("health_check.headers", name_part(name))
 }
 
-/// The part that can be a header's name: somebody who puts `Authorization: Bearer …` there must not
-/// find it in a log.
+/// Returns the part that can be a header's name, so that a header given as
+/// `Authorization: Bearer …` does not reach a log.
 fn name_part(name: &str) -> &str {
     let end = name.find(|c: char| !c.is_ascii() || !is_token_byte(c as u8)).unwrap_or(name.len());
     &name[..end.min(MAX_HEADER_NAME)]

@@ -81,9 +81,9 @@ async fn a_call_may_bring_its_own_configuration() {
     let begun = tokio::time::Instant::now();
     let hang =
         users.call().config(&own).execute(async |_| std::future::pending::<Result<(), ()>>().await).await;
-    let error = hang.expect_err("nobody answers");
+    let error = hang.expect_err("no endpoint answers");
     assert_eq!((error.attempts().len(), begun.elapsed()), (6, Duration::from_secs(9)));
-    // Its wishes count more, whichever came first.
+    // Per-call options override its settings, in either order.
     for call in [users.call().max_retries(0).config(&own), users.call().config(&own).max_retries(0)] {
         assert_eq!(call.execute(async |_| Err::<(), _>("no")).await.expect_err("fails").attempts().len(), 1);
     }
@@ -430,8 +430,8 @@ async fn every_opening_of_a_breaker_is_counted_as_it_is_told() {
         service.select().expect("a probe call").finish(Outcome::Failure);
     }
     let events = service.events(usize::MAX);
-    let told = events.iter().filter(|event| event.kind == EventKind::CircuitOpen).count() as u64;
-    assert_eq!((service.stats().endpoints[0].opened, told), (4, 4));
+    let opened = events.iter().filter(|event| event.kind == EventKind::CircuitOpen).count() as u64;
+    assert_eq!((service.stats().endpoints[0].opened, opened), (4, 4));
 }
 
 #[test]

@@ -16,7 +16,7 @@ fn service(endpoints: &[(&str, &str)]) -> (ServiceHandle, SourceId) {
     (users, source)
 }
 
-/// The fixed list stays; what stands in the other source comes and goes.
+/// Publishes endpoints in the second source; the fixed list stays.
 fn publish(users: &ServiceHandle, source: SourceId, endpoints: &[(&str, &str)]) {
     let entries = endpoints.iter().map(|(id, address)| EndpointEntry::new(endpoint(id, address))).collect();
     users.engine().publish(source, entries, false, Duration::ZERO);

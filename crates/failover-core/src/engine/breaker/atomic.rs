@@ -301,7 +301,7 @@ mod tests {
             let word = breaker.word.load(Ordering::SeqCst);
             assert!(
                 breaker.decode(word).is_some(),
-                "round {round}: nobody uses it, and its time is of another phase"
+                "round {round}: no admission is pending, and the word holds a time of another phase"
             );
         }
     }

@@ -83,7 +83,7 @@ mod tests {
     fn weights_are_in_proportion_and_who_says_nothing_has_the_mean() {
         assert_eq!(weights(&[Some(10.0), Some(100.0)]), Some(vec![6_554, 65_535]));
         assert_eq!(weights(&[Some(1.0), None, Some(3.0)]), Some(vec![21_845, 43_690, 65_535]));
-        assert_eq!(weights(&[Some(1e-9), Some(1e9)]), Some(vec![1, 65_535]), "nobody is left without");
+        assert_eq!(weights(&[Some(1e-9), Some(1e9)]), Some(vec![1, 65_535]), "no weight is 0");
         for few in [&[][..], &[None, None], &[Some(5.0), None]] {
             assert_eq!(weights(few), None, "{few:?}");
         }

@@ -172,7 +172,7 @@ mod tests {
             let schedule = schedule(&weights);
             assert!(schedule.turns.len() <= SLOTS);
             let counts = counts(&schedule, 3, schedule.turns.len() as u64);
-            assert_eq!(counts.len(), weights.len(), "of {} nobody is left out", weights.len());
+            assert_eq!(counts.len(), weights.len(), "each of {} has a turn", weights.len());
         }
     }
 

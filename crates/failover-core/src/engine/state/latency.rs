@@ -28,7 +28,7 @@ const CARRIES: usize = 32;
 const MAX_CARRIES: u32 = 255;
 /// Layout of a table entry, from the lowest bit: the number of carries, then the bucket plus 1.
 const BUCKET_AT: u32 = 16;
-/// Half of a carry, which stands for 256 counts.
+/// Half of a carry of 256 counts.
 const HALF: u8 = 128;
 /// How often a reader retries when it overlaps with such a change.
 const READS: usize = 100;

@@ -33,7 +33,7 @@ fn entries(answer: &[(u8, bool)]) -> Vec<EndpointEntry> {
     answer.iter().map(entry).collect()
 }
 
-fn told(engine: &Engine) -> Vec<String> {
+fn emitted(engine: &Engine) -> Vec<String> {
     let line = |event: &Arc<Event>| format!("{} {}", event.kind, event.reason);
     engine.events.newest(1_000).iter().map(line).collect()
 }
@@ -58,7 +58,7 @@ proptest! {
                 None => parts.publish(of_parts, now.clone(), false, Duration::ZERO),
             }
             prop_assert_eq!(parts.source_entries(of_parts), whole.source_entries(of_whole));
-            prop_assert_eq!(told(&parts), told(&whole));
+            prop_assert_eq!(emitted(&parts), emitted(&whole));
             last = now;
         }
     }

@@ -130,7 +130,7 @@ fn check(engine: &Engine) {
         assert_ne!(
             engine.probe_at.load(Ordering::Relaxed),
             u64::MAX,
-            "nobody would look for those that are out"
+            "no pick would look for endpoints that are out"
         );
     }
 }

@@ -158,7 +158,7 @@ impl World {
                 assert!(transition || legal, "{id}: {before:?} to {:?}", endpoint.breaker);
                 assert!(
                     !transition || endpoint.breaker == BreakerState::Closed,
-                    "{id} moved and begins anew"
+                    "{id} moved and starts with a closed breaker"
                 );
             }
             states.insert(id, (endpoint.address.clone(), endpoint.breaker));
@@ -167,8 +167,8 @@ impl World {
         if self.closed {
             let source = &self.bench.engine.sources()[0];
             assert_eq!(source.error.as_ref().map(ToString::to_string).as_deref(), Some("closed"));
-            let told = self.bench.engine.events.newest(usize::MAX);
-            let late = told.iter().skip(self.events).find(|event| {
+            let emitted = self.bench.engine.events.newest(usize::MAX);
+            let late = emitted.iter().skip(self.events).find(|event| {
                 matches!(
                     event.kind,
                     EventKind::EndpointAdded

@@ -13,7 +13,7 @@ use crate::model::endpoint::ServiceName;
 use crate::runtime::clock::Clock;
 use crate::runtime::random::Random;
 
-/// Answers with this error so many times, and then does what is asked.
+/// Fails with this error the given number of times, then succeeds.
 struct Flaky {
     error: Error,
     failures: u32,

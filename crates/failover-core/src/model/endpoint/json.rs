@@ -125,7 +125,7 @@ fn read_port(fields: &mut Document) -> Result<u16, Error> {
     }
 }
 
-/// Go writes 0 for a weight that nobody set, so a 0 that is meant has a mark beside it.
+/// Reads the weight. Go writes 0 for an unset weight, so an intended 0 has a marker beside it.
 fn read_weight(fields: &mut Document) -> Result<u32, Error> {
     let weight = fields.whole("weight", &(0..=u32::MAX))?.unwrap_or(0);
     match (weight, fields.flag("zero_weight")?) {

@@ -72,7 +72,7 @@ impl Bench {
         self.engine.report(pick, class);
     }
 
-    fn told(&self, kind: EventKind) -> usize {
+    fn emitted(&self, kind: EventKind) -> usize {
         self.engine.events.newest(1_000).iter().filter(|event| event.kind == kind).count()
     }
 }
@@ -104,7 +104,10 @@ async fn weights_give_exact_shares_and_change_live() {
         .with(vec![entry("a"), entry("b"), entry("c")]);
     assert_eq!(bench.shares(50), [("a", 10), ("b", 30), ("c", 10)].map(|(id, n)| (id.to_owned(), n)).into());
     let spoken = bench.engine.events.newest(50);
-    assert!(spoken.iter().any(|event| event.reason.contains("ghost")), "an id that does not exist is told");
+    assert!(
+        spoken.iter().any(|event| event.reason.contains("ghost")),
+        "an id that does not exist is reported"
+    );
     let config = balancer(|b| b.algorithm(Algorithm::Weighted).weight("a", 7).weight("b", 2).weight("c", 0));
     bench.engine.configure(Arc::new(config)).unwrap();
     assert_eq!(bench.shares(90), [("a", 70), ("b", 20)].map(|(id, n)| (id.to_owned(), n)).into());
@@ -385,10 +388,10 @@ async fn a_strategy_of_the_callers_own_decides_and_its_faults_do_no_harm() {
     let panics = with(|_| panic!("on purpose"));
     assert_eq!(panics.shares(30).len(), 3);
     std::panic::set_hook(hook);
-    assert_eq!(panics.told(EventKind::StrategyFailed), 5, "at the 1st, 2nd, 4th, 8th and 16th time");
+    assert_eq!(panics.emitted(EventKind::StrategyFailed), 5, "at the 1st, 2nd, 4th, 8th and 16th time");
     let outside = with(|seen| Some(seen.len()));
     assert_eq!(outside.shares(3).len(), 3);
-    assert_eq!(outside.told(EventKind::StrategyFailed), 2);
+    assert_eq!(outside.emitted(EventKind::StrategyFailed), 2);
 }
 
 #[tokio::test(start_paused = true)]
