@@ -1,14 +1,14 @@
-//! Where the agent is.
+//! The agent's address.
 
 use std::net::IpAddr;
 
 use failover_core::Error;
 use url::Url;
 
-/// The address of an agent, checked.
+/// A validated agent address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Address {
-    /// `http://host:port/prefix`, without a slash at the end and without a user.
+    /// `http://host:port/prefix`, without a trailing slash or credentials.
     base: String,
     /// Without brackets.
     host: String,
@@ -23,15 +23,15 @@ const WANTED: &str = "an address such as 127.0.0.1:8500, [::1]:8500, http://cons
                       https://consul.example/prefix";
 
 impl Address {
-    /// Reads an address with or without a scheme, a port and a prefix. It is `https` if `tls` says so whatever
-    /// the scheme is, and without both scheme and port the port is 8500.
+    /// Parses an address with or without scheme, port and prefix. `tls` forces `https` whatever the
+    /// scheme. Without scheme and port, the port is 8500.
     pub(crate) fn parse(text: &str, tls: bool) -> Result<Self, Error> {
         let text = text.trim();
         let (scheme, rest) = match text.split_once("://") {
             Some((scheme, rest)) => (scheme.to_ascii_lowercase(), rest),
             None => (if tls { "https" } else { "http" }.to_owned(), text),
         };
-        // Not even shown: a password may stand there.
+        // The text is not quoted: it may contain a password.
         let refused = |why: &str| Err(Error::invalid("address", why, WANTED));
         if rest.contains('@') {
             return refused("one with a user or password (not shown)");
@@ -42,9 +42,9 @@ impl Address {
         if scheme != "http" && scheme != "https" {
             return refused(text);
         }
-        // As in Consul's own clients, an address does not turn TLS off once it was asked for.
+        // As in Consul's own clients, an address does not turn TLS off once it is requested.
         let scheme = if tls { "https".to_owned() } else { scheme };
-        // A bare IPv6 address has no port: its colons belong to it.
+        // The colons of a bare IPv6 address are not a port separator.
         let rest = match rest.parse::<IpAddr>() {
             Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
             _ => rest.to_owned(),
@@ -64,7 +64,7 @@ impl Address {
         let port = match url.port() {
             Some(0) => return refused(text),
             Some(port) => Some(port),
-            // The port that is usual for the scheme is not in the URL even if it was given.
+            // The URL omits the scheme's default port even if it was given.
             None if has_port => url.port_or_known_default(),
             None if text.contains("://") => None,
             None => Some(PORT),
@@ -78,12 +78,12 @@ impl Address {
         Ok(Self { base, host: bare.to_owned(), port: number, https: scheme == "https", loopback })
     }
 
-    /// Without a slash at the end.
+    /// Returns the base URL, without a trailing slash.
     pub(crate) fn base(&self) -> &str {
         &self.base
     }
 
-    /// Host and port, for a connection.
+    /// Returns the host and port to connect to.
     pub(crate) fn socket(&self) -> (&str, u16) {
         (&self.host, self.port)
     }
@@ -92,7 +92,7 @@ impl Address {
         self.https
     }
 
-    /// Whether it is on this machine: `localhost` or a loopback address.
+    /// Returns whether the address is on this machine: `localhost` or a loopback address.
     pub(crate) fn is_loopback(&self) -> bool {
         self.loopback
     }

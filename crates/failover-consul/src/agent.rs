@@ -1,4 +1,4 @@
-//! What the agent itself has, and writing to it.
+//! Reads of the agent's own state, and writes to it.
 
 use failover_core::provider::EndpointEntry;
 use failover_core::{Error, ErrorKind, Health, Lifecycle, ServiceName, codes};
@@ -12,14 +12,14 @@ use crate::wire::{CheckState, Instance, Registration, Service};
 /// An instance that is registered with this agent.
 #[derive(Debug)]
 pub(crate) struct Local {
-    /// The service that it belongs to.
+    /// The service it belongs to.
     pub(crate) service: String,
-    /// The provider that registered it, if it was one of ours.
+    /// The provider that registered it, if it was registered by this library.
     pub(crate) owner: Option<String>,
     pub(crate) claims: Claims,
-    /// What its own check says, whatever others say of the node.
+    /// The status of its own check, without the checks of its node.
     pub(crate) own_health: Health,
-    /// Whether its own check is one with a time to live.
+    /// Whether its own check has a time to live.
     pub(crate) has_ttl: bool,
     body: Vec<u8>,
 }
@@ -33,16 +33,17 @@ struct Answered<'a> {
     checks: Option<Vec<CheckState<'a>>>,
 }
 
-/// The instance of this id in Consul, if the agent has it.
+/// Returns the instance with this id in Consul, if the agent has it.
 pub(crate) async fn local(client: &Client, id: &str) -> Result<Option<Local>, Error> {
     let call = client.settings.local(id)?;
     let what = call.what.clone();
-    // It answers from memory; and while it is asked for a change of an endpoint, that has no heartbeat.
+    // The agent answers from memory. No heartbeat is sent while an operation on the endpoint waits
+    // for this answer, so it must arrive well within the time to live.
     let limit = client.settings.deadline.min(client.settings.ttl / 2);
     let asking = timeout(limit, client.ask(call, Limit::Short));
     let answer = asking.await.unwrap_or_else(|_| Err(Error::timed_out(&what, limit)))?;
-    // The status says how its checks are: 429 is a warning, 503 is critical, and both come with the instance. An agent
-    // that is overloaded answers the same without it.
+    // The status reflects the instance's checks: 429 for warning and 503 for critical, both with
+    // the instance in the body. An overloaded agent returns the same codes without it.
     match answer.status {
         404 => return Ok(None),
         200 | 429 | 503 => {}
@@ -77,7 +78,7 @@ impl Local {
         convert::entry(service, &instance, &client.settings)
     }
 
-    /// Whether the agent has just what was sent; for who does not know whether that arrived.
+    /// Returns whether the agent's instance matches the registration. Used if a response was lost.
     fn is(&self, registration: &Registration) -> bool {
         let Ok(read) = serde_json::from_slice::<Answered<'_>>(&self.body) else { return false };
         let Some(service) = read.service else { return false };
@@ -92,8 +93,8 @@ impl Local {
     }
 }
 
-/// Registers, and makes sure of it where the answer got lost. An older agent that refuses what it does not know of the check is
-/// asked again without that.
+/// Registers the instance. If the response is lost, reads back whether it arrived. If an older
+/// agent refuses an unknown field of the check, retries without that field.
 pub(crate) async fn write(
     client: &Client,
     registration: &mut Registration,
@@ -103,7 +104,8 @@ pub(crate) async fn write(
         match client.done(client.settings.register(registration, replace_checks)?).await {
             Ok(_) => return Ok(()),
             Err(error) if error.is_outcome_unknown() => {
-                // Registering is idempotent, and the agent answers for itself even while the servers do not.
+                // Registering is idempotent, and the agent answers reads of its own state even if
+                // the servers do not answer.
                 return match local(client, &registration.id).await {
                     Ok(Some(local)) if local.is(registration) => Ok(()),
                     _ => Err(error),
@@ -122,12 +124,12 @@ pub(crate) async fn write(
     }
 }
 
-/// Deregisters, and makes sure that it is gone.
+/// Deregisters the instance and verifies that it is gone.
 pub(crate) async fn remove(client: &Client, id: &str) -> Result<(), Error> {
     match client.done(client.settings.deregister(id)?).await {
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {}
-        // It may have arrived nevertheless.
+        // The request may have arrived.
         Err(error) if error.is_outcome_unknown() => {
             return match local(client, id).await {
                 Ok(None) => Ok(()),
@@ -144,7 +146,7 @@ pub(crate) async fn remove(client: &Client, id: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Begins a maintenance, or ends it.
+/// Starts or ends maintenance.
 pub(crate) async fn set_lifecycle(client: &Client, id: &str, lifecycle: Lifecycle) -> Result<(), Error> {
     let reason = match lifecycle {
         Lifecycle::InService => None,
@@ -153,7 +155,7 @@ pub(crate) async fn set_lifecycle(client: &Client, id: &str, lifecycle: Lifecycl
     };
     match client.done(client.settings.maintenance(id, reason)?).await {
         Ok(_) => Ok(()),
-        // None to end.
+        // There was no maintenance to end.
         Err(error) if error.kind() == ErrorKind::NotFound && reason.is_none() => Ok(()),
         Err(error) => Err(error),
     }

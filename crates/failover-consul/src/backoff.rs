@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use failover_provider_kit::{Backoff, BackoffSteps};
 
-/// For the first 25 s an agent that restarts is found within 4 s. After that the pauses double up to
-/// 30 s, so that an outage of ten minutes costs at most 40 requests. Half of each pause is random at
-/// first, and then a tenth; together that is enough to keep clients apart.
+/// Returns the back-off after failures. For the first 25 s, pauses are at most 4 s, so that an
+/// agent that restarts is found quickly. Later pauses double up to 30 s, so that an outage of ten
+/// minutes costs at most 40 requests. The random share of each pause, half at first and a tenth
+/// later, keeps clients apart.
 pub(crate) const fn backoff() -> Backoff {
     let early = BackoffSteps::new(Duration::from_millis(250), 2.0, Duration::from_secs(4));
     let late = BackoffSteps::new(Duration::from_secs(8), 2.0, Duration::from_secs(30));
@@ -35,7 +36,7 @@ mod tests {
         }
     }
 
-    /// R2: of a thousand clients that lost their server together few come back together.
+    /// R2: of a thousand clients that lose their server together, few return at the same moment.
     #[test]
     fn clients_do_not_come_back_together() {
         let timing = Timing::tokio();

@@ -1,4 +1,4 @@
-//! The loop that follows one service by blocking queries, and judges their answers.
+//! The loop that watches one service with blocking queries and judges their answers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,11 +19,11 @@ use crate::settings::Consistency;
 use crate::wire::answer::Answer;
 use crate::wire::{Mode, Read};
 
-/// After a refusal for lack of permission: the file has no other token yet.
+/// Pause after a permission error, while the token file still holds the refused token.
 const REFUSED: Duration = Duration::from_secs(30);
-/// A pause after an error of the servers that is longer than this ends early when they have a leader.
+/// A pause after a server error that is longer than this ends early once the servers have a leader.
 const NO_LEADER: Duration = Duration::from_secs(2);
-/// After an index that went back.
+/// Time during which the leader answers after the index went back.
 const LEADER: Duration = Duration::from_secs(60);
 
 /// Follows a service until it is aborted.
@@ -35,21 +35,21 @@ pub(crate) struct ServiceWatch {
     pub(crate) publisher: Publisher<EndpointSet>,
 }
 
-/// What is kept from one answer to the next.
+/// State kept between answers.
 struct WatchState<'a> {
-    /// The index to wait for a change of; 0 asks at once.
+    /// The index to block on; 0 returns immediately.
     index: u64,
-    /// The highest index that counted.
+    /// The highest accepted index.
     highest: u64,
-    /// The next answer has to be the leader's.
+    /// Whether the next answer must come from the leader.
     in_doubt: bool,
-    /// Until then the leader is asked: a server that lags would be met again at once.
+    /// Until then the leader answers: a stale read could reach the lagging server again.
     leader_until: Option<Time>,
-    /// Until then an empty answer is not believed: the servers have gone back to older data.
+    /// Until then an empty answer is held back, because the servers went back to older data.
     empty_from: Option<Time>,
     last: Option<EndpointSet>,
     failing: bool,
-    /// The last pause ended early, because a listener came.
+    /// Whether the last pause ended early for a new listener.
     woken_early: bool,
     backoff: Backoff,
     pacer: RequestPacer,
@@ -57,13 +57,13 @@ struct WatchState<'a> {
     watching: Watching,
 }
 
-/// What an answer was.
+/// The verdict on an answer.
 enum Step {
-    /// It counts, and said something new or not.
+    /// Accepted; `news` says whether it changed anything.
     Good { news: bool },
-    /// It does not count; ask again, within the rate.
+    /// Ignored; ask again, within the rate limit.
     Again,
-    /// The service is to be called stale, and asked for after a while.
+    /// The service becomes stale and is asked for after a pause.
     Failed(Error),
 }
 
@@ -115,7 +115,7 @@ impl ServiceWatch {
         }
     }
 
-    /// Takes a place among the watches that wait, or says that there is none.
+    /// Acquires a watch permit if one is free; otherwise the service is polled.
     fn find_permit<'a>(&self, client: &'a Client, state: &mut WatchState<'a>) {
         if state.permit.is_none() {
             state.permit = client.watch_permit();
@@ -152,7 +152,7 @@ impl ServiceWatch {
         if state.index == 0 || state.watching.is_polling() {
             return (mode, None);
         }
-        // While an empty answer is held the end of that is not slept through.
+        // The wait must not outlast the grace of a held empty answer.
         let held = state.empty_from.map(|until| until.since(self.client.timing.now()));
         let wait = held.map_or(settings.wait, |left| left.clamp(Duration::from_secs(1), settings.wait));
         (mode, Some((state.index, Duration::from_secs(wait.as_secs().max(1)))))
@@ -167,8 +167,8 @@ impl ServiceWatch {
         let call = self.client.settings.health(self.service.as_str(), None, Read { mode, after })?;
         let what = call.what.clone();
         let limit = after.map_or(Limit::Short, |(_, wait)| Limit::Wait(wait));
-        // Servers without a leader delay a leader read by 7 s. Listeners that have the last state learn of
-        // it sooner.
+        // Servers without a leader delay a leader read by 7 s. Listeners that have the last state
+        // receive the error earlier.
         let asks_leader = after.is_none() && mode != Mode::Stale && !is_failing;
         let answer = tokio::select! {
             answer = self.client.ask(call, limit) => answer?,
@@ -200,10 +200,11 @@ impl ServiceWatch {
                 Ok(set) => set,
                 Err(error) => return Step::Failed(error.context(&what)),
             };
-        // 0 would ask again and again without a pause.
+        // Index 0 would loop without a pause.
         let index = answer.index.unwrap_or(1).max(1);
         if index < state.highest {
-            // A server with older data, or one that has lost its data. The leader's answer is published instead.
+            // The server has older data or has lost its data. The leader's answer is published
+            // instead.
             tracing::debug!(target: "failover::consul", service = self.service.as_str(), "the index went back; the leader is asked");
             state.highest = index;
             state.index = 0;
@@ -219,13 +220,14 @@ impl ServiceWatch {
                 && has_waited
                 && self.leader.is_known(&self.client).await.is_ok()
             {
-                // So it was when the wait began, in an election that is over. What has changed meanwhile the leader knows.
+                // The answer describes the start of the wait, during an election that is now over.
+                // The leader knows what has changed meanwhile.
                 state.index = 0;
                 state.in_doubt = true;
                 return Step::Again;
             }
             if state.last.is_none() && !set.entries().is_empty() {
-                // Better than nothing; the error makes it stale at once.
+                // There is no earlier set to serve; the error that follows marks this one stale.
                 self.publish(set, state);
             }
             return Step::Failed(error);
@@ -239,8 +241,8 @@ impl ServiceWatch {
         state.index = index;
         state.in_doubt = false;
         if waited_for_nothing {
-            // What an answer says of the leader was so when the wait began; and the part of newer servers that answers watches does
-            // not know, and has an answer without any server.
+            // An answer describes the leader as of the start of the wait. The streaming backend of
+            // newer servers does not know the leader and answers even if no server is reachable.
             match self.leader.is_known(&self.client).await {
                 Err(error) if answer.is_streaming() || error.code() == error::NO_LEADER => {
                     return Step::Failed(error);
@@ -252,7 +254,7 @@ impl ServiceWatch {
         Step::Good { news: self.publish(set, state) }
     }
 
-    /// An answer without instances: there are none, or the data are lost or hidden.
+    /// Judges an answer without instances: there are none, or the data are lost or hidden.
     async fn take_empty(
         &self,
         answer: &Answer,
@@ -265,7 +267,7 @@ impl ServiceWatch {
             && !state.failing
             && state.empty_from.is_none()
         {
-            // It was looked into already.
+            // It has already been verified.
             state.highest = index;
             state.index = index;
             return Step::Good { news: false };
@@ -273,7 +275,7 @@ impl ServiceWatch {
         let had_some = before.is_some_and(|last| !last.entries().is_empty());
         match empty_check::verify(&self.client, &self.service, answer).await {
             Ok(Emptiness::NotEmpty) => {
-                // The leader knows better; its answer is asked for on its own.
+                // The leader knows instances; the next request reads them from it.
                 state.index = 0;
                 state.in_doubt = true;
                 Step::Again
@@ -307,7 +309,7 @@ impl ServiceWatch {
         }
     }
 
-    /// Whether an answer is too old to count.
+    /// Returns an error if an answer is too old to be accepted.
     fn lags(&self, answer: &Answer, mode: Mode) -> Option<Error> {
         let Consistency::Stale(most) = self.client.settings.consistency else { return None };
         if mode != Mode::Stale {
@@ -343,23 +345,26 @@ impl ServiceWatch {
             RetryAdvice::After(pause) => pause,
             _ => state.backoff.after_failure(self.client.timing.now(), self.client.timing.unit()),
         };
-        // A listener without any set gets that of a server without a leader, every other time.
+        // A listener that has no set yet gets, on every other attempt, the set of a server without
+        // a leader.
         state.in_doubt = state.last.is_some() || !state.in_doubt;
         state.failing = true;
         state.index = 0;
-        // A time that the server asked for is kept, whatever is answered meanwhile.
-        let is_told = error.kind() == ErrorKind::Permission || matches!(error.retry(), RetryAdvice::After(_));
+        // A pause that the server requested is kept, even if other requests succeed meanwhile.
+        let is_requested =
+            error.kind() == ErrorKind::Permission || matches!(error.retry(), RetryAdvice::After(_));
         let code = error.code();
-        // Not again at once where somebody listened and nothing was to be had: the pauses are to grow.
+        // After an early retry for a listener that failed, the next pause is not cut short, so that
+        // the pauses grow.
         let is_absent = code == codes::CONNECTION_ERROR;
         let reconnects = is_absent && !state.woken_early;
         state.woken_early = false;
         self.publisher.error(error);
-        if is_told {
+        if is_requested {
             tokio::time::sleep(pause).await;
         } else if matches!(code, error::NO_LEADER | codes::SERVER_ERROR | "STALE") {
-            // The agent answers, and what it lacks is asked for once for all services. That it answers somebody, a heartbeat for one,
-            // says nothing of that.
+            // The agent answers, and one request for all services checks for a leader. Successful
+            // requests such as heartbeats do not prove that there is one.
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.leader.returned(&self.client), if code != codes::SERVER_ERROR || pause > NO_LEADER => {}

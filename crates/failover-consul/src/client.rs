@@ -1,5 +1,4 @@
-//! The client of the agent: every request goes through here, with its deadline, its size cap and its
-//! token.
+//! The client of the agent. Every request goes through it, with its deadline, size limit and token.
 
 use std::io::{self, Write};
 
@@ -29,7 +28,7 @@ use crate::wire::answer::{Answer, read_head};
 
 const CONNECT: Duration = Duration::from_secs(2);
 const KEEPALIVE: Duration = Duration::from_secs(15);
-/// What a server may add to the requested wait, and the round trip.
+/// Time allowed beyond the requested wait, for the server's own delay and the round trip.
 const SLACK: Duration = Duration::from_secs(15);
 /// How long an idle connection is kept.
 const IDLE: Duration = Duration::from_secs(90);
@@ -42,9 +41,9 @@ pub(crate) struct Client {
     pub(crate) settings: Arc<Settings>,
     /// For requests that are not watches.
     request_permits: Semaphore,
-    /// For heartbeats, a part of those: servers without a leader delay all reads.
+    /// For heartbeats, separate because servers without a leader delay all reads.
     heartbeat_permits: Option<Semaphore>,
-    /// For watches that wait for a change.
+    /// For blocking queries.
     watch_permits: Semaphore,
     status: AtomicU8,
     /// Notified when the agent answers again after a failure.
@@ -59,12 +58,12 @@ pub(crate) struct Client {
     bytes: AtomicU64,
 }
 
-/// How long an answer may take.
+/// The time limit of a response.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Limit {
-    /// The deadline that is set.
+    /// The configured deadline.
     Short,
-    /// A watch that the server may hold for so long.
+    /// A blocking query that the server may hold for this long.
     Wait(Duration),
 }
 
@@ -78,8 +77,8 @@ impl Client {
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT.min(settings.deadline)));
         tcp.set_keepalive(Some(KEEPALIVE));
-        // Without HTTP/2, whose streams would stand in each other's way. It knows neither proxies nor redirects, so that
-        // no environment and no answer sends the token elsewhere.
+        // HTTP/2 is off: its streams would block one another. The connector follows neither proxies
+        // nor redirects, so neither the environment nor a response can divert the token.
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()
@@ -109,18 +108,20 @@ impl Client {
         }
     }
 
-    /// Asks, and answers whatever the status is.
+    /// Sends a request and returns the response, whatever its status.
     ///
     /// # Errors
     ///
-    /// When there is no whole answer in time; when the provider is closed, at once.
+    /// Returns an error if no complete response arrives in time, or immediately if the provider is
+    /// closed.
     pub(crate) async fn ask(&self, call: Call, limit: Limit) -> Result<Answer, Error> {
         let mut open = self.open.subscribe();
         let deadline = self.settings.deadline;
         let asking = async {
             let trying = self.try_twice(&call, limit);
             let answer = match limit {
-                // Who waits for a place holds no connection; the wait counts like the answer.
+                // A request that waits for a permit holds no connection; the wait counts towards
+                // the deadline.
                 Limit::Short => timeout(deadline, trying)
                     .await
                     .unwrap_or_else(|_| Err(Error::timed_out(&call.what, deadline))),
@@ -136,14 +137,14 @@ impl Client {
         }
     }
 
-    /// As [`ask`](Self::ask), and every status but success is an error.
+    /// Sends a request like [`ask`](Self::ask), and treats any status but 200 as an error.
     pub(crate) async fn done(&self, call: Call) -> Result<Answer, Error> {
         let what = call.what.clone();
         let answer = self.ask(call, Limit::Short).await?;
         if answer.status == 200 { Ok(answer) } else { Err(error::of_status(&what, &answer)) }
     }
 
-    /// Once more if the token was refused and there is another one by now.
+    /// Sends a request, and again if the token was refused and the source has another one.
     async fn try_twice(&self, call: &Call, limit: Limit) -> Result<Answer, Error> {
         let (begun, deadline) = (self.timing.now(), self.settings.deadline);
         let _place = match limit {
@@ -154,7 +155,8 @@ impl Client {
             }
             Limit::Wait(_) => None,
         };
-        // The time of others who waited is over at the same moment, and their places would only be passed on.
+        // Other requests that wait since the same moment have expired, too; sending would only pass
+        // the permit on.
         if matches!(limit, Limit::Short) && self.timing.now().since(begun) >= deadline {
             return Err(Error::timed_out(&call.what, deadline));
         }
@@ -294,7 +296,7 @@ impl Client {
         ConnectionInfo::new(status).with_address(self.settings.address.base())
     }
 
-    /// Requests that were sent, and bytes of answers, unpacked.
+    /// Returns the requests sent and the bytes of responses after decompression.
     pub(crate) fn traffic(&self) -> (u64, u64) {
         (self.requests.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
     }
@@ -304,7 +306,7 @@ const DISCONNECTED: u8 = 0;
 const CONNECTED: u8 = 1;
 const FAILED: u8 = 2;
 
-/// Ends when the provider is closed.
+/// Resolves when the provider is closed.
 async fn closing(open: &mut watch::Receiver<bool>) {
     if open.wait_for(|open| !open).await.is_err() {
         std::future::pending::<()>().await;

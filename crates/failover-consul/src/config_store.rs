@@ -1,4 +1,4 @@
-//! Configuration in the key-value store.
+//! The configuration store, in the key-value store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,8 @@ use crate::wire::{Call, KeyValue, Mode, Read};
 
 const REFUSED: Duration = Duration::from_secs(30);
 
-/// A document is a key under the prefix: `default`, or `service/NAME`. Its revision is the index of its last change.
+/// A document is a key under the prefix: `default` or `service/NAME`. Its revision is the key's
+/// modify index.
 #[async_trait]
 impl ConfigStore for ConsulProvider {
     /// # Cancel safety
@@ -31,11 +32,12 @@ impl ConfigStore for ConsulProvider {
         Ok(stored(&what, &answer)?.map(|(document, index)| config(document, index)))
     }
 
-    /// At most 512 KiB.
+    /// Stores a document of at most 512 KiB.
     ///
     /// # Cancel safety
     ///
-    /// A dropped future leaves the document stored whole or not at all. Doing it again is safe: it is a conflict then if it was.
+    /// A dropped future leaves the document stored completely or not at all. Retrying is safe; if
+    /// the first attempt succeeded, the retry is a conflict.
     async fn store(
         &self,
         key: &ConfigKey,
@@ -45,7 +47,7 @@ impl ConfigStore for ConsulProvider {
         self.in_time("store", self.swap(key, document, expected)).await
     }
 
-    /// All watches of a key share one task and one connection.
+    /// Watches a key. All watches of a key share one task and one connection.
     fn watch(&self, key: &ConfigKey) -> ConfigStream<'_> {
         let (client, of) = (Arc::clone(&self.client), key.clone());
         self.documents.listen(key.clone(), |publisher| async move {
@@ -74,7 +76,8 @@ impl ConsulProvider {
         };
         let before = match expected {
             None => 0,
-            // A revision that is no index never was one of this store's, or is that of a document that was overwritten.
+            // A revision that is not an index never was one of this store's, or names a document
+            // that was overwritten.
             Some(revision) => match revision.as_str().parse::<u64>() {
                 Ok(index) if index > 0 => index,
                 _ => return Err(conflict()),
@@ -95,7 +98,7 @@ impl ConsulProvider {
             Err(error) if error.is_outcome_unknown() => Some(error),
             Err(error) => return Err(error),
         };
-        // The answer has no index, and another process may have written since.
+        // The response has no index, and another process may have written since.
         let (call, what) = read(client, key, Read::now(Mode::Leader))?;
         let now = match client.ask(call, Limit::Short).await.and_then(|answer| stored(&what, &answer)) {
             Ok(now) => now,
@@ -103,11 +106,11 @@ impl ConsulProvider {
         };
         match (now, unknown) {
             (Some((found, index)), None) if found == document => Ok(Revision::new(index.to_string())),
-            // It was written, if the index has moved.
+            // The document was written if the index has changed.
             (Some((found, index)), Some(_)) if found == document && index > before => {
                 Ok(Revision::new(index.to_string()))
             }
-            // It was written and has been overwritten: a revision that no longer exists.
+            // It was written and then overwritten: the revision no longer exists.
             (_, None) => Ok(Revision::new(format!("overwritten after {before}"))),
             (Some((_, index)), Some(_)) if index != before => Err(conflict()),
             (_, Some(error)) => Err(error),
@@ -135,11 +138,11 @@ fn read(client: &Client, key: &ConfigKey, read: Read) -> Result<(Call, String), 
     Ok((call, what))
 }
 
-/// The document and its index; `None` for a key that does not exist.
+/// Returns the document and its index, or `None` if the key does not exist.
 fn stored(what: &str, answer: &Answer) -> Result<Option<(String, u64)>, Error> {
     match answer.status {
         200 => {}
-        // A proxy in between may answer 404, too, but it does not know a leader.
+        // A proxy may answer 404, too, but does not send these headers.
         404 if answer.index.is_some() && answer.known_leader != Some(false) => return Ok(None),
         404 => return Err(Error::bad_answer(what, "a 404 that is not consul's own")),
         _ => return Err(error::of_status(what, answer)),
@@ -158,22 +161,22 @@ fn config(document: String, index: u64) -> StoredConfig {
     StoredConfig::new(document, Revision::new(index.to_string()))
 }
 
-/// What is kept from one answer to the next.
+/// State kept between answers.
 struct WatchState {
     index: u64,
     highest: u64,
-    /// Until then it is not believed that the document is gone: the servers have gone back to older data.
+    /// Until then a missing document is held back, because the servers went back to older data.
     gone_from: Option<Time>,
-    /// Whether anything was published.
+    /// Whether a value has been published.
     published: bool,
-    /// What was published last.
+    /// The last published value.
     last: Option<StoredConfig>,
     failing: bool,
     backoff: Backoff,
 }
 
-/// Follows a key until it is aborted. While a key does not exist every change of any key ends the wait: the rate is
-/// limited.
+/// Watches a key until aborted. While the key does not exist, a change of any key ends the wait, so
+/// the rate is limited.
 async fn follow(client: &Client, key: &ConfigKey, publisher: &Publisher<Option<StoredConfig>>) {
     let mut state = WatchState {
         index: 0,
@@ -221,11 +224,12 @@ async fn follow(client: &Client, key: &ConfigKey, publisher: &Publisher<Option<S
                     }
                     _ => state.backoff.after_failure(client.timing.now(), client.timing.unit()),
                 };
-                let is_told = matches!(error.retry(), RetryAdvice::After(_));
+                let is_requested = matches!(error.retry(), RetryAdvice::After(_));
                 let is_absent = error.code() == codes::CONNECTION_ERROR;
                 publisher.error(error);
-                // A time that the server asked for is kept, whatever is answered meanwhile.
-                if is_told {
+                // A pause that the server requested is kept, even if other requests succeed
+                // meanwhile.
+                if is_requested {
                     tokio::time::sleep(pause).await;
                 } else if is_absent {
                     client.pause_unreachable(pause, &mut state.backoff).await;
@@ -237,7 +241,7 @@ async fn follow(client: &Client, key: &ConfigKey, publisher: &Publisher<Option<S
     }
 }
 
-/// Takes an answer over; whether it said something new.
+/// Accepts an answer and returns whether it changed anything.
 fn take(
     stored: Option<(String, u64)>,
     answer: &Answer,
@@ -247,7 +251,8 @@ fn take(
 ) -> bool {
     let index = answer.index.unwrap_or(1).max(1);
     if index < state.highest {
-        // As for a service: this answer is not published, and what it lacks may have been lost.
+        // As for a service, this answer is not published: what is missing from it may have been
+        // lost.
         state.highest = index;
         state.index = 0;
         state.gone_from = Some(client.timing.now() + client.settings.empty_grace);
@@ -265,7 +270,7 @@ fn take(
                 "the document is gone since the servers went back to older data; that is not believed yet";
             publisher.error(Error::new(ErrorKind::NotFound, message).with_code("EMPTY_AFTER_RESET"));
         }
-        // Asked for again rather than waited for, so that the end of this is not slept through.
+        // Polled instead of blocking, so that the wait does not outlast the grace.
         state.index = 0;
         return false;
     }

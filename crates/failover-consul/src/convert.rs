@@ -1,7 +1,8 @@
-//! An endpoint as Consul keeps it, and back.
+//! Converts endpoints to and from Consul's representation.
 //!
-//! What Consul has a field for is stored there, and the rest in the service's metadata under keys that begin with
-//! `fo-`, and what does not fit there in a JSON document that is cut into pieces of 512 bytes (`fo-x00`, `fo-x01`, …).
+//! Fields that Consul has are stored there; others are stored in the service's metadata under keys
+//! that start with `fo-`. What does not fit is stored in a JSON document split into values of 512
+//! bytes (`fo-x00`, `fo-x01`, …).
 
 mod check;
 mod id;
@@ -28,9 +29,9 @@ pub(crate) use states::{Claims, DRAINING, MAINTENANCE, claims};
 
 use overflow::{MAX_VALUE, Overflow};
 
-/// Everything that Consul takes under one service.
+/// The number of pairs that Consul accepts per service.
 const MAX_META: usize = 64;
-/// Plain pairs that are kept as they are; there must be room for ours and for the pieces.
+/// Plain pairs stored as they are; the rest is left for the library's own keys and the pieces.
 const MAX_PLAIN: usize = 40;
 const MAX_WEIGHT: u32 = 65_535;
 
@@ -46,11 +47,11 @@ const UPDATED: &str = "fo-utime";
 const OWNER: &str = "fo-owner";
 const OURS: &str = "fo-";
 
-/// The endpoint as it is registered, by the provider that calls itself `owner`.
+/// Returns the registration of an endpoint by the provider identified as `owner`.
 ///
 /// # Errors
 ///
-/// `Unsupported`, naming the field that Consul has no place for.
+/// Returns `Unsupported`, naming the field, if Consul cannot store it.
 pub(crate) fn registration(
     endpoint: &Endpoint,
     owner: &str,
@@ -71,7 +72,7 @@ pub(crate) fn registration(
     })
 }
 
-/// Consul refuses these two itself, with less of a reason.
+/// Returns the address; Consul would refuse these two itself, with a less helpful message.
 fn address(endpoint: &Endpoint) -> Result<String, Error> {
     if endpoint.ip().is_some_and(|ip| ip.is_unspecified()) {
         return Err(unsupported("address", "consul takes no unspecified address"));
@@ -102,7 +103,7 @@ fn meta(endpoint: &Endpoint, owner: &str, settings: &Settings) -> Result<BTreeMa
     let (plain, long): (Vec<_>, Vec<_>) =
         endpoint.metadata().iter().partition(|(key, value)| is_plain(key) && value.len() <= MAX_VALUE);
     let count = if plain.len() <= MAX_PLAIN { plain.len() } else { MAX_PLAIN };
-    // Pieces hold more than pairs do: what does not fit with pairs may fit without any.
+    // Pieces hold more than pairs: what does not fit with plain pairs may fit without any.
     for count in [count, 0] {
         let mut whole = meta.clone();
         whole.extend(plain[..count].iter().map(|(key, value)| ((*key).clone(), (*value).clone())));
@@ -143,17 +144,18 @@ fn time(millis: &str) -> Option<SystemTime> {
     }
 }
 
-/// The provider that registered an instance, if it was one of ours.
+/// Returns the provider that registered an instance, if it was registered by this library.
 pub(crate) fn owner<'a>(service: &'a Service<'_>) -> Option<&'a str> {
     service.meta.as_ref()?.get(OWNER)?.as_deref()
 }
 
-/// Leaves a registration to the provider that made it.
+/// Records another provider as the owner of a registration.
 pub(crate) fn set_owner(registration: &mut Registration, owner: &str) {
     registration.meta.insert(OWNER.to_owned(), owner.to_owned());
 }
 
-/// Reads the instances of an answer as [`set`] does, off the runtime's thread where that takes milliseconds.
+/// Parses the instances of an answer like [`set`], off the runtime's thread if that takes
+/// milliseconds.
 pub(crate) async fn read_set(
     settings: &Arc<Settings>,
     service: &ServiceName,
@@ -170,13 +172,15 @@ pub(crate) async fn read_set(
         .unwrap_or_else(|error| Err(Error::new(ErrorKind::Internal, format!("reading an answer: {error}"))))
 }
 
-/// All instances of an answer as endpoints of this service. An instance that cannot be used is left out and named.
+/// Parses all instances of an answer as endpoints of this service. An unusable instance is skipped
+/// and reported.
 ///
-/// The same id on two nodes is two endpoints: the first by the node's name has the id, the others are `id@node`.
+/// An id on two nodes makes two endpoints: that of the first node by name keeps the id, the others
+/// are `id@node`.
 ///
 /// # Errors
 ///
-/// When the answer is no list.
+/// Returns an error if the answer is not a list.
 pub(crate) fn set(service: &ServiceName, body: &[u8], settings: &Settings) -> Result<EndpointSet, Error> {
     let mut read = Vec::new();
     let mut rejected = Rejected::default();
@@ -218,7 +222,7 @@ pub(crate) fn set(service: &ServiceName, body: &[u8], settings: &Settings) -> Re
     Ok(set)
 }
 
-/// The first unusable entries, named; the others are counted.
+/// The unusable entries: the first are named, the others counted.
 #[derive(Default)]
 struct Rejected(Vec<(String, Error)>);
 
@@ -228,7 +232,7 @@ impl Rejected {
     fn add(&mut self, what: impl FnOnce() -> String, error: Error) {
         match self.0.last().filter(|_| self.0.len() >= Self::NAMED) {
             None => self.0.push((what(), error)),
-            // Shares the text of the last one: it is only counted.
+            // Shares the last message: the entry is only counted.
             Some((_, last)) => {
                 let last = last.clone();
                 self.0.push((String::new(), last));
@@ -249,7 +253,7 @@ pub(crate) fn node<'a>(instance: &'a Instance<'_>) -> &'a str {
 
 fn at_node(entry: &EndpointEntry, node: &str) -> Result<EndpointEntry, Error> {
     let endpoint = entry.endpoint();
-    // Only the builder sets an id, and only when it begins.
+    // Only a new builder can set an id.
     let id = EndpointId::new(format!("{}@{node}", endpoint.id()))?;
     let mut copy = Endpoint::builder(id, endpoint.service(), endpoint.address(), endpoint.port())
         .protocol(endpoint.protocol())
@@ -272,11 +276,11 @@ fn at_node(entry: &EndpointEntry, node: &str) -> Result<EndpointEntry, Error> {
     Ok(EndpointEntry::new(copy.build()?).with_health(entry.health()).with_lifecycle(entry.lifecycle()))
 }
 
-/// One instance as an endpoint, with what its checks say.
+/// Converts one instance to an endpoint with the health and lifecycle of its checks.
 ///
 /// # Errors
 ///
-/// When it cannot be used; the error says why.
+/// Returns an error with the reason if the instance is unusable.
 pub(crate) fn entry(
     service: &ServiceName,
     instance: &Instance<'_>,
@@ -286,7 +290,7 @@ pub(crate) fn entry(
         return Err(Error::new(ErrorKind::Validation, "it has no service"));
     };
     let name = found.name.as_deref().unwrap_or_default();
-    // Consul ignores case in names; this crate does not.
+    // Consul ignores case in names; this library does not.
     if service != name {
         let message = format!("it belongs to service {name}, not to {service}");
         return Err(Error::new(ErrorKind::Validation, message));
@@ -359,13 +363,14 @@ fn endpoint(
     builder.build()
 }
 
-/// Whether a node's own word for where it is can be one of ours. Where it cannot, its instances are nowhere rather than lost.
+/// Returns whether a node's zone or region is a valid one here. If not, its instances have none
+/// rather than being lost.
 fn is_locality(text: &str) -> bool {
     let shown = |c: char| c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric();
     (1..=63).contains(&text.chars().count()) && text.chars().all(shown)
 }
 
-/// Whether an instance that another node names is alive there: one that is not may be taken over.
+/// Returns whether an instance on another node is alive; one that is not may be taken over.
 pub(crate) fn is_alive(instance: &Instance<'_>) -> bool {
     claims(instance.checks.as_deref(), false).health != Health::Unhealthy
 }

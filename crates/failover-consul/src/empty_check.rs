@@ -1,4 +1,4 @@
-//! Whether an answer without instances means that there are none.
+//! Verifies that an answer without instances means that there are none.
 
 use std::sync::Arc;
 
@@ -13,19 +13,21 @@ use crate::{convert, error};
 pub(crate) enum Emptiness {
     /// The leader and the list of names agree that there are none.
     Certain,
-    /// There seem to be none, but an old server would say the same to who may not see them.
+    /// There seem to be none, but an old server would answer the same if the token lacks
+    /// permission.
     Likely,
-    /// The leader knows some.
+    /// The leader knows instances.
     NotEmpty,
 }
 
-/// Asks three more questions: the leader, the list of all names, and whether the token may read the
-/// service. A token that may not read the nodes gets an empty answer with status 200, and so does every
-/// token when a server has lost its data.
+/// Sends three more requests: the leader's list of instances, the list of all names, and whether
+/// the token may read the service. If the token may not read the nodes, the answer is empty with
+/// status 200; so is every answer of a server that has lost its data.
 ///
 /// # Errors
 ///
-/// `Permission` with the code `FILTERED` when instances are hidden; else when the servers do not answer.
+/// Returns `Permission` with the code `FILTERED` if instances are hidden, or the error of a request
+/// that failed.
 pub(crate) async fn verify(
     client: &Arc<Client>,
     service: &ServiceName,
@@ -46,7 +48,7 @@ pub(crate) async fn verify(
     let listed = client.done(client.settings.services(Read::now(Mode::Leader))?).await?;
     let names =
         names(&listed.body).map_err(|error| error::of_json("reading the names of all services", &error))?;
-    // Consul itself ignores case here.
+    // Consul ignores case here; this comparison does not.
     if names.iter().any(|name| name == service.as_str()) {
         return Err(filtered(service, "the catalog names the service, and shows none of its instances"));
     }
@@ -57,17 +59,18 @@ pub(crate) async fn verify(
             Err(filtered(service, "the token may not read it"))
         };
     }
-    // Nothing tells the rights of the token. A newer server would have reported that it filters.
+    // The token's rights are unknown. A newer server would have reported that it filters.
     let can_tell = client.settings.token.is_some() && listed.backend.is_some();
     match (client.settings.token.is_some(), names.is_empty()) {
         (true, _) => Ok(if can_tell { Emptiness::Certain } else { Emptiness::Likely }),
         (false, false) => Ok(Emptiness::Certain),
-        // Not even consul itself.
+        // Even the service `consul` is missing.
         (false, true) => Err(filtered(service, "without a token nothing at all is to be seen")),
     }
 }
 
-/// Whether the token may read the service, as far as the servers say so: their own user interface asks the same.
+/// Returns whether the token may read the service, if the servers say so. Consul's user interface
+/// uses the same request.
 async fn may_read(client: &Client, service: &ServiceName) -> Option<bool> {
     let answer = client.ask(client.settings.may_read(service.as_str()).ok()?, Limit::Short).await.ok()?;
     match answer.status {
@@ -75,7 +78,7 @@ async fn may_read(client: &Client, service: &ServiceName) -> Option<bool> {
             let answers: Vec<Authorized> = serde_json::from_slice(&answer.body).ok()?;
             answers.first().map(|answer| answer.allow)
         }
-        // Without ACLs everyone may.
+        // Without ACLs every token may read.
         401 if answer.body.trim_ascii() == b"ACL support disabled" => Some(true),
         _ => None,
     }

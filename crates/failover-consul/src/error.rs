@@ -1,4 +1,4 @@
-//! Errors of Consul's answers and of the connection to the agent, by core's table of codes.
+//! Errors of responses and connections, mapped to core's table of codes.
 
 use std::io;
 
@@ -8,11 +8,11 @@ use rustls::{AlertDescription as Alert, CertificateError as Of};
 
 use crate::wire::answer::Answer;
 
-/// The code of the error that the servers have no leader.
+/// The error code for servers without a leader.
 pub(crate) const NO_LEADER: &str = "NO_LEADER";
 
-/// The error of a status that is not a success. The text of the answer is quoted where it is one short
-/// line, as Consul's own are.
+/// Returns the error for a status other than success. Quotes the body if it is one short line, as
+/// Consul's own errors are.
 pub(crate) fn of_status(what: &str, answer: &Answer) -> Error {
     let status = answer.status;
     let said = said(&answer.body, answer.token.as_ref());
@@ -29,7 +29,7 @@ pub(crate) fn of_status(what: &str, answer: &Answer) -> Error {
     }
 }
 
-/// The text of a short answer, unless it contains the token.
+/// Returns the text of a short body, unless it contains the token.
 fn said(body: &[u8], token: Option<&Secret>) -> String {
     const LONGEST: usize = 200;
     let Ok(text) = std::str::from_utf8(body) else { return String::new() };
@@ -43,7 +43,8 @@ fn said(body: &[u8], token: Option<&Secret>) -> String {
     }
 }
 
-/// The error of a request without a complete answer. `connects` says that nothing was sent.
+/// Returns the error of a request without a complete response. `connects` means that nothing was
+/// sent.
 pub(crate) fn of_transport(what: &str, error: &(dyn std::error::Error + 'static), connects: bool) -> Error {
     let (mut cause, mut is_canceled) = (error, false);
     loop {
@@ -51,7 +52,7 @@ pub(crate) fn of_transport(what: &str, error: &(dyn std::error::Error + 'static)
         if let Some(tls) = cause.downcast_ref() {
             return Error::tls(what, of_tls(tls));
         }
-        // An I/O error does not count the error that it wraps among its sources.
+        // An I/O error does not list the error that it wraps among its sources.
         match cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(held) => cause = held,
             None => match cause.source() {
@@ -60,8 +61,8 @@ pub(crate) fn of_transport(what: &str, error: &(dyn std::error::Error + 'static)
             },
         }
     }
-    // With TLS 1.3 a server refuses a client's certificate after the client has taken the connection
-    // for established; its alert may be lost.
+    // With TLS 1.3, a server refuses a client certificate after the client considers the connection
+    // established; its alert may be lost.
     let hint = if is_canceled {
         "; the server closed the connection at once, as one does that refuses this client's certificate"
     } else {
@@ -71,7 +72,7 @@ pub(crate) fn of_transport(what: &str, error: &(dyn std::error::Error + 'static)
     if connects { Error::unreachable(what, why) } else { Error::connection_lost(what, why) }
 }
 
-/// What is wrong, on which side, and the text of rustls.
+/// Describes a TLS error: the cause, the side at fault, and rustls's message.
 fn of_tls(error: &rustls::Error) -> String {
     let why = match error {
         rustls::Error::InvalidCertificate(of_server) => match of_server {
@@ -108,12 +109,12 @@ fn of_tls(error: &rustls::Error) -> String {
     format!("{why}: {error}")
 }
 
-/// JSON that is not as expected.
+/// Returns the error for unexpected JSON.
 pub(crate) fn of_json(what: &str, error: &serde_json::Error) -> Error {
     Error::bad_answer(what, json(error))
 }
 
-/// Where JSON is not as expected, without quoting it as the parser's own text does.
+/// Describes where JSON is not as expected, without quoting it as the parser's message does.
 pub(crate) fn json(error: &serde_json::Error) -> String {
     use serde_json::error::Category;
 
@@ -125,7 +126,7 @@ pub(crate) fn json(error: &serde_json::Error) -> String {
     format!("{why}, line {} column {}", error.line(), error.column())
 }
 
-/// A field that Consul cannot store.
+/// Returns the error for a field that Consul cannot store.
 pub(crate) fn unsupported(field: &str, why: &str) -> Error {
     Error::new(ErrorKind::Unsupported, format!("{field}: {why}")).with_detail("field", field)
 }

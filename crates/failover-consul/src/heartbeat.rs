@@ -281,7 +281,7 @@ async fn beat(client: &Client, owner: &str, kept: &Registered, verifies: bool) -
 ///
 /// # Errors
 ///
-/// `NotFound` if it has no such check. Older agents answer 500 then.
+/// Returns `NotFound` if it has no such check; older agents answer 500 then.
 pub(crate) async fn report(client: &Client, id: &str, status: &str) -> Result<(), Error> {
     match client.done(client.settings.beat(&has_check(id), status)?).await {
         Ok(_) => Ok(()),

@@ -1,4 +1,4 @@
-//! Whether the servers have a leader, asked once for all who want to know.
+//! Whether the servers have a leader, asked once for all watches.
 
 use std::time::Duration;
 
@@ -15,16 +15,16 @@ pub(crate) struct Leader(Mutex<Known>);
 #[derive(Debug, Default)]
 struct Known {
     last: Option<(Time, Result<(), Error>)>,
-    /// Since then there is none.
+    /// When the absence of a leader was first observed.
     absent: Option<Time>,
 }
 
-/// How often it is asked for while there is none.
+/// Interval between requests while there is no leader.
 const AGAIN: Duration = Duration::from_secs(2);
 
 impl Leader {
-    /// As [`ask`], at most twice in the time that a watch waits. An election takes seconds and costs a watch nothing: only without a
-    /// leader for longer than that there is none.
+    /// Returns whether there is a leader, asking at most twice per watch wait. An election takes
+    /// seconds and does not disturb a watch, so only a longer absence is an error.
     pub(crate) async fn is_known(&self, client: &Client) -> Result<(), Error> {
         let wait = client.settings.wait;
         let mut age = wait / 2;
@@ -40,7 +40,7 @@ impl Leader {
         }
     }
 
-    /// Comes back when there has been no leader for longer than an election takes.
+    /// Resolves once there has been no leader for longer than an election takes.
     pub(crate) async fn lost(&self, client: &Client) -> Error {
         loop {
             tokio::time::sleep(client.timing.jittered(AGAIN, 0.1)).await;
@@ -51,7 +51,8 @@ impl Leader {
         }
     }
 
-    /// Comes back soon after there is a leader again, for many who wait at slightly different times.
+    /// Resolves soon after there is a leader again, at slightly different times for different
+    /// callers.
     pub(crate) async fn returned(&self, client: &Client) {
         loop {
             tokio::time::sleep(client.timing.jittered(AGAIN, 0.1)).await;
@@ -61,10 +62,11 @@ impl Leader {
         }
     }
 
-    /// What is known, at most so old, and since when there is no leader.
+    /// Returns the last result if it is younger than `age`, or a new one, and the time since when
+    /// there is no leader.
     async fn known_since(&self, client: &Client, age: Duration) -> (Result<(), Error>, Option<Time>) {
         let mut known = self.0.lock().await;
-        // That there was none may be over at any moment.
+        // An absence can end at any moment, so it is cached only briefly.
         let age = |found: &Result<(), Error>| if found.is_ok() { age } else { age.min(AGAIN / 2) };
         let fresh = known.last.as_ref().filter(|(at, found)| client.timing.now().since(*at) < age(found));
         if let Some((_, found)) = fresh {
@@ -80,14 +82,14 @@ impl Leader {
     }
 }
 
-/// For how long an election may take, before that is said: half of the time after which it is looked at all.
+/// Returns how long an election may take before the absence is reported: half of the watch wait.
 fn election(wait: Duration) -> Duration {
     (wait / 2).clamp(Duration::from_secs(1), Duration::from_secs(10))
 }
 
 /// # Errors
 ///
-/// When there is no leader, or no agent that could say so.
+/// Returns an error if there is no leader or no agent answers.
 pub(crate) async fn ask(client: &Client) -> Result<(), Error> {
     let answer = client.done(wire::leader(client.settings.datacenter.as_deref())?).await?;
     let is_known = serde_json::from_slice::<String>(&answer.body).is_ok_and(|leader| !leader.is_empty());

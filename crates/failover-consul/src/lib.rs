@@ -1,8 +1,9 @@
-//! A provider of `failover` that keeps its endpoints in Consul.
+//! A `failover` provider backed by Consul.
 //!
-//! For programs that register themselves in Consul, or call services that are registered there: with blocking queries that
-//! survive what agents and servers really do, checks by the agent or heartbeats by the process, maintenance, and
-//! configuration in the key-value store. Programs that take the facade `failover` have it as `failover::consul`.
+//! For programs that register themselves in Consul, or call services registered there. The provider
+//! watches services with blocking queries, has the agent check endpoints or sends heartbeats from
+//! the process, supports maintenance, and stores configuration in the key-value store. The facade
+//! crate `failover` re-exports this crate as `failover::consul`.
 //!
 //! ```no_run
 //! use failover_consul::ConsulProvider;
@@ -22,18 +23,18 @@
 //! # Ok(()) }
 //! ```
 //!
-//! What is written to which place of Consul, the rights that a token needs, what happens in each kind of outage, and
-//! figures: `docs/consul.md` in the repository.
+//! `docs/consul.md` in the repository lists what is stored where in Consul, the rights a token
+//! needs, the behaviour in each kind of outage, and measurements.
 //!
 //! # Logging
 //!
-//! Target `failover::consul`: a service that is polled because no connection is left for its watch
-//! (`WARN`), a registration that the agent lost and that is restored (`INFO`), one that another process
-//! has taken over (`WARN`), a heartbeat that failed (`WARN`). The engine logs what a registry answers.
-//! The token is in no line of any level.
+//! Events have the target `failover::consul`. `WARN`: a service is polled because no connection is
+//! left for a watch; another process has taken over a registration; a heartbeat failed. `INFO`: the
+//! agent lost a registration, which is restored. The engine logs the registry's answers. The token
+//! is not logged at any level.
 //!
-//! There are no features. It needs Rust 1.85, a tokio runtime with its timer and I/O, and, to be built, the headers of OpenSSL:
-//! see the README.
+//! The crate has no features. It needs Rust 1.85, a tokio runtime with timer and I/O enabled, and
+//! OpenSSL's headers at build time (see the README).
 
 mod address;
 mod agent;
@@ -54,7 +55,7 @@ mod tls;
 mod token;
 mod wire;
 
-/// The code of the README, compiled.
+/// Compiles the README's code.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

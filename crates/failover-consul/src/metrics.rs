@@ -1,21 +1,21 @@
-//! What a provider is doing.
+//! A provider's counters.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What a provider has asked for and is watching, at one moment.
+/// A snapshot of a provider's counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metrics {
-    /// Requests that were sent since the provider was made.
+    /// Requests sent since the provider was created.
     pub requests: u64,
-    /// Bytes of the answers to them, unpacked.
+    /// Bytes of the responses, after decompression.
     pub bytes: u64,
-    /// Services that are followed now.
+    /// Services being watched or polled.
     pub services: usize,
-    /// How many of them are polled, because there is no connection left for a watch.
+    /// Services being polled because no connection is left for a watch.
     pub polled: usize,
-    /// Endpoints that this provider keeps registered now.
+    /// Endpoints that this provider keeps registered.
     pub registered: usize,
 }
 
@@ -26,7 +26,7 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// One more service, for as long as the answer lives.
+    /// Counts one more service until the returned guard is dropped.
     pub(crate) fn watching(self: &Arc<Self>) -> Watching {
         self.services.fetch_add(1, Ordering::Relaxed);
         Watching { counts: Arc::clone(self), polling: false }
@@ -41,7 +41,7 @@ impl Counts {
     }
 }
 
-/// A service that is followed, however its task ends.
+/// Counts a service while it is followed, however its task ends.
 #[derive(Debug)]
 pub(crate) struct Watching {
     counts: Arc<Counts>,

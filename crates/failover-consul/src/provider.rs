@@ -1,4 +1,4 @@
-//! The provider: what it is, its connection, and what it reads.
+//! The provider: its state, its connection and its reads.
 
 pub(crate) mod builder;
 mod env;
@@ -26,12 +26,12 @@ use crate::settings::{Consistency, Settings};
 use crate::wire::{AgentConfig, AgentSelf, Mode, Read, agent_self, names};
 use crate::{agent, convert, error};
 
-/// A provider whose registry is a Consul agent.
+/// A provider backed by a Consul agent.
 ///
-/// It is open from the start and connects with its first request. After [`close`](Provider::close) its watches have
-/// ended, endpoints that it kept alive are deregistered, and every operation answers [`Shutdown`](ErrorKind::Shutdown) until
-/// [`connect`](Provider::connect) opens it again. Dropped without that it leaves what it registered; what has a time to live
-/// becomes critical when that is over.
+/// It connects with its first request. [`close`](Provider::close) ends its watches and deregisters
+/// the endpoints that it kept alive; every operation then returns [`Shutdown`](ErrorKind::Shutdown)
+/// until [`connect`](Provider::connect) opens it again. Dropping it without closing leaves its
+/// registrations; those with a time to live become critical when that expires.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -57,7 +57,7 @@ use crate::{agent, convert, error};
 pub struct ConsulProvider {
     pub(crate) client: Arc<Client>,
     pub(crate) heartbeats: Heartbeats,
-    /// Tells what this provider registered from what another one did.
+    /// Distinguishes this provider's registrations from those of others.
     pub(crate) owner: String,
     counts: Arc<Counts>,
     leader: Arc<Leader>,
@@ -66,9 +66,9 @@ pub struct ConsulProvider {
     agent: Mutex<Option<AgentConfig>>,
 }
 
-/// How many services are read at once when all are listed.
+/// Number of services read concurrently when all are listed.
 const AT_ONCE: usize = 8;
-/// The contract gives closing a second.
+/// The provider contract limits closing to a second.
 const CLOSING: Duration = Duration::from_millis(900);
 
 impl ConsulProvider {
@@ -85,7 +85,7 @@ impl ConsulProvider {
         }
     }
 
-    /// What it has asked for and is watching.
+    /// Returns the provider's counters.
     pub fn metrics(&self) -> Metrics {
         let (requests, bytes) = self.client.traffic();
         Metrics {
@@ -101,7 +101,7 @@ impl ConsulProvider {
         if self.client.is_open() { Ok(&self.client) } else { Err(error::closed()) }
     }
 
-    /// All requests of one operation together have the deadline of one.
+    /// Runs an operation whose requests share one deadline.
     pub(crate) async fn in_time<T>(
         &self,
         what: &str,
@@ -111,11 +111,11 @@ impl ConsulProvider {
         timeout(limit, operation).await.unwrap_or_else(|_| Err(Error::timed_out(what, limit)))
     }
 
-    /// Who the agent is; `None` where the token may not know.
+    /// Returns the agent's configuration, or `None` if the token may not read it.
     ///
     /// # Errors
     ///
-    /// When the agent does not answer, or does not know the token.
+    /// Returns an error if the agent does not answer or does not know the token.
     pub(crate) async fn agent(&self) -> Result<Option<AgentConfig>, Error> {
         if let Some(known) = self.agent.lock().unwrap_or_else(PoisonError::into_inner).clone() {
             return Ok(Some(known));
@@ -127,7 +127,7 @@ impl ConsulProvider {
         let answer = match self.opened()?.done(agent_self()?).await {
             Ok(answer) => answer,
             Err(error) if error.kind() == ErrorKind::Permission => {
-                // A token that exists may do other things than this one.
+                // A token that exists may have other rights than this one.
                 if !self.client.settings.token.is_some() || error.to_string().contains("ACL not found") {
                     return Err(error);
                 }
@@ -167,7 +167,7 @@ impl ConsulProvider {
         Ok(set)
     }
 
-    /// How what is asked once is read.
+    /// Returns the consistency mode of one-time reads.
     pub(crate) fn once(&self) -> Read {
         Read::now(match self.client.settings.consistency {
             Consistency::Consistent => Mode::Consistent,
@@ -248,33 +248,35 @@ impl Provider for ConsulProvider {
             .with_trust(trust)
     }
 
-    /// Asks the agent who it is and whether the servers have a leader.
+    /// Reads the agent's configuration and checks that the servers have a leader.
     ///
     /// # Cancel safety
     ///
-    /// Safe: it only reads. The provider is open from the first poll on.
+    /// Safe: it only reads. The provider is open from the first poll.
     async fn connect(&self) -> Result<(), Error> {
         self.heartbeats.open();
         self.client.set_open(true);
         self.in_time("connect", self.check()).await
     }
 
-    /// As [`connect`](Provider::connect), without opening what is closed.
+    /// Checks the connection like [`connect`](Provider::connect), without opening a closed
+    /// provider.
     async fn ping(&self) -> Result<(), Error> {
         self.opened()?;
         self.in_time("ping", self.check()).await
     }
 
-    /// Ends the watches, deregisters the endpoints that had their time to live from this provider (their checks would become
-    /// critical without it), and closes. What the agent checks itself stays registered.
+    /// Ends the watches, deregisters the endpoints to which this provider sends heartbeats (their
+    /// checks would become critical), and closes. Endpoints that the agent checks stay registered.
     ///
     /// # Errors
     ///
-    /// When an endpoint could not be deregistered within 900 ms; it becomes critical when its time to live is over.
+    /// Returns an error if an endpoint cannot be deregistered within 900 ms; it becomes critical
+    /// when its time to live expires.
     ///
     /// # Cancel safety
     ///
-    /// From the first poll on, watches have ended and no endpoint is kept alive.
+    /// From the first poll, watches have ended and no heartbeats are sent.
     async fn close(&self) -> Result<(), Error> {
         self.services.close();
         self.documents.close();
@@ -290,7 +292,7 @@ impl Provider for ConsulProvider {
                 leaving.spawn(async move {
                     let id = lease.id.clone();
                     let _permit = lease.settled().await;
-                    // Another process may have taken it over since the last look.
+                    // Another process may have taken it over since the last check.
                     match agent::local(&client, &id).await? {
                         Some(local) if local.owner.as_deref() == Some(owner.as_str()) => {
                             client.done(client.settings.deregister(&id)?).await.map(drop)
@@ -302,12 +304,12 @@ impl Provider for ConsulProvider {
             let mut first = Ok(());
             while let Some(done) = leaving.join_next().await {
                 match done {
-                    // An endpoint that is gone need not be removed.
+                    // An endpoint that is already gone needs no removal.
                     Ok(Err(error)) if error.kind() != ErrorKind::NotFound => first = first.and(Err(error)),
                     _ => {}
                 }
             }
-            // A registration that closing has overtaken is taken back.
+            // Waits until registrations in progress have been taken back.
             self.heartbeats.settled().await;
             first
         };
@@ -316,13 +318,13 @@ impl Provider for ConsulProvider {
             Err(Error::new(ErrorKind::Timeout, message))
         });
         self.client.set_open(false);
-        // Watches that began meanwhile.
+        // Ends watches that began meanwhile.
         self.services.close();
         self.documents.close();
         left
     }
 
-    /// Asks the leader, whatever the consistency of watches is.
+    /// Reads from the leader, whatever the consistency of watches.
     ///
     /// # Cancel safety
     ///
@@ -335,8 +337,8 @@ impl Provider for ConsulProvider {
         Ok(matching(set, query))
     }
 
-    /// All watches of a service share one task and one connection. The task starts with the first poll and ends with the
-    /// last of the streams.
+    /// Watches a service. All watches of a service share one task and one connection. The task
+    /// starts with the first poll and ends when the last stream is dropped.
     fn watch(&self, service: &ServiceName) -> Option<WatchStream<'_>> {
         let (client, leader) = (Arc::clone(&self.client), Arc::clone(&self.leader));
         let (counts, of) = (Arc::clone(&self.counts), service.clone());

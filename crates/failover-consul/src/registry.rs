@@ -1,4 +1,4 @@
-//! Writing endpoints.
+//! Writes of endpoints.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,56 +15,63 @@ use crate::heartbeat::{Permit, Registered, report, restore};
 use crate::provider::ConsulProvider;
 use crate::wire::{Instance, Mode, Read, entries};
 
-/// How long the leader may take to find the owner of an id.
+/// Time limit of asking the leader for the owner of an id.
 const LEADER: Duration = Duration::from_secs(2);
 
-/// Everything is written to the agent that the provider talks to, and belongs to that agent's node: what another node has is
-/// [`Conflict`](ErrorKind::Conflict). While this provider lives it keeps what it registered: it says that the endpoint lives, where that
-/// has a time to live, and registers it again when the agent has lost it.
+/// All writes go to the configured agent and belong to that agent's node; an instance on another
+/// node is a [`Conflict`](ErrorKind::Conflict). While the provider is alive, it keeps what it
+/// registered: it sends heartbeats for endpoints with a time to live, and registers an endpoint
+/// again if the agent has lost it.
 #[async_trait]
 impl Registry for ConsulProvider {
-    /// Registers on the agent. An endpoint with a health check is checked by the agent, another one lives as long as this provider
-    /// says so. It is in service and healthy again, whatever was claimed before.
+    /// Registers an endpoint on the agent. An endpoint with a health check is checked by the agent;
+    /// any other lives as long as this provider sends heartbeats. Registering resets the endpoint
+    /// to in service and healthy.
     ///
     /// # Errors
     ///
-    /// `Conflict` when the id belongs to another service on this agent, or is alive on another node; `Unsupported`, naming the
-    /// field, for what Consul has no place for; `Timeout` when nobody knows whether it was registered: doing it again is safe.
+    /// Returns `Conflict` if the id belongs to another service on this agent or is alive on another
+    /// node; `Unsupported`, naming the field, if Consul cannot store it; `Timeout` if the outcome
+    /// is unknown. Retrying is safe.
     ///
     /// # Cancel safety
     ///
-    /// A dropped future leaves the endpoint registered whole or not at all. It is not kept then: with a time to live it becomes
-    /// critical, and doing it again is safe. A request that was sent goes on without it, and whatever is written to the id next
-    /// waits for that, as after every other operation here.
+    /// A dropped future leaves the endpoint registered completely or not at all, and without
+    /// heartbeats: an endpoint with a time to live becomes critical. Retrying is safe. A request
+    /// that was sent continues, and the next write to the same id waits for it. The same holds for
+    /// the other operations.
     async fn register(&self, endpoint: &Endpoint) -> Result<(), Error> {
         self.in_time("register", self.do_register(endpoint)).await
     }
 
-    /// Replaces what this agent has. Maintenance stays, and so does the state of a check of the same kind. What another process
-    /// registered stays that process's to keep: it says that the endpoint lives, and registers it as it was if the agent loses it.
+    /// Replaces the agent's registration. Maintenance is kept, and so is the state of a check of
+    /// the same kind. If another process registered the endpoint, that process continues to send
+    /// its heartbeats, and registers its own version if the agent loses the endpoint.
     ///
     /// # Cancel safety
     ///
-    /// As [`register`](Registry::register).
+    /// See [`register`](Registry::register).
     async fn update(&self, endpoint: &Endpoint) -> Result<(), Error> {
         self.in_time("update", self.do_update(endpoint)).await
     }
 
-    /// Removes it from the agent, and makes sure that it is gone. What another process has registered under the same id since this
-    /// provider did is left alone, and that is false.
+    /// Deregisters an endpoint from the agent and verifies that it is gone. Returns false, and
+    /// leaves the registration alone, if another process has registered the id since this provider
+    /// did.
     ///
     /// # Errors
     ///
-    /// `Conflict` when another node has it.
+    /// Returns `Conflict` if the endpoint is on another node.
     ///
     /// # Cancel safety
     ///
-    /// A dropped future leaves it registered or not; it is not kept any more once the request was sent. Doing it again is safe.
+    /// A dropped future leaves the endpoint registered or not; once the request is sent, its
+    /// heartbeats have stopped. Retrying is safe.
     async fn deregister(&self, service: &ServiceName, id: &EndpointId) -> Result<bool, Error> {
         self.in_time("deregister", self.do_deregister(service, id)).await
     }
 
-    /// One endpoint, as the agent has it, or else as the leader knows it of other nodes.
+    /// Returns one endpoint from the agent, or from the leader if it is on another node.
     ///
     /// # Cancel safety
     ///
@@ -73,26 +80,29 @@ impl Registry for ConsulProvider {
         self.in_time("get", self.do_get(service, id)).await
     }
 
-    /// Claims a health for an endpoint that has a time to live; another one is the agent's to check. The process that registered
-    /// it says its own claim with each heartbeat, so that what others claim of it does not last.
+    /// Sets the health of an endpoint with a time to live; other endpoints are checked by the
+    /// agent. Each heartbeat of the process that registered the endpoint repeats that process's own
+    /// value, so a health set by another process does not last.
     ///
     /// # Errors
     ///
-    /// `Unsupported` for what the agent checks, and for [`Health::Unknown`], which Consul has no word for.
+    /// Returns `Unsupported` for an endpoint that the agent checks, and for [`Health::Unknown`],
+    /// for which Consul has no status.
     ///
     /// # Cancel safety
     ///
-    /// A dropped future leaves the claim made or not; doing it again is safe.
+    /// A dropped future leaves the health set or not. Retrying is safe.
     async fn set_health(&self, service: &ServiceName, id: &EndpointId, health: Health) -> Result<(), Error> {
         self.in_time("set_health", self.do_set_health(service, id, health)).await
     }
 
-    /// Draining and maintenance are Consul's maintenance, distinguished by the reason. From one of them to the other the endpoint is in
-    /// service for a moment.
+    /// Sets the lifecycle. Draining and maintenance are both Consul's maintenance, distinguished by
+    /// the reason; a change from one to the other puts the endpoint in service for a moment.
     ///
     /// # Cancel safety
     ///
-    /// A dropped future leaves it said or not, and no half of it; doing it again is safe.
+    /// A dropped future leaves the lifecycle changed or unchanged, not half changed. Retrying is
+    /// safe.
     async fn set_lifecycle(
         &self,
         service: &ServiceName,
@@ -103,7 +113,7 @@ impl Registry for ConsulProvider {
     }
 }
 
-/// The operations, without the deadline for all that belongs to one.
+/// The operations, without their deadline.
 impl ConsulProvider {
     async fn do_register(&self, endpoint: &Endpoint) -> Result<(), Error> {
         let client = self.opened()?;
@@ -111,7 +121,7 @@ impl ConsulProvider {
         let mut registration = convert::registration(endpoint, &self.owner, &client.settings)?;
         let id = registration.id.clone();
         let permit = self.permit(&id).await?;
-        // If this fails, what was kept before is kept on.
+        // If this fails, the previous registration keeps its heartbeats.
         let _held = self.heartbeats.hold(&id).await;
         let local = agent::local(client, &id).await?;
         match &local {
@@ -133,7 +143,8 @@ impl ConsulProvider {
         let has_ttl = registration.check.ttl.is_some();
         let kept = Registered { registration, health: Health::Healthy, lifecycle: Lifecycle::InService };
         if !self.heartbeats.keep(client, &self.owner, kept) {
-            // Closing has overtaken it, and waits for this a while: what nobody will keep alive is not left behind.
+            // The provider was closed meanwhile, and closing waits briefly for this write. An
+            // endpoint without heartbeats must not be left behind.
             if has_ttl {
                 let to = Arc::clone(client);
                 let _ = self.heartbeats.finish(&permit, async move { agent::remove(&to, &id).await }).await;
@@ -141,7 +152,7 @@ impl ConsulProvider {
             return Err(error::closed());
         }
         if local.is_some() && has_ttl {
-            // An agent keeps the state that a check of this id had.
+            // The agent keeps the state of an existing check with this id.
             report(client, &id, "passing").await?;
         }
         Ok(())
@@ -159,14 +170,15 @@ impl ConsulProvider {
         if let Some(owner) = local.owner.as_deref().filter(|_| is_theirs) {
             convert::set_owner(&mut registration, owner);
         }
-        // A time to live that was over for a moment is no claim: what this process says of it counts.
+        // If the time to live expired for a moment, the agent's status is critical; the value of
+        // this process takes precedence.
         let health = held.as_ref().map_or(local.own_health, |kept| kept.health);
         if let Some(status) = status_of(health) {
             status.clone_into(&mut registration.check.status);
         }
         let lifecycle = local.claims.lifecycle;
-        // Replacing the checks would end a maintenance, and the endpoint would have calls for a moment. Without that an older
-        // agent goes on with a check of another kind.
+        // Replacing the checks would end maintenance, and the endpoint would receive calls for a
+        // moment. Without replacing, an older agent keeps a check of another kind.
         let same_kind = registration.check.ttl.is_some() == local.has_ttl;
         let replace = lifecycle == Lifecycle::InService || !same_kind;
         let to = Arc::clone(client);
@@ -180,7 +192,8 @@ impl ConsulProvider {
             Ok((registration, marked))
         };
         let (registration, marked) = self.heartbeats.finish(&permit, write).await?;
-        // What another process keeps is its own still, with these values: this one may be a tool that ends in a moment.
+        // The process that registered it keeps sending heartbeats; this one may be a short-lived
+        // tool.
         if !is_theirs
             && !self.heartbeats.keep(client, &self.owner, Registered { registration, health, lifecycle })
         {
@@ -193,12 +206,13 @@ impl ConsulProvider {
         let client = self.opened()?;
         let key = encode_id(id);
         let permit = self.heartbeats.permit(&key).await;
-        // Nothing registers it again from here on, not even for an agent that has just lost it.
+        // From here on no heartbeat registers it again, even if the agent has just lost it.
         let held = self.heartbeats.hold(&key).await;
         match agent::local(client, &key).await? {
             Some(local) if service != local.service.as_str() => return Ok(false),
-            // Ours is gone: another process has registered the id since, as a newer release of a program does. That it was
-            // here once is remembered: doing this twice is as good as once.
+            // This provider's registration has been replaced by another process, such as a newer
+            // release of the program. The id is still remembered, so that a second call has the
+            // same result.
             Some(local) if held.is_some() && local.owner.as_deref() != Some(&self.owner) => {
                 tracing::info!(target: "failover::consul",
                     id = key,
@@ -225,12 +239,12 @@ impl ConsulProvider {
 
     async fn do_get(&self, service: &ServiceName, id: &EndpointId) -> Result<EndpointEntry, Error> {
         let client = self.opened()?;
-        // Another datacenter is not the agent's.
+        // The agent has no instances of another datacenter.
         if client.settings.datacenter.is_none() {
             let local = agent::local(client, &encode_id(id)).await;
-            // A token that may not read it here may still be able to list it.
+            // A token without permission to read it here may be able to list it.
             let local = local.ok().flatten().filter(|local| service == local.service.as_str());
-            // Without an address of its own it has that of its node, which the agent does not return here.
+            // An instance without an address has its node's, which this response does not contain.
             if let Some(Ok(entry)) = local.map(|local| local.entry(client, service)) {
                 return Ok(entry);
             }
@@ -290,7 +304,7 @@ impl ConsulProvider {
         let marking = async move {
             if before != lifecycle {
                 if before != Lifecycle::InService && lifecycle != Lifecycle::InService {
-                    // An agent does not change the reason of a maintenance.
+                    // An agent does not change the reason of an ongoing maintenance.
                     agent::set_lifecycle(&to, &key, Lifecycle::InService).await?;
                 }
                 agent::set_lifecycle(&to, &key, lifecycle).await?;
@@ -305,14 +319,15 @@ impl ConsulProvider {
 }
 
 impl ConsulProvider {
-    /// As [`Heartbeats::permit`](crate::heartbeat::Heartbeats::permit), for what is to be kept alive: closing waits for the holder of a permit, and lets
-    /// nobody in after that.
+    /// Acquires a [permit](crate::heartbeat::Heartbeats::permit) for an endpoint that will be kept
+    /// alive. Closing waits for permits in use; later ones are refused.
     async fn permit(&self, id: &str) -> Result<Permit, Error> {
         let permit = self.heartbeats.permit(id).await;
         if self.heartbeats.is_closed() { Err(error::closed()) } else { Ok(permit) }
     }
 
-    /// What the agent has of an endpoint that is to be changed. An agent that has lost what is kept here gets it back first.
+    /// Returns the agent's instance of an endpoint that is about to be changed. If the agent has
+    /// lost an endpoint that is kept here, registers it again first.
     async fn owned(
         &self,
         permit: &Permit,
@@ -347,25 +362,25 @@ impl ConsulProvider {
         }
     }
 
-    /// The other node that has this instance alive, as far as can be seen.
+    /// Returns the other node on which this instance is alive, as far as is known.
     async fn elsewhere(&self, service: &ServiceName, key: &str) -> Option<String> {
         let client = &self.client;
         let own = self.agent().await.ok()??.node_name?;
         let read = |mode| client.settings.health(service.as_str(), Some(key), Read::now(mode));
-        // Without a leader that takes 7 s to fail: then whatever the nearest server knows has to do.
+        // Without a leader this takes 7 s to fail; the nearest server's data must do then.
         let answer = match timeout(LEADER, client.done(read(Mode::Leader).ok()?)).await {
             Ok(Ok(answer)) => answer,
             _ => client.done(read(Mode::Stale).ok()?).await.ok()?,
         };
         let found = alive_beside(&answer.body, &own)?;
-        // An agent can have been started again as another node since it was asked.
+        // The agent may have restarted under another node name since it was asked.
         match self.ask_agent().await.ok().flatten().and_then(|agent| agent.node_name) {
             Some(now) if now != own => alive_beside(&answer.body, &now),
             _ => Some(found),
         }
     }
 
-    /// An agent registers in its own datacenter, whatever it is asked.
+    /// Refuses another datacenter than the agent's own: an agent registers only there.
     async fn own_datacenter(&self) -> Result<(), Error> {
         let Some(wanted) = &self.client.settings.datacenter else { return Ok(()) };
         let own = self.agent().await?.and_then(|agent| agent.datacenter);
@@ -385,7 +400,7 @@ impl ConsulProvider {
     }
 }
 
-/// The first node but this one that has an instance alive.
+/// Returns the first other node on which an instance is alive.
 fn alive_beside(body: &[u8], own: &str) -> Option<String> {
     entries(body)
         .ok()?
@@ -395,7 +410,7 @@ fn alive_beside(body: &[u8], own: &str) -> Option<String> {
         .map(|instance| convert::node(&instance).to_owned())
 }
 
-/// Ids count for a whole agent there, and for a service here.
+/// Refuses an id of another service: ids are unique per agent in Consul, but per service here.
 fn own_service(local: &Local, service: &ServiceName, id: &str) -> Result<(), Error> {
     if service == local.service.as_str() {
         return Ok(());

@@ -1,25 +1,25 @@
-//! What a provider was configured with, checked.
+//! The validated configuration of a provider.
 
 use std::time::Duration;
 
 use crate::address::Address;
 use crate::token::TokenSource;
 
-/// Which data a watch reads.
+/// The consistency mode of watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Consistency {
-    /// Whatever server answers, however much it lags, as long as that is not more than this. A watch goes on while a
-    /// leader is elected, and the load is spread over the servers. An answer that lags more is not taken: the leader is
-    /// asked instead, and if there is none the endpoints are stale.
+    /// Any server answers, if it lags behind the leader by at most this. Watches survive the
+    /// election of a leader, and load is spread over all servers. If an answer lags more, it is
+    /// ignored and the leader is asked instead; without a leader, the endpoints become stale.
     Stale(Duration),
     /// The leader answers.
     Leader,
-    /// The leader answers after making sure that it still is.
+    /// The leader answers after verifying that it is still the leader.
     Consistent,
 }
 
-/// Every default of this crate.
+/// All defaults of this crate.
 pub(crate) mod defaults {
     use std::time::Duration;
 
@@ -37,7 +37,7 @@ pub(crate) mod defaults {
     pub(crate) const PROTOCOL: &str = "tcp";
 }
 
-/// What was set, checked.
+/// The settings, validated.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) address: Address,
@@ -57,6 +57,6 @@ pub(crate) struct Settings {
     pub(crate) ignore_node_checks: bool,
     pub(crate) secret_headers: bool,
     pub(crate) config_prefix: String,
-    /// Of instances that say nothing of it.
+    /// The protocol of instances that do not state one.
     pub(crate) protocol: String,
 }

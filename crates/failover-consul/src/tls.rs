@@ -1,4 +1,4 @@
-//! Certificates and keys: rustls with ring, for this client alone.
+//! Certificates and keys: rustls with ring, for this client only.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,10 +10,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt;
 
-/// Bundles of all public authorities are a quarter of this.
+/// Four times the size of a bundle of all public authorities.
 const MAX_BYTES: u64 = 4 << 20;
 
-/// What the client trusts and who it is. Over plain HTTP nothing is trusted.
+/// Returns the TLS configuration: the trusted authorities and the client certificate. Over plain
+/// HTTP no authority is trusted.
 pub(crate) fn config(
     ca_files: &[PathBuf],
     client: Option<&(PathBuf, PathBuf)>,
@@ -46,7 +47,7 @@ pub(crate) fn config(
     let chain = certificates(certificate, &name)?;
     let key_name = format!("client key {}", key.display());
     let text = read_small_file(key, MAX_BYTES, &key_name)?;
-    // The parser's own words could show the key.
+    // The parser's message could quote the key.
     let key = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_| {
         Error::new(ErrorKind::Validation, format!("{key_name}: it holds no private key in PEM"))
     })?;
@@ -87,7 +88,7 @@ mod tests {
         let pair = (file("cert", &client.certificate), file("key", &client.key));
         let config = config(std::slice::from_ref(&bundle), Some(&pair), true).expect("valid");
         assert!(config.client_auth_cert_resolver.has_certs());
-        // Each of these is refused by its name, and a key is never shown.
+        // Each of these is rejected by name, and the key is not shown.
         let text = client.key.lines().nth(1).expect("a key").to_owned();
         for (ca, pair, named) in [
             (file("empty", ""), None, "empty: it holds no certificate"),

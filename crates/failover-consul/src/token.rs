@@ -12,7 +12,7 @@ pub(crate) enum TokenSource {
 }
 
 impl TokenSource {
-    /// The token to send.
+    /// Returns the token to send.
     pub(crate) async fn current(&self) -> Option<Secret> {
         match self {
             Self::None => None,
@@ -21,7 +21,7 @@ impl TokenSource {
         }
     }
 
-    /// Whether there is another token, after the server refused this one.
+    /// Returns whether the source has another token than the one the server refused.
     pub(crate) async fn renewed(&self, refused: Option<&Secret>) -> bool {
         match self {
             Self::None | Self::Text(_) => false,

@@ -1,7 +1,7 @@
-//! Requests and answers of Consul's HTTP interface.
+//! Requests and responses of Consul's HTTP API.
 //!
-//! The only module that knows consulrs and rustify: their request types say which path, query and body a request has, and
-//! nothing else of them is used.
+//! The only module that uses consulrs and rustify, and only their request types, which define the
+//! path, query and body of a request.
 
 pub(crate) mod answer;
 mod payloads;
@@ -35,19 +35,19 @@ pub(crate) use payloads::{AgentConfig, AgentSelf, CheckState, Instance, KeyValue
 /// A request, ready to be sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
-    /// What it is for, as an error names it.
+    /// Its purpose, for error messages.
     pub(crate) what: String,
     pub(crate) method: Method,
-    /// Path and query, from `/v1` on.
+    /// Path and query, starting with `/v1`.
     pub(crate) target: String,
     pub(crate) body: Vec<u8>,
-    /// The status of the answer is that of an instance's checks, and says nothing of the agent.
+    /// Whether the status reflects an instance's checks, not the agent.
     pub(crate) is_state: bool,
-    /// A part of a heartbeat, which the agent answers of itself.
+    /// Whether it is part of a heartbeat, which the agent answers without the servers.
     pub(crate) is_beat: bool,
 }
 
-/// How a read is answered.
+/// The consistency mode of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     Stale,
@@ -55,16 +55,16 @@ pub(crate) enum Mode {
     Consistent,
 }
 
-/// How a read is asked.
+/// The parameters of a read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Read {
     pub(crate) mode: Mode,
-    /// Waits until the index is above this one, at most for so long.
+    /// Blocks until the index exceeds this one, at most for this long.
     pub(crate) after: Option<(u64, Duration)>,
 }
 
 impl Read {
-    /// At once.
+    /// Returns a read that does not block.
     pub(crate) fn now(mode: Mode) -> Self {
         Self { mode, after: None }
     }
@@ -73,7 +73,7 @@ impl Read {
         Features {
             blocking: self.after.map(|(index, wait)| Blocking {
                 index,
-                // In whole seconds and never 0, which would mean five minutes.
+                // In whole seconds, and at least 1: 0 would mean five minutes.
                 wait: Some(format!("{}s", wait.as_secs().max(1))),
             }),
             mode: match self.mode {
@@ -86,7 +86,7 @@ impl Read {
     }
 }
 
-/// A request that consulrs has no type for.
+/// A request without a consulrs type.
 #[derive(Debug)]
 struct Ask {
     method: RequestMethod,
@@ -119,8 +119,8 @@ impl Endpoint for Ask {
     }
 }
 
-/// What a request type says, put together here. `Endpoint::request` and `Features::process` would do that as well, and would
-/// write lines into the user's log for each request, encode what needs no encoding, and panic on what they do not expect.
+/// Assembles a request from its type. `Endpoint::request` and `Features::process` would do the
+/// same, but log each request, encode what needs no encoding, and panic on unexpected input.
 fn call(what: String, endpoint: &impl Endpoint, features: Option<&Features>) -> Result<Call, Error> {
     let broken =
         |why: &str| Error::new(ErrorKind::Internal, format!("{what}: the request cannot be made: {why}"));
@@ -153,11 +153,12 @@ fn call(what: String, endpoint: &impl Endpoint, features: Option<&Features>) -> 
     Ok(Call { what, method, target, body: body.unwrap_or_default(), is_state: false, is_beat: false })
 }
 
-/// rustify opens spans that nobody needs. Where nobody listens they are left alone: setting a subscriber, even one that does
-/// nothing, ends for the whole process that events of `tracing` go to `log`.
+/// Runs `make` without rustify's spans. Without a subscriber, `make` runs as is: setting any
+/// subscriber, even one that does nothing, stops `tracing` from sending events to `log` in the
+/// whole process.
 fn quietly<T>(make: impl FnOnce() -> T) -> T {
-    let nobody_listens = dispatcher::get_default(Dispatch::is::<NoSubscriber>);
-    if nobody_listens { make() } else { dispatcher::with_default(&Dispatch::none(), make) }
+    let no_subscriber = dispatcher::get_default(Dispatch::is::<NoSubscriber>);
+    if no_subscriber { make() } else { dispatcher::with_default(&Dispatch::none(), make) }
 }
 
 impl Settings {
@@ -170,7 +171,7 @@ impl Settings {
         query.extend(self.namespace.iter().map(|namespace| ("ns", namespace.clone())));
     }
 
-    /// The instances of a service with their checks; with an id only those that have it.
+    /// Reads the instances of a service with their checks; with an id, only those with that id.
     pub(crate) fn health(&self, service: &str, id: Option<&str>, read: Read) -> Result<Call, Error> {
         let mut query = Vec::new();
         self.place(&mut query);
@@ -182,7 +183,7 @@ impl Settings {
         call(format!("reading service {service}"), &ask, Some(&read.features()))
     }
 
-    /// The names of all services.
+    /// Reads the names of all services.
     pub(crate) fn services(&self, read: Read) -> Result<Call, Error> {
         let request = catalog::requests::ListServicesRequest {
             dc: self.datacenter.clone(),
@@ -192,7 +193,7 @@ impl Settings {
         call("reading the names of all services".to_owned(), &request, Some(&read.features()))
     }
 
-    /// Whether the token may read a service.
+    /// Asks whether the token may read a service.
     pub(crate) fn may_read(&self, service: &str) -> Result<Call, Error> {
         let mut query = Vec::new();
         self.place(&mut query);
@@ -213,7 +214,7 @@ impl Settings {
         call(format!("reading key {key}"), &request, Some(&read.features()))
     }
 
-    /// Writes if the key's index is still this one; 0 is a key that does not exist.
+    /// Writes if the key's index is still this one; 0 stands for a key that does not exist.
     pub(crate) fn kv_swap(&self, key: &str, value: &[u8], index: u64) -> Result<Call, Error> {
         let request = SetKeyRequest {
             key: key.to_owned(),
@@ -226,7 +227,7 @@ impl Settings {
         call(format!("writing key {key}"), &request, None)
     }
 
-    /// One instance on the agent itself, with its checks; 404 if it is not there.
+    /// Reads one instance from the agent, with its checks; the status is 404 if it does not exist.
     pub(crate) fn local(&self, id: &str) -> Result<Call, Error> {
         let mut query = Vec::new();
         self.namespaced(&mut query);
@@ -258,7 +259,7 @@ impl Settings {
         call(format!("deregistering {id}"), &request, None)
     }
 
-    /// With a reason maintenance begins, without one it ends.
+    /// Starts maintenance with this reason, or ends it without one.
     pub(crate) fn maintenance(&self, id: &str, reason: Option<&str>) -> Result<Call, Error> {
         let mut query = vec![("enable", reason.is_some().to_string())];
         query.extend(reason.map(|reason| ("reason", reason.to_owned())));
@@ -268,13 +269,13 @@ impl Settings {
         call(format!("setting the maintenance of {id}"), &ask, None)
     }
 
-    /// Says how the check with a time to live is.
+    /// Reports the status of a check with a time to live.
     pub(crate) fn beat(&self, check: &str, status: &str) -> Result<Call, Error> {
         let request = TtlCheckUpdateRequest {
             check: check.to_owned(),
             ns: self.namespace.clone(),
             status: Some(status.to_owned()),
-            // A text that changes would be written into every server's log.
+            // Every server would log a text that changes.
             output: Some("failover".to_owned()),
             ..TtlCheckUpdateRequest::default()
         };
@@ -283,7 +284,7 @@ impl Settings {
     }
 }
 
-/// Who the agent is.
+/// Reads the agent's configuration.
 pub(crate) fn agent_self() -> Result<Call, Error> {
     let path = "agent/self".to_owned();
     call(
@@ -293,7 +294,7 @@ pub(crate) fn agent_self() -> Result<Call, Error> {
     )
 }
 
-/// The leader's address, or nothing.
+/// Reads the leader's address, empty if there is none.
 pub(crate) fn leader(datacenter: Option<&str>) -> Result<Call, Error> {
     let query = datacenter.map(|dc| ("dc", dc.to_owned())).into_iter().collect();
     let path = "status/leader".to_owned();
@@ -304,12 +305,12 @@ pub(crate) fn leader(datacenter: Option<&str>) -> Result<Call, Error> {
     )
 }
 
-/// A text as a filter expression has it.
+/// Returns a text quoted for a filter expression.
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// What is registered. Only what Consul 1.8 knows: it refuses what it does not.
+/// A registration. It has only the fields that Consul 1.8 knows, because an agent refuses others.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Registration {
@@ -370,7 +371,7 @@ pub(crate) struct Check {
     pub(crate) deregister_critical_service_after: Option<String>,
 }
 
-/// Headers and body can be secret.
+/// Omits headers and body, which can be secret.
 impl fmt::Debug for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Check").field("id", &self.id).field("status", &self.status).finish_non_exhaustive()

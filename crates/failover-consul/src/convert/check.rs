@@ -1,4 +1,4 @@
-//! The check that an endpoint asks for.
+//! An endpoint's health check.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use crate::error::unsupported;
 use crate::settings::Settings;
 use crate::wire::Check;
 
-/// The id of the one check that an instance of ours has.
+/// Returns the id of the only check of an instance registered by this library.
 pub(crate) fn has_check(id: &str) -> String {
     format!("service:{id}")
 }
 
-/// Consul's word for a health; it has none for not knowing.
+/// Returns Consul's status for a health; there is none for unknown.
 pub(crate) fn status_of(health: Health) -> Option<&'static str> {
     match health {
         Health::Healthy => Some("passing"),
@@ -24,12 +24,13 @@ pub(crate) fn status_of(health: Health) -> Option<&'static str> {
     }
 }
 
-/// By the agent, as the endpoint's protocol asks for; with a time to live where it asks for none.
+/// Returns a check by the agent that suits the endpoint's protocol, or one with a time to live if
+/// the endpoint has no health check.
 pub(super) fn check(endpoint: &Endpoint, id: &str, settings: &Settings) -> Result<Check, Error> {
     let base = Check {
         id: has_check(id),
         name: format!("service {} check", endpoint.service()),
-        // A registration claims that the endpoint works; its check corrects that within its interval.
+        // A new endpoint starts as passing; its check corrects that within one interval.
         status: "passing".to_owned(),
         deregister_critical_service_after: settings.deregister_after.map(go),
         ..Check::default()
@@ -84,13 +85,13 @@ fn http(endpoint: &Endpoint, asked: &HealthCheck, base: Check, settings: &Settin
     })
 }
 
-/// The service that a gRPC check asks for; none is the whole server.
+/// Returns the path of the service that a gRPC check names; empty for the whole server.
 fn service_path(path: &str) -> String {
     let service = path.trim_matches('/');
     if service.is_empty() { String::new() } else { format!("/{service}") }
 }
 
-/// A duration in Go's notation.
+/// Formats a duration in Go's notation.
 fn go(time: Duration) -> String {
     format!("{}ms", time.as_millis())
 }

@@ -1,16 +1,16 @@
-//! Ids as Consul can keep them apart.
+//! Ids that Consul can distinguish.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
 use failover_core::EndpointId;
 
-/// Stands before an id that is written with escapes.
+/// Prefix of an escaped id.
 const ESCAPED: &str = "fo.";
 const LONGEST: usize = 200;
 
-/// An id for Consul: the same where that is safe, else with `_xx` for each byte that is not. Consul does not distinguish capitals
-/// from small letters, cannot deregister `..` over HTTP, and some versions decode `%` twice.
+/// Returns an id for Consul: unchanged if that is safe, otherwise with `_xx` for each unsafe byte.
+/// Consul ignores case, cannot deregister `..` over HTTP, and decodes `%` twice in some versions.
 pub(crate) fn encode(id: &EndpointId) -> String {
     let id = id.as_str();
     let plain =
@@ -31,7 +31,7 @@ pub(crate) fn encode(id: &EndpointId) -> String {
     out
 }
 
-/// The id that was written; what is no such text is itself.
+/// Decodes an id; a text that is not escaped is returned unchanged.
 pub(crate) fn decode(text: &str) -> Cow<'_, str> {
     text.strip_prefix(ESCAPED).and_then(unescape).map_or(Cow::Borrowed(text), Cow::Owned)
 }

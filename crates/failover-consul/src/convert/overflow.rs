@@ -1,11 +1,11 @@
-//! What has no place of its own: one JSON document in pieces.
+//! Fields that Consul has no place for: one JSON document split into pieces.
 
 use std::collections::BTreeMap;
 
 use failover_core::{Error, ErrorKind, HealthCheck};
 use serde::{Deserialize, Serialize};
 
-/// The most bytes of one metadata value.
+/// The maximum length of a metadata value, in bytes.
 pub(super) const MAX_VALUE: usize = 512;
 
 const PIECE: &str = "fo-x";
@@ -18,7 +18,8 @@ pub(super) struct Overflow {
     pub(super) health_check: Option<HealthCheck>,
 }
 
-/// Read apart, so that a health check that a newer version wrote costs no metadata.
+/// Parsed separately, so that an unknown health check of a newer version does not affect the
+/// metadata.
 #[derive(Deserialize)]
 struct Document {
     #[serde(default)]
@@ -28,7 +29,7 @@ struct Document {
 }
 
 impl Overflow {
-    /// As pairs of metadata, each value at most 512 bytes; none if there is nothing.
+    /// Returns the document as metadata pairs, each value at most 512 bytes; none if it is empty.
     pub(super) fn pieces(&self) -> Result<Vec<(String, String)>, Error> {
         if *self == Self::default() {
             return Ok(Vec::new());
@@ -50,7 +51,7 @@ impl Overflow {
         Ok(pieces)
     }
 
-    /// What the pieces hold. A document that cannot be read is none: the other fields stand.
+    /// Parses the pieces. An unreadable document counts as empty; the other fields stay valid.
     pub(super) fn read<'a>(get: &impl Fn(&str) -> Option<&'a str>) -> Self {
         let text: String = (0..100).map_while(|number| get(&format!("{PIECE}{number:02}"))).collect();
         let Ok(document) = serde_json::from_str::<Document>(&text) else { return Self::default() };

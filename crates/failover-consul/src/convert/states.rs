@@ -1,22 +1,22 @@
-//! What the checks of an instance say.
+//! Health and lifecycle from an instance's checks.
 
 use failover_core::{Health, Lifecycle};
 
 use crate::wire::CheckState;
 
-/// The reason of a maintenance that is a draining.
+/// Maintenance reason for draining.
 pub(crate) const DRAINING: &str = "failover: draining";
-/// The reason of a maintenance that we began.
+/// Maintenance reason for maintenance by this library.
 pub(crate) const MAINTENANCE: &str = "failover: maintenance";
 
-/// What an instance's checks claim of it.
+/// Health and lifecycle, as an instance's checks claim them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Claims {
     pub(crate) health: Health,
     pub(crate) lifecycle: Lifecycle,
 }
 
-/// The worst check counts. Maintenance is a check, too, but nothing of health.
+/// Returns the worst status of all checks. Maintenance is also a check, but does not affect health.
 pub(crate) fn claims(checks: Option<&[CheckState<'_>]>, ignore_node_checks: bool) -> Claims {
     let mut claims = Claims { health: Health::Healthy, lifecycle: Lifecycle::InService };
     for check in checks.unwrap_or_default() {

@@ -11,13 +11,13 @@ fn provider(change: impl FnOnce(ConsulBuilder) -> ConsulBuilder) -> ConsulProvid
     change(ConsulProvider::builder()).build().expect("valid")
 }
 
-/// Made once: a thousand of them take seconds.
+/// Shared, because creating a thousand takes seconds.
 fn usual() -> &'static ConsulProvider {
     static USUAL: std::sync::OnceLock<ConsulProvider> = std::sync::OnceLock::new();
     USUAL.get_or_init(|| provider(|b| b))
 }
 
-/// What a server would list for a registration.
+/// Returns a registration as a server would list it.
 fn listed(registration: &Registration) -> serde_json::Value {
     serde_json::json!({
         "Node": {"Node": "node-1", "Address": "10.9.9.9", "Datacenter": "dc1", "Meta": {"zone": "of the node"}},
@@ -181,7 +181,7 @@ fn read(body: &str) -> EndpointSet {
         .expect("a list")
 }
 
-/// Row 23: services that were registered by others.
+/// Row 23: services registered by other programs.
 #[test]
 fn foreign_instances_are_read_plainly() {
     let set = read(
@@ -204,7 +204,7 @@ fn foreign_instances_are_read_plainly() {
     assert_eq!((endpoint.zone(), b.lifecycle()), (None, Lifecycle::Maintenance));
 }
 
-/// Row 23 and R6: each bad instance is named, and the good ones stay.
+/// Row 23 and R6: each bad instance is reported, and the good ones stay.
 #[test]
 fn an_instance_that_cannot_be_used_is_left_out_and_named() {
     let bad = |service: &str| {
@@ -232,18 +232,18 @@ fn an_instance_that_cannot_be_used_is_left_out_and_named() {
         ),
     ];
     let good = bad(r#"{"ID":"good","Service":"users","Address":"10.0.0.1","Port":80}"#);
-    for (entry, told) in &cases {
+    for (entry, message) in &cases {
         let set = read(&format!("[{entry},{good}]"));
         assert_eq!((set.entries().len(), set.rejected_count()), (1, 1), "{entry:.80}");
         let error = set.rejected()[0].error().to_string();
-        assert!(error.contains(told) && error.len() < 400, "{told}: {error}");
+        assert!(error.contains(message) && error.len() < 400, "{message}: {error}");
     }
     let all: Vec<_> = cases.iter().map(|(entry, _)| entry.as_str()).chain([good.as_str()]).collect();
     let set = read(&format!("[{}]", all.join(",")));
     assert_eq!((set.entries().len(), set.rejected_count()), (1, cases.len() as u64));
 }
 
-/// Row 23: a node's own words are no reason to do without what runs on it.
+/// Row 23: an invalid zone of a node does not exclude its instances.
 #[test]
 fn a_node_that_names_an_odd_zone_keeps_its_instances() {
     for odd in ["z".repeat(64), "a\\u0000b".to_owned(), "a\\u202eb".to_owned()] {
@@ -256,7 +256,7 @@ fn a_node_that_names_an_odd_zone_keeps_its_instances() {
     }
 }
 
-/// The parser would show it, all of it.
+/// The parser's own message would quote it.
 #[test]
 fn what_cannot_be_read_of_an_instance_is_not_shown() {
     for port in ["\"canary\"", "{\"canary\":1}", "80.5", "[\"canary\"]"] {
@@ -269,7 +269,7 @@ fn what_cannot_be_read_of_an_instance_is_not_shown() {
     }
 }
 
-/// S5: an answer of tiny entries costs little, whatever it holds.
+/// S5: an answer of tiny entries takes little memory, whatever it holds.
 #[test]
 fn a_flood_of_bad_entries_is_counted_and_a_larger_one_is_an_error() {
     let flood = |count: usize| format!("[{}7]", "7,".repeat(count - 1));

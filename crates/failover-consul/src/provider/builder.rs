@@ -1,4 +1,4 @@
-//! How a provider is set up.
+//! Configuration of a provider.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::settings::{Consistency, Settings, defaults};
 use crate::tls;
 use crate::token::TokenSource;
 
-/// Builds a [`ConsulProvider`]; what is not set has its default, and nothing is read from the environment.
+/// Builds a [`ConsulProvider`]. Unset options have their defaults; the environment is not read.
 #[must_use = "a builder does nothing until `build` is called"]
 #[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct ConsulBuilder {
@@ -44,16 +44,16 @@ pub struct ConsulBuilder {
 }
 
 impl ConsulProvider {
-    /// Returns a builder that holds the defaults.
+    /// Returns a builder with the defaults.
     pub fn builder() -> ConsulBuilder {
         ConsulBuilder::new()
     }
 
-    /// Builds a provider from Consul's own environment variables, see [`ConsulBuilder::from_env`].
+    /// Builds a provider from Consul's own environment variables; see [`ConsulBuilder::from_env`].
     ///
     /// # Errors
     ///
-    /// A variable that cannot be read, or asks for something that is not supported.
+    /// Returns an error if a variable cannot be read or requests something unsupported.
     pub fn from_env() -> Result<Self, Error> {
         ConsulBuilder::from_env()?.build()
     }
@@ -88,14 +88,17 @@ impl ConsulBuilder {
         }
     }
 
-    /// A builder with what Consul's own variables say: `CONSUL_HTTP_ADDR`, `CONSUL_HTTP_SSL`, `CONSUL_HTTP_TOKEN`,
-    /// `CONSUL_HTTP_TOKEN_FILE`, `CONSUL_CACERT`, `CONSUL_CLIENT_CERT`, `CONSUL_CLIENT_KEY`, `CONSUL_DATACENTER` and
-    /// `CONSUL_NAMESPACE`. One that is empty counts as not set. The token file counts before the token, as in Consul.
+    /// Returns a builder configured from Consul's own variables: `CONSUL_HTTP_ADDR`,
+    /// `CONSUL_HTTP_SSL`, `CONSUL_HTTP_TOKEN`, `CONSUL_HTTP_TOKEN_FILE`, `CONSUL_CACERT`,
+    /// `CONSUL_CLIENT_CERT`, `CONSUL_CLIENT_KEY`, `CONSUL_DATACENTER` and `CONSUL_NAMESPACE`. An
+    /// empty variable counts as unset. The token file takes precedence over the token, as in
+    /// Consul.
     ///
     /// # Errors
     ///
-    /// A value that cannot be read; `CONSUL_HTTP_SSL_VERIFY=false` and `CONSUL_CAPATH`, which are not offered;
-    /// one of `CONSUL_CLIENT_CERT` and `CONSUL_CLIENT_KEY` without the other.
+    /// Returns an error if a value cannot be read; for `CONSUL_HTTP_SSL_VERIFY=false` and
+    /// `CONSUL_CAPATH`, which are not supported; and if only one of `CONSUL_CLIENT_CERT` and
+    /// `CONSUL_CLIENT_KEY` is set.
     pub fn from_env() -> Result<Self, Error> {
         let variables = env::read(|name| match std::env::var(name) {
             Ok(value) => Ok(Some(value)),
@@ -122,170 +125,180 @@ impl ConsulBuilder {
         }
     }
 
-    /// Where the agent is: `127.0.0.1:8500` (the default), `[::1]:8500`, `consul.example`,
-    /// `https://consul.example:8501/prefix`. Without a scheme it is HTTP unless [`tls`](Self::tls) is set; without
-    /// scheme and port the port is 8500. A local agent is the best address: it outlives the loss of any server, and what
-    /// is registered there is checked there.
+    /// Sets the agent's address: `127.0.0.1:8500` (the default), `[::1]:8500`, `consul.example`,
+    /// `https://consul.example:8501/prefix`. Without a scheme the protocol is HTTP unless
+    /// [`tls`](Self::tls) is set; without scheme and port, the port is 8500. Prefer a local agent:
+    /// it outlives the loss of any server, and checks run where the endpoint is registered.
     pub fn address(mut self, address: impl Into<String>) -> Self {
         self.address = address.into();
         self
     }
 
-    /// Whether the agent is asked over HTTPS whatever scheme the address has; default false.
+    /// Uses HTTPS whatever the address's scheme; default false.
     pub fn tls(mut self, tls: bool) -> Self {
         self.tls = tls;
         self
     }
 
-    /// The ACL token. It is sent in a header that no log shows, and only over HTTPS or to this machine, unless
-    /// [`dangerous_token_over_http`](Self::dangerous_token_over_http) is set.
+    /// Sets the ACL token. It is sent in a header that is not logged, and only over HTTPS or to
+    /// this machine, unless [`dangerous_token_over_http`](Self::dangerous_token_over_http) is set.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
         self
     }
 
-    /// A file of at most 64 KiB that holds the ACL token, instead of [`token`](Self::token). It is read again every few seconds, and when the
-    /// token was refused: the request is made once more then, if the file holds another one. While the file cannot be read, or
-    /// is empty, the token that it held before counts.
+    /// Sets a file of at most 64 KiB that holds the ACL token, instead of [`token`](Self::token).
+    /// It is read again every few seconds and whenever the token is refused; the request is then
+    /// repeated if the file holds another token. While the file cannot be read or is empty, the
+    /// previous token stays in use.
     pub fn token_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.token_file = Some(path.into());
         self
     }
 
-    /// Adds a file with certificates of authorities in PEM, one or many. With at least one such file the authorities of the
-    /// system are not trusted; without any they are.
+    /// Adds a PEM file with one or more certificates of authorities. With at least one such file,
+    /// the system's authorities are not trusted; without any, they are.
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.ca_files.push(path.into());
         self
     }
 
-    /// The certificate chain and the private key (PKCS#8, SEC1 or PKCS#1) of this client, both PEM.
+    /// Sets the client's certificate chain and private key (PKCS#8, SEC1 or PKCS#1), both PEM.
     pub fn client_certificate(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         self.client = Some((certificate.into(), key.into()));
         self
     }
 
-    /// The datacenter to read from; default the agent's own. Nothing can be registered in another one than the agent's. For
-    /// several datacenters make a provider for each, and give each its place in the order of the service's sources.
+    /// Sets the datacenter to read from; default the agent's own. Endpoints can be registered only
+    /// in the agent's own datacenter. For several datacenters, create one provider each and order
+    /// them as the service's sources.
     pub fn datacenter(mut self, datacenter: impl Into<String>) -> Self {
         self.datacenter = Some(datacenter.into());
         self
     }
 
-    /// The namespace (Consul Enterprise); default none.
+    /// Sets the namespace (Consul Enterprise); default none.
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.namespace = Some(namespace.into());
         self
     }
 
-    /// Which data watches read; default stale by at most 10 s. What is listed, loaded or stored once is asked of the
-    /// leader, unless this is [`Consistency::Consistent`].
+    /// Sets the consistency of watches; default stale by at most 10 s. One-time reads and writes go
+    /// to the leader, unless this is [`Consistency::Consistent`].
     pub fn consistency(mut self, consistency: Consistency) -> Self {
         self.consistency = consistency;
         self
     }
 
-    /// How many requests may be open at once, 4 to 10 000; default 100 (an agent allows 200 for each address, and
-    /// drops what is above without a word). Up to a quarter of them, at most 16, are for requests that are not watches, and
-    /// a quarter of those for heartbeats. Services that are watched beyond the rest are polled.
+    /// Sets the maximum of concurrent requests, 4 to 10 000; default 100 (an agent allows 200 per
+    /// address and silently drops connections above that). Up to a quarter of them, at most 16, are
+    /// for requests other than watches, and a quarter of those for heartbeats. Services beyond the
+    /// rest are polled.
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections;
         self
     }
 
-    /// How long a request that is no watch may take, 1 s to 5 min; default 30 s. All requests of one registration
-    /// together have this time. While the servers have no quorum an agent needs 7 to 26 s to accept a registration.
+    /// Sets the time limit of a request that is not a watch, 1 s to 5 min; default 30 s. All
+    /// requests of one registration share it. Without a quorum of servers, an agent needs 7 to 26 s
+    /// to accept a registration.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// How long a watch waits for a change before it asks again, 1 s to 10 min; default 30 s. Where the servers lose
-    /// their data this is how long a change can stay unseen.
+    /// Sets how long a watch waits for a change before it asks again, 1 s to 10 min; default 30 s.
+    /// If the servers lose their data, a change can stay unseen for this long.
     pub fn wait(mut self, wait: Duration) -> Self {
         self.wait = wait;
         self
     }
 
-    /// How often a service is asked for that is beyond the [`connections`](Self::connections), 100 ms to 1 h;
-    /// default 10 s, with a tenth of jitter.
+    /// Sets the interval at which services beyond the [`connections`](Self::connections) are
+    /// polled, 100 ms to 1 h; default 10 s, with a tenth of jitter.
     pub fn poll(mut self, poll: Duration) -> Self {
         self.poll = poll;
         self
     }
 
-    /// How large an answer may be, unpacked, 64 KiB to 1 GiB; default 64 MiB. 10 000 endpoints are 5 to 10 MiB.
+    /// Sets the maximum size of a response after decompression, 64 KiB to 1 GiB; default 64 MiB. 10
+    /// 000 endpoints take 5 to 10 MiB.
     pub fn answer_bytes(mut self, bytes: usize) -> Self {
         self.answer_bytes = bytes;
         self
     }
 
-    /// For how long an empty answer is not believed after the servers have gone back to older data, up to 1 h; default 60 s: an
-    /// agent that has lost its data knows no service until it is registered again.
+    /// Sets how long an empty answer is held back after the servers went back to older data, up to
+    /// 1 h; default 60 s. An agent that has lost its data knows no service until it is registered
+    /// again.
     pub fn empty_grace(mut self, grace: Duration) -> Self {
         self.empty_grace = grace;
         self
     }
 
-    /// For how long an endpoint without a check of the agent counts as healthy after this process was heard last, 10 s to
-    /// 24 h; default 30 s. It is heard three times as often.
+    /// Sets how long an endpoint without a check by the agent stays healthy after the last
+    /// heartbeat, 10 s to 24 h; default 30 s. Heartbeats are sent three times as often.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
         self
     }
 
-    /// Whether the agent does the health checks that endpoints ask for; default true. False where the agent cannot reach
-    /// the endpoints: each has a time to live then.
+    /// Sets whether the agent runs the health checks of endpoints; default true. Set it to false if
+    /// the agent cannot reach the endpoints; each then has a time to live.
     pub fn agent_checks(mut self, agent_checks: bool) -> Self {
         self.agent_checks = agent_checks;
         self
     }
 
-    /// When the agent deregisters an endpoint that has been critical all the time, at least 1 min (it looks every 30 s); `None`
-    /// for never. Default 10 min. While this provider lives it registers such an endpoint again.
+    /// Sets after how long in critical state the agent deregisters an endpoint, at least 1 min (the
+    /// agent looks every 30 s); `None` for never. Default 10 min. While this provider is alive, it
+    /// registers such an endpoint again.
     pub fn deregister_critical_after(mut self, after: impl Into<Option<Duration>>) -> Self {
         self.deregister_after = after.into();
         self
     }
 
-    /// Whether a node's own checks say nothing of the endpoints on it; default false. When an agent dies Consul calls
-    /// its node critical within seconds, though the programs beside it may well live: with true they stay in.
+    /// Ignores the checks of an endpoint's node; default false. If an agent dies, Consul marks its
+    /// node critical within seconds, although the programs on it may be alive; with true, their
+    /// endpoints stay in rotation.
     pub fn ignore_node_checks(mut self, ignore: bool) -> Self {
         self.ignore_node_checks = ignore;
         self
     }
 
-    /// Whether headers that can be secret, and the body, of a health check are given to the agent and written where everyone who
-    /// may read the service can read them; default false. An endpoint whose check needs them is refused then.
+    /// Sets whether the body and possibly secret headers of a health check are given to the agent,
+    /// where every token that can read the service can read them; default false. With false, an
+    /// endpoint whose check needs them is refused.
     pub fn store_secret_headers(mut self, store: bool) -> Self {
         self.secret_headers = store;
         self
     }
 
-    /// The protocol of instances that were not registered by this library and so say nothing of it, as the scheme of a URL;
-    /// default `tcp`.
+    /// Sets the protocol, as a URL scheme, of instances that were not registered by this library
+    /// and do not state one; default `tcp`.
     pub fn default_protocol(mut self, protocol: impl Into<String>) -> Self {
         self.protocol = protocol.into();
         self
     }
 
-    /// Under which path of the key-value store configuration is kept; default `failover/config`.
+    /// Sets the key-value path of the configuration; default `failover/config`.
     pub fn config_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.config_prefix = prefix.into();
         self
     }
 
-    /// Lets the token travel over plain HTTP to another machine, where everyone on the way can read it; default false.
+    /// Allows sending the token over plain HTTP to another machine, where anyone on the path can
+    /// read it; default false.
     pub fn dangerous_token_over_http(mut self, allow: bool) -> Self {
         self.token_in_clear = allow;
         self
     }
 
-    /// Checks the values and reads the certificates. It does not connect.
+    /// Validates the values and reads the certificates. Does not connect.
     ///
     /// # Errors
     ///
-    /// The first value that is not allowed; files that cannot be read. A token is never shown.
+    /// Returns an error for the first invalid value or unreadable file. The token is never shown.
     pub fn build(self) -> Result<ConsulProvider, Error> {
         let address = Address::parse(&self.address, self.tls)?;
         let timing = Timing::tokio();
@@ -337,7 +350,7 @@ impl ConsulBuilder {
             let wanted = "letters, digits, dots, underscores and hyphens, with a / between them";
             return Err(Error::invalid("config_prefix", &self.config_prefix, wanted));
         }
-        // The model's own rule for protocols.
+        // Applies the model's own rule for protocols.
         Endpoint::builder("a", "a", "localhost", 1).protocol(&self.protocol).build()?;
         let tls = tls::config(&self.ca_files, self.client.as_ref(), address.is_https())?;
         let settings = Settings {
@@ -364,10 +377,10 @@ impl ConsulBuilder {
     }
 }
 
-/// Never the token.
+/// Omits the token.
 impl fmt::Debug for ConsulBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // An address that was not checked yet may hold a password.
+        // An address that is not validated yet may contain a password.
         let address = Address::parse(&self.address, self.tls);
         f.debug_struct("ConsulBuilder")
             .field("address", &address.as_ref().map_or("<not an address>", Address::base))
@@ -414,7 +427,7 @@ mod tests {
     #[test]
     fn what_is_out_of_range_is_refused_with_its_name() {
         let second = Duration::from_secs(1);
-        for (field, told) in [
+        for (field, message) in [
             ("wait", refused(|b| b.wait(Duration::ZERO))),
             ("wait", refused(|b| b.wait(second * 601))),
             ("deadline", refused(|b| b.deadline(second / 2))),
@@ -430,15 +443,15 @@ mod tests {
             ("deregister_critical_after", refused(|b| b.deregister_critical_after(second))),
             ("poll", refused(|b| b.poll(Duration::ZERO))),
         ] {
-            assert!(told.starts_with(field), "{field}: {told}");
+            assert!(message.starts_with(field), "{field}: {message}");
         }
     }
 
     #[test]
     fn a_token_goes_over_http_to_this_machine_alone_unless_that_is_allowed() {
         let far = |builder: ConsulBuilder| builder.address("consul.example:8500").token("canary");
-        let told = refused(far);
-        assert!(told.contains("dangerous_token_over_http") && !told.contains("canary"), "{told}");
+        let message = refused(far);
+        assert!(message.contains("dangerous_token_over_http") && !message.contains("canary"), "{message}");
         assert!(far(ConsulBuilder::new()).dangerous_token_over_http(true).build().is_ok());
         assert!(ConsulBuilder::new().address("127.0.0.1:8500").token("canary").build().is_ok());
         assert!(ConsulBuilder::new().address("https://consul.example").token("canary").build().is_ok());

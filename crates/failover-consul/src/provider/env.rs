@@ -23,7 +23,7 @@ type Variable = Result<Option<String>, Error>;
 ///
 /// # Errors
 ///
-/// A variable that cannot be read, or asks for something that is not supported.
+/// Returns an error if a variable cannot be read or requests something unsupported.
 pub(super) fn read(variable: impl Fn(&str) -> Variable) -> Result<Variables, Error> {
     let get = |name: &str| -> Variable { Ok(variable(name)?.filter(|value| !value.trim().is_empty())) };
     let mut read = Variables { address: get("CONSUL_HTTP_ADDR")?, ..Variables::default() };

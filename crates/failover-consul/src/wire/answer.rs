@@ -1,4 +1,4 @@
-//! An answer of the agent: its status, its body, and what Consul says in its headers.
+//! A response of the agent: status, body, and Consul's headers.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use http::header::{HeaderMap, RETRY_AFTER};
 
 use failover_provider_kit::Secret;
 
-/// What came back, whatever its status.
+/// A response, whatever its status.
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -15,12 +15,12 @@ pub(crate) struct Answer {
     pub(crate) index: Option<u64>,
     pub(crate) known_leader: Option<bool>,
     pub(crate) last_contact: Duration,
-    /// Which part of the server answered; older servers do not say.
+    /// The backend that answered; older servers do not state it.
     pub(crate) backend: Option<String>,
-    /// The server says that it left something out for lack of permission.
+    /// Whether the server reported that it filtered the result for lack of permission.
     pub(crate) filtered: bool,
     pub(crate) retry_after: Option<Duration>,
-    /// The token that was sent.
+    /// The token used for the request.
     pub(crate) token: Option<Secret>,
 }
 
@@ -40,7 +40,7 @@ pub(crate) fn read_head(status: u16, headers: &HeaderMap) -> Answer {
         last_contact: Duration::from_millis(number("x-consul-lastcontact").unwrap_or(0)),
         backend: text("x-consul-query-backend").map(str::to_owned),
         filtered: text("x-consul-results-filtered-by-acls") == Some("true"),
-        // Dates are not read: the clocks of two machines differ.
+        // Dates are ignored: the clocks of two machines differ.
         retry_after: number(RETRY_AFTER.as_str()).map(Duration::from_secs),
         ..Answer::default()
     }

@@ -1,4 +1,4 @@
-//! What Consul answers: whatever may be missing or null is, in some version.
+//! Response bodies. Every field that some version omits or sets to null is optional.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -11,19 +11,19 @@ use serde_json::value::RawValue;
 use super::Weights;
 use crate::error;
 
-/// The names of a list of services.
+/// Returns the names in a list of services.
 pub(crate) fn names(body: &[u8]) -> Result<Vec<String>, serde_json::Error> {
     serde_json::from_slice::<HashMap<String, &RawValue>>(body).map(|names| names.into_keys().collect())
 }
 
-/// More than any service has; a bound for what an answer of tiny entries can make this process hold.
+/// More entries than any service has; bounds the memory that a response of tiny entries can take.
 const MAX_ENTRIES: usize = 200_000;
 
-/// The entries of a list, each still to be read: one that cannot be read costs no other.
+/// Returns the unparsed entries of a list, so that an unreadable entry does not affect the others.
 ///
 /// # Errors
 ///
-/// When it is no list, or one of more than 200 000 entries; the text says why.
+/// Returns a message if the body is not a list or has more than 200 000 entries.
 pub(crate) fn entries(body: &[u8]) -> Result<Vec<&RawValue>, String> {
     let entries = serde_json::from_slice::<Entries<'_>>(body).map_err(|error| error::json(&error))?.0;
     if entries.len() > MAX_ENTRIES {
@@ -49,7 +49,7 @@ impl<'de> Visitor<'de> for EntriesVisitor {
         f.write_str("a list of instances")
     }
 
-    /// Null is no instances.
+    /// Null means no instances.
     fn visit_unit<E>(self) -> Result<Self::Value, E> {
         Ok(Entries(Vec::new()))
     }
@@ -57,7 +57,7 @@ impl<'de> Visitor<'de> for EntriesVisitor {
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
         let mut entries = Vec::new();
         while let Some(entry) = list.next_element()? {
-            // One more than is taken shows that there are more.
+            // One entry beyond the maximum shows that there are more.
             if entries.len() <= MAX_ENTRIES {
                 entries.push(entry);
             }
@@ -66,7 +66,7 @@ impl<'de> Visitor<'de> for EntriesVisitor {
     }
 }
 
-/// An instance as servers list it.
+/// An instance in a server's list.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Instance<'a> {
@@ -122,11 +122,11 @@ pub(crate) struct CheckState<'a> {
     pub(crate) kind: Option<Cow<'a, str>>,
 }
 
-/// The value of a key.
+/// A key's value.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct KeyValue {
-    /// In base64; null if it is empty.
+    /// Base64; null if empty.
     pub(crate) value: Option<String>,
     pub(crate) modify_index: u64,
 }

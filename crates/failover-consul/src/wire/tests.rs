@@ -54,7 +54,7 @@ fn requests_are_what_consul_reads() {
     }
 }
 
-/// A side effect of `tracing`: with a subscriber of any kind, events no longer go to `log`.
+/// With any subscriber set, `tracing` stops sending events to `log`.
 #[test]
 fn making_a_request_sets_no_subscriber() {
     let provider = ConsulProvider::builder().build().expect("valid");
