@@ -1,4 +1,4 @@
-//! The few requests that this crate makes, on plain JSON: what a newer server adds to an object stays in it.
+//! Requests to the API server on plain JSON, which preserves fields that a newer server adds.
 
 use std::fmt::Write as _;
 
@@ -10,16 +10,16 @@ use crate::client::{ApiClient, ApiRequest, EventReceiver};
 use crate::error;
 use crate::names::MANAGER;
 
-/// How many objects a page of a list has.
+/// The number of objects per page of a list.
 const PAGE: usize = 100;
-/// The most objects of one list, as many as the engine takes endpoints.
+/// The maximum number of objects in a list: the engine's maximum of endpoints.
 const MAX_OBJECTS: usize = 100_000;
-/// The most pages of one list: a server may fill them less than was asked for.
+/// The maximum number of pages of a list: a server may return smaller pages than requested.
 const MAX_PAGES: usize = 2 * MAX_OBJECTS / PAGE;
-/// How often a list is started over when it expires between two of its pages.
+/// How often a list restarts if it expires between two pages.
 const RESTARTS: usize = 3;
 
-/// A kind of object.
+/// A kind of API object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Slices,
@@ -55,7 +55,7 @@ impl Kind {
     }
 }
 
-/// Which objects of a kind.
+/// A selection of objects of one kind.
 #[derive(Clone, Debug)]
 pub(crate) struct Scope {
     pub(crate) kind: Kind,
@@ -85,7 +85,7 @@ impl Scope {
     }
 }
 
-/// The requests of one namespace.
+/// The API of one namespace.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Api<'a> {
     pub(crate) client: &'a ApiClient,
@@ -113,7 +113,8 @@ impl Api<'_> {
         }
     }
 
-    /// All objects of a scope, read one by one as their page comes, and the version of the list.
+    /// Lists all objects of a scope, converting each as its page arrives. Returns them with the
+    /// version of the list.
     pub(crate) async fn list<T>(
         &self,
         scope: &Scope,
@@ -126,7 +127,8 @@ impl Api<'_> {
             let mut pages = 0;
             loop {
                 let page = match self.page(scope, &next).await {
-                    // The list is older than the server keeps: what was read of it is of no use.
+                    // The server no longer keeps this version of the list; the pages read so far
+                    // are discarded.
                     Err(error)
                         if !next.is_empty() && error::status(&error) == Some(410) && restarts < RESTARTS =>
                     {
@@ -142,7 +144,7 @@ impl Api<'_> {
                     return Err(Error::bad_answer(self.what("list", scope.kind, ""), "it has no metadata"));
                 };
                 match page.remove("items") {
-                    // Before they are read: what each of them is kept as is larger than what it can be sent as.
+                    // Checked before conversion: an object takes more memory than its encoding.
                     Some(Value::Array(items)) if objects.len() + items.len() > MAX_OBJECTS => {
                         let why = format!("there are more than {MAX_OBJECTS} objects");
                         return Err(Error::bad_answer(self.what("list", scope.kind, ""), &why));
@@ -181,7 +183,7 @@ impl Api<'_> {
         self.client.object(&ApiRequest::get(target, self.what("list", scope.kind, ""))).await
     }
 
-    /// Opens a watch from a version on, for this many seconds.
+    /// Opens a watch from a version, for this many seconds.
     pub(crate) async fn watch(
         &self,
         scope: &Scope,
@@ -197,12 +199,12 @@ impl Api<'_> {
         self.client.events(&ApiRequest::get(target, self.what("watch", scope.kind, ""))).await
     }
 
-    /// An object, if it is there.
+    /// Returns an object, or `None` if it does not exist.
     pub(crate) async fn get(&self, kind: Kind, name: &str) -> Result<Option<Value>, Error> {
         absent(self.client.object(&self.ask(Method::GET, "get", kind, name)).await)
     }
 
-    /// Writes an object that is not there; `Conflict` when it is.
+    /// Creates an object; returns `Conflict` if it exists.
     pub(crate) async fn create(&self, kind: Kind, name: &str, object: Value) -> Result<Value, Error> {
         let mut ask = self.ask(Method::POST, "create", kind, name);
         let _ = write!(ask.target, "?fieldManager={MANAGER}");
@@ -210,8 +212,8 @@ impl Api<'_> {
         self.client.object(&ask).await
     }
 
-    /// Replaces an object by one that names the version which it replaces; `Conflict` when there is another, `None` when
-    /// there is none.
+    /// Replaces an object if its version is still the one in `object`. Returns `Conflict` if it has
+    /// another version, `None` if it does not exist.
     pub(crate) async fn replace(
         &self,
         kind: Kind,
@@ -220,7 +222,7 @@ impl Api<'_> {
     ) -> Result<Option<Value>, Error> {
         let version = object.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or_default();
         if version.is_empty() {
-            // Without a version it would be unconditional.
+            // Without a version the write would be unconditional.
             return Err(Error::bad_answer(self.what("update", kind, name), "the object has no version"));
         }
         let mut ask = self.ask(Method::PUT, "update", kind, name);
@@ -229,17 +231,18 @@ impl Api<'_> {
         absent(self.client.object(&ask).await)
     }
 
-    /// Writes an object whether or not it is there: what it names is ours from then on.
+    /// Writes an object by server-side apply, creating it if necessary; its fields then belong to
+    /// this manager.
     pub(crate) async fn apply(&self, kind: Kind, name: &str, object: Value) -> Result<Value, Error> {
         let mut ask = self.ask(Method::PATCH, "patch", kind, name);
         let _ = write!(ask.target, "?fieldManager={MANAGER}&force=true");
-        // JSON is YAML.
+        // JSON is valid YAML.
         ask.body = Some(("application/apply-patch+yaml", object));
         self.client.object(&ask).await
     }
 
-    /// Deletes this very object, and with a version only while it is of that; false when it is not there. `Conflict`:
-    /// there is another one of that name.
+    /// Deletes the object with this uid, and only in this version if one is given. Returns false if
+    /// it does not exist, and `Conflict` if another object has the name.
     pub(crate) async fn delete(
         &self,
         kind: Kind,
@@ -257,7 +260,7 @@ impl Api<'_> {
         Ok(absent(self.client.object(&ask).await)?.is_some())
     }
 
-    /// Fails, naming the right that is missing, when this user may not do that.
+    /// Returns an error that names the missing permission if this user lacks it.
     pub(crate) async fn ensure_allowed(&self, verb: &str, kind: Kind) -> Result<(), Error> {
         let what = format!("ask whether we may {verb} {}", kind.plural());
         let review = json!({
@@ -275,7 +278,7 @@ impl Api<'_> {
         };
         let review = match self.client.object(&ask).await {
             Ok(review) => review,
-            // If even the question is not allowed, the request itself shows it.
+            // If the review itself is not allowed, the request shows it.
             Err(error) if matches!(error::status(&error), Some(403 | 404)) => return Ok(()),
             Err(error) => return Err(error),
         };
@@ -294,7 +297,7 @@ impl Api<'_> {
     }
 }
 
-/// What is not there, apart from errors.
+/// Turns a 404 into `None`.
 fn absent(answer: Result<Value, Error>) -> Result<Option<Value>, Error> {
     match answer {
         Ok(object) => Ok(Some(object)),
@@ -303,7 +306,7 @@ fn absent(answer: Result<Value, Error>) -> Result<Option<Value>, Error> {
     }
 }
 
-/// Percent-encoded for a part of a path or a value of a query.
+/// Percent-encodes a text for a path segment or a query value.
 fn encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {

@@ -1,5 +1,5 @@
-//! The credentials of requests, and their renewal: once for all requests, and independent of the
-//! request that found it necessary.
+//! The credentials of requests and their renewal, which is shared by all requests and independent
+//! of the one that triggered it.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,15 +13,15 @@ use tokio::sync::watch;
 
 use crate::credentials::{Credentials, Server, Session, Sources};
 
-/// The least time between two renewals because the server refused the credentials.
+/// The minimum interval between renewals after refused credentials.
 const RENEWAL: Duration = Duration::from_secs(30);
-/// Credentials are renewed this long before they expire, while the old ones stay in use.
+/// Credentials are renewed this long before they expire; the old ones stay in use meanwhile.
 const EARLY: SignedDuration = SignedDuration::from_secs(60);
 
-/// The way to the server, and its renewal. `Debug` shows no secret.
+/// The current session and its renewal. `Debug` shows no secret.
 pub(crate) struct Auth {
     shared: Arc<Shared>,
-    /// Not a part of any request: those that are given up would end it, each time before it has come to anything.
+    /// A task of its own: as part of a request, each dropped request would abort it.
     renewal: Mutex<Option<AbortOnDrop>>,
 }
 
@@ -29,20 +29,21 @@ struct Shared {
     credentials: Credentials,
     dangerous: bool,
     sources: Sources,
-    /// How long a renewal may take: less than a request, so that a request can wait for its outcome.
+    /// The time limit of a renewal: less than a request's, so that a request can wait for the
+    /// result.
     limit: Duration,
     timing: Timing,
     now: Mutex<Now>,
-    /// Counts the renewals that have ended.
+    /// The number of finished renewals.
     ended: watch::Sender<u64>,
 }
 
 struct Now {
     way: Session,
-    /// Counts the ways.
+    /// The number of sessions so far.
     generation: u64,
     renews: bool,
-    /// When the last renewal began, and why it failed.
+    /// When the last renewal started, and its error.
     tried: Option<Time>,
     error: Option<Error>,
 }
@@ -54,7 +55,7 @@ impl fmt::Debug for Auth {
 }
 
 impl Auth {
-    /// Reads the configuration, and has a credentials plugin run where it names one.
+    /// Reads the configuration, and runs the credentials plugin if it names one.
     pub(crate) async fn open(
         credentials: Credentials,
         dangerous: bool,
@@ -81,14 +82,14 @@ impl Auth {
         Ok((Self { shared: Arc::new(shared), renewal: Mutex::default() }, server))
     }
 
-    /// The way as it is now, and which one it is.
+    /// Returns the current session and its generation.
     pub(crate) async fn way(&self) -> (Session, u64) {
         let (way, generation) = self.shared.current();
         let Some(left) = way.ends.map(|ends| ends.duration_since(Timestamp::now())) else {
             return (way, generation);
         };
         if left <= SignedDuration::ZERO {
-            // Where there are no others the server has the last word: clocks differ.
+            // If there are no newer credentials, the server decides: clocks differ.
             let _ = self.renew(generation).await;
             return self.shared.current();
         }
@@ -114,7 +115,7 @@ impl Auth {
         now.error.clone().map_or(Ok(false), Err)
     }
 
-    /// Ends a renewal that is under way, and a plugin with it. It does not count as a try.
+    /// Aborts a renewal in progress and its plugin. It does not count as an attempt.
     pub(crate) fn stop(&self) {
         drop(self.renewal.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.shared.lock().tried = None;
@@ -124,7 +125,7 @@ impl Auth {
         let mut renewal = self.renewal.lock().unwrap_or_else(PoisonError::into_inner);
         let mut now = self.shared.lock();
         if now.generation > generation {
-            // Somebody else was refused first.
+            // Another request has already triggered the renewal.
             return Renewal::Done;
         }
         if now.renews {
@@ -145,7 +146,7 @@ impl Auth {
 enum Renewal {
     Done,
     Runs,
-    /// It was tried lately, and this came of it.
+    /// There was a recent attempt, with this result.
     Rests(Option<Error>),
 }
 

@@ -1,4 +1,4 @@
-//! How long to wait before the API server is asked again.
+//! Pauses between requests to the API server after failures.
 
 use std::time::Duration;
 
@@ -9,23 +9,24 @@ use failover_provider_kit::{BackoffSteps, Timing};
 use crate::error;
 
 const LAST: Duration = Duration::from_secs(36);
-/// Half of each pause is random, so that clients do not come together.
+/// Half of each pause is random, so that clients do not return together.
 const STEPS: BackoffSteps = BackoffSteps::new(Duration::from_millis(250), 1.5, LAST);
-/// After refusals: rights come back when a person gives them.
+/// After permission errors: permissions change only by hand.
 const REFUSED: Duration = Duration::from_secs(30);
-/// Credentials that were refused are read again at each try.
+/// Refused credentials are read again at each attempt.
 const UNAUTHENTICATED: Duration = Duration::from_secs(60);
 
-/// What has failed in a row.
+/// Consecutive failures.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     failures: u32,
-    /// The last of them that were refusals. An API server that has just started refuses everybody for a moment.
+    /// The latest of them that were refusals. An API server refuses every request for a moment
+    /// after it starts.
     refusals: u32,
 }
 
 impl Backoff {
-    /// How long to wait after an error, which is counted.
+    /// Counts an error and returns the pause after it.
     pub(crate) fn after(&mut self, error: &Error, timing: &Timing) -> Duration {
         self.failures = self.failures.saturating_add(1);
         let refused = match error::status(error) {
@@ -52,7 +53,7 @@ impl Backoff {
     }
 }
 
-/// The longest pause after this many failures.
+/// Returns the longest pause after this many failures.
 fn step(failures: u32) -> Duration {
     STEPS.longest(failures.saturating_sub(1))
 }
@@ -71,7 +72,7 @@ mod tests {
         Error::new(ErrorKind::Connection, "refused")
     }
 
-    /// When a client asks during an outage.
+    /// Returns the times at which a client sends requests during an outage.
     fn tries(outage: Duration) -> Vec<Duration> {
         let (mut backoff, mut now, mut all) = (Backoff::default(), Duration::ZERO, Vec::new());
         while now <= outage {
@@ -82,7 +83,7 @@ mod tests {
         all
     }
 
-    /// How long after the end of an outage a client asks again.
+    /// Returns how long after the end of an outage a client sends its next request.
     fn back_after(outage: Duration) -> Duration {
         tries(outage).pop().expect("it comes back").saturating_sub(outage)
     }
@@ -96,7 +97,8 @@ mod tests {
         }
     }
 
-    /// R2: of a thousand clients that wait for one server, no tenth of a second has more than 5 %.
+    /// R2: of a thousand clients of one server, at most 5 % return within the same tenth of a
+    /// second.
     #[test]
     fn clients_do_not_come_back_together() {
         for outage in [10, 60, 600] {
@@ -130,7 +132,8 @@ mod tests {
         }
     }
 
-    /// F8: soon at first, since an API server that starts refuses everybody; then only now and then.
+    /// F8: soon at first, because an API server refuses every request while it starts; rarely
+    /// later.
     #[test]
     fn a_refusal_is_not_asked_hotly() {
         for (code, soon, late) in [(403, 4, 15..=30), (401, 2, 30..=60)] {

@@ -1,5 +1,5 @@
-//! Requests to the API server: each one ends in time, nothing is retried behind its caller's back, and no answer is
-//! larger than it may be.
+//! Requests to the API server. Each has a deadline, none is retried implicitly, and no response
+//! exceeds its size limit.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -20,22 +20,22 @@ use crate::credentials::{Credentials, Server, bearer};
 use crate::error;
 use crate::server_url::is_loopback;
 
-/// The most that one answer may hold: a page of slices with as many endpoints as the controllers write, many times over.
+/// The maximum size of a response, many times a page of full slices.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
-/// The most that one event of a watch may hold: the API takes objects of at most 3 MiB.
+/// The maximum size of a watch event: the API accepts objects of at most 3 MiB.
 const MAX_LINE: usize = 8 * 1024 * 1024;
-/// The most of an answer that is an error.
+/// The maximum size of an error's body.
 const MAX_ERROR: usize = 64 * 1024;
 
 /// One request.
 #[derive(Clone, Debug)]
 pub(crate) struct ApiRequest {
     pub(crate) method: Method,
-    /// The path and the query, encoded.
+    /// Path and query, encoded.
     pub(crate) target: String,
-    /// The media type and the object that is sent.
+    /// The media type and the body.
     pub(crate) body: Option<(&'static str, Value)>,
-    /// What it is for, for errors: `list endpointslices in namespace shop`.
+    /// Its purpose, for error messages: `list endpointslices in namespace shop`.
     pub(crate) what: String,
 }
 
@@ -61,15 +61,15 @@ impl ApiRequest {
     }
 }
 
-/// The way to one API server.
+/// The client of one API server.
 #[derive(Debug)]
 pub(crate) struct ApiClient {
     access: Auth,
     deadline: Duration,
     namespace: String,
-    /// Without credentials; unknown for a client that was passed in.
+    /// Without credentials; `None` for a client that was passed in.
     url: Option<String>,
-    /// Notices that a server which was unreachable accepts connections again.
+    /// Detects that an unreachable server accepts connections again.
     pub(crate) reconnect: Reconnect,
     pub(crate) timing: Timing,
     trust: AddressTrust,
@@ -77,17 +77,17 @@ pub(crate) struct ApiClient {
     phase: watch::Sender<Phase>,
 }
 
-/// Whether requests are made.
+/// Whether requests are allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Open,
-    /// Only for what is under way.
+    /// Only for operations in progress.
     Closing,
     Closed,
 }
 
 impl ApiClient {
-    /// Reads the configuration. Nothing is asked of the server yet.
+    /// Reads the configuration. Sends no request.
     pub(crate) async fn open(
         credentials: Credentials,
         dangerous: bool,
@@ -95,8 +95,8 @@ impl ApiClient {
     ) -> Result<Self, Error> {
         let timing = Timing::tokio();
         if CryptoProvider::get_default().is_none() {
-            // kube takes the process's default, and rustls has none where several were compiled in. Somebody else may
-            // be quicker: any will do.
+            // kube uses the process's default provider, and rustls has none if several are compiled
+            // in. Another thread may install one first; any will do.
             let _ = ring::default_provider().install_default();
         }
         let (access, Server { namespace, url }) =
@@ -148,12 +148,12 @@ impl ApiClient {
         }
     }
 
-    /// Whether something new may begin.
+    /// Returns whether new operations are allowed.
     pub(crate) fn is_open(&self) -> bool {
         *self.phase.borrow() == Phase::Open
     }
 
-    /// The error of whatever is begun after closing has.
+    /// Returns an error once closing has started.
     pub(crate) fn ensure_open(&self) -> Result<(), Error> {
         if self.is_open() { Ok(()) } else { Err(closed()) }
     }
@@ -162,8 +162,8 @@ impl ApiClient {
         self.phase.send_replace(Phase::Open);
     }
 
-    /// From here on nothing new begins; what is under way is stopped when the answer is dropped. `None` where somebody
-    /// else has closed it.
+    /// Starts closing: new operations are refused, and those in progress are aborted when the
+    /// returned guard is dropped. Returns `None` if it is already closing or closed.
     pub(crate) fn close(&self) -> Option<Closing<'_>> {
         let closes = |phase: &mut Phase| {
             let was_open = *phase == Phase::Open;
@@ -175,7 +175,7 @@ impl ApiClient {
         self.phase.send_if_modified(closes).then(|| Closing(self))
     }
 
-    /// Does it unless, or until, the provider is closed.
+    /// Runs `work` until the provider is closed.
     async fn until_closed<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let mut phase = self.phase.subscribe();
         let ended = async { drop(phase.wait_for(|phase| *phase == Phase::Closed).await) };
@@ -186,7 +186,8 @@ impl ApiClient {
         }
     }
 
-    /// Waits for others of this process who use something, no longer than for a request.
+    /// Waits for a resource that another operation of this process holds, at most for the deadline
+    /// of a request.
     pub(crate) async fn wait_for<T>(&self, what: &str, work: impl Future<Output = T>) -> Result<T, Error> {
         let late = || {
             let message =
@@ -197,7 +198,7 @@ impl ApiClient {
         self.until_closed(waits).await
     }
 
-    /// Waits, unless the provider is closed meanwhile.
+    /// Sleeps, unless the provider is closed meanwhile.
     pub(crate) async fn pause(&self, time: Duration) -> Result<(), Error> {
         self.until_closed(async {
             sleep(time).await;
@@ -206,7 +207,8 @@ impl ApiClient {
         .await
     }
 
-    /// Asks, and reads the whole answer, within the deadline. An answer that is an error is one here.
+    /// Sends a request and reads the whole response within the deadline. An error status is an
+    /// error.
     pub(crate) async fn ask(&self, ask: &ApiRequest) -> Result<Vec<u8>, Error> {
         self.ask_within(ask, self.deadline).await
     }
@@ -222,13 +224,13 @@ impl ApiClient {
         result
     }
 
-    /// Asks, and reads the answer as JSON.
+    /// Sends a request and parses the response as JSON.
     pub(crate) async fn object(&self, ask: &ApiRequest) -> Result<Value, Error> {
         let bytes = self.ask(ask).await?;
         serde_json::from_slice(&bytes).map_err(|error| Error::bad_answer(&ask.what, error.to_string()))
     }
 
-    /// Opens a watch: its head has to come within the deadline, and after it one event a line.
+    /// Opens a watch. Its head must arrive within the deadline; events follow, one per line.
     pub(crate) async fn events(&self, ask: &ApiRequest) -> Result<EventReceiver, Error> {
         let opened = timeout(self.deadline, self.answer(ask));
         let opened =
@@ -238,7 +240,8 @@ impl ApiClient {
         Ok(EventReceiver::new(opened?.into_body(), ask.what.clone()))
     }
 
-    /// An answer that is no error. With credentials that are refused it is asked again, once, with others.
+    /// Sends a request and returns a successful response. If the credentials are refused, renews
+    /// them and retries once.
     async fn answer(&self, ask: &ApiRequest) -> Result<Response<Body>, Error> {
         let mut again = true;
         loop {
@@ -265,7 +268,7 @@ impl ApiClient {
         }
     }
 
-    /// Keeps whether the server answered last time. One that refuses has answered.
+    /// Records whether the server answered. A refusal is an answer.
     fn note(&self, error: Option<&Error>) {
         let status = match error {
             None => Status::Connected,
@@ -283,13 +286,13 @@ fn closed() -> Error {
     Error::closed("kubernetes")
 }
 
-/// The time in which what is under way comes to its end; then it is stopped.
+/// The period in which operations in progress may finish; dropping it aborts them.
 pub(crate) struct Closing<'a>(&'a ApiClient);
 
 impl Drop for Closing<'_> {
     fn drop(&mut self) {
         let ends = |phase: &mut Phase| {
-            // Unless it has been opened again in the meantime.
+            // The provider may have been opened again meanwhile.
             let closes = *phase == Phase::Closing;
             if closes {
                 *phase = Phase::Closed;
@@ -324,13 +327,13 @@ async fn read(mut body: Body, most: usize, what: &str) -> Result<Vec<u8>, Error>
     Ok(bytes)
 }
 
-/// The events of a watch. Dropping it closes its connection.
+/// The events of a watch. Dropping it closes the connection.
 pub(crate) struct EventReceiver {
     body: Body,
     buffer: Vec<u8>,
-    /// Where the next event begins.
+    /// The start of the next event.
     begin: usize,
-    /// How much of the buffer is known to hold no end of a line.
+    /// The length of the prefix known to contain no line end.
     searched: usize,
     what: String,
 }
@@ -340,7 +343,7 @@ impl EventReceiver {
         Self { body, buffer: Vec::new(), begin: 0, searched: 0, what }
     }
 
-    /// The next event; `None` at the end. Nothing is lost when the future is dropped.
+    /// Returns the next event, or `None` at the end. Cancel safe.
     pub(crate) async fn next(&mut self) -> Result<Option<Value>, Error> {
         loop {
             if let Some(event) = self.waiting() {
@@ -359,17 +362,17 @@ impl EventReceiver {
                     }
                 }
                 Some(Err(error)) => return Err(error::of_kube(&self.what, &error)),
-                // Half an event at the end was cut off with the connection: the watch goes on before it.
+                // The connection broke within an event: the next watch starts before it.
                 None => return Ok(None),
             }
         }
     }
 
-    /// An event that has come already.
+    /// Returns an event that has already arrived.
     pub(crate) fn waiting(&mut self) -> Option<Result<Value, Error>> {
         loop {
             let Some(at) = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n') else {
-                // Once for all that was read, not for each line.
+                // Once per read, not per line.
                 self.buffer.drain(..self.begin);
                 self.begin = 0;
                 self.searched = self.buffer.len();
@@ -390,7 +393,7 @@ impl EventReceiver {
 mod tests {
     use super::*;
 
-    /// S6: what costs a server a byte costs a step, and not a copy of all that came with it.
+    /// S6: each byte takes one step; the buffer is not copied per line.
     #[tokio::test]
     async fn many_short_lines_at_once_are_read_in_a_time_that_grows_with_them() {
         let mut text = vec![b'\n'; 1_000_000];

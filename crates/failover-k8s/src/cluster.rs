@@ -14,15 +14,16 @@ use crate::settings::Settings;
 use crate::slices::Slices;
 use crate::{convert, error, names};
 
-/// How long a Service's own object, or that it may not be read, is remembered.
+/// How long it is remembered that a Service allows registrations, or that Services may not be read.
 const SERVICE_KNOWN: Duration = Duration::from_secs(30);
 
-/// What the provider's parts and its tasks share.
+/// State shared by the provider and its tasks.
 pub(crate) struct Cluster {
     pub(crate) client: ApiClient,
     pub(crate) settings: Settings,
     services: Mutex<HashMap<ServiceName, Time>>,
-    /// When it was refused to read Services, which is no harm. Not for ever: an API server that starts refuses everybody.
+    /// When reading Services was refused. The refusal is harmless and expires: an API server
+    /// refuses every request while it starts.
     refused: Mutex<Option<Time>>,
 }
 
@@ -35,7 +36,7 @@ impl Cluster {
         Api { client: &self.client, namespace: &self.settings.namespace }
     }
 
-    /// The slices of a service, or of all of them.
+    /// Returns the scope of a service's slices, or of all slices.
     pub(crate) fn scope(service: Option<&ServiceName>) -> Scope {
         match service {
             Some(service) => Scope::labelled(Kind::Slices, format!("{}={service}", names::SERVICE)),
@@ -86,7 +87,7 @@ impl Cluster {
         Ok(set)
     }
 
-    /// The object of a Service, where there is one and it may be read.
+    /// Returns the Service object, if it exists and may be read.
     async fn service(&self, service: &ServiceName) -> Result<Option<Value>, Error> {
         let can_exist =
             service.as_str().bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase() || b == b'-');
@@ -105,9 +106,10 @@ impl Cluster {
         }
     }
 
-    /// An `ExternalName` has no endpoints that could be listed: nothing would be said for ever.
+    /// Refuses an `ExternalName` Service: it has no endpoints to list, so a watch would stay
+    /// silent.
     pub(crate) async fn refuse_external(&self, service: &ServiceName) -> Result<(), Error> {
-        // Knowing it only improves the message, so that a failure to find out is not an error.
+        // The type only improves the message, so a failure to read it is ignored.
         let Ok(Some(object)) = self.service(service).await else { return Ok(()) };
         match object.pointer("/spec/type").and_then(Value::as_str) {
             Some("ExternalName") => Err(external(service)),
@@ -115,7 +117,7 @@ impl Cluster {
         }
     }
 
-    /// Fails for a Service whose endpoints Kubernetes itself writes.
+    /// Refuses a Service whose endpoints Kubernetes itself writes.
     pub(crate) async fn ensure_ours(&self, service: &ServiceName) -> Result<(), Error> {
         names::check_service(service)?;
         let known = {

@@ -1,4 +1,4 @@
-//! Configuration documents, each in a `ConfigMap` of its own.
+//! The configuration store: each document is a `ConfigMap`.
 
 use std::sync::Arc;
 
@@ -13,7 +13,8 @@ use crate::provider::KubernetesProvider;
 use crate::reflector::{Periods, ReflectorStore, follow};
 use crate::slice_store::identity;
 
-/// A revision names the object and its version (`uid/resourceVersion`): one that was deleted and made again is another.
+/// A revision names the object and its version (`uid/resourceVersion`), so an object that was
+/// deleted and recreated has another revision.
 #[async_trait]
 impl ConfigStore for KubernetesProvider {
     async fn load(&self, key: &ConfigKey) -> Result<Option<StoredConfig>, Error> {
@@ -54,7 +55,7 @@ impl ConfigStore for KubernetesProvider {
                 Err(error) => Err(error),
             };
         };
-        // What others wrote into the object stays.
+        // Fields that others wrote are kept.
         let Some(mut object) = api.get(Kind::ConfigMaps, &name).await? else { return Err(changed()) };
         if revision(&object) != *expected {
             return Err(changed());
@@ -70,7 +71,7 @@ impl ConfigStore for KubernetesProvider {
         }
         data[names::CONFIG_VALUE] = document.into();
         if let Some(binary) = object.get_mut("binaryData").and_then(Value::as_object_mut) {
-            // A key can stand in one of them only.
+            // A key may be in only one of the two.
             binary.remove(names::CONFIG_VALUE);
         }
         match api.replace(Kind::ConfigMaps, &name, object).await {
@@ -81,8 +82,9 @@ impl ConfigStore for KubernetesProvider {
         }
     }
 
-    /// What is stored, and each change of the document. A change of the object that leaves the document as it is is not
-    /// published, so that the last published revision may be older than the newest.
+    /// Watches a document: the current one, then each change. A change of the object that does not
+    /// change the document is not published, so the last published revision can be older than the
+    /// newest.
     fn watch(&self, key: &ConfigKey) -> ConfigStream<'_> {
         let (cluster, name) = (Arc::clone(&self.cluster), names::config(key));
         self.configs.listen(key.clone(), |publisher| async move {
@@ -123,7 +125,7 @@ struct DocumentStore {
     publisher: Publisher<Option<StoredConfig>>,
     now: Option<Result<StoredConfig, Error>>,
     listed: bool,
-    /// Whether `document` is what was published last.
+    /// Whether `document` is the last published one.
     published: bool,
     document: Option<String>,
     error: Option<Error>,

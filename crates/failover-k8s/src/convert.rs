@@ -1,8 +1,10 @@
-//! Between endpoints and `EndpointSlices`. The words of Kubernetes end here.
+//! Converts endpoints to and from `EndpointSlices`. Kubernetes' own terms are confined to this
+//! module.
 //!
-//! A slice that this crate writes holds one endpoint: as Kubernetes knows it, and whole in an annotation. Where both say
-//! something, address, port, zone and conditions of the slice count, since somebody may have edited them; the annotation
-//! counts for everything else, and for addresses that Kubernetes does not take (loopback, host names).
+//! A slice written by this crate holds one endpoint, both in Kubernetes' fields and whole in an
+//! annotation. If both state a value, the slice's address, port, zone and conditions take
+//! precedence, because users may have edited them; the annotation provides everything else, and
+//! addresses that Kubernetes rejects (loopback, host names).
 
 mod conditions;
 mod document;

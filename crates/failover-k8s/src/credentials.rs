@@ -1,4 +1,4 @@
-//! Where the API server is and who asks: from files, which may change while they are used.
+//! Locates the API server and loads credentials, from files that may change while in use.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -18,10 +18,10 @@ use crate::error;
 use crate::exec_credential::{ExecCredential, Printed};
 use crate::server_url::check_server;
 
-/// How long reading it may take before the token of before is used.
+/// How long reading the token may take before the previous one is used.
 const TOKEN: Duration = Duration::from_millis(500);
 
-/// Where the API server is and who asks. `Debug` shows no secret.
+/// The source of the server's address and the credentials. `Debug` shows no secret.
 #[derive(Clone)]
 pub(crate) enum Credentials {
     Environment,
@@ -56,25 +56,26 @@ impl Credentials {
     }
 }
 
-/// What the configuration says of the server.
+/// The server, as configured.
 pub(crate) struct Server {
     pub(crate) namespace: String,
-    /// Unknown for a client that was passed in.
+    /// `None` for a client that was passed in.
     pub(crate) url: Option<Uri>,
 }
 
-/// What a request goes through.
+/// A client with its credentials.
 #[derive(Clone)]
 pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) token: Option<Arc<TokenFile>>,
-    /// When its credentials end, where they say so.
+    /// When its credentials expire, if known.
     pub(crate) ends: Option<Timestamp>,
 }
 
 impl Session {
-    /// A client, and the token beside it where that is in a file: kube would send a line break with it, and read the file
-    /// again only after a minute. Reads certificates and keys from their files.
+    /// Creates the client. A token file is read here instead of by kube, which would send a
+    /// trailing line break and reread the file only after a minute. Reads certificates and keys
+    /// from their files.
     fn new(mut config: Config, ends: Option<Timestamp>) -> Result<Self, Error> {
         let auth = &mut config.auth_info;
         let file = if auth.token.is_none() { auth.token_file.take() } else { None };
@@ -84,7 +85,8 @@ impl Session {
     }
 }
 
-/// What credentials are read with. Files and programs may hang: one of each kind does, however often it is tried.
+/// Runs blocking reads and plugins. Files and programs may hang, so at most one of each kind runs,
+/// however many attempts there are.
 #[derive(Clone, Debug)]
 pub(crate) struct Sources {
     files: BlockingWork,
@@ -96,7 +98,7 @@ impl Sources {
         Self { files: BlockingWork::new("failover-k8s"), plugin: ExecCredential::default() }
     }
 
-    /// Reads the configuration, and makes a client of it.
+    /// Reads the configuration and creates a session.
     pub(crate) async fn open(
         &self,
         credentials: &Credentials,
@@ -126,14 +128,15 @@ impl Sources {
     }
 }
 
-/// Whether it is the plugin that says who asks: whatever else a kubeconfig holds comes before it.
+/// Returns whether the credentials come from the plugin: all other credentials in a kubeconfig take
+/// precedence.
 fn asks_plugin(config: &Config) -> bool {
     let auth = &config.auth_info;
     let has_password = auth.username.is_some() && auth.password.is_some();
     auth.auth_provider.is_none() && !has_password && auth.token.is_none() && auth.token_file.is_none()
 }
 
-/// Puts what a plugin has printed into a configuration.
+/// Applies a plugin's output to a configuration.
 fn take(config: &mut Config, printed: Printed) {
     let auth = &mut config.auth_info;
     if let Some((certificate, key)) = printed.identity {
@@ -144,18 +147,18 @@ fn take(config: &mut Config, printed: Printed) {
     }
 }
 
-/// As Kubernetes writes bytes.
+/// Encodes bytes as Kubernetes does.
 fn base64(text: &str) -> String {
     let written = json!(ByteString(text.as_bytes().to_vec()));
     written.as_str().unwrap_or_default().to_owned()
 }
 
-/// A token that is read for each request: it is replaced on disk while it is used.
+/// Opens a token file that is read for each request, because it is replaced on disk while in use.
 fn token_file(path: &Path) -> Result<TokenFile, Error> {
     Ok(TokenFile::open(path, Timing::tokio())?.with_reuse(Duration::ZERO).with_read_timeout(TOKEN))
 }
 
-/// The value of the `Authorization` header for the token in a file.
+/// Returns the value of the `Authorization` header.
 pub(crate) async fn bearer(token: &TokenFile) -> Result<HeaderValue, Error> {
     let invalid = |_| Error::no_credentials("the token file", "its token does not fit into a header");
     let mut header =
@@ -164,7 +167,7 @@ pub(crate) async fn bearer(token: &TokenFile) -> Result<HeaderValue, Error> {
     Ok(header)
 }
 
-/// What kube makes a client of.
+/// Returns kube's configuration of a client.
 async fn configuration(credentials: &Credentials, dangerous: bool) -> Result<Config, Error> {
     let mut config = match credentials {
         Credentials::Environment => environment().await?,
@@ -182,7 +185,8 @@ async fn configuration(credentials: &Credentials, dangerous: bool) -> Result<Con
     };
     let auth = &config.auth_info;
     if auth.auth_provider.as_ref().is_some_and(|provider| provider.config.contains_key("cmd-path")) {
-        // kube would run it on the runtime's threads, without a deadline. kubectl no longer runs it.
+        // kube would run the command on the runtime's threads, without a deadline. kubectl no
+        // longer supports it.
         let message = "kubeconfig: auth-provider with a command is not supported; name a credentials plugin by exec \
                        (for GKE gke-gcloud-auth-plugin)";
         return Err(Error::new(ErrorKind::Unsupported, message));
@@ -197,8 +201,8 @@ async fn configuration(credentials: &Credentials, dangerous: bool) -> Result<Con
             return Err(Error::new(ErrorKind::Validation, message));
         }
     }
-    // A variable that somebody set for web pages must not lead this traffic elsewhere; what the kubeconfig itself says
-    // is an error of the client's, which has no proxy.
+    // A proxy variable meant for web traffic must not divert these requests. A proxy in the
+    // kubeconfig is an error, because the client does not support proxies.
     let proxies = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
     let is_of_the_environment = |proxy: &http::Uri| {
         proxies
@@ -207,7 +211,7 @@ async fn configuration(credentials: &Credentials, dangerous: bool) -> Result<Con
             .any(|value| value.parse::<http::Uri>().is_ok_and(|value| value == *proxy))
     };
     config.proxy_url = config.proxy_url.take().filter(|proxy| !is_of_the_environment(proxy));
-    // Its own retries take minutes, for writes as well.
+    // kube's own retries take minutes and also repeat writes.
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(5));
     config.write_timeout = Some(Duration::from_secs(10));
@@ -215,7 +219,8 @@ async fn configuration(credentials: &Credentials, dangerous: bool) -> Result<Con
     Ok(config)
 }
 
-/// As `kubectl` finds it, and in a pod its service account. A kubeconfig that is there and broken is an error.
+/// Loads the configuration as `kubectl` does, or from the pod's service account. An existing but
+/// invalid kubeconfig is an error.
 async fn environment() -> Result<Config, Error> {
     match Config::from_kubeconfig(&KubeConfigOptions::default()).await {
         Ok(config) => Ok(config),

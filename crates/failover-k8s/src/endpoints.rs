@@ -13,10 +13,10 @@ use crate::reflector::ReflectorStore;
 use crate::settings::{Reading, Settings};
 use crate::slices::Slices;
 
-/// The least time between two sets: changes in between are published together.
+/// The minimum interval between sets: changes in between are published together.
 const SPACING: Duration = Duration::from_millis(10);
 
-/// Stores the slices of one service, and publishes the set that they form.
+/// Stores the slices of one service and publishes their set of endpoints.
 pub(crate) struct Endpoints<'a> {
     service: ServiceName,
     reading: Reading,
@@ -26,11 +26,11 @@ pub(crate) struct Endpoints<'a> {
     unknown: &'a Notify,
     listed: bool,
     published: Option<Time>,
-    /// When a change that had to wait is published.
+    /// When a delayed change is published.
     waits: Option<Time>,
     error: Option<Error>,
-    /// The API server does not answer: nothing is published until it does, because what is published
-    /// counts as fresh.
+    /// Whether the API server is unreachable. Nothing is published meanwhile, because a published
+    /// set counts as fresh.
     down: bool,
 }
 

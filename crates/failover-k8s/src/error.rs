@@ -1,7 +1,7 @@
-//! Errors of the API server and of the connection to it, by core's table of codes.
+//! Errors of the API server and of the connection to it, mapped to core's table of codes.
 //!
-//! Texts of kube are not passed on where they can hold a secret: the output of a credentials plugin, or the part of a
-//! kubeconfig that cannot be read.
+//! kube's messages are dropped if they can contain a secret: the output of a credentials plugin, or
+//! an unreadable part of a kubeconfig.
 
 use std::error::Error as StdError;
 use std::io;
@@ -11,21 +11,22 @@ use failover_core::{Error, ErrorKind};
 use kube::config::KubeconfigError;
 use serde_json::Value;
 
-/// The detail that holds the HTTP status, or the code of an error in a watch.
+/// The detail with the HTTP status, or with the code of an error in a watch.
 const STATUS: &str = "status";
-/// The detail of an error of a connection that was refused.
+/// The detail of a refused connection.
 const GONE: &str = "refused";
-/// The most of a server's own text that is passed on.
+/// The maximum length of a server's message that is passed on.
 const SHOWN: usize = 400;
 
-/// An answer that is not what was asked for: its HTTP status, what `Retry-After` said in seconds, and its body.
+/// Returns the error for an unsuccessful response: its HTTP status, `Retry-After` in seconds, and
+/// body.
 pub(crate) fn refused(what: &str, code: u16, retry_after: Option<u64>, body: &[u8]) -> Error {
     match serde_json::from_slice::<Value>(body) {
         Ok(status) if status.get("kind").and_then(Value::as_str) == Some("Status") => {
             of_status(what, code, retry_after, &status)
         }
         _ => {
-            // A proxy in between, or the plain text of a server that is too busy.
+            // A proxy's response, or the plain text of an overloaded server.
             let text = String::from_utf8_lossy(&body[..body.len().min(SHOWN)]);
             let text = if text.trim_start().starts_with('<') { "a page of HTML" } else { text.trim() };
             build(what, code, "", text, retry_after)
@@ -33,7 +34,7 @@ pub(crate) fn refused(what: &str, code: u16, retry_after: Option<u64>, body: &[u
     }
 }
 
-/// A `Status` object, as an answer or in a watch.
+/// Returns the error for a `Status` object, from a response or a watch.
 pub(crate) fn of_status(what: &str, code: u16, retry_after: Option<u64>, status: &Value) -> Error {
     let text = |key: &str| status.get(key).and_then(Value::as_str).unwrap_or_default();
     let code =
@@ -45,7 +46,7 @@ pub(crate) fn of_status(what: &str, code: u16, retry_after: Option<u64>, status:
         .into_iter()
         .flatten()
         .any(|cause| cause.get("reason").and_then(Value::as_str) == Some("ResourceVersionTooLarge"));
-    // It asks for a list without a version, as one that is too old does.
+    // Like an expired version, it requires a list without a version.
     let reason = if too_large { "ResourceVersionTooLarge" } else { text("reason") };
     build(what, code, reason, text("message"), retry_after.or(asked.filter(|seconds| *seconds > 0)))
 }
@@ -55,7 +56,7 @@ fn build(what: &str, code: u16, reason: &str, text: &str, retry_after: Option<u6
     let said = if shown.is_empty() { reason } else { &shown };
     let message = format!("{what}: the API server answers {code}: {said}");
     let error = if code == 410 {
-        // It refuses the version, not the request: a new list mends it.
+        // The server refuses the version, not the request: a new list is the remedy.
         Error::new(ErrorKind::Connection, message).with_code("VERSION_EXPIRED").with_detail(STATUS, code)
     } else {
         Error::from_status(code, retry_after.map(Duration::from_secs), message)
@@ -65,28 +66,28 @@ fn build(what: &str, code: u16, reason: &str, text: &str, retry_after: Option<u6
     if reason.is_empty() { error } else { error.with_detail("reason", reason) }
 }
 
-/// The HTTP status, if the API server answered with one.
+/// Returns the HTTP status, if the API server responded.
 pub(crate) fn status(error: &Error) -> Option<u16> {
     error.details().get(STATUS).and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok())
 }
 
-/// Whether the server is known to refuse connections.
+/// Returns whether the server refused the connection.
 pub(crate) fn is_gone(error: &Error) -> bool {
     error.details().contains_key(GONE)
 }
 
-/// Whether a watch cannot go on from where it was: only a new list helps.
+/// Returns whether the watch can continue only after a new list.
 pub(crate) fn wants_list(error: &Error) -> bool {
     status(error) == Some(410)
         || error.details().get("reason").and_then(Value::as_str) == Some("ResourceVersionTooLarge")
 }
 
-/// The error of a request without an answer.
+/// Returns the error of a request without a response.
 pub(crate) fn of_kube(what: &str, error: &kube::Error) -> Error {
     match error {
-        // From a token that is renewed it comes as an error of the service.
+        // A failed token renewal is reported as an error of the service.
         error if is_of_credentials(error) => {
-            // Its text can hold what a credentials plugin printed.
+            // Its message can contain the plugin's output.
             Error::no_credentials(what, "cannot load credentials from the configured source")
         }
         kube::Error::ProxyProtocolDisabled { .. } | kube::Error::ProxyProtocolUnsupported { .. } => {
@@ -121,7 +122,7 @@ fn is_of_credentials(error: &kube::Error) -> bool {
 }
 
 fn unreachable_server(what: &str, error: &(dyn StdError + 'static)) -> Error {
-    // The outermost text is "client error"; the reason is at the end of the chain.
+    // The outermost message is "client error"; the cause is at the end of the chain.
     let mut chain: Vec<String> = Vec::new();
     let (mut connects, mut is_refused, mut is_tls) = (false, false, false);
     let mut next = Some(error);
@@ -134,7 +135,7 @@ fn unreachable_server(what: &str, error: &(dyn StdError + 'static)) -> Error {
         if !chain.contains(&text) {
             chain.push(text);
         }
-        // An I/O error does not count the error that it wraps among its sources.
+        // An I/O error does not list the error that it wraps among its sources.
         let wrapped = io.and_then(io::Error::get_ref).map(|error| error as &(dyn StdError + 'static));
         next = wrapped.or_else(|| error.source());
     }
@@ -149,7 +150,7 @@ fn unreachable_server(what: &str, error: &(dyn StdError + 'static)) -> Error {
     if is_refused { error.with_detail(GONE, true) } else { error }
 }
 
-/// What is wrong with a kubeconfig, without its content.
+/// Describes what is wrong with a kubeconfig, without its content.
 pub(crate) fn of_kubeconfig(error: &KubeconfigError) -> Error {
     let why = match error {
         KubeconfigError::Parse(_) => "it is not YAML of the form of a kubeconfig".to_owned(),
@@ -197,7 +198,7 @@ mod tests {
         }
     }
 
-    /// F32: a proxy's page.
+    /// F32: an HTML page from a proxy.
     #[test]
     fn a_page_of_html_is_a_passing_fault_and_is_not_shown() {
         let error = refused("list", 502, None, b"<html><body>Bad gateway</body></html>");
@@ -238,7 +239,7 @@ mod tests {
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }
 
-    /// A credentials plugin that fails when a token is renewed: what it printed may be the token.
+    /// The output of a plugin that fails during a token renewal may be the token.
     #[test]
     fn what_a_credentials_plugin_printed_is_not_shown() {
         let failed = || kube::client::AuthError::AuthExec("it printed hunter2".to_owned());

@@ -1,7 +1,7 @@
-//! Programs that print credentials: the `exec` of a kubeconfig.
+//! Credentials plugins: the `exec` section of a kubeconfig.
 //!
-//! kube would run one on the runtime's thread, three times for each client, and once more for every request that was given
-//! up while it ran.
+//! kube would run a plugin on the runtime's thread, three times per client, and again for each
+//! request dropped while it ran.
 
 use std::io::{self, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -16,26 +16,27 @@ use kube::config::{ExecConfig, ExecInteractiveMode, Kubeconfig};
 use serde_json::{Value, json};
 use tokio::sync::{OwnedMutexGuard, oneshot};
 
-/// The most that a plugin may print.
+/// The maximum length of a plugin's output.
 const MAX_PRINTED: u64 = 1024 * 1024;
-/// How often it is looked whether a program that has said everything has ended.
+/// Interval at which a plugin that has closed its output is checked for exit.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// What a plugin has printed.
+/// The output of a plugin.
 pub(crate) struct Printed {
     pub(crate) token: Option<String>,
-    /// A certificate and its key, as PEM.
+    /// A certificate and its key, PEM.
     pub(crate) identity: Option<(String, String)>,
-    /// When they expire, by the clock of their issuer.
+    /// Their expiry, by the issuer's clock.
     pub(crate) ends: Option<Timestamp>,
 }
 
-/// Runs plugins, one at a time. What a plugin itself has started, and what holds its output, counts as the plugin.
+/// Runs plugins, one at a time. The next one waits until the plugin has exited and its output is
+/// closed, even if a child process holds that open.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ExecCredential(Arc<tokio::sync::Mutex<()>>);
 
 impl ExecCredential {
-    /// Runs it. Dropped, or late, the program is ended.
+    /// Runs a plugin. Kills it if the future is dropped or the deadline passes.
     pub(crate) async fn run(&self, exec: &ExecConfig, deadline: &Deadline) -> Result<Printed, Error> {
         let name = exec.command.as_deref().unwrap_or_default();
         let what = format!("run the credentials plugin {name}");
@@ -68,7 +69,7 @@ impl ExecCredential {
     }
 }
 
-/// Nothing that a plugin printed is shown: it may be the token.
+/// Returns an error without the plugin's output, which may be the token.
 fn refused(what: &str, why: &str) -> Error {
     Error::no_credentials(what, why)
 }
@@ -102,12 +103,12 @@ fn command(exec: &ExecConfig, what: &str) -> Result<Command, Error> {
     Ok(command)
 }
 
-/// What was printed, as JSON or as YAML, which some plugins write.
+/// Parses the output as JSON, or as YAML, which some plugins print.
 fn read(printed: &[u8]) -> Option<Printed> {
     let text = std::str::from_utf8(printed).ok()?;
     let status = match serde_json::from_str::<Value>(text) {
         Ok(mut all) => all.get_mut("status")?.take(),
-        // A kubeconfig keeps what it does not know.
+        // `Kubeconfig` keeps unknown fields.
         Err(_) => Kubeconfig::from_yaml(text).ok()?.other.remove("status")?,
     };
     let text = |key: &str| status.get(key).and_then(Value::as_str).map(str::to_owned);
@@ -122,7 +123,7 @@ fn read(printed: &[u8]) -> Option<Printed> {
 
 type Ended = io::Result<(ExitStatus, Vec<u8>)>;
 
-/// A program that runs; dropping this ends it.
+/// A running plugin; dropping this kills it.
 struct Running(Arc<Mutex<Slot>>);
 
 #[derive(Default)]
@@ -136,10 +137,10 @@ impl Running {
         let place = Arc::new(Mutex::new(Slot::default()));
         let (sender, result) = oneshot::channel();
         let shared = Arc::clone(&place);
-        // Where no thread can be had, the channel is closed.
+        // If the thread cannot be spawned, the channel is closed.
         let _ = thread::Builder::new().name("failover-k8s".to_owned()).spawn(move || {
             let ended = wait(&mut command, &shared);
-            // Only now another one may be started.
+            // Only now may another plugin start.
             drop(turn);
             let _ = sender.send(ended);
         });
@@ -157,7 +158,7 @@ impl Drop for Running {
     }
 }
 
-/// Starts a program, and waits for it: on a thread of its own.
+/// Starts a program and waits for it, on a dedicated thread.
 fn wait(command: &mut Command, place: &Mutex<Slot>) -> Ended {
     let lock = || place.lock().unwrap_or_else(PoisonError::into_inner);
     let mut child = command.spawn()?;
@@ -174,7 +175,7 @@ fn wait(command: &mut Command, place: &Mutex<Slot>) -> Ended {
     loop {
         if let Some(child) = &mut lock().child {
             if read.is_err() || printed.len() as u64 >= MAX_PRINTED {
-                // It may wait indefinitely for a reader.
+                // It may block forever on a full pipe.
                 let _ = child.kill();
             }
             if let Some(status) = child.try_wait()? {
@@ -239,7 +240,7 @@ mod tests {
                 "no ExecCredential",
             ),
             ("printf '\\377\\376hunter2'", "no ExecCredential"),
-            // More than it may: it is not read for ever.
+            // Output above the maximum is not read further.
             ("exec yes hunter2", "signal"),
         ] {
             let error = ExecCredential::default().run(&exec(script), &soon()).await.err().expect(script);
@@ -262,8 +263,8 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Validation, "{error}");
     }
 
-    /// What a program that was ended has started itself cannot be ended from here; while it holds the output, no other
-    /// one is started.
+    /// A killed plugin's children keep running; while they hold its output open, no other plugin
+    /// starts.
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn one_that_hangs_is_ended_and_there_is_one_at_a_time() {

@@ -1,6 +1,7 @@
-//! The lease of a process that has registered something, and what it has registered.
+//! The lease of this process and its registrations.
 //!
-//! One lease for the whole process, not one heartbeat for each endpoint: every watcher of a slice would see each beat.
+//! A process has one lease, not one heartbeat per endpoint, because every watcher of a slice would
+//! receive each heartbeat.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,18 +22,18 @@ use crate::{error, names, timestamp};
 
 pub(crate) type Key = (ServiceName, EndpointId);
 
-/// What this process has registered under each key. It is locked while it is written, so that a
-/// deregistration and the return of a lost lease do not pass each other.
+/// The entries that this process has registered, by key. Each is locked while it is written, so
+/// that a deregistration and the restoration after a lost lease exclude each other.
 pub(crate) type Registrations = KeyedLocks<Key, Option<EndpointEntry>>;
 
 pub(crate) struct ProcessLease {
-    /// The lease's name, and the identity in it: no other process has it.
+    /// The lease's name and holder identity, unique to this process.
     name: String,
     duration: Option<Duration>,
     lease: tokio::sync::Mutex<Option<HeldLease>>,
-    /// A lease was deleted, and what was bound to it is not registered again yet.
+    /// Whether a lease was deleted and its registrations are not restored yet.
     lost: AtomicBool,
-    /// There is something to mend.
+    /// Notified if registrations need to be restored.
     mends: Notify,
     pub(crate) registrations: Registrations,
 }
@@ -40,26 +41,27 @@ pub(crate) struct ProcessLease {
 /// A lease that this process holds.
 #[derive(Debug)]
 struct HeldLease {
-    /// As the server last answered it.
+    /// The object as last returned by the server.
     object: Value,
-    /// When the last renewal that arrived was sent.
+    /// When the last successful renewal was sent.
     renewed: Time,
     behind: Behind,
-    /// Until then a process that took this one for dead may still be marking its slices.
+    /// Until then another process that considered this one dead may still be marking its slices.
     marking: Time,
 }
 
-/// What is to be done about the slices since the lease was not renewed for too long.
+/// The repair that the slices need after the lease was not renewed in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Behind {
     Nothing,
-    /// They may be marked as left behind.
+    /// The slices may be marked as expired.
     Restore,
-    /// The lease was deleted, and they with it.
+    /// The lease and its slices were deleted.
     Register,
 }
 
-/// What was registered again under a lease: one that is refused does not make the others be written with each try.
+/// The entries already registered again under a lease, so that one refused entry does not make
+/// every attempt rewrite the others.
 #[derive(Default)]
 struct Registered {
     owner: Option<Owner>,
@@ -84,14 +86,14 @@ impl ProcessLease {
         &self.name
     }
 
-    /// The lease that a registration is bound to, made where there is none yet.
+    /// Returns the lease to bind a registration to, creating it if necessary.
     pub(crate) async fn owner(&self, cluster: &Cluster) -> Result<Option<Owner>, Error> {
         let Some(duration) = self.duration else { return Ok(None) };
         let mut lease = cluster.client.wait_for("the lease", self.lease.lock()).await?;
         match lease.as_ref().map(|held| cluster.client.timing.now().since(held.renewed)) {
             None => *lease = Some(self.acquire(cluster, duration).await?),
-            // Nobody renews it before the first registration has come through: it may be gone, and what is bound to it
-            // would be deleted.
+            // Renewal starts with the first successful registration. Until then the lease may be
+            // gone, and registrations bound to it would be deleted.
             Some(silent) if silent >= duration / 3 => self.renew_held(cluster, duration, &mut lease).await?,
             Some(_) => {}
         }
@@ -114,8 +116,8 @@ impl ProcessLease {
         let mut sent = cluster.client.timing.now();
         let object = match cluster.api().create(Kind::Leases, &self.name, object).await {
             Ok(object) => object,
-            // An answer of before that was lost: nobody else has this name. It may be about to run out, and is held only
-            // when it has been written.
+            // No other process has this name, so the response to an earlier attempt was lost. The
+            // lease may be about to expire, so it is held only once it is written again.
             Err(error) if error::status(&error) == Some(409) => {
                 let Some(found) = cluster.api().get(Kind::Leases, &self.name).await? else {
                     return Err(error);
@@ -127,14 +129,14 @@ impl ProcessLease {
             Err(error) => return Err(error),
         };
         let object = checked(object, "create a lease")?;
-        // Whether a registration or the renewal acquires it: what the lost lease bound is restored.
+        // Registrations of the lost lease are restored whichever operation acquires the new one.
         let lost = self.lost.swap(false, Ordering::AcqRel);
         let behind = if lost { Behind::Register } else { Behind::Nothing };
         Ok(HeldLease { object, renewed: sent, behind, marking: sent })
     }
 
-    /// Renews the lease for as long as it is polled, and mends what it lost. Both at once: writes that are slow must not
-    /// let the lease run out again.
+    /// Renews the lease while polled, and restores registrations. Both run concurrently, so that
+    /// slow writes do not let the lease expire again.
     pub(crate) async fn keep(&self, cluster: &Cluster) {
         let Some(duration) = self.duration else { return };
         tokio::join!(self.keep_renewing(cluster, duration), self.keep_mending(cluster, duration));
@@ -143,7 +145,7 @@ impl ProcessLease {
     async fn keep_renewing(&self, cluster: &Cluster, duration: Duration) {
         let mut failures = 0_u32;
         let renewed = self.lease.lock().await.as_ref().map(|held| held.renewed);
-        // At once, if the provider was closed for long, or what is registered came late.
+        // Immediate if the provider was closed for long or registered late.
         let silent = renewed.map_or(duration, |renewed| cluster.client.timing.now().since(renewed));
         let mut pause = (duration / 3).saturating_sub(silent);
         loop {
@@ -161,7 +163,7 @@ impl ProcessLease {
                     failures = failures.saturating_add(1);
                 }
             }
-            // After a failure sooner, so that several tries fit into the lease.
+            // Shorter after a failure, so that several attempts fit into the lease.
             pause = if failures == 0 { duration / 3 } else { duration / 12 };
         }
     }
@@ -181,14 +183,14 @@ impl ProcessLease {
         }
     }
 
-    /// Renews the lease, or makes another. True when there is something to mend.
+    /// Renews the lease or creates another. Returns whether registrations need to be restored.
     async fn renew(&self, cluster: &Cluster, duration: Duration) -> Result<bool, Error> {
         let mut lease = self.lease.lock().await;
         if lease.is_none() {
             if self.registrations.kept() == 0 {
                 return Ok(false);
             }
-            // It was lost, and making a new one failed.
+            // The lease was lost and creating a new one failed.
             self.lost.store(true, Ordering::Release);
             *lease = Some(self.acquire(cluster, duration).await?);
         } else {
@@ -197,7 +199,7 @@ impl ProcessLease {
         Ok(lease.as_ref().is_some_and(|held| held.behind != Behind::Nothing))
     }
 
-    /// Renews the lease that is held, or makes another in its place.
+    /// Renews the held lease, or creates another in its place.
     async fn renew_held(
         &self,
         cluster: &Cluster,
@@ -206,16 +208,16 @@ impl ProcessLease {
     ) -> Result<(), Error> {
         let Some(held) = lease.as_mut() else { return Ok(()) };
         let sent = cluster.client.timing.now();
-        // Late is as bad as not at all: the next try needs its time, too.
+        // A late renewal is useless, and the next attempt needs time, too.
         let limit = cluster.client.deadline().min(duration / 3);
         let written = timeout(limit, self.write(cluster, held, duration)).await;
         match written.unwrap_or_else(|_| Err(Error::timed_out("renew the lease", limit)))? {
             Some((object, touched)) => {
-                // Only if nothing arrived for so long can anybody have taken this process for dead: at most from when the
-                // last one was sent until this one was answered.
+                // Another process can have considered this one dead only if no renewal arrived for
+                // that long: at most from sending the previous one until this response.
                 let silent = cluster.client.timing.now().since(held.renewed);
-                // Its clock may be faster than this one; and where somebody wrote into the lease it may have been a shorter
-                // one meanwhile.
+                // Its clock may be faster than this one; and if another process wrote into the
+                // lease, its duration may have been shorter meanwhile.
                 if touched || silent >= duration / 10 * 9 {
                     held.marking = cluster.client.timing.now() + duration;
                     if held.behind == Behind::Nothing {
@@ -223,7 +225,7 @@ impl ProcessLease {
                         held.behind = Behind::Restore;
                     }
                 }
-                // What is no lease is not kept: the next renewal would be of it.
+                // An invalid object is not stored, because the next renewal would be based on it.
                 (held.object, held.renewed) = (checked(object, "renew the lease")?, sent);
             }
             None => {
@@ -236,8 +238,8 @@ impl ProcessLease {
         Ok(())
     }
 
-    /// Writes the time into the lease, and returns whether another process had written into it; `None`
-    /// when it is gone.
+    /// Writes the current time into the lease. Returns the object and whether another process had
+    /// written into it, or `None` if it is gone.
     async fn write(
         &self,
         cluster: &Cluster,
@@ -247,7 +249,7 @@ impl ProcessLease {
         let api = cluster.api();
         match api.replace(Kind::Leases, &self.name, self.renewed(held.object.clone(), duration)?).await {
             Err(error) if error::status(&error) == Some(409) => {
-                // Somebody has written into it, or it is another object of this name by now.
+                // Another process has written into it, or the name belongs to another object now.
                 let Some(object) = api.get(Kind::Leases, &self.name).await? else { return Ok(None) };
                 if identity(&object).0 != identity(&held.object).0 {
                     return Ok(None);
@@ -259,13 +261,15 @@ impl ProcessLease {
         }
     }
 
-    /// A lease with the time of now in it, and with all that others go by, whatever somebody has made of it.
+    /// Returns the lease with the current time and all fields that other processes rely on,
+    /// whatever was changed in it.
     fn renewed(&self, mut object: Value, duration: Duration) -> Result<Value, Error> {
         let no_lease = || Error::bad_answer("renew the lease", "it is no lease");
         let fields = object.as_object_mut().ok_or_else(no_lease)?;
         let spec = fields.entry("spec").or_insert_with(|| json!({})).as_object_mut().ok_or_else(no_lease)?;
         spec.insert("holderIdentity".to_owned(), self.name.as_str().into());
-        // No less than this process itself goes by, or it would not see that it was taken for dead.
+        // Rounded up: with a shorter duration, others could consider this process dead without it
+        // noticing.
         let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
         spec.insert("leaseDurationSeconds".to_owned(), seconds.into());
         spec.insert("renewTime".to_owned(), timestamp::now().into());
@@ -278,7 +282,7 @@ impl ProcessLease {
         Ok(object)
     }
 
-    /// Mends the slices after the lease was lost for a while.
+    /// Restores the slices after the lease was lost or expired.
     async fn catch_up(&self, cluster: &Cluster, registered: &mut Registered) -> Result<(), Error> {
         let (owner, behind) = {
             let lease = self.lease.lock().await;
@@ -315,7 +319,7 @@ impl ProcessLease {
                 Behind::Restore => match self.restore(cluster, &entry).await {
                     Ok(true) => Ok(()),
                     Ok(false) => self.ensure_held(cluster, &owner).await.map(|()| {
-                        // Not with the lease, which still exists: it was deregistered.
+                        // The lease still exists, so the endpoint was deregistered.
                         let (service, id) = place.key();
                         tracing::warn!(target: "failover::k8s", "{service}/{id} was deregistered or registered again by another process; leaving it");
                         *slot = None;
@@ -331,7 +335,8 @@ impl ProcessLease {
             Some(error) => Err(error),
             None => {
                 if let Some(held) = self.lease.lock().await.as_mut() {
-                    // Unless it was lost again meanwhile, or is looked at again with the next renewals.
+                    // The repair is complete unless the lease was lost again; marks may arrive
+                    // until `marking`, so later renewals check again.
                     let is_same = held.behind == behind && identity(&held.object).0 == owner.uid;
                     if is_same && (behind == Behind::Register || cluster.client.timing.now() >= held.marking)
                     {
@@ -343,7 +348,8 @@ impl ProcessLease {
         }
     }
 
-    /// Fails where the lease is gone, whatever was known of it: this process may have slept since.
+    /// Returns an error if the lease is gone. Read from the server, because this process may have
+    /// been suspended.
     async fn ensure_held(&self, cluster: &Cluster, owner: &Owner) -> Result<(), Error> {
         let found = cluster.api().get(Kind::Leases, &self.name).await?;
         if found.is_some_and(|lease| identity(&lease).0 == owner.uid) {
@@ -355,8 +361,8 @@ impl ProcessLease {
         ))
     }
 
-    /// Whether another process has registered the endpoint since. This process's own registrations
-    /// went with its lease.
+    /// Returns whether another process has registered the endpoint since. This process's own
+    /// registrations were deleted with its lease.
     async fn is_taken_over(&self, cluster: &Cluster, entry: &EndpointEntry) -> Result<bool, Error> {
         let endpoint = entry.endpoint();
         let name = names::slice(&cluster.settings.namespace, endpoint.service(), endpoint.id());
@@ -366,13 +372,14 @@ impl ProcessLease {
         Ok(found.is_some_and(|slice| self.is_anothers(&slice)))
     }
 
-    /// Whether a slice is bound to another lease, or to none, where this process binds its own.
+    /// Returns whether a slice is bound to another lease, or to none although this process uses
+    /// one.
     pub(crate) fn is_anothers(&self, slice: &Value) -> bool {
         self.duration.is_some() && registrant(slice) != Some(&self.name)
     }
 
-    /// Removes the mark of an absent process from a slice. False when there is none, or when the slice
-    /// has another owner by now.
+    /// Removes the expired mark from a slice. Returns false if the slice is gone or belongs to
+    /// another process now.
     async fn restore(&self, cluster: &Cluster, entry: &EndpointEntry) -> Result<bool, Error> {
         let (service, id) = (entry.endpoint().service(), entry.endpoint().id());
         let name = names::slice(&cluster.settings.namespace, service, id);
@@ -384,10 +391,10 @@ impl ProcessLease {
             if !convert::is_expired(&object) {
                 return Ok(true);
             }
-            // Its claims are those of before; what others changed in the endpoint meanwhile stays.
+            // Health and lifecycle are restored; other changes of the endpoint are kept.
             let (now, secrets) = match entry_of(cluster, &object, id) {
                 Some(found) => (found.with_health(entry.health()).with_lifecycle(entry.lifecycle()), true),
-                // What this process knows of it holds secrets that were never stored.
+                // This process's entry contains secrets that were not stored.
                 None => (entry.clone(), cluster.settings.secrets),
             };
             let amended = convert::amend(object, &now, secrets, false)?;
@@ -400,7 +407,7 @@ impl ProcessLease {
         Err(Error::new(ErrorKind::Conflict, format!("{service}/{id}: concurrent changes kept replacing it")))
     }
 
-    /// Gives the lease up, if nothing is bound to it when what is under way has come to its end.
+    /// Deletes the lease, if no registration is bound to it once operations in progress have ended.
     pub(crate) async fn leave(&self, cluster: &Cluster) -> Result<(), Error> {
         for place in self.registrations.all() {
             drop(place.lock().await);
@@ -419,13 +426,13 @@ impl ProcessLease {
     }
 }
 
-/// An answer that has to be a lease.
+/// Returns a response if it is a lease.
 fn checked(object: Value, what: &str) -> Result<Value, Error> {
     let is_lease = !identity(&object).0.is_empty() && object.get("spec").is_some_and(Value::is_object);
     if is_lease { Ok(object) } else { Err(Error::bad_answer(what, "it is no lease")) }
 }
 
-/// The host's name as the part of an object's name.
+/// Returns the host's name, usable in an object's name.
 fn host() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let kept: String = name

@@ -1,8 +1,9 @@
-//! A provider of `failover` for Kubernetes.
+//! A `failover` provider for Kubernetes.
 //!
-//! For programs that call services of a cluster, from inside or outside of it: the endpoints come from the `EndpointSlices`
-//! of a Service, and changes arrive as the API server sends them. Endpoints that run elsewhere can be registered, and
-//! configuration is kept in a `ConfigMap` for each document. Programs that take the facade `failover` have it as `failover::k8s`.
+//! For programs that call services of a cluster from inside or outside. Endpoints come from a
+//! Service's `EndpointSlices`, and changes arrive as the API server sends them. Endpoints outside
+//! the cluster can be registered, and configuration is stored in one `ConfigMap` per document. The
+//! facade crate `failover` re-exports this crate as `failover::k8s`.
 //!
 //! ```no_run
 //! use failover_core::FailoverManager;
@@ -19,28 +20,29 @@
 //!
 //! # Features
 //!
-//! k8s-openapi, on which kube is built, compiles for one version of Kubernetes, and the program at the end has to choose it:
-//! the oldest API server that it will talk to. Choose with one of these features, or with one of `k8s-openapi` itself. A
-//! library must choose none.
+//! kube is built on k8s-openapi, which compiles for one version of Kubernetes. The final program
+//! must select it: the oldest API server that it will talk to. Select it with one of these
+//! features, or with one of `k8s-openapi` itself. A library must not select any.
 //!
 //! | feature | chooses |
 //! |---|---|
 //! | `k8s-v1_33` … `k8s-v1_37` | that version |
 //! | `k8s-latest` | the newest |
 //!
-//! It needs Rust 1.89, because kube does, and a tokio runtime with time and network.
+//! The crate needs Rust 1.89, because kube does, and a tokio runtime with timer and I/O enabled.
 //!
 //! # Logging
 //!
-//! Target `failover::k8s`: a lease that is not renewed, was lost or may have run out, endpoints of
-//! processes that are gone, credentials that are not renewed (all `WARN`), and a registration that
-//! another process has taken over (`INFO`). Neither tokens nor the output of credentials plugins are
+//! Events have the target `failover::k8s`. `WARN`: a lease is not renewed, was lost or may have
+//! expired; endpoints of processes that are gone; credentials are not renewed. `INFO`: another
+//! process has taken over a registration. Neither tokens nor the output of credentials plugins are
 //! logged.
 //!
-//! # What it does to the process
+//! # Process-wide effects
 //!
-//! kube takes its cryptography from rustls' process-wide default. Where none is set when a provider is built, this crate
-//! sets that of ring; set another before, and that one is used. It is the only thing that it does to the whole process.
+//! kube uses rustls's process-wide default provider of cryptography. If none is set when a provider
+//! is built, this crate installs ring's; one that was set before stays in use. The crate has no
+//! other process-wide effect.
 
 mod api;
 mod auth;

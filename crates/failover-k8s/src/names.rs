@@ -1,4 +1,4 @@
-//! What things are called in the cluster: labels, annotations, and the names of objects.
+//! Names in the cluster: labels, annotations and object names.
 
 use std::fmt::Write as _;
 
@@ -6,43 +6,43 @@ use failover_core::provider::ConfigKey;
 use failover_core::{EndpointId, Error, ErrorKind, ServiceName};
 use ring::digest::{SHA256, digest};
 
-/// The label by which Kubernetes finds the slices of a service.
+/// The label that associates slices with a service.
 pub(crate) const SERVICE: &str = "kubernetes.io/service-name";
-/// The label that says who writes a slice.
+/// The label that names the writer of a slice.
 pub(crate) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 /// The value of [`MANAGED_BY`] on what this crate writes, and its field manager.
 pub(crate) const MANAGER: &str = "failover.rs";
-/// The label that keeps kube-proxy of every node out of what changes in a slice.
+/// The label that makes kube-proxy ignore a slice and its changes.
 pub(crate) const HEADLESS: &str = "service.kubernetes.io/headless";
-/// The label, on slices and on the lease, that names the process that registered them.
+/// The label on slices and leases that names the process that registered them.
 pub(crate) const REGISTRANT: &str = "failover.rs/registrant";
-/// The annotation that holds the whole endpoint as JSON.
+/// The annotation with the whole endpoint as JSON.
 pub(crate) const ENDPOINT: &str = "failover.rs/endpoint";
-/// The label of a `ConfigMap` that holds a configuration document.
+/// The label of a `ConfigMap` with a configuration document.
 pub(crate) const CONFIG: &str = "failover.rs/config";
-/// The annotation that says whose configuration a `ConfigMap` holds.
+/// The annotation with the key of the configuration document in a `ConfigMap`.
 pub(crate) const CONFIG_KEY: &str = "failover.rs/key";
-/// The key of the document in a `ConfigMap`.
+/// The data key of the document in a `ConfigMap`.
 pub(crate) const CONFIG_VALUE: &str = "value";
 
-/// The most characters of a label's value.
+/// The maximum length of a label value.
 const LABEL: usize = 63;
 
-/// The name of the slice that holds an endpoint: the same in every process, so that two that register one endpoint
-/// write one object.
+/// Returns the name of an endpoint's slice. It is the same in every process, so that two processes
+/// that register one endpoint write the same object.
 pub(crate) fn slice(namespace: &str, service: &ServiceName, id: &EndpointId) -> String {
-    // No part can hold the separator.
+    // No part can contain the separator.
     let hash = hash(&[namespace, service.as_str(), id.as_str()]);
     format!("fo-{}-{hash}", slug(service.as_str()))
 }
 
-/// The name of the `ConfigMap` that holds a document.
+/// Returns the name of a document's `ConfigMap`.
 pub(crate) fn config(key: &ConfigKey) -> String {
     let text = config_key(key);
     format!("fo-cfg-{}-{}", slug(&text), hash(&["config", &text]))
 }
 
-/// What a `ConfigMap` says it is for.
+/// Returns the value of the annotation [`CONFIG_KEY`].
 pub(crate) fn config_key(key: &ConfigKey) -> String {
     match key {
         ConfigKey::Service(service) => format!("service/{service}"),
@@ -50,7 +50,7 @@ pub(crate) fn config_key(key: &ConfigKey) -> String {
     }
 }
 
-/// A text as the value of a label, if it can be one.
+/// Returns whether a text is a valid label value.
 pub(crate) fn is_label(text: &str) -> bool {
     let edge = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
     text.len() <= LABEL
@@ -59,7 +59,7 @@ pub(crate) fn is_label(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
 }
 
-/// Fails when a service's name has no place in the label by which Kubernetes finds slices.
+/// Returns an error if a service's name is not a valid label value.
 pub(crate) fn check_service(service: &ServiceName) -> Result<(), Error> {
     if is_label(service.as_str()) {
         return Ok(());
@@ -70,7 +70,8 @@ pub(crate) fn check_service(service: &ServiceName) -> Result<(), Error> {
     Err(Error::new(ErrorKind::Unsupported, message).with_detail("field", "service"))
 }
 
-/// The readable part of an object's name: lower case, at most 30 characters, with a letter or digit at both ends.
+/// Returns the readable part of an object's name: lower case, at most 30 characters, starting and
+/// ending with a letter or digit.
 fn slug(text: &str) -> String {
     let kept: String = text
         .chars()
@@ -81,7 +82,7 @@ fn slug(text: &str) -> String {
     if trimmed.is_empty() { "x".to_owned() } else { trimmed.to_owned() }
 }
 
-/// The first 16 hexadecimal digits of the SHA-256 of the parts, which are kept apart.
+/// Returns the first 16 hexadecimal digits of the SHA-256 of the separated parts.
 fn hash(parts: &[&str]) -> String {
     let joined = parts.join("\u{0}");
     let mut out = String::with_capacity(16);

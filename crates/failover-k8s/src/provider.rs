@@ -1,4 +1,4 @@
-//! The provider: its parts, its background tasks, and what it reads.
+//! The provider: its state, its background tasks and its reads.
 
 pub(crate) mod builder;
 
@@ -24,14 +24,15 @@ use crate::reflector::{Periods, follow};
 use crate::settings::Settings;
 use crate::{names, reaper};
 
-/// The time that closing may take for requests to the server.
+/// The time limit of requests during closing.
 const FAREWELL: Duration = Duration::from_millis(700);
 
-/// A provider whose registry is one namespace of a Kubernetes cluster.
+/// A provider backed by one namespace of a Kubernetes cluster.
 ///
-/// Finds the endpoints of a Service in its `EndpointSlices`, and registers endpoints, each as a slice. What it registers is bound to a Lease that it renews: see
-/// [`lease_duration`](crate::KubernetesProviderBuilder::lease_duration).
-/// Configuration is kept in a `ConfigMap` for each document.
+/// Finds the endpoints of a Service in its `EndpointSlices` and registers each endpoint as a slice.
+/// Registrations are bound to a Lease that the provider renews: see
+/// [`lease_duration`](crate::KubernetesProviderBuilder::lease_duration). Configuration is stored in
+/// one `ConfigMap` per document.
 ///
 /// Dropping it ends its background tasks; its registrations expire with its lease.
 pub struct KubernetesProvider {
@@ -62,7 +63,7 @@ impl KubernetesProvider {
         provider
     }
 
-    /// Keeps registrations alive from now on, and takes out those that other processes left behind.
+    /// Starts the tasks that keep registrations alive and remove those of processes that are gone.
     pub(crate) fn start_renewing(&self) {
         if self.cluster.settings.lease.is_none() {
             return;
@@ -83,7 +84,8 @@ impl KubernetesProvider {
         });
     }
 
-    /// Starts a task unless it runs or the provider is closed: closing stops only the tasks that were started before.
+    /// Starts a task unless it is running or the provider is closed: closing stops only tasks that
+    /// were started before.
     fn ensure(&self, slot: &Mutex<Option<AbortOnDrop>>, start: impl FnOnce() -> AbortOnDrop) {
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if self.cluster.client.is_open() && !slot.as_ref().is_some_and(AbortOnDrop::is_running) {
@@ -92,13 +94,13 @@ impl KubernetesProvider {
     }
 }
 
-/// Publishes the endpoints of a service until the task is aborted, unless the provider is closed.
+/// Publishes a service's endpoints until aborted; returns immediately if the provider is closed.
 async fn follow_service(cluster: Arc<Cluster>, service: ServiceName, publisher: Publisher<EndpointSet>) {
     if !cluster.client.is_open() {
         return;
     }
     if let Err(error) = names::check_service(&service) {
-        // No process can have registered it, and no label selector can name it.
+        // The service cannot have been registered, and no label selector can name it.
         publisher.error(error);
         return std::future::pending().await;
     }
@@ -111,7 +113,7 @@ async fn follow_service(cluster: Arc<Cluster>, service: ServiceName, publisher: 
     tokio::join!(following, check);
 }
 
-/// Publishes an error when a service without slices is an `ExternalName`.
+/// Publishes an error if a service without slices is an `ExternalName`.
 async fn report_external_name(
     cluster: &Cluster,
     service: &ServiceName,
@@ -155,7 +157,7 @@ impl Provider for KubernetesProvider {
             .with_trust(self.cluster.client.trust())
     }
 
-    /// Asks whether the API server is there and whether this user may list and watch slices.
+    /// Checks that the API server answers and that this user may list and watch slices.
     async fn connect(&self) -> Result<(), Error> {
         self.cluster.client.reopen();
         self.ping().await?;
@@ -177,8 +179,8 @@ impl Provider for KubernetesProvider {
         self.cluster.client.object(&ask).await.map(drop)
     }
 
-    /// What is still registered is left to its lease: it goes when nobody renews that. What is under way has 700 ms to
-    /// come to its end, and is stopped then; what is begun meanwhile is refused.
+    /// Remaining registrations stay until the lease, which is no longer renewed, expires.
+    /// Operations in progress have 700 ms to finish and are then aborted; new ones are refused.
     async fn close(&self) -> Result<(), Error> {
         let Some(closing) = self.cluster.client.close() else { return Ok(()) };
         stop(&self.renewal_task);
@@ -221,7 +223,7 @@ mod tests {
 
     use super::*;
 
-    /// A registration that is under way when closing begins may come to its end, and starts nothing that goes on.
+    /// A registration in progress when closing starts may finish, but starts no background task.
     #[tokio::test]
     async fn nothing_is_started_by_what_ends_while_the_provider_closes() {
         let server = FaultServer::start(async |request: Request| match request.method.as_str() {

@@ -1,7 +1,7 @@
-//! Taking out what processes that are gone have registered.
+//! Removes registrations of processes that are gone.
 //!
-//! Any number of processes may do it at once, without a leader: each write names the version that it replaces, so that
-//! only one of them comes through, and none if the process turned out to be alive.
+//! Any number of processes may do this concurrently, without a leader: each write names the version
+//! that it replaces, so at most one succeeds, and none if the process turns out to be alive.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,21 +15,22 @@ use crate::settings::defaults;
 use crate::slice_store::identity;
 use crate::{convert, error, names};
 
-/// A lease is deleted, with what is bound to it, after this many durations without a renewal.
+/// A lease and its registrations are deleted after this many durations without a renewal.
 const GONE: u32 = 3;
-/// One in this many rounds looks for slices whose lease is gone.
+/// One in this many rounds looks for slices without a lease.
 const ORPHANS: u32 = 10;
-/// After a verdict that has changed nothing it rests, twice as long each time: somebody has forbidden it, or has set a
-/// finalizer and is gone.
+/// Pause after a verdict without effect, doubled each time: the deletion may be forbidden, or
+/// blocked by a finalizer.
 const FIRST_REST: Duration = Duration::from_millis(100);
 const LAST_REST: Duration = Duration::from_secs(30);
 
-/// A lease as it was seen.
+/// A lease as read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Seen {
     name: String,
     uid: String,
-    /// Changes with each renewal. That it changes is all that counts: clocks of other machines are not compared.
+    /// Changes with each renewal. Only the change matters: clocks of other machines are not
+    /// compared.
     mark: String,
     version: String,
     duration: Duration,
@@ -40,7 +41,7 @@ struct Sighting {
     seen: Seen,
     since: Time,
     expired: bool,
-    /// How often there was a verdict, and until when there is no other one.
+    /// The number of verdicts, and the time until which there is no other.
     verdicts: u32,
     rests: Time,
     complained: bool,
@@ -51,7 +52,7 @@ impl Sighting {
         Self { seen, since: now, expired: false, verdicts: 0, rests: now, complained: false }
     }
 
-    /// When the next verdict is due.
+    /// Returns when the next verdict is due.
     fn due(&self) -> Time {
         (self.since + self.seen.duration * if self.expired { GONE } else { 1 }).max(self.rests)
     }
@@ -68,16 +69,16 @@ impl Sighting {
     }
 }
 
-/// What is to be done about a lease.
+/// The action for a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Verdict {
-    /// What is bound to it is taken out of calls.
+    /// Its registrations are marked as expired.
     Expire(Seen),
-    /// It is deleted, and what is bound to it.
+    /// The lease and its registrations are deleted.
     Delete(Seen),
 }
 
-/// How long each lease has shown no sign of life, by this machine's monotonic clock.
+/// When each lease last changed, by this machine's monotonic clock.
 #[derive(Debug, Default)]
 struct Sightings {
     leases: HashMap<String, Sighting>,
@@ -85,9 +86,10 @@ struct Sightings {
 }
 
 impl Sightings {
-    /// Takes in what was seen now. If nothing was seen for longer than `patience`, since the API server was away or this
-    /// process slept, that was nobody's fault: everybody has the whole time again. Else the end of an outage would be
-    /// that of all registrations.
+    /// Records the leases read now and returns the verdicts. After an interruption longer than
+    /// `patience`, because the API server was unreachable or this process was suspended, every
+    /// lease has its full time again; otherwise the end of an outage would expire all
+    /// registrations.
     fn look(&mut self, leases: Vec<Seen>, now: Time, patience: Duration) -> Vec<Verdict> {
         let blind = self.last.replace(now).is_some_and(|last| now.since(last) > patience);
         let mut before = std::mem::take(&mut self.leases);
@@ -111,18 +113,18 @@ impl Sightings {
         }
     }
 
-    /// Whether it is the first time that a verdict on this lease could not be carried out.
+    /// Returns whether this is the first failure to carry out a verdict on this lease.
     fn complains(&mut self, name: &str) -> bool {
         self.leases.get_mut(name).is_some_and(|one| !std::mem::replace(&mut one.complained, true))
     }
 
-    /// When the next verdict can be due.
+    /// Returns when the next verdict can be due.
     fn due(&self) -> Option<Time> {
         self.leases.values().map(Sighting::due).min()
     }
 }
 
-/// Watches over the leases of the namespace, but for `own`, until the future is dropped.
+/// Observes the leases of the namespace except `own` until dropped.
 pub(crate) async fn reap(cluster: &Cluster, own: &str) {
     let period = cluster.settings.lease.unwrap_or(defaults::LEASE) / 3;
     let mut sightings = Sightings::default();
@@ -145,7 +147,8 @@ pub(crate) async fn reap(cluster: &Cluster, own: &str) {
                 if !std::mem::replace(&mut complained, true) {
                     tracing::warn!(target: "failover::k8s", "cannot remove endpoints of processes that are gone: {error}");
                 }
-                // An API server that has just started refuses everybody; a refusal that lasts does not pass by itself.
+                // An API server refuses every request while it starts; only a refusal that persists
+                // reduces the rate.
                 refusals = if error::status(&error) == Some(403) { refusals.saturating_add(1) } else { 0 };
                 let pause = if refusals > 4 { period * 10 } else { period };
                 cluster
@@ -156,14 +159,14 @@ pub(crate) async fn reap(cluster: &Cluster, own: &str) {
                 continue;
             }
         }
-        // Exactly when a lease runs out, not up to a period later.
+        // Wakes exactly when a lease expires, not up to a period later.
         let soonest = cluster.client.timing.now() + Duration::from_millis(50);
         let due = sightings.due().map(|due| due.max(soonest));
         cluster.client.timing.sleep_until(due.map_or(next, |due| due.min(next))).await;
     }
 }
 
-/// One look at all leases, and what follows from it. Answers their names.
+/// Reads all leases and carries out the verdicts. Returns the names of the leases.
 async fn look(
     cluster: &Cluster,
     own: &str,
@@ -190,7 +193,7 @@ async fn look(
                 (lease.name, done)
             }
         };
-        // One that is refused holds up none of the others, now or later.
+        // A failed verdict does not hold up the others.
         if let Err(error) = done
             && sightings.complains(&name)
         {
@@ -200,8 +203,8 @@ async fn look(
     Ok(all)
 }
 
-/// Marks what is bound to a lease that is still as it was seen: a list of many pages, and what came before, can have
-/// taken longer than a renewal. True when all of it is marked.
+/// Marks the registrations of a lease if it has not changed since it was read: listing many pages
+/// can take longer than a renewal. Returns whether all are marked.
 async fn still_silent(cluster: &Cluster, lease: &Seen) -> Result<bool, Error> {
     let now = cluster.api().get(Kind::Leases, &lease.name).await?.as_ref().and_then(seen);
     let same = now.is_some_and(|now| (&now.uid, &now.mark) == (&lease.uid, &lease.mark));
@@ -209,7 +212,8 @@ async fn still_silent(cluster: &Cluster, lease: &Seen) -> Result<bool, Error> {
 }
 
 fn seen(lease: &Value) -> Option<Seen> {
-    // What is bound to it is found by a label: another name is none of ours.
+    // Registrations are found by a label, so a lease whose name is not a label value is not one of
+    // these.
     let name = lease.pointer("/metadata/name")?.as_str().filter(|name| names::is_label(name))?.to_owned();
     let (uid, version) = identity(lease);
     let spec = |key: &str| lease.get("spec").and_then(|spec| spec.get(key));
@@ -220,7 +224,7 @@ fn seen(lease: &Value) -> Option<Seen> {
         uid: uid.to_owned(),
         mark: format!("{}/{}", text("holderIdentity"), text("renewTime")),
         version: version.to_owned(),
-        // An emptied lease counts as one of the usual length, and an absurd length as an hour.
+        // An empty duration means the default, and an absurd one is limited to an hour.
         duration: Duration::from_secs(
             seconds.filter(|s| *s > 0).unwrap_or(defaults::LEASE.as_secs()).min(3600),
         ),
@@ -231,7 +235,7 @@ fn bound_to(lease: &str) -> Scope {
     Scope::labelled(Kind::Slices, format!("{}={lease}", names::REGISTRANT))
 }
 
-/// Marks what is bound to a lease as left behind. False when some of it could not be.
+/// Marks the registrations of a lease as expired. Returns false if any failed.
 async fn expire(cluster: &Cluster, lease: &Seen) -> Result<bool, Error> {
     let api = cluster.api();
     let (slices, _) = api.list(&bound_to(&lease.name), |object| object).await?;
@@ -262,12 +266,12 @@ async fn expire(cluster: &Cluster, lease: &Seen) -> Result<bool, Error> {
     failed.map_or(Ok(all), Err)
 }
 
-/// Deletes a lease that was not renewed since it was seen, and then what is bound to it.
+/// Deletes a lease that was not renewed since it was read, then its registrations.
 async fn delete(cluster: &Cluster, lease: &Seen) -> Result<(), Error> {
     let api = cluster.api();
     match api.delete(Kind::Leases, &lease.name, &lease.uid, Some(&lease.version)).await {
         Ok(_) => {}
-        // It was renewed, or another reaper was faster.
+        // The lease was renewed, or another reaper was faster.
         Err(error) if error::status(&error) == Some(409) => return Ok(()),
         Err(error) => return Err(error),
     }
@@ -283,7 +287,8 @@ async fn delete(cluster: &Cluster, lease: &Seen) -> Result<(), Error> {
     failed.map_or(Ok(()), Err)
 }
 
-/// Whether a slice is bound to another lease of the same name: its process came back and has registered it again.
+/// Returns whether a slice is bound to another lease of the same name: its process returned and
+/// registered it again.
 fn is_of_another(slice: &Value, lease: &Seen) -> bool {
     let owners = slice.pointer("/metadata/ownerReferences").and_then(Value::as_array);
     let text =
@@ -293,7 +298,7 @@ fn is_of_another(slice: &Value, lease: &Seen) -> bool {
     })
 }
 
-/// Deletes a slice in the version in which it was read: one that was registered again meanwhile stays.
+/// Deletes a slice in the version that was read: one that was registered again meanwhile stays.
 async fn delete_slice(cluster: &Cluster, slice: &Value) -> Result<(), Error> {
     let name = slice.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     let (uid, version) = identity(slice);
@@ -304,7 +309,8 @@ async fn delete_slice(cluster: &Cluster, slice: &Value) -> Result<(), Error> {
     }
 }
 
-/// Deletes slices that have named a lease which is not there for so long: who deleted the lease did not come to them.
+/// Deletes slices whose lease has been missing for this long: a reaper deleted the lease, but not
+/// all of its slices.
 async fn look_for_orphans(
     cluster: &Cluster,
     own: &str,
@@ -378,7 +384,7 @@ mod tests {
         assert_eq!(sightings.due(), None, "what is gone is forgotten");
     }
 
-    /// An API server that was away, or a reaper that slept, is no reason to take anybody for dead.
+    /// An unreachable API server or a suspended reaper does not make other processes appear dead.
     #[test]
     fn a_time_in_which_nothing_could_be_seen_does_not_count() {
         let begin = Timing::tokio().now();
@@ -392,13 +398,13 @@ mod tests {
             assert_eq!(sightings.look(vec![lease("x")], at(seconds), PATIENCE), []);
         }
         assert_eq!(sightings.look(vec![lease("x")], at(330), PATIENCE), [Verdict::Expire(lease("x"))]);
-        // The same on the way from expired to deleted.
+        // The same holds between expiry and deletion.
         sightings.expired("a");
         assert_eq!(sightings.look(vec![lease("x")], at(600), PATIENCE), []);
     }
 
-    /// It is there after it was deleted, because somebody's finalizer holds it, or it may not be deleted: it is tried
-    /// again, and not hotly.
+    /// The lease still exists after the deletion, because of a finalizer or missing permission:
+    /// deletion is retried at a bounded rate.
     #[test]
     fn a_lease_that_stays_is_not_deleted_hotly() {
         let begin = Timing::tokio().now();
@@ -413,7 +419,7 @@ mod tests {
                     Verdict::Delete(_) => deletions += 1,
                 }
             }
-            // As the reaper goes round.
+            // As the reaper's loop does.
             let soonest = now + Duration::from_millis(50);
             let due = sightings.due().expect("it is there");
             now = due.max(soonest).min(now + Duration::from_secs(10));
@@ -423,7 +429,7 @@ mod tests {
         assert!(sightings.complains("a") && !sightings.complains("a"), "once");
     }
 
-    /// F24, as far as it is about registrations: times that other machines wrote mean nothing.
+    /// F24, for registrations: times written by other machines are not interpreted.
     #[test]
     fn a_time_from_the_past_or_the_future_is_only_a_mark() {
         let begin = Timing::tokio().now();
@@ -435,7 +441,7 @@ mod tests {
         }
     }
 
-    /// F25, as far as it is about registrations.
+    /// F25, for registrations.
     #[test]
     fn a_lease_that_somebody_emptied_is_read_without_a_panic() {
         use serde_json::json;
@@ -458,7 +464,7 @@ mod tests {
         assert!(seen(&json!(null)).is_none());
     }
 
-    /// Its process came back between the end of its lease and the look at what was bound to it.
+    /// Its process returned after its lease expired and before its slices were deleted.
     #[test]
     fn what_is_bound_to_a_new_lease_of_the_same_name_is_not_deleted() {
         use serde_json::json;

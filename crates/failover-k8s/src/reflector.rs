@@ -1,5 +1,5 @@
-//! Follows objects: lists them, watches them from that version on, and starts over after whatever a
-//! cluster does to a connection.
+//! Lists objects, watches them from that version, and starts over after any failure of the
+//! connection.
 
 use std::time::Duration;
 
@@ -10,61 +10,61 @@ use crate::api::{Api, Scope};
 use crate::backoff::Backoff;
 use crate::error;
 
-/// A watch that lasted this long was a good one.
+/// A watch that lasted this long resets the back-off.
 const STEADY: Duration = Duration::from_secs(5);
-/// How much longer than asked for a watch may last before its connection counts as dead.
+/// How much longer than requested a watch may last before its connection counts as dead.
 const GRACE: Duration = Duration::from_secs(5);
-/// Attempts to open a watch before it is given up for a new list.
+/// Attempts to open a watch before a new list.
 const TRIES: u32 = 3;
 
-/// A copy of the objects.
+/// A local copy of the objects.
 pub(crate) trait ReflectorStore: Send {
     /// The form in which an object is stored.
     type Item: Send;
 
     fn read(&self, object: Value) -> Self::Item;
 
-    /// Replaces everything by a list.
+    /// Replaces all objects.
     fn listed(&mut self, items: Vec<Self::Item>, version: &str);
 
-    /// Stores an object that is new or has changed.
+    /// Stores a new or changed object.
     fn changed(&mut self, item: Self::Item);
 
     fn deleted(&mut self, item: Self::Item);
 
-    /// The objects cannot be followed for now; the copy stays.
+    /// Records that the objects cannot be watched for now; the copy stays.
     fn failed(&mut self, error: Error);
 
-    /// They can be followed again.
+    /// Records that they can be watched again.
     fn recovered(&mut self);
 
-    /// Publishes what is new. It is called after each of the above, and at the time `due`.
+    /// Publishes changes. Called after each of the above, and at the time `due`.
     fn publish(&mut self, now: Time);
 
-    /// When there will be something to publish although nothing happens.
+    /// Returns when to publish next without further events.
     fn due(&self) -> Option<Time>;
 }
 
-/// How long a watch lasts, and after how long everything is listed again.
+/// The duration of a watch, and the interval of lists.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Periods {
     pub(crate) watch: Duration,
     pub(crate) relist: Duration,
 }
 
-/// Why a watch is over.
+/// Why a watch ended.
 enum Over {
-    /// It ended normally, after its time or because the server closed it.
+    /// Ended normally, after its time or by the server.
     Ended,
-    /// Everything has to be listed again, for this reason; `None` when it is merely time for it.
+    /// A new list is necessary, for this reason; `None` if its interval has passed.
     Relist(Option<Error>),
-    /// It could not be opened.
+    /// Not opened.
     Refused(Error),
-    /// It was open, and is closed now.
+    /// Opened, then failed.
     Failed(Error),
 }
 
-/// Follows the objects of a scope until it is dropped.
+/// Follows the objects of a scope until dropped.
 pub(crate) async fn follow<M: ReflectorStore>(api: Api<'_>, scope: Scope, pace: Periods, mut store: M) {
     let mut backoff = Backoff::default();
     let mut failed = false;
@@ -91,7 +91,8 @@ pub(crate) async fn follow<M: ReflectorStore>(api: Api<'_>, scope: Scope, pace: 
             let over = watch(&api, &scope, pace, relist, &mut version, &mut store, &mut failed).await;
             let steady = api.client.timing.now().since(began) >= STEADY;
             if steady && !matches!(over, Over::Refused(_)) {
-                // Not after a good list: a server that lists and always refuses to watch would be asked for ever.
+                // A successful list alone does not reset the back-off: a server that lists but
+                // refuses to watch would be asked without pause.
                 backoff = Backoff::default();
                 tries = 0;
             }
@@ -99,7 +100,7 @@ pub(crate) async fn follow<M: ReflectorStore>(api: Api<'_>, scope: Scope, pace: 
                 Over::Relist(None) => break,
                 Over::Ended => None,
                 Over::Relist(Some(error)) => {
-                    // The list shows whether anything is wrong.
+                    // The new list shows whether the failure persists.
                     rest(&api, &mut store, &mut backoff, &error).await;
                     break;
                 }
@@ -127,7 +128,7 @@ fn closed() -> Error {
     Error::new(ErrorKind::Connection, "the watch was closed")
 }
 
-/// One watch, from its request to its end. `version` is where the next one goes on.
+/// Runs one watch. `version` is updated to where the next one continues.
 async fn watch<M: ReflectorStore>(
     api: &Api<'_>,
     scope: &Scope,
@@ -157,7 +158,7 @@ async fn watch<M: ReflectorStore>(
         let event = match api.client.timing.timeout_at(until, events.next()).await {
             Some(Ok(Some(event))) => event,
             Some(Err(error)) if error.code() == codes::BAD_ANSWER => return Over::Relist(Some(error)),
-            // A connection that broke says nothing of the server: the next request will.
+            // A broken connection does not mean that the server failed; the next request shows it.
             Some(Ok(None) | Err(_)) => return Over::Ended,
             None => {
                 let now = api.client.timing.now();
@@ -174,7 +175,7 @@ async fn watch<M: ReflectorStore>(
             }
         };
         let mut over = take(event, version, store);
-        // Events that arrived together are published together.
+        // Events that arrive together are published together.
         while over.is_none() {
             over = match events.waiting() {
                 None => break,
@@ -189,13 +190,13 @@ async fn watch<M: ReflectorStore>(
     }
 }
 
-/// Takes one event; an answer ends the watch.
+/// Applies one event; returns a value if the watch ends.
 fn take<M: ReflectorStore>(mut event: Value, version: &mut String, store: &mut M) -> Option<Over> {
     let object = event.get_mut("object").map(Value::take).unwrap_or_default();
     let kind = event.get("type").and_then(Value::as_str).unwrap_or_default();
     if kind == "ERROR" {
         let code = object.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
-        // Whatever it is, a new list is what mends it.
+        // A new list recovers from any error.
         return Some(Over::Relist(Some(error::of_status("watch", code.unwrap_or(500), None, &object))));
     }
     if let Some(newer) = object.pointer("/metadata/resourceVersion").and_then(Value::as_str) {
@@ -204,13 +205,13 @@ fn take<M: ReflectorStore>(mut event: Value, version: &mut String, store: &mut M
     match kind {
         "ADDED" | "MODIFIED" => store.changed(store.read(object)),
         "DELETED" => store.deleted(store.read(object)),
-        // Bookmarks, and what a newer server may add.
+        // Bookmarks and unknown event types.
         _ => {}
     }
     None
 }
 
-/// Waits after an error, and publishes what is due meanwhile.
+/// Waits after an error, and publishes due changes meanwhile.
 async fn rest<M: ReflectorStore>(api: &Api<'_>, store: &mut M, backoff: &mut Backoff, error: &Error) {
     let until = api.client.timing.now() + backoff.after(error, &api.client.timing);
     let waits = async {
@@ -223,7 +224,7 @@ async fn rest<M: ReflectorStore>(api: &Api<'_>, store: &mut M, backoff: &mut Bac
     if error::status(error).is_some() {
         return waits.await;
     }
-    // It was not reached at all. That it can be reached again is found out without a request.
+    // The server was unreachable. Its return is detected without a request.
     tokio::select! {
         () = waits => {}
         () = api.client.reconnect.wait(error::is_gone(error)) => *backoff = Backoff::default(),

@@ -1,4 +1,4 @@
-//! Writing endpoints: each one is a slice of its own.
+//! Writes of endpoints; each endpoint is a slice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,21 +15,20 @@ use crate::slice_store::{
 };
 use crate::{convert, error, names};
 
-/// How often a change is repeated after a concurrent change.
+/// Attempts of a change if there are concurrent changes.
 const TRIES: u32 = 5;
 
 #[async_trait]
 impl Registry for KubernetesProvider {
-    /// Writes the slice of an endpoint, by server-side apply: the newest registration of an id wins, in service and of
-    /// unknown health.
+    /// Registers an endpoint by applying its slice (server-side apply): the newest registration of
+    /// an id wins, in service and with unknown health.
     ///
-    /// A change from an IPv4 to an IPv6 address or back replaces the slice; dropped in between, there is
-    /// none.
+    /// A change between IPv4 and IPv6 replaces the slice; a future dropped in between leaves none.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, or with no answer in time, it may have been written all the same; then it is there for as long as this
-    /// process renews its lease. Register it again, or deregister it.
+    /// If the future is dropped or times out, the endpoint may still have been registered; it then
+    /// stays as long as this process renews its lease. Register or deregister it again.
     async fn register(&self, endpoint: &Endpoint) -> Result<(), Error> {
         let cluster = &*self.cluster;
         cluster.client.ensure_open()?;
@@ -46,9 +45,10 @@ impl Registry for KubernetesProvider {
         Ok(())
     }
 
-    /// Replaces what is there, by compare-and-swap, tried up to five times. What others have written into the slice stays.
+    /// Replaces an endpoint by compare-and-swap, with up to five attempts. Fields that others wrote
+    /// into the slice are kept.
     ///
-    /// Where the address changes its family, as [`register`](Self::register).
+    /// If the address changes between IPv4 and IPv6, see [`register`](Self::register).
     async fn update(&self, endpoint: &Endpoint) -> Result<(), Error> {
         self.cluster.client.ensure_open()?;
         names::check_service(endpoint.service())?;
@@ -62,14 +62,18 @@ impl Registry for KubernetesProvider {
         .await
     }
 
-    /// Shows it as draining for [`drain_time`](crate::KubernetesProviderBuilder::drain_time), and deletes this very slice.
+    /// Shows the endpoint as draining for
+    /// [`drain_time`](crate::KubernetesProviderBuilder::drain_time), then deletes its slice.
+    ///
+    /// Returns false, and leaves the registration alone, if another process has registered the id
+    /// since this provider did: a process that ends does not remove the registration of its next
+    /// release. A provider that has not registered the endpoint deregisters it in any case.
     ///
     /// # Cancel safety
     ///
-    /// Dropped while it drains, the slice stays, as draining; do it again.
+    /// A future dropped while the endpoint drains leaves its slice, as draining. Deregister it
+    /// again.
     ///
-    /// What another process has registered under the same id since this provider did is left alone, and that is false: a
-    /// program that ends takes away nothing of its next release. A provider that has not registered it deregisters it in any case.
     async fn deregister(&self, service: &ServiceName, id: &EndpointId) -> Result<bool, Error> {
         self.cluster.client.ensure_open()?;
         if names::check_service(service).is_err() {
@@ -91,7 +95,7 @@ impl Registry for KubernetesProvider {
         {
             return Ok(entry);
         }
-        // It may be one that Kubernetes itself wrote.
+        // It may be an endpoint written by Kubernetes itself.
         let set = cluster.list(Query::service(service).service_name()).await?;
         let found = set.into_entries().into_iter().find(|entry| entry.endpoint().id() == id);
         found.ok_or_else(|| missing(service, id))
@@ -113,8 +117,8 @@ impl Registry for KubernetesProvider {
     }
 }
 
-/// Waits until nobody else changes an endpoint. No longer than for a request, or many that wait for a server which does not
-/// answer would do so one after the other.
+/// Waits until no other operation changes the endpoint, at most for the deadline of a request;
+/// otherwise operations waiting for an unresponsive server would time out one after the other.
 async fn wait_for<'a>(
     cluster: &Cluster,
     slot: &'a Mutex<Option<EndpointEntry>>,
@@ -124,8 +128,9 @@ async fn wait_for<'a>(
 }
 
 impl KubernetesProvider {
-    /// Changes an entry that is there. `secrets`: those that are in it then are stored; what is only marked has none but
-    /// those that were put there on purpose, by the process that registered it.
+    /// Changes an existing entry. `secrets` states whether the secrets of the new entry are stored;
+    /// an entry read from a slice contains only secrets that the registering process stored
+    /// intentionally.
     async fn change(
         &self,
         service: &ServiceName,
@@ -156,17 +161,18 @@ impl KubernetesProvider {
             let Some(before) = entry_of(cluster, &object, id) else { return Err(missing(service, id)) };
             let expired = convert::is_expired(&object);
             let before = match convert::claims(&object) {
-                // The mark makes it unhealthy to readers; written as its health it would stay when its process is back.
+                // The expired mark makes the endpoint unhealthy to readers; storing that as its
+                // health would outlast the return of its process.
                 Some((health, lifecycle)) if expired => before.with_health(health).with_lifecycle(lifecycle),
                 _ => before,
             };
             let entry = changed(before.clone());
             let is_own = own.as_ref().is_some_and(|slot| slot.is_some())
                 && registrant(&object) == Some(self.lease.name());
-            // A change that does not touch the health says nothing about the process.
+            // A change that does not affect the health does not show that the process is alive.
             let stays_marked = expired && !is_own && entry.health() == before.health();
             if entry == before && stays_marked == expired {
-                // Each write is sent to everybody who watches.
+                // Each write is sent to all watchers.
                 return Ok(());
             }
             let written = if has_other_type(&object, entry.endpoint()) {
@@ -206,7 +212,7 @@ impl KubernetesProvider {
         let name = names::slice(&cluster.settings.namespace, service, id);
         let api = cluster.api();
         let mut own = wait_for(cluster, slot, id).await?;
-        // First of all, so that nothing brings it back.
+        // First, so that no repair restores it.
         let was_ours = own.take().is_some();
         let Some(mut object) = api.get(Kind::Slices, &name).await? else { return Ok(false) };
         if was_ours && self.lease.is_anothers(&object) {
@@ -238,18 +244,19 @@ impl KubernetesProvider {
         if !drains {
             return gone(api.delete(Kind::Slices, &name, &uid, None).await).map(|_| true);
         }
-        // Not held while it drains: registrations, and the return of a lost lease, would wait for it.
+        // Released while it drains: registrations and the restoration after a lost lease would wait
+        // for it.
         drop(own);
         cluster.client.pause(drain).await?;
         let own = wait_for(cluster, slot, id).await?;
         for _ in 0..TRIES {
             let Some(now) = api.get(Kind::Slices, &name).await? else { return Ok(true) };
-            // A registration keeps the object, and takes it over.
+            // A new registration keeps the object and takes it over.
             let is_draining =
                 entry_of(cluster, &now, id).is_none_or(|entry| entry.lifecycle() == Lifecycle::Draining);
-            let is_anew =
+            let is_reregistered =
                 registrant(&now) != registrant(&object) || registrant(&now).is_none() && !is_draining;
-            if own.is_some() || is_anew || identity(&now).0 != uid {
+            if own.is_some() || is_reregistered || identity(&now).0 != uid {
                 return Ok(true);
             }
             if gone(api.delete(Kind::Slices, &name, &uid, Some(identity(&now).1)).await)? {

@@ -1,4 +1,4 @@
-//! The URL of the API server: which ones may get the token.
+//! Which URLs of the API server may receive the token.
 
 use failover_core::{Error, ErrorKind};
 use http::Uri;
@@ -20,7 +20,7 @@ pub(crate) fn check_server(url: &Uri, has_token: bool) -> Result<(), Error> {
     }
 }
 
-/// Whether a host is this machine's own.
+/// Returns whether a host is this machine.
 pub(crate) fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     bare.eq_ignore_ascii_case("localhost")

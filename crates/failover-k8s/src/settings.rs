@@ -1,8 +1,8 @@
-//! What a provider was configured with, checked.
+//! The validated configuration of a provider.
 
 use std::time::Duration;
 
-/// Defaults, each in this one place.
+/// All defaults of this crate.
 pub(crate) mod defaults {
     use std::time::Duration;
 
@@ -15,34 +15,34 @@ pub(crate) mod defaults {
     pub(crate) const PROTOCOL: &str = "tcp";
 }
 
-/// Which addresses of a dual-stack service are used.
+/// The addresses used of a dual-stack service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AddressFamily {
-    /// A pod's IPv4 address, and its IPv6 address where it has no other.
+    /// A pod's IPv4 address, or its IPv6 address if it has no other.
     #[default]
     PreferIpv4,
-    /// A pod's IPv6 address, and its IPv4 address where it has no other.
+    /// A pod's IPv6 address, or its IPv4 address if it has no other.
     PreferIpv6,
-    /// IPv4 alone.
+    /// Only IPv4.
     Ipv4,
-    /// IPv6 alone.
+    /// Only IPv6.
     Ipv6,
     /// Both: a dual-stack pod is two endpoints.
     Both,
 }
 
-/// Which port of a service's slices is the endpoint's.
+/// The port of a service's endpoints.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum PortChoice {
-    /// The only one there is.
+    /// The only port.
     #[default]
     Only,
     Name(String),
     Number(u16),
 }
 
-/// How the endpoints of slices that others wrote are read.
+/// How endpoints in slices written by others are read.
 #[derive(Clone, Debug)]
 pub(crate) struct Reading {
     pub(crate) port: PortChoice,
@@ -50,7 +50,7 @@ pub(crate) struct Reading {
     pub(crate) protocol: String,
 }
 
-/// What a provider does, and how long it takes at most.
+/// The settings, validated.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) namespace: String,
@@ -59,7 +59,7 @@ pub(crate) struct Settings {
     pub(crate) relist: Duration,
     pub(crate) settle: Duration,
     pub(crate) reading: Reading,
-    /// `None`: registrations outlive the process.
+    /// If `None`, registrations outlive the process.
     pub(crate) lease: Option<Duration>,
     pub(crate) registrant: Option<String>,
     pub(crate) reaper: Option<bool>,

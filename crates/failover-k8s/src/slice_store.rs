@@ -1,4 +1,4 @@
-//! Endpoints as slices of their own: reading and writing one.
+//! Reads and writes of the slice of one endpoint.
 
 use failover_core::provider::EndpointEntry;
 use failover_core::{Endpoint, EndpointId, Error, ErrorKind, ServiceName};
@@ -8,7 +8,7 @@ use crate::api::Kind;
 use crate::cluster::Cluster;
 use crate::{convert, error, names};
 
-/// Writes the slice of an entry, whether or not it is there.
+/// Applies the slice of an entry, creating it if necessary.
 pub(crate) async fn apply(
     cluster: &Cluster,
     entry: &EndpointEntry,
@@ -22,7 +22,7 @@ pub(crate) async fn apply(
     match api.apply(Kind::Slices, &name, object.clone()).await {
         Ok(_) => Ok(()),
         Err(error) if error::status(&error) == Some(422) => {
-            // The type of its addresses cannot be changed; only a new slice can have another one.
+            // The address type is immutable, so another type needs a new slice.
             let before = api.get(Kind::Slices, &name).await?;
             let Some(before) = before.filter(|before| has_other_type(before, endpoint)) else {
                 return Err(error);
@@ -35,7 +35,7 @@ pub(crate) async fn apply(
     }
 }
 
-/// Puts a new slice in the place of one whose type of addresses is another. Whose it is stays.
+/// Replaces a slice whose address type differs by a new one with the same owner.
 pub(crate) async fn replace_by_new(
     cluster: &Cluster,
     name: &str,
@@ -55,11 +55,11 @@ pub(crate) async fn replace_by_new(
     if !cluster.api().delete(Kind::Slices, name, uid, Some(version)).await? {
         return Ok(None);
     }
-    // Applied as registrations are, so that the next one can change all of it.
+    // Applied like a registration, so that the next one can change all fields.
     cluster.api().apply(Kind::Slices, name, object).await.map(Some)
 }
 
-/// Whether what was to be deleted is gone; false when it is another one by now.
+/// Returns whether the object is deleted; false if another object has the name now.
 pub(crate) fn gone(deleted: Result<bool, Error>) -> Result<bool, Error> {
     match deleted {
         Ok(_) => Ok(true),
@@ -68,19 +68,19 @@ pub(crate) fn gone(deleted: Result<bool, Error>) -> Result<bool, Error> {
     }
 }
 
-/// The process that registered a slice.
+/// Returns the process that registered a slice.
 pub(crate) fn registrant(slice: &Value) -> Option<&str> {
     slice.get("metadata")?.get("labels")?.get(names::REGISTRANT)?.as_str()
 }
 
-/// The entry of one of this crate's slices.
+/// Returns the entry of a slice written by this crate.
 pub(crate) fn entry_of(cluster: &Cluster, object: &Value, id: &EndpointId) -> Option<EndpointEntry> {
     let slice = convert::read(object, &cluster.settings.reading).ok()?;
     let mut candidates = slice.candidates.into_iter().map(|candidate| candidate.entry);
     candidates.find(|entry| entry.endpoint().id() == id)
 }
 
-/// The identity of an object: which one it is, and in what version.
+/// Returns an object's uid and version.
 pub(crate) fn identity(object: &Value) -> (&str, &str) {
     let text = |key: &str| {
         object.get("metadata").and_then(|m| m.get(key)).and_then(Value::as_str).unwrap_or_default()

@@ -1,7 +1,6 @@
-//! All slices of one service, and the one set of endpoints that they are together.
+//! All slices of one service, and their set of endpoints.
 //!
-//! A pure state machine: what happened goes in, with its time, and what is to be published comes
-//! out.
+//! A pure state machine: timed events go in, sets to publish come out.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -20,15 +19,16 @@ pub(crate) struct Slices {
     settle: Duration,
     /// By name.
     known: BTreeMap<String, Slice>,
-    /// The version up to which events are known, where versions are numbers.
+    /// The version up to which events are applied, if versions are numbers.
     position: Option<u64>,
-    /// Endpoints that have left every slice and may be on their way into another one, and when they are gone.
+    /// Endpoints that are in no slice any more but may be moving to another, with the time at which
+    /// they are removed.
     leaving: BTreeMap<EndpointId, Time>,
-    /// The last set that was published.
+    /// The last published set.
     published: Option<BTreeMap<EndpointId, Published>>,
-    /// Whether the last slice went by an event that said so.
+    /// Whether the last slice was deleted by an event.
     emptied: bool,
-    /// The next set is published even if it is not new.
+    /// Whether the next set is published even if unchanged.
     again: bool,
 }
 
@@ -52,14 +52,14 @@ impl Slices {
         }
     }
 
-    /// A whole list: it replaces everything.
+    /// Replaces all slices by a list.
     pub(crate) fn listed(&mut self, slices: Vec<Slice>, version: &str) {
         self.emptied &= slices.is_empty();
         self.position = version.parse().ok();
         self.known = slices.into_iter().map(|slice| (slice.name.clone(), slice)).collect();
     }
 
-    /// A slice is new, or has changed.
+    /// Adds or replaces a slice.
     pub(crate) fn changed(&mut self, slice: Slice) {
         if self.is_old(slice.version) {
             return;
@@ -68,19 +68,19 @@ impl Slices {
         self.known.insert(slice.name.clone(), slice);
     }
 
-    /// A slice is gone.
+    /// Removes a slice.
     pub(crate) fn deleted(&mut self, name: &str, uid: &str, version: Option<u64>) {
         if self.is_old(version) {
             return;
         }
-        // One of the same name that came after it is another one.
+        // A newer slice of the same name is another object.
         if self.known.get(name).is_some_and(|slice| uid.is_empty() || slice.uid == uid) {
             self.known.remove(name);
             self.emptied = self.known.is_empty();
         }
     }
 
-    /// An event that is repeated, or comes late, changes nothing: what is known is newer.
+    /// Returns whether an event is older than the known state, as a repeated or late event is.
     fn is_old(&mut self, version: Option<u64>) -> bool {
         match (version, self.position) {
             (Some(version), Some(position)) if version <= position => true,
@@ -92,12 +92,13 @@ impl Slices {
         }
     }
 
-    /// Publishes the same set again after an error, so that listeners know that it holds.
+    /// Makes the next set be published even if unchanged, so that listeners learn after an error
+    /// that it is current.
     pub(crate) fn republish(&mut self) {
         self.again = true;
     }
 
-    /// When there will be something to publish although nothing happens.
+    /// Returns when to publish next without further events.
     pub(crate) fn due(&self) -> Option<Time> {
         self.leaving.values().min().copied()
     }
@@ -114,7 +115,8 @@ impl Slices {
         let mut set = EndpointSet::new(union.values().map(|one| one.entry.clone()));
         if union.is_empty() && rejected.is_empty() {
             set = match (self.known.is_empty(), self.emptied) {
-                // Slices without endpoints, or events that took each of them away, are no doubt.
+                // Slices without endpoints, or events that deleted each slice, prove that there are
+                // none.
                 (false, _) | (true, true) => set.confirmed(),
                 (true, false) => EndpointSet::unknown_service(),
             };
@@ -126,7 +128,8 @@ impl Slices {
         Some(set)
     }
 
-    /// Endpoints of others that are in no slice any more stay for a moment: they may be moving from one to another.
+    /// Keeps endpoints of others that are in no slice for a moment: they may be moving to another
+    /// slice.
     fn keep_leaving(&mut self, union: &mut BTreeMap<EndpointId, Published>, now: Time) {
         let mut leaving = BTreeMap::new();
         let mut kept = Vec::new();
@@ -144,13 +147,13 @@ impl Slices {
         if kept.is_empty() {
             return;
         }
-        // The address of one that leaves may be another's already.
+        // The address of a leaving endpoint may already belong to another.
         let places: HashSet<Place> = union.values().map(|one| place(&one.entry)).collect();
         union.extend(kept.into_iter().filter(|(_, one)| !places.contains(&place(&one.entry))));
     }
 }
 
-/// An address, a port and a transport.
+/// Address, port, and whether the transport is UDP.
 type Place = (String, u16, bool);
 
 fn place(entry: &EndpointEntry) -> Place {
@@ -158,7 +161,7 @@ fn place(entry: &EndpointEntry) -> Place {
     (endpoint.address().to_owned(), endpoint.port(), endpoint.protocol() == "udp")
 }
 
-/// The endpoints of all slices, each once, and what could not be read.
+/// Returns the endpoints of all slices without duplicates, and the unreadable parts.
 fn union<'s>(
     slices: impl Iterator<Item = &'s Slice>,
     family: AddressFamily,
@@ -169,7 +172,8 @@ fn union<'s>(
         rejected.extend(slice.rejected.iter().cloned());
         for candidate in &slice.candidates {
             let newer = |(known, version): &(&Candidate, Option<u64>)| {
-                // As kube-proxy has it: one that runs before one that ends, and then the newer.
+                // As in kube-proxy, a running endpoint takes precedence over a terminating one,
+                // then the newer slice.
                 (candidate.rank, candidate.managed, slice.version) > (known.rank, known.managed, *version)
             };
             let place = place(&candidate.entry);
@@ -185,7 +189,7 @@ fn union<'s>(
         _ => None,
     };
     if let Some(preferred) = preferred {
-        // A pod that has an address of the preferred family is not taken twice.
+        // A pod with an address of the preferred family is used only once.
         let targets: HashSet<Arc<str>> = chosen
             .iter()
             .filter(|(candidate, _)| candidate.family == preferred)
@@ -196,7 +200,7 @@ fn union<'s>(
                 || candidate.target.as_ref().is_none_or(|target| !targets.contains(target))
         });
     }
-    // Where nothing is ready, what works and is about to go is used, as kube-proxy does.
+    // If no endpoint is ready, terminating endpoints that still serve are used, as in kube-proxy.
     let is_usable = |entry: &EndpointEntry| {
         entry.health() != Health::Unhealthy && entry.lifecycle() == Lifecycle::InService
     };
@@ -209,7 +213,7 @@ fn union<'s>(
             if nothing_ready && candidate.is_last_resort {
                 entry = entry.with_health(Health::Degraded).with_lifecycle(Lifecycle::InService);
             }
-            // The best of one id comes last and stays.
+            // The best candidate of an id comes last and replaces the others.
             (entry.endpoint().id().clone(), Published { entry, managed: candidate.managed })
         })
         .collect()

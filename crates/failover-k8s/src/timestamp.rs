@@ -2,7 +2,7 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-/// The current time as Kubernetes writes times with microseconds.
+/// Returns the current time in Kubernetes' format with microseconds.
 pub(crate) fn now() -> String {
     format!("{:.6}", Timestamp::now())
 }

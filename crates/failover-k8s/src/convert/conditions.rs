@@ -1,10 +1,10 @@
-//! What Kubernetes says of an endpoint, and what that means here.
+//! An endpoint's conditions and their meaning.
 
 use failover_core::provider::EndpointEntry;
 use failover_core::{Health, Lifecycle};
 use serde_json::{Map, Value, json};
 
-/// The conditions of an endpoint; each of them may be unsaid.
+/// The conditions of an endpoint; each may be unset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Conditions {
     ready: Option<bool>,
@@ -13,14 +13,14 @@ pub(super) struct Conditions {
 }
 
 impl Conditions {
-    /// Whatever is not there, or is not a boolean, is unsaid.
+    /// Reads the conditions. A missing or non-boolean condition is unset.
     pub(super) fn read(endpoint: &Value) -> Self {
         let said =
             |name: &str| endpoint.get("conditions").and_then(|all| all.get(name)).and_then(Value::as_bool);
         Self { ready: said("ready"), serving: said("serving"), terminating: said("terminating") }
     }
 
-    /// As kube-proxy reads it: unsaid is ready.
+    /// Returns whether the endpoint is ready; unset means ready, as in kube-proxy.
     pub(super) fn ready(self) -> bool {
         self.ready.unwrap_or(true)
     }
@@ -33,7 +33,7 @@ impl Conditions {
         self.terminating.unwrap_or(false)
     }
 
-    /// What they say of an endpoint of which nothing else is known.
+    /// Returns the health and lifecycle that the conditions alone imply.
     pub(super) fn claims(self) -> (Health, Lifecycle) {
         if self.ready() {
             (Health::Healthy, Lifecycle::InService)
@@ -45,7 +45,7 @@ impl Conditions {
         }
     }
 
-    /// What is written for these claims. Unknown health in service is left unsaid.
+    /// Returns the conditions for an entry. Unknown health in service is left unset.
     pub(super) fn of(entry: &EndpointEntry, expired: bool) -> Self {
         let (health, lifecycle) = (entry.health(), entry.lifecycle());
         if health == Health::Unknown && lifecycle == Lifecycle::InService && !expired {
@@ -56,7 +56,7 @@ impl Conditions {
         Self { ready: Some(serving && !terminating), serving: Some(serving), terminating: Some(terminating) }
     }
 
-    /// Whether they mean the same to a reader.
+    /// Returns whether both have the same meaning to a reader.
     pub(super) fn means(self, other: Self) -> bool {
         let meaning = |one: Self| (one.ready(), one.serving(), one.terminating());
         meaning(self) == meaning(other)

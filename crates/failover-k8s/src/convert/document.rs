@@ -1,22 +1,23 @@
-//! The annotation that holds a whole endpoint.
+//! The annotation with the whole endpoint.
 
 use failover_core::provider::EndpointEntry;
 use failover_core::{Error, ErrorKind, Health, Lifecycle};
 use serde_json::{Map, Value};
 
-/// The most bytes of the annotation; all annotations of an object may have 256 KiB together.
+/// The maximum size of the annotation in bytes; Kubernetes limits all annotations of an object to
+/// 256 KiB together.
 pub(crate) const MAX_DOCUMENT: usize = 240 * 1024;
 
 const VERSION: u64 = 1;
-/// Set when the process that registered it gave no sign of life for too long.
+/// Set if the lease of the process that registered the endpoint has expired.
 const EXPIRED: &str = "expired";
 
-/// A document as it was read.
+/// A parsed document.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Document {
     pub(super) fields: Map<String, Value>,
     pub(super) expired: bool,
-    /// What newer versions wrote.
+    /// Fields of newer versions.
     pub(super) others: Map<String, Value>,
 }
 
@@ -57,7 +58,7 @@ impl Document {
     }
 }
 
-/// The document of an entry, with what newer versions wrote in the one before it.
+/// Returns the document of an entry, with the fields of newer versions in the previous one.
 pub(super) fn write(
     entry: &EndpointEntry,
     secrets: bool,
@@ -96,7 +97,7 @@ pub(super) fn write(
     Err(Error::new(ErrorKind::Unsupported, message).with_code("TOO_LARGE").with_detail("field", "metadata"))
 }
 
-/// Whether a slice says that the process which registered its endpoint is gone.
+/// Returns whether a slice is marked as expired.
 pub(crate) fn is_expired(slice: &Value) -> bool {
     let text =
         slice.get("metadata").and_then(|m| m.get("annotations")).and_then(|a| a.get(crate::names::ENDPOINT));
@@ -105,7 +106,8 @@ pub(crate) fn is_expired(slice: &Value) -> bool {
         .is_some_and(|document| document.expired)
 }
 
-/// What a slice of this crate's claims of its endpoint, whether or not it is marked as left behind.
+/// Returns the health and lifecycle in the annotation of a slice written by this crate, whether or
+/// not the slice is marked as expired.
 pub(crate) fn claims(slice: &Value) -> Option<(Health, Lifecycle)> {
     let annotations = slice.get("metadata")?.get("annotations")?;
     let document = Document::parse(annotations.get(crate::names::ENDPOINT)?.as_str()?).ok()?;

@@ -1,4 +1,5 @@
-//! Reading slices of any author. Every part is read on its own, so that a bad one costs no other.
+//! Reads slices of any author. Each part is parsed separately, so that an invalid one does not
+//! affect the others.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,20 +15,20 @@ use super::document::Document;
 use crate::names;
 use crate::settings::{AddressFamily, PortChoice, Reading};
 
-/// The most endpoints of one slice, as many as Kubernetes takes. What each of them is kept as is larger than what it can
-/// be sent as.
+/// The maximum number of endpoints per slice, as in Kubernetes. An endpoint takes more memory than
+/// its encoding.
 const MAX_ENDPOINTS: usize = 1000;
 
-/// What one slice says.
+/// A parsed slice.
 #[derive(Clone, Debug)]
 pub(crate) struct Slice {
     pub(crate) name: String,
     pub(crate) uid: String,
     pub(crate) service: ServiceName,
-    /// Its version, where it is a number.
+    /// Its version, if it is a number.
     pub(crate) version: Option<u64>,
     pub(crate) candidates: Vec<Candidate>,
-    /// What could not be read: what it is, and why.
+    /// The unreadable parts: what they are, and why.
     pub(crate) rejected: Vec<(String, Error)>,
 }
 
@@ -35,18 +36,18 @@ pub(crate) struct Slice {
 #[derive(Clone, Debug)]
 pub(crate) struct Candidate {
     pub(crate) entry: EndpointEntry,
-    /// Whether this crate wrote it.
+    /// Whether this crate wrote the slice.
     pub(crate) managed: bool,
-    /// Ready before serving before the rest.
+    /// Ready ranks above serving, serving above the rest.
     pub(crate) rank: u8,
-    /// It works and is about to go: what is used when nothing is ready.
+    /// Whether it works but is terminating: used only if no endpoint is ready.
     pub(crate) is_last_resort: bool,
     pub(crate) family: Family,
-    /// The pod, by which two addresses of one pod know each other.
+    /// The pod's uid, which connects the addresses of one pod.
     pub(crate) target: Option<Arc<str>>,
 }
 
-/// What kind of address it is.
+/// The kind of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
     V4,
@@ -68,11 +69,11 @@ impl Family {
     }
 }
 
-/// Reads a slice.
+/// Parses a slice.
 ///
 /// # Errors
 ///
-/// Only when the slice cannot be identified.
+/// Returns an error only if the slice cannot be identified.
 pub(crate) fn read(object: &Value, reading: &Reading) -> Result<Slice, Error> {
     let metadata = object.get("metadata");
     let text = |key: &str| metadata.and_then(|metadata| metadata.get(key)).and_then(Value::as_str);
@@ -105,7 +106,7 @@ pub(crate) fn read(object: &Value, reading: &Reading) -> Result<Slice, Error> {
 }
 
 impl Slice {
-    /// A slice of which nothing can be used.
+    /// Returns a slice without any usable part.
     pub(crate) fn unreadable(object: &Value, service: &ServiceName, error: Error) -> Self {
         let metadata = object.get("metadata");
         let text = |key: &str| metadata.and_then(|metadata| metadata.get(key)).and_then(Value::as_str);
@@ -124,7 +125,7 @@ impl Slice {
         self.rejected.push((what, error));
     }
 
-    /// A slice of this crate's: the annotation, and what the slice itself says over it.
+    /// Reads a slice written by this crate: the annotation, overridden by the slice's own fields.
     fn read_managed(
         &mut self,
         object: &Value,
@@ -234,7 +235,7 @@ impl Slice {
         let of_target = |key: &str| target.and_then(|target| target.get(key)).and_then(Value::as_str);
         let uid = of_target("uid").filter(|uid| !uid.is_empty());
         let id = match uid {
-            // Both addresses of a pod are endpoints then, and need names of their own.
+            // Each address of a pod is then an endpoint and needs an id of its own.
             Some(uid) if family == AddressFamily::Both => format!("{uid}:{port}@{address}"),
             Some(uid) => format!("{uid}:{port}"),
             None if address.contains(':') => format!("[{address}]:{port}"),
@@ -265,7 +266,7 @@ impl Slice {
         if let Some(zone) = native.get("zone").and_then(Value::as_str).filter(|zone| !zone.is_empty()) {
             builder = builder.zone(zone);
         }
-        // A zone that is none costs the zone, not the endpoint.
+        // An invalid zone is dropped; the endpoint stays.
         let endpoint = builder.build().or_else(|_| bare.build())?;
         let said = Conditions::read(native);
         let (health, lifecycle) = said.claims();
@@ -286,7 +287,8 @@ impl Slice {
     }
 }
 
-/// The port and protocol of every endpoint of this slice: the same name can be another number in each slice.
+/// Returns the port and protocol of all endpoints of this slice: a port name can have a different
+/// number in each slice.
 fn port_of(object: &Value, reading: &Reading) -> Result<(u16, String), Error> {
     let kind = object.get("addressType").and_then(Value::as_str).unwrap_or_default();
     if !matches!(kind, "IPv4" | "IPv6" | "FQDN") {
@@ -311,7 +313,7 @@ fn port_of(object: &Value, reading: &Reading) -> Result<(u16, String), Error> {
         PortChoice::Name(wanted) => ports.iter().find(|port| name(port) == *wanted),
         PortChoice::Number(wanted) => {
             let exact = ports.iter().find(|port| number(port) == Some(i64::from(*wanted)));
-            // A port without a number means all of them.
+            // A port without a number stands for all ports.
             exact.or_else(|| ports.iter().find(|port| port.get("port").is_none_or(Value::is_null)))
         }
     };
@@ -334,12 +336,12 @@ fn port_of(object: &Value, reading: &Reading) -> Result<(u16, String), Error> {
     Ok((port, protocol(found, &reading.protocol)))
 }
 
-/// Only the first address means anything.
+/// Returns the first address; Kubernetes ignores the others.
 fn address(native: &Value) -> Option<&str> {
     native.get("addresses")?.get(0)?.as_str()
 }
 
-/// The protocol of an endpoint by what its port says: `appProtocol`, or the transport.
+/// Returns the protocol that the port states: `appProtocol`, or the transport.
 fn protocol(port: &Value, default: &str) -> String {
     let said = port.get("appProtocol").and_then(Value::as_str).unwrap_or_default().to_ascii_lowercase();
     let known = said.strip_prefix("kubernetes.io/").or_else(|| said.strip_prefix("failover.rs/"));
@@ -358,7 +360,7 @@ fn protocol(port: &Value, default: &str) -> String {
     }
 }
 
-/// What the slice alone says of an endpoint whose annotation cannot be read.
+/// Builds an entry from the slice's own fields, for an endpoint whose annotation is unreadable.
 fn native_only(
     slice: &Slice,
     document: &Document,

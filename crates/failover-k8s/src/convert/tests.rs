@@ -1,4 +1,4 @@
-//! Slices of every kind, honest and not.
+//! Slices of every kind, valid and invalid.
 
 use std::time::{Duration, SystemTime};
 
@@ -31,7 +31,7 @@ fn read_all(object: &Value, reading: &Reading) -> Slice {
     read(object, reading).expect("it says which slice it is")
 }
 
-/// What there is of a slice: addresses with claims, and how many could not be read.
+/// Returns the addresses of a slice with health and lifecycle, and the number of rejected parts.
 fn seen(slice: &Slice) -> (Vec<String>, usize) {
     let shown = |entry: &EndpointEntry| {
         format!("{} {} {}", entry.endpoint().authority(), entry.health(), entry.lifecycle())
@@ -60,7 +60,7 @@ fn conditions_are_read_as_kube_proxy_reads_them() {
     }
 }
 
-/// F13: each of these costs itself, and the good one beside it stays.
+/// F13: only the invalid endpoint is rejected; the valid one beside it stays.
 #[test]
 fn a_bad_endpoint_is_left_out_and_told_of_and_the_others_stay() {
     for bad in [
@@ -86,7 +86,7 @@ fn a_bad_endpoint_is_left_out_and_told_of_and_the_others_stay() {
         assert_eq!(read.rejected.len(), 1, "{bad}");
         assert!(read.rejected[0].0.starts_with("slice users-abc, endpoint 0"), "{:?}", read.rejected[0]);
     }
-    // What is only additional costs nothing.
+    // Unknown or invalid additional fields are ignored.
     let odd = json!([{
         "addresses": ["10.0.0.1", "10.0.0.9"], "zone": "z".repeat(300), "nodeName": 7, "hostname": null,
         "targetRef": {"uid": null, "name": 9}, "hints": {"forZones": [{"name": null}, 7]}, "deprecatedTopology": {"a": 1},
@@ -96,7 +96,7 @@ fn a_bad_endpoint_is_left_out_and_told_of_and_the_others_stay() {
     assert_eq!(read.candidates[0].entry.endpoint().zone(), None);
 }
 
-/// F13 and F34: what whole slices can look like, from controllers of all versions.
+/// F13 and F34: slices from controllers of all versions.
 #[test]
 fn slices_without_endpoints_or_with_unknown_parts_are_read() {
     for (object, entries, rejected) in [
@@ -287,7 +287,8 @@ fn every_field_and_claim_comes_back_whatever_the_address() {
     assert_eq!(back(&bare).endpoint().health_check().expect("it has one").headers().len(), 1);
 }
 
-/// F15: what Kubernetes takes stands where it looks, and what it refuses in the annotation alone.
+/// F15: an address that Kubernetes accepts is in the slice's field, any other only in the
+/// annotation.
 #[test]
 fn an_address_that_kubernetes_refuses_is_not_offered_to_it() {
     let native = |address: &str| {
@@ -306,7 +307,7 @@ fn an_address_that_kubernetes_refuses_is_not_offered_to_it() {
     }
 }
 
-/// F21: what somebody wrote into our slice counts, and stays when it is changed.
+/// F21: fields that others wrote into our slice take precedence, and are kept when it changes.
 #[test]
 fn what_others_wrote_into_a_slice_of_ours_counts_and_stays() {
     let entry = EndpointEntry::new(full().to_builder().zone("eu-1a").build().expect("valid"))
@@ -340,7 +341,7 @@ fn what_others_wrote_into_a_slice_of_ours_counts_and_stays() {
     assert_eq!(back(&amended).endpoint().weight(), 9);
 }
 
-/// F14: the endpoint is used as the slice has it, and it is told that the annotation is of no use.
+/// F14: the endpoint is used as the slice states it, and the unreadable annotation is reported.
 #[test]
 fn an_annotation_that_cannot_be_read_costs_only_what_stood_in_it() {
     let object = slice("shop", &EndpointEntry::new(full()), None, true).expect("fits");
@@ -366,7 +367,7 @@ fn an_annotation_that_cannot_be_read_costs_only_what_stood_in_it() {
         assert_eq!(read.candidates.len(), 1, "{shown}");
         assert_eq!(read.candidates[0].entry.endpoint().authority(), "10.0.0.1:8080", "{shown}");
         assert_eq!(read.rejected.len(), 1, "{shown}");
-        // Where the slice has no address either, there is nothing to use.
+        // If the slice has no address either, no endpoint is usable.
         broken["endpoints"] = json!([]);
         let read = read_all(&broken, &reading());
         assert!(read.candidates.len() <= 1 && read.rejected.len() == 1 - read.candidates.len(), "{shown}");
@@ -415,7 +416,7 @@ impl AtAddress for failover_core::EndpointBuilder {
     }
 }
 
-/// Any JSON at all.
+/// Generates any JSON value.
 fn json_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -486,7 +487,7 @@ proptest! {
     }
 }
 
-/// S5: what a slice holds beyond what Kubernetes takes is left out and told of, and costs nothing.
+/// S5: endpoints beyond Kubernetes' maximum are rejected, reported, and take no memory.
 #[test]
 fn a_slice_with_more_endpoints_than_there_can_be_is_read_in_part() {
     let endpoints: Vec<_> =
@@ -497,5 +498,5 @@ fn a_slice_with_more_endpoints_than_there_can_be_is_read_in_part() {
     let slice = read_all(&foreign(long, http()), &reading());
     assert_eq!((slice.candidates.len(), slice.rejected.len()), (1, 1));
     assert!(slice.rejected[0].0.len() < 200, "it is not kept");
-    assert!(slice.rejected[0].1.to_string().len() < 1000, "and not told");
+    assert!(slice.rejected[0].1.to_string().len() < 1000, "and the rejected entries are not quoted");
 }

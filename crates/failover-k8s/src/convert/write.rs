@@ -1,4 +1,4 @@
-//! Writing the slice of an endpoint.
+//! Builds the slice of an endpoint.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -10,14 +10,14 @@ use super::conditions::Conditions;
 use super::document::{self, Document};
 use crate::names;
 
-/// The lease that what a process registers is bound to.
+/// The lease to which a process's registrations are bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Owner {
     pub(crate) lease: String,
     pub(crate) uid: String,
 }
 
-/// The slice of an endpoint, as it is applied.
+/// Returns the slice of an endpoint for server-side apply.
 pub(crate) fn slice(
     namespace: &str,
     entry: &EndpointEntry,
@@ -53,7 +53,7 @@ pub(crate) fn slice(
     }))
 }
 
-/// A slice that is there, with this entry in it. What others wrote into it stays.
+/// Returns an existing slice with this entry in it. Fields that others wrote are kept.
 pub(crate) fn amend(
     mut object: Value,
     entry: &EndpointEntry,
@@ -77,7 +77,7 @@ pub(crate) fn amend(
     all.insert("ports".to_owned(), ports);
     let metadata = all.entry("metadata").or_insert_with(|| json!({}));
     if let Some(metadata) = metadata.as_object_mut() {
-        // It is large, and the server keeps it without us.
+        // It is large, and the server maintains it itself.
         metadata.remove("managedFields");
         let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
         if !annotations.is_object() {
@@ -88,17 +88,18 @@ pub(crate) fn amend(
     Ok(object)
 }
 
-/// A slice that is there, marked as left behind by a process that is gone. `None` when its content cannot be read.
+/// Returns an existing slice marked as expired, or `None` if its content is unreadable.
 pub(crate) fn expire(object: Value, entry: Option<&EndpointEntry>) -> Option<Value> {
-    // Secrets that are in it were put there on purpose.
+    // Secrets in it were stored intentionally.
     amend(object, entry?, true, true).ok()
 }
 
-/// The type of addresses that the slice of an endpoint has. It cannot be changed.
+/// Returns the address type of an endpoint's slice, which is immutable.
 pub(crate) fn address_type(endpoint: &Endpoint) -> &'static str {
     match endpoint.ip() {
         Some(IpAddr::V6(_)) => "IPv6",
-        // Host names stand in the annotation: the type FQDN is deprecated, and nothing in Kubernetes uses it.
+        // Host names are only in the annotation: the type FQDN is deprecated and unused in
+        // Kubernetes.
         _ => "IPv4",
     }
 }
@@ -137,12 +138,12 @@ fn application(protocol: &str) -> Option<String> {
         "tcp" | "udp" | "sctp" => None,
         "http" | "https" => Some(protocol.to_owned()),
         "h2c" | "ws" | "wss" => Some(format!("kubernetes.io/{protocol}")),
-        // A plus has no place there; the annotation has the exact word.
+        // A label value cannot contain a plus; the annotation has the exact protocol.
         other => names::is_label(other).then(|| format!("failover.rs/{other}")),
     }
 }
 
-/// Whether Kubernetes takes an address as that of an endpoint: the API server refuses the others.
+/// Returns whether the API server accepts the address of an endpoint.
 fn is_taken(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => {

@@ -1,4 +1,4 @@
-//! How a provider is set up.
+//! Configuration of a provider.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,10 +12,10 @@ use crate::names;
 use crate::provider::KubernetesProvider;
 use crate::settings::{AddressFamily, PortChoice, Reading, Settings, defaults};
 
-/// Builds a [`KubernetesProvider`]; [`KubernetesProvider::builder`] begins one.
+/// Builds a [`KubernetesProvider`]; created by [`KubernetesProvider::builder`].
 ///
-/// Without a word about where the API server is, it is found as `kubectl` finds it, by `KUBECONFIG` or
-/// `~/.kube/config`, and in a pod by its service account.
+/// By default, the API server is found as by `kubectl`, through `KUBECONFIG` or `~/.kube/config`,
+/// and in a pod through its service account.
 #[must_use = "a builder does nothing until `build` is called"]
 #[derive(Clone)]
 pub struct KubernetesProviderBuilder {
@@ -26,10 +26,11 @@ pub struct KubernetesProviderBuilder {
 }
 
 impl KubernetesProvider {
-    /// A provider on the cluster that `kubectl` would talk to (`KUBECONFIG`, `~/.kube/config`), or on its own one in a pod.
+    /// Builds a provider for the cluster that `kubectl` uses (`KUBECONFIG`, `~/.kube/config`), or
+    /// in a pod for the pod's own cluster.
     ///
-    /// This is the only function of this crate that reads the environment, besides a
-    /// [`builder`](Self::builder) that is not given a server. Proxies in the environment are ignored.
+    /// Only this function, and a [`builder`](Self::builder) without a configured server, read the
+    /// environment. Proxies in the environment are ignored.
     ///
     /// # Errors
     ///
@@ -42,17 +43,19 @@ impl KubernetesProvider {
         Self::builder().build().await
     }
 
-    /// A builder that holds the defaults.
+    /// Returns a builder with the defaults.
     pub fn builder() -> KubernetesProviderBuilder {
         KubernetesProviderBuilder::new()
     }
 
-    /// A builder for a client that was made elsewhere, with a proxy or a credentials plugin of its own.
+    /// Returns a builder for an existing client, for example with its own proxy or credentials
+    /// plugin.
     ///
-    /// This is the only place where a type of kube, version 5, is part of this crate's interface. Give it a client whose `Config`
-    /// has `default_retry = false`, or one request can be repeated for minutes, within the deadline. Where the server is
-    /// cannot be told from it, so that loopback addresses count as those of another machine, and that a server which was
-    /// away for long is found after up to 36 s; credentials that expire are its own affair.
+    /// No other public item exposes a type of kube (version 5). Use a client whose `Config` has
+    /// `default_retry = false`; otherwise one request can be retried until the deadline. The client
+    /// does not reveal the server's address, so loopback addresses are trusted no more than those
+    /// of another machine, and a server that was unreachable for long is found after up to 36 s.
+    /// The client must renew its own credentials.
     pub fn from_client(client: kube::Client) -> KubernetesProviderBuilder {
         KubernetesProviderBuilder::new().client(client)
     }
@@ -81,17 +84,17 @@ impl KubernetesProviderBuilder {
         Self { credentials: Credentials::Environment, namespace: None, dangerous: false, settings }
     }
 
-    /// A kubeconfig file, and one of its contexts; `None` is its current one.
+    /// Sets a kubeconfig file and one of its contexts; `None` selects the current context.
     pub fn kubeconfig(mut self, file: impl Into<PathBuf>, context: Option<&str>) -> Self {
         self.credentials = Credentials::Kubeconfig { file: file.into(), context: context.map(str::to_owned) };
         self
     }
 
-    /// The API server at this URL, trusted by the certificates in `authority` (PEM), with the bearer token in a file that
-    /// is read again as it changes.
+    /// Sets the API server's URL, the trusted certificates in `authority` (PEM), and a file with
+    /// the bearer token, which is read again as it changes.
     ///
-    /// `authority` may be empty for a server whose certificate the system trusts, and for plain HTTP, which is refused but
-    /// to this machine's own addresses.
+    /// `authority` may be empty for a server whose certificate the system trusts, and for plain
+    /// HTTP, which is allowed only to this machine's own addresses.
     pub fn api_server(
         mut self,
         url: impl Into<String>,
@@ -111,130 +114,140 @@ impl KubernetesProviderBuilder {
         self
     }
 
-    /// The namespace in which it reads and writes; default: that of the kubeconfig's context or of the pod.
+    /// Sets the namespace to read and write; default that of the kubeconfig's context or of the
+    /// pod.
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.namespace = Some(namespace.into());
         self
     }
 
-    /// How long one request may take, 100 ms to 60 s; default 10 s. A list of many pages takes one such time for each.
+    /// Sets the time limit of a request, 100 ms to 60 s; default 10 s. It applies to each page of a
+    /// list.
     ///
-    /// It is also the time for reading the configuration, in which a credentials plugin runs: give it more where that is
-    /// slow, or asks a person something.
+    /// It also limits reading the configuration, including a credentials plugin: increase it if the
+    /// plugin is slow or prompts the user.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.settings.deadline = deadline;
         self
     }
 
-    /// How long one watch request lasts, 5 s to 5 min; default 60 s. A connection that went silent is noticed after this
-    /// time and 5 s; an idle watch costs one request in each.
+    /// Sets the duration of a watch request, 5 s to 5 min; default 60 s. A connection that went
+    /// silent is detected 5 s after this time; an idle watch costs one request per period.
     pub fn watch_timeout(mut self, timeout: Duration) -> Self {
         self.settings.watch = timeout;
         self
     }
 
-    /// After how long everything is listed again even if the watch works, 10 s to 24 h, jittered by a fifth; default
-    /// 10 min. It is what finds out that a cluster's store was set back to an older state.
+    /// Sets the interval at which everything is listed again even if the watch works, 10 s to 24 h,
+    /// jittered by a fifth; default 10 min. Relisting detects a cluster whose store was restored to
+    /// an older state.
     pub fn relist_interval(mut self, interval: Duration) -> Self {
         self.settings.relist = interval;
         self
     }
 
-    /// How long an endpoint of a slice that others write stays after it has left its slice, at most 10 s; default
-    /// 250 ms. Kubernetes moves endpoints from slice to slice in two steps, and would take them out in between.
+    /// Sets how long an endpoint that has left a slice written by others is kept, at most 10 s;
+    /// default 250 ms. Kubernetes moves endpoints between slices in two steps, between which they
+    /// would otherwise be missing.
     pub fn settle_time(mut self, time: Duration) -> Self {
         self.settings.settle = time;
         self
     }
 
-    /// The name of the port that is called, of slices that others wrote. Default: the only one there is.
+    /// Sets the name of the port to call, for slices written by others. By default, the slice must
+    /// have a single port.
     pub fn port_name(mut self, name: impl Into<String>) -> Self {
         self.settings.reading.port = PortChoice::Name(name.into());
         self
     }
 
-    /// The number of the port that is called, of slices that others wrote. Default: the only one there is.
+    /// Sets the number of the port to call, for slices written by others. By default, the slice
+    /// must have a single port.
     pub fn port_number(mut self, number: u16) -> Self {
         self.settings.reading.port = PortChoice::Number(number);
         self
     }
 
-    /// Which addresses of a dual-stack service are used; default: a pod's IPv4 address where it has one.
+    /// Sets the addresses used of a dual-stack service; default a pod's IPv4 address if it has one.
     pub fn address_family(mut self, family: AddressFamily) -> Self {
         self.settings.reading.family = family;
         self
     }
 
-    /// The protocol of endpoints whose slice has no `appProtocol`, such as `http`; default `tcp`.
+    /// Sets the protocol of endpoints whose slice has no `appProtocol`, such as `http`; default
+    /// `tcp`.
     pub fn default_protocol(mut self, protocol: impl Into<String>) -> Self {
         self.settings.reading.protocol = protocol.into();
         self
     }
 
-    /// For how long what this process has registered is believed after its last sign of life, 3 s to 1 h; default 30 s.
-    /// It gives one every third of that.
+    /// Sets how long registrations of this process stay valid after its last renewal, 3 s to 1 h;
+    /// default 30 s. The lease is renewed every third of that.
     pub fn lease_duration(mut self, duration: Duration) -> Self {
         self.settings.lease = Some(duration);
         self
     }
 
-    /// What is registered stays until somebody deregisters it, whatever becomes of this process: for tools that register
-    /// what runs elsewhere. Default: it is bound to a lease that this process renews.
+    /// Keeps registrations until they are deregistered, whatever happens to this process: for tools
+    /// that register endpoints running elsewhere. By default, registrations are bound to a lease
+    /// that this process renews.
     pub fn without_lease(mut self) -> Self {
         self.settings.lease = None;
         self
     }
 
-    /// The readable part of the name of this process's lease: lower-case letters, digits and hyphens, at most 40.
-    /// Default: the host's name, which is the pod's in a cluster.
+    /// Sets the readable part of the name of this process's lease: lower-case letters, digits and
+    /// hyphens, at most 40. Default the host's name, which is the pod's name in a cluster.
     pub fn registrant(mut self, name: impl Into<String>) -> Self {
         self.settings.registrant = Some(name.into());
         self
     }
 
-    /// Whether this process takes out what other processes registered and left behind. Default: as soon as it has
-    /// registered something itself, since it has the rights then.
+    /// Sets whether this process removes registrations of processes that are gone. By default, it
+    /// does so once it has registered an endpoint itself, because it then has the permissions.
     pub fn reaper(mut self, reaps: bool) -> Self {
         self.settings.reaper = Some(reaps);
         self
     }
 
-    /// How long a deregistered endpoint is shown as draining before its slice is deleted, at most 5 min; default 0. Who
-    /// reads with `failover` needs none: calls that an endpoint has go on. It is for kube-proxy and DNS.
+    /// Sets how long a deregistered endpoint is shown as draining before its slice is deleted, at
+    /// most 5 min; default 0. kube-proxy and DNS need it; readers that use `failover` do not,
+    /// because calls in progress continue.
     pub fn drain_time(mut self, time: Duration) -> Self {
         self.settings.drain = time;
         self
     }
 
-    /// Stores the secret headers and the body of health checks, too. Default: they are left out, because everyone who may read
-    /// slices can read them.
+    /// Stores possibly secret headers and the body of health checks, too. By default they are
+    /// omitted, because everyone who may read slices can read them.
     pub fn store_secrets(mut self, stores: bool) -> Self {
         self.settings.secrets = stores;
         self
     }
 
-    /// Accepts a kubeconfig that says `insecure-skip-tls-verify`, and plain HTTP to other machines: an attacker in between
-    /// gets the token. Default: both are refused.
+    /// Accepts a kubeconfig with `insecure-skip-tls-verify`, and plain HTTP to other machines: an
+    /// attacker on the path obtains the token. Refused by default.
     pub fn dangerous_accept_any_server(mut self, accepts: bool) -> Self {
         self.dangerous = accepts;
         self
     }
 
-    /// Checks the values and reads the configuration; nothing is asked of the API server yet. Where a kubeconfig names a
-    /// credentials plugin (`exec`), it runs that.
+    /// Validates the values and reads the configuration; sends no request to the API server. Runs
+    /// the credentials plugin (`exec`) if the kubeconfig names one.
     ///
-    /// It needs a tokio runtime, and works for as long as that one does. Where the process has no default provider of cryptography for rustls yet, that of ring
-    /// becomes it, because kube needs one.
+    /// Requires a tokio runtime; the provider works as long as that runtime does. If the process
+    /// has no default provider of cryptography for rustls, installs ring's, because kube needs one.
     ///
     /// # Errors
     ///
-    /// `Validation` for a value that is not allowed and for a configuration that cannot be read, `Permission` when
-    /// credentials cannot be had, `Timeout` when a plugin or a file takes longer than [`deadline`](Self::deadline), and
-    /// `Unsupported` for a proxy and for an `auth-provider` that is a command.
+    /// Returns `Validation` for an invalid value or an unreadable configuration, `Permission` if
+    /// credentials cannot be obtained, `Timeout` if a plugin or file takes longer than
+    /// [`deadline`](Self::deadline), and `Unsupported` for a proxy or an `auth-provider` with a
+    /// command.
     ///
     /// # Cancel safety
     ///
-    /// A dropped future leaves nothing but that default: a plugin that runs is ended.
+    /// A dropped future leaves nothing but that default; a running plugin is killed.
     pub async fn build(self) -> Result<KubernetesProvider, Error> {
         let mut settings = self.settings;
         check("deadline", settings.deadline, Duration::from_millis(100), Duration::from_secs(60))?;
@@ -271,7 +284,7 @@ impl KubernetesProviderBuilder {
     }
 }
 
-/// Nothing of the credentials shows.
+/// Omits the credentials.
 impl fmt::Debug for KubernetesProviderBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KubernetesProviderBuilder")
@@ -290,7 +303,7 @@ fn check(field: &str, value: Duration, least: Duration, most: Duration) -> Resul
 }
 
 fn check_protocol(protocol: &str) -> Result<(), Error> {
-    // The endpoint's own builder knows what a protocol is.
+    // The endpoint's own builder validates protocols.
     failover_core::Endpoint::builder("a", "a", "10.0.0.1", 1)
         .protocol(protocol)
         .build()

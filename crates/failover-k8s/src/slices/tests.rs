@@ -1,4 +1,4 @@
-//! Slices that come, move and go.
+//! Slices that appear, move and disappear.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -42,7 +42,8 @@ fn some(pods: &[&str]) -> Option<Vec<String>> {
     Some(pods.iter().map(|pod| (*pod).to_owned()).collect())
 }
 
-/// F11: in two steps, in either order, with the endpoint in both or in none in between.
+/// F11: the move takes two steps, in either order; in between the endpoint is in both slices or in
+/// none.
 #[test]
 fn an_endpoint_that_moves_to_another_slice_never_goes() {
     let begin = Timing::tokio().now();
@@ -56,10 +57,10 @@ fn an_endpoint_that_moves_to_another_slice_never_goes() {
         let steps = if gone_first { [shrink, grow] } else { [grow, shrink] };
         for (step, millis) in steps.into_iter().zip([10, 100]) {
             slices.changed(step);
-            assert_eq!(pods(slices.next_set(at(millis))), None, "nothing has changed for who calls them");
+            assert_eq!(pods(slices.next_set(at(millis))), None, "nothing has changed for callers");
         }
         assert_eq!(pods(slices.next_set(at(1000))), None);
-        // Deleted whole, and made again under another name.
+        // A whole slice is deleted and recreated under another name.
         slices.deleted("b", "b", Some(13));
         assert_eq!(pods(slices.next_set(at(1010))), None);
         slices.changed(slice("c", 14, &[3, 4]));
@@ -80,7 +81,7 @@ fn an_endpoint_that_goes_is_gone_after_a_moment_and_a_new_one_is_there_at_once()
     assert_eq!(due, begin + SETTLE);
     assert_eq!(pods(slices.next_set(due)), some(&["2", "3"]));
     assert_eq!(slices.due(), None);
-    // Its successor has its address before it is forgotten.
+    // Its successor gets its address before it is removed.
     slices.changed(slice_of("a", 12, json!([{"addresses": ["10.0.0.2"], "targetRef": {"uid": "new"}}])));
     let set = slices.next_set(due).expect("it is another one");
     let ids: Vec<_> = set.entries().iter().map(|entry| entry.endpoint().id().as_str()).collect();
@@ -134,7 +135,8 @@ fn one_that_stands_in_two_slices_counts_once_and_the_better_word_for_it_wins() {
     }
 }
 
-/// F12: what works and is about to go is used while nothing is ready, as kube-proxy does, and not longer.
+/// F12: a terminating endpoint that still serves is used while no endpoint is ready, as in
+/// kube-proxy, and no longer.
 #[test]
 fn where_nothing_is_ready_what_is_about_to_go_is_used() {
     let ending = json!({"addresses": ["10.0.0.1"], "conditions": {"ready": false, "serving": true, "terminating": true}});
@@ -152,16 +154,16 @@ fn where_nothing_is_ready_what_is_about_to_go_is_used() {
         all.into_iter().map(|(_, health, lifecycle)| (health, lifecycle)).collect::<Vec<_>>()
     };
     slices.listed(vec![slice_of("a", 1, json!([ending, broken]))], "10");
-    let told = claims(slices.next_set(now).expect("new"));
-    assert_eq!(told, [(Health::Degraded, Lifecycle::InService), (Health::Unhealthy, Lifecycle::InService)]);
+    let seen = claims(slices.next_set(now).expect("new"));
+    assert_eq!(seen, [(Health::Degraded, Lifecycle::InService), (Health::Unhealthy, Lifecycle::InService)]);
     slices.changed(slice_of("a", 11, json!([ending, broken, ready])));
-    let told = claims(slices.next_set(now).expect("new"));
+    let seen = claims(slices.next_set(now).expect("new"));
     let expected = [
         (Health::Healthy, Lifecycle::Draining),
         (Health::Unhealthy, Lifecycle::InService),
         (Health::Healthy, Lifecycle::InService),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(seen, expected);
 }
 
 #[test]
@@ -180,7 +182,7 @@ fn an_empty_set_says_how_certain_it_is() {
     );
     slices.changed(slice("a", 3, &[1]));
     slices.next_set(now);
-    // A list that has lost everything is doubted.
+    // A list that is suddenly empty is not confirmed.
     slices.listed(vec![], "9");
     slices.next_set(now);
     let set = slices.next_set(now + SETTLE).expect("gone");
@@ -221,7 +223,8 @@ fn a_change_that_says_nothing_new_is_not_told_unless_somebody_has_to_hear_that_i
     assert!(slices.next_set(now).is_some() && slices.next_set(now).is_none());
 }
 
-/// F26: a store that was set back is believed when it is listed, and its events from then on.
+/// F26: a store restored to an older state is accepted when it is listed, and so are its later
+/// events.
 #[test]
 fn a_list_with_an_older_version_replaces_what_is_known() {
     let mut slices = slices();
@@ -252,13 +255,13 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
 }
 
 proptest! {
-    /// R9: events that are repeated and come late change nothing; in the end it is what the server has.
+    /// R9: repeated and late events change nothing; the result is the server's state.
     #[test]
     fn repeated_and_late_events_change_nothing(all in changes(), repeats in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 0..20)) {
         let events: Vec<_> = all.iter().zip(11_u64..).collect();
         let mut order: Vec<usize> = (0..events.len()).collect();
         for (what, after) in repeats {
-            // Any event again, at any place after itself.
+            // Repeats any event, anywhere after itself.
             let what = what.index(events.len());
             let after = what + after.index(events.len() - what);
             let place = order.iter().position(|one| *one == after).expect("it is there") + 1;
@@ -282,12 +285,13 @@ proptest! {
             }
         }
         slices.republish();
-        let told = pods(slices.next_set(now)).expect("asked for");
+        let set = pods(slices.next_set(now)).expect("asked for");
         let expected: std::collections::BTreeSet<_> = server.values().flatten().map(u8::to_string).collect();
-        prop_assert_eq!(told.into_iter().collect::<std::collections::BTreeSet<_>>(), expected);
+        prop_assert_eq!(set.into_iter().collect::<std::collections::BTreeSet<_>>(), expected);
     }
 
-    /// R9: whatever happens, what is in a slice is in the set, so that no step of a move takes an endpoint out.
+    /// R9: at any time, every endpoint in a slice is in the set, so that no step of a move removes
+    /// an endpoint.
     #[test]
     fn nothing_that_is_in_a_slice_is_ever_missing(all in changes()) {
         let mut slices = slices();
@@ -306,8 +310,8 @@ proptest! {
                     slices.deleted(&name.to_string(), &name.to_string(), Some(version));
                 }
             }
-            if let Some(told) = pods(slices.next_set(begin + Duration::from_millis(100 * step))) {
-                last = told;
+            if let Some(set) = pods(slices.next_set(begin + Duration::from_millis(100 * step))) {
+                last = set;
             }
             for pod in server.values().flatten() {
                 prop_assert!(last.contains(&pod.to_string()), "{pod} is missing from {last:?}");
