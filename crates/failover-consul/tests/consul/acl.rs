@@ -1,4 +1,5 @@
-//! Default deny, HTTPS and client certificates: who may not see something never takes that for nothing.
+//! Default deny, HTTPS and client certificates: a token without permission never mistakes hidden
+//! instances for none.
 
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
@@ -62,7 +63,7 @@ async fn rights(server: Server) {
     assert_eq!(error.kind(), ErrorKind::Permission);
     assert!(!format!("{error} {error:?} {unknown:?}").contains("dead"), "{error:?}");
 
-    // Without node:read, and with the rights to another service.
+    // One token without node:read, and one with permission for another service.
     let (_, no_nodes) = agent.token("no-nodes", r#"service "users" { policy = "read" }"#);
     let (_, other) =
         agent.token("other", r#"service "other" { policy = "read" } node_prefix "" { policy = "read" }"#);
@@ -73,7 +74,7 @@ async fn rights(server: Server) {
         let mut stream = blind.watch(&users).expect("it watches");
         assert_eq!(next(&mut stream, SECOND * 5).await.expect_err("hidden").kind(), ErrorKind::Permission);
     }
-    // Who may read a service that is not there is told that it is not.
+    // A token that may read a service gets the answer that it does not exist.
     let set = with(&agent, &other)
         .build()
         .expect("valid")
@@ -110,21 +111,22 @@ async fn taken_away(server: Server) {
     for stream in [&mut rotated, &mut lost] {
         see(stream, SECOND * 5, "the endpoint", has(&["a"])).await;
     }
-    // R10: the token is replaced in the file and deleted; the next request reads the file again.
+    // R10: the token is replaced in the file and deleted; the next request rereads the file.
     std::fs::write(&file, &second_token).expect("written");
     let (status, body) = agent.call("DELETE", &format!("/v1/acl/token/{first}"), "").expect("answers");
     assert_eq!(status, 200, "{body}");
     owner.register(&endpoint("b", "users", 2)).await.expect("registers");
     let seen = see(&mut rotated, SECOND * 10, "a change, with the new token", has(&["a", "b"])).await;
     assert!(seen.iter().flatten().all(|set| !set.entries().is_empty()), "{seen:?}");
-    // A busy agent of the newest version can hold the question that is open for up to 15 s before it refuses it.
+    // A busy agent of the newest version can hold the blocking query for up to 15 s before it
+    // refuses it.
     let refused = |item: &Result<_, failover_core::Error>| {
         item.as_ref().is_err_and(|error| error.kind() == ErrorKind::Permission)
     };
     let seen = see(&mut lost, SECOND * 25, "the token is gone", refused).await;
     assert!(seen.iter().flatten().all(|set| !set.entries().is_empty()), "{seen:?}");
 
-    // The token stays and its rights go: answers are empty, with a good status.
+    // The token stays but loses its permissions: answers are empty, with status 200.
     let body = r#"{"Name": "second", "Rules": "node_prefix \"\" { policy = \"read\" }"}"#;
     let (_, policy) = agent.call("GET", "/v1/acl/policies", "").expect("answers");
     let id = policy.split("\"ID\":\"").skip(1).map(|rest| &rest[..36]).find(|id| {
@@ -139,10 +141,13 @@ async fn taken_away(server: Server) {
     let seen = see(&mut rotated, SECOND * 20, "the rights are gone", Result::is_err).await;
     let error = seen.last().expect("one").as_ref().expect_err("hidden");
     assert_eq!(error.kind(), ErrorKind::Permission, "{error}");
-    assert!(seen.iter().flatten().all(|set| !set.entries().is_empty()), "an empty set was told: {seen:?}");
+    assert!(
+        seen.iter().flatten().all(|set| !set.entries().is_empty()),
+        "an empty set was published: {seen:?}"
+    );
 }
 
-/// R14 and S4: HTTPS with a private authority, from a bundle, and with a client certificate.
+/// R14 and S4: HTTPS with a private authority from a bundle, and with a client certificate.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn certificates_are_verified_both_ways() {
     for server in [Server::Consul, Server::ConsulDebian] {
@@ -155,7 +160,7 @@ async fn certificates_are_verified_both_ways() {
             std::fs::write(&path, text).expect("written");
             path
         };
-        // The right one is the second of the bundle.
+        // The second authority of the bundle is the right one.
         let bundle = file("bundle", &format!("{}{}", other.pem(), authority.pem()));
         let wrong_bundle = file("wrong", other.pem());
         let signed = |by: &Authority, name: &str| {
@@ -170,7 +175,7 @@ async fn certificates_are_verified_both_ways() {
         let expired = authority.expired_client();
         let expired = (file("old.pem", &expired.certificate), file("old.key", &expired.key));
         let http = crate::support::builder(&agent.https().replace("https", "http"));
-        for (builder, told) in [
+        for (builder, parts) in [
             (to().ca_file(&bundle), "certificate"),
             (to().ca_file(&bundle).client_certificate(&foreign.0, &foreign.1), "this client's certificate"),
             (to().ca_file(&bundle).client_certificate(&expired.0, &expired.1), "this client's certificate"),
@@ -178,7 +183,7 @@ async fn certificates_are_verified_both_ways() {
                 to().ca_file(&wrong_bundle).client_certificate(&right.0, &right.1),
                 "of no authority that is trusted|ca_file",
             ),
-            // Those of the system.
+            // Trusts only the system's authorities.
             (to().client_certificate(&right.0, &right.1), "of no authority that is trusted|ca_file"),
             (http, "HTTP request to an HTTPS server"),
             (
@@ -186,12 +191,13 @@ async fn certificates_are_verified_both_ways() {
                 "does not speak TLS",
             ),
         ] {
-            refused(builder, told).await;
+            refused(builder, parts).await;
         }
     }
 }
 
-/// R14 and S4: a certificate that is over, or another server's, is refused and named, and what was known is served on.
+/// R14 and S4: an expired certificate, or another server's, is refused and named, and the last
+/// endpoints stay in use.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_that_is_over_or_for_another_name_is_refused() {
     for server in [Server::Consul, Server::ConsulDebian] {
@@ -205,14 +211,14 @@ async fn a_certificate_that_is_over_or_for_another_name_is_refused() {
         let ca = file("ca", authority.pem());
         let client = authority.client("me", None);
         let client = (file("cert", &client.certificate), file("key", &client.key));
-        for (signed, told) in [
+        for (signed, parts) in [
             (authority.expired_server(&["127.0.0.1"]), "the server's certificate has expired|the clock"),
             (authority.server(&["consul.example"]), "is for another name|127.0.0.1|consul.example"),
         ] {
             let tls = Some((authority.pem().to_owned(), signed));
             let Some(agent) = (AgentOptions { tls, ..AgentOptions::new(server) }).start() else { return };
             let builder = || builder(&agent.https()).ca_file(&ca).client_certificate(&client.0, &client.1);
-            refused(builder(), told).await;
+            refused(builder(), parts).await;
             let consul = builder().build().expect("valid");
             let users = name("users");
             let mut stream = consul.watch(&users).expect("it watches");
@@ -223,17 +229,18 @@ async fn a_certificate_that_is_over_or_for_another_name_is_refused() {
     }
 }
 
-/// Each part of `told` stands in the error.
-async fn refused(builder: ConsulBuilder, told: &str) {
+/// Asserts that connecting and registering fail with errors that contain the `parts`, separated by
+/// `|`.
+async fn refused(builder: ConsulBuilder, parts: &str) {
     let consul = builder.token("of-a-test").build().expect("valid");
-    let error = consul.connect().await.expect_err(told);
-    assert!(matches!(error.kind(), ErrorKind::Connection | ErrorKind::Validation), "{told}: {error:?}");
+    let error = consul.connect().await.expect_err(parts);
+    assert!(matches!(error.kind(), ErrorKind::Connection | ErrorKind::Validation), "{parts}: {error:?}");
     println!("{error}");
-    for part in told.split('|') {
+    for part in parts.split('|') {
         assert!(error.to_string().contains(part), "{part}: {error}");
     }
-    let registered = consul.register(&endpoint("a", "users", 1)).await.expect_err(told);
-    assert!(registered.to_string().contains(told.split('|').next().unwrap_or_default()), "{registered}");
+    let registered = consul.register(&endpoint("a", "users", 1)).await.expect_err(parts);
+    assert!(registered.to_string().contains(parts.split('|').next().unwrap_or_default()), "{registered}");
 }
 
 #[derive(Clone, Default)]
@@ -258,7 +265,7 @@ impl<'a> MakeWriter<'a> for Log {
     }
 }
 
-/// What is said through `log` and not through `tracing`.
+/// Lines logged through `log`, not `tracing`.
 static LOGGED: Mutex<String> = Mutex::new(String::new());
 
 struct Logger;
@@ -276,7 +283,7 @@ impl log::Log for Logger {
     fn flush(&self) {}
 }
 
-/// S3: at TRACE, with everything that goes right and wrong.
+/// S3: at TRACE level, through successes and failures.
 #[tokio::test]
 async fn the_token_shows_in_no_log_no_error_no_url_and_no_debug() {
     let token = "5b1c7d0e-cafe-4000-8000-00c0ffeec0de";
@@ -286,7 +293,7 @@ async fn the_token_shows_in_no_log_no_error_no_url_and_no_debug() {
     log::set_max_level(log::LevelFilter::Trace);
     let subscriber =
         tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(log.clone()).finish();
-    // All tasks of this runtime run on this thread.
+    // This runtime runs all tasks on this thread.
     let _guard = tracing::subscriber::set_default(subscriber);
     let mut shown = String::new();
     for server in [Server::Consul, Server::ConsulDebian] {
@@ -341,7 +348,8 @@ fn errors_of_builds(token: &str, shown: &mut String) {
     {
         let builder = builder(&address);
         let _ = write!(shown, "{builder:?}");
-        // Only where a user or password stands; a query is no place that Consul reads a token from any more.
+        // Only addresses with a user or password are rejected; Consul no longer reads a token from
+        // a query.
         if address.contains('@') {
             let _ = write!(shown, "{:?}", builder.build().expect_err("not an address"));
         }

@@ -1,4 +1,4 @@
-//! What an agent deregisters by itself, because it has been critical for too long.
+//! Endpoints that the agent deregisters itself, after too long in critical state.
 
 use std::time::Instant;
 
@@ -18,14 +18,14 @@ fn provider(agent: &Agent) -> ConsulProvider {
     consul.build().expect("valid")
 }
 
-/// An endpoint at whose port nobody listens.
+/// Returns an endpoint whose port has no listener.
 fn dead(id: &str) -> Endpoint {
     let check = HealthCheck::builder().interval(SECOND).healthy_threshold(1).unhealthy_threshold(1);
     let endpoint = Endpoint::builder(id, "users", "127.0.0.1", free_port()).protocol("tcp");
     endpoint.health_check(check.build().expect("valid")).build().expect("valid")
 }
 
-/// Consul's least is a minute, and it looks every 30 s: both versions at once.
+/// Consul's minimum is a minute, and it looks every 30 s, so both versions run concurrently.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_has_been_critical_for_a_minute_is_deregistered_by_the_agent() {
     let all = [Server::Consul, Server::ConsulDebian].map(|server| tokio::spawn(reaped(server)));
@@ -42,7 +42,7 @@ async fn reaped(server: Server) {
     gone.register(&endpoint("lease", "users", 1)).await.expect("registers");
     stays.register(&dead("kept")).await.expect("registers");
     stays.register(&endpoint("alive", "users", 2)).await.expect("registers");
-    // A process that is killed: nobody keeps what it registered.
+    // Simulates a killed process: its registrations get no more heartbeats.
     drop(gone);
     let begun = Instant::now();
     let (mut critical, mut lost, mut seen) = (None, None, EndpointSet::default());
@@ -55,11 +55,11 @@ async fn reaped(server: Server) {
         if critical.is_none() && ["checked", "lease", "kept"].iter().all(|id| is_dead(id)) {
             critical = Some(begun.elapsed());
         }
-        let of_nobody = ids(&seen).iter().any(|id| id == "checked" || id == "lease");
-        if lost.is_none() && !of_nobody {
+        let unattended = ids(&seen).iter().any(|id| id == "checked" || id == "lease");
+        if lost.is_none() && !unattended {
             lost = Some(begun.elapsed());
         }
-        // What a provider keeps is registered again, if it was deregistered as well.
+        // An endpoint that a provider keeps is registered again after the agent deregistered it.
         if lost.is_some() && ids(&seen) == ["alive", "kept"] {
             break;
         }

@@ -1,4 +1,4 @@
-//! Three servers, an agent that is none, and a second datacenter.
+//! Three servers, a client agent, and a second datacenter.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::support::{SECOND, builder, endpoint, has, ids, name, provider, see};
 
-/// A thousand calls each second until it is told to stop.
+/// Makes a thousand calls per second until stopped.
 struct Load {
     goes_on: Arc<AtomicBool>,
     calls: Arc<AtomicU64>,
@@ -50,7 +50,10 @@ impl Load {
 }
 
 fn never_empty(seen: &[Result<EndpointSet, Error>]) {
-    assert!(seen.iter().flatten().all(|set| !set.entries().is_empty()), "an empty set was told: {seen:?}");
+    assert!(
+        seen.iter().flatten().all(|set| !set.entries().is_empty()),
+        "an empty set was published: {seen:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -78,7 +81,7 @@ async fn losses(server: Server) {
     see(&mut stream, SECOND * 5, "the endpoints", has(&["a", "b", "c"])).await;
     let load = Load::start(handle.clone());
 
-    // The leader dies: a new one is elected within seconds, and the watch goes on.
+    // The leader dies: another one is elected within seconds, and the watch continues.
     let first = cluster.leader().expect("a leader");
     cluster.servers[first].kill();
     until(SECOND * 20, "another leader", || async { cluster.leader().is_some_and(|leader| leader != first) })
@@ -91,7 +94,7 @@ async fn losses(server: Server) {
     never_empty(&see(&mut stream, SECOND * 10, "it is seen", has(&["a", "b", "c", "d"])).await);
     println!("{server:?}: {:?} from the new leader to a registration that is seen", begun.elapsed());
 
-    // And the next one: two of three are gone, and there is no quorum.
+    // The next leader dies: two of three servers are gone, and there is no quorum.
     let second = cluster.leader().expect("a leader");
     cluster.servers[second].kill();
     let lost = Instant::now();
@@ -105,7 +108,7 @@ async fn losses(server: Server) {
     until(SECOND, "the service is stale", || async { handle.is_stale() }).await;
     assert!(handle.select().is_ok());
     tokio::time::sleep(SECOND * 3).await;
-    // The agent takes registrations even so, after a while: they reach the servers later.
+    // The agent accepts registrations even so, after a delay; they reach the servers later.
     let register = Instant::now();
     let registered = consul.register(&endpoint("e", "users", 5)).await;
     println!("{server:?}: registering without a quorum took {:?}: {registered:?}", register.elapsed());
@@ -123,14 +126,14 @@ async fn losses(server: Server) {
     println!("{server:?}: {:?} from the return of a leader until it was fresh", back.elapsed());
     assert!(back.elapsed() < SECOND * 5, "{:?}", back.elapsed());
     if registered.is_err() {
-        // Nobody knew whether it arrived: doing it again is right.
+        // The outcome was unknown: registering again is the right reaction.
         consul.register(&endpoint("e", "users", 5)).await.expect("registers");
     }
     never_empty(
         &see(&mut stream, SECOND * 20, "what was registered meanwhile", has(&["a", "b", "c", "d", "e"]))
             .await,
     );
-    // The agent itself dies and comes back.
+    // The agent itself dies and restarts.
     cluster.client.kill();
     see(&mut stream, SECOND * 5, "it is said to be stale", Result::is_err).await;
     tokio::time::sleep(SECOND * 2).await;
@@ -147,7 +150,8 @@ async fn losses(server: Server) {
     manager.close().await.expect("closes");
 }
 
-/// Row 24: each datacenter is a source; the second is for when the first has nothing, and its loss costs nothing.
+/// Row 24: each datacenter is a source; the second is used only if the first has no endpoints, and
+/// its loss has no effect.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_22_row_24_two_datacenters_and_two_nodes() {
     for server in [Server::Consul, Server::ConsulDebian] {
@@ -160,7 +164,7 @@ async fn row_22_row_24_two_datacenters_and_two_nodes() {
         );
         near.register(&endpoint("a", "users", 1)).await.expect("registers");
         far.register(&endpoint("far", "users", 9)).await.expect("registers");
-        // Row 22: another node must not take an id that is alive, nor change or remove it.
+        // Row 22: another node must not take over, change or remove an id that is alive.
         until(SECOND * 5, "it is in the catalog", || async {
             s2.list(&Query::service(&users)).await.is_ok_and(|set| ids(&set) == ["a"])
         })
@@ -177,7 +181,7 @@ async fn row_22_row_24_two_datacenters_and_two_nodes() {
             assert_eq!(refused.code(), "NOT_OWNER", "{refused}");
             assert!(refused.to_string().contains("node client"), "{refused}");
         }
-        // Somebody who does not ask makes two of it.
+        // A registration that skips the check creates a second instance.
         let (status, _) = cluster.servers[1]
             .call(
                 "PUT",
@@ -194,7 +198,7 @@ async fn row_22_row_24_two_datacenters_and_two_nodes() {
             near.get(&users, &"a@s2".try_into().expect("valid")).await.expect("the one on the other node");
         assert_eq!(there.endpoint().address(), "10.1.2.7");
 
-        // The second datacenter, read through the agent of the first.
+        // Reads the second datacenter through the first one's agent.
         let dc2 =
             builder(&cluster.client.address()).datacenter("dc2").wait(SECOND * 2).build().expect("valid");
         let refused = dc2.register(&endpoint("x", "users", 3)).await.expect_err("an agent registers at home");

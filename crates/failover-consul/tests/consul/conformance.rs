@@ -1,4 +1,4 @@
-//! The published suite, on both versions of the real server.
+//! The published conformance suite, on both versions of the real server.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

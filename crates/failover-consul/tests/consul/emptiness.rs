@@ -1,4 +1,4 @@
-//! Answers without instances: nobody is there, or the data are lost or hidden.
+//! Answers without instances: there are none, or the data are lost or hidden.
 
 use failover_core::ErrorKind;
 use failover_core::provider::{Provider, Query};
@@ -7,9 +7,9 @@ use failover_testkit::Reply;
 use crate::fake::{Fake, good};
 use crate::support::{SECOND, builder, has, ids, name, next, quiet, see};
 
-/// Row 16: the last instance is gone, which the leader and the list of names confirm.
+/// Row 16: the last instance is gone, as the leader and the list of names confirm.
 #[tokio::test]
-async fn row_16_an_empty_answer_is_confirmed_before_it_is_told() {
+async fn row_16_an_empty_answer_is_confirmed_before_it_is_published() {
     let fake = Fake::start(&["a"]).await;
     let provider = builder(&fake.address()).build().expect("valid");
     let users = name("users");
@@ -24,7 +24,7 @@ async fn row_16_an_empty_answer_is_confirmed_before_it_is_told() {
     see(&mut stream, SECOND * 3, "it comes back", has(&["b"])).await;
 }
 
-/// Row 14 and R4: the catalog names the service and shows no instance, as for a token without node:read.
+/// Row 14 and R4: the catalog lists the service but no instance, as for a token without node:read.
 #[tokio::test]
 async fn row_14_an_answer_that_is_filtered_is_an_error_and_nothing_is_lost() {
     let fake = Fake::start(&["a"]).await;
@@ -42,7 +42,7 @@ async fn row_14_an_answer_that_is_filtered_is_an_error_and_nothing_is_lost() {
     assert_eq!(listed.code(), "FILTERED");
 }
 
-/// Row 14: newer servers say it themselves, to who has a token.
+/// Row 14: newer servers report the filtering if the request has a token.
 #[tokio::test]
 async fn row_14_a_server_that_says_that_it_filtered_is_believed() {
     let fake = Fake::start(&["a"]).await;
@@ -58,7 +58,7 @@ async fn row_14_a_server_that_says_that_it_filtered_is_believed() {
     assert_eq!((error.kind(), error.code()), (ErrorKind::Permission, "FILTERED"));
 }
 
-/// Row 12: without any right everything is empty, even the list of names.
+/// Row 12: without any permission every answer is empty, even the list of names.
 #[tokio::test]
 async fn row_12_nothing_at_all_to_be_seen_is_no_empty_service() {
     let fake = Fake::start(&[]).await;
@@ -69,13 +69,15 @@ async fn row_12_nothing_at_all_to_be_seen_is_no_empty_service() {
     assert_eq!((error.kind(), error.code()), (ErrorKind::Permission, "FILTERED"));
     let mut stream = provider.watch(&users).expect("it watches");
     assert!(next(&mut stream, SECOND).await.is_err());
-    // An old server says nothing of what it hides from a token: the set is empty, and not certain to be.
+    // An old server does not report what it hides from a token: the set is empty, but not
+    // confirmed.
     let with_token = builder(&fake.address()).token("t").build().expect("valid");
     let set = with_token.list(&Query::service(&users)).await.expect("an answer");
     assert!(set.entries().is_empty() && !set.is_confirmed(), "{set:?}");
 }
 
-/// Row 2 and R4: the index went back and everything is gone, as after the start of an agent without its data.
+/// Row 2 and R4: the index goes back and all instances are gone, as after the restart of an agent
+/// without its data.
 #[tokio::test]
 async fn row_02_an_empty_answer_after_a_reset_is_held() {
     let fake = Fake::start(&["a"]).await;
@@ -87,12 +89,12 @@ async fn row_02_an_empty_answer_after_a_reset_is_held() {
     let error = next(&mut stream, SECOND * 2).await.expect_err("held");
     assert_eq!(error.code(), "EMPTY_AFTER_RESET");
     quiet(&mut stream, SECOND).await;
-    // Registered again within the grace: nothing was ever lost.
+    // Registered again within the grace: listeners never saw a loss.
     fake.set(&["a"], 13);
     see(&mut stream, SECOND * 3, "it is back", has(&["a"])).await;
-    // Never again: after the grace it is told, and not as certain.
+    // Not registered again: after the grace the empty set is published, unconfirmed.
     fake.set(&[], 5);
-    let seen = see(&mut stream, SECOND * 10, "it is told in the end", has(&[])).await;
+    let seen = see(&mut stream, SECOND * 10, "the empty set is published after the grace", has(&[])).await;
     let set = seen.last().expect("one").as_ref().expect("good");
     assert!(!set.is_confirmed() && seen[0].is_err(), "{seen:?}");
 }
@@ -111,9 +113,9 @@ async fn row_15_a_service_that_does_not_exist_is_an_empty_answer_and_wakes() {
     see(&mut stream, SECOND, "its first registration", has(&["a"])).await;
 }
 
-/// A confirmation that fails is an error, and no empty set.
+/// A failed confirmation is an error, not an empty set.
 #[tokio::test]
-async fn an_empty_answer_that_cannot_be_confirmed_is_not_told() {
+async fn an_empty_answer_that_cannot_be_confirmed_is_not_published() {
     let fake = Fake::start(&["a"]).await;
     let provider = builder(&fake.address()).build().expect("valid");
     let users = name("users");
@@ -124,6 +126,6 @@ async fn an_empty_answer_that_cannot_be_confirmed_is_not_told() {
     let seen = see(&mut stream, SECOND * 3, "an error", Result::is_err).await;
     assert_eq!(seen.len(), 1, "{seen:?}");
     fake.heal();
-    let seen = see(&mut stream, SECOND * 5, "it is told", has(&[])).await;
+    let seen = see(&mut stream, SECOND * 5, "the empty set is published", has(&[])).await;
     assert!(seen.last().expect("one").as_ref().expect("good").is_confirmed());
 }

@@ -1,4 +1,4 @@
-//! A scripted agent: it answers as Consul does until a test tells it to do otherwise.
+//! A scripted agent, which answers as Consul does unless a test overrides it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub(crate) struct Fake {
     data: watch::Sender<Data>,
 }
 
-/// An instance as health/service lists it.
+/// Returns an instance as `health/service` lists it.
 pub(crate) fn instance(id: &str, last: u8) -> String {
     format!(
         r#"{{"Node":{{"Node":"n","Address":"10.9.9.9","Datacenter":"dc1"}},
@@ -32,7 +32,7 @@ pub(crate) fn instance(id: &str, last: u8) -> String {
 }
 
 impl Fake {
-    /// Serves `users` with these ids, at index 100.
+    /// Serves `users` with these ids at index 100.
     pub(crate) async fn start(ids: &[&str]) -> Self {
         let (data, _) = watch::channel(Data { index: 100, ..Data::default() });
         let answers = data.clone();
@@ -59,7 +59,8 @@ impl Fake {
         self.data.send_modify(|data| data.names = names.iter().map(|name| (*name).to_owned()).collect());
     }
 
-    /// Answers as `fault` says, where it says something; a wait ends at once.
+    /// Overrides responses by `fault`, which returns `None` for requests to answer normally. A
+    /// pending wait ends immediately.
     pub(crate) fn fail(&self, fault: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static) {
         self.data.send_modify(|data| data.fault = Some(Arc::new(fault)));
     }
@@ -68,7 +69,7 @@ impl Fake {
         self.data.send_modify(|data| data.fault = None);
     }
 
-    /// Requests for instances until now.
+    /// Returns the number of requests for instances.
     pub(crate) fn reads(&self) -> usize {
         self.server.requests().iter().filter(|r| r.path().starts_with("/v1/health/service/")).count()
     }

@@ -1,4 +1,5 @@
-//! What comes instead of an answer: the watch keeps what it had, says so, and goes on when it is over.
+//! Faults instead of answers: the watch keeps its last endpoints, reports the error, and recovers
+//! afterwards.
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -10,12 +11,12 @@ use failover_testkit::{FaultServer, Reply, Request};
 use crate::fake::{Fake, good, instance};
 use crate::support::{SECOND, builder, has, ids, name, next, quiet, see};
 
-/// One fault from the first good answer on: no answer without the endpoint, an error that says what it was, and the
-/// newest endpoints soon after the end of it.
+/// Applies a fault after the first good answer: no set lacks the endpoint, an error describes the
+/// fault, and the newest endpoints arrive soon after it ends.
 async fn survives(
     what: &str,
     fault: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static,
-    told: &str,
+    message: &str,
 ) -> Vec<failover_core::Error> {
     let fake = Fake::start(&["a"]).await;
     let provider = builder(&fake.address()).deadline(SECOND).build().expect("valid");
@@ -24,7 +25,7 @@ async fn survives(
     assert_eq!(ids(&next(&mut stream, SECOND).await.expect("good")), ["a"], "{what}");
     fake.fail(fault);
     let seen = see(&mut stream, SECOND * 5, what, Result::is_err).await;
-    // While it lasts a list is an error, too.
+    // A list fails meanwhile, too.
     let listed = provider.list(&Query::service(&users)).await.expect_err(what);
     fake.set(&["a", "b"], 101);
     fake.heal();
@@ -36,18 +37,22 @@ async fn survives(
             Err(error) => errors.push(error),
         }
     }
-    assert!(errors.iter().any(|error| error.to_string().contains(told)), "{what}: {told} in {errors:?}");
+    assert!(
+        errors.iter().any(|error| error.to_string().contains(message)),
+        "{what}: {message} in {errors:?}"
+    );
     errors
 }
 
-/// Row 1, without the real agent: connections that break.
+/// Row 1, without the real agent: broken connections.
 #[tokio::test]
 async fn row_01_broken_connections_keep_the_endpoints() {
     survives("reset", |_| Some(Reply::reset()), "").await;
     survives("closed", |_| Some(Reply::close()), "").await;
 }
 
-/// And R7: a server that answers at once, always the same, is asked at most ten times in ten seconds.
+/// Also R7: a server that answers immediately with the same content is asked at most ten times in
+/// ten seconds.
 #[tokio::test]
 async fn row_06_an_index_that_is_none_is_never_waited_for() {
     let all = ["0", "", "garbage", "-1", "99999999999999999999999"].map(|index| tokio::spawn(spins(index)));
@@ -88,7 +93,7 @@ async fn row_06_the_index_of_an_error_is_not_taken_over() {
     assert!(errors.iter().all(|error| error.kind() == ErrorKind::Connection));
 }
 
-/// Row 5 and R7: an answer whose index went back is not told; the leader's is.
+/// Row 5 and R7: an answer whose index went back is not published; the leader's is.
 #[tokio::test]
 async fn row_05_an_index_that_goes_back_is_asked_for_again_of_the_leader() {
     let fake = Fake::start(&["a", "b"]).await;
@@ -96,7 +101,7 @@ async fn row_05_an_index_that_goes_back_is_asked_for_again_of_the_leader() {
     let users = name("users");
     let mut stream = provider.watch(&users).expect("it watches");
     assert_eq!(ids(&next(&mut stream, SECOND).await.expect("good")), ["a", "b"]);
-    // A server that lags knows less; the leader does not.
+    // A lagging server has fewer instances than the leader.
     fake.fail(|request| {
         let lags = request.path() == "/v1/health/service/users" && request.query("stale").is_some();
         lags.then(|| good(50, format!("[{}]", instance("a", 1))))
@@ -110,10 +115,10 @@ async fn row_05_an_index_that_goes_back_is_asked_for_again_of_the_leader() {
     see(&mut stream, SECOND * 5, "the change at the lower index", has(&["a", "b", "c"])).await;
 }
 
-/// Row 7: no head, no body, a body byte by byte, a body without end.
+/// Row 7: no head, no body, a body byte by byte, an endless body.
 #[tokio::test]
 async fn row_07_silence_has_a_deadline() {
-    // The watch that waits is cut off first; its own deadline is another test.
+    // The pending watch is reset first; another test covers its own deadline.
     let first = |request: &Request, then: Reply| {
         Some(if request.query("index").is_some() { Reply::reset() } else { then })
     };
@@ -123,7 +128,7 @@ async fn row_07_silence_has_a_deadline() {
     survives("trickle", move |r| first(r, slow()), "not done within 1s").await;
 }
 
-/// Row 7 and R8: a watch whose connection has died without a word ends soon after the time that the server was given.
+/// Row 7 and R8: a watch whose connection died silently ends soon after the requested wait.
 #[tokio::test]
 async fn row_07_a_watch_in_silence_ends_after_its_wait_and_the_slack() {
     let fake = Fake::start(&["a"]).await;
@@ -140,7 +145,7 @@ async fn row_07_a_watch_in_silence_ends_after_its_wait_and_the_slack() {
     assert_eq!(ids(&again), ["a"]);
 }
 
-/// S5: an answer without end, and one that unpacks to more than there is memory.
+/// S5: an endless response, and one that decompresses to more than the available memory.
 #[tokio::test]
 async fn row_07_a_body_without_end_is_cut_off() {
     let fake = Fake::start(&["a"]).await;
@@ -164,7 +169,7 @@ fn bomb(size: usize) -> Vec<u8> {
     packer.finish().expect("packs")
 }
 
-/// Row 8 and R6: good status, bad content. It is never shown.
+/// Row 8 and R6: status 200 with invalid content, which is never shown.
 #[tokio::test]
 async fn row_08_content_that_is_no_list_keeps_the_endpoints() {
     for (what, body) in [
@@ -224,7 +229,7 @@ async fn row_09_retry_after_is_kept() {
     assert_eq!(fake.reads() - before, 1);
 }
 
-/// Row 10, R14 and S3: nothing is asked elsewhere, and the token stays here.
+/// Row 10, R14 and S3: redirects are not followed, and the token is not sent elsewhere.
 #[tokio::test]
 async fn row_10_redirects_are_errors_and_take_no_token_along() {
     let elsewhere = FaultServer::start(|_| async { good(1, "[]") }).await;
@@ -244,7 +249,7 @@ async fn row_10_redirects_are_errors_and_take_no_token_along() {
     assert!(!fake.server.requests()[0].target.contains("canary"));
 }
 
-/// Row 17 and R9: answers that say the same, in any order, are nothing new.
+/// Row 17 and R9: answers with the same content, in any order, cause no event.
 #[tokio::test]
 async fn row_17_the_same_content_is_no_event() {
     let fake = Fake::start(&["a", "b"]).await;
@@ -260,7 +265,7 @@ async fn row_17_the_same_content_is_no_event() {
     see(&mut stream, SECOND * 6, "a change after that", has(&["a", "b", "c"])).await;
 }
 
-/// Row 23: one that cannot be used is named once, and the others stay.
+/// Row 23: an unusable instance is reported once, and the others stay.
 #[tokio::test]
 async fn row_23_an_unusable_instance_is_named_once() {
     let fake = Fake::start(&["a"]).await;
@@ -279,7 +284,7 @@ async fn row_23_an_unusable_instance_is_named_once() {
     quiet(&mut stream, SECOND * 2).await;
 }
 
-/// S14: variables that send requests through somebody else's hands do not count.
+/// S14: proxy variables of the environment are ignored.
 #[tokio::test]
 async fn proxies_of_the_environment_are_not_used() {
     let me = std::env::current_exe().expect("this program");
@@ -305,7 +310,7 @@ async fn lists_once_for_another_test() {
     assert_eq!(ids(&set), ["a"]);
 }
 
-/// S2: names are refused or encoded, and never another path.
+/// S2: names are refused or encoded, and never change the path.
 #[tokio::test]
 async fn odd_names_never_make_another_path() {
     let fake = Fake::start(&["a"]).await;

@@ -1,4 +1,4 @@
-//! A gRPC health check that a real agent makes.
+//! gRPC health checks by a real agent.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -17,11 +17,11 @@ use crate::support::{SECOND, name, provider};
 const SERVING: u8 = 1;
 const NOT_SERVING: u8 = 2;
 
-/// `grpc.health.v1.Health/Check`, as much of it and of HTTP/2 as a client needs.
+/// `grpc.health.v1.Health/Check`, with as much of it and of HTTP/2 as a client needs.
 struct HealthServer {
     port: u16,
     says: Arc<Mutex<u8>>,
-    /// The bodies of the requests.
+    /// The request bodies.
     asked: Arc<Mutex<Vec<Vec<u8>>>>,
     _tasks: JoinSet<()>,
 }
@@ -74,7 +74,8 @@ async fn serve(mut stream: TcpStream, says: &Mutex<u8>, asked: &Mutex<Vec<Vec<u8
                 if flags & 1 == 1 {
                     asked.lock().expect("free").push(std::mem::take(&mut body));
                     let status = *says.lock().expect("free");
-                    // `:status: 200` and the type, the message with its one field, `grpc-status: 0`.
+                    // `:status: 200` and the content type, the message with its one field,
+                    // `grpc-status: 0`.
                     let mut answer = frame(HEADERS, 4, id, b"\x88\x0f\x10\x10application/grpc");
                     answer.extend(frame(DATA, 0, id, &[0, 0, 0, 0, 2, 8, status]));
                     answer.extend(frame(HEADERS, 5, id, b"\x00\x0bgrpc-status\x010"));
@@ -124,7 +125,7 @@ async fn asks(server: Server) {
             })
         }
     };
-    // It begins as passing: that it is not serving is found by the agent, and so is that it is again.
+    // It starts as passing; the agent detects each change of its status.
     for (says, expected) in [
         (NOT_SERVING, Health::Unhealthy),
         (SERVING, Health::Healthy),
@@ -138,6 +139,6 @@ async fn asks(server: Server) {
     for body in [&b"\0\0\0\0\0"[..], &b"\0\0\0\0\x0c\n\x0ashop.Users"[..]] {
         assert!(asked.iter().any(|asked| asked == body), "{body:?} in {asked:?}");
     }
-    let told = consul.get(&users, &"part".try_into().expect("valid")).await.expect("there");
-    assert_eq!(told.endpoint().health_check().expect("it has one").path(), "/shop.Users");
+    let found = consul.get(&users, &"part".try_into().expect("valid")).await.expect("there");
+    assert_eq!(found.endpoint().health_check().expect("it has one").path(), "/shop.Users");
 }

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::support::{SECOND, builder, endpoint, has, ids, name, next, provider, quiet, see};
 
-/// Runs the test on both versions, as far as they are there.
+/// Runs the test on both versions, if they are installed.
 macro_rules! both {
     ($($name:ident => $test:ident;)+) => {
         mod newest {
@@ -30,7 +30,7 @@ macro_rules! both {
 both! {
     row_01_an_agent_that_is_killed_and_comes_back_loses_nothing => killed;
     row_02_row_19_an_agent_without_its_data_is_registered_with_again => data_lost;
-    row_17_row_21_the_same_registration_is_no_event_and_the_newest_owner_stands => owners;
+    row_17_row_21_the_same_registration_is_no_event_and_the_newest_owner_wins => owners;
     row_22_the_same_id_in_another_service_is_a_conflict => same_id;
     row_23_foreign_services_are_read => foreign;
     row_27_closing_ends_watches_and_deregisters_what_it_keeps_alive => closing;
@@ -81,17 +81,18 @@ async fn data_lost(server: Server) {
     see(&mut stream, SECOND * 5, "the endpoints", has(&["a", "c"])).await;
     agent.kill();
     agent.restart();
-    // It is registered again at the latest with the next heartbeat; meanwhile nothing empty is told.
+    // It is registered again with the next heartbeat at the latest; no empty set is published
+    // meanwhile.
     let drained = |item: &Result<failover_core::provider::EndpointSet, _>| {
         item.as_ref()
             .is_ok_and(|set| set.entries().iter().any(|entry| entry.lifecycle() == Lifecycle::Draining))
     };
     let seen = see(&mut stream, SECOND * 20, "it is registered again, draining", drained).await;
     for item in seen.iter().flatten() {
-        assert!(!item.entries().is_empty(), "an empty set was told: {seen:?}");
+        assert!(!item.entries().is_empty(), "an empty set was published: {seen:?}");
     }
     assert!(seen.iter().any(Result::is_err), "the outage was said");
-    // Not after our own deregistration.
+    // Not after a deregistration by this process.
     keeper.deregister(&users, endpoint("a", "users", 1).id()).await.expect("deregisters");
     agent.kill();
     agent.restart();
@@ -111,14 +112,15 @@ async fn owners(server: Server) {
     see(&mut stream, SECOND * 5, "the endpoint", has(&["a"])).await;
     first.register(&endpoint("a", "users", 1)).await.expect("registers again");
     quiet(&mut stream, SECOND).await;
-    // The newest registration stands, once, whoever made it.
+    // The newest registration wins, whichever process made it, and there is only one.
     second.register(&endpoint("a", "users", 2)).await.expect("takes over");
     let moved = |item: &Result<failover_core::provider::EndpointSet, _>| {
         item.as_ref()
             .is_ok_and(|set| set.entries().len() == 1 && set.entries()[0].endpoint().address() == "10.1.2.2")
     };
     see(&mut stream, SECOND * 5, "the newer address", moved).await;
-    // A tool that changes the weight does not take it over: the process that registered it goes on to keep it.
+    // A tool that changes the weight does not take it over: the process that registered it keeps
+    // sending heartbeats.
     {
         let tool = provider(&agent.address());
         tool.update(&endpoint("a", "users", 2).to_builder().weight(5).build().expect("valid"))
@@ -132,9 +134,10 @@ async fn owners(server: Server) {
         };
         see(&mut stream, SECOND * 5, "the weight", heavier).await;
     }
-    // The older process finds out with one of its heartbeats, and keeps it no longer.
+    // The older process detects it with one of its heartbeats and stops them.
     until(SECOND * 15, "it is not kept any more", || async { first.metrics().registered == 0 }).await;
-    // The older process leaves: what is the newer one's stays, whether it deregisters or closes.
+    // The older process leaves: the newer one's registration stays, whether the older one
+    // deregisters or closes.
     let a = endpoint("a", "users", 1);
     assert!(!first.deregister(&users, a.id()).await.expect("not its own any more"));
     first.register(&endpoint("b", "users", 3)).await.expect("registers");
@@ -170,10 +173,10 @@ async fn removed(server: Server) {
         keeper.get(a.service(), a.id()).await.is_ok_and(|entry| entry.health() == Health::Degraded)
     };
     until(SECOND * 6, "it is registered again, as it was", is_back).await;
-    // A heartbeat keeps it alive beyond its time to live.
+    // Heartbeats keep it alive beyond its time to live.
     tokio::time::sleep(SECOND * 12).await;
     assert!(is_back().await, "it was kept alive");
-    // Dropped without closing it lapses.
+    // If the provider is dropped without closing, it expires.
     drop(keeper);
     let reader = provider(&agent.address());
     let lapsed = || async {
@@ -223,7 +226,7 @@ async fn foreign(server: Server) {
     assert_eq!(theirs.endpoint().url("/"), "http://127.0.0.1:80/", "the address of its node");
     let all = provider.list(&Query::all()).await.expect("lists");
     assert!(all.rejected().iter().any(|entry| entry.what().contains("odd name")), "{:?}", all.rejected());
-    // The filter says which one is meant, also with quotes in it.
+    // The filter selects the id, even with quotes in it.
     let odd = "a\"b\\c".try_into().expect("valid");
     assert_eq!(provider.get(&users, &odd).await.expect_err("none").kind(), ErrorKind::NotFound);
 }
@@ -279,7 +282,7 @@ async fn maintenance(server: Server) {
         }
     };
     see(&mut stream, SECOND * 5, "both claims", is(Health::Degraded, Lifecycle::Maintenance)).await;
-    // An update that changes the weight, and one that changes the kind of the check.
+    // One update changes the weight, another the kind of check.
     let check = HealthCheck::builder().interval(SECOND * 60).build().expect("valid");
     let heavier = a.to_builder().weight(7).build().expect("valid");
     let checked = a.to_builder().weight(9).health_check(check).build().expect("valid");
@@ -295,19 +298,19 @@ async fn maintenance(server: Server) {
         assert_eq!(entry.lifecycle(), Lifecycle::Maintenance);
         if weight == 7 {
             assert_eq!(entry.health(), Health::Degraded);
-            // Not for a moment was it in service.
+            // It was never in service.
             for set in seen.iter().flatten() {
                 assert_eq!(set.entries()[0].lifecycle(), Lifecycle::Maintenance, "{seen:?}");
             }
         }
     }
-    // A fresh registration begins anew.
+    // A new registration resets health and lifecycle.
     writer.register(&a).await.expect("registers");
     see(&mut stream, SECOND * 5, "in service and healthy", is(Health::Healthy, Lifecycle::InService)).await;
-    let nobody = endpoint("nobody", "users", 9);
-    assert_eq!(writer.update(&nobody).await.expect_err("not there").kind(), ErrorKind::NotFound);
-    let of_nobody = writer.set_lifecycle(&users, nobody.id(), Lifecycle::Draining).await;
-    assert_eq!(of_nobody.expect_err("not there").kind(), ErrorKind::NotFound);
+    let missing = endpoint("missing", "users", 9);
+    assert_eq!(writer.update(&missing).await.expect_err("not there").kind(), ErrorKind::NotFound);
+    let lifecycle = writer.set_lifecycle(&users, missing.id(), Lifecycle::Draining).await;
+    assert_eq!(lifecycle.expect_err("not there").kind(), ErrorKind::NotFound);
 }
 
 async fn claims(server: Server) {
@@ -336,13 +339,13 @@ async fn claims(server: Server) {
     }
 }
 
-/// A server that says 200 to everything until it is dropped.
+/// Answers 200 to every request until dropped.
 async fn serve() -> (u16, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("bound").port();
     let task = tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            // Closed with the request unread, the connection would be reset.
+            // A connection closed with the request unread would be reset.
             let _ = stream.read(&mut [0; 1024]).await;
             let _ =
                 stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;

@@ -1,4 +1,4 @@
-//! The provider on real agents, and on a server that does what a real one won't do on command.
+//! The provider against real agents, and against a server that misbehaves on command.
 
 #![allow(clippy::disallowed_methods, reason = "real servers take real time")]
 

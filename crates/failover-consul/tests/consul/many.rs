@@ -11,7 +11,8 @@ use failover_testkit::until;
 use crate::fake::{Fake, good, instance};
 use crate::support::{SECOND, builder, endpoint, has, ids, name, next, see};
 
-/// Row 11: more services than connections, on an agent that drops what is above its limit without a word.
+/// Row 11: more services than connections, on an agent that silently drops connections above its
+/// limit.
 #[tokio::test]
 async fn row_11_services_beyond_the_connections_are_polled_and_that_is_said() {
     let said = Arc::new(Mutex::new(Vec::new()));
@@ -36,7 +37,7 @@ async fn row_11_services_beyond_the_connections_are_polled_and_that_is_said() {
             (consul.metrics().services, consul.metrics().polled) == (60, 45)
         })
         .await;
-        // Every one of them is seen to change, watched or polled.
+        // A change of each service is seen, whether it is watched or polled.
         let writer = builder(&agent.address()).connections(8).build().expect("valid");
         for name in &names {
             writer.register(&endpoint(&format!("in-{name}"), name.as_str(), 1)).await.expect("registers");
@@ -44,10 +45,10 @@ async fn row_11_services_beyond_the_connections_are_polled_and_that_is_said() {
         for (name, stream) in names.iter().zip(&mut streams) {
             see(stream, SECOND * 20, "its registration", has(&[&format!("in-{name}")])).await;
         }
-        let told = String::from_utf8(said.lock().expect("one at a time").clone()).expect("text");
-        assert_eq!(told.matches("polled every 500ms").count(), 45, "{told}");
-        assert!(!told.contains("ERROR"), "{told}");
-        // A place that is free is taken.
+        let logged = String::from_utf8(said.lock().expect("one at a time").clone()).expect("text");
+        assert_eq!(logged.matches("polled every 500ms").count(), 45, "{logged}");
+        assert!(!logged.contains("ERROR"), "{logged}");
+        // A freed permit is used.
         streams.drain(..50);
         until(SECOND * 10, "all that are left are watched", || async { consul.metrics().polled == 0 }).await;
         writer.close().await.expect("closes");
@@ -67,7 +68,8 @@ impl std::io::Write for Line {
     }
 }
 
-/// One watch for a service, however many listen, and its connection goes with the last of them.
+/// A service has one watch, however many listeners it has; its connection closes with the last of
+/// them.
 #[tokio::test]
 async fn row_11_listeners_of_a_service_share_one_watch() {
     let fake = Fake::start(&["a"]).await;
@@ -77,14 +79,14 @@ async fn row_11_listeners_of_a_service_share_one_watch() {
     for stream in &mut streams {
         assert_eq!(ids(&next(stream, SECOND).await.expect("good")), ["a"]);
     }
-    // One first read and one that waits.
+    // One initial read and one blocking query.
     until(SECOND, "one connection", || async { fake.reads() == 2 && fake.server.open_connections() == 1 })
         .await;
     fake.set(&["a", "b"], 101);
     for stream in &mut streams {
         see(stream, SECOND, "the change", has(&["a", "b"])).await;
     }
-    // Who comes later is told what is known, at once, and how old it is.
+    // A later listener immediately receives the current set and its age.
     tokio::time::sleep(Duration::from_millis(300)).await;
     let mut late = consul.watch(&users).expect("it watches");
     let set = next(&mut late, SECOND / 10).await.expect("good");
@@ -93,14 +95,15 @@ async fn row_11_listeners_of_a_service_share_one_watch() {
     fake.set(&["a"], 102);
     see(&mut late, SECOND * 3, "the last listener is served still", has(&["a"])).await;
     drop(late);
-    // Row 27: the watch that waited is gone, and its connection.
+    // Row 27: the blocking query and its connection are gone.
     until(SECOND, "no connection waits", || async {
         consul.metrics().services == 0 && fake.server.open_connections() <= 1
     })
     .await;
 }
 
-/// R11: a thousand changes each second are at most two requests each second, and the newest is seen.
+/// R11: a thousand changes per second cause at most two requests per second, and the newest is
+/// seen.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn changes_without_end_are_read_at_a_bounded_rate() {
     let fake = Arc::new(Fake::start(&["a"]).await);
@@ -122,7 +125,7 @@ async fn changes_without_end_are_read_at_a_bounded_rate() {
     see(&mut stream, SECOND * 2, "the newest", has(&["a", &newest])).await;
 }
 
-/// Row 18: ten thousand instances, packed, compared, and told once.
+/// Row 18: ten thousand instances, compressed, compared, and published once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_18_ten_thousand_instances() {
     let body = |changed: u8| {
@@ -150,7 +153,7 @@ async fn row_18_ten_thousand_instances() {
     let mut stream = consul.watch(&users).expect("it watches");
     let set = next(&mut stream, SECOND * 10).await.expect("good");
     assert_eq!((set.entries().len(), set.rejected_count()), (10_000, 0));
-    // The same again is no event; one address that changed is one.
+    // The same answer causes no event; one changed address causes one.
     let set = next(&mut stream, SECOND * 60).await.expect("good");
     assert_eq!(set.entries().len(), 10_000);
     let changed = set.entries().iter().find(|entry| entry.endpoint().id() == "users-0").expect("there");
@@ -160,7 +163,7 @@ async fn row_18_ten_thousand_instances() {
     assert_eq!(header.as_deref(), Some("gzip"));
 }
 
-/// R2: after a long outage the pauses are long, and somebody who listens again ends them.
+/// R2: after a long outage the pauses are long, and a new listener ends them.
 #[tokio::test]
 async fn row_01_an_agent_that_is_back_after_long_is_found_within_five_seconds() {
     let port = failover_testkit::free_port();
@@ -182,10 +185,10 @@ async fn row_01_an_agent_that_is_back_after_long_is_found_within_five_seconds() 
     assert!(back.elapsed() < SECOND * 5, "{:?}", back.elapsed());
 }
 
-/// R1 and R2: down at the start and for ever; nothing panics, and the requests are few.
+/// R1 and R2: an agent that is down from the start; nothing panics, and the requests are few.
 #[tokio::test(start_paused = true)]
 async fn row_01_an_outage_of_ten_minutes_costs_few_requests() {
-    // Nobody listens there: a port that was free a moment ago.
+    // A port that was free a moment ago: there is no listener.
     let address = format!("127.0.0.1:{}", failover_testkit::free_port());
     let consul = builder(&address).build().expect("valid");
     let users = name("users");
@@ -202,7 +205,8 @@ async fn row_01_an_outage_of_ten_minutes_costs_few_requests() {
     assert!(consul.list(&Query::service(&users)).await.is_err());
 }
 
-/// R1: so many services ask about as often as one, since what one finds is what the others would find.
+/// R1: many services send about as many requests as one, because each benefits from the others'
+/// results.
 #[tokio::test(start_paused = true)]
 async fn row_01_an_outage_of_ten_minutes_costs_many_services_little_more_than_one() {
     let address = format!("127.0.0.1:{}", failover_testkit::free_port());
@@ -226,6 +230,6 @@ async fn row_01_an_outage_of_ten_minutes_costs_many_services_little_more_than_on
     assert!((40..=80).contains(&requests), "{requests} requests in ten minutes");
     consul.close().await.expect("closes");
     for one in watching {
-        assert!(one.await.expect("ends") >= 1, "each was told once at least");
+        assert!(one.await.expect("ends") >= 1, "each received an error at least once");
     }
 }

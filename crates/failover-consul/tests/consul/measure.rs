@@ -1,4 +1,5 @@
-//! The figures of docs/consul.md: `cargo test -p failover-consul --test consul -- --ignored --nocapture measure::of_`.
+//! The measurements of docs/consul.md: `cargo test -p failover-consul --test consul -- --ignored
+//! --nocapture measure::of_`.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -32,7 +33,7 @@ async fn of_debian() {
 async fn figures(server: Server) {
     let Some(agent) = AgentOptions::new(server).start() else { return };
     println!("{server:?}");
-    // `MEASURE_ONLY=idle,busy` takes some of them.
+    // `MEASURE_ONLY=idle,busy` selects some of them.
     let only = std::env::var("MEASURE_ONLY").unwrap_or_default();
     let wants = |part: &str| only.is_empty() || only.split(',').any(|name| name == part);
     if wants("registration") {
@@ -59,7 +60,7 @@ fn micros() -> u128 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_micros()
 }
 
-fn told(what: &str, mut all: Vec<f64>) {
+fn print_times(what: &str, mut all: Vec<f64>) {
     all.sort_by(f64::total_cmp);
     let at = |share: f64| all[((all.len() - 1) as f64 * share).round() as usize];
     println!(
@@ -71,7 +72,7 @@ fn told(what: &str, mut all: Vec<f64>) {
     );
 }
 
-/// This program as another process, which runs one of the tests below.
+/// This program in another process, running one of the tests below.
 struct Other {
     child: Child,
     lines: Receiver<String>,
@@ -110,7 +111,7 @@ impl Drop for Other {
     }
 }
 
-/// Says when it first sees each endpoint of `users` in a state.
+/// Prints when it first sees each endpoint of `users` in a state.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 #[ignore = "a part of the figures"]
 async fn reader() {
@@ -131,7 +132,7 @@ async fn reader() {
     }
 }
 
-/// What Consul itself needs: a blocking query and nothing else.
+/// Consul's own share: a bare blocking query.
 fn raw(address: String) -> Receiver<String> {
     let (sender, lines) = sync_channel(10_000);
     std::thread::spawn(move || {
@@ -187,13 +188,13 @@ async fn registration(agent: &Agent) {
         own.push(since(its));
         more.push(since(ours) - since(its));
     }
-    told("from register() in one process to the selection of another", whole);
-    told("of that Consul itself, seen by a bare blocking query", own);
-    told("what is above it", more);
+    print_times("from register() in one process to the selection of another", whole);
+    print_times("of that Consul itself, seen by a bare blocking query", own);
+    print_times("what is above it", more);
     let _ = writer.close().await;
 }
 
-/// A process that can be killed: says 200 to everything.
+/// A process to kill, which answers 200 to every request.
 #[tokio::test]
 #[ignore = "a part of the figures"]
 async fn mortal() {
@@ -204,7 +205,7 @@ async fn mortal() {
     println!("MEASURE {}", listener.local_addr().expect("bound").port());
     let _ = std::io::stdout().flush();
     while let Ok((mut stream, _)) = listener.accept().await {
-        // Closed with the request unread, the connection would be reset.
+        // A connection closed with the request unread would be reset.
         let _ = stream.read(&mut [0; 1024]).await;
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
         let _ = stream.shutdown().await;
@@ -238,12 +239,12 @@ async fn death(agent: &Agent) {
             .await
             .expect("deregisters");
     }
-    told("from the death of a process with a check each second to the selection of another", times);
+    print_times("from the death of a process with a check each second to the selection of another", times);
 }
 
 async fn idle(agent: &Agent) {
     let watcher = provider(&agent.address());
-    // One instance: an empty service is another matter.
+    // With one instance: an empty service takes another path.
     let writer = provider(&agent.address());
     writer.register(&endpoint("i", "idle", 1)).await.expect("registers");
     let users = name("idle");
@@ -285,10 +286,11 @@ async fn busy(agent: &Agent) {
     println!("  the newest is listed {:.0} ms after the last change", begun.elapsed().as_secs_f64() * 1000.0);
 }
 
-/// Instances of the service that change at once, each as fast as this agent takes it, but 20 times a second at most.
+/// The instances that change concurrently, each as fast as this agent accepts, but at most 20 times
+/// a second.
 const CHANGERS: u32 = 8;
 
-/// Changes one instance for 20 s; how often.
+/// Changes one instance for 20 s and returns the number of changes.
 async fn change(address: String, n: u32, begun: Instant) -> u32 {
     let writer = provider(&address);
     let id = format!("b-{n}");
@@ -330,11 +332,11 @@ async fn sixty(agent: &Agent) {
         before.polled,
         first.as_secs_f64()
     );
-    told("until a change of one of them is seen", times);
+    print_times("until a change of one of them is seen", times);
     let _ = writer.close().await;
 }
 
-/// Resident memory and its peak, in KiB.
+/// Returns resident memory and its peak, in KiB.
 fn memory() -> (u64, u64) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let of = |field: &str| {
@@ -344,7 +346,7 @@ fn memory() -> (u64, u64) {
     (of("VmRSS:"), of("VmHWM:"))
 }
 
-/// Reads the ten thousand in a process of its own, whose memory is looked at.
+/// Reads the ten thousand in a separate process and measures its memory.
 #[tokio::test]
 #[ignore = "a part of the figures"]
 async fn large() {
@@ -361,7 +363,8 @@ async fn large() {
     assert!(set.entries().iter().all(|entry| entry.health() == Health::Healthy));
     let (after, _) = memory();
     let bytes = consul.metrics().bytes;
-    // Measured again after it was dropped: what the allocator keeps is not the set's.
+    // Measured again after dropping it: memory that the allocator retains does not belong to the
+    // set.
     drop(set);
     println!("MEASURE {} {before} {after} {peak} {bytes}", took.as_millis());
 }

@@ -1,4 +1,4 @@
-//! Writes that meet each other: none overtakes another, whoever has stopped waiting for it.
+//! Concurrent writes: none overtakes another, even if its caller no longer waits.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -14,17 +14,18 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::support::{SECOND, builder, endpoint, name};
 
-/// An agent that takes its time to write, and writes whatever has reached it, also when the client has left by then.
+/// An agent with slow writes, which completes every write it has received, even if the client
+/// disconnects.
 #[derive(Clone, Default)]
 struct Slow {
     kept: Arc<Mutex<HashMap<String, Value>>>,
-    /// Of maintenance, by id.
+    /// Maintenance reasons by id.
     reasons: Arc<Mutex<HashMap<String, String>>>,
-    /// How long a write to a path with this in it takes.
+    /// The delay of writes to paths that contain this text.
     pause: Arc<Mutex<(&'static str, Duration)>>,
-    /// No heartbeat is answered.
+    /// Whether heartbeats get no answer.
     is_deaf: Arc<Mutex<bool>>,
-    /// No read of a service is answered.
+    /// Whether reads of a service get no answer.
     holds_reads: Arc<Mutex<bool>>,
 }
 
@@ -160,7 +161,7 @@ async fn a_deregistration_that_nobody_waits_for_does_not_come_after_the_registra
     assert!(slow.has("a"), "it is gone");
 }
 
-/// Row 19: a heartbeat is just registering again what the agent has lost.
+/// Row 19: a heartbeat is registering again what the agent has lost.
 #[tokio::test]
 async fn row_19_what_is_deregistered_is_not_registered_again_for_an_agent_that_lost_it() {
     let slow = Slow::default();
@@ -177,7 +178,7 @@ async fn row_19_what_is_deregistered_is_not_registered_again_for_an_agent_that_l
     assert_eq!(consul.metrics().registered, 0);
 }
 
-/// Row 19: whatever is changed of an endpoint is changed, also if the agent has lost it a moment ago.
+/// Row 19: an endpoint can be changed even if the agent has just lost it.
 #[tokio::test]
 async fn row_19_what_an_agent_has_lost_can_be_changed() {
     let slow = Slow::default();
@@ -193,14 +194,14 @@ async fn row_19_what_an_agent_has_lost_can_be_changed() {
     slow.loses_all();
     consul.update(&a()).await.expect("it is kept here");
     assert!(slow.has("a"));
-    // What was never registered here, or not any more, is not there.
+    // An endpoint that was never registered here, or no longer is, does not exist.
     assert!(consul.deregister(&users, a().id()).await.expect("deregisters"));
     let gone = consul.set_health(&users, a().id(), Health::Healthy).await.expect_err("gone");
     assert_eq!(gone.kind(), ErrorKind::NotFound);
     assert!(!slow.has("a"));
 }
 
-/// From one reason of a maintenance to another it takes two requests.
+/// Changing the reason of a maintenance takes two requests.
 #[tokio::test]
 async fn a_change_of_maintenance_that_nobody_waits_for_does_not_end_half_way() {
     let slow = Slow::default();
@@ -218,7 +219,7 @@ async fn a_change_of_maintenance_that_nobody_waits_for_does_not_end_half_way() {
     assert_eq!(reason.as_deref(), Some("failover: maintenance"));
 }
 
-/// Row 21: an older process that leaves twice leaves the newer one's registration alone twice.
+/// Row 21: an older process that deregisters twice leaves the newer one's registration alone twice.
 #[tokio::test]
 async fn row_21_what_was_taken_over_is_left_alone_however_often_it_is_deregistered() {
     let slow = Slow::default();
@@ -232,12 +233,12 @@ async fn row_21_what_was_taken_over_is_left_alone_however_often_it_is_deregister
     }
     assert_eq!((older.metrics().registered, newer.metrics().registered), (0, 1));
     assert!(slow.has("a"));
-    // Until it registers it once more.
+    // Until it registers the endpoint again.
     older.register(&a()).await.expect("takes over");
     assert!(older.deregister(&users, a().id()).await.expect("its own"));
 }
 
-/// Row 27: closing waits a while for what is under way, and takes it back.
+/// Row 27: closing waits briefly for operations in progress and reverts them.
 #[tokio::test]
 async fn row_27_a_registration_that_closing_overtakes_is_not_left_behind() {
     let slow = Slow::default();
@@ -258,7 +259,7 @@ async fn row_27_a_registration_that_closing_overtakes_is_not_left_behind() {
     assert!(!slow.has("a"), "it is left behind");
 }
 
-/// Row 19 and row 27: as above, where it is a heartbeat that registers it.
+/// Row 19 and row 27: the same for a heartbeat that registers the endpoint again.
 #[tokio::test]
 async fn row_27_a_heartbeat_that_closing_overtakes_leaves_nothing_behind() {
     let slow = Slow::default();
@@ -273,7 +274,7 @@ async fn row_27_a_heartbeat_that_closing_overtakes_leaves_nothing_behind() {
     assert!(!slow.has("a"), "it is left behind");
 }
 
-/// Row 27: who begins to watch while it is closed is not served after that.
+/// Row 27: a watch started while the provider is closed ends with it.
 #[tokio::test]
 async fn row_27_a_watch_that_begins_while_it_is_closed_ends_with_it() {
     let slow = Slow::default();
@@ -295,7 +296,7 @@ async fn row_27_a_watch_that_begins_while_it_is_closed_ends_with_it() {
     assert_eq!(consul.metrics().services, 0);
 }
 
-/// A heartbeat that gets no answer must not be the last one: there is time for another before the time to live is over.
+/// A heartbeat without an answer must leave time for another within the time to live.
 #[tokio::test]
 async fn a_heartbeat_in_silence_is_made_again_before_the_time_to_live_is_over() {
     let slow = Slow::default();
@@ -310,7 +311,7 @@ async fn a_heartbeat_in_silence_is_made_again_before_the_time_to_live_is_over() 
     assert!(begun.elapsed() < SECOND * 10, "{:?}", begun.elapsed());
 }
 
-/// Servers without a leader hold back whatever is read; the agent takes heartbeats all the while.
+/// Servers without a leader delay reads, while the agent still accepts heartbeats.
 #[tokio::test]
 async fn heartbeats_go_on_while_reads_are_held_back() {
     let slow = Slow::default();

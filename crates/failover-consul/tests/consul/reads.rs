@@ -1,4 +1,4 @@
-//! What is asked of whom, and which answers are too old.
+//! Consistency of reads, and answers that are too old.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,7 +51,7 @@ async fn reads_say_which_data_they_want_and_from_where() {
     }
 }
 
-/// A server that answers `a` while it lags, and `a` and `b` where the leader answers.
+/// Starts a server that answers `a` from a lagging server, and `a` and `b` from the leader.
 async fn lagging(head: &'static [(&'static str, &'static str)]) -> FaultServer {
     FaultServer::start(move |request: Request| async move {
         if request.query("stale").is_some() {
@@ -68,7 +68,8 @@ async fn lagging(head: &'static [(&'static str, &'static str)]) -> FaultServer {
     .await
 }
 
-/// Row 4: a stale answer that is too old is told as long as there is nothing else, as stale, and the leader is asked.
+/// Row 4: an answer that lags too much is published only if there is no other set, as stale, and
+/// the leader is asked.
 #[tokio::test]
 async fn row_04_an_answer_that_lags_too_much_is_not_taken_and_the_leader_is_asked() {
     for (head, code) in [
@@ -88,8 +89,8 @@ async fn row_04_an_answer_that_lags_too_much_is_not_taken_and_the_leader_is_aske
     }
 }
 
-/// Newer servers answer blocking queries from a part that knows no leader and says so; that is no loss of the leader, and whether
-/// there is one is asked apart.
+/// Newer servers answer blocking queries from a backend that does not know the leader and says so.
+/// That is not a loss of the leader; a separate request asks for it.
 #[tokio::test]
 async fn row_04_a_streaming_answer_without_a_leader_counts_and_the_leader_is_asked_for() {
     let leads = Arc::new(AtomicBool::new(true));
@@ -106,7 +107,7 @@ async fn row_04_a_streaming_answer_without_a_leader_counts_and_the_leader_is_ask
                         .header("X-Consul-KnownLeader", "false")
                         .header("X-Consul-Query-Backend", "streaming")
                 }
-                // Without a leader nobody answers for it.
+                // Without a leader, leader reads fail.
                 _ if !leads && request.query("stale").is_none() => Reply::new(500, "No cluster leader"),
                 _ => Reply::json(200, format!("[{}]", instance("a", 1)))
                     .header("X-Consul-Index", "9")
@@ -130,7 +131,7 @@ async fn row_04_a_streaming_answer_without_a_leader_counts_and_the_leader_is_ask
     see(&mut stream, SECOND * 5, "it is fresh again", has(&["a"])).await;
 }
 
-/// Row 7 and S3: the deadline of a request counts from its beginning, however many wait for a connection.
+/// Row 7 and S3: the deadline of a request includes its wait for a connection.
 #[tokio::test]
 async fn row_11_who_waits_for_a_connection_has_a_deadline_too() {
     let server = FaultServer::start(|_| async { Reply::hang() }).await;
@@ -151,7 +152,7 @@ async fn row_11_who_waits_for_a_connection_has_a_deadline_too() {
     assert!(server.connections() <= 4, "{}", server.connections());
 }
 
-/// All requests of an operation together have its deadline: here each of them takes most of it.
+/// All requests of an operation share one deadline; here each takes most of it.
 #[tokio::test]
 async fn every_operation_has_one_deadline() {
     let server = FaultServer::start(|request: Request| async move {
@@ -183,7 +184,7 @@ async fn every_operation_has_one_deadline() {
     assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
 }
 
-/// R10: whatever is asked when the token is refused is asked again with the one that the file holds by then.
+/// R10: a request whose token is refused is repeated with the token that the file then holds.
 #[tokio::test]
 async fn row_13_a_request_with_a_token_that_was_replaced_is_made_again() {
     let server = FaultServer::start(|request: Request| async move {
@@ -203,13 +204,13 @@ async fn row_13_a_request_with_a_token_that_was_replaced_is_made_again() {
     std::fs::write(&file, "second").expect("written");
     assert_eq!(ids(&consul.list(&users).await.expect("with the new one")), ["a"]);
     assert_eq!(server.request_count(), 3);
-    // While it is being written again what it held counts.
+    // While the file is being rewritten, the previous token stays in use.
     std::fs::write(&file, "").expect("written");
     tokio::time::sleep(Duration::from_millis(5100)).await;
     consul.list(&users).await.expect("with the one before");
 }
 
-/// Row 9: `Retry-After` counts also while others are answered.
+/// Row 9: `Retry-After` is kept even if other requests succeed.
 #[tokio::test]
 async fn row_09_retry_after_is_kept_whatever_is_answered_to_others() {
     let server = FaultServer::start(|request: Request| async move {
@@ -231,12 +232,12 @@ async fn row_09_retry_after_is_kept_whatever_is_answered_to_others() {
     assert_eq!(asked, 1);
 }
 
-/// Servers with three faces: one that leads, none for a moment, none at all.
+/// Servers that have a leader, briefly have none, or have none at all.
 async fn electing(leads: Arc<AtomicBool>, streams: bool) -> FaultServer {
     FaultServer::start(move |request: Request| {
         let leads = Arc::clone(&leads);
         async move {
-            // What it says of the leader was so when the wait began.
+            // The header describes the leader as of the start of the wait.
             let led = leads.load(Ordering::Relaxed);
             match request.path() {
                 "/v1/status/leader" => Reply::json(200, if led { "\"10.0.0.9:8300\"" } else { "\"\"" }),
@@ -264,7 +265,7 @@ async fn electing(leads: Arc<AtomicBool>, streams: bool) -> FaultServer {
     .await
 }
 
-/// Row 3: an election is over in seconds, and a watch outlives it without a word.
+/// Row 3: an election takes seconds, and a watch survives it silently.
 #[tokio::test]
 async fn row_03_an_election_is_no_loss_of_the_leader() {
     tokio::join!(outlives_an_election(true), outlives_an_election(false));
@@ -278,14 +279,14 @@ async fn outlives_an_election(streams: bool) {
     let mut stream = consul.watch(&users).expect("it watches");
     next(&mut stream, SECOND).await.expect("good");
     tokio::time::sleep(SECOND * 3).await;
-    // The wait ends in the middle of this.
+    // The wait ends during this.
     leads.store(false, Ordering::Relaxed);
     tokio::time::sleep(SECOND * 2).await;
     leads.store(true, Ordering::Relaxed);
     quiet(&mut stream, SECOND * 3).await;
 }
 
-/// Row 4: that there is no leader is said within two waits, whatever the answers of the servers say.
+/// Row 4: the loss of the leader is reported within two waits, whatever the servers' answers state.
 #[tokio::test]
 async fn row_04_the_loss_of_the_leader_is_said_within_two_waits() {
     tokio::join!(says_that_it_is_lost(true), says_that_it_is_lost(false));
@@ -304,7 +305,8 @@ async fn says_that_it_is_lost(streams: bool) {
     assert_eq!(error.code(), "NO_LEADER", "{error}");
 }
 
-/// Row 4 and row 5: who asks the leader, because the index went back, is told that there is none before the servers say so.
+/// Row 4 and row 5: a watch that asks the leader because the index went back reports its absence
+/// before the servers do.
 #[tokio::test]
 async fn row_04_a_question_that_the_servers_hold_back_is_not_waited_for() {
     let leads = Arc::new(AtomicBool::new(true));
@@ -341,7 +343,8 @@ async fn row_04_a_question_that_the_servers_hold_back_is_not_waited_for() {
     assert!(begun.elapsed() < SECOND * 7, "{:?}", begun.elapsed());
 }
 
-/// Row 3: an answer says what was so when its wait began, in an election perhaps that is long over by its end.
+/// Row 3: an answer describes the start of its wait, which may be in an election that is over by
+/// its end.
 #[tokio::test]
 async fn row_03_an_answer_that_began_in_an_election_is_asked_for_again() {
     let server = FaultServer::start(|request: Request| async move {

@@ -1,4 +1,4 @@
-//! What is written to the agent, request by request.
+//! Writes to the agent, request by request.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::{SECOND, builder, endpoint};
 
-/// An agent that keeps one instance, and loses the answers to registrations if it is told to.
+/// An agent with one instance, which can lose the responses to registrations.
 #[derive(Clone, Default)]
 struct Script {
     kept: Arc<Mutex<Option<Value>>>,
@@ -61,7 +61,7 @@ impl Script {
     }
 }
 
-/// Row 20: what was done is not reported as failed, and what was not is not reported as done.
+/// Row 20: a completed operation is not reported as failed, and a failed one not as completed.
 #[tokio::test]
 async fn row_20_an_answer_that_is_lost_is_looked_up() {
     let a = endpoint("a", "users", 1);
@@ -81,7 +81,8 @@ async fn row_20_an_answer_that_is_lost_is_looked_up() {
     assert_eq!(provider.metrics().registered, 0, "nothing is kept");
 }
 
-/// Row 20: an update whose answer is lost stops no heartbeat of what was registered before.
+/// Row 20: an update whose response is lost does not stop the heartbeats of the previous
+/// registration.
 #[tokio::test]
 async fn row_20_what_was_kept_is_kept_on_when_an_update_fails() {
     let script = Script::default();
@@ -95,7 +96,7 @@ async fn row_20_what_was_kept_is_kept_on_when_an_update_fails() {
     assert_eq!(provider.metrics().registered, 1);
 }
 
-/// Row 28: replacing the checks would end a maintenance until it is begun again.
+/// Row 28: replacing the checks would end maintenance until it is started again.
 #[tokio::test]
 async fn row_28_an_update_under_maintenance_leaves_the_checks_in_place() {
     let script = Script::default();
@@ -121,7 +122,7 @@ async fn row_28_an_update_under_maintenance_leaves_the_checks_in_place() {
         "it was never ended"
     );
 
-    // Of an endpoint that another process keeps its own check counts, not the node's.
+    // For an endpoint kept by another process, its own check counts, not the node's.
     let other = builder(&server.address().to_string()).build().expect("valid");
     *script.checks.lock().expect("one at a time") = json!([
         {"CheckID": "service:a", "Status": "passing", "ServiceID": "a", "Type": "ttl"},
@@ -137,7 +138,7 @@ async fn row_28_an_update_under_maintenance_leaves_the_checks_in_place() {
     );
 }
 
-/// An older agent that does not know a field of a check gets it without that.
+/// An older agent that does not know a field of a check gets the check without it.
 #[tokio::test]
 async fn what_an_older_agent_refuses_of_a_check_is_left_out() {
     let script = Script::default();
@@ -159,7 +160,7 @@ async fn what_an_older_agent_refuses_of_a_check_is_left_out() {
     assert!(script.kept.lock().expect("one at a time").is_some());
 }
 
-/// Row 22: an agent that was started again under another name is the same agent.
+/// Row 22: an agent restarted under another node name is the same agent.
 #[tokio::test]
 async fn row_22_an_agent_with_a_new_name_is_no_other_node() {
     let names = Arc::new(Mutex::new("old"));
@@ -171,7 +172,7 @@ async fn row_22_an_agent_with_a_new_name_is_no_other_node() {
                 let body = format!(r#"{{"Config":{{"Datacenter":"dc1","NodeName":"{node}"}}}}"#);
                 Reply::json(200, body)
             }
-            // The catalog has it still.
+            // The catalog still lists it.
             "/v1/health/service/users" => {
                 let service = r#"{"ID":"a","Service":"users","Address":"10.1.2.1","Port":8080}"#;
                 let body = format!(r#"[{{"Node":{{"Node":"{node}"}},"Service":{service}}}]"#);
@@ -184,7 +185,7 @@ async fn row_22_an_agent_with_a_new_name_is_no_other_node() {
     .await;
     let provider = builder(&server.address().to_string()).build().expect("valid");
     let a = endpoint("a", "users", 1);
-    // That there is no leader here is nothing to this.
+    // The missing leader does not matter here.
     let _ = provider.connect().await;
     *names.lock().expect("one at a time") = "new";
     provider.register(&a).await.expect("registers");

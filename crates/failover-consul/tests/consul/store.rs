@@ -1,4 +1,4 @@
-//! Configuration in the key-value store.
+//! The configuration store, in the key-value store.
 
 use std::future::poll_fn;
 use std::time::Duration;
@@ -41,7 +41,7 @@ async fn configuration(server: Server) {
     let mut stream = store.watch(&key);
     assert_eq!(document(next(&mut stream, SECOND * 5).await), None);
 
-    // The storm of a key that does not exist: every other key's change ends the wait.
+    // While the key does not exist, every change of another key ends the wait.
     let before = consul.metrics().requests;
     for n in 0..200 {
         agent.call("PUT", &format!("/v1/kv/other/{n}"), "x").expect("answers");
@@ -49,9 +49,9 @@ async fn configuration(server: Server) {
     }
     let requests = consul.metrics().requests - before;
     assert!(requests <= 8, "{requests} requests for 200 changes of other keys");
-    assert!(next(&mut stream, Duration::from_millis(10)).await.is_none(), "and nothing is told");
+    assert!(next(&mut stream, Duration::from_millis(10)).await.is_none(), "and nothing is published");
 
-    // Of twenty at once one wins.
+    // One of twenty concurrent writers wins.
     let writers: Vec<_> = (0..20)
         .map(|n| {
             let (consul, key) = (provider(&agent.address()), key.clone());
@@ -74,14 +74,14 @@ async fn configuration(server: Server) {
     assert_eq!(stored.revision(), &won[0]);
     assert_eq!(document(next(&mut stream, SECOND * 12).await).as_deref(), Some(stored.document()));
 
-    // Now that it exists the changes of other keys are nothing to it.
+    // Now that it exists, changes of other keys do not end the wait.
     let before = consul.metrics().requests;
     for n in 0..20 {
         agent.call("PUT", &format!("/v1/kv/other/{n}"), "y").expect("answers");
     }
     assert!(consul.metrics().requests - before <= 2);
 
-    // Too large, an empty one, and one of exactly the bound.
+    // A document that is too large, an empty one, and one of exactly the maximum.
     let large = "x".repeat(512 * 1024 + 1);
     let error = store.store(&key, &large, Some(&won[0])).await.expect_err("too large");
     assert_eq!((error.kind(), error.code()), (ErrorKind::Validation, "TOO_LARGE"));
@@ -95,13 +95,13 @@ async fn configuration(server: Server) {
         ErrorKind::Conflict
     );
 
-    // Deleted by somebody else: told, and what names the old revision is a conflict.
+    // Deleted by another client: published, and the old revision is a conflict.
     agent.call("DELETE", "/v1/kv/failover/config/service/users", "").expect("answers");
     assert_eq!(document(next(&mut stream, SECOND * 10).await), None);
     assert_eq!(store.store(&key, "{}", Some(&revision)).await.expect_err("gone").kind(), ErrorKind::Conflict);
     let revision = store.store(&key, "{\"v\":9}", None).await.expect("created again");
 
-    // An outage is an error, and what is there after it is told.
+    // An outage is an error, and the document is published after it.
     assert_eq!(document(next(&mut stream, SECOND * 10).await).as_deref(), Some("{\"v\":9}"));
     agent.kill();
     assert!(next(&mut stream, SECOND * 5).await.expect("it is said").is_err());
@@ -110,7 +110,7 @@ async fn configuration(server: Server) {
         match next(&mut stream, SECOND * 10).await.expect("goes on") {
             Err(_) => {}
             Ok(stored) => {
-                assert_eq!(stored.expect("there").revision(), &revision, "not told to be gone");
+                assert_eq!(stored.expect("there").revision(), &revision, "not published as missing");
                 break;
             }
         }
@@ -119,15 +119,16 @@ async fn configuration(server: Server) {
     assert_eq!(store.load(&odd).await.expect_err("not in newer versions").kind(), ErrorKind::Unsupported);
 }
 
-/// An answer that gets lost after the write: the outcome is looked up, and no update is lost or done twice.
+/// The response to a write is lost: the outcome is looked up, and no update is lost or applied
+/// twice.
 #[tokio::test]
 async fn row_20_row_26_a_write_whose_answer_is_lost_is_looked_up() {
     for (found, index, expected) in [
-        // It arrived.
+        // It was written.
         ("{\"v\":2}", 8, Ok("8")),
-        // It did not, and what was there is still there.
+        // It was not written, and the previous document is still there.
         ("{\"v\":1}", 7, Err(ErrorKind::Connection)),
-        // Somebody else was first.
+        // Another writer was first.
         ("{\"v\":3}", 9, Err(ErrorKind::Conflict)),
     ] {
         let server = FaultServer::start(move |request: Request| async move {
@@ -153,7 +154,7 @@ fn base64(text: &str) -> String {
     base64::engine::general_purpose::STANDARD.encode(text)
 }
 
-/// Of an answer that is not Consul's own nothing is believed.
+/// A response that is not Consul's own is rejected.
 #[tokio::test]
 async fn row_26_a_404_of_something_else_is_no_missing_document() {
     let server = FaultServer::start(|_| async { Reply::new(404, "<html>not here</html>") }).await;
@@ -175,7 +176,8 @@ async fn row_26_a_404_of_something_else_is_no_missing_document() {
     }
 }
 
-/// Of sessions, which are there for elections, one thing shows here: somebody's lock, and what its end takes away.
+/// Of Consul's sessions, meant for elections, two effects matter here: locks held by other clients,
+/// and keys deleted when a session ends.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_25_a_session_that_ends_takes_its_document_along_and_costs_no_hot_loop_on_the_newest() {
     session(Server::Consul).await;
@@ -201,7 +203,7 @@ async fn session(server: Server) {
     assert_eq!(agent.call("PUT", &path, "{\"v\":1}").expect("answers").1.trim(), "true");
     assert_eq!(document(next(&mut stream, SECOND * 15).await).as_deref(), Some("{\"v\":1}"));
 
-    // A lock binds those who ask for it.
+    // A lock binds only clients that acquire it.
     let held = consul.load(&key).await.expect("loads").expect("there");
     let revision =
         ConfigStore::store(&consul, &key, "{\"v\":2}", Some(held.revision())).await.expect("stores");
@@ -213,7 +215,7 @@ async fn session(server: Server) {
     let stale =
         ConfigStore::store(&consul, &key, "{\"v\":3}", Some(&revision)).await.expect_err("it is gone");
     assert_eq!(stale.kind(), ErrorKind::Conflict);
-    // The delay after a lost lock is for those who lock.
+    // The lock delay applies only to clients that lock.
     ConfigStore::store(&consul, &key, "{\"v\":4}", None).await.expect("stores");
     assert!(consul.metrics().requests - before <= 12, "{}", consul.metrics().requests - before);
 }

@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Shared by the tests.
 
 use std::future::poll_fn;
 use std::time::Duration;
@@ -38,7 +38,7 @@ pub(crate) async fn next(stream: &mut WatchStream<'_>, limit: Duration) -> Resul
     item.unwrap_or_else(|_| panic!("nothing in {limit:?}")).expect("it goes on")
 }
 
-/// Reads a watch until it is so; answers what it has seen on the way.
+/// Reads a watch until the predicate holds; returns the items read.
 pub(crate) async fn see(
     stream: &mut WatchStream<'_>,
     limit: Duration,
@@ -66,7 +66,7 @@ pub(crate) fn has(expected: &[&str]) -> impl Fn(&Result<EndpointSet, Error>) -> 
     move |item| item.as_ref().is_ok_and(|set| ids(set) == expected)
 }
 
-/// Nothing comes in that time.
+/// Asserts that the stream yields nothing in this time.
 pub(crate) async fn quiet(stream: &mut WatchStream<'_>, time: Duration) {
     if let Ok(item) = timeout(time, poll_fn(|context| stream.as_mut().poll_next(context))).await {
         panic!("something came: {item:?}");

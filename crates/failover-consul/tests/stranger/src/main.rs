@@ -1,4 +1,4 @@
-//! What the README shows, in a program with an HTTP client of its own, which must not notice.
+//! The README's example in a program with another HTTP client, which must be unaffected.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // A feature of somebody else's dependency would make this panic.
+    // A feature of another dependency would make this panic.
     reqwest::Client::builder().build()?;
     ConsulProvider::builder().address("https://127.0.0.1:1").build()?;
     println!("both HTTP clients were made: neither panics for the other's provider of cryptography");
@@ -47,11 +47,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     tokio::time::timeout(Duration::from_secs(5), leaving).await.map_err(|_| "it is found after it has left")?;
     manager.close().await?;
-    println!("it has left, and nobody is found by that name any more: good");
+    println!("it has deregistered, and discovery finds no endpoint of that name any more: good");
     Ok(())
 }
 
-/// Says 200 to everything.
+/// Answers 200 to every request.
 async fn answer(listener: TcpListener) {
     while let Ok((mut stream, _)) = listener.accept().await {
         let _ = stream.read(&mut [0; 1024]).await;
