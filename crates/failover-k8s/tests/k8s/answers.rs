@@ -1,4 +1,4 @@
-//! Answers to writes that are none.
+//! Invalid responses to writes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,8 @@ use failover_testkit::{FaultServer, Reply, Request, until};
 
 use crate::scripted::builder;
 
-/// S7: whatever an API server answers to a write, the writer gets an error or goes on, and nothing panics.
+/// S7: whatever an API server answers to a write, the writer returns an error or continues, and
+/// nothing panics.
 #[tokio::test]
 async fn garbage_in_answer_to_a_write_is_an_error_and_no_panic() {
     let garbage = [
@@ -51,7 +52,7 @@ async fn garbage_in_answer_to_a_write_is_an_error_and_no_panic() {
         tokio::time::sleep(Duration::from_millis(100)).await;
         provider.close().await.expect("closes");
     }
-    // A lease that turns into something else while it is held.
+    // A lease that turns into another object while it is held.
     let leases = Arc::new(AtomicUsize::new(0));
     let server = FaultServer::start(move |request: Request| {
         let is_lease = request.path().contains("/leases");

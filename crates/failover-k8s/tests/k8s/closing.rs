@@ -1,4 +1,4 @@
-//! A provider that is closed while it is used.
+//! Closing a provider that is in use.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::harness::{endpoint, service};
 use crate::scripted::{SOON, builder, is_slices, is_watch, list, quiet, slice, status};
 
-/// An API server that has one lease, which it is slow to delete, and keeps the slice that is written last.
+/// Starts an API server with one lease, which it can be slow to delete, and the last written slice.
 async fn server(slow: Arc<AtomicBool>) -> FaultServer {
     let stored = Arc::new(std::sync::Mutex::new(Value::Null));
     FaultServer::start(move |request: Request| {
@@ -57,8 +57,8 @@ async fn server(slow: Arc<AtomicBool>) -> FaultServer {
     .await
 }
 
-/// While it says good-bye nothing new begins, and what is under way is stopped at the end of it, not when the provider is
-/// dropped.
+/// During closing, new operations are refused, and those in progress are aborted at its end, not
+/// when the provider is dropped.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_begins_once_closing_has_and_nothing_goes_on_after_it() {
     let server = server(Arc::default()).await;
@@ -71,7 +71,7 @@ async fn nothing_begins_once_closing_has_and_nothing_goes_on_after_it() {
     provider.register(&a).await.expect("registers");
     let mut watch = provider.watch(&users).expect("it watches");
     watch.next().await.expect("it goes on").expect("a set");
-    // Under way: one that drains, and one that gets no answer.
+    // In progress: one operation that drains, and one that gets no answer.
     let draining = tokio::spawn({
         let (provider, users, id) = (Arc::clone(&provider), users.clone(), a.id().clone());
         async move { provider.deregister(&users, &id).await.map(drop) }
@@ -120,7 +120,7 @@ async fn nothing_begins_once_closing_has_and_nothing_goes_on_after_it() {
     assert!(server.request_count() > requests);
 }
 
-/// Who deregisters and closes at once leaves nothing behind.
+/// A deregistration followed at once by closing leaves nothing behind.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deregistration_that_is_under_way_comes_to_its_end() {
     let slow = Arc::new(AtomicBool::new(true));

@@ -1,4 +1,4 @@
-//! Configuration that is kept by a real API server.
+//! Configuration stored on a real API server.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ fn name_of(objects: &[Value]) -> String {
     objects[0]["metadata"]["name"].as_str().expect("a name").to_owned()
 }
 
-/// F27: two writers, and one that was deleted and made again in between.
+/// F27: two writers, and an object that was deleted and recreated in between.
 #[tokio::test]
 async fn a_revision_is_of_one_object_and_not_of_its_name() {
     let Some(space) = calm().await else { return };
@@ -21,7 +21,7 @@ async fn a_revision_is_of_one_object_and_not_of_its_name() {
     let key = ConfigKey::Service(service("users"));
     let first = provider.store(&key, "{\"v\":1}", None).await.expect("stores");
     let second = provider.store(&key, "{\"v\":2}", Some(&first)).await.expect("stores");
-    let late = provider.store(&key, "{\"v\":3}", Some(&first)).await.expect_err("somebody was quicker");
+    let late = provider.store(&key, "{\"v\":3}", Some(&first)).await.expect_err("another writer was first");
     assert_eq!(late.kind(), ErrorKind::Conflict);
     let maps = space.objects("configmaps").await;
     space.admin("DELETE", "configmaps", &name_of(&maps), "").await;
@@ -35,9 +35,9 @@ async fn a_revision_is_of_one_object_and_not_of_its_name() {
     assert!(provider.load(&ConfigKey::Default).await.expect("loads").is_none(), "each key is apart");
 }
 
-/// F28: what people do to a `ConfigMap`.
+/// F28: what users do to a `ConfigMap`.
 #[tokio::test]
-async fn a_config_map_that_is_deleted_binary_immutable_or_too_large_is_told_as_what_it_is() {
+async fn a_config_map_that_is_deleted_binary_immutable_or_too_large_is_reported_as_such() {
     let Some(space) = calm().await else { return };
     let provider = space.provider().await;
     let key = ConfigKey::Default;
@@ -54,7 +54,7 @@ async fn a_config_map_that_is_deleted_binary_immutable_or_too_large_is_told_as_w
     let maps = space.objects("configmaps").await;
     let name = name_of(&maps);
 
-    // A label that somebody adds changes the object, and not the document.
+    // An added label changes the object, but not the document.
     let mut labelled = maps[0].clone();
     labelled["metadata"]["labels"]["team"] = json!("blue");
     space.admin("PUT", "configmaps", &name, &labelled.to_string()).await;

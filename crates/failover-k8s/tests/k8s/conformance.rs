@@ -1,4 +1,4 @@
-//! The published suite, with the rights of the documentation's roles and no more.
+//! The published conformance suite, with exactly the permissions of the documented roles.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,7 +62,8 @@ async fn it_keeps_the_provider_contract_on_a_real_api_server() {
     report.assert();
 }
 
-/// F34: the same server, speaking as one of two years ago did, and without what later versions added to lists.
+/// F34: the same server, speaking as a version of two years ago did, without later additions to
+/// lists.
 #[tokio::test(flavor = "multi_thread")]
 async fn it_keeps_the_provider_contract_on_an_older_version() {
     let flags = ["--emulated-version=kube=1.34", "--feature-gates=kube:WatchList=false"];

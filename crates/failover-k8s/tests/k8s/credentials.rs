@@ -1,4 +1,4 @@
-//! Credentials that a program prints: one that hangs, one that fails, and one whose word ends.
+//! Credentials from a plugin: one that hangs, one that fails, and credentials that expire.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::harness::service;
 use crate::scripted::{SOON, is_watch, item, list, quiet, slice, status};
 
-/// A plugin whose token, and whether it hangs, a test decides while it is used; and the kubeconfig that names it.
+/// A plugin whose token and hanging a test controls at run time, and the kubeconfig that names it.
 struct Plugin {
     directory: TempDir,
 }
@@ -53,12 +53,12 @@ impl Plugin {
     }
 
     fn write(&self, name: &str, text: &str) {
-        // Whole or not at all: it may run at the moment.
+        // Replaced atomically: the plugin may be running.
         std::fs::write(self.file("new"), text).expect("writes");
         std::fs::rename(self.file("new"), self.file(name)).expect("renames");
     }
 
-    /// From the next time on.
+    /// Sets the token that the plugin prints from its next run on.
     fn prints(&self, token: &str, left: Option<SignedDuration>) {
         let mut status = format!("{{\"token\":\"{token}\"");
         if let Some(left) = left {
@@ -68,7 +68,7 @@ impl Plugin {
         self.write("status", &status);
     }
 
-    /// The processes that it has been.
+    /// Returns the ids of the processes started so far.
     fn runs(&self) -> Vec<String> {
         let runs = std::fs::read_to_string(self.file("runs")).unwrap_or_default();
         runs.lines().map(str::to_owned).collect()
@@ -83,7 +83,7 @@ impl Plugin {
     }
 }
 
-/// Answers whoever has this token.
+/// Starts a server that accepts only this token.
 async fn server(token: &'static str) -> FaultServer {
     FaultServer::start(move |request: Request| async move {
         match (request.header("authorization") == Some(token), is_watch(&request)) {
@@ -95,7 +95,7 @@ async fn server(token: &'static str) -> FaultServer {
     .await
 }
 
-/// Counts how often the runtime's only thread was free, every ten milliseconds.
+/// Counts how often the runtime's only thread was free, sampled every 10 ms.
 fn ticks() -> Arc<AtomicUsize> {
     let count = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&count);
@@ -108,7 +108,8 @@ fn ticks() -> Arc<AtomicUsize> {
     count
 }
 
-/// R3, of credentials: whoever builds is told in time what hangs, nobody else is held up, and nothing is left running.
+/// R3, for credentials: the builder returns a timely error, nothing else is blocked, and no process
+/// is left running.
 #[tokio::test]
 async fn a_plugin_that_hangs_at_the_start_is_ended_at_the_deadline() {
     let plugin = Plugin::new("http://127.0.0.1:1");
@@ -128,7 +129,7 @@ async fn a_plugin_that_hangs_at_the_start_is_ended_at_the_deadline() {
         assert_eq!(plugin.runs().len(), number, "once for each");
         until(SOON, "it has been ended", async || plugin.running() == 0).await;
     }
-    // Given up instead: the same.
+    // The same if the future is dropped.
     let given_up = tokio::time::timeout(Duration::from_millis(300), plugin.builder().build()).await;
     assert!(given_up.is_err() && plugin.runs().len() == 3);
     until(SOON, "it has been ended", async || plugin.running() == 0).await;
@@ -137,7 +138,7 @@ async fn a_plugin_that_hangs_at_the_start_is_ended_at_the_deadline() {
     assert_eq!(plugin.runs().len(), 4, "once for each client");
 }
 
-/// What hangs can be a file, too.
+/// A file can hang, too.
 #[cfg(unix)]
 #[tokio::test]
 async fn a_file_that_hangs_is_told_by_name_in_time() {
@@ -150,12 +151,12 @@ async fn a_file_that_hangs_is_told_by_name_in_time() {
     let kubeconfig = KubernetesProvider::builder().kubeconfig(&pipe, None).deadline(deadline);
     let token = KubernetesProvider::builder().api_server("https://127.0.0.1:1", "", &pipe).namespace("shop");
     for builder in [kubeconfig, token.deadline(deadline)] {
-        let error = builder.build().await.expect_err("nobody writes into it");
+        let error = builder.build().await.expect_err("the pipe has no writer");
         assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
         assert!(error.to_string().contains(&*pipe.to_string_lossy()), "{error}");
     }
     assert!(ticks.load(Ordering::Relaxed) >= 30, "the runtime's thread was free");
-    // A token that was read before goes on.
+    // A token that was read before stays in use.
     let server = server("Bearer canary-token").await;
     let file = plugin.file("token");
     std::fs::write(&file, "canary-token").expect("writes");
@@ -168,8 +169,8 @@ async fn a_file_that_hangs_is_told_by_name_in_time() {
     }
 }
 
-/// Credentials that come to an end are had anew before they do, and nobody waits for it; a plugin that hangs then costs
-/// nothing as long as they are good, and is named when they are not.
+/// Credentials are renewed before they expire, and no request waits for the renewal; a hanging
+/// plugin does no harm while they are valid, and is named once they are not.
 #[tokio::test]
 async fn a_plugin_that_hangs_later_holds_up_nobody_whose_credentials_are_good() {
     let good = Arc::new(std::sync::Mutex::new("Bearer first"));
@@ -186,7 +187,7 @@ async fn a_plugin_that_hangs_later_holds_up_nobody_whose_credentials_are_good() 
     })
     .await;
     let plugin = Plugin::new(&server.url());
-    // Soon enough for a renewal.
+    // Due for renewal.
     plugin.prints("first", Some(SignedDuration::from_secs(30)));
     let provider = plugin.builder().deadline(Duration::from_secs(2)).build().await.expect("builds");
     plugin.write("hangs", "");
@@ -215,7 +216,7 @@ async fn a_plugin_that_hangs_later_holds_up_nobody_whose_credentials_are_good() 
     assert!(ticks.load(Ordering::Relaxed) >= 50, "the runtime's thread was free");
 }
 
-/// With a provider that is closed, or dropped, its plugin ends.
+/// Closing or dropping a provider kills its plugin.
 #[tokio::test]
 async fn a_plugin_ends_with_its_provider() {
     let server = server("Bearer second").await;
@@ -225,7 +226,7 @@ async fn a_plugin_ends_with_its_provider() {
         plugin.write("hangs", "");
         let asked = tokio::time::timeout(Duration::from_millis(500), provider.list(&Query::all())).await;
         assert!(asked.is_err(), "it waits for other credentials");
-        assert_eq!(plugin.running(), 1, "whoever gave up has not ended it for the others");
+        assert_eq!(plugin.running(), 1, "a dropped request did not end it for the others");
         if !closed {
             drop(provider);
             until(SOON, "it has been ended", async || plugin.running() == 0).await;
@@ -233,7 +234,7 @@ async fn a_plugin_ends_with_its_provider() {
         }
         provider.close().await.expect("closes");
         until(SOON, "it has been ended", async || plugin.running() == 0).await;
-        // Opened again it runs again, and not only after a while.
+        // After reopening, it runs again without delay.
         std::fs::remove_file(plugin.file("hangs")).expect("removes");
         plugin.prints("second", None);
         provider.connect().await.expect("with the other token");
@@ -241,7 +242,7 @@ async fn a_plugin_ends_with_its_provider() {
     }
 }
 
-/// F9: of many that are refused at once each is asked again, and the plugin runs once for all of them.
+/// F9: each of many requests refused at once is repeated, and the plugin runs once for all of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn many_requests_that_are_refused_at_once_are_each_repeated_once() {
     let server = FaultServer::start(async |request: Request| {
@@ -249,7 +250,7 @@ async fn many_requests_that_are_refused_at_once_are_each_repeated_once() {
             return list(5, &[slice("a", 1, &[1])]);
         }
         if request.query("labelSelector").is_some_and(|selector| selector.contains("late")) {
-            // Refused when the others have other credentials already.
+            // Refused when the others already have new credentials.
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
         Reply::json(401, status(401, "Unauthorized").to_string())
@@ -280,7 +281,8 @@ async fn many_requests_that_are_refused_at_once_are_each_repeated_once() {
         .count();
     assert_eq!(server.request_count(), 21 + refused, "each refused one was repeated once");
     assert!(refused > 1, "several were refused");
-    // Refused again with those: they are the same when they are read again, which is not done for each.
+    // Refused again with the new credentials: rereading returns the same ones, and happens once,
+    // not per request.
     drop(provider);
     plugin.prints("third", None);
     let provider = plugin.builder().build().await.expect("builds");
@@ -291,7 +293,8 @@ async fn many_requests_that_are_refused_at_once_are_each_repeated_once() {
     assert_eq!(plugin.runs().len(), 4);
 }
 
-/// A plugin that fails for a while: what is known stays, the error says which one it is, and it goes on afterwards.
+/// A plugin that fails for a while: the last endpoints stay, the error names the plugin, and
+/// requests succeed afterwards.
 #[tokio::test]
 async fn a_plugin_that_fails_for_a_while_is_named_and_its_word_is_taken_later() {
     let server = server("Bearer first").await;
@@ -310,7 +313,7 @@ async fn a_plugin_that_fails_for_a_while_is_named_and_its_word_is_taken_later() 
     assert_eq!(item(&mut watch, SOON).await.expect("a set").entries().len(), 1);
 }
 
-/// kubectl does not run the command of an auth-provider any more; kube would, on the runtime's thread.
+/// kubectl no longer runs the command of an auth-provider; kube would, on the runtime's thread.
 #[tokio::test]
 async fn an_auth_provider_with_a_command_is_refused_and_its_successor_is_named() {
     let plugin = Plugin::new("https://127.0.0.1:1");

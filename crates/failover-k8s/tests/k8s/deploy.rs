@@ -1,4 +1,4 @@
-//! What people are told to apply is what an API server takes, and what it names is there.
+//! The documented manifests: an API server accepts them, and everything they refer to exists.
 
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ fn the_documentation_shows_the_rights_that_the_tests_have() {
     );
 }
 
-/// The forms of its arguments that the program takes: `["serve", name, address, port]`.
+/// The argument forms that the program accepts: `["serve", name, address, port]`.
 fn forms() -> Vec<Vec<String>> {
     let arms = PROGRAM.lines().filter_map(|line| line.trim().strip_prefix("[\"")?.split_once("] =>"));
     arms.map(|(form, _)| form.split(',').map(|word| word.trim().trim_matches('"').to_owned()).collect())
@@ -28,7 +28,7 @@ fn forms() -> Vec<Vec<String>> {
 #[tokio::test]
 async fn the_deployment_is_taken_by_an_api_server_and_all_that_it_names_is_there() {
     let Some(space) = calm().await else { return };
-    // Unknown and doubled fields are errors there.
+    // Unknown and duplicate fields are errors here.
     space.plane.apply(DEPLOY, &space.namespace).await;
     let get = async |path: &str| -> Value {
         let answer = space.plane.request(space.plane.admin(), "GET", path, "").await;
@@ -72,7 +72,7 @@ async fn the_deployment_is_taken_by_an_api_server_and_all_that_it_names_is_there
         if let Some(port) = container["ports"][0]["containerPort"].as_u64() {
             assert_eq!(args.last().copied(), Some(&*port.to_string()), "it listens where it says");
         }
-        // The pod that the controllers, of which there are none here, would make of it.
+        // The pod that the controllers, absent here, would create from it.
         let pod = serde_json::json!({
             "apiVersion": "v1", "kind": "Pod", "spec": template["spec"],
             "metadata": {"generateName": "x-", "labels": template["metadata"]["labels"]},

@@ -1,4 +1,4 @@
-//! Finding endpoints in the slices of a real API server, whoever wrote them.
+//! Finds endpoints in the slices of a real API server, whoever wrote them.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::harness::{calm, endpoint, id, ids, next, sees, service};
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// A slice as the controller of Kubernetes writes it.
+/// Returns a slice as Kubernetes' controller writes it.
 pub(crate) fn controllers(name: &str, service: &str, pods: &[u16]) -> Value {
     let endpoints: Vec<_> = pods
         .iter()
@@ -36,7 +36,8 @@ pub(crate) fn controllers(name: &str, service: &str, pods: &[u16]) -> Value {
     })
 }
 
-/// F11 and F22: slices of others and of ours are one set, and a split of one is seen by nobody.
+/// F11 and F22: slices of other writers and of this library form one set, and a move between slices
+/// stays invisible.
 #[tokio::test]
 async fn slices_of_others_and_of_ours_are_one_set_and_a_split_is_never_seen() {
     let Some(space) = calm().await else { return };
@@ -54,7 +55,7 @@ async fn slices_of_others_and_of_ours_are_one_set_and_a_split_is_never_seen() {
     let moving = async {
         for round in 0..5 {
             let (from, to) = if round % 2 == 0 { ("users-a", "users-b") } else { ("users-b", "users-a") };
-            // Half of them leave one slice and enter another a moment later; then the others follow.
+            // Half of them leave one slice and enter another a moment later; then the others do.
             space.apply("endpointslices", from, &controllers(from, "users", &[1, 2]).to_string()).await;
             tokio::time::sleep(Duration::from_millis(50)).await;
             space.apply("endpointslices", to, &controllers(to, "users", &[3, 4]).to_string()).await;
@@ -62,10 +63,10 @@ async fn slices_of_others_and_of_ours_are_one_set_and_a_split_is_never_seen() {
             tokio::time::sleep(Duration::from_millis(50)).await;
             space.apply("endpointslices", to, &controllers(to, "users", &[1, 2, 3, 4]).to_string()).await;
         }
-        // Something that is seen, to know that all of the above has been.
+        // A visible change, which shows that all of the above has been seen.
         provider.set_health(&users, &id("ours"), Health::Degraded).await.expect("claims");
     };
-    // At the same time: whoever looks later sees only the last set.
+    // Concurrently: a later reader sees only the last set.
     let looking = sees(&mut watch, SOON, "the claim", |set| {
         assert_eq!(set.entries().len(), 5, "it never dips: {:?}", ids(set));
         set.entries().iter().any(|entry| entry.health() == Health::Degraded)
@@ -74,9 +75,10 @@ async fn slices_of_others_and_of_ours_are_one_set_and_a_split_is_never_seen() {
     assert_eq!(set.entries().len(), 5);
 }
 
-/// F12: nobody is ready, then nobody is there, then the service is gone; each is said.
+/// F12: no endpoint is ready, then there are none, then the service is gone; each state is
+/// published.
 #[tokio::test]
-async fn what_becomes_of_a_service_is_told_to_its_end() {
+async fn what_becomes_of_a_service_is_published_to_its_end() {
     let Some(space) = calm().await else { return };
     let provider = space.provider().await;
     let users = service("users");
@@ -94,7 +96,7 @@ async fn what_becomes_of_a_service_is_told_to_its_end() {
     sees(&mut watch, SOON, "both are the last resort", |set| set.entries().len() == 2 && degraded(set)).await;
     slice["endpoints"] = json!([]);
     space.apply("endpointslices", "users-a", &slice.to_string()).await;
-    let empty = sees(&mut watch, SOON, "nobody", |set| set.entries().is_empty()).await;
+    let empty = sees(&mut watch, SOON, "no endpoint", |set| set.entries().is_empty()).await;
     assert!(empty.is_confirmed() && !empty.is_unknown_service());
     space.apply("endpointslices", "users-a", &controllers("users-a", "users", &[7]).to_string()).await;
     sees(&mut watch, SOON, "one is back", |set| set.entries().len() == 1).await;
@@ -121,9 +123,9 @@ async fn a_service_that_is_a_dns_name_is_told_as_that() {
     assert_eq!(error.code(), "EXTERNAL_NAME");
 }
 
-/// F8: a role that is taken away and given back.
+/// F8: a role is revoked and granted again.
 #[tokio::test]
-async fn rights_that_are_taken_away_are_told_by_name_and_what_is_known_stays() {
+async fn rights_that_are_taken_away_are_reported_by_name_and_what_is_known_stays() {
     let Some(space) = calm().await else { return };
     let provider = space.builder().watch_timeout(Duration::from_secs(5)).build().await.expect("builds");
     provider.register(&endpoint("a", "10.0.0.1")).await.expect("registers");
@@ -135,7 +137,7 @@ async fn rights_that_are_taken_away_are_told_by_name_and_what_is_known_stays() {
         let name = binding["metadata"]["name"].as_str().expect("a name");
         space.admin("DELETE", "rolebindings", name, "").await;
     }
-    let error = tokio::time::timeout(Duration::from_secs(20), watch.next()).await.expect("told in time");
+    let error = tokio::time::timeout(Duration::from_secs(20), watch.next()).await.expect("an error in time");
     let error = error.expect("it goes on").expect_err("an error, and no empty set");
     assert_eq!((error.kind(), error.code()), (ErrorKind::Permission, "PERMISSION_DENIED"));
     let text = error.to_string();
@@ -152,7 +154,8 @@ async fn rights_that_are_taken_away_are_told_by_name_and_what_is_known_stays() {
     assert_eq!(set.entries().len(), 1);
 }
 
-/// F30 and R11: a thousand changes while nobody reads are one set, over one watch, however many listen.
+/// F30 and R11: a thousand changes without a reader are one set, over one watch, however many
+/// listeners there are.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_reader_gets_the_newest_set_and_watches_are_shared() {
     let Some(space) = calm().await else { return };
@@ -177,7 +180,7 @@ async fn a_slow_reader_gets_the_newest_set_and_watches_are_shared() {
     assert!(newest(&set), "what was in between is skipped: {set:?}");
 }
 
-/// Endpoints of every service, those that others wrote among them.
+/// Lists endpoints of every service, including those written by others.
 #[tokio::test]
 async fn all_services_of_the_namespace_are_listed_and_no_other() {
     let Some(space) = calm().await else { return };
@@ -194,14 +197,14 @@ async fn all_services_of_the_namespace_are_listed_and_no_other() {
     assert_eq!(error.expect_err("it is not ours").kind(), ErrorKind::NotFound);
 }
 
-/// The one way in for who has a client of kube's of their own.
+/// A client of kube that the program created itself.
 #[tokio::test]
 async fn a_client_that_was_made_elsewhere_is_used_as_it_is() {
     let Some(space) = calm().await else { return };
     let file = space.plane.kubeconfig("client", &space.token, &space.namespace);
     let kubeconfig = kube::config::Kubeconfig::read_from(file).expect("reads");
     let options = kube::config::KubeConfigOptions::default();
-    // What a program without a provider of cryptography has to do before it makes a client.
+    // A program without a provider of cryptography must install one before it creates a client.
     drop(space.provider().await);
     let mut config =
         kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.expect("a configuration");
@@ -212,7 +215,7 @@ async fn a_client_that_was_made_elsewhere_is_used_as_it_is() {
     assert_eq!(
         provider.info().trust(),
         failover_core::provider::AddressTrust::Remote,
-        "where it is cannot be told"
+        "its address is unknown"
     );
     provider.register(&endpoint("a", "10.0.0.1")).await.expect("registers in the client's namespace");
     assert_eq!(ids(&space.provider().await.list(&Query::all()).await.expect("lists")), ["a"]);

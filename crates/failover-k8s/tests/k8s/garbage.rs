@@ -1,4 +1,4 @@
-//! Answers that are none, too many, or too few.
+//! Answers that are invalid, too many, or too few.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ use crate::scripted::{
     SOON, addresses, builder, event, is_watch, item, list, provider, quiet, slice, status, watches,
 };
 
-/// F32: a proxy in between has a page for it.
+/// F32: a proxy answers with an HTML page.
 #[tokio::test]
 async fn a_page_of_html_is_a_fault_that_passes() {
     let count = Arc::new(AtomicUsize::new(0));
@@ -42,7 +42,7 @@ async fn a_page_of_html_is_a_fault_that_passes() {
     assert_eq!(addresses(&item(&mut watch, SOON).await.expect("a set")), ["10.0.0.1"]);
 }
 
-/// R6: garbage of every kind is an error and never an empty set, in lists and in watches.
+/// R6: garbage of any kind is an error and never an empty set, in lists and in watches.
 #[tokio::test]
 async fn garbage_is_an_error_and_never_an_empty_set() {
     let whole = json!({"metadata": {"resourceVersion": "5"}, "items": [slice("a", 1, &[1])]}).to_string();
@@ -73,7 +73,7 @@ async fn garbage_is_an_error_and_never_an_empty_set() {
         let error = listed.expect_err(name);
         assert_eq!(error.kind(), ErrorKind::Connection, "{name}: {error}");
     }
-    // Entries that are none cost themselves.
+    // Only the invalid entries are rejected.
     let items = json!([null, 7, {}, {"metadata": {"name": "x"}}, slice("a", 1, &[1])]);
     let body = json!({"metadata": {"resourceVersion": "5"}, "items": items}).to_string();
     let server = FaultServer::start(move |_| {
@@ -85,7 +85,7 @@ async fn garbage_is_an_error_and_never_an_empty_set() {
     assert_eq!((addresses(&set), set.rejected_count()), (vec!["10.0.0.1"], 4));
 }
 
-/// R6 in a watch: what cannot be read is listed again, and what is known stays.
+/// R6 in a watch: an unreadable event leads to a new list, and the last endpoints stay.
 #[tokio::test]
 async fn garbage_in_a_watch_is_listed_again() {
     for garbage in
@@ -117,9 +117,9 @@ async fn garbage_in_a_watch_is_listed_again() {
     }
 }
 
-/// R4: a list that is suddenly empty is not believed by the engine: the calls go on.
+/// R4: the engine does not trust a list that is suddenly empty: calls continue.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_list_that_is_suddenly_empty_takes_nobody_out() {
+async fn a_list_that_is_suddenly_empty_takes_no_endpoint_out() {
     let empty = Arc::new(AtomicBool::new(false));
     let emptied = Arc::clone(&empty);
     let server = FaultServer::start(move |request| {
@@ -146,9 +146,9 @@ async fn a_list_that_is_suddenly_empty_takes_nobody_out() {
     }
 }
 
-/// R11: a thousand changes in a second are told together, and the newest soon.
+/// R11: a thousand changes in a second are published together, and the newest soon.
 #[tokio::test]
-async fn a_flood_of_changes_is_told_together() {
+async fn a_flood_of_changes_is_published_together() {
     let server = FaultServer::start(async |request: Request| {
         if !is_watch(&request) {
             return list(5, &[slice("a", 1, &[1])]);
@@ -181,7 +181,8 @@ async fn a_flood_of_changes_is_told_together() {
     assert!(u128::from(sets) <= most, "{sets} sets in {:?}", begun.elapsed());
 }
 
-/// Events come in pieces of any size, several in one, and half of the last one when the connection breaks.
+/// Events arrive in pieces of any size, several in one, and half of the last one when the
+/// connection breaks.
 #[tokio::test]
 async fn events_are_read_however_they_are_cut() {
     for size in [1, 7, 50, 100_000] {
@@ -223,7 +224,7 @@ async fn events_are_read_however_they_are_cut() {
     }
 }
 
-/// S5: a page with more entries than a list may have is refused before any of them is read.
+/// S5: a page with more entries than a list may have is refused before any of them is parsed.
 #[tokio::test]
 async fn a_page_with_too_many_entries_is_refused() {
     let mut body = String::from(r#"{"metadata":{"resourceVersion":"5"},"items":[0"#);

@@ -1,4 +1,4 @@
-//! A cluster for the tests, and shorthands.
+//! A cluster for the tests, and helpers.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,14 +13,15 @@ use futures_util::StreamExt;
 use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
-/// What the documentation tells people to give the provider: the tests have exactly these rights.
+/// The documented permissions of the provider: the tests have exactly these.
 pub(crate) const RBAC: &str = include_str!("../../../../examples/k8s/rbac.yaml");
 
 static CALM: OnceCell<Option<ControlPlane>> = OnceCell::const_new();
 static ROUGH: Mutex<Option<ControlPlane>> = Mutex::const_new(None);
 static NUMBER: AtomicUsize = AtomicUsize::new(0);
 
-/// A directory of this process, since another run of the tests may be under way. What ended processes left is removed.
+/// Returns a directory of this process, because another run of the tests may be in progress.
+/// Removes those of processes that have ended.
 pub(crate) fn directory(name: &str) -> PathBuf {
     let all = Path::new(env!("CARGO_TARGET_TMPDIR"));
     for entry in std::fs::read_dir(all).into_iter().flatten().flatten() {
@@ -38,7 +39,7 @@ pub(crate) fn directory(name: &str) -> PathBuf {
     all.join(format!("{name}-of-{}", std::process::id()))
 }
 
-/// A namespace of its own on the API server that all calm tests share.
+/// Returns a new namespace on the API server shared by all tests that do not disturb it.
 pub(crate) async fn calm() -> Option<Space<&'static ControlPlane>> {
     let plane = CALM.get_or_init(|| ControlPlane::start(directory_of("calm"))).await.as_ref()?;
     Some(Space::new(plane).await)
@@ -48,7 +49,7 @@ fn directory_of(name: &'static str) -> &'static Path {
     Box::leak(directory(name).into_boxed_path())
 }
 
-/// A control plane that a test may kill, pause and compact; one test at a time has it.
+/// Returns a control plane that a test may kill, pause and compact; one test at a time uses it.
 pub(crate) async fn rough() -> Option<MutexGuard<'static, Option<ControlPlane>>> {
     let mut plane = ROUGH.lock().await;
     match plane.as_mut() {
@@ -64,7 +65,7 @@ pub(crate) async fn rough() -> Option<MutexGuard<'static, Option<ControlPlane>>>
     Some(plane)
 }
 
-/// A namespace with the roles of the documentation, and a token of the service account that has them.
+/// A namespace with the documented roles, and the token of a service account that has them.
 pub(crate) struct Space<P> {
     pub(crate) plane: P,
     pub(crate) namespace: String,
@@ -81,7 +82,8 @@ impl<P: std::ops::Deref<Target = ControlPlane>> Space<P> {
         let token = plane.service_account_token(&namespace, "failover").await;
         let token_file = plane.token_file(&namespace, &token);
         let space = Self { plane, namespace, token, token_file };
-        // A role takes effect a moment after it is bound: one lets read slices, the other one leases.
+        // A role takes effect a moment after it is bound: one allows reading slices, the other
+        // leases.
         for path in ["endpointslices", "leases"].map(|resource| space.path(resource, "")) {
             failover_testkit::until(Duration::from_secs(20), "the role is bound", || async {
                 space.plane.request(&space.token, "GET", &path, "").await.status == 200
@@ -102,7 +104,7 @@ impl<P: std::ops::Deref<Target = ControlPlane>> Space<P> {
         self.builder().build().await.expect("builds")
     }
 
-    /// The path of an object of this namespace, or of all of a kind.
+    /// Returns the path of an object of this namespace, or of all objects of a kind.
     pub(crate) fn path(&self, resource: &str, name: &str) -> String {
         let group = match resource {
             "endpointslices" => "/apis/discovery.k8s.io/v1",
@@ -114,12 +116,12 @@ impl<P: std::ops::Deref<Target = ControlPlane>> Space<P> {
         format!("{group}/namespaces/{}/{resource}{slash}{name}", self.namespace)
     }
 
-    /// As the administrator.
+    /// Sends a request as the administrator.
     pub(crate) async fn admin(&self, method: &str, resource: &str, name: &str, body: &str) -> Answer {
         self.plane.request(self.plane.admin(), method, &self.path(resource, name), body).await
     }
 
-    /// All objects of a kind, as the administrator sees them.
+    /// Returns all objects of a kind, as the administrator.
     pub(crate) async fn objects(&self, resource: &str) -> Vec<Value> {
         let answer = self.admin("GET", resource, "", "").await;
         let mut list: Value = serde_json::from_str(&answer.body).expect("a list");
@@ -154,13 +156,13 @@ pub(crate) fn ids(set: &EndpointSet) -> Vec<&str> {
     ids
 }
 
-/// The next item, within ten seconds.
+/// Returns the next item, within 10 s.
 pub(crate) async fn next(stream: &mut WatchStream<'_>) -> Result<EndpointSet, Error> {
     let item = tokio::time::timeout(Duration::from_secs(10), stream.next()).await;
     item.expect("an item within ten seconds").expect("the watch goes on")
 }
 
-/// Reads the watch until a set is right; errors on the way are passed over.
+/// Reads the watch until a set satisfies the predicate; ignores errors before that.
 pub(crate) async fn sees(
     stream: &mut WatchStream<'_>,
     limit: Duration,
@@ -184,14 +186,15 @@ pub(crate) fn shared(provider: KubernetesProvider) -> Arc<dyn Provider> {
     Arc::new(provider)
 }
 
-/// Forwards connections to another port of this machine for as long as it lives; then they are refused.
+/// Forwards connections to another port of this machine while it lives; afterwards they are
+/// refused.
 pub(crate) struct Way {
     pub(crate) port: u16,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Way {
-    /// From this port, or from a free one.
+    /// Forwards from this port, or from a free one.
     pub(crate) async fn to(url: &str, from: Option<u16>) -> Self {
         let to: u16 = url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
         let port = from.unwrap_or_else(failover_testkit::free_port);

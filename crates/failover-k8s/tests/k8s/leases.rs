@@ -1,4 +1,4 @@
-//! Processes that register something and die, sleep, or are taken for dead.
+//! Processes that register endpoints and die, are suspended, or are considered dead.
 
 use std::ops::Deref;
 use std::process::Command;
@@ -17,10 +17,10 @@ use crate::harness::{Space, calm, endpoint, id, ids, rough, sees, service};
 use crate::registration::mark;
 
 const LEASE: Duration = Duration::from_secs(3);
-/// Every third of the lease it is looked at all of them.
+/// All leases are checked every third of a lease.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Another process that registers `id`, renews its lease, and does nothing else.
+/// Starts a process that registers `id` and renews its lease.
 fn registrant<P: Deref<Target = ControlPlane>>(space: &Space<P>, id: &str, address: &str) -> Process {
     let directory = space.plane.directory();
     let authority = directory.join("ca.crt");
@@ -35,7 +35,7 @@ fn registrant<P: Deref<Target = ControlPlane>>(space: &Space<P>, id: &str, addre
     Process::start(&command, &directory.join(format!("{}-{id}.log", space.namespace))).expect("starts")
 }
 
-/// Not a test: what [`registrant`] runs.
+/// Not a test: the program that [`registrant`] runs.
 #[tokio::test]
 #[ignore = "the program of another process, which tests start"]
 async fn a_process_that_registers() {
@@ -94,8 +94,8 @@ async fn sees_health(
     begun.elapsed()
 }
 
-/// F18: a process that is killed is out of selection after its lease and one period, and gone after three leases; with
-/// addresses that Kubernetes takes and with those that it does not.
+/// F18: a killed process's endpoints leave selection after its lease and one period, and are
+/// deleted after three leases, for addresses that Kubernetes accepts and for others.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_process_has_registered_goes_in_time() {
     let Some(space) = calm().await else { return };
@@ -106,7 +106,7 @@ async fn what_a_killed_process_has_registered_goes_in_time() {
     }
     let users = service("users");
     let mut watch = survivor.watch(&users).expect("it watches");
-    // It is alive for longer than its lease.
+    // It lives longer than its lease.
     tokio::time::sleep(LEASE + PERIOD * 2).await;
     let set = survivor.list(&Query::service(&users)).await.expect("lists");
     assert_eq!(
@@ -132,7 +132,8 @@ async fn what_a_killed_process_has_registered_goes_in_time() {
     assert!(space.objects("leases").await.is_empty() && space.objects("endpointslices").await.is_empty());
 }
 
-/// F19: a process that slept is back when it wakes, whether its slices were only marked or deleted.
+/// F19: a suspended process restores its registrations when it resumes, whether its slices were
+/// only marked or deleted.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_slept_is_back_when_it_wakes() {
     let Some(space) = calm().await else { return };
@@ -147,14 +148,14 @@ async fn a_process_that_slept_is_back_when_it_wakes() {
         sleeper.resume();
         let back = sees_health(&mut watch, Duration::from_secs(10), "sleeper", Some(Health::Unknown)).await;
         println!("measured: {asleep} while it slept, back after {back:?}");
-        // And stays.
+        // And they stay.
         tokio::time::sleep(LEASE + PERIOD).await;
         let set = survivor.list(&Query::service(&users)).await.expect("lists");
         assert_eq!(health(&set, "sleeper"), Some(Health::Unknown), "{asleep}");
     }
 }
 
-/// F19: what somebody deregistered while its process slept does not come back with the process.
+/// F19: an endpoint deregistered by another process during the suspension does not return.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_deregistered_stays_gone_when_its_process_wakes() {
     let Some(space) = calm().await else { return };
@@ -174,7 +175,7 @@ async fn what_was_deregistered_stays_gone_when_its_process_wakes() {
     .await;
     tokio::time::sleep(LEASE).await;
     assert!(survivor.list(&Query::service(&users)).await.expect("lists").entries().is_empty());
-    // The same for one that was awake all the time.
+    // The same for a process that was not suspended.
     let mut awake = registrant(&space, "awake", "10.0.0.2");
     is_registered(&survivor, "awake", &mut awake).await;
     assert!(survivor.deregister(&users, &id("awake")).await.expect("removes"));
@@ -183,9 +184,10 @@ async fn what_was_deregistered_stays_gone_when_its_process_wakes() {
     awake.kill();
 }
 
-/// F18: one that survives a process takes over its endpoint, which is not deleted with what the process left behind.
+/// F18: a surviving process takes over the endpoint of a dead one; it is not deleted with the dead
+/// process's registrations.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_somebody_else_has_registered_anew_is_not_deleted_with_the_dead() {
+async fn what_another_process_has_registered_again_is_not_deleted_with_the_dead() {
     let Some(space) = calm().await else { return };
     let survivor = reaper(&space).await;
     let mut killed = registrant(&space, "a", "10.0.0.1");
@@ -200,9 +202,10 @@ async fn what_somebody_else_has_registered_anew_is_not_deleted_with_the_dead() {
     assert_eq!((entry.endpoint().address(), entry.health()), ("10.0.0.2", Health::Unknown));
 }
 
-/// An API server that is away for longer than three leases takes nobody out: not to be seen is not to be dead.
+/// An API server that is unreachable for longer than three leases takes no endpoint out: a silent
+/// process is not a dead one.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_longer_than_the_lease_takes_nobody_out() {
+async fn an_outage_longer_than_the_lease_takes_no_endpoint_out() {
     let Some(mut plane) = rough().await else { return };
     let plane = plane.as_mut().expect("it was started");
     let (survivor, mut alive, paths) = {
@@ -217,16 +220,16 @@ async fn an_outage_longer_than_the_lease_takes_nobody_out() {
     let users = service("users");
     let mut watch = survivor.watch(&users).expect("it watches");
     sees(&mut watch, Duration::from_secs(5), "it is there", |set| health(set, "alive").is_some()).await;
-    // The survivor has seen the lease before, so that it knows for how long it was silent.
+    // The survivor has seen the lease before, so it knows how long it was silent.
     tokio::time::sleep(PERIOD * 2).await;
     plane.kill_apiserver();
     tokio::time::sleep(LEASE * 3 + PERIOD).await;
-    // It is not the first to come back: the survivor looks at the leases before it has renewed its own.
+    // It does not return first: the survivor reads the leases before it has renewed its own.
     alive.pause();
     plane.start_apiserver().await;
     tokio::time::sleep(PERIOD + PERIOD / 2).await;
     alive.resume();
-    // Every set that is told from here on, for longer than it takes to be taken out, has it.
+    // Every set published from here on, for longer than an expiry takes, contains it.
     let until = Instant::now() + LEASE * 2 + PERIOD;
     while let Ok(item) = tokio::time::timeout_at(until, watch.next()).await {
         if let Ok(set) = item.expect("it goes on") {
@@ -235,10 +238,10 @@ async fn an_outage_longer_than_the_lease_takes_nobody_out() {
     }
     let set = survivor.list(&Query::service(&users)).await.expect("it is back");
     assert_eq!(health(&set, "alive"), Some(Health::Unknown));
-    assert_eq!(objects(plane, &paths).await, before, "they are the same, and nothing was made anew");
+    assert_eq!(objects(plane, &paths).await, before, "they are the same objects, none was recreated");
 }
 
-/// Which objects there are.
+/// Returns the identities of the objects.
 async fn objects(plane: &ControlPlane, paths: &[String]) -> Vec<Value> {
     let mut all = Vec::new();
     for path in paths {
@@ -251,7 +254,7 @@ async fn objects(plane: &ControlPlane, paths: &[String]) -> Vec<Value> {
     all
 }
 
-/// F25, as far as it is about registrations: what people do to a lease is mended or believed, and never a panic.
+/// F25, for registrations: what users do to a lease is repaired or accepted, and nothing panics.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_that_is_deleted_or_emptied_is_mended() {
     let Some(space) = calm().await else { return };
@@ -260,7 +263,8 @@ async fn a_lease_that_is_deleted_or_emptied_is_mended() {
     let lease = space.objects("leases").await.remove(0);
     let name = lease["metadata"]["name"].as_str().expect("a name").to_owned();
     let renewed = |lease: &Value| lease["spec"]["renewTime"].clone();
-    // Emptied and relabelled: the next renewals write it again, and look what others have made of that meanwhile.
+    // Emptied and relabelled: the next renewals restore it, and check what other processes did
+    // meanwhile.
     until(Duration::from_secs(5), "it is emptied", async || {
         // It may be renewed in between.
         let mut emptied = space.objects("leases").await.remove(0);
@@ -290,7 +294,7 @@ async fn a_lease_that_is_deleted_or_emptied_is_mended() {
     assert_eq!(mended["metadata"]["labels"]["team"], "blue");
     let health = async || provider.get(&service("users"), &id("a")).await.expect("it is there").health();
     until(Duration::from_secs(5), "the mark is off", async || health().await == Health::Unknown).await;
-    // Deleted, as the reaper of somebody who took this process for dead does it, with what was bound to it.
+    // Deleted, with its registrations, as by a reaper that considered this process dead.
     space.admin("DELETE", "leases", &name, "").await;
     let slice = space.objects("endpointslices").await.remove(0);
     space.admin("DELETE", "endpointslices", slice["metadata"]["name"].as_str().expect("a name"), "").await;
@@ -309,7 +313,8 @@ async fn a_lease_that_is_deleted_or_emptied_is_mended() {
     provider.close().await.expect("closes");
 }
 
-/// A process that lost its lease comes back and finds that its successor has registered the same id: that one stays.
+/// A process that lost its lease finds on its return that its successor has registered the same id:
+/// that registration stays.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_comes_back_does_not_register_over_its_successor() {
     let Some(space) = calm().await else { return };
@@ -320,23 +325,24 @@ async fn a_process_that_comes_back_does_not_register_over_its_successor() {
     let lease = space.objects("leases").await.remove(0);
     let new = space.provider().await;
     new.register(&endpoint("a", "10.0.0.2")).await.expect("registers");
-    // As a reaper does it: the lease, and what is bound to it.
+    // As a reaper does: the lease and its registrations.
     let slices = space.objects("endpointslices").await;
     let of_b = slices.iter().find(|slice| slice["endpoints"][0]["addresses"][0] == "10.0.0.1").expect("b");
     for (kind, object) in [("leases", &lease), ("endpointslices", of_b)] {
         space.admin("DELETE", kind, object["metadata"]["name"].as_str().expect("a name"), "").await;
     }
     let users = service("users");
-    until(Duration::from_secs(10), "what nobody took over is registered again", async || {
+    until(Duration::from_secs(10), "an endpoint that was not taken over is registered again", async || {
         new.get(&users, &id("b")).await.is_ok()
     })
     .await;
     tokio::time::sleep(PERIOD).await;
     let entry = new.get(&users, &id("a")).await.expect("it is there");
-    assert_eq!(entry.endpoint().address(), "10.0.0.2", "the newest registration stands");
+    assert_eq!(entry.endpoint().address(), "10.0.0.2", "the newest registration wins");
 }
 
-/// It looks for marks when it wakes. One that somebody has put on the registration of its successor is not its own.
+/// A process checks for marks when it resumes; a mark on its successor's registration is not its
+/// own.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_wakes_takes_no_mark_off_its_successor() {
     let Some(space) = calm().await else { return };

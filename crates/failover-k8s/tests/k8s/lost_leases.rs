@@ -1,4 +1,4 @@
-//! Leases on an API server that does what a real one won't do on command.
+//! Leases on an API server that misbehaves on command.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use crate::harness::endpoint;
 use crate::scripted::{SOON, builder, is_slices, list, slice, status};
 
-/// A lease was deleted, the next one could not be made, and a registration made it: what was registered before is
-/// registered again all the same.
+/// A lease was deleted and creating the next one failed; a registration then creates it, and the
+/// earlier registrations are restored nevertheless.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_lost_lease_bound_comes_back_whoever_makes_the_next() {
     let leases = Arc::new(AtomicUsize::new(0));
@@ -64,8 +64,8 @@ fn lease(uid: &str) -> Value {
     json!({"metadata": {"name": "x", "uid": uid, "resourceVersion": "1"}, "spec": {"renewTime": "x"}})
 }
 
-/// The answer to a lease that was made is lost. It is held when it has been written again, and not because it is there:
-/// it may have been there for long, and about to run out.
+/// The response to the creation of a lease is lost. The lease counts as held only once it is
+/// written again: it may be old and about to expire.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_that_is_there_already_is_held_once_it_has_been_written() {
     let refused = Arc::new(AtomicBool::new(true));
@@ -101,23 +101,23 @@ async fn a_lease_that_is_there_already_is_held_once_it_has_been_written() {
     assert_eq!(count("PATCH"), 1);
 }
 
-/// Who takes a process for dead marks its slices a moment after it looked at the lease: the process may have looked for
-/// marks by then, and found none.
+/// A reaper marks slices a moment after it read the lease: the process may already have checked for
+/// marks and found none.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mark_that_comes_after_the_lease_was_renewed_is_taken_off() {
     a_late_mark_is_taken_off(Duration::from_secs(4)).await;
 }
 
-/// A reaper whose clock is a little faster than that of the process.
+/// A reaper whose clock is slightly faster than the process's.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mark_of_somebody_whose_clock_is_faster_is_taken_off() {
+async fn a_mark_of_a_reaper_whose_clock_is_faster_is_taken_off() {
     a_late_mark_is_taken_off(Duration::from_millis(2710)).await;
 }
 
-/// With a lease of three seconds that is not renewed for so long.
+/// Tests a lease of 3 s that is not renewed for this long.
 async fn a_late_mark_is_taken_off(silent: Duration) {
     let stored = Arc::new(std::sync::Mutex::new((Value::Null, 0_u32)));
-    // When the lease was made: after the process sent it.
+    // When the lease was created: after the process sent it.
     let begun = Arc::new(std::sync::OnceLock::new());
     let store = Arc::clone(&stored);
     let server = FaultServer::start(move |request| {
@@ -167,7 +167,8 @@ async fn a_late_mark_is_taken_off(silent: Duration) {
     until(SOON, "the mark is taken off", async || !is_marked()).await;
 }
 
-/// Slices that are written slowly, by an admission webhook for example, do not keep the lease from being renewed.
+/// Slow writes of slices, for example because of an admission webhook, do not delay the renewal of
+/// the lease.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_is_renewed_while_what_it_lost_is_registered_again() {
     let (writes, made) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -200,7 +201,7 @@ async fn a_lease_is_renewed_while_what_it_lost_is_registered_again() {
     until(SOON, "the lease is renewed all the same", async || count("PUT") >= before + 3).await;
 }
 
-/// What may not be deleted, for one process that is gone, keeps nobody from looking after the others.
+/// A deletion forbidden for one dead process does not hold up the others.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_that_may_not_be_reaped_holds_up_none_that_comes_later() {
     let begun = Instant::now();
@@ -243,8 +244,9 @@ async fn a_lease_that_may_not_be_reaped_holds_up_none_that_comes_later() {
     assert!((2..=12).contains(&marked("forbidden")), "{} times", marked("forbidden"));
 }
 
-/// A registration made the lease and failed; the next one comes when that has long run out and was reaped. It is bound
-/// to one that is there: with the other one its slice would be deleted.
+/// A registration created the lease and failed; by the next one, the lease has expired and been
+/// deleted. The registration is bound to a new one, because its slice would be deleted with the old
+/// one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registration_that_comes_late_is_not_bound_to_a_lease_that_is_gone() {
     let (leases, writes) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -260,7 +262,7 @@ async fn a_registration_that_comes_late_is_not_bound_to_a_lease_that_is_gone() {
                     let number = leases.fetch_add(1, Ordering::Relaxed);
                     Reply::json(201, lease(&format!("uid-{number}")).to_string())
                 }
-                // The first one is gone.
+                // The first lease is gone.
                 ("PUT", false) if leases.load(Ordering::Relaxed) > 1 => {
                     Reply::json(200, lease("uid-1").to_string())
                 }
@@ -282,8 +284,8 @@ async fn a_registration_that_comes_late_is_not_bound_to_a_lease_that_is_gone() {
     assert_eq!(object["metadata"]["ownerReferences"][0]["uid"], "uid-1");
 }
 
-/// After a lost lease one endpoint is refused, for as long as it may: the others are registered again once, and not with
-/// each try of that one.
+/// After a lost lease, one endpoint is refused permanently: the others are registered again once,
+/// not with each attempt.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_is_refused_does_not_make_the_others_be_written_again_and_again() {
     let (lost, leases) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
@@ -328,8 +330,8 @@ async fn one_that_is_refused_does_not_make_the_others_be_written_again_and_again
     assert_eq!((writes("10.0.0.1"), writes("10.0.0.3")), (2, 2), "registered, and registered again");
 }
 
-/// A lease is written in whole seconds: no fewer than the process goes by, or it would not look for marks that others
-/// have set by then.
+/// A lease has whole seconds, rounded up: with fewer, the process would not check for marks that
+/// others may have set.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_of_broken_seconds_is_written_as_the_next_whole_one() {
     let server = FaultServer::start(async |request| match (request.method.as_str(), is_slices(&request)) {
@@ -350,7 +352,8 @@ async fn a_lease_of_broken_seconds_is_written_as_the_next_whole_one() {
     }
 }
 
-/// A provider that was closed for a while, with something registered, gives a sign of life as soon as it is open again.
+/// A provider that was closed for a while with registrations renews its lease as soon as it is open
+/// again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_is_renewed_at_once_when_a_provider_is_opened_again() {
     let server = FaultServer::start(async |request| match (request.method.as_str(), is_slices(&request)) {
@@ -375,8 +378,9 @@ async fn a_lease_is_renewed_at_once_when_a_provider_is_opened_again() {
     until(Duration::from_millis(500), "it is renewed", async || renewals() == 1).await;
 }
 
-/// A process sleeps twice: once until its lease has run out, and again before it has looked what became of its slices, so
-/// that lease and slices are deleted. They went with the lease, and nobody has deregistered them.
+/// A process is suspended twice: until its lease has expired, and again before it has checked its
+/// slices, so that lease and slices are deleted. The slices went with the lease; they were not
+/// deregistered.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_went_with_the_lease_is_not_taken_for_deregistered() {
     let begun = Instant::now();
@@ -397,7 +401,7 @@ async fn what_went_with_the_lease_is_not_taken_for_deregistered() {
                 ("PUT", false) if renewals.fetch_add(1, Ordering::Relaxed) == 0 => {
                     Reply::json(200, lease("0").to_string())
                 }
-                // By now it is gone, and the slices with it.
+                // By now it is gone, and its slices with it.
                 _ => Reply::json(404, status(404, "NotFound").to_string()),
             }
         }
@@ -411,7 +415,8 @@ async fn what_went_with_the_lease_is_not_taken_for_deregistered() {
     until(Duration::from_secs(12), "it is registered again", async || writes() == 2).await;
 }
 
-/// A server with three slices of a dead process, of which the first may not be deleted, and with the lease or without.
+/// Starts a server with three slices of a dead process, the first of which may not be deleted, with
+/// or without the lease.
 async fn left_behind(has_lease: bool) -> FaultServer {
     FaultServer::start(move |request: Request| async move {
         let bound = |name: &str| {
@@ -443,7 +448,7 @@ fn deleted(server: &FaultServer, name: &str) -> bool {
     requests.iter().any(|request| request.method == "DELETE" && request.path().ends_with(name))
 }
 
-/// What a dead process left behind, of which one slice may not be deleted: the others are.
+/// One slice of a dead process may not be deleted; the others are.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slice_that_may_not_be_deleted_holds_up_no_other_of_its_lease() {
     let server = left_behind(true).await;
@@ -454,8 +459,8 @@ async fn a_slice_that_may_not_be_deleted_holds_up_no_other_of_its_lease() {
     assert!(["dead", "first", "second"].iter().all(|name| deleted(&server, name)));
 }
 
-/// The same for those whose lease is gone: they are looked for every tenth round, and deleted when the next look finds
-/// them still there.
+/// The same without the lease: orphans are looked for every tenth round, and deleted if the next
+/// look still finds them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slice_that_may_not_be_deleted_holds_up_no_other_without_a_lease() {
     let server = left_behind(false).await;

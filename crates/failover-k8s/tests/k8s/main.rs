@@ -1,6 +1,6 @@
-//! The provider against a real API server, and against one that does what a real one won't do on command.
+//! The provider against a real API server, and against one that misbehaves on command.
 //!
-//! Names of tests and the comments above them say which fault of the project's list they hold (F, R, S).
+//! The comments above the tests name the fault of the project's list that they cover (F, R, S).
 
 #![allow(clippy::disallowed_methods, reason = "a real server takes real time")]
 

@@ -1,4 +1,4 @@
-//! The engine over the provider, as programs use it.
+//! The engine on top of the provider, as programs use it.
 
 use std::time::Duration;
 
@@ -33,10 +33,10 @@ async fn a_configuration_that_one_process_stores_is_applied_in_the_others() {
     has(&users, 5).await;
     here.configure_service("users", retries(6)).await.expect("stores");
     has(&users, 6).await;
-    there.configure(retries(7)).await.expect("stores over what somebody else stored");
+    there.configure(retries(7)).await.expect("replaces another process's document");
     has(&orders, 7).await;
     assert_eq!(users.config().max_retries(), 6, "its own counts first");
-    // Who comes later has it as soon as its documents have arrived.
+    // A later manager has it as soon as its documents have arrived.
     let late = manager(&space).await;
     has(&late.service("users").await.expect("a handle"), 6).await;
 }
@@ -46,14 +46,14 @@ async fn a_process_that_serves_is_found_drained_and_gone() {
     let Some(space) = calm().await else { return };
     let (server, caller) = (manager(&space).await, manager(&space).await);
     let users = caller.service("users").await.expect("a handle");
-    users.select().map(drop).expect_err("nobody serves yet");
+    users.select().map(drop).expect_err("no endpoint is registered yet");
     let one = Endpoint::builder("u1", "users", "127.0.0.1", 8080).protocol("http").build().expect("valid");
     let serving = server.register_self(one).await.expect("registers");
     until(SOON, "it is found", async || users.select().is_ok()).await;
     assert_eq!(users.select().expect("one").endpoint().url("/"), "http://127.0.0.1:8080/");
     serving.close().await.expect("goes in order");
     until(SOON, "it is gone", async || users.endpoints().is_empty()).await;
-    // Dropped instead, it goes as well.
+    // Dropping it deregisters as well.
     let serving = server.register_self(endpoint("u2", "10.0.0.2")).await.expect("registers");
     until(SOON, "it is found", async || users.endpoints().len() == 1).await;
     drop(serving);

@@ -1,5 +1,5 @@
-//! The figures of docs/kubernetes.md: `cargo test --release -p failover-k8s --test k8s -- --ignored measure --nocapture
-//! --test-threads 1`.
+//! The measurements of docs/kubernetes.md: `cargo test --release -p failover-k8s --test k8s --
+//! --ignored measure --nocapture --test-threads 1`.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -29,7 +29,8 @@ fn shown(mut all: Vec<u128>) -> String {
     format!("median {:.1} ms, p99 {:.1} ms, of {}", at(50), at(99), all.len())
 }
 
-/// The process that writes: registers an endpoint with a number, takes it out, and so on; its log says when it began each.
+/// The writing process: registers a numbered endpoint, deregisters it, and so on; its log states
+/// when it started each.
 #[tokio::test]
 #[ignore = "the program of another process, which a measurement starts"]
 async fn a_process_that_writes() {
@@ -51,14 +52,15 @@ async fn a_process_that_writes() {
     std::future::pending::<()>().await;
 }
 
-/// From a write in one process to a changed selection in another, beside the bare watch of the API server.
+/// Measures from a write in one process to a changed selection in another, beside a bare watch of
+/// the API server.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "it measures"]
 async fn measure_from_a_write_to_a_selection() {
     let Some(space) = calm().await else { return };
     let provider = space.provider().await;
     provider.register(&endpoint("m", "10.0.0.1")).await.expect("registers");
-    // A bare watch, to know what the server itself takes.
+    // A bare watch, to measure the server's own share.
     let raw = Arc::new(Mutex::new(Vec::new()));
     let watching = {
         let raw = Arc::clone(&raw);
@@ -132,7 +134,7 @@ fn resident() -> u64 {
     line.trim().trim_end_matches(" kB").trim().parse().unwrap_or_default()
 }
 
-/// A Service of 5 000 endpoints in 50 slices.
+/// Measures a Service of 5 000 endpoints in 50 slices.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "it measures"]
 async fn measure_a_service_of_five_thousand_endpoints() {
@@ -197,11 +199,11 @@ fn processor_time() -> Duration {
         .split(' ')
         .filter_map(|field| field.parse().ok())
         .collect();
-    // utime and stime, in hundredths of a second; the state before them is no number.
+    // utime and stime, in hundredths of a second; the state before them is not a number.
     Duration::from_millis((fields.get(10).unwrap_or(&0) + fields.get(11).unwrap_or(&0)) * 10)
 }
 
-/// What a watch costs while nothing happens, for ten minutes.
+/// Measures the cost of an idle watch, for ten minutes.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "it measures"]
 async fn measure_an_idle_watch() {
@@ -209,7 +211,7 @@ async fn measure_an_idle_watch() {
         if !is_watch(&request) {
             return list(5, &[slice("a", 1, &[1])]);
         }
-        // As the real one: it ends after the time that was asked for.
+        // Like the real server, it ends after the requested time.
         let seconds = request
             .query("timeoutSeconds")
             .and_then(|seconds| seconds.parse().ok())
@@ -236,6 +238,6 @@ async fn measure_an_idle_watch() {
 async fn next_ignoring(watch: &mut failover_core::provider::WatchStream<'_>) {
     use futures_util::StreamExt;
     while let Some(item) = watch.next().await {
-        println!("told: {item:?}");
+        println!("published: {item:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! A real API server that is killed, paused and compacted under load.
+//! A real API server, killed, paused and compacted under load.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,13 +15,14 @@ use tokio::time::Instant;
 use crate::discovery::controllers;
 use crate::harness::{Space, Way, directory, endpoint, ids, next, rough, sees, service};
 
-/// Calls a service a thousand times a second until it is told to stop; answers how many there were and how many failed.
+/// Calls a service a thousand times a second until stopped; returns the number of calls and of
+/// failures.
 fn calls(users: ServiceHandle, stop: Arc<AtomicBool>) -> tokio::task::JoinHandle<(u64, u64)> {
     let (done, failed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     tokio::spawn(async move {
         let begun = Instant::now();
         while !stop.load(Ordering::Relaxed) {
-            // As many as are due by now.
+            // As many as are due.
             while u128::from(done.load(Ordering::Relaxed)) < begun.elapsed().as_millis() {
                 done.fetch_add(1, Ordering::Relaxed);
                 let called = users.execute(async |_| Ok::<_, std::io::Error>(())).await;
@@ -33,7 +34,7 @@ fn calls(users: ServiceHandle, stop: Arc<AtomicBool>) -> tokio::task::JoinHandle
     })
 }
 
-/// F2 and R2: killed under load and started again. No call fails, and what changes afterwards is seen soon.
+/// F2 and R2: killed under load and restarted. No call fails, and later changes are seen soon.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_server_that_is_restarted_costs_no_call_and_is_found_again() {
     let Some(mut plane) = rough().await else { return };
@@ -69,8 +70,8 @@ async fn an_api_server_that_is_restarted_costs_no_call_and_is_found_again() {
     let (calls, failed) = calling.await.expect("no panic");
     println!("measured: calls={calls} failed={failed}");
     assert!(failed == 0 && calls > 2000, "calls={calls} failed={failed}");
-    // What the watch has told: errors, and never a set with fewer.
-    let told = tokio::time::timeout(Duration::from_secs(10), async {
+    // The watch yields errors, but never a smaller set.
+    let changed = tokio::time::timeout(Duration::from_secs(10), async {
         loop {
             match watch.next().await.expect("it goes on") {
                 Ok(set) if set.entries().len() == 4 => return,
@@ -81,12 +82,12 @@ async fn an_api_server_that_is_restarted_costs_no_call_and_is_found_again() {
             }
         }
     });
-    told.await.expect("the change is told");
+    changed.await.expect("the change is published");
 }
 
-/// F3 with a real server: it is paused, keeps its connections, and answers nothing.
+/// F3 with a real server: it is paused, keeps its connections, and does not answer.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_api_server_that_is_paused_blocks_nobody() {
+async fn an_api_server_that_is_paused_blocks_no_caller() {
     let Some(mut plane) = rough().await else { return };
     let plane = plane.as_mut().expect("it was started");
     let provider = {
@@ -111,12 +112,12 @@ async fn an_api_server_that_is_paused_blocks_nobody() {
     sees(&mut watch, Duration::from_secs(10), "the change", |set| ids(set) == ["a", "b"]).await;
 }
 
-/// F5 with a real server: its store has forgotten the version at which the watch was. The set never dips.
+/// F5 with a real server: its store no longer has the watch's version. The set never shrinks.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_was_compacted_costs_a_list_and_no_endpoint() {
     let Some(mut plane) = rough().await else { return };
     let plane = plane.as_mut().expect("it was started");
-    // Through a way that can be closed, so that the watch misses all that happens.
+    // Through a forwarder that can be closed, so that the watch misses the changes.
     let way = Way::to(&plane.url(), None).await;
     let port = way.port;
     let (provider, path) = {
@@ -140,7 +141,7 @@ async fn a_store_that_was_compacted_costs_a_list_and_no_endpoint() {
     drop(way);
     plane.request(plane.admin(), "DELETE", &format!("{path}/users-b"), "").await;
     plane.compact().await;
-    // Its cache would still have the events.
+    // The server's cache would still have the events.
     plane.kill_apiserver();
     plane.start_apiserver().await;
     let asked = format!("{path}?watch=true&resourceVersion={version}&timeoutSeconds=1");
@@ -156,9 +157,10 @@ async fn a_store_that_was_compacted_costs_a_list_and_no_endpoint() {
     assert_eq!(fewest, 3, "three are left, and never fewer");
 }
 
-/// F7 with a real server: it takes one request at a time and refuses the others, asking to come again.
+/// F7 with a real server: it accepts one request at a time and refuses the others with a retry
+/// delay.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_api_server_that_is_too_busy_is_told_as_that_and_watched_on() {
+async fn an_api_server_that_is_too_busy_is_reported_as_such_and_watched_on() {
     let flags = [
         "--max-requests-inflight=1",
         "--max-mutating-requests-inflight=1",
@@ -168,7 +170,7 @@ async fn an_api_server_that_is_too_busy_is_told_as_that_and_watched_on() {
     let space = Space::new(&plane).await;
     let provider = Arc::new(space.provider().await);
     let again = |error: &failover_core::Error| error.kind() == ErrorKind::Connection;
-    // A refusal of before is no reason to fail.
+    // An earlier refusal must not fail the test.
     until(Duration::from_secs(10), "it is registered", async || {
         provider.register(&endpoint("a", "10.0.0.1")).await.is_ok()
     })

@@ -1,4 +1,4 @@
-//! Writing endpoints to a real API server.
+//! Writes of endpoints to a real API server.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Space, calm, endpoint, id, ids, service};
 
-/// F15: addresses that the API server refuses, and that a development machine needs.
+/// F15: addresses that the API server rejects and a development machine needs.
 #[tokio::test]
 async fn loopback_and_names_are_registered_although_kubernetes_takes_neither() {
     let Some(space) = calm().await else { return };
@@ -37,7 +37,8 @@ async fn loopback_and_names_are_registered_although_kubernetes_takes_neither() {
     assert_eq!(provider.list(&Query::all()).await.expect("lists").entries().len(), 8);
 }
 
-/// A rolling update: the next release registers the id that the one before deregisters when it ends.
+/// A rolling update: the next release registers the id that the previous one deregisters when it
+/// ends.
 #[tokio::test]
 async fn a_process_that_ends_leaves_the_registration_of_its_successor_alone() {
     let Some(space) = calm().await else { return };
@@ -50,12 +51,12 @@ async fn a_process_that_ends_leaves_the_registration_of_its_successor_alone() {
     );
     let entry = new.get(&service("users"), &id("a")).await.expect("it is there");
     assert_eq!((entry.endpoint().address(), entry.lifecycle()), ("10.0.0.2", Lifecycle::InService));
-    // A tool, which has registered nothing, takes out what it is told to.
+    // A tool, which has not registered it, can deregister it.
     assert!(space.provider().await.deregister(&service("users"), &id("a")).await.expect("deregisters"));
     assert!(!new.deregister(&service("users"), &id("a")).await.expect("answers"));
 }
 
-/// An id that moves to an address of the other family: the type of a slice cannot be changed.
+/// An id moves to an address of the other family: a slice's address type is immutable.
 #[tokio::test]
 async fn an_endpoint_can_move_between_the_families_of_addresses() {
     let Some(space) = calm().await else { return };
@@ -69,7 +70,7 @@ async fn an_endpoint_can_move_between_the_families_of_addresses() {
     assert_eq!(space.objects("endpointslices").await.len(), 1);
     let slice = &space.objects("endpointslices").await[0];
     assert!(slice["metadata"]["ownerReferences"][0]["uid"].is_string(), "it is still bound to its lease");
-    // Whoever registers it next has it alone.
+    // The next registration replaces it completely.
     space.provider().await.register(&endpoint("a", "10.0.0.3")).await.expect("registers");
     let slice = space.objects("endpointslices").await.remove(0);
     let owners = slice["metadata"]["ownerReferences"].as_array().expect("a list");
@@ -77,7 +78,7 @@ async fn an_endpoint_can_move_between_the_families_of_addresses() {
     assert_eq!(owners[0]["name"], slice["metadata"]["labels"]["failover.rs/registrant"]);
 }
 
-/// F16: the same id from many processes at once is one object, and nobody fails.
+/// F16: one id registered by many processes at once is one object, and no registration fails.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_processes_that_register_one_id_write_one_object() {
     let Some(space) = calm().await else { return };
@@ -100,7 +101,7 @@ async fn two_processes_that_register_one_id_write_one_object() {
     assert_eq!(space.objects("endpointslices").await.len(), 1);
 }
 
-/// F17: changes of one endpoint at the same time all count.
+/// F17: concurrent changes of one endpoint are all applied.
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_of_one_endpoint_at_once_do_not_lose_each_other() {
     let Some(space) = calm().await else { return };
@@ -120,7 +121,7 @@ async fn changes_of_one_endpoint_at_once_do_not_lose_each_other() {
     }
 }
 
-/// F20: again, and by somebody else.
+/// F20: again, and by another process.
 #[tokio::test]
 async fn deregistering_again_is_no_error_and_says_that_nothing_was_there() {
     let Some(space) = calm().await else { return };
@@ -133,9 +134,9 @@ async fn deregistering_again_is_no_error_and_says_that_nothing_was_there() {
     }
 }
 
-/// F21: what people edit counts, and an update of ours leaves what they added.
+/// F21: users' edits take precedence, and an update keeps their additions.
 #[tokio::test]
-async fn what_somebody_edits_in_a_slice_of_ours_counts_and_stays() {
+async fn what_users_edit_in_a_slice_of_ours_counts_and_stays() {
     let Some(space) = calm().await else { return };
     let provider = space.provider().await;
     let (users, a) = (service("users"), id("a"));
@@ -158,13 +159,13 @@ async fn what_somebody_edits_in_a_slice_of_ours_counts_and_stays() {
     assert_eq!(slice["metadata"]["labels"]["team"], "blue");
     let entry = provider.get(&users, &a).await.expect("it is there");
     assert_eq!((entry.endpoint().weight(), entry.health()), (9, Health::Healthy));
-    // A new registration is a new beginning, whoever owned what.
+    // A new registration replaces everything, whoever owned it.
     provider.register(&endpoint("a", "10.0.0.1")).await.expect("registers");
     let entry = provider.get(&users, &a).await.expect("it is there");
     assert_eq!((entry.endpoint().address(), entry.health()), ("10.0.0.1", Health::Unknown));
 }
 
-/// F14: an annotation that somebody broke, and one that is too large to be one.
+/// F14: a broken annotation, and one that is too large.
 #[tokio::test]
 async fn a_broken_annotation_costs_what_stood_in_it_and_a_too_large_endpoint_is_refused_here() {
     let Some(space) = calm().await else { return };
@@ -189,7 +190,7 @@ async fn a_broken_annotation_costs_what_stood_in_it_and_a_too_large_endpoint_is_
     let error = provider.register(&large).await.expect_err("six bytes for each character are too many");
     assert_eq!((error.kind(), error.code()), (ErrorKind::Unsupported, "TOO_LARGE"));
     assert_eq!(space.objects("endpointslices").await.len(), before, "nothing was written");
-    // As much as fits is kept.
+    // An endpoint that just fits is stored.
     let most = (0..4).map(|n| (format!("k{n}"), "x".repeat(16_000)));
     let most = endpoint("most", "10.0.0.4").to_builder().metadata_map(most).build().expect("valid");
     provider.register(&most).await.expect("registers");
@@ -200,7 +201,7 @@ async fn a_broken_annotation_costs_what_stood_in_it_and_a_too_large_endpoint_is_
     });
 }
 
-/// F22: a Service whose endpoints Kubernetes keeps, and one that has none at all.
+/// F22: a Service whose endpoints Kubernetes writes, and an `ExternalName` Service.
 #[tokio::test]
 async fn a_service_that_kubernetes_keeps_refuses_registrations_by_name() {
     let Some(space) = calm().await else { return };
@@ -227,16 +228,10 @@ async fn a_service_that_kubernetes_keeps_refuses_registrations_by_name() {
     let long = failover_core::Endpoint::builder("a", "x".repeat(64), "10.0.0.1", 80).build().expect("valid");
     let error = provider.register(&long).await.expect_err("no label holds it");
     assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(
-        provider
-            .list(&Query::service(long.service()))
-            .await
-            .expect("nobody can have it")
-            .is_unknown_service()
-    );
+    assert!(provider.list(&Query::service(long.service())).await.expect("lists").is_unknown_service());
 }
 
-/// It is shown as draining to whoever looks at slices, and a successor of the same id is not deleted with it.
+/// Readers of slices see it as draining, and a successor of the same id is not deleted with it.
 #[tokio::test]
 async fn a_deregistered_endpoint_drains_first_and_a_successor_stays() {
     let Some(space) = calm().await else { return };
@@ -253,7 +248,7 @@ async fn a_deregistered_endpoint_drains_first_and_a_successor_stays() {
         let slice = space.objects("endpointslices").await.remove(0);
         let conditions = json!({"ready": false, "serving": true, "terminating": true});
         assert_eq!(slice["endpoints"][0]["conditions"], conditions);
-        // Somebody removes it, and registers another one of that id.
+        // Another process removes it and registers a new one with this id.
         other.deregister(&users, &a).await.expect("removes");
         other.register(&endpoint("a", "10.0.0.2")).await.expect("registers");
     };
@@ -263,7 +258,7 @@ async fn a_deregistered_endpoint_drains_first_and_a_successor_stays() {
     assert_eq!(entry.endpoint().address(), "10.0.0.2");
 }
 
-/// Writes that would say nothing new are not made: each one is sent to everybody who watches.
+/// Writes without a change are omitted, because each is sent to all watchers.
 #[tokio::test]
 async fn a_claim_that_says_nothing_new_is_not_written() {
     let Some(space) = calm().await else { return };
@@ -276,9 +271,9 @@ async fn a_claim_that_says_nothing_new_is_not_written() {
     assert_eq!(version(space.objects("endpointslices").await), before);
 }
 
-/// F33: a namespace that is going takes nothing any more, and says so.
+/// F33: a terminating namespace accepts no registration, and reports that.
 #[tokio::test]
-async fn a_namespace_that_terminates_is_told_by_its_own_code() {
+async fn a_namespace_that_terminates_is_reported_by_its_own_code() {
     let Some(space) = calm().await else { return };
     let provider = space.provider().await;
     let path = format!("/api/v1/namespaces/{}", space.namespace);
@@ -289,7 +284,7 @@ async fn a_namespace_that_terminates_is_told_by_its_own_code() {
     assert_eq!(error.retry(), failover_core::RetryAdvice::Never);
 }
 
-/// Without a lease nothing binds what is registered to this process.
+/// Without a lease, registrations are not bound to this process.
 #[tokio::test]
 async fn without_a_lease_there_is_none() {
     let Some(space) = calm().await else { return };
@@ -300,7 +295,8 @@ async fn without_a_lease_there_is_none() {
     assert!(slice["metadata"].get("ownerReferences").is_none(), "{slice}");
 }
 
-/// A process that leaves in order leaves no lease; one that leaves something behind leaves it to the lease.
+/// A process that deregisters everything leaves no lease; otherwise the remaining registrations
+/// expire with it.
 #[tokio::test]
 async fn closing_gives_up_a_lease_to_which_nothing_is_bound() {
     let Some(space) = calm().await else { return };
@@ -315,7 +311,7 @@ async fn closing_gives_up_a_lease_to_which_nothing_is_bound() {
     assert!(space.objects("leases").await.is_empty());
 }
 
-/// Without the right to read Services the rest works.
+/// Everything else works without permission to read Services.
 #[tokio::test]
 async fn who_may_not_read_services_registers_all_the_same() {
     let Some(space) = calm().await else { return };
@@ -332,12 +328,13 @@ async fn who_may_not_read_services_registers_all_the_same() {
     let provider = space.provider().await;
     provider.register(&endpoint("a", "10.0.0.1")).await.expect("registers");
     assert_eq!(ids(&provider.list(&Query::service(&service("users"))).await.expect("lists")), ["a"]);
-    assert!(provider.list(&Query::service(&service("nobody"))).await.expect("lists").is_unknown_service());
+    assert!(provider.list(&Query::service(&service("absent"))).await.expect("lists").is_unknown_service());
 }
 
-/// A registration keeps the object and takes it over: who drained it before does not delete it.
+/// A registration keeps the object and takes it over: the process that drained it before does not
+/// delete it.
 #[tokio::test]
-async fn what_is_registered_anew_while_it_drains_stays() {
+async fn what_is_registered_again_while_it_drains_stays() {
     let Some(space) = calm().await else { return };
     let provider = space.builder().drain_time(Duration::from_millis(1500)).build().await.expect("builds");
     let other = space.provider().await;
@@ -361,12 +358,12 @@ async fn what_is_registered_anew_while_it_drains_stays() {
         tokio::join!(provider.deregister(&users, &a), provider.deregister(&users, &b), looking);
     assert!(first.expect("removes") && second.expect("removes"));
     for (id, address) in [(&a, "10.0.0.3"), (&b, "10.0.0.4")] {
-        let entry = other.get(&users, id).await.expect("the newest registration stands");
+        let entry = other.get(&users, id).await.expect("the newest registration wins");
         assert_eq!((entry.endpoint().address(), entry.lifecycle()), (address, Lifecycle::InService));
     }
 }
 
-/// Marks the only slice there is as a reaper does.
+/// Marks the only slice as a reaper does.
 pub(crate) async fn mark(space: &Space<&'static ControlPlane>) {
     let mut slice = space.objects("endpointslices").await.remove(0);
     let annotation = &mut slice["metadata"]["annotations"]["failover.rs/endpoint"];
@@ -380,8 +377,8 @@ pub(crate) async fn mark(space: &Space<&'static ControlPlane>) {
     assert_eq!(answer.status, 200, "{answer:?}");
 }
 
-/// A process that was taken for dead changes its endpoint before it has seen the mark: the mark goes, and is not written
-/// as the health that the endpoint has from then on.
+/// A process that was considered dead changes its endpoint before it has seen the mark: the mark is
+/// removed, and is not stored as the endpoint's health.
 #[tokio::test]
 async fn a_change_of_what_is_marked_does_not_make_it_unhealthy_for_ever() {
     let Some(space) = calm().await else { return };
@@ -392,7 +389,7 @@ async fn a_change_of_what_is_marked_does_not_make_it_unhealthy_for_ever() {
     let health = async || other.get(&users, &a).await.expect("it is there").health();
     mark(&space).await;
     assert_eq!(health().await, failover_core::Health::Unhealthy);
-    // Of somebody else, who does not know whether it lives: the mark stays.
+    // A change by another process, which does not know whether the first is alive, keeps the mark.
     other.set_lifecycle(&users, &a, Lifecycle::Maintenance).await.expect("sets");
     other.set_lifecycle(&users, &a, Lifecycle::InService).await.expect("sets");
     assert_eq!(health().await, failover_core::Health::Unhealthy);
@@ -400,8 +397,8 @@ async fn a_change_of_what_is_marked_does_not_make_it_unhealthy_for_ever() {
     assert_eq!(health().await, failover_core::Health::Unknown);
 }
 
-/// Somebody else has registered the same id since: it is theirs, and whoever had it before knows no more of their process
-/// than its mark does.
+/// Another process has registered the same id since; the previous owner knows no more about that
+/// process than its mark.
 #[tokio::test]
 async fn who_had_an_endpoint_before_takes_no_mark_off_its_successor() {
     let Some(space) = calm().await else { return };
@@ -417,9 +414,9 @@ async fn who_had_an_endpoint_before_takes_no_mark_off_its_successor() {
     assert_eq!(old.get(&users, &a).await.expect("it is there").health(), Health::Unknown);
 }
 
-/// What one process stores on purpose is not lost because another one says how the endpoint is.
+/// Secrets that one process stores intentionally survive a health report by another.
 #[tokio::test]
-async fn secrets_that_somebody_stores_outlive_the_claims_of_somebody_who_does_not() {
+async fn secrets_that_one_process_stores_outlive_the_claims_of_one_that_does_not() {
     let Some(space) = calm().await else { return };
     let storing = space.builder().store_secrets(true).build().await.expect("builds");
     let other = space.provider().await;
@@ -436,8 +433,8 @@ async fn secrets_that_somebody_stores_outlive_the_claims_of_somebody_who_does_no
     assert!(is_stored().await);
     other.set_health(&users, &a, Health::Degraded).await.expect("claims");
     other.set_lifecycle(&users, &a, Lifecycle::Maintenance).await.expect("sets");
-    assert!(is_stored().await, "whoever stored it wants it");
-    // Who replaces the endpoint replaces it by what that process stores.
+    assert!(is_stored().await, "the storing process intended it");
+    // An update replaces the endpoint with what the updating process stores.
     other.update(&one).await.expect("updates");
     assert!(!is_stored().await);
 }

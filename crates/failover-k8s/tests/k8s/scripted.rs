@@ -1,4 +1,4 @@
-//! What a real API server won't do on command.
+//! What a real API server does not do on command.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::harness::{endpoint, service};
 
-/// A slice with pods, as a server has it.
+/// Returns a slice with pods, as a server returns it.
 pub(crate) fn slice(name: &str, version: u64, pods: &[u8]) -> Value {
     let endpoints: Vec<_> = pods.iter().map(|pod| json!({"addresses": [format!("10.0.0.{pod}")]})).collect();
     json!({
@@ -50,7 +50,7 @@ pub(crate) fn is_slices(request: &Request) -> bool {
     request.path().contains("endpointslices")
 }
 
-/// What a watch says when nothing happens: it stays open.
+/// Returns the reply of an idle watch: it stays open.
 pub(crate) fn quiet() -> Reply {
     Reply::black_hole(200)
 }
@@ -88,14 +88,15 @@ fn lists(server: &FaultServer) -> Vec<Request> {
     server.requests().into_iter().filter(|request| is_slices(request) && !is_watch(request)).collect()
 }
 
-/// F1 and R1: nobody is there at the start; it is told in time, and found when it comes.
+/// F1 and R1: the server is down at the start; this is reported in time, and the server is found
+/// once it is up.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_down_at_the_start_is_told_and_found_later() {
+async fn a_server_that_is_down_at_the_start_is_reported_and_found_later() {
     let port = free_port();
     let url = format!("http://127.0.0.1:{port}");
     let provider = provider(&url).await;
     let begun = Instant::now();
-    let error = provider.connect().await.expect_err("nobody is there");
+    let error = provider.connect().await.expect_err("there is no server");
     assert_eq!(error.kind(), ErrorKind::Connection, "{error}");
     assert!(begun.elapsed() < Duration::from_secs(2));
     let manager =
@@ -103,7 +104,7 @@ async fn a_server_that_is_down_at_the_start_is_told_and_found_later() {
     let looking = tokio::spawn(async move {
         let users = manager.service("users").await.expect("a handle");
         let begun = Instant::now();
-        let refused = users.select().map(drop).expect_err("nobody is known");
+        let refused = users.select().map(drop).expect_err("no endpoint is known");
         assert!(begun.elapsed() < Duration::from_millis(50));
         assert!(refused.to_string().contains("users"), "{refused}");
         let waiting = async || users.select().is_ok();
@@ -116,7 +117,8 @@ async fn a_server_that_is_down_at_the_start_is_told_and_found_later() {
     looking.await.expect("it is found");
 }
 
-/// F2: however long it was away, it is found again within five seconds, and hardly asked meanwhile.
+/// F2: however long it was unreachable, it is found within 5 s of its return, with few requests
+/// meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_was_away_for_long_is_found_again_within_five_seconds() {
     let port = free_port();
@@ -134,7 +136,7 @@ async fn a_server_that_was_away_for_long_is_found_again_within_five_seconds() {
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
-/// F2: that it can be reached again is found out once, however many services wait for it.
+/// F2: its return is detected once, however many services wait for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_return_of_a_server_is_looked_for_once_and_not_for_each_service() {
     use tokio::io::AsyncReadExt;
@@ -144,7 +146,7 @@ async fn the_return_of_a_server_is_looked_for_once_and_not_for_each_service() {
     let (asked, probed) = (Arc::clone(&requests), Arc::clone(&probes));
     let accepting = tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            // Whoever says nothing only wanted to see whether somebody is there; the others get no answer.
+            // A connection without a request is a probe; the others get no answer.
             let said = stream.read(&mut [0; 1024]).await.is_ok_and(|said| said > 0);
             if said { &asked } else { &probed }.fetch_add(1, Ordering::Relaxed);
         }
@@ -168,9 +170,9 @@ async fn the_return_of_a_server_is_looked_for_once_and_not_for_each_service() {
     accepting.abort();
 }
 
-/// F3 and R3: connections are taken and nothing is answered.
+/// F3 and R3: connections are accepted, but not answered.
 #[tokio::test]
-async fn a_server_that_never_answers_blocks_nobody_beyond_the_deadline() {
+async fn a_server_that_never_answers_blocks_no_caller_beyond_the_deadline() {
     let server = FaultServer::start(async |_| Reply::hang()).await;
     let provider =
         builder(&server.url()).1.deadline(Duration::from_millis(300)).build().await.expect("builds");
@@ -192,7 +194,7 @@ async fn a_server_that_never_answers_blocks_nobody_beyond_the_deadline() {
     assert_eq!(item(&mut watch, SOON).await.expect_err("no answer").kind(), ErrorKind::Timeout);
 }
 
-/// F3: many at once fail at one deadline or two, and not one after the other.
+/// F3: concurrent operations fail within one or two deadlines, not one after the other.
 #[tokio::test(flavor = "multi_thread")]
 async fn many_that_wait_for_a_server_do_not_wait_for_each_other() {
     let server = FaultServer::start(async |request: Request| {
@@ -225,7 +227,7 @@ async fn many_that_wait_for_a_server_do_not_wait_for_each_other() {
     assert!(begun.elapsed() < Duration::from_millis(2500), "{:?}", begun.elapsed());
 }
 
-/// A head that never comes for a watch, after a list that did.
+/// A watch whose head never arrives, after a list that did.
 #[tokio::test]
 async fn a_watch_whose_head_never_comes_is_given_up_and_listed_again() {
     let hangs = Arc::new(AtomicBool::new(true));
@@ -249,13 +251,13 @@ async fn a_watch_whose_head_never_comes_is_given_up_and_listed_again() {
     hangs.store(false, Ordering::Relaxed);
     loop {
         if let Ok(set) = item(&mut watch, SOON).await {
-            assert_eq!(addresses(&set), ["10.0.0.1"], "it is told again that it holds");
+            assert_eq!(addresses(&set), ["10.0.0.1"], "the set is published again");
             break;
         }
     }
 }
 
-/// F4 and R8: the watch is open and silent. It is noticed, and goes on where it was.
+/// F4 and R8: the watch is open but silent. This is detected, and it continues where it was.
 #[tokio::test]
 async fn a_silent_watch_is_noticed_and_goes_on_without_a_loss() {
     let count = Arc::new(AtomicUsize::new(0));
@@ -269,7 +271,7 @@ async fn a_silent_watch_is_noticed_and_goes_on_without_a_loss() {
                     let (sender, reply) = Reply::stream(200);
                     let bookmark = json!({"kind": "EndpointSlice", "metadata": {"resourceVersion": "8"}});
                     sender.send(event("BOOKMARK", &bookmark)).await.expect("room");
-                    // It is kept, so that the stream does not end.
+                    // Leaked, so that the stream does not end.
                     std::mem::forget(sender);
                     reply
                 }
@@ -303,7 +305,7 @@ async fn a_silent_watch_is_noticed_and_goes_on_without_a_loss() {
     assert_eq!(watches(&server)[1].query("resourceVersion"), Some("8"), "it goes on from the bookmark");
 }
 
-/// F5 and R9: the version is too old in the middle of a watch.
+/// F5 and R9: the version expires during a watch.
 #[tokio::test]
 async fn an_expired_version_in_the_stream_is_one_new_list_without_a_dip() {
     let count = Arc::new(AtomicUsize::new(0));
@@ -339,7 +341,7 @@ async fn an_expired_version_in_the_stream_is_one_new_list_without_a_dip() {
     assert_eq!(lists(&server).len(), 2);
 }
 
-/// F6: the version is refused whenever a watch begins. It is listed, and not hotly.
+/// F6: the version is refused whenever a watch starts. Lists follow at a bounded rate.
 #[tokio::test]
 async fn a_version_that_is_always_refused_is_listed_again_at_a_bounded_rate() {
     let too_large = json!({"kind": "Status", "code": 504, "reason": "Timeout", "message": "Too large resource version",
@@ -367,7 +369,7 @@ async fn a_version_that_is_always_refused_is_listed_again_at_a_bounded_rate() {
     }
 }
 
-/// R7: a server that ends every watch at once is not asked hotly.
+/// R7: a server that ends every watch immediately gets requests at a bounded rate.
 #[tokio::test]
 async fn a_server_that_ends_every_watch_at_once_is_not_asked_hotly() {
     for line in [Vec::new(), event("BOOKMARK", &json!({"metadata": {"resourceVersion": "6"}}))] {
@@ -388,7 +390,7 @@ async fn a_server_that_ends_every_watch_at_once_is_not_asked_hotly() {
     }
 }
 
-/// F7: what the server asks for is waited, for lists and for watches, and callers are not held up by it.
+/// F7: requested delays are kept, for lists and for watches, and do not block callers.
 #[tokio::test]
 async fn a_busy_server_is_left_alone_for_as_long_as_it_asks() {
     for (code, body) in
@@ -410,19 +412,19 @@ async fn a_busy_server_is_left_alone_for_as_long_as_it_asks() {
         let provider = provider(&server.url()).await;
         let begun = Instant::now();
         let error = provider.list(&Query::all()).await.expect_err("busy");
-        assert!(begun.elapsed() < Duration::from_secs(1), "a caller is told at once");
+        assert!(begun.elapsed() < Duration::from_secs(1), "a caller gets the error immediately");
         assert_eq!(error.retry(), RetryAdvice::After(Duration::from_secs(2)), "{error}");
         let mut watch = provider.watch(&service("users")).expect("it watches");
         item(&mut watch, SOON).await.expect("the list works");
         let begun = Instant::now();
         item(&mut watch, SOON).await.expect_err("the watch is refused");
-        item(&mut watch, SOON).await.expect("it is told that it holds");
+        item(&mut watch, SOON).await.expect("the set is published again");
         assert!(begun.elapsed() >= Duration::from_millis(1900), "{:?}", begun.elapsed());
         assert_eq!(server.request_count(), 4);
     }
 }
 
-/// F9 and R10: a token is read again from its file.
+/// F9 and R10: a token is reread from its file.
 #[tokio::test]
 async fn a_token_that_was_replaced_on_disk_is_used_from_the_next_request_on() {
     let server = FaultServer::start(async |request: Request| {
@@ -452,9 +454,10 @@ async fn a_token_that_was_replaced_on_disk_is_used_from_the_next_request_on() {
     provider.list(&Query::all()).await.expect("the token that was read last goes on");
 }
 
-/// F10: a list of several pages that grows too old in between is begun anew, and nothing of it is told before.
+/// F10: a list whose version expires between pages is restarted, and no part of it is published
+/// before.
 #[tokio::test]
-async fn a_list_of_pages_is_told_whole_or_not_at_all() {
+async fn a_list_of_pages_is_published_whole_or_not_at_all() {
     let count = Arc::new(AtomicUsize::new(0));
     let server = FaultServer::start(move |request| {
         let number = count.fetch_add(1, Ordering::Relaxed);
@@ -477,7 +480,8 @@ async fn a_list_of_pages_is_told_whole_or_not_at_all() {
     assert!(lists(&server).iter().all(|request| request.query("limit").is_some()));
 }
 
-/// F26: the store was set back. The API server says nothing of it; the list that comes from time to time does.
+/// F26: the store was restored to an older state. The API server does not report it; the periodic
+/// list detects it.
 #[tokio::test]
 async fn a_store_that_was_set_back_is_found_out_by_the_next_list() {
     let count = Arc::new(AtomicUsize::new(0));
@@ -501,7 +505,7 @@ async fn a_store_that_was_set_back_is_found_out_by_the_next_list() {
     assert_eq!(addresses(&item(&mut watch, SOON).await.expect("a set")), ["10.0.0.2"]);
 }
 
-/// F29: whatever it is doing, what is dropped leaves no connection behind.
+/// F29: whatever a provider is doing, dropping it leaves no connection.
 #[tokio::test]
 async fn a_provider_that_is_dropped_leaves_no_connection_and_no_task() {
     let server = FaultServer::start(async |request: Request| {
@@ -534,7 +538,7 @@ async fn a_provider_that_is_dropped_leaves_no_connection_and_no_task() {
     }
 }
 
-/// A server, or a proxy before it, that answers every page with the same next one.
+/// A server or a proxy that answers every page with the same next one.
 #[tokio::test]
 async fn a_list_whose_pages_have_no_end_is_an_error() {
     let server = FaultServer::start(async |_| paged(5, &[], "again")).await;

@@ -1,4 +1,4 @@
-//! What must not get out, and who must not be believed.
+//! Secrets that must not leak, and sources that must not be trusted.
 
 use std::fmt::Write as _;
 use std::sync::Mutex;
@@ -15,7 +15,8 @@ use serde_json::json;
 use crate::harness::{calm, endpoint, service};
 use crate::scripted::{builder, is_watch, list, provider, slice};
 
-/// S1: what a registry elsewhere may name is judged by the engine; loopback is for an API server on loopback.
+/// S1: the engine decides which addresses a remote registry may name; loopback is allowed only for
+/// an API server on loopback.
 #[tokio::test(flavor = "multi_thread")]
 async fn addresses_of_this_machine_and_of_metadata_services_are_not_believed() {
     let named = ["10.0.0.1", "127.0.0.1", "169.254.169.254", "100.100.100.200"];
@@ -23,7 +24,7 @@ async fn addresses_of_this_machine_and_of_metadata_services_are_not_believed() {
         if is_watch(&request) {
             return Reply::black_hole(200);
         }
-        // In an annotation anything can stand: Kubernetes does not check it.
+        // An annotation can contain anything: Kubernetes does not validate it.
         let items: Vec<_> = named
             .iter()
             .map(|address| {
@@ -46,12 +47,12 @@ async fn addresses_of_this_machine_and_of_metadata_services_are_not_believed() {
         users.endpoints().iter().map(|entry| entry.endpoint().address().to_owned()).collect();
     seen.sort();
     assert_eq!(seen, ["10.0.0.1", "127.0.0.1"]);
-    // Elsewhere it says so.
+    // A provider with a remote server reports that.
     let (_directory, elsewhere) = builder("https://192.0.2.1:6443");
     assert_eq!(elsewhere.build().await.expect("builds").info().trust(), AddressTrust::Remote);
 }
 
-/// S2: whatever a name holds, one request is seen, and the name stands in it as a value.
+/// S2: whatever a name contains, there is one request, with the name as a value.
 #[tokio::test]
 async fn a_name_cannot_become_a_part_of_a_request() {
     let server = FaultServer::start(async |request: Request| match request.method.as_str() {
@@ -83,7 +84,7 @@ async fn a_name_cannot_become_a_part_of_a_request() {
     }
 }
 
-/// Reads whatever is logged in this process, by all tests, at every level.
+/// Captures everything logged in this process, by all tests, at every level.
 struct Log;
 
 static REQUESTS: AtomicUsize = AtomicUsize::new(0);
@@ -133,10 +134,11 @@ impl tracing::field::Visit for Fields<'_> {
     }
 }
 
-/// S3: the token, and what a health check keeps secret, stand in no log of any level, no error and no `Debug`.
+/// S3: the token and a health check's secrets appear in no log at any level, no error and no
+/// `Debug`.
 #[tokio::test]
-async fn no_secret_stands_in_a_log_an_error_or_a_debug() {
-    tracing::subscriber::set_global_default(Log).expect("nobody else sets one");
+async fn no_secret_appears_in_a_log_an_error_or_a_debug() {
+    tracing::subscriber::set_global_default(Log).expect("the only subscriber");
     let server = FaultServer::start(async |request: Request| match request.number % 5 {
         0 => Reply::json(401, "{}"),
         1 => Reply::json(403, "{}"),
@@ -186,7 +188,7 @@ async fn no_secret_stands_in_a_log_an_error_or_a_debug() {
     assert!(server.requests().iter().all(|request| !request.target.contains("canary")), "and nowhere else");
 }
 
-/// R14: a redirect is not followed, and the token is not sent to where it points.
+/// R14: a redirect is not followed, and the token is not sent to its target.
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
     let elsewhere = FaultServer::start(async |_| list(5, &[])).await;
@@ -201,18 +203,18 @@ async fn a_redirect_is_not_followed() {
     assert_eq!(elsewhere.connections(), 0);
 }
 
-/// S4 and R14: a server whose certificate is not the expected one gets no request, and so no token.
+/// S4 and R14: a server with an unexpected certificate gets no request, and so no token.
 #[tokio::test]
 async fn a_server_that_cannot_prove_who_it_is_gets_no_token() {
     let Some(space) = calm().await else { return };
     let (directory, _) = builder("https://127.0.0.1:1");
     let token = directory.path().join("token");
-    let stranger = Authority::new("somebody else");
+    let stranger = Authority::new("another authority");
     let url = space.plane.url();
     let by_name = url.replace("127.0.0.1", "127.0.0.2");
     for (url, authority) in [(&url, stranger.pem()), (&url, ""), (&by_name, space.plane.authority())] {
         let builder = KubernetesProvider::builder().api_server(url, authority, &token).namespace("shop");
-        let error = builder.build().await.expect("builds").connect().await.expect_err("it is somebody else");
+        let error = builder.build().await.expect("builds").connect().await.expect_err("it is another server");
         assert_eq!(error.kind(), ErrorKind::Connection, "{error}");
     }
     let old = TempDir::new().expect("a directory");
@@ -237,10 +239,10 @@ async fn a_server_that_cannot_prove_who_it_is_gets_no_token() {
     }
     let file = kubeconfig("http://192.0.2.1:80", "");
     let accepted = KubernetesProvider::builder().kubeconfig(&file, None).dangerous_accept_any_server(true);
-    accepted.build().await.expect("whoever says so gets it");
+    accepted.build().await.expect("explicitly accepted");
 }
 
-/// S5: what a server sends without an end costs what it may cost, and an error.
+/// S5: an endless response is cut off at its limit, with an error.
 #[tokio::test]
 async fn an_answer_without_an_end_is_given_up_at_its_bound() {
     let zeros = "x".repeat(64 * 1024);
@@ -269,7 +271,7 @@ async fn an_answer_without_an_end_is_given_up_at_its_bound() {
             failover_testkit::until(Duration::from_secs(20), "it is listed again", listed).await;
         } else {
             let error = provider.list(&Query::all()).await.expect_err("it has no end");
-            // An answer that is an error is one of the server, whatever its body.
+            // An error status is a server error, whatever its body.
             let large = (ErrorKind::Validation, "TOO_LARGE");
             let expected = if name == "error" { (ErrorKind::Connection, "SERVER_ERROR") } else { large };
             assert_eq!((error.kind(), error.code()), expected, "{error}");
@@ -279,14 +281,14 @@ async fn an_answer_without_an_end_is_given_up_at_its_bound() {
     }
 }
 
-/// The most that this process has had in memory, in KiB.
+/// Returns this process's peak memory, in KiB.
 pub(crate) fn memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
     line.trim().trim_end_matches(" kB").trim().parse().unwrap_or_default()
 }
 
-/// S13: a token file is what was named, of a size that a token has.
+/// S13: a token file must be the named file, with the size of a token.
 #[tokio::test]
 async fn a_token_file_that_is_none_is_refused_at_the_start() {
     let directory = TempDir::new().expect("a directory");
@@ -308,7 +310,7 @@ async fn a_token_file_that_is_none_is_refused_at_the_start() {
     assert_eq!(build().await.kind(), ErrorKind::Permission, "it is a directory");
 }
 
-/// Values that are not allowed are named at the start.
+/// Invalid values are rejected by name at the start.
 #[tokio::test]
 async fn settings_that_make_no_sense_are_refused_by_name() {
     let (_directory, good) = builder("https://192.0.2.1");
@@ -351,7 +353,7 @@ async fn a_process_behind_a_proxy() {
     println!("connected to {:?}", provider.info().connection().address());
 }
 
-/// S14: a variable that names a proxy for web pages does not lead this traffic elsewhere.
+/// S14: a proxy variable for web traffic does not divert these requests.
 #[tokio::test]
 async fn a_proxy_of_the_environment_is_not_used() {
     let Some(space) = calm().await else { return };
