@@ -1,4 +1,4 @@
-//! What a change of 10 000 endpoints costs, as a user sees it, and what memory they take.
+//! Measures what a change of 10 000 endpoints costs a user, and their memory.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -30,14 +30,15 @@ fn config(algorithm: Algorithm) -> FailoverConfig {
     FailoverConfig::builder().load_balancer(balancer).build().expect("valid")
 }
 
-/// Answers of a registry, of which the second one of each round changes nothing. `anew`: all of it is read anew each
-/// time, as from a provider that keeps nothing; else what stays is what the provider gave before.
-fn answers(all: &[Endpoint], anew: bool, rounds: usize) -> (Vec<f64>, Vec<f64>) {
+/// Measures a registry's answers; the second of each round changes nothing. If `copied`, every
+/// endpoint is a new allocation, as from a provider that keeps nothing; otherwise unchanged
+/// endpoints are shared with the previous answer.
+fn answers(all: &[Endpoint], copied: bool, rounds: usize) -> (Vec<f64>, Vec<f64>) {
     let fed = Fed::new("bench");
     let mut all: Vec<_> = all.iter().cloned().map(Arc::new).collect();
     let read = |all: &[Arc<Endpoint>]| {
         let entry = |e: &Arc<Endpoint>| {
-            EndpointEntry::new(if anew { Arc::new((**e).clone()) } else { Arc::clone(e) })
+            EndpointEntry::new(if copied { Arc::new((**e).clone()) } else { Arc::clone(e) })
         };
         all.iter().map(entry).collect::<Vec<_>>()
     };
@@ -79,7 +80,7 @@ pub(crate) fn rows(rounds: usize) -> Vec<Row> {
         let (nanos, service) = build(Algorithm::RoundRobin);
         new.push(nanos);
         keyed.push(build(Algorithm::IpHash).0);
-        // All endpoints stay; the table is built anew.
+        // All endpoints stay; the table is rebuilt.
         let other = if round % 2 == 0 { Algorithm::Random } else { Algorithm::PeakEwma };
         let began = Instant::now();
         service.configure(config(other)).expect("valid");
@@ -89,7 +90,7 @@ pub(crate) fn rows(rounds: usize) -> Vec<Row> {
         peer.push(began.elapsed().as_secs_f64() * 1e9);
     }
     let (replaced, unchanged) = answers(&all, false, rounds);
-    let (replaced_anew, unchanged_anew) = answers(&all, true, rounds);
+    let (replaced_copied, unchanged_copied) = answers(&all, true, rounds);
     let mut resident = f64::NAN;
     let counted = allocation_counter::measure(|| {
         let service = build(Algorithm::RoundRobin).1;
@@ -105,8 +106,8 @@ pub(crate) fn rows(rounds: usize) -> Vec<Row> {
         row("failover", "apply configuration, all stay", same),
         row("failover", "apply one_replaced", replaced),
         row("failover", "apply nothing_changed", unchanged),
-        row("failover", "apply one_replaced, all read anew", replaced_anew),
-        row("failover", "apply nothing_changed, all read anew", unchanged_anew),
+        row("failover", "apply one_replaced, all copied", replaced_copied),
+        row("failover", "apply nothing_changed, all copied", unchanged_copied),
         row("pingora", "apply all_new, addresses parsed", peer),
         memory,
     ]

@@ -1,4 +1,4 @@
-//! A registry whose answers the benchmark gives.
+//! A registry whose answers come from the benchmark.
 
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
@@ -14,7 +14,7 @@ use futures_core::Stream;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// A manager with one service, and the way to tell it of endpoints.
+/// A manager with one service, and the channel of its endpoints.
 pub(crate) struct Fed {
     runtime: Runtime,
     answers: UnboundedSender<EndpointSet>,
@@ -28,7 +28,7 @@ struct Answers(UnboundedReceiver<EndpointSet>);
 
 impl Fed {
     pub(crate) fn new(service: &str) -> Self {
-        // What waits for time waits for none: only work is measured.
+        // With paused time, timers do not wait: only work is measured.
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_all().start_paused(true).build().expect("a runtime");
         let (answers, receiver) = unbounded_channel();
@@ -42,13 +42,13 @@ impl Fed {
         &self.service
     }
 
-    /// Nanoseconds until the answer is applied and all that hangs on it is done.
+    /// Returns the nanoseconds until the answer and all its consequences are applied.
     pub(crate) fn answer(&self, entries: Vec<EndpointEntry>) -> f64 {
         let set = EndpointSet::new(entries);
         self.runtime.block_on(async {
             let began = Instant::now();
             self.answers.send(set).expect("it is watched");
-            // Time goes on only when nobody has anything to do.
+            // Paused time advances only when all tasks are idle.
             tokio::time::sleep(Duration::from_millis(50)).await;
             began.elapsed().as_secs_f64() * 1e9
         })

@@ -1,7 +1,7 @@
-//! What a pick and a call cost, beside other libraries, measured in one run.
+//! Measures the cost of a pick and a call, beside other libraries, in one run.
 //!
-//! `failover-bench [--quick] [--json FILE] [--page FILE] [--only NAME]`; the last one measures the rows of a
-//! name (or `apply`, or `threads`) for long, beside the floor, for a profiler.
+//! `failover-bench [--quick] [--json FILE] [--page FILE] [--only NAME]`; `--only` measures the rows
+//! of a name (or `apply`, or `threads`) for a long time, beside the floor, for a profiler.
 
 mod apply;
 mod feed;
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
         n: 10,
         work: Box::new(ours::select(&unlike)),
     });
-    // With one entry as well: two threads can do no more than write the same line in turns.
+    // Also with one entry: two threads can then only write the same cache line in turns.
     shared.extend([1, 10, 1_000].map(|n| measure::Shared {
         peer: "floor",
         name: "floor".to_owned(),

@@ -1,16 +1,16 @@
-//! Samples in turns: a machine that changes its speed changes it for all alike, and what was measured while it was slow
-//! is left out.
+//! Takes samples in turns: changes of the machine's speed affect all cases alike, and samples from
+//! slow periods are discarded.
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long one sample takes, about.
+/// The approximate duration of a sample.
 const SAMPLE: Duration = Duration::from_micros(600);
-/// A reference loop that took this much longer than the fastest one: the machine was slow.
+/// A reference loop this much slower than the fastest one means that the machine was slow.
 const SLOW: f64 = 1.2;
 
-/// One thing that is measured: it does its work so many times.
+/// One measured case: `work` performs the given number of operations.
 pub(crate) struct Case<'a> {
     pub(crate) peer: &'static str,
     pub(crate) name: String,
@@ -18,11 +18,11 @@ pub(crate) struct Case<'a> {
     work: Box<dyn FnMut(u32) + 'a>,
     times: u32,
     pub(crate) allocations: f64,
-    /// Nanoseconds of one, and of the reference loop beside it.
+    /// Nanoseconds per operation, and of the reference loop beside it.
     samples: Vec<(f64, f64)>,
 }
 
-/// What came out.
+/// A result.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     pub(crate) peer: &'static str,
@@ -31,7 +31,8 @@ pub(crate) struct Row {
     pub(crate) threads: usize,
     pub(crate) nanos: f64,
     pub(crate) allocations: f64,
-    /// Of more than one thread: its throughput to that of one, the median over pairs of samples.
+    /// For several threads, the throughput relative to one thread: the median over pairs of
+    /// samples.
     pub(crate) gain: Option<f64>,
 }
 
@@ -53,7 +54,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Warms up, finds how often it fits into a sample, and counts what it allocates.
+    /// Warms up, finds the number of operations per sample, and counts allocations.
     fn prepare(&mut self) {
         (self.work)(200);
         let mut times = 1;
@@ -71,7 +72,8 @@ impl<'a> Case<'a> {
     }
 
     fn sample(&mut self) {
-        // What the other cases have pushed out of the caches is fetched first: every endpoint, most likely.
+        // Refills the caches that other cases have evicted: with enough operations for nearly every
+        // endpoint.
         (self.work)(self.times.max(4 * self.n as u32));
         let before = reference();
         let began = Instant::now();
@@ -81,7 +83,7 @@ impl<'a> Case<'a> {
     }
 }
 
-/// A loop that touches no memory: how fast the machine is now.
+/// Times a loop that touches no memory: the machine's current speed.
 fn reference() -> f64 {
     let began = Instant::now();
     let mut state = 1_u64;
@@ -98,7 +100,7 @@ pub(crate) fn run(mut cases: Vec<Case<'_>>, rounds: usize) -> Vec<Row> {
         cases.iter_mut().for_each(Case::sample);
     }
     let all = cases.iter().flat_map(|case| case.samples.iter().map(|(_, reference)| *reference));
-    // The fastest tenth, not the fastest of all: one lucky loop is no measure.
+    // The fastest tenth, not the minimum: a single lucky loop is no reference.
     let fast = quantile(all.collect(), 0.1);
     let rows = cases.into_iter().map(|case| {
         let kept = kept(&case.samples, fast);
@@ -115,7 +117,7 @@ pub(crate) fn run(mut cases: Vec<Case<'_>>, rounds: usize) -> Vec<Row> {
     rows.collect()
 }
 
-/// The samples beside which the reference loop ran fast, or all where those are too few.
+/// Returns the samples whose reference loop was fast, or all if those are too few.
 fn kept(samples: &[(f64, f64)], fast: f64) -> Vec<f64> {
     let good: Vec<_> =
         samples.iter().filter(|(_, reference)| *reference <= fast * SLOW).map(|(nanos, _)| *nanos).collect();
@@ -128,7 +130,7 @@ pub(crate) fn quantile(mut values: Vec<f64>, part: f64) -> f64 {
     values.get(index.min(values.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
 }
 
-/// What several threads can do at once.
+/// A case that several threads run concurrently.
 pub(crate) struct Shared<'a> {
     pub(crate) peer: &'static str,
     pub(crate) name: String,
@@ -136,7 +138,8 @@ pub(crate) struct Shared<'a> {
     pub(crate) work: Box<dyn Fn(u32) + Sync + 'a>,
 }
 
-/// Each on one thread and on two at once, all in turns: nanoseconds of one pick of a thread.
+/// Runs each case on one thread and on two concurrently, all in turns: nanoseconds per pick of a
+/// thread.
 pub(crate) fn threads(cases: &[Shared<'_>], rounds: usize) -> Vec<Row> {
     let mut samples = vec![[Vec::new(), Vec::new()]; cases.len()];
     for _ in 0..rounds {
@@ -166,11 +169,12 @@ pub(crate) fn threads(cases: &[Shared<'_>], rounds: usize) -> Vec<Row> {
     rows.collect()
 }
 
-/// Nanoseconds of one pick on so many threads, and of the reference loop on the slowest of them.
+/// Returns the nanoseconds per pick on `count` threads, and of the reference loop on the slowest of
+/// them.
 fn at_once(count: usize, work: &(dyn Fn(u32) + Sync)) -> (f64, f64) {
     const TIMES: u32 = 50_000;
     let arrived = AtomicUsize::new(0);
-    // Spinning, so that all are on cores of their own when they go on.
+    // Spinning keeps each thread on its own core when they continue.
     let meet = |nth: usize| {
         arrived.fetch_add(1, Ordering::AcqRel);
         while arrived.load(Ordering::Acquire) < nth * count {
@@ -178,7 +182,7 @@ fn at_once(count: usize, work: &(dyn Fn(u32) + Sync)) -> (f64, f64) {
         }
     };
     let one = || {
-        // A core that has just been woken is slow for a while.
+        // A core that has just woken up is slow for a while.
         meet(1);
         work(TIMES);
         let before = reference();

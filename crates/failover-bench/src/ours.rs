@@ -1,4 +1,4 @@
-//! What is measured of `failover`, through its public API.
+//! The cases of `failover`, through its public API.
 
 use std::future::Future;
 use std::hint::black_box;
@@ -24,7 +24,7 @@ pub(crate) fn urls(n: usize) -> Vec<String> {
 }
 
 pub(crate) fn service(algorithm: Algorithm, n: usize) -> ServiceHandle {
-    // Weights are skewed: one endpoint is 65 535 times as heavy as the others.
+    // Skewed weights: one endpoint weighs 65 535 times as much as the others.
     let skewed = algorithm == Algorithm::Weighted;
     weighted(algorithm, n, |index| if skewed && index == 0 { 65_535 } else { 1 })
 }

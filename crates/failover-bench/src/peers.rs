@@ -1,4 +1,4 @@
-//! What is measured of others, through their public APIs as a user calls them, and the floor.
+//! The cases of other libraries, through their public APIs as a user calls them, and the floor.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -28,8 +28,8 @@ thread_local! {
     static GENERATOR: RefCell<SmallRng> = RefCell::new(SmallRng::seed_from_u64(1));
 }
 
-/// What any balancer on this design must do at least: load the table, draw an index, read the clock twice, add to two
-/// atomics of the chosen entry.
+/// The minimum work of any balancer of this design: load the table, draw an index, read the clock
+/// twice, add to two atomics of the chosen entry.
 pub(crate) fn floor(n: usize) -> impl Fn(u32) + Sync {
     let clock = quanta::Clock::new();
     let start = clock.raw();
@@ -79,7 +79,7 @@ fn pingora(n: usize) -> [Case<'static>; 3] {
 
 type Endpoint = tower::util::BoxCloneSyncService<(), (), tower::BoxError>;
 
-/// The endpoints answer at once, so that only the balancer is measured.
+/// The endpoints answer immediately, so that only the balancer is measured.
 macro_rules! balance {
     ($n:expr) => {{
         let services: Vec<_> =
@@ -105,7 +105,7 @@ fn p2c(n: usize) -> Case<'static> {
     })
 }
 
-/// The balancer behind a buffer, as it has to be where several callers share it.
+/// The balancer behind a buffer, as necessary if several callers share it.
 pub(crate) fn buffered(n: usize, runtime: &Runtime) -> Case<'_> {
     let balance = balance!(n);
     let mut buffer = runtime.block_on(async { Buffer::new(balance, 1_024) });

@@ -1,4 +1,4 @@
-//! The table, the page and the list.
+//! The table, the page and the JSON list.
 
 use std::fmt::Write;
 
@@ -21,7 +21,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
         "| peer | what | n | threads | ns | x floor | x one thread | allocations |\n|---|---|---|---|---|---|---|---|\n",
     );
     for row in rows {
-        // A change of endpoints is no pick.
+        // A change of endpoints is not comparable to a pick.
         let floor = find(rows, "floor", "floor", row.n, row.threads).filter(|_| !row.allocations.is_nan());
         let ratio = floor.map(|floor| format!("{:.2}", row.nanos / floor)).unwrap_or_default();
         let gain = row.gain.map(|gain| format!("{gain:.2}")).unwrap_or_default();
@@ -42,7 +42,7 @@ pub(crate) fn find(rows: &[Row], peer: &str, name: &str, n: usize, threads: usiz
     found.map(|row| row.nanos)
 }
 
-/// What is promised, and what came out.
+/// Returns the promised limits and the results.
 pub(crate) fn promises(rows: &[Row]) -> String {
     let get = |peer: &str, name: &str, n, threads| find(rows, peer, name, n, threads).unwrap_or(f64::NAN);
     let ours = |name: &str, n| get("failover", name, n, 1);

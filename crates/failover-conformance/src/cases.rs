@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::subject::{Bench, Done, ensure, fail, works};
 
-/// One clause.
+/// A test case for one clause.
 pub(crate) struct Case {
     pub(crate) number: u32,
     pub(crate) name: &'static str,
@@ -131,7 +131,7 @@ async fn secrets(bench: &Bench<'_>) -> Done {
     places.push(serde_json::to_string(&provider.info()).unwrap_or_default());
     places.push(format!("{:?}", provider.info()));
     if let Some(registry) = provider.registry() {
-        let missing = registry.get(&bench.service(), bench.plain("nobody", 1).id()).await;
+        let missing = registry.get(&bench.service(), bench.plain("missing", 1).id()).await;
         places.extend(missing.err().map(|error| format!("{error} {error:?}")));
     }
     let _ = timeout(bench.subject.patience(), provider.close()).await;
@@ -139,7 +139,7 @@ async fn secrets(bench: &Bench<'_>) -> Done {
     places.extend(closed.err().map(|error| format!("{error} {error:?}")));
     for secret in secrets {
         if let Some(place) = places.iter().find(|place| place.contains(&secret)) {
-            // Not in this report, either.
+            // The report must not show the secret, either.
             return fail("no output contains the secret", place.replace(&secret, "<the secret>"));
         }
     }
@@ -151,12 +151,12 @@ async fn codes_of_the_table(bench: &Bench<'_>) -> Done {
     let provider = bench.provider().await?;
     let key = failover_core::provider::ConfigKey::Service(bench.service());
     if let Some(registry) = provider.registry() {
-        let missing = registry.get(&bench.service(), bench.plain("nobody", 1).id()).await;
+        let missing = registry.get(&bench.service(), bench.plain("missing", 1).id()).await;
         has_code("getting what is not there", missing.err(), codes::NOT_FOUND)?;
     }
     if let Some(store) = provider.config_store() {
         works("storing", store.store(&key, "{\"v\":1}", None).await)?;
-        // A store that ignores `expected` fails another clause.
+        // A different clause covers stores that ignore `expected`.
         let lost = store.store(&key, "{\"v\":2}", None).await;
         has_code("a lost swap", lost.err(), codes::CONFLICT)?;
     }
@@ -164,13 +164,13 @@ async fn codes_of_the_table(bench: &Bench<'_>) -> Done {
     has_code("listing after closing", provider.list(&bench.query()).await.err(), codes::SERVICE_UNAVAILABLE)
 }
 
-/// Fails if there is an error with another code.
+/// Fails if the error, if any, has another code.
 fn has_code(what: &str, error: Option<failover_core::Error>, code: &str) -> Done {
     let found = error.as_ref().map(failover_core::Error::code);
     ensure(found.is_none_or(|found| found == code), &format!("{what} has the code {code}"), error)
 }
 
-/// The kind of an error, or none.
+/// Returns the kind of the error, if any.
 fn kind<T>(result: &Result<T, failover_core::Error>) -> Option<ErrorKind> {
     result.as_ref().err().map(failover_core::Error::kind)
 }

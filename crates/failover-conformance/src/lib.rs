@@ -1,4 +1,4 @@
-//! The contract between `failover` and its providers, as a test suite that a provider crate runs over itself.
+//! The provider contract of `failover` as a test suite, for crates that implement a provider.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -25,11 +25,11 @@
 //! # }
 //! ```
 //!
-//! Every case has the number of its clause in the provider contract. What a provider does not offer is skipped, and the
-//! report says so; what it offers has to be right. The cases use services of their own, whose names begin with
-//! `conformance-`, and remove what they registered.
+//! Each case has the number of its clause in the provider contract. Cases for functions that a
+//! provider does not offer are skipped and reported as such. The cases use their own services,
+//! whose names start with `conformance-`, and remove what they registered.
 //!
-//! There are no features. It needs Rust 1.85 and a tokio runtime with its timer.
+//! The crate has no features. It needs Rust 1.85 and a tokio runtime with its timer enabled.
 
 #![allow(clippy::disallowed_methods, reason = "a suite that waits, in the time of the runtime")]
 
@@ -40,11 +40,11 @@ mod subject;
 pub use report::{CaseReport, Outcome, Report};
 pub use subject::{Subject, Trouble};
 
-/// Runs every case that the subject's providers offer something for, one after the other.
+/// Runs every case that applies to the subject's providers, one after the other.
 ///
 /// # Cancel safety
 ///
-/// A dropped future leaves behind what the case under way has registered.
+/// A dropped future leaves behind what the current case has registered.
 pub async fn run(subject: &dyn Subject) -> Report {
     let mut cases = Vec::new();
     for case in cases::CASES {

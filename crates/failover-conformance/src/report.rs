@@ -1,21 +1,21 @@
-//! What the suite has found.
+//! The results of the suite.
 
 use std::fmt;
 
-/// How one case ended.
+/// The outcome of a case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The provider keeps the clause.
+    /// The provider satisfies the clause.
     Passed,
-    /// It does not.
+    /// The provider violates the clause.
     Failed {
-        /// What the clause asks for.
+        /// What the clause requires.
         expected: String,
         /// What the provider did.
         seen: String,
     },
-    /// The provider does not offer it, or the subject has no hook for it.
+    /// The provider does not offer the function, or the subject lacks a hook for it.
     Skipped {
         /// What is missing.
         why: String,
@@ -28,39 +28,39 @@ pub enum Outcome {
 pub struct CaseReport {
     /// The number of the clause in the provider contract.
     pub number: u32,
-    /// The clause in a few words.
+    /// A short form of the clause.
     pub name: &'static str,
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
 }
 
-/// What every case came to. `Display` is a table, and a line for each failure.
+/// The outcomes of all cases. `Display` prints a table and a line per failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     pub(crate) cases: Vec<CaseReport>,
 }
 
 impl Report {
-    /// Every case, in the order of the contract.
+    /// Returns all cases, in the order of the contract.
     pub fn cases(&self) -> &[CaseReport] {
         &self.cases
     }
 
-    /// Whether no case has failed.
+    /// Returns whether no case has failed.
     pub fn passed(&self) -> bool {
         self.failures().next().is_none()
     }
 
-    /// The cases that have failed.
+    /// Returns the cases that have failed.
     pub fn failures(&self) -> impl Iterator<Item = &CaseReport> {
         self.cases.iter().filter(|case| matches!(case.outcome, Outcome::Failed { .. }))
     }
 
-    /// For a test.
+    /// Panics if a case has failed.
     ///
     /// # Panics
     ///
-    /// With the report, when a case has failed.
+    /// Panics with the report if a case has failed.
     pub fn assert(&self) {
         assert!(self.passed(), "the provider does not keep its contract\n{self}");
     }

@@ -1,4 +1,4 @@
-//! What is tested, and what the cases need to test it.
+//! The subject of the tests, and helpers of the cases.
 
 use std::fmt::Debug;
 use std::future::{Future, poll_fn};
@@ -9,39 +9,41 @@ use failover_core::provider::{EndpointEntry, EndpointSet, Provider, Query, Regis
 use failover_core::{Endpoint, EndpointBuilder, EndpointId, Error, ServiceName, async_trait};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-/// A kind of provider with a backend behind it.
+/// A kind of provider and its backend.
 #[async_trait]
 pub trait Subject: Send + Sync {
-    /// Another provider on the same backend, connected.
+    /// Returns another connected provider on the same backend.
     ///
     /// # Errors
     ///
-    /// When there is none to be had; every case fails then.
+    /// Returns an error if a provider cannot be created; every case then fails.
     async fn provider(&self) -> Result<Arc<dyn Provider>, Error>;
 
-    /// How long a change may take until another provider on the backend sees it; default 5 s.
+    /// Returns how long a change may take to reach another provider on the backend; default 5 s.
     fn patience(&self) -> Duration {
         Duration::from_secs(5)
     }
 
-    /// How long it is watched that nothing happens; default 300 ms. A slow backend needs longer.
+    /// Returns how long the suite waits to verify that nothing happens; default 300 ms. Increase it
+    /// for a slow backend.
     fn calm(&self) -> Duration {
         Duration::from_millis(300)
     }
 
-    /// Takes the backend away from its providers, or gives it back. The answer says whether that can be done at all;
-    /// default false, and the cases about outages are skipped.
+    /// Starts or ends an outage of the backend. Returns whether the subject supports that; default
+    /// false, which skips the cases about outages.
     async fn outage(&self, begins: bool) -> bool {
         let _ = begins;
         false
     }
 
-    /// Texts that must show nowhere, such as the token that the providers of this subject use.
+    /// Returns texts that must not appear in any output, such as the providers' token.
     fn secrets(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// What `Debug` shows of a provider, of its configuration and of its builder, for who has secrets.
+    /// Returns the `Debug` output of a provider, its configuration and its builder, for subjects
+    /// with secrets.
     fn shown(&self) -> Vec<String> {
         Vec::new()
     }
@@ -51,11 +53,11 @@ pub trait Subject: Send + Sync {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Trouble {
-    /// It is not offered.
+    /// The provider does not offer the function.
     Skipped(String),
-    /// It is not as the contract says.
+    /// The provider violates the contract.
     Failed {
-        /// What the contract says.
+        /// What the contract requires.
         expected: String,
         /// What happened.
         seen: String,
@@ -77,12 +79,12 @@ pub(crate) fn ensure(holds: bool, expected: &str, seen: impl Debug) -> Done {
     if holds { Ok(()) } else { fail(expected, format!("{seen:?}")) }
 }
 
-/// An operation that has to work.
+/// Fails the case unless the operation succeeded.
 pub(crate) fn works<T>(what: &str, result: Result<T, Error>) -> Done<T> {
     result.or_else(|error| fail(format!("{what} works"), format!("error of kind {}: {error}", error.kind())))
 }
 
-/// One case at work.
+/// The state of a running case.
 pub(crate) struct Bench<'a> {
     pub(crate) subject: &'a dyn Subject,
     service: String,
@@ -91,7 +93,7 @@ pub(crate) struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     pub(crate) fn new(subject: &'a dyn Subject, number: u32) -> Self {
-        // Another run on the same backend must not meet what this one leaves.
+        // Keeps concurrent runs on one backend apart.
         let run = std::process::id();
         Self { subject, service: format!("conformance-{number}-{run}"), registered: Mutex::default() }
     }
@@ -108,7 +110,7 @@ impl<'a> Bench<'a> {
         Query::service(&self.service())
     }
 
-    /// An endpoint of the case's service, at `10.1.2.last`.
+    /// Returns an endpoint of the case's service, at `10.1.2.last`.
     pub(crate) fn endpoint(&self, id: &str, last: u8) -> EndpointBuilder {
         Endpoint::builder(id, self.service.clone(), format!("10.1.2.{last}"), 8080).protocol("http")
     }
@@ -117,7 +119,7 @@ impl<'a> Bench<'a> {
         self.endpoint(id, last).build().expect("valid")
     }
 
-    /// Registers, and remembers to deregister.
+    /// Registers an endpoint and records it for removal.
     pub(crate) async fn register(&self, provider: &Arc<dyn Provider>, endpoint: &Endpoint) -> Done {
         let registry = registry(provider)?;
         self.registered
@@ -127,7 +129,7 @@ impl<'a> Bench<'a> {
         works("register", registry.register(endpoint).await)
     }
 
-    /// Lists until the answer is right.
+    /// Lists until the answer satisfies the predicate.
     pub(crate) async fn lists(
         &self,
         provider: &Arc<dyn Provider>,
@@ -146,7 +148,8 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// Reads a watch until it has what is expected; errors on the way are allowed, the end is not.
+    /// Reads a watch until a set satisfies the predicate; errors before that are allowed, the end
+    /// of the stream is not.
     pub(crate) async fn watches(
         &self,
         stream: &mut WatchStream<'_>,
@@ -175,7 +178,7 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// Also after a case that did not come to its end.
+    /// Removes what the case registered, even if the case did not finish.
     pub(crate) async fn clean_up(&self) {
         self.subject.outage(false).await;
         let left = std::mem::take(&mut *self.registered.lock().unwrap_or_else(PoisonError::into_inner));
@@ -198,7 +201,8 @@ pub(crate) fn registry(provider: &Arc<dyn Provider>) -> Done<&dyn Registry> {
     provider.registry().map_or_else(|| skip("the provider cannot be written to"), Ok)
 }
 
-/// What comes before this time, if anything does; also when the other side is always ready.
+/// Returns the output of a future that is ready before this time, even if the future is always
+/// ready.
 pub(crate) async fn before<T>(until: Instant, what: impl Future<Output = T>) -> Option<T> {
     if Instant::now() >= until { None } else { timeout_at(until, what).await.ok() }
 }

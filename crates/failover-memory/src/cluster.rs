@@ -10,10 +10,11 @@ use failover_core::{EndpointId, Error, ErrorKind, ServiceName};
 
 use crate::store::Documents;
 
-/// What the providers of one process share: services, their endpoints, and the configuration of their calls.
+/// The state that the providers of one process share: services, endpoints, and configuration.
 ///
-/// Cheap to clone; clones are the same cluster. It lives as long as one of them, or one of its providers. A service
-/// is known from its first registration on, and stays known when its last endpoint is gone.
+/// Clones are cheap and refer to the same cluster, which lives as long as any of them or of its
+/// providers. A service is known from its first registration on, even after its last endpoint is
+/// removed.
 #[derive(Clone, Default)]
 pub struct MemoryCluster(Arc<Shared>);
 
@@ -26,15 +27,15 @@ struct Shared {
 #[derive(Default)]
 struct State {
     services: BTreeMap<ServiceName, Service>,
-    /// Counts the changes. What was changed last has the number of its change as its revision.
+    /// The number of changes. The revision of an item is the number of its last change.
     changes: u64,
-    /// Numbers that were given to providers and watchers.
+    /// The number of providers and watchers created.
     numbers: u64,
 }
 
 #[derive(Default)]
 struct Service {
-    /// 0 until the first registration: the service exists only because it is watched.
+    /// 0 until the first registration: until then the service exists only because it is watched.
     revision: u64,
     entries: BTreeMap<EndpointId, EndpointEntry>,
     watchers: HashMap<u64, Watcher>,
@@ -46,7 +47,7 @@ struct Watcher {
 }
 
 impl MemoryCluster {
-    /// A cluster without services.
+    /// Creates a cluster without services.
     pub fn new() -> Self {
         Self::default()
     }
@@ -59,13 +60,13 @@ impl MemoryCluster {
         self.state().number()
     }
 
-    /// Writes an entry, whether or not it is there already.
+    /// Adds or replaces an entry.
     pub(crate) fn put(&self, entry: EndpointEntry) {
         let wakers = self.state().put(entry);
         wake(wakers);
     }
 
-    /// Replaces an entry that is there by what `change` makes of it.
+    /// Replaces an existing entry with the result of `change`.
     pub(crate) fn alter(
         &self,
         service: &ServiceName,
@@ -81,7 +82,7 @@ impl MemoryCluster {
         Ok(())
     }
 
-    /// Removes an entry, and says whether it was there.
+    /// Removes an entry and returns whether it existed.
     pub(crate) fn remove(&self, service: &ServiceName, id: &EndpointId) -> bool {
         let removed = self.state().remove(service, id);
         match removed {
@@ -112,9 +113,10 @@ impl MemoryCluster {
         }
     }
 
-    /// Counts a watcher in, if its provider is open. The answer is the watcher's number.
+    /// Adds a watcher if its provider is open, and returns the watcher's number.
     ///
-    /// `is_open` is asked under the lock that [`close`](Self::close) takes, so that no watcher is missed by it.
+    /// `is_open` is called under the lock that [`close`](Self::close) takes, so that closing misses
+    /// no watcher.
     pub(crate) fn enter(
         &self,
         service: &ServiceName,
@@ -131,8 +133,8 @@ impl MemoryCluster {
         Some(number)
     }
 
-    /// The service's endpoints if they are not those of revision `seen`; otherwise `waker` is woken by the next
-    /// change. `None` when the watcher's provider was closed.
+    /// Returns the service's endpoints if their revision is not `seen`; otherwise registers `waker`
+    /// for the next change. Returns `None` if the watcher's provider was closed.
     pub(crate) fn poll(
         &self,
         service: &ServiceName,
@@ -140,7 +142,7 @@ impl MemoryCluster {
         seen: &mut Option<u64>,
         waker: &Waker,
     ) -> Poll<Option<EndpointSet>> {
-        // A waker is foreign code: it is cloned and dropped outside of the lock.
+        // A waker is foreign code, so it is cloned and dropped outside the lock.
         let waker = waker.clone();
         let _replaced = {
             let mut state = self.state();
@@ -155,12 +157,12 @@ impl MemoryCluster {
         Poll::Pending
     }
 
-    /// Counts a watcher out.
+    /// Removes a watcher.
     pub(crate) fn leave(&self, service: &ServiceName, watcher: u64) {
         let _gone = self.state().leave(service, watcher);
     }
 
-    /// Runs `shut` and ends the watches of a provider, in one step.
+    /// Runs `shut` and ends the watches of a provider, atomically.
     pub(crate) fn close(&self, provider: u64, shut: impl FnOnce()) {
         let ended = {
             let mut state = self.state();
@@ -171,14 +173,14 @@ impl MemoryCluster {
         self.documents().close(provider);
     }
 
-    /// Runs `open` when no [`close`](Self::close) is under way.
+    /// Runs `open` while no [`close`](Self::close) is in progress.
     pub(crate) fn connect(&self, open: impl FnOnce()) {
         let _state = self.state();
         open();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // No foreign code runs under the lock, and nothing is left half done.
+        // No foreign code runs under the lock, and no operation leaves the state half changed.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -214,7 +216,7 @@ impl State {
         })
     }
 
-    /// Writes an entry; the answer is whom to wake. What is there already in the same words is no change.
+    /// Writes an entry and returns the wakers to wake; an identical entry is not a change.
     fn put(&mut self, entry: EndpointEntry) -> Vec<Waker> {
         let endpoint = entry.endpoint();
         let service = self.services.entry(endpoint.service().clone()).or_default();
@@ -226,7 +228,7 @@ impl State {
         service.changed(self.changes)
     }
 
-    /// Removes an entry; the answer is whom to wake, and `None` when it was not there.
+    /// Removes an entry and returns the wakers to wake, or `None` if it did not exist.
     fn remove(&mut self, service: &ServiceName, id: &EndpointId) -> Option<Vec<Waker>> {
         let service = self.services.get_mut(service)?;
         service.entries.remove(id)?;
@@ -262,7 +264,7 @@ impl Service {
         self.revision > 0
     }
 
-    /// Whether nothing would be lost with it.
+    /// Returns whether the service can be dropped without losing anything.
     fn is_idle(&self) -> bool {
         !self.is_known() && self.watchers.is_empty()
     }
@@ -277,7 +279,7 @@ impl Service {
     }
 }
 
-/// A set that is certain, empty or not: the registry is this process.
+/// Returns a confirmed set, empty or not: the registry is this process.
 fn whole(entries: impl IntoIterator<Item = EndpointEntry>, revision: u64) -> EndpointSet {
     EndpointSet::new(entries).confirmed().with_revision(mark(revision))
 }

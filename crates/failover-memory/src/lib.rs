@@ -1,11 +1,11 @@
-//! A provider of `failover` that keeps its endpoints in memory.
+//! A `failover` provider that keeps its endpoints in memory.
 //!
-//! For programs that know their endpoints themselves, for tests of programs that use another registry in
-//! production, and for authors of a provider: it is the shortest complete implementation of the contract. Programs
-//! that take the facade `failover` have it as `failover::memory`.
+//! For programs that know their endpoints themselves, for tests of programs that use another
+//! registry in production, and for authors of providers: it is the shortest complete implementation
+//! of the contract. The facade crate `failover` re-exports this crate as `failover::memory`.
 //!
-//! A [`MemoryCluster`] holds the endpoints, and any number of [`MemoryProvider`]s and managers share it. A change made
-//! through one of them is pushed to all the others at once.
+//! A [`MemoryCluster`] holds the endpoints; any number of [`MemoryProvider`]s and managers share
+//! it. A change through one of them is pushed to all others immediately.
 //!
 //! ```
 //! use failover_core::{Endpoint, FailoverManager};
@@ -25,7 +25,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! There are no features. It needs Rust 1.85.
+//! The crate has no features. It needs Rust 1.85.
 
 mod cluster;
 mod provider;

@@ -1,4 +1,4 @@
-//! One program's access to a cluster.
+//! A provider on a cluster in memory.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,15 +13,17 @@ use failover_core::{Endpoint, EndpointId, Error, ErrorKind, Health, Lifecycle, S
 use crate::MemoryCluster;
 use crate::watch::Watch;
 
-/// A provider whose registry is this process.
+/// A provider backed by this process's memory.
 ///
-/// It is open from the start. After [`close`](Provider::close) its watches have ended and every operation answers
-/// [`Shutdown`](ErrorKind::Shutdown) until [`connect`](Provider::connect) opens it again; the cluster and the other
-/// providers on it go on. A clone is another provider on the same cluster, open whatever became of this one.
+/// It is open from the start. [`close`](Provider::close) ends its watches; every operation then
+/// returns [`Shutdown`](ErrorKind::Shutdown) until [`connect`](Provider::connect) opens it again.
+/// The cluster and its other providers are not affected. A clone is another provider on the same
+/// cluster, open even if this one is closed.
 ///
-/// It keeps configuration, too, at most 512 KiB for each document, and every field of an endpoint as it was given, secret headers included: nothing leaves the process.
-/// [`register`](Registry::register) is a fresh registration: the endpoint is in service again, and of unknown health,
-/// whatever was claimed about it before. [`update`](Registry::update) keeps the claims.
+/// It also stores configuration, at most 512 KiB per document, and every field of an endpoint,
+/// including secret headers: nothing leaves the process. [`register`](Registry::register) resets an
+/// endpoint to in service with unknown health; [`update`](Registry::update) keeps lifecycle and
+/// health.
 ///
 /// ```
 /// use failover_core::{Endpoint, Lifecycle};
@@ -46,33 +48,33 @@ pub struct MemoryProvider {
 }
 
 impl MemoryCluster {
-    /// Another provider on this cluster, open.
+    /// Creates another provider on this cluster, open.
     pub fn provider(&self) -> MemoryProvider {
         MemoryProvider::on(self.clone())
     }
 }
 
 impl MemoryProvider {
-    /// A provider on a cluster of its own.
+    /// Creates a provider on a new cluster.
     pub fn new() -> Self {
         Self::on(MemoryCluster::new())
     }
 
-    /// The cluster that it works on.
+    /// Returns the cluster.
     pub fn cluster(&self) -> &MemoryCluster {
         &self.cluster
     }
 
-    /// Takes an endpoint out of new calls; those that it has go on. [`set_lifecycle`](Registry::set_lifecycle) puts
-    /// it back.
+    /// Takes an endpoint out of new calls; calls in flight continue.
+    /// [`set_lifecycle`](Registry::set_lifecycle) reverts this.
     ///
     /// # Errors
     ///
-    /// `NotFound` when it is not there; `Shutdown` after closing.
+    /// Returns `NotFound` if the endpoint is not registered, and `Shutdown` after closing.
     ///
     /// # Cancel safety
     ///
-    /// Safe: the first poll does it whole.
+    /// Safe: the first poll completes the operation.
     pub async fn drain(&self, service: &ServiceName, id: &EndpointId) -> Result<(), Error> {
         self.set_lifecycle(service, id, Lifecycle::Draining).await
     }
@@ -166,7 +168,7 @@ impl Provider for MemoryProvider {
     }
 }
 
-/// Each operation is done whole by its first poll, so that dropping it is safe at any time.
+/// The first poll completes each operation, so dropping a future is safe at any time.
 #[async_trait]
 impl ConfigStore for MemoryProvider {
     async fn load(&self, key: &ConfigKey) -> Result<Option<StoredConfig>, Error> {
@@ -187,7 +189,7 @@ impl ConfigStore for MemoryProvider {
     }
 }
 
-/// Each operation is done whole by its first poll, so that dropping it is safe at any time.
+/// The first poll completes each operation, so dropping a future is safe at any time.
 #[async_trait]
 impl Registry for MemoryProvider {
     async fn register(&self, endpoint: &Endpoint) -> Result<(), Error> {

@@ -1,4 +1,4 @@
-//! Configuration documents, kept where the endpoints are.
+//! The configuration documents of a cluster.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use failover_core::provider::{ConfigKey, Revision, StoredConfig};
 use failover_core::{Error, ErrorKind};
 use futures_core::Stream;
 
-/// The most that a document may hold, as in the registries that keep documents elsewhere.
+/// The maximum size of a document, as in the remote registries.
 const MAX_BYTES: usize = 512 * 1024;
 
 /// The documents of a cluster, and the watchers of their changes.
@@ -19,7 +19,7 @@ pub(crate) struct Documents(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     documents: HashMap<ConfigKey, (String, u64)>,
-    /// Counts the changes; what was changed last has the number of its change as its revision.
+    /// The number of changes. The revision of a document is the number of its last change.
     changes: u64,
     watchers: HashMap<u64, Watcher>,
     numbers: u64,
@@ -71,7 +71,7 @@ impl Documents {
         ended.into_iter().for_each(Waker::wake);
     }
 
-    /// A watch that has ended already unless the provider is open.
+    /// Returns a watch, already ended if the provider is closed.
     pub(crate) fn watch(
         &self,
         key: &ConfigKey,
@@ -89,7 +89,7 @@ impl Documents {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // No foreign code runs under the lock, and nothing is left half done.
+        // No foreign code runs under the lock, and no operation leaves the state half changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -110,13 +110,14 @@ fn mark(revision: u64) -> Revision {
     Revision::new(revision.to_string())
 }
 
-/// What is stored under one key, now and at every change. Nothing waits in it: it looks at the newest.
+/// A stream of the document under one key: its current state, then its changes. It keeps no queue;
+/// each poll yields the newest state.
 pub(crate) struct ConfigWatch {
     documents: Documents,
     key: ConfigKey,
-    /// `None` when the provider was closed at the start: then it has ended already.
+    /// `None` if the provider was already closed; the stream has then ended.
     number: Option<u64>,
-    /// The revision that was yielded last; 0 for nothing stored.
+    /// The last yielded revision; 0 if nothing was stored.
     seen: Option<u64>,
 }
 
@@ -126,7 +127,7 @@ impl Stream for ConfigWatch {
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let watch = self.get_mut();
         let Some(number) = watch.number else { return Poll::Ready(None) };
-        // A waker is foreign code: it is cloned and dropped outside of the lock.
+        // A waker is foreign code, so it is cloned and dropped outside the lock.
         let waker = context.waker().clone();
         let _replaced = {
             let mut state = watch.documents.state();

@@ -1,4 +1,4 @@
-//! The endpoints of one service, now and at every change.
+//! Watches of the endpoints of a service.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -9,13 +9,13 @@ use futures_core::Stream;
 
 use crate::MemoryCluster;
 
-/// Nothing waits in it: when it is polled it looks at the newest set, however many there were since the last one.
+/// A stream of a service's endpoints. It keeps no queue; each poll yields the newest set.
 pub(crate) struct Watch<'a> {
     cluster: &'a MemoryCluster,
     service: ServiceName,
-    /// `None` when the provider is closed: then it has ended already.
+    /// `None` if the provider was closed; the stream has then ended.
     watcher: Option<u64>,
-    /// The revision of the last set that was yielded.
+    /// The last yielded revision.
     seen: Option<u64>,
 }
 

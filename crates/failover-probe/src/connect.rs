@@ -1,4 +1,4 @@
-//! From an endpoint to a connection, past the check of its address.
+//! Connects to endpoints at allowed addresses.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,12 +7,12 @@ use failover_core::probe::ProbeTarget;
 use failover_core::{Error, ErrorKind};
 use tokio::net::TcpStream;
 
-/// How a host name is looked up.
+/// How a host name is resolved.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Lookup {
     #[default]
     System,
-    /// Tests replace the resolution of names.
+    /// Scripted results, for tests.
     #[cfg(test)]
     Scripted(std::sync::Arc<std::sync::Mutex<std::collections::VecDeque<Vec<SocketAddr>>>>),
 }
@@ -28,7 +28,7 @@ impl Lookup {
         }
     }
 
-    /// Connects to the first of the endpoint's addresses that answers, of those that it may have.
+    /// Connects to the first allowed address of the endpoint that accepts the connection.
     pub(crate) async fn connect(&self, target: &ProbeTarget) -> Result<(TcpStream, SocketAddr), Error> {
         let endpoint = target.endpoint();
         let addresses = match endpoint.socket_addr() {
@@ -39,7 +39,7 @@ impl Lookup {
         };
         let mut last = None;
         for address in addresses {
-            // The very address that is connected to: a name may stand for another one each time it is asked.
+            // Checks the address that is connected to: a name may resolve differently each time.
             if let Err(refused) = target.ensure_allowed(address.ip()) {
                 last = Some(refused);
                 continue;
@@ -95,12 +95,12 @@ mod tests {
             assert_eq!((error.kind(), error.code()), (ErrorKind::Permission, "ADDRESS_REFUSED"), "{address}");
             assert!(error.to_string().starts_with("users.example is at "), "{error}");
         }
-        // Refused ones beside one that is allowed: only that one is tried.
+        // Of several addresses, only the allowed one is tried.
         let allowed = self::target(here.port(), AddressTrust::Loopback);
         let both = [SocketAddr::from(([169, 254, 169, 254], 80)), here];
         let (_, address) = scripted(&[&both]).connect(&allowed).await.expect("connects");
         assert_eq!(address, here);
-        // First a good answer, then another: the second connection is checked again.
+        // The second resolution differs, and is checked again.
         let twice = scripted(&[&[here], &[SocketAddr::from(([169, 254, 169, 254], 80))]]);
         twice.connect(&allowed).await.expect("connects");
         twice.connect(&allowed).await.expect_err("rebound");

@@ -1,4 +1,4 @@
-//! A probe that asks a question over HTTP/1.1, with TLS or without.
+//! A probe over HTTP/1.1, with or without TLS.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -20,18 +20,19 @@ use tokio_rustls::TlsConnector;
 
 use crate::connect::{Lookup, failed};
 
-/// The statuses of an endpoint that is healthy, unless others are set.
+/// The default statuses of a healthy endpoint.
 const EXPECTED: RangeInclusive<u16> = 200..=299;
-/// The most that the status line and the headers of an answer may hold.
+/// The maximum size of a response's head.
 const MOST_HEAD: usize = 64 * 1024;
 const AGENT: &str = concat!("failover-probe/", env!("CARGO_PKG_VERSION"));
 
-/// Asks for the path of an endpoint's health check, and finds it healthy when the status of the answer is an expected
-/// one: 200 to 299 unless others are set.
+/// Requests the path of an endpoint's health check and considers the endpoint healthy if the status
+/// is expected: 200 to 299 by default.
 ///
-/// It sends the health check's method, headers and body, speaks TLS with an endpoint whose protocol is `https`, and
-/// names the endpoint's `server_name` in TLS and in `Host` where it has one. The body of the answer is never read, a
-/// redirect is a status like any other and not followed, and each probe has a connection of its own.
+/// It sends the health check's method, headers and body. It uses TLS if the endpoint's protocol is
+/// `https`, and the endpoint's `server_name`, if any, in TLS and in `Host`. It ignores the response
+/// body, treats a redirect as any other status without following it, and opens a connection per
+/// probe.
 #[derive(Clone)]
 pub struct HttpProbe {
     tls: TlsConnector,
@@ -40,12 +41,12 @@ pub struct HttpProbe {
 }
 
 impl HttpProbe {
-    /// A probe that trusts the public authorities of `webpki-roots`.
+    /// Creates a probe that trusts the public authorities of `webpki-roots`.
     pub fn new() -> Self {
         Self::with(webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect(), vec![EXPECTED])
     }
 
-    /// A builder, for other authorities or statuses.
+    /// Returns a builder, for other authorities or statuses.
     pub fn builder() -> HttpProbeBuilder {
         HttpProbeBuilder::default()
     }
@@ -77,7 +78,8 @@ impl fmt::Debug for HttpProbe {
 impl Probe for HttpProbe {
     async fn probe(&self, target: &ProbeTarget) -> Result<ProbeOutcome, Error> {
         let endpoint = target.endpoint();
-        // Before anything is connected: what cannot be sent is the health check's fault, not the endpoint's.
+        // Before connecting: a request that cannot be sent is the fault of the health check, not of
+        // the endpoint.
         let request = request(target)?;
         let (stream, address) = self.lookup.connect(target).await?;
         let status = if endpoint.protocol().eq_ignore_ascii_case("https") {
@@ -102,7 +104,8 @@ impl Probe for HttpProbe {
     }
 }
 
-/// The status of the answer. When it is known, the connection is dropped with what is left of the answer.
+/// Returns the status of the response. The connection is then dropped with the rest of the
+/// response.
 async fn ask(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Full<Bytes>>,
@@ -118,7 +121,7 @@ async fn ask(
         .map_err(broken)?;
     let mut connection = std::pin::pin!(connection);
     let mut answer = std::pin::pin!(sender.send_request(request));
-    // In this future, and not in a task: dropping the probe ends the connection.
+    // Runs in this future, not in a task: dropping the probe closes the connection.
     let mut closed = false;
     let answer = std::future::poll_fn(|context| {
         if !closed {
@@ -155,7 +158,7 @@ fn request(target: &ProbeTarget) -> Result<Request<Full<Bytes>>, Error> {
     Ok(request)
 }
 
-/// The health check's own; they were checked when it was built, and their values may be secret.
+/// Adds the health check's headers, which it has validated; their values may be secret.
 fn set_headers(check: &HealthCheck, headers: &mut ::http::HeaderMap) -> Result<(), Error> {
     for (name, value) in check.headers() {
         let name = HeaderName::from_bytes(name.as_bytes())
@@ -179,29 +182,31 @@ pub struct HttpProbeBuilder {
 }
 
 impl HttpProbeBuilder {
-    /// Adds statuses of an endpoint that is healthy, as in `200..=299` or `401..=401`. Unless any are set: 200 to 299.
+    /// Adds the statuses of a healthy endpoint, such as `200..=299` or `401..=401`; default 200 to
+    /// 299.
     pub fn expect_status(mut self, statuses: RangeInclusive<u16>) -> Self {
         self.expected.push(statuses);
         self
     }
 
-    /// Adds the certificates of an authority to trust, in PEM.
+    /// Adds the PEM certificates of a trusted authority.
     pub fn authority_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.authorities.push(pem.into());
         self
     }
 
-    /// Trusts the authorities that were added, and not the public ones.
+    /// Trusts only the added authorities, not the public ones.
     pub fn only_own_authorities(mut self) -> Self {
         self.only_own = true;
         self
     }
 
-    /// Checks the values.
+    /// Validates the values.
     ///
     /// # Errors
     ///
-    /// `Validation` when a status is not from 100 to 599, or a PEM text holds no certificate that can be read.
+    /// Returns `Validation` if a status is not from 100 to 599, or a PEM text contains no readable
+    /// certificate.
     pub fn build(self) -> Result<HttpProbe, Error> {
         let mut expected = self.expected;
         if expected.is_empty() {

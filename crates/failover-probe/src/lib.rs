@@ -1,4 +1,4 @@
-//! Active health probes of `failover`: HTTP, HTTPS and TCP.
+//! Active health probes for `failover`: HTTP, HTTPS and TCP.
 //!
 //! ```
 //! use failover_core::{Endpoint, FailoverConfig, FailoverManager, HealthCheck};
@@ -22,11 +22,11 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A probe looks at the status of an answer alone: a body is never read, a redirect is not followed, a proxy of the
-//! environment is not used. Every address that a host name resolves to is checked. TLS is rustls
-//! with ring; nothing is installed for the process.
+//! A probe uses only the status of a response: it ignores the body, does not follow redirects, and
+//! ignores proxies of the environment. It checks every address that a host name resolves to. TLS is
+//! rustls with ring; the crate installs nothing process-wide.
 //!
-//! There are no features. It needs Rust 1.85.
+//! The crate has no features. It needs Rust 1.85.
 
 mod connect;
 mod http;
@@ -39,7 +39,7 @@ use failover_core::probe::Probe;
 pub use crate::http::{HttpProbe, HttpProbeBuilder};
 pub use tcp::TcpProbe;
 
-/// The probes for `http`, `https` and `tcp`, as they are without any setting.
+/// Returns the probes for `http`, `https` and `tcp` with default settings.
 pub fn standard() -> [(&'static str, Arc<dyn Probe>); 3] {
     let http: Arc<dyn Probe> = Arc::new(HttpProbe::new());
     [("http", Arc::clone(&http)), ("https", http), ("tcp", Arc::new(TcpProbe::new()))]

@@ -5,14 +5,14 @@ use failover_core::{Error, async_trait};
 
 use crate::connect::Lookup;
 
-/// Finds an endpoint healthy when it takes a TCP connection, which is closed again at once.
+/// Considers an endpoint healthy if it accepts a TCP connection, which is then closed.
 #[derive(Clone, Debug, Default)]
 pub struct TcpProbe {
     lookup: Lookup,
 }
 
 impl TcpProbe {
-    /// A probe; there is nothing to set.
+    /// Creates a probe.
     pub fn new() -> Self {
         Self::default()
     }

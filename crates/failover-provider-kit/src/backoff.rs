@@ -1,10 +1,10 @@
-//! How long to wait after failures: pure functions of what happened, the time and a random number.
+//! Pauses after failures: pure functions of the failures, the time and a random number.
 
 use std::time::Duration;
 
 use failover_core::Time;
 
-/// Exponential steps up to a limit, of which a share is random.
+/// Exponential steps up to a limit, with a random share.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BackoffSteps {
     first: Duration,
@@ -14,14 +14,14 @@ pub struct BackoffSteps {
 }
 
 impl BackoffSteps {
-    /// Creates steps that begin at `first`, grow by `factor` (at least 1) and end at `limit`.
+    /// Creates steps that start at `first`, grow by `factor` (at least 1) and end at `limit`.
     ///
     /// Half of each step is random, see [`with_random_share`](Self::with_random_share).
     pub const fn new(first: Duration, factor: f64, limit: Duration) -> Self {
         Self { first, factor, limit, random: 0.5 }
     }
 
-    /// Sets which share of each step is random, from 0 (none) to 1 (full jitter); default 0.5.
+    /// Sets the random share of each step, from 0 (none) to 1 (full jitter); default 0.5.
     #[must_use]
     pub const fn with_random_share(mut self, share: f64) -> Self {
         self.random = share;
@@ -30,7 +30,7 @@ impl BackoffSteps {
 
     /// Returns the longest delay of the step with this number, which starts at 0.
     pub fn longest(&self, number: u32) -> Duration {
-        // Enough for any factor to reach any limit, and no overflow.
+        // 64 steps reach any limit without overflow.
         let grown = self.first.as_secs_f64() * self.factor.powi(i32::try_from(number.min(64)).unwrap_or(64));
         Duration::try_from_secs_f64(grown).map_or(self.limit, |grown| grown.min(self.limit))
     }
@@ -41,7 +41,7 @@ impl BackoffSteps {
     }
 }
 
-/// How long to wait before a request is repeated, after failures in a row.
+/// Pauses before a request is repeated, after consecutive failures.
 ///
 /// Short pauses find a server that restarts soon; in a long outage longer ones keep the number of
 /// requests small. [`then_after`](Self::then_after) gives each phase its own steps.
@@ -72,7 +72,7 @@ impl Backoff {
         Self { early: steps, late: None, began: None, early_failures: 0, late_failures: 0 }
     }
 
-    /// Uses other steps, from their first on, once failures have lasted for `outage`.
+    /// Uses other steps, starting with the first, once failures have lasted for `outage`.
     #[must_use]
     pub const fn then_after(mut self, outage: Duration, steps: BackoffSteps) -> Self {
         self.late = Some((outage, steps));
@@ -92,7 +92,7 @@ impl Backoff {
         delay
     }
 
-    /// Forgets all failures, after an answer.
+    /// Resets the failures after a success.
     pub fn reset(&mut self) {
         (self.began, self.early_failures, self.late_failures) = (None, 0, 0);
     }

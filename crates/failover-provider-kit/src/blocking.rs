@@ -1,5 +1,5 @@
-//! Blocking work on a thread of its own: no thread of a runtime may wait for a file, and no runtime
-//! that ends may have to wait for one.
+//! Blocking work on a dedicated thread: a runtime's thread must not wait for a file, and the
+//! shutdown of a runtime must not wait for one, either.
 
 use std::sync::Arc;
 use std::thread;
@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, oneshot};
 
 use crate::Timing;
 
-/// One time limit for several steps in turn.
+/// A time limit shared by several steps.
 #[derive(Clone, Debug)]
 pub struct Deadline {
     limit: Duration,
@@ -25,7 +25,7 @@ impl Deadline {
         Self { limit, until: timing.now() + limit, timing: timing.clone() }
     }
 
-    /// The whole time that was given.
+    /// Returns the whole time limit.
     pub fn limit(&self) -> Duration {
         self.limit
     }
@@ -42,7 +42,7 @@ impl Deadline {
 
 /// Blocking work of one kind, such as reading one file, one piece at a time.
 ///
-/// A piece that hangs keeps its turn: however often the work is tried, one thread hangs.
+/// A piece that hangs keeps its turn: however often the work is tried, only one thread hangs.
 ///
 /// ```
 /// use std::time::Duration;
@@ -73,13 +73,13 @@ impl BlockingWork {
     ///
     /// # Errors
     ///
-    /// `Timeout` when it is not done by the deadline; `Internal` when it panicked, or no thread can be
-    /// started.
+    /// Returns `Timeout` if it is not done by the deadline; `Internal` if it panics or no thread
+    /// can be started.
     ///
     /// # Cancel safety
     ///
-    /// Work that has begun goes on after the future is dropped, and after the deadline; its result is
-    /// dropped. The next piece of work waits for it.
+    /// Work that has started continues after the future is dropped, and after the deadline; its
+    /// result is dropped. The next piece of work waits for it.
     pub async fn run<T: Send + 'static>(
         &self,
         what: &str,

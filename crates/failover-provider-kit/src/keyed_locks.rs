@@ -11,8 +11,8 @@ type Locks<K, T> = Arc<Mutex<HashMap<K, Lock<T>>>>;
 
 /// A value under a lock for each key, such as what a provider has registered under each id.
 ///
-/// Operations on one key follow each other while those on other keys run beside them. A key goes with
-/// its last [`Slot`] unless its value has to be kept.
+/// Operations on one key are serialised; those on different keys run concurrently. A key is removed
+/// with its last [`Slot`] unless its value has to be kept.
 ///
 /// ```
 /// use failover_provider_kit::KeyedLocks;
@@ -36,7 +36,7 @@ where
     K: Clone + Eq + Hash,
     T: Default,
 {
-    /// Creates an empty set. `keep` says which values stay although no slot refers to them.
+    /// Creates an empty set. `keep` returns whether a value stays although no slot refers to it.
     pub fn new(keep: fn(&T) -> bool) -> Self {
         Self { locks: Arc::default(), keep }
     }
@@ -61,7 +61,7 @@ where
         locks.iter().map(|(key, lock)| self.slot_of(key.clone(), Arc::clone(lock))).collect()
     }
 
-    /// Returns how many values are kept. One that is locked at this moment counts.
+    /// Returns the number of kept values. A value that is currently locked counts.
     pub fn kept(&self) -> usize {
         let locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
         locks.values().filter(|lock| lock.try_lock().map_or(true, |value| (self.keep)(&value))).count()
@@ -79,17 +79,17 @@ impl<K: fmt::Debug, T> fmt::Debug for KeyedLocks<K, T> {
     }
 }
 
-/// A key and its lock. It derefs to the lock, and keeps the key alive.
+/// A key and its lock. Dereferences to the lock, and keeps the key alive.
 pub struct Slot<K: Eq + Hash, T> {
     locks: Locks<K, T>,
     keep: fn(&T) -> bool,
     key: K,
-    /// `None` only while it is dropped.
+    /// `None` only during drop.
     lock: Option<Lock<T>>,
 }
 
 impl<K: Eq + Hash, T> Slot<K, T> {
-    /// The key that it belongs to.
+    /// Returns the key.
     pub fn key(&self) -> &K {
         &self.key
     }
@@ -110,7 +110,7 @@ impl<K: Eq + Hash, T> Deref for Slot<K, T> {
 impl<K: Eq + Hash, T> Drop for Slot<K, T> {
     fn drop(&mut self) {
         let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
-        // Released while the map is locked, so that of two at once one is the last.
+        // Released while the map is locked, so that one of two concurrent drops is the last.
         let Some(lock) = self.lock.take() else { return };
         if Arc::strong_count(&lock) == 2 && lock.try_lock().is_ok_and(|value| !(self.keep)(&value)) {
             locks.remove(&self.key);

@@ -1,8 +1,8 @@
 //! Building blocks for providers of `failover`.
 //!
-//! For authors of a crate that implements [`Provider`](failover_core::provider::Provider) for a registry: what
-//! such a crate needs besides the registry's own protocol. A provider can be written on
-//! `failover-core` alone, and applications do not need this crate.
+//! For authors of crates that implement [`Provider`](failover_core::provider::Provider) for a
+//! registry: everything such a crate needs besides the registry's own protocol. A provider can be
+//! written with `failover-core` alone, and applications do not need this crate.
 //!
 //! ```
 //! use std::time::Duration;
@@ -18,7 +18,7 @@
 //! }
 //!
 //! impl MyProvider {
-//!     /// What `Provider::watch` returns: all streams of a service share one task.
+//!     /// Implements `Provider::watch`: all streams of a service share one task.
 //!     fn watch(&self, service: &ServiceName) -> WatchStream<'_> {
 //!         let (service, timing) = (service.clone(), self.timing.clone());
 //!         self.watches.listen(service.clone(), |publisher| follow(service, timing, publisher))
@@ -45,13 +45,13 @@
 //! ```
 //!
 //! Time and randomness come from core's [`Clock`](failover_core::Clock) and
-//! [`Random`](failover_core::Random), bundled as [`Timing`]: tests run in virtual time and from a
-//! seed. There are no features. It needs Rust 1.85 and a tokio runtime with time, and with I/O for
-//! [`Reconnect`].
+//! [`Random`](failover_core::Random), bundled as [`Timing`], so that tests run in virtual time and
+//! from a seed. The crate has no features. It needs Rust 1.85 and a tokio runtime with its timer
+//! enabled, and with I/O for [`Reconnect`].
 //!
 //! # Logging
 //!
-//! Target `failover::provider`: a token file that cannot be read again (`WARN`).
+//! Events have the target `failover::provider`: a token file cannot be read again (`WARN`).
 
 mod backoff;
 mod blocking;
@@ -66,7 +66,7 @@ mod task;
 mod timing;
 mod token_file;
 
-/// The code of the README, compiled.
+/// Compiles the README's code.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -4,9 +4,9 @@ use failover_core::provider::{EndpointSet, Query};
 
 /// Returns the entries of `set` that match `query`, with the rejected entries of `set`.
 ///
-/// For registries that cannot filter by every part of a query themselves. A set whose entries all
-/// match is returned as it is. An empty remainder is confirmed: the registry named endpoints, and
-/// none of them matches.
+/// For registries that cannot filter by every part of a query. A set whose entries all match is
+/// returned unchanged. An empty result is confirmed: the registry listed endpoints, none of which
+/// matches.
 pub fn matching(set: EndpointSet, query: &Query) -> EndpointSet {
     if set.entries().iter().all(|entry| query.matches(entry.endpoint())) {
         return set;

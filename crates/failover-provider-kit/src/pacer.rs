@@ -1,15 +1,16 @@
-//! How long to wait after answers: a pure function of what came and when.
+//! Pauses after answers: a pure function of the answers and their times.
 
 use std::time::Duration;
 
 use failover_core::Time;
 
-/// Spaces requests, so that a service that changes all the time does not cost one per change.
+/// Spaces requests, so that a service that changes continuously does not cost one request per
+/// change.
 ///
-/// For watches that ask again after each answer, such as blocking queries. Two answers may come at
-/// once; after that the next request waits 600 ms. Answers that repeat what is known, and large ones,
-/// make it wait longer: a repetition doubles the time from the 4th on, a large answer counts as 1 s
-/// per MiB, and the most is 10 s.
+/// For watches that send a request after each answer, such as blocking queries. Two requests may
+/// follow immediately; after that, requests are at least 600 ms apart. Repeated and large answers
+/// increase the pause: each repetition from the 4th on doubles it, and a large answer adds 1 s per
+/// MiB, up to 10 s.
 ///
 /// ```
 /// use std::time::Duration;
@@ -25,7 +26,7 @@ pub struct RequestPacer {
     tokens: f64,
     last: Option<Time>,
     spacing: Duration,
-    /// Answers in a row that said nothing new.
+    /// Consecutive answers without a change.
     repetitions: u32,
 }
 
@@ -33,12 +34,12 @@ impl RequestPacer {
     const BURST: f64 = 2.0;
     const SPACING: Duration = Duration::from_millis(600);
     const MAX_SPACING: Duration = Duration::from_secs(10);
-    /// As many repetitions can be a coincidence.
+    /// This many repetitions can be a coincidence.
     const PATIENCE: u32 = 3;
-    /// About as long as it takes to read an answer.
+    /// Roughly the time to read an answer.
     const BYTES_PER_SECOND: f64 = (1 << 20) as f64;
 
-    /// Creates a pacer that has seen no answer.
+    /// Creates a pacer without answers.
     pub const fn new() -> Self {
         Self { tokens: Self::BURST, last: None, spacing: Self::SPACING, repetitions: 0 }
     }
@@ -50,7 +51,7 @@ impl RequestPacer {
             let passed = now.since(last);
             let gained = passed.as_secs_f64() / self.spacing.as_secs_f64();
             self.tokens = (self.tokens + gained).min(Self::BURST);
-            // Whatever made answers come so fast is over.
+            // The period of frequent answers is over.
             if passed > Self::MAX_SPACING {
                 self.repetitions = 0;
             }
@@ -76,7 +77,7 @@ mod tests {
     use super::*;
     use crate::Timing;
 
-    /// Requests in this many seconds when each answer comes at once.
+    /// Returns the number of requests in this many seconds if each is answered immediately.
     fn requests(seconds: u64, bytes: usize, is_new: bool) -> usize {
         let (begin, mut pacer, mut count) = (Timing::tokio().now(), RequestPacer::new(), 0);
         let mut at = begin;

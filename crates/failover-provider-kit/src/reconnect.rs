@@ -1,4 +1,4 @@
-//! Noticing that a server which was gone accepts connections again.
+//! Detects that an unreachable server accepts connections again.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -11,19 +11,19 @@ use tokio::time::{sleep, timeout};
 
 use crate::{Publisher, SharedWatches, Timing};
 
-/// The least time between two probes.
+/// The minimum interval between probes.
 const INTERVAL: Duration = Duration::from_millis(1500);
-/// The random part of that time: enough that of a thousand clients few probe within the same tenth of
-/// a second.
+/// The random part of that interval: of a thousand clients, few probe within the same tenth of a
+/// second.
 const RANDOM: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
-/// Waiters continue at different times, up to so much later.
+/// Waiters continue at different times, up to this much later.
 const SPREAD: Duration = Duration::from_millis(300);
 
-/// The return of one server, noticed with one probe for all waiters.
+/// The return of one server, detected with one probe for all waiters.
 ///
-/// A probe opens a TCP connection and closes it again. It costs the server nothing, and ends a
-/// back-off that has grown long.
+/// A probe opens a TCP connection and closes it again. It costs the server nothing, and cuts a long
+/// back-off short.
 pub struct Reconnect {
     address: Option<Arc<str>>,
     timing: Timing,
@@ -32,18 +32,19 @@ pub struct Reconnect {
 }
 
 impl Reconnect {
-    /// Creates the probe of a server at `address`, which is `host:port`. `None` where the address is
-    /// unknown: [`wait`](Self::wait) never resolves then.
+    /// Creates the probe of a server at `address`, which is `host:port`. If the address is unknown
+    /// (`None`), [`wait`](Self::wait) never resolves.
     pub fn new(address: Option<String>, timing: Timing) -> Self {
         let searches = SharedWatches::new(timing.clone());
         Self { address: address.map(Arc::from), timing, was_gone: Arc::default(), searches }
     }
 
-    /// Waits until a server that was unreachable accepts connections again, and at most 5 s longer.
+    /// Waits until an unreachable server accepts connections again. Resolves at most 5 s after its
+    /// return.
     ///
-    /// It does not resolve while the server accepts connections all the time: connections are not what
-    /// is wrong then. `is_gone` says that the caller knows that it accepted none; otherwise a probe has
-    /// to fail first.
+    /// Does not resolve while the server accepts connections: the failure then has another cause.
+    /// `is_gone` states that the caller saw a refused connection; otherwise a probe has to fail
+    /// first.
     ///
     /// # Cancel safety
     ///
@@ -57,7 +58,7 @@ impl Reconnect {
         let mut search = self.searches.listen((), start);
         poll_fn(|context| {
             let polled = search.as_mut().poll_next(context);
-            // After the first poll, which may start the search.
+            // Set after the first poll, which may start the search.
             if is_gone {
                 self.was_gone.store(true, Ordering::Relaxed);
             }

@@ -1,4 +1,4 @@
-//! Writes that follow each other, key by key, and that finish although their caller is dropped.
+//! Serialised writes per key, which complete even if their caller is dropped.
 
 use std::fmt;
 use std::hash::Hash;
@@ -11,7 +11,7 @@ use crate::{KeyedLocks, Slot};
 
 /// The right to write to one key; no other permit of the key exists meanwhile.
 ///
-/// Clones share it. It ends with the last of them.
+/// Clones share the permit; dropping the last one releases it.
 #[derive(Debug)]
 pub struct WritePermit<K: Eq + Hash>(Arc<(OwnedMutexGuard<()>, Slot<K, ()>)>);
 
@@ -23,9 +23,9 @@ impl<K: Eq + Hash> Clone for WritePermit<K> {
 
 /// Serialises the writes to each key.
 ///
-/// A request that was sent arrives in its own time, whether or not its caller still waits, and a later
-/// write to the same key must not overtake it. [`finish`](Self::finish) therefore runs a write to its
-/// end and holds the permit until then.
+/// A sent request arrives eventually, whether or not its caller still waits, and a later write to
+/// the same key must not overtake it. [`finish`](Self::finish) therefore runs a write to completion
+/// and holds the permit until then.
 ///
 /// ```
 /// use failover_provider_kit::SerialWrites;
@@ -65,9 +65,9 @@ where
         }
     }
 
-    /// Runs a write to its end, even if this future is dropped, and holds the permit until then.
+    /// Runs a write to completion, even if this future is dropped, and holds the permit until then.
     ///
-    /// Returns `None` if the write did not end: it panicked, or the runtime shuts down.
+    /// Returns `None` if the write did not complete, because it panicked or the runtime shuts down.
     ///
     /// # Cancel safety
     ///
@@ -90,7 +90,7 @@ where
         done.await.ok()
     }
 
-    /// Waits until every permit that exists now has ended.
+    /// Waits until every current permit is released.
     ///
     /// # Cancel safety
     ///
@@ -142,7 +142,7 @@ mod tests {
         });
         timeout(Duration::from_millis(10), first).await.expect_err("its caller gives up");
         drop(permit);
-        // Another key has to wait for nothing.
+        // Another key does not wait.
         drop(timeout(Duration::from_millis(10), writes.acquire("b")).await.expect("at once"));
         let second = log("2nd");
         drop(writes.acquire("a").await);

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::{AbortOnDrop, Timing};
 
-/// The items of a watch. It has the form of core's `WatchStream` and `ConfigStream`.
+/// The items of a watch, in the form of core's `WatchStream` and `ConfigStream`.
 pub type WatchItems<'a, T> = Pin<Box<dyn Stream<Item = Result<T, Error>> + Send + 'a>>;
 
 /// The newest answer, and the error that followed it, each with its version.
@@ -25,7 +25,7 @@ struct State<T> {
     error: Option<(u64, Error)>,
 }
 
-/// Where a watch task publishes what it learns.
+/// The channel on which a watch task publishes its results.
 ///
 /// Listeners see the newest state, not every step: an answer replaces everything before it, and an
 /// error replaces the error before it but leaves the answer. A listener that polls late sees the
@@ -37,7 +37,7 @@ pub struct Publisher<T> {
 }
 
 impl<T> Publisher<T> {
-    /// Publishes an answer. Errors before it are over.
+    /// Publishes an answer and clears earlier errors.
     pub fn publish(&self, answer: T) {
         let now = self.timing.now();
         self.state.send_modify(|state| {
@@ -47,7 +47,7 @@ impl<T> Publisher<T> {
         });
     }
 
-    /// Publishes an error. The answer before it stays.
+    /// Publishes an error; the answer before it stays.
     pub fn error(&self, error: Error) {
         self.state.send_modify(|state| {
             state.version += 1;
@@ -77,8 +77,8 @@ struct Shared<T> {
 /// The watches of one kind, such as all services of a provider.
 ///
 /// Streams of the same key share one task. It starts when a stream is first polled, and ends with
-/// the last stream, with [`close`](Self::close), or by itself; its streams end with it. A task that
-/// has ended is started again for the next stream.
+/// the last stream, with [`close`](Self::close), or by itself; its streams end with it. The next
+/// stream starts a new task.
 ///
 /// ```
 /// use std::future::poll_fn;
@@ -115,9 +115,9 @@ impl<K, T> SharedWatches<K, T> {
         Self { timing, age: None, watches: Mutex::default() }
     }
 
-    /// Lets `age` adapt an answer to the time since it was published, for each listener.
+    /// Sets a function that adapts an answer to the time since it was published, for each listener.
     ///
-    /// For answers that say how old they are, such as
+    /// For answers with an age, such as
     /// [`EndpointSet::with_age`](failover_core::provider::EndpointSet::with_age).
     #[must_use]
     pub fn with_age(mut self, age: fn(T, Duration) -> T) -> Self {
@@ -125,8 +125,8 @@ impl<K, T> SharedWatches<K, T> {
         self
     }
 
-    /// Aborts all tasks, which ends their streams. Streams that are polled first after this start
-    /// new tasks: a provider that is closed has to let those end at once.
+    /// Aborts all tasks, which ends their streams. A stream first polled later starts a new task,
+    /// so a closed provider must let that task end immediately.
     pub fn close(&self) {
         let watches = std::mem::take(&mut *self.watches.lock().unwrap_or_else(PoisonError::into_inner));
         for shared in watches.into_values().filter_map(|shared| shared.upgrade()) {
@@ -140,10 +140,10 @@ where
     K: Clone + Eq + Hash + Send + Unpin,
     T: Clone + Send + Sync + 'static,
 {
-    /// Returns a stream of what the task of this key publishes, from its newest answer on.
+    /// Returns a stream of what the task of this key publishes, starting with its newest answer.
     ///
-    /// `start` becomes the task if the key has none when the stream is first polled, which must be
-    /// inside a tokio runtime. The stream never ends because of an error.
+    /// `start` creates the task if the key has none when the stream is first polled, which must
+    /// happen inside a tokio runtime. An error does not end the stream.
     pub fn listen<'a, F, Fut>(&'a self, key: K, start: F) -> WatchItems<'a, T>
     where
         K: 'a,
@@ -177,14 +177,14 @@ impl<K: fmt::Debug, T> fmt::Debug for SharedWatches<K, T> {
     }
 }
 
-/// The shared part of a watch, and where its newest item is published.
+/// The shared part of a watch, and the receiver of its newest item.
 type Running<T> = (Arc<Shared<T>>, watch::Receiver<State<T>>);
 
 type Waiting = Pin<Box<dyn Future<Output = bool> + Send>>;
 
 struct Listener<'a, K, T, S> {
     watches: &'a SharedWatches<K, T>,
-    /// Until the first poll.
+    /// `Some` until the first poll.
     start: Option<(K, S)>,
     /// Keeps the task alive, together with the other listeners; `None` before the first poll and
     /// after the end.
@@ -217,14 +217,14 @@ where
                 return Poll::Ready(Some(item));
             }
             let waiting = this.waiting.get_or_insert_with(|| {
-                // The copy remembers what was seen, as `state` does.
+                // The copy inherits the seen version, as in `state`.
                 let mut state = state.clone();
                 Box::pin(async move { state.changed().await.is_ok() })
             });
             let goes_on = ready!(waiting.as_mut().poll(context));
             this.waiting = None;
             if !goes_on {
-                // The task has ended. What it published last is yielded first.
+                // The task has ended. Its last item is yielded first.
                 let last = unseen(&state.borrow_and_update(), &mut this.seen, this.watches);
                 if last.is_none() {
                     this.shared = None;
@@ -235,7 +235,7 @@ where
     }
 }
 
-/// The answer, or else the error, that is newer than what the listener has seen.
+/// Returns the answer, or else the error, that is newer than what the listener has seen.
 fn unseen<K, T: Clone>(
     state: &State<T>,
     seen: &mut u64,

@@ -22,17 +22,18 @@ impl AbortOnDrop {
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime.
+    /// Panics outside a tokio runtime.
     pub fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Self {
         Self(tokio::spawn(future))
     }
 
-    /// Whether the task has not ended, by itself, by a panic or with its runtime.
+    /// Returns whether the task is still running: it has neither finished, nor panicked, nor ended
+    /// with its runtime.
     pub fn is_running(&self) -> bool {
         !self.0.is_finished()
     }
 
-    /// Aborts the task without dropping this.
+    /// Aborts the task without dropping the handle.
     pub fn abort(&self) {
         self.0.abort();
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use failover_core::{Clock, Random, Time};
 
-/// A clock and a source of randomness, with the timers and the jitter that providers need.
+/// A clock and a source of randomness, with the timers and jitter that providers need.
 ///
 /// Cloning it shares both.
 ///
@@ -32,10 +32,11 @@ impl Timing {
         Self { clock, random }
     }
 
-    /// The clock that tokio's timers go by, and a generator seeded by the operating system.
+    /// Creates a timing with the clock of tokio's timers and a generator seeded by the operating
+    /// system.
     ///
-    /// This is what a provider uses: the pauses that it computes and the timers that end them agree,
-    /// also while a test has paused the runtime's time.
+    /// Providers use this one: computed pauses and timers agree, even while a test has paused the
+    /// runtime's time.
     pub fn tokio() -> Self {
         Self::new(Clock::tokio(), Random::system())
     }
@@ -56,7 +57,7 @@ impl Timing {
         half() << 32 | half()
     }
 
-    /// Returns `duration`, off by at most `share` of it in either direction.
+    /// Returns `duration`, changed randomly by at most `share` of it in either direction.
     ///
     /// `share` ranges from 0 to 1.
     pub fn jittered(&self, duration: Duration, share: f64) -> Duration {
@@ -83,7 +84,7 @@ impl Timing {
 }
 
 impl Default for Timing {
-    /// The same as [`Timing::tokio`].
+    /// Returns [`Timing::tokio`].
     fn default() -> Self {
         Self::tokio()
     }

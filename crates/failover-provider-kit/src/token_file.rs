@@ -1,4 +1,4 @@
-//! A secret that shows nowhere, and a file that holds one.
+//! A secret that is never shown, and a file that holds one.
 
 use std::fmt;
 use std::fs::File;
@@ -17,13 +17,13 @@ use crate::{BlockingWork, Deadline, Timing};
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes a token out of the text of a file or a variable, without the white space around it.
+    /// Parses a token from the text of a file or variable, without surrounding white space.
     ///
-    /// Returns `None` for an empty text. `from` names where the text comes from.
+    /// Returns `None` for an empty text. `from` names the source of the text in errors.
     ///
     /// # Errors
     ///
-    /// `Validation` when it is not made of visible ASCII characters. The text is not shown.
+    /// Returns `Validation` if it is not made of visible ASCII characters. The text is not shown.
     pub fn parse(text: &str, from: &str) -> Result<Option<Self>, Error> {
         let token = text.trim();
         if token.is_empty() {
@@ -37,7 +37,7 @@ impl Secret {
         Ok(Some(Self(token.to_owned())))
     }
 
-    /// The token itself, to put into a request.
+    /// Returns the token itself, for use in a request.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -49,14 +49,14 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A token larger than this is another file.
+/// A larger file is not a token.
 const MAX_BYTES: u64 = 64 * 1024;
 
-/// A file that holds a token, and is replaced while it is used.
+/// A file with a token, which may be replaced while in use.
 ///
-/// What was read last stays in use while the file cannot be read, or holds no token: it may be in the
-/// middle of being written. Reads happen on a thread of their own, one at a time, because a disk can
-/// hang.
+/// The last token stays in use while the file cannot be read or holds no token, because it may be
+/// in the middle of being written. Reads run on a dedicated thread, one at a time, because a disk
+/// can hang.
 #[derive(Debug)]
 pub struct TokenFile {
     path: Arc<Path>,
@@ -64,7 +64,7 @@ pub struct TokenFile {
     read_timeout: Duration,
     timing: Timing,
     reads: BlockingWork,
-    /// Locked while the file is read, so that many requests read it once.
+    /// Locked during a read, so that concurrent requests read the file once.
     last: Mutex<Last>,
 }
 
@@ -80,8 +80,8 @@ impl TokenFile {
     ///
     /// # Errors
     ///
-    /// `Permission`, with the code `UNAUTHENTICATED`, when it cannot be read, holds no token, or is
-    /// larger than 64 KiB. What it holds is not shown.
+    /// Returns `Permission`, with the code `UNAUTHENTICATED`, if it cannot be read, holds no token,
+    /// or is larger than 64 KiB. The content is not shown.
     pub fn open(path: &Path, timing: Timing) -> Result<Self, Error> {
         let last = Mutex::new(Last { at: timing.now(), token: read(path)?, is_unreadable: false });
         Ok(Self {
@@ -94,7 +94,8 @@ impl TokenFile {
         })
     }
 
-    /// Sets for how long a token is used before the file is read again; default 5 s, 0 for each time.
+    /// Sets how long a token is used before the file is read again; default 5 s, 0 to read it each
+    /// time.
     #[must_use]
     pub fn with_reuse(mut self, reuse: Duration) -> Self {
         self.reuse = reuse;
@@ -108,20 +109,20 @@ impl TokenFile {
         self
     }
 
-    /// Returns the token, read again if it is older than [`with_reuse`](Self::with_reuse) allows.
+    /// Returns the token, reread if it is older than [`with_reuse`](Self::with_reuse) allows.
     ///
     /// # Cancel safety
     ///
-    /// Safe: a read that has begun goes on, and its result is dropped.
+    /// Safe: a read that has started continues, and its result is dropped.
     pub async fn current(&self) -> Secret {
         self.token(false).await
     }
 
-    /// Reads the file again, after the server refused the token, and returns the token.
+    /// Rereads the file, after the server refused the token, and returns the token.
     ///
     /// # Cancel safety
     ///
-    /// As [`current`](Self::current).
+    /// See [`current`](Self::current).
     pub async fn reread(&self) -> Secret {
         self.token(true).await
     }
@@ -162,7 +163,7 @@ fn read(path: &Path) -> Result<Secret, Error> {
 ///
 /// # Errors
 ///
-/// `Validation` when it cannot be read, is not UTF-8, or is larger. What it holds is not shown.
+/// Returns `Validation` if it cannot be read, is not UTF-8, or is larger. The content is not shown.
 pub fn read_small_file(path: &Path, limit: u64, name: &str) -> Result<String, Error> {
     let unreadable = |why| Error::new(ErrorKind::Validation, format!("{name} cannot be read: {why}"));
     read_capped(path, limit).map_err(unreadable)

@@ -1,10 +1,11 @@
 //! Test doubles for programs that use `failover`.
 //!
-//! A [`ScriptedProvider`] is a registry that does what its [`Script`] says: it answers with endpoints, with errors,
-//! with garbage, or not at all. It shows what a program does while its registry is down, slow or wrong, without a
-//! server and in virtual time. Depend on this crate under `[dev-dependencies]`.
+//! A [`ScriptedProvider`] is a registry that follows its [`Script`]: it answers with endpoints,
+//! with errors, with garbage, or not at all. It shows how a program behaves while its registry is
+//! down, slow or wrong, without a server and in virtual time. Add this crate under
+//! `[dev-dependencies]`.
 //!
-//! There are no features. It needs Rust 1.85.
+//! The crate has no features. It needs Rust 1.85.
 
 mod scripted;
 

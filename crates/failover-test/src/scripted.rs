@@ -14,24 +14,24 @@ use failover_core::provider::{
 use failover_core::{Error, ErrorKind, ServiceName, async_trait};
 use futures_core::Stream;
 
-/// What a [`ScriptedProvider`] does next.
+/// The next action of a [`ScriptedProvider`].
 ///
-/// A watch takes each step once and then waits for the next one. [`list`](Provider::list) takes a step if there is one,
-/// and otherwise does again what it did last.
+/// A watch takes each step once and then waits for the next one. [`list`](Provider::list) takes a
+/// step if there is one, and otherwise repeats the last one.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Step {
-    /// It answers with this.
+    /// Answers with this set.
     Answer(EndpointSet),
-    /// It answers with this error.
+    /// Fails with this error.
     Fail(Error),
-    /// Its watch ends; for a list, the same as `Hang`.
+    /// Ends the watch; for a list, the same as `Hang`.
     End,
-    /// It panics.
+    /// Panics.
     Panic,
-    /// It never answers: not to this request, and nothing more on this watch.
+    /// Never answers this request, nor anything more on this watch.
     Hang,
-    /// It answers when there is a next step, with that.
+    /// Answers with the next step, once there is one.
     Wait,
 }
 
@@ -47,11 +47,11 @@ struct State {
     asked: usize,
 }
 
-/// A provider for tests of what a registry can do to a program: errors, silence, empty, partial and false answers,
-/// floods of them, streams that end or panic.
+/// A provider for tests of registry faults: errors, silence, empty, partial and false answers,
+/// floods of answers, streams that end or panic.
 ///
-/// It follows one script, whatever service it is asked for. It is trusted as a registry on another machine, so that
-/// addresses are checked as those of one; [`with_trust`](Self::with_trust) changes that.
+/// It follows one script for all services. By default it is trusted like a registry on another
+/// machine, whose addresses are checked accordingly; see [`with_trust`](Self::with_trust).
 ///
 /// ```
 /// use std::time::Duration;
@@ -81,17 +81,17 @@ pub struct ScriptedProvider {
 }
 
 impl ScriptedProvider {
-    /// A provider that can watch, and its script, which is empty.
+    /// Returns a provider that can watch, and its script, which is empty.
     pub fn watching() -> (Self, Script) {
         Self::new(true)
     }
 
-    /// A provider that cannot watch and is asked again and again, and its script, which is empty.
+    /// Returns a provider that cannot watch and is polled, and its script, which is empty.
     pub fn polled() -> (Self, Script) {
         Self::new(false)
     }
 
-    /// Sets which addresses it may name; those of a registry on another machine unless set.
+    /// Sets which addresses the provider may name; default those of a registry on another machine.
     pub fn with_trust(mut self, trust: AddressTrust) -> Self {
         self.trust = trust;
         self
@@ -121,17 +121,17 @@ impl Script {
         waiting.into_iter().for_each(Waker::wake);
     }
 
-    /// Adds an answer that names these endpoints.
+    /// Adds an answer with these endpoints.
     pub fn endpoints<E: Into<EndpointEntry>>(&self, endpoints: impl IntoIterator<Item = E>) {
         self.step(Step::Answer(EndpointSet::new(endpoints.into_iter().map(Into::into))));
     }
 
-    /// Adds an empty answer, unconfirmed, as of a registry that has lost its data.
+    /// Adds an unconfirmed empty answer, as of a registry that has lost its data.
     pub fn empty(&self) {
         self.step(Step::Answer(EndpointSet::new([])));
     }
 
-    /// Adds an answer that names these endpoints, and beside them `bad` entries that cannot be read.
+    /// Adds an answer with these endpoints and `bad` unreadable entries.
     pub fn partial<E: Into<EndpointEntry>>(&self, endpoints: impl IntoIterator<Item = E>, bad: usize) {
         let mut set = EndpointSet::new(endpoints.into_iter().map(Into::into));
         for number in 0..bad {
@@ -141,12 +141,12 @@ impl Script {
         self.step(Step::Answer(set));
     }
 
-    /// Adds an answer of which nothing can be read: `entries` of them, all bad.
+    /// Adds an answer of `entries` unreadable entries.
     pub fn garbage(&self, entries: usize) {
         self.partial::<EndpointEntry>([], entries);
     }
 
-    /// Adds many answers at once; `answer` makes the one of each number from 0 on.
+    /// Adds many answers; `answer` returns the one of each number, starting at 0.
     pub fn flood(&self, answers: usize, answer: impl FnMut(usize) -> EndpointSet) {
         let waiting = {
             let mut state = self.state();
@@ -166,17 +166,17 @@ impl Script {
         self.step(Step::Panic);
     }
 
-    /// From now on, `connect` and `ping` give this error, or succeed again.
+    /// Makes `connect` and `ping` fail with this error from now on, or succeed again.
     pub fn unreachable(&self, error: impl Into<Option<Error>>) {
         self.state().unreachable = error.into();
     }
 
-    /// How often a watch was begun or a list was asked for.
+    /// Returns how many times a watch was started or a list requested.
     pub fn asked(&self) -> usize {
         self.state().asked
     }
 
-    /// Returns the number of steps that are left.
+    /// Returns the number of remaining steps.
     pub fn left(&self) -> usize {
         self.state().steps.len()
     }
@@ -205,7 +205,7 @@ impl Script {
         Poll::Pending
     }
 
-    /// The next step, or the last one again.
+    /// Takes the next step, or repeats the last one.
     fn poll_list(&self, waker: &Waker) -> Poll<Step> {
         let last = {
             let mut state = self.state();

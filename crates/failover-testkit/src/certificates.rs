@@ -1,32 +1,32 @@
-//! An authority of one's own, and what it signs.
+//! A private certificate authority.
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, date_time_ymd,
 };
 
-/// Signs certificates, and is what clients and servers are told to trust.
+/// A certificate authority that clients and servers are configured to trust.
 #[derive(Debug)]
 pub struct Authority {
     pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
-/// A certificate and its key, both as PEM.
+/// A certificate and its key, PEM.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Signed {
     /// The certificate.
     pub certificate: String,
-    /// Its private key, PKCS #8.
+    /// The private key, PKCS #8.
     pub key: String,
 }
 
 impl Authority {
-    /// A new authority of that name.
+    /// Creates an authority of this name.
     ///
     /// # Panics
-    /// The machine has no randomness.
+    /// Panics if the operating system provides no randomness.
     pub fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("no names is valid");
         params.distinguished_name.push(DnType::CommonName, name);
@@ -37,16 +37,16 @@ impl Authority {
         Self { pem, issuer: Issuer::new(params, key) }
     }
 
-    /// Its own certificate, as PEM.
+    /// Returns the authority's own certificate, PEM.
     pub fn pem(&self) -> &str {
         &self.pem
     }
 
-    /// For a server that is reached by these names and addresses. It may be used by a client, too: servers of a
-    /// cluster are each other's clients.
+    /// Issues a certificate for a server with these names and addresses. It is valid for clients,
+    /// too, because servers of a cluster are each other's clients.
     ///
     /// # Panics
-    /// A name is not one that a certificate can hold.
+    /// Panics if a certificate cannot hold a name.
     pub fn server(&self, names: &[&str]) -> Signed {
         let names = names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let mut params = CertificateParams::new(names).expect("names that a certificate can hold");
@@ -56,10 +56,10 @@ impl Authority {
         self.sign(params)
     }
 
-    /// As [`server`](Self::server), and expired since 2001.
+    /// Issues a certificate like [`server`](Self::server), expired since 2001.
     ///
     /// # Panics
-    /// As there.
+    /// Panics if a certificate cannot hold a name.
     pub fn expired_server(&self, names: &[&str]) -> Signed {
         let names = names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let mut params = CertificateParams::new(names).expect("names that a certificate can hold");
@@ -67,20 +67,20 @@ impl Authority {
         self.sign(expired(params))
     }
 
-    /// For a client, and expired since 2001.
+    /// Issues a client certificate, expired since 2001.
     ///
     /// # Panics
-    /// The machine has no randomness.
+    /// Panics if the operating system provides no randomness.
     pub fn expired_client(&self) -> Signed {
         let mut params = CertificateParams::new(Vec::new()).expect("no names is valid");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.sign(expired(params))
     }
 
-    /// For a client: the common name, and the organisation where there is one.
+    /// Issues a client certificate with a common name and, if given, an organisation.
     ///
     /// # Panics
-    /// The machine has no randomness.
+    /// Panics if the operating system provides no randomness.
     pub fn client(&self, name: &str, organisation: Option<&str>) -> Signed {
         let mut params = CertificateParams::new(Vec::new()).expect("no names is valid");
         params.distinguished_name.push(DnType::CommonName, name);

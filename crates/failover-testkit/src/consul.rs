@@ -14,33 +14,33 @@ use crate::certificates::Signed;
 use crate::servers::Server;
 use crate::{Process, free_ports};
 
-/// How an agent is started.
+/// The configuration of an agent.
 #[derive(Clone, Debug)]
 pub struct AgentOptions {
-    /// Which version.
+    /// The version.
     pub server: Server,
-    /// Its node's name.
+    /// The node name.
     pub node: String,
-    /// Its datacenter.
+    /// The datacenter.
     pub datacenter: String,
-    /// Nothing is kept over a restart.
+    /// Whether the agent runs in dev mode, without data on disk.
     pub dev: bool,
-    /// How many servers make the cluster; 0 for an agent that is no server.
+    /// The number of servers in the cluster; 0 for a client agent.
     pub servers: usize,
-    /// Default deny, with this token that may do everything.
+    /// If set, ACLs deny by default, and this token has all permissions.
     pub token: Option<String>,
-    /// HTTPS that asks for a client certificate: the authority and the server's certificate.
+    /// If set, HTTPS with client certificates: the authority and the server's certificate.
     pub tls: Option<(String, Signed)>,
     /// Serf ports of agents of the same datacenter to join.
     pub join: Vec<u16>,
     /// Serf ports of servers of other datacenters to join.
     pub join_wan: Vec<u16>,
-    /// Connections that one address may have.
+    /// Maximum number of connections per address.
     pub connections: u32,
 }
 
 impl AgentOptions {
-    /// A server alone that keeps its data.
+    /// Returns the options of a single server that keeps its data.
     pub fn new(server: Server) -> Self {
         Self {
             server,
@@ -56,20 +56,21 @@ impl AgentOptions {
         }
     }
 
-    /// Starts it and waits until it answers; `None` where there is no such server, which is said.
+    /// Starts the agent and waits until it answers. Prints a message and returns `None` if the
+    /// server is not installed.
     ///
     /// # Panics
-    /// It does not start, or there is none although there has to be.
+    /// Panics if the agent does not start, or is not installed although required.
     pub fn start(self) -> Option<Agent> {
         let agent = self.launch()?;
         agent.wait_ready();
         Some(agent)
     }
 
-    /// Starts it and does not wait, as is needed for the first servers of a cluster.
+    /// Starts the agent without waiting, as needed for the first servers of a cluster.
     ///
     /// # Panics
-    /// As [`start`](Self::start).
+    /// See [`start`](Self::start).
     pub fn launch(self) -> Option<Agent> {
         let program = self.server.get()?;
         let [http, https, server, lan, wan] = free_ports();
@@ -90,7 +91,7 @@ fn is_old(program: &Path) -> bool {
     version.split('.').next().and_then(|minor| minor.parse::<u32>().ok()).is_some_and(|minor| minor < 14)
 }
 
-/// A Consul agent. It ends when this is dropped.
+/// A Consul agent, killed on drop.
 #[derive(Debug)]
 pub struct Agent {
     options: AgentOptions,
@@ -106,69 +107,69 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// `127.0.0.1:PORT`, plain.
+    /// Returns `127.0.0.1:PORT` of the plain HTTP listener.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.http)
     }
 
-    /// `https://127.0.0.1:PORT`, where it has a certificate.
+    /// Returns `https://127.0.0.1:PORT`, for agents with a certificate.
     pub fn https(&self) -> String {
         format!("https://127.0.0.1:{}", self.https)
     }
 
-    /// Where other agents of the datacenter join.
+    /// Returns the port where other agents of the datacenter join.
     pub fn lan(&self) -> u16 {
         self.lan
     }
 
-    /// Where servers of other datacenters join.
+    /// Returns the port where servers of other datacenters join.
     pub fn wan(&self) -> u16 {
         self.wan
     }
 
-    /// How it is named as a leader, `127.0.0.1:PORT`.
+    /// Returns its address as a leader, `127.0.0.1:PORT`.
     pub fn rpc(&self) -> String {
         format!("127.0.0.1:{}", self.server)
     }
 
-    /// Whether it is older than 1.14, with other names in its configuration.
+    /// Returns whether it is older than 1.14, whose configuration has other names.
     pub fn is_old(&self) -> bool {
         self.old
     }
 
-    /// Its node's name.
+    /// Returns the node name.
     pub fn node(&self) -> &str {
         &self.options.node
     }
 
-    /// SIGKILL; comes back when it is gone.
+    /// Kills the agent (SIGKILL) and waits until it is gone.
     pub fn kill(&mut self) {
         self.process = None;
     }
 
-    /// SIGSTOP.
+    /// Pauses the agent (SIGSTOP).
     ///
     /// # Panics
-    /// It is not running.
+    /// Panics if it is not running.
     pub fn pause(&mut self) {
         self.process.as_mut().expect("it runs").pause();
     }
 
-    /// SIGCONT.
+    /// Resumes the agent (SIGCONT).
     ///
     /// # Panics
-    /// It is not running.
+    /// Panics if it is not running.
     pub fn resume(&mut self) {
         self.process.as_mut().expect("it runs").resume();
     }
 
-    /// Starts it again at the same place, and waits until it answers.
+    /// Restarts the agent on the same ports and waits until it answers.
     pub fn restart(&mut self) {
         self.relaunch();
         self.wait_ready();
     }
 
-    /// Starts it again at the same place, and does not wait.
+    /// Restarts the agent on the same ports without waiting.
     pub fn relaunch(&mut self) {
         self.process = None;
         self.run();
@@ -251,7 +252,7 @@ impl Agent {
     /// Waits until there is a leader and the agent's own node is in the catalog.
     ///
     /// # Panics
-    /// That does not happen within 60 s, or the process ends.
+    /// Panics if that takes longer than 60 s, or if the process ends.
     pub fn wait_ready(&self) {
         let node = format!("\"{}\"", self.options.node);
         self.wait(
@@ -261,10 +262,10 @@ impl Agent {
         );
     }
 
-    /// Waits for something that the agent does in its own time.
+    /// Waits until the condition holds.
     ///
     /// # Panics
-    /// Not within the limit; the end of its log is told.
+    /// Panics with the end of the agent's log if it does not hold within the limit.
     pub fn wait(&self, what: &str, limit: Duration, mut is_so: impl FnMut() -> bool) {
         let begun = Instant::now();
         while !is_so() {
@@ -276,18 +277,18 @@ impl Agent {
         }
     }
 
-    /// A request with the token that may do everything; the status and the body.
+    /// Sends a request with the token that has all permissions, and returns status and body.
     ///
     /// # Errors
-    /// The agent does not answer.
+    /// Returns an error if the agent does not answer.
     pub fn call(&self, method: &str, path: &str, body: &str) -> io::Result<(u16, String)> {
         self.call_as(self.options.token.as_deref(), method, path, body)
     }
 
-    /// A request with a token of the caller's choice, or none.
+    /// Sends a request with this token, or with none, and returns status and body.
     ///
     /// # Errors
-    /// The agent does not answer.
+    /// Returns an error if the agent does not answer.
     pub fn call_as(
         &self,
         token: Option<&str>,
@@ -299,7 +300,7 @@ impl Agent {
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
         let token = token.map(|token| format!("X-Consul-Token: {token}\r\n")).unwrap_or_default();
         let length = body.len();
-        // With HTTP/1.0 the body comes in one piece and its end is that of the connection.
+        // With HTTP/1.0 the body is not chunked and ends with the connection.
         write!(
             stream,
             "{method} {path} HTTP/1.0\r\nHost: agent\r\nContent-Length: {length}\r\n{token}\r\n{body}"
@@ -312,10 +313,10 @@ impl Agent {
         Ok((status.ok_or(io::ErrorKind::InvalidData)?, body.to_owned()))
     }
 
-    /// A token with these rules.
+    /// Creates a token with these rules. Returns its accessor id and its secret.
     ///
     /// # Panics
-    /// The agent refuses them.
+    /// Panics if the agent refuses them.
     pub fn token(&self, name: &str, rules: &str) -> (String, String) {
         let rules = rules.replace('"', "\\\"").replace('\n', " ");
         let policy = format!(r#"{{"Name": "{name}", "Rules": "{rules}"}}"#);
@@ -332,22 +333,23 @@ impl Agent {
     }
 }
 
-/// Three servers, an agent that is none, and a server of a second datacenter.
+/// Three servers, a client agent, and a server of a second datacenter.
 #[derive(Debug)]
 pub struct Cluster {
     /// The servers of `dc1`.
     pub servers: Vec<Agent>,
-    /// An agent of `dc1` that is no server, as programs talk to.
+    /// The client agent of `dc1`, which programs talk to.
     pub client: Agent,
     /// The server of `dc2`.
     pub far: Agent,
 }
 
 impl Cluster {
-    /// Starts it and waits until both datacenters know each other; `None` where there is no such server, which is said.
+    /// Starts the cluster and waits until both datacenters know each other. Prints a message and
+    /// returns `None` if the server is not installed.
     ///
     /// # Panics
-    /// It does not come up.
+    /// Panics if the cluster does not start.
     pub fn start(server: Server) -> Option<Self> {
         let options = |node: &str| AgentOptions { node: node.to_owned(), ..AgentOptions::new(server) };
         let mut servers: Vec<Agent> = Vec::new();
@@ -374,7 +376,7 @@ impl Cluster {
         Some(Self { servers, client, far })
     }
 
-    /// Which of the servers leads, as long as one does.
+    /// Returns the index of the leader among the servers, if there is one.
     pub fn leader(&self) -> Option<usize> {
         let (status, leader) = self.client.call("GET", "/v1/status/leader", "").ok()?;
         (status == 200).then(|| self.servers.iter().position(|server| leader.contains(&server.rpc())))?

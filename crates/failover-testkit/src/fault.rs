@@ -1,4 +1,4 @@
-//! An HTTP server that does what a real one won't do on command.
+//! An HTTP server that misbehaves on command.
 
 mod reply;
 mod request;
@@ -13,9 +13,10 @@ use tokio::task::{JoinHandle, JoinSet};
 pub use self::reply::Reply;
 pub use self::request::Request;
 
-/// A server on 127.0.0.1 whose every answer the test decides. It ends when this is dropped.
+/// A server on 127.0.0.1 whose every reply a test decides. It stops on drop.
 ///
-/// HTTP/1.1 with connections that stay open; the requests of one connection are answered in turn.
+/// It speaks HTTP/1.1 with persistent connections; the requests of a connection are answered in
+/// order.
 #[derive(Debug)]
 pub struct FaultServer {
     address: SocketAddr,
@@ -31,10 +32,10 @@ struct Seen {
 }
 
 impl FaultServer {
-    /// Starts it on a free port: `answer` is asked for each request, and may wait.
+    /// Starts the server on a free port. `answer` is called for each request, and may wait.
     ///
     /// # Panics
-    /// No port can be had.
+    /// Panics if no port is free.
     pub async fn start<F, Fut>(answer: F) -> Self
     where
         F: Fn(Request) -> Fut + Send + Sync + 'static,
@@ -43,10 +44,10 @@ impl FaultServer {
         Self::start_at(0, answer).await
     }
 
-    /// Starts it on that port, which an earlier one may have had.
+    /// Starts the server on this port, which an earlier server may have used.
     ///
     /// # Panics
-    /// Somebody else has the port.
+    /// Panics if the port is in use.
     pub async fn start_at<F, Fut>(port: u16, answer: F) -> Self
     where
         F: Fn(Request) -> Fut + Send + Sync + 'static,
@@ -59,32 +60,32 @@ impl FaultServer {
         Self { address, seen, accepting }
     }
 
-    /// Where it listens.
+    /// Returns the listening address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// Returns `http://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// All requests until now, in the order of their arrival.
+    /// Returns all requests so far, in order of arrival.
     pub fn requests(&self) -> Vec<Request> {
         self.seen.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How many requests have come.
+    /// Returns the number of requests so far.
     pub fn request_count(&self) -> usize {
         self.seen.requests.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// How many connections have been made.
+    /// Returns the number of connections so far.
     pub fn connections(&self) -> usize {
         self.seen.connections.load(Ordering::Relaxed)
     }
 
-    /// How many connections are open.
+    /// Returns the number of open connections.
     pub fn open_connections(&self) -> usize {
         self.seen.open.load(Ordering::Relaxed)
     }
@@ -101,7 +102,7 @@ where
     F: Fn(Request) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Reply> + Send + 'static,
 {
-    // They end with this task.
+    // The connections end with this task.
     let mut connections = JoinSet::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else { return };
@@ -128,7 +129,8 @@ where
             request.number = requests.len();
             requests.push(request.clone());
         }
-        // A client that leaves while the answer is awaited ends the connection, as a real server sees it.
+        // If the client disconnects while the reply is pending, the connection ends, as on a real
+        // server.
         let reply = tokio::select! {
             reply = answer(request) => reply,
             () = request::closed(&stream) => return,
@@ -139,7 +141,7 @@ where
     }
 }
 
-/// Counts an open connection for as long as it lives, however its task ends.
+/// Counts an open connection until dropped, however its task ends.
 struct Open<'a>(&'a AtomicUsize);
 
 impl<'a> Open<'a> {

@@ -1,7 +1,8 @@
-//! The control plane of a cluster: a real etcd and a real kube-apiserver, with nothing behind them.
+//! The control plane of a cluster: a real etcd and a real kube-apiserver, without nodes or
+//! controllers.
 //!
-//! No controllers run: nobody writes the slices of Services, nobody collects garbage, and a namespace that is
-//! deleted stays. Authorisation is by RBAC; users come with tokens.
+//! Without controllers, no slices are written for Services, no garbage is collected, and a deleted
+//! namespace stays. Authorisation is by RBAC; users authenticate by tokens.
 
 mod client;
 
@@ -19,13 +20,13 @@ use crate::{Process, free_port};
 
 pub use self::client::Answer;
 
-/// How long a server may take until it answers.
+/// Time limit for a server to start.
 const START: Duration = Duration::from_secs(90);
 
-/// The token of a user who may do everything.
+/// The token of the administrator.
 const ADMIN: &str = "admin-token-9f2c";
 
-/// A running control plane on loopback. Its servers end when this is dropped, or when the process ends.
+/// A control plane on loopback. Its servers end when this is dropped or the process ends.
 #[derive(Debug)]
 pub struct ControlPlane {
     directory: PathBuf,
@@ -38,19 +39,20 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// Starts one with its data, keys and logs in this directory, which is emptied before. `None` where the programs are
-    /// not at hand, which has been said then.
+    /// Starts a control plane with its data, keys and logs in this directory, which is emptied
+    /// first. Prints a message and returns `None` if the programs are not installed.
     ///
     /// # Panics
-    /// The programs are required and not there, or do not start; the text has the end of their logs.
+    /// Panics if the programs are required but not installed, or if they do not start; the message
+    /// has the end of their logs.
     pub async fn start(directory: &Path) -> Option<Self> {
         Self::start_with(directory, &[]).await
     }
 
-    /// The same, with more flags for the API server.
+    /// Starts a control plane with more flags for the API server; see [`start`](Self::start).
     ///
     /// # Panics
-    /// As [`start`](Self::start).
+    /// See [`start`](Self::start).
     pub async fn start_with(directory: &Path, flags: &[&str]) -> Option<Self> {
         let programs = [Server::Etcd.get()?, Server::KubeApiserver.get()?];
         let _ = fs::remove_dir_all(directory);
@@ -70,31 +72,31 @@ impl ControlPlane {
         Some(plane)
     }
 
-    /// Where the API server listens: `https://127.0.0.1:PORT`.
+    /// Returns the URL of the API server: `https://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
         format!("https://127.0.0.1:{}", self.ports[2])
     }
 
-    /// The certificate that clients trust, as PEM.
+    /// Returns the certificate that clients trust, PEM.
     pub fn authority(&self) -> &str {
         self.authority.pem()
     }
 
-    /// The directory of its data, keys and logs.
+    /// Returns the directory of its data, keys and logs.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// The token of the user who may do everything.
+    /// Returns the administrator's token.
     pub fn admin(&self) -> &'static str {
         ADMIN
     }
 
-    /// Writes a token into a file, and says which. Whoever reads it meanwhile finds the one of before, as with a token that
-    /// Kubernetes mounts.
+    /// Writes a token into a file, and returns the file's path. The file is replaced atomically,
+    /// like a token that Kubernetes mounts.
     ///
     /// # Panics
-    /// The directory cannot be written to.
+    /// Panics if the directory cannot be written to.
     pub fn token_file(&self, name: &str, token: &str) -> PathBuf {
         let file = self.directory.join(format!("{name}.token"));
         let new = self.directory.join(format!("{name}.token.new"));
@@ -104,10 +106,10 @@ impl ControlPlane {
         file
     }
 
-    /// Writes a kubeconfig for a token and a namespace, and says where it is.
+    /// Writes a kubeconfig for a token and a namespace, and returns its path.
     ///
     /// # Panics
-    /// The directory cannot be written to.
+    /// Panics if the directory cannot be written to.
     pub fn kubeconfig(&self, name: &str, token: &str, namespace: &str) -> PathBuf {
         let (url, directory) = (self.url(), self.directory.display());
         let text = format!(
@@ -121,10 +123,10 @@ impl ControlPlane {
         file
     }
 
-    /// Starts the store again, with its data.
+    /// Restarts etcd with its data.
     ///
     /// # Panics
-    /// It does not start.
+    /// Panics if it does not start.
     pub async fn start_etcd(&mut self) {
         let [client, peer, _] = self.ports;
         let url = format!("http://127.0.0.1:{client}");
@@ -145,19 +147,19 @@ impl ControlPlane {
         }
     }
 
-    /// Starts the API server, again on the same port and with the same data; comes back when it is ready.
+    /// Starts the API server on the same port with the same data, and waits until it is ready.
     ///
     /// # Panics
-    /// It does not become ready.
+    /// Panics if it does not become ready.
     pub async fn start_apiserver(&mut self) {
         self.begin_apiserver();
         self.until_ready().await;
     }
 
-    /// Starts the API server and does not wait for it.
+    /// Starts the API server without waiting for it.
     ///
     /// # Panics
-    /// It cannot be started.
+    /// Panics if it cannot be started.
     pub fn begin_apiserver(&mut self) {
         let [etcd, _, port] = self.ports;
         let mut command = Command::new(&self.programs[1]);
@@ -186,7 +188,7 @@ impl ControlPlane {
     /// Waits until the API server is ready.
     ///
     /// # Panics
-    /// It does not become ready.
+    /// Panics if it does not become ready.
     pub async fn until_ready(&mut self) {
         let begun = Instant::now();
         while !self.try_request(ADMIN, "GET", "/readyz", "").await.is_ok_and(|answer| answer.status == 200) {
@@ -195,29 +197,29 @@ impl ControlPlane {
         }
     }
 
-    /// Whether the API server has been started and has not ended.
+    /// Returns whether the API server is running.
     pub fn is_running(&mut self) -> bool {
         self.apiserver.as_mut().is_some_and(Process::is_running)
     }
 
-    /// SIGKILL for the API server; its data stay.
+    /// Kills the API server (SIGKILL); its data stay.
     pub fn kill_apiserver(&mut self) {
         self.apiserver = None;
     }
 
-    /// SIGKILL for the store; its data stay.
+    /// Kills etcd (SIGKILL); its data stay.
     pub fn kill_etcd(&mut self) {
         self.etcd = None;
     }
 
-    /// The API server keeps its connections and answers nothing.
+    /// Pauses the API server: it keeps its connections and does not answer.
     pub fn pause_apiserver(&mut self) {
         if let Some(process) = &mut self.apiserver {
             process.pause();
         }
     }
 
-    /// The API server goes on.
+    /// Resumes the API server.
     pub fn resume_apiserver(&mut self) {
         if let Some(process) = &mut self.apiserver {
             process.resume();
@@ -227,35 +229,35 @@ impl ControlPlane {
     /// Sends a request with this token. A body is JSON, and YAML for `PATCH`, which is a server-side apply.
     ///
     /// # Panics
-    /// The API server does not answer.
+    /// Panics if the API server does not answer.
     pub async fn request(&self, token: &str, method: &str, path: &str, body: &str) -> Answer {
         self.try_request(token, method, path, body).await.expect("the API server answers")
     }
 
-    /// The same; an error where the API server does not answer.
+    /// Sends a request like [`request`](Self::request).
     ///
     /// # Errors
-    /// It cannot be reached, or closes the connection.
+    /// Returns an error if the API server cannot be reached or closes the connection.
     pub async fn try_request(&self, token: &str, method: &str, path: &str, body: &str) -> io::Result<Answer> {
         let asked = client::secure(self.ports[2], self.authority.pem(), token, method, path, body);
         tokio::time::timeout(Duration::from_secs(30), asked).await?
     }
 
-    /// Makes a namespace.
+    /// Creates a namespace.
     ///
     /// # Panics
-    /// The API server refuses it.
+    /// Panics if the API server refuses it.
     pub async fn namespace(&self, name: &str) {
         let body = format!(r#"{{"apiVersion":"v1","kind":"Namespace","metadata":{{"name":"{name}"}}}}"#);
         let answer = self.request(ADMIN, "POST", "/api/v1/namespaces", &body).await;
         assert!(matches!(answer.status, 201 | 409), "{answer:?}");
     }
 
-    /// Applies every document of a YAML file of namespaced objects, into this namespace, also where the file says
-    /// `namespace: default`.
+    /// Applies every document of a YAML file of namespaced objects to this namespace, even where
+    /// the file names `namespace: default`.
     ///
     /// # Panics
-    /// The API server refuses one, or it is of a kind that is not known here.
+    /// Panics if the API server refuses one, or if its kind is not supported here.
     pub async fn apply(&self, yaml: &str, namespace: &str) {
         let yaml = yaml.replace("namespace: default", &format!("namespace: {namespace}"));
         for document in yaml.split("\n---") {
@@ -280,10 +282,10 @@ impl ControlPlane {
         }
     }
 
-    /// A token of a service account, which has to be there.
+    /// Creates a token of an existing service account.
     ///
     /// # Panics
-    /// The API server refuses it.
+    /// Panics if the API server refuses it.
     pub async fn service_account_token(&self, namespace: &str, name: &str) -> String {
         let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token");
         let body = r#"{"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":{"expirationSeconds":7200}}"#;
@@ -292,10 +294,10 @@ impl ControlPlane {
         token.unwrap_or_else(|| panic!("no token: {answer:?}")).to_owned()
     }
 
-    /// Makes the store forget all versions but the newest.
+    /// Compacts etcd's history to the newest version.
     ///
     /// # Panics
-    /// etcd does not answer.
+    /// Panics if etcd does not answer.
     pub async fn compact(&self) {
         let status = client::plain(self.ports[0], "POST", "/v3/maintenance/status", "{}").await;
         let body = status.expect("etcd answers").body;
@@ -334,7 +336,7 @@ fn write_keys(directory: &Path, authority: &Authority) -> io::Result<()> {
 
 impl Drop for ControlPlane {
     fn drop(&mut self) {
-        // The store's files are many times as large as what they hold.
+        // etcd's files are many times as large as their content.
         (self.apiserver, self.etcd) = (None, None);
         let _ = fs::remove_dir_all(&self.directory);
     }

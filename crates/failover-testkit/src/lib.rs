@@ -1,4 +1,5 @@
-//! What the tests of failover's own crates share: real servers, scripted faults, certificates. Not published.
+//! Shared by the tests of failover's own crates: real servers, scripted faults, certificates. Not
+//! published.
 
 #![allow(clippy::disallowed_methods, reason = "real servers take real time")]
 

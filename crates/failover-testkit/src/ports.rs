@@ -1,21 +1,21 @@
-//! Ports for servers that must be told theirs.
+//! Ports for servers that need a fixed port.
 
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Handed out to nobody else in this process.
+/// The next port of this process: each is returned once.
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
-/// A port of 127.0.0.1 that nobody uses, neither for TCP nor for UDP.
+/// Returns a port of 127.0.0.1 that is free for TCP and UDP.
 ///
-/// Below the range from which systems take the ports of outgoing connections: one of those could take it before the
-/// server does, or while the server is being restarted.
+/// The port is below the range for outgoing connections: one of those could take it before the
+/// server does, or while the server restarts.
 ///
 /// # Panics
-/// None of twelve thousand is free.
+/// Panics if none of twelve thousand is free.
 pub fn free_port() -> u16 {
     let range = 20_000..32_000_u16;
-    // Test programs that run beside each other start at different places.
+    // Concurrent test programs start at different offsets.
     let offset = std::process::id() as usize * 101;
     (0..range.len())
         .map(|_| range.start + ((offset + NEXT.fetch_add(1, Ordering::Relaxed)) % range.len()) as u16)
@@ -26,10 +26,10 @@ pub fn free_port() -> u16 {
         .expect("one of twelve thousand ports is free")
 }
 
-/// As many free ports as the array has places, all different.
+/// Returns distinct free ports.
 ///
 /// # Panics
-/// Too few of twelve thousand are free.
+/// Panics if too few of twelve thousand are free.
 pub fn free_ports<const N: usize>() -> [u16; N] {
     std::array::from_fn(|_| free_port())
 }

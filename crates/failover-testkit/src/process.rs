@@ -1,4 +1,4 @@
-//! A server process that ends with the test, however the test ends.
+//! Server processes that end with the test, however the test ends.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
@@ -7,8 +7,9 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Waits for the server, and kills it when its own input ends, which is when the process that started it is gone.
-/// (The death signal of Linux would come with the end of a thread, and tests are threads.)
+/// Waits for the server, and kills it when its own input ends, which happens when the process that
+/// started it is gone. (Linux's parent-death signal would arrive when the thread ends, and tests
+/// are threads.)
 const KEEPER: &str = r#"
 exec 3<&0
 "$@" </dev/null 3<&- &
@@ -23,23 +24,23 @@ kill "$keeper" 2>/dev/null
 exit "$code"
 "#;
 
-/// A running server: killed when this is dropped, and when the process that started it ends in any way.
+/// A server process, killed when this is dropped and when the process that started it ends.
 #[derive(Debug)]
 pub struct Process {
     keeper: Child,
-    /// Its end kills the server.
+    /// Closing it kills the server.
     lifeline: Option<ChildStdin>,
     pid: Pid,
     log: PathBuf,
 }
 
 impl Process {
-    /// Starts the program with those arguments and environment variables; what it prints is appended to the file
-    /// `log`.
+    /// Starts the program with its arguments and environment variables; appends its output to the
+    /// file `log`.
     ///
     /// # Errors
-    /// The log cannot be written, or the shell that keeps it cannot be started. A program that ends at once shows in
-    /// [`is_running`](Self::is_running).
+    /// Returns an error if the log cannot be written or the supervising shell cannot be started. A
+    /// program that ends immediately shows in [`is_running`](Self::is_running).
     pub fn start(command: &Command, log: &Path) -> io::Result<Self> {
         let output = File::options().create(true).append(true).open(log)?;
         let mut shell = Command::new("sh");
@@ -67,46 +68,46 @@ impl Process {
         Ok(Self { keeper, lifeline, pid, log: log.to_owned() })
     }
 
-    /// The server's own process.
+    /// Returns the server's process id.
     pub fn id(&self) -> u32 {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
-    /// Whether it has not ended yet.
+    /// Returns whether it is still running.
     pub fn is_running(&mut self) -> bool {
         matches!(self.keeper.try_wait(), Ok(None))
     }
 
-    /// SIGKILL; comes back when it is gone.
+    /// Kills the server (SIGKILL) and waits until it is gone.
     pub fn kill(&mut self) {
         drop(self.lifeline.take());
         let _ = self.keeper.wait();
     }
 
-    /// SIGTERM; comes back when it is gone, which is its own affair.
+    /// Terminates the server (SIGTERM) and waits until it has exited, however long that takes.
     pub fn terminate(&mut self) {
         self.signal(Signal::TERM);
         let _ = self.keeper.wait();
     }
 
-    /// SIGSTOP: it keeps its connections and answers none.
+    /// Pauses the server (SIGSTOP): it keeps its connections and does not answer.
     pub fn pause(&mut self) {
         self.signal(Signal::STOP);
     }
 
-    /// SIGCONT: it goes on after [`pause`](Self::pause).
+    /// Resumes the server (SIGCONT).
     pub fn resume(&mut self) {
         self.signal(Signal::CONT);
     }
 
     fn signal(&mut self, signal: Signal) {
-        // Once it has ended the number may be somebody else's.
+        // After it has ended, the process id may belong to another process.
         if self.is_running() {
             let _ = kill_process(self.pid, signal);
         }
     }
 
-    /// The last 4 KiB of what it has printed, for a message that says why it did not start.
+    /// Returns the last 4 KiB of its output, for a message about a failed start.
     pub fn log_tail(&self) -> String {
         let mut tail = Vec::new();
         let read = File::open(&self.log).and_then(|mut file| {

@@ -1,38 +1,39 @@
-//! Finds the real servers that tests start.
+//! Finds the real servers for tests.
 //!
-//! In this order: `KUBEBUILDER_ASSETS` (etcd and kube-apiserver only), `PATH`, the directory that `FAILOVER_SERVERS`
-//! names (plain, or compressed as `NAME.zst`), and what `cargo xtask servers` has built into [`cache`].
+//! Searches, in this order: `KUBEBUILDER_ASSETS` (only etcd and kube-apiserver), `PATH`, the
+//! directory in `FAILOVER_SERVERS` (plain, or compressed as `NAME.zst`), and [`cache`], where
+//! `cargo xtask servers` stores what it has built.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
 
-/// Directory with servers, plain or compressed.
+/// The directory with servers, plain or compressed.
 const SERVERS: &str = "FAILOVER_SERVERS";
-/// Set to 1, a server that is not found is a failure.
+/// If 1, a missing server is a failure.
 const REQUIRE: &str = "FAILOVER_REQUIRE_SERVERS";
-/// The file that takes the lines about skipped tests.
+/// The file that collects the lines about skipped tests.
 const SKIPS: &str = "FAILOVER_SKIPS";
 
-/// A program that can be asked for.
+/// A server program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Server {
-    /// The newest Consul at hand.
+    /// The newest available Consul.
     Consul,
     /// Consul 1.8.7, as Debian 11 ships it.
     ConsulDebian,
-    /// The store under a kube-apiserver.
+    /// The store of a kube-apiserver.
     Etcd,
     /// The Kubernetes API.
     KubeApiserver,
 }
 
 impl Server {
-    /// All of them.
+    /// All servers.
     pub const ALL: [Self; 4] = [Self::Consul, Self::ConsulDebian, Self::Etcd, Self::KubeApiserver];
 
-    /// Its path below a directory of servers.
+    /// Returns its path below a directory of servers.
     pub fn name(self) -> &'static str {
         match self {
             Self::Consul => "consul",
@@ -42,7 +43,7 @@ impl Server {
         }
     }
 
-    /// The argument with which `cargo xtask servers` gets it.
+    /// Returns the argument that makes `cargo xtask servers` get it.
     pub fn target(self) -> &'static str {
         match self {
             Self::Consul => "consul",
@@ -51,11 +52,11 @@ impl Server {
         }
     }
 
-    /// Where it is, or `None` after saying on standard error, and in the sum of `cargo xtask test`, that the test
-    /// which asks is skipped.
+    /// Returns its path. If it is not found, reports on standard error, and in the summary of
+    /// `cargo xtask test`, that the current test is skipped, and returns `None`.
     ///
     /// # Panics
-    /// It is not found although `FAILOVER_REQUIRE_SERVERS` is 1.
+    /// Panics if it is not found and `FAILOVER_REQUIRE_SERVERS` is 1.
     pub fn get(self) -> Option<PathBuf> {
         match self.find() {
             Ok(path) => Some(path),
@@ -67,10 +68,10 @@ impl Server {
         }
     }
 
-    /// Where it is.
+    /// Returns its path.
     ///
     /// # Errors
-    /// It is nowhere, or what is there cannot be unpacked; the text says what to do.
+    /// Returns a message with the remedy if it is not found or cannot be decompressed.
     pub fn find(self) -> Result<PathBuf, String> {
         let name = self.name();
         if matches!(self, Self::Etcd | Self::KubeApiserver)
@@ -80,7 +81,7 @@ impl Server {
             return Ok(found);
         }
         let path = std::env::var_os("PATH").unwrap_or_default();
-        // On the path the name alone says nothing of the version that is asked for.
+        // A name on `PATH` does not determine the version.
         if self != Self::ConsulDebian
             && let Some(found) =
                 std::env::split_paths(&path).map(|directory| directory.join(name)).find(|path| path.is_file())
@@ -104,13 +105,14 @@ impl Server {
     }
 }
 
-/// Where built and unpacked servers are kept: `failover-servers` in the user's cache directory.
+/// Returns the directory of built and decompressed servers: `failover-servers` in the user's cache
+/// directory.
 pub fn cache() -> PathBuf {
     let base = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
     base.unwrap_or_else(std::env::temp_dir).join("failover-servers")
 }
 
-/// Reports that the test that runs on this thread is skipped.
+/// Reports that the test on this thread is skipped.
 pub fn skip(why: &str) {
     let name = thread::current().name().unwrap_or("a test").to_owned();
     eprintln!("skipped: {name}: {why}");
@@ -128,7 +130,8 @@ fn variable(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
-/// Unpacks it unless that has been done; another version has another length and so another place.
+/// Decompresses a server unless that has been done; another version has another length and so
+/// another path.
 fn unpacked(packed: &Path, into: &Path) -> io::Result<PathBuf> {
     let name = packed.file_stem().unwrap_or_default().to_string_lossy();
     let directory = into.join("unpacked").join(fs::metadata(packed)?.len().to_string());
@@ -142,8 +145,8 @@ fn unpacked(packed: &Path, into: &Path) -> io::Result<PathBuf> {
         ruzstd::decoding::StreamingDecoder::new(File::open(packed)?).map_err(io::Error::other)?;
     io::copy(&mut stream, &mut part)?;
     executable(part.path())?;
-    // It appears whole or not at all, whoever else unpacks it now. Its own handle is closed first: a program that
-    // is open for writing cannot be started.
+    // Moved into place atomically, because other processes may decompress it, too. The handle is
+    // closed first: a file open for writing cannot be executed.
     part.into_temp_path().persist(&program).map_err(|error| error.error)?;
     Ok(program)
 }

@@ -1,11 +1,11 @@
-//! Waiting for what a real server does in its own time.
+//! Waits for real servers.
 
 use std::time::{Duration, Instant};
 
-/// Asks again every 10 ms until it is so.
+/// Checks a condition every 10 ms until it holds.
 ///
 /// # Panics
-/// It is not so within `limit`; the text names `what`.
+/// Panics with `what` if it does not hold within `limit`.
 pub async fn until<F>(limit: Duration, what: &str, mut is_so: impl FnMut() -> F)
 where
     F: Future<Output = bool>,

@@ -1,8 +1,8 @@
 //! Calls that survive a dying endpoint.
 //!
-//! For programs that call services which have more than one endpoint: it learns the endpoints, keeps their health,
-//! picks one for each call, and moves the call to another one when it fails, with load balancing, circuit breakers
-//! and retries under a budget.
+//! For programs that call services with more than one endpoint. It discovers the endpoints, tracks
+//! their health, picks one for each call, and retries a failed call on another endpoint, with load
+//! balancing, circuit breakers and a retry budget.
 //!
 //! # A fixed list
 //!
@@ -20,13 +20,13 @@
 //! # Ok(()) }
 //! ```
 //!
-//! The closure may run more than once: that is what failover is. It borrows what it captures, so write
-//! `async |endpoint| …`, not `async move`.
+//! The closure can run more than once, because each retry runs it again. It borrows what it
+//! captures, so write `async |endpoint| …`, not `async move`.
 //!
 //! # A registry
 //!
-//! Endpoints that come and go are found through a provider. The one in memory needs nothing else; the calls are the
-//! same with any other.
+//! A provider discovers endpoints that change over time. The provider in memory needs no server;
+//! calls are the same with any provider.
 //!
 #![cfg_attr(feature = "memory", doc = "```")]
 #![cfg_attr(not(feature = "memory"), doc = "```ignore")]
@@ -61,7 +61,7 @@
 //! | an author of a provider; a library with a [`ServiceHandle`] or an [`Endpoint`] in its interface | `failover-core` |
 //! | a program that chooses each crate and its version itself | `failover-core` and its providers |
 //!
-//! The types are the same whichever way they come.
+//! The types are identical either way.
 //!
 //! # Features
 //!
@@ -92,21 +92,21 @@ pub use failover_core::{
 #[doc(inline)]
 pub use failover_core::{config, events, inspect, provider};
 
-/// The provider that keeps its endpoints in memory.
+/// The provider in memory.
 #[cfg(feature = "memory")]
 pub mod memory {
     #[doc(inline)]
     pub use failover_memory::*;
 }
 
-/// The provider whose registry is Consul.
+/// The provider for Consul.
 #[cfg(feature = "consul")]
 pub mod consul {
     #[doc(inline)]
     pub use failover_consul::*;
 }
 
-/// The provider whose registry is a Kubernetes cluster.
+/// The provider for Kubernetes.
 #[cfg(feature = "k8s")]
 pub mod k8s {
     #[doc(inline)]

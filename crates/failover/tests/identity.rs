@@ -1,4 +1,4 @@
-//! What comes through the facade is what the crates behind it define, not a copy.
+//! The facade re-exports the items of the crates behind it, not copies.
 
 use std::any::TypeId;
 
@@ -65,7 +65,7 @@ fn the_provider_in_memory_is_that_of_its_own_crate() {
     assert_eq!(TypeId::of::<memory::MemoryCluster>(), TypeId::of::<failover_memory::MemoryCluster>());
 }
 
-/// It compiles only if what implements the facade's traits implements the core's.
+/// Compiles only if implementations of the facade's traits implement core's.
 #[cfg(feature = "memory")]
 #[test]
 fn a_provider_of_the_facade_is_one_of_the_core() {

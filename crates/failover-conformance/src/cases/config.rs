@@ -59,7 +59,7 @@ pub(super) async fn watch(bench: &Bench<'_>) -> Done {
     sees(bench, &mut stream, "that nothing is stored", |stored| stored.is_none()).await?;
     let mut expected: Option<Revision> = None;
     for document in ["{\"v\":1}", "{\"v\":2}"] {
-        // What a store that ignores `expected` does is another clause.
+        // A different clause covers stores that ignore `expected`.
         expected = Some(works("storing", store.store(&key, document, expected.as_ref()).await)?);
         let right =
             |stored: Option<&StoredConfig>| stored.is_some_and(|stored| stored.document() == document);
@@ -68,7 +68,7 @@ pub(super) async fn watch(bench: &Bench<'_>) -> Done {
     Ok(())
 }
 
-/// 2 MiB, which is more than the remote registries of this workspace store.
+/// Stores 2 MiB, more than the remote registries of this workspace accept.
 pub(super) async fn large(bench: &Bench<'_>) -> Done {
     let provider = bench.provider().await?;
     let (store, key) = (store(&provider)?, key(bench));
@@ -86,7 +86,7 @@ pub(super) async fn large(bench: &Bench<'_>) -> Done {
     }
 }
 
-/// As for a set of endpoints: what a stream received before an outage is not lost to the error.
+/// A document published before an outage must not be lost to the error, as for a set of endpoints.
 pub(super) async fn late_document(bench: &Bench<'_>) -> Done {
     let provider = bench.provider().await?;
     let (store, key) = (store(&provider)?, key(bench));
@@ -103,7 +103,7 @@ pub(super) async fn late_document(bench: &Bench<'_>) -> Done {
         if sees(bench, &mut polled, document, |stored| holds(stored, document)).await.is_err() {
             return skip("a watch does not see every change: that is another clause");
         }
-        // Streams that do not share what they receive have it a little later.
+        // Streams with separate connections receive it slightly later.
         tokio::time::sleep(bench.subject.calm() / 2).await;
         match number {
             0 => sees(bench, &mut late, document, |stored| holds(stored, document)).await?,

@@ -1,4 +1,4 @@
-//! A backend that goes away and comes back.
+//! Cases about outages of the backend.
 
 use std::future::Future;
 use std::pin::pin;
@@ -77,8 +77,8 @@ pub(super) async fn watch(bench: &Bench<'_>) -> Done {
     bench.watches(&mut stream, "a change after the outage", |set| ids(set) == ["a", "b"]).await
 }
 
-/// Which error it is depends on how the backend went away: whether a connection can be made, breaks, or
-/// is answered by something else.
+/// Accepts several codes, because the error depends on how the backend fails: the connection is
+/// refused, breaks, or another server answers.
 pub(super) async fn codes(bench: &Bench<'_>) -> Done {
     const CODES: &[&str] = &[
         codes::CONNECTION_ERROR,
@@ -92,15 +92,15 @@ pub(super) async fn codes(bench: &Bench<'_>) -> Done {
     begins(bench).await?;
     let listed = provider.list(&bench.query()).await;
     bench.subject.outage(false).await;
-    // An answer without an error is another clause.
+    // A different clause covers answers without an error.
     let Err(error) = listed else { return Ok(()) };
     let kind = matches!(error.kind(), ErrorKind::Connection | ErrorKind::Timeout);
     let right = kind && CODES.contains(&error.code()) && error.retry() != RetryAdvice::Never;
     ensure(right, "a Connection or Timeout error of the table that advises to try again", error)
 }
 
-/// A stream that is not polled receives a change while another one sees it. An outage that begins
-/// then must not hide the change.
+/// An unpolled stream receives a change that another stream sees. An outage that starts then must
+/// not hide the change.
 pub(super) async fn late_set(bench: &Bench<'_>) -> Done {
     let provider = prepared(bench).await?;
     let service = bench.service();
@@ -131,10 +131,10 @@ pub(super) async fn late_set(bench: &Bench<'_>) -> Done {
     ensure(right, "the newest set first, and then the error", first)
 }
 
-/// Why a stream cannot lose what it has not received.
+/// Why a stream is skipped: it cannot lose what it has not received.
 pub(super) const LAZY: &str = "a watch receives changes only while it is polled";
 
-/// Registers one more endpoint, and waits until a stream has seen it.
+/// Registers one more endpoint and waits until a stream has seen it.
 async fn change(
     bench: &Bench<'_>,
     other: &Arc<dyn Provider>,
@@ -146,12 +146,12 @@ async fn change(
     if bench.watches(polled, "the change", |set| ids(set) == all).await.is_err() {
         return skip("a watch does not see every change: that is another clause");
     }
-    // Streams that do not share what they receive have it a little later.
+    // Streams with separate connections receive it slightly later.
     sleep(bench.subject.calm() / 2).await;
     Ok(())
 }
 
-/// The output of a future that is ready at once.
+/// Polls a future once and returns its output if it is ready.
 pub(super) fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => Some(output),

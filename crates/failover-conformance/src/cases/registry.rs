@@ -1,4 +1,4 @@
-//! Endpoints that are written.
+//! Cases about writing endpoints.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -24,7 +24,7 @@ pub(super) async fn round_trip(bench: &Bench<'_>) -> Done {
         .unhealthy_threshold(5)
         .build()
         .expect("valid");
-    // Milliseconds are what every registry has to keep.
+    // Every registry must preserve milliseconds.
     let at = |millis| SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
     let whole = bench
         .endpoint("whole", 1)
@@ -56,13 +56,13 @@ pub(super) async fn round_trip(bench: &Bench<'_>) -> Done {
     Ok(())
 }
 
-/// Field by field, so that the report names the one that is lost.
+/// Compares field by field, so that the report names the field that differs.
 fn differs(written: &Endpoint, read: &Endpoint) -> Done {
     let written = fields(written);
     let read = fields(read);
     for (field, value) in &written {
         let back = read.get(field).cloned().unwrap_or_default();
-        // A registry may set the times itself where nobody did.
+        // A registry may set times that the endpoint leaves unset.
         let free = field.ends_with("_at") && value.is_null();
         ensure(free || back == *value, &format!("{field} is {value}"), &back)?;
     }
@@ -112,7 +112,7 @@ pub(super) async fn update(bench: &Bench<'_>) -> Done {
 pub(super) async fn update_of_nothing(bench: &Bench<'_>) -> Done {
     let provider = bench.provider().await?;
     let registry = registry(&provider)?;
-    let updated = registry.update(&bench.plain("nobody", 1)).await;
+    let updated = registry.update(&bench.plain("missing", 1)).await;
     ensure(kind(&updated) == Some(ErrorKind::NotFound), "an error of kind NotFound", &updated)?;
     let set = works("list", provider.list(&bench.query()).await)?;
     ensure(set.entries().is_empty(), "nothing was written", shown(&set))
@@ -135,9 +135,9 @@ pub(super) async fn deregister(bench: &Bench<'_>) -> Done {
 pub(super) async fn deregister_nothing(bench: &Bench<'_>) -> Done {
     let provider = bench.provider().await?;
     let registry = registry(&provider)?;
-    let nobody = bench.plain("nobody", 1);
+    let missing = bench.plain("missing", 1);
     let was =
-        works("deregistering what is not there", registry.deregister(nobody.service(), nobody.id()).await)?;
+        works("deregistering what is not there", registry.deregister(missing.service(), missing.id()).await)?;
     ensure(!was, "false, because it was not there", was)
 }
 
@@ -154,7 +154,7 @@ pub(super) async fn get(bench: &Bench<'_>) -> Done {
         "the endpoint",
         endpoint.to_string(),
     )?;
-    let missing = registry.get(a.service(), bench.plain("nobody", 1).id()).await;
+    let missing = registry.get(a.service(), bench.plain("missing", 1).id()).await;
     ensure(
         kind(&missing) == Some(ErrorKind::NotFound),
         "an error of kind NotFound",
@@ -172,7 +172,7 @@ pub(super) async fn query(bench: &Bench<'_>) -> Done {
     let all = bench.lists(&provider, "both", |set| ids(set) == ["blue", "green"]).await?;
     let by_tag = works("list", provider.list(&bench.query().tag("blue")).await)?;
     ensure(ids(&by_tag) == ["blue"], "the one with the tag blue", shown(&by_tag))?;
-    // A provider that loses metadata fails another clause.
+    // A different clause covers lost metadata.
     if find(&all, "green").is_some_and(|entry| entry.endpoint().metadata().contains_key("version")) {
         let by_version = works("list", provider.list(&bench.query().metadata("version", "2")).await)?;
         ensure(ids(&by_version) == ["green"], "the one with version 2 in its metadata", shown(&by_version))?;
@@ -215,11 +215,11 @@ pub(super) async fn odd_ids(bench: &Bench<'_>) -> Done {
         let endpoint = bench.plain(id, last);
         match registry.register(&endpoint).await {
             Ok(()) => {
-                // Again, so that it is deregistered in the end.
+                // Registered again, so that it is deregistered at the end.
                 bench.register(&provider, &endpoint).await?;
                 kept.push(id);
             }
-            // A registry that has no place for it says so.
+            // A registry that cannot store it must say so.
             Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Validation) => {}
             Err(error) => {
                 return crate::subject::fail("it is kept, or Unsupported", format!("{id}: {error}"));
@@ -241,7 +241,7 @@ pub(super) async fn cancelled(bench: &Bench<'_>) -> Done {
     let endpoint = bench.endpoint("a", 1).weight(3).metadata("whole", "yes").build().expect("valid");
     {
         let mut registering = registry.register(&endpoint);
-        // A first step, and then it is dropped.
+        // Polls once, then drops the future.
         poll_fn(|context| {
             let _ = registering.as_mut().poll(context);
             Poll::Ready(())
@@ -266,24 +266,24 @@ pub(super) async fn claims(bench: &Bench<'_>) -> Done {
     let registry = registry(&provider)?;
     match registry.set_health(a.service(), a.id(), Health::Unhealthy).await {
         Ok(()) => {
-            let told = |set: &failover_core::provider::EndpointSet| {
+            let has_claim = |set: &failover_core::provider::EndpointSet| {
                 find(set, "a").is_some_and(|e| e.health() == Health::Unhealthy)
             };
-            bench.lists(&provider, "it is unhealthy, as was claimed", told).await?;
+            bench.lists(&provider, "it is unhealthy, as claimed", has_claim).await?;
         }
         Err(error) => ensure(error.kind() == ErrorKind::Unsupported, "it works, or Unsupported", error)?,
     }
     match registry.set_lifecycle(a.service(), a.id(), Lifecycle::Draining).await {
         Ok(()) => {
-            let told = |set: &failover_core::provider::EndpointSet| {
+            let has_claim = |set: &failover_core::provider::EndpointSet| {
                 find(set, "a").is_some_and(|e| e.lifecycle() == Lifecycle::Draining)
             };
-            bench.lists(&provider, "it is draining, as was said", told).await?;
+            bench.lists(&provider, "it is draining, as set", has_claim).await?;
         }
         Err(error) => ensure(error.kind() == ErrorKind::Unsupported, "it works, or Unsupported", error)?,
     }
-    let nobody = bench.plain("nobody", 1);
-    let missing = registry.set_health(nobody.service(), nobody.id(), Health::Healthy).await;
+    let missing = bench.plain("missing", 1);
+    let missing = registry.set_health(missing.service(), missing.id(), Health::Healthy).await;
     let right = matches!(kind(&missing), Some(ErrorKind::NotFound | ErrorKind::Unsupported));
     ensure(right, "NotFound for what is not there, or Unsupported", missing)
 }

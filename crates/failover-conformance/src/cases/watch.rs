@@ -1,4 +1,4 @@
-//! Endpoints that are watched.
+//! Cases about watching endpoints.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::subject::{Bench, Done, before, ensure, fail, ids, next, registry, skip, works};
 
-/// More answers than this while nothing changes are a flood.
+/// More answers than this without a change are a flood.
 const CALM: usize = 5;
 
 fn watching<'p>(bench: &Bench<'_>, provider: &'p Arc<dyn Provider>) -> Done<WatchStream<'p>> {
@@ -54,7 +54,7 @@ pub(super) async fn calm(bench: &Bench<'_>) -> Done {
         }
         answers += 1;
         ensure(answers <= CALM, &format!("at most {CALM} answers while nothing changes"), answers)?;
-        // Others have to get their turn, even if it never waits.
+        // Lets other tasks run, even if the stream is always ready.
         tokio::task::yield_now().await;
     }
     Ok(())
@@ -70,7 +70,7 @@ pub(super) async fn dropped(bench: &Bench<'_>) -> Done {
         bench.watches(stream, "a first answer", |_| true).await?;
     }
     drop(goes);
-    // Only what is there at the beginning is looked at, so that a watch that never wakes fails another clause.
+    // Checks only the initial state: a different clause covers watches that never wake.
     drop(stays);
     bench.register(&provider, &bench.plain("a", 1)).await?;
     bench.lists(&provider, "it is listed", |set| ids(set) == ["a"]).await?;

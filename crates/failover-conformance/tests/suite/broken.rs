@@ -1,4 +1,4 @@
-//! The memory provider with a backend that can go away, and with one flaw at most.
+//! The memory provider with a backend that can fail, and with at most one flaw.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 pub(crate) const SECRET: &str = "hunter2-canary";
 
-/// What is wrong with a provider.
+/// A defect of a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flaw {
     NamesNoRegistry,
@@ -207,7 +207,7 @@ impl Provider for Flawed {
     }
 }
 
-/// Case 3 asks for a service that it never registers in.
+/// Returns whether this is case 3's query for a service without registrations.
 fn never_used(query: &Query) -> bool {
     query.service_name().is_some_and(|name| name.as_str().starts_with("conformance-3-"))
 }
@@ -227,7 +227,8 @@ struct Watch<'a> {
     failed: bool,
     yielded: u32,
     last: Option<EndpointSet>,
-    /// Whether it is a watch of the case about changes: other cases watch, too, and would fail with it.
+    /// Whether it is a watch of the case about changes: other cases watch, too, and would fail with
+    /// it.
     changes: bool,
     dead: bool,
     ended: bool,
@@ -346,7 +347,10 @@ impl Registry for Flawed {
         match found {
             Err(_) if self.has(Flaw::GetsSomebodyElse) => {
                 let set = provider.list(&Query::service(service)).await?;
-                set.into_entries().into_iter().next().ok_or_else(|| Error::new(ErrorKind::NotFound, "nobody"))
+                set.into_entries()
+                    .into_iter()
+                    .next()
+                    .ok_or_else(|| Error::new(ErrorKind::NotFound, "not registered"))
             }
             found => found,
         }
@@ -439,7 +443,7 @@ impl Stream for ConfigWatch<'_> {
     }
 }
 
-/// The first item, and then nothing any more.
+/// Yields the first item and then stays pending.
 struct Once<'a>(ConfigStream<'a>, bool);
 
 impl Stream for Once<'_> {

@@ -1,4 +1,4 @@
-//! The suite over a provider that keeps the contract, and over ones that break it in one place each.
+//! Runs the suite on a correct provider, and on providers that each violate one clause.
 
 mod broken;
 

@@ -1,4 +1,4 @@
-//! What the contract asks of any provider, and what this one promises beyond it.
+//! The provider contract, and guarantees of this provider beyond it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -45,7 +45,7 @@ fn with_every_field() -> Endpoint {
 #[tokio::test]
 async fn every_field_of_the_model_comes_back_as_it_was_written() {
     let provider = MemoryProvider::new();
-    // The second has nothing that is not required: no time is made up for it either.
+    // The second has only the required fields; the provider must not invent times, either.
     for written in [with_every_field(), endpoint("users-2", 2)] {
         provider.register(&written).await.expect("registers");
         let entry = provider.get(&users(), written.id()).await.expect("is there");
@@ -136,7 +136,7 @@ async fn a_list_holds_what_matches_the_whole_query() {
         (Query::service(&users), &["u1", "u2", "u3"]),
         (Query::service(&users).tag("api"), &["u1", "u2"]),
         (Query::service(&users).tag("api").metadata("zone", "b"), &["u2"]),
-        (Query::service(&users).tag("nobody"), &[]),
+        (Query::service(&users).tag("absent"), &[]),
     ] {
         let set = provider.list(&query).await.expect("lists");
         assert_eq!(ids(&set), expected, "{query:?}");
@@ -315,7 +315,7 @@ async fn a_dropped_watch_leaves_nothing() {
             assert!(poll(watch, &waker).is_pending());
         }
         drop(waker);
-        assert_eq!(Arc::strong_count(&count), 101, "each holds whom to wake");
+        assert_eq!(Arc::strong_count(&count), 101, "each stores its waker");
         drop(watches);
         assert_eq!(Arc::strong_count(&count), 1);
         if !known {
@@ -323,7 +323,7 @@ async fn a_dropped_watch_leaves_nothing() {
         }
     }
     provider.deregister(&users(), &id("users-1")).await.expect("deregisters");
-    assert_eq!(count.0.load(Ordering::SeqCst), 0, "nobody is left to be woken");
+    assert_eq!(count.0.load(Ordering::SeqCst), 0, "no waker is left");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

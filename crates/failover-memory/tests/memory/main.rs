@@ -1,4 +1,4 @@
-//! What the contract asks of the provider in memory, and what it promises beyond that.
+//! The provider contract for the provider in memory, and its guarantees beyond that.
 
 #![allow(clippy::disallowed_methods, reason = "tests measure time")]
 
@@ -19,7 +19,7 @@ fn id(id: &str) -> EndpointId {
     EndpointId::new(id).expect("valid")
 }
 
-/// An endpoint of `users`, at `10.0.0.last`.
+/// Returns an endpoint of `users`, at `10.0.0.last`.
 fn endpoint(id: &str, last: u8) -> Endpoint {
     endpoint_of("users", id, last)
 }
@@ -41,7 +41,7 @@ async fn next_set(stream: &mut WatchStream<'_>) -> EndpointSet {
     next(stream).await.expect("it has not ended").expect("it is no error")
 }
 
-/// What is there without waiting.
+/// Polls a stream once.
 fn ready(stream: &mut WatchStream<'_>) -> Poll<Option<Result<EndpointSet, Error>>> {
     poll(stream, Waker::noop())
 }

@@ -1,4 +1,4 @@
-//! Servers that do what no server should.
+//! Misbehaving servers.
 
 use std::future::pending;
 use std::time::{Duration, Instant};
@@ -83,7 +83,7 @@ async fn one_that_resets_closes_refuses_or_talks_nonsense_is_told_apart_from_one
         let error = probe(&HttpProbe::new(), server.endpoint()).await.expect_err("no answer");
         assert!(error.to_string().starts_with("no HTTP answer: "), "{error}");
     }
-    // Closed with the request unread, which resets the connection.
+    // Closing with the request unread resets the connection.
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
     let address = listener.local_addr().expect("bound");
     let asked = tokio::spawn(async move { probe(&HttpProbe::new(), endpoint(address)).await });

@@ -1,4 +1,4 @@
-//! What is asked, and what an answer means.
+//! The probe's request, and the meaning of responses.
 
 use failover_core::{ErrorKind, Health, HealthCheck};
 use failover_probe::HttpProbe;
@@ -80,7 +80,7 @@ async fn the_expected_statuses_decide_and_a_redirect_is_not_followed() {
             }
         }
     }
-    assert!(other.requests().is_empty(), "nobody went there");
+    assert!(other.requests().is_empty(), "the redirect was not followed");
     let error =
         probe(&HttpProbe::new(), Server::saying(redirect).await.endpoint()).await.expect_err("redirect");
     assert_eq!(error.to_string(), "answered 302 Found, not 200 to 299; a redirect is not followed");
@@ -104,7 +104,8 @@ fn what_cannot_be_a_probe_is_refused() {
     }
 }
 
-/// Whatever a registry puts into a path, it is one request for that path, or none and an error that names it.
+/// Whatever path a registry names, the probe sends one request for that path, or none and returns
+/// an error that names it.
 #[tokio::test]
 async fn no_path_becomes_another_request() {
     let paths = [

@@ -1,4 +1,4 @@
-//! The probes against servers on this machine: ones that answer, and ones that do what no server should.
+//! The probes against well-behaved and misbehaving servers on this machine.
 
 #![allow(clippy::disallowed_methods, reason = "tests measure time")]
 
@@ -17,7 +17,7 @@ use failover_probe::HttpProbe;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// A server that reads one request of each connection, and then does what it is told to.
+/// A scripted server, which reads one request per connection.
 struct Server {
     address: SocketAddr,
     requests: Arc<Mutex<Vec<String>>>,
@@ -44,7 +44,7 @@ impl Server {
         Self { address, requests }
     }
 
-    /// Always these bytes, and then the connection is closed.
+    /// Starts a server that always replies with these bytes and closes the connection.
     async fn saying(answer: &'static str) -> Self {
         Self::answering(move |mut stream| async move {
             let _ = stream.write_all(answer.as_bytes()).await;
@@ -65,7 +65,7 @@ fn endpoint(address: SocketAddr) -> EndpointBuilder {
     Endpoint::builder("a", "users", address.ip().to_string(), address.port()).protocol("http")
 }
 
-/// As far as the empty line, and the body after it.
+/// Reads a request, including its body.
 async fn read_request(stream: &mut TcpStream) -> String {
     let mut read = Vec::new();
     loop {
@@ -92,7 +92,7 @@ async fn probe(probe: &HttpProbe, endpoint: EndpointBuilder) -> Result<ProbeOutc
     tokio::time::timeout(limit, probe.probe(&target)).await.expect("it does not hang")
 }
 
-/// Asked through a manager, which minds the time.
+/// Probes through a manager, which enforces the timeout.
 async fn report(endpoint: EndpointBuilder, timeout: Duration) -> HealthReport {
     let check = HealthCheck::builder().timeout(timeout).build().expect("valid");
     let builder = FailoverManager::builder().provider(MemoryProvider::new());

@@ -1,4 +1,4 @@
-//! TLS with an authority of one's own, and with what must not be trusted.
+//! TLS with a private authority, and with certificates that must not be trusted.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ fn authority() -> Authority {
     Authority { pem, issuer: Issuer::new(params, key) }
 }
 
-/// Answers 200 to whoever takes its certificate, which names `name`.
+/// Starts a server whose certificate is for `name` and which answers 200.
 async fn server(authority: &Authority, name: &str) -> SocketAddr {
     let key = KeyPair::generate().expect("a key");
     let params = CertificateParams::new(vec![name.to_owned()]).expect("valid");

@@ -21,7 +21,7 @@ enum Step {
     End,
 }
 
-/// A task that publishes what it is sent, and says when it has.
+/// Returns a task that publishes what it is sent, and confirms each step.
 fn scripted() -> (impl FnOnce(Publisher<u32>) -> Running + Send + Unpin, Script) {
     let (steps, mut next) = mpsc::channel::<Step>(8);
     let (done, published) = mpsc::channel(8);
@@ -48,14 +48,14 @@ struct Script {
 }
 
 impl Script {
-    /// Returns when it is published, which no listener has to be polled for.
+    /// Returns once it is published, for which no listener has to be polled.
     async fn publish(&mut self, step: Step) {
         self.steps.send(step).await.expect("the task runs");
         self.published.recv().await.expect("it is published");
     }
 }
 
-/// Finding 1: what came just before an outage is not lost to it.
+/// Finding 1: an answer just before an outage is not lost.
 #[tokio::test]
 async fn an_answer_is_not_lost_to_the_error_that_follows_it() {
     let watches = SharedWatches::new(Timing::tokio());

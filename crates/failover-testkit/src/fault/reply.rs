@@ -1,4 +1,4 @@
-//! What a server does with a request, honest or not.
+//! Replies of the scripted server, valid or not.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-/// An answer, or what comes instead of one.
+/// A reply, or a fault instead of one.
 #[derive(Debug)]
 pub struct Reply {
     status: u16,
@@ -18,21 +18,21 @@ pub struct Reply {
 #[derive(Debug)]
 enum Body {
     Whole(Vec<u8>),
-    /// These bytes and no others, then the end of the connection.
+    /// Exactly these bytes, then the end of the connection.
     Raw(Vec<u8>),
     Reset,
     Close,
-    /// Not even a head.
+    /// No byte at all.
     Hang,
-    /// A head, and nothing more.
+    /// A head without a body.
     BlackHole,
-    /// Says that all of it comes, sends so many bytes and closes.
+    /// Announces the whole body, sends this many bytes and closes.
     Truncated(Vec<u8>, usize),
-    /// One byte at a time, with the pause between them.
+    /// One byte at a time, with this pause in between.
     Trickle(Vec<u8>, Duration),
-    /// The piece again and again, for as long as the client reads.
+    /// Repeats the piece as long as the client reads.
     Endless(Vec<u8>),
-    /// Chunks as the test sends them; the body ends when the sender is dropped.
+    /// Chunks from the test; the body ends when the sender is dropped.
     Stream(mpsc::Receiver<Vec<u8>>),
 }
 
@@ -41,69 +41,69 @@ impl Reply {
         Self { status, headers: Vec::new(), body }
     }
 
-    /// A whole answer.
+    /// Returns a complete reply.
     pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
         Self::of(status, Body::Whole(body.into()))
     }
 
-    /// A whole answer that says it is JSON.
+    /// Returns a complete reply with the content type JSON.
     pub fn json(status: u16, body: impl Into<Vec<u8>>) -> Self {
         Self::new(status, body).header("content-type", "application/json")
     }
 
-    /// With one more header. Lengths and encodings of transfer are set by the kind of body.
+    /// Adds a header. The kind of body sets the length and the transfer encoding.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_string()));
         self
     }
 
-    /// These bytes, then the end of the connection.
+    /// Returns a reply of these bytes, after which the connection ends.
     pub fn raw(bytes: impl Into<Vec<u8>>) -> Self {
         Self::of(0, Body::Raw(bytes.into()))
     }
 
-    /// The connection is reset (RST).
+    /// Resets the connection (RST).
     pub fn reset() -> Self {
         Self::of(0, Body::Reset)
     }
 
-    /// The connection is closed without an answer.
+    /// Closes the connection without a reply.
     pub fn close() -> Self {
         Self::of(0, Body::Close)
     }
 
-    /// No byte ever comes, and the connection stays open.
+    /// Sends nothing and keeps the connection open.
     pub fn hang() -> Self {
         Self::of(0, Body::Hang)
     }
 
-    /// The head of a chunked answer comes, and no byte after it.
+    /// Sends the head of a chunked reply and nothing more.
     pub fn black_hole(status: u16) -> Self {
         Self::of(status, Body::BlackHole)
     }
 
-    /// The head promises all of `body`, of which `sent` bytes come before the connection is closed.
+    /// Sends a head that announces all of `body`, then `sent` bytes, then closes the connection.
     pub fn truncated(status: u16, body: impl Into<Vec<u8>>, sent: usize) -> Self {
         Self::of(status, Body::Truncated(body.into(), sent))
     }
 
-    /// The body comes byte by byte.
+    /// Sends the body byte by byte.
     pub fn trickle(status: u16, body: impl Into<Vec<u8>>, pause: Duration) -> Self {
         Self::of(status, Body::Trickle(body.into(), pause))
     }
 
-    /// `piece` again and again without an end.
+    /// Repeats `piece` endlessly.
     pub fn endless(status: u16, piece: impl Into<Vec<u8>>) -> Self {
         Self::of(status, Body::Endless(piece.into()))
     }
 
-    /// A chunked answer whose chunks the test sends when it likes; dropping the sender ends the body.
+    /// Returns a chunked reply whose chunks the test sends; dropping the sender ends the body.
     pub fn stream(status: u16) -> (mpsc::Sender<Vec<u8>>, Self) {
         let (sender, receiver) = mpsc::channel(64);
         (sender, Self::of(status, Body::Stream(receiver)))
     }
 
-    /// Does it; whether the connection can take another request.
+    /// Sends the reply and returns whether the connection can take another request.
     pub(super) async fn send(mut self, stream: &mut TcpStream) -> bool {
         let head = |length| head(self.status, &self.headers, length);
         match self.body {
@@ -156,7 +156,7 @@ impl Reply {
     }
 }
 
-/// Status line and headers; without a length the body is chunked.
+/// Returns the status line and the headers; without a length the body is chunked.
 fn head(status: u16, headers: &[(String, String)], length: Option<usize>) -> Vec<u8> {
     let mut head = format!("HTTP/1.1 {status} Scripted\r\n");
     for (name, value) in headers {
@@ -169,14 +169,14 @@ fn head(status: u16, headers: &[(String, String)], length: Option<usize>) -> Vec
     head.into_bytes()
 }
 
-/// Sends the chunks as they come; whether the body has ended in good order.
+/// Relays chunks and returns whether the body ended normally.
 async fn relay(stream: &mut TcpStream, chunks: &mut mpsc::Receiver<Vec<u8>>) -> bool {
     let (mut reading, mut writing) = stream.split();
     let mut byte = [0];
     loop {
         let next = tokio::select! {
             next = chunks.recv() => next,
-            // A client that stops listening closes the connection; one that says more is not expected to.
+            // A client that disconnects ends the read; clients send nothing more at this point.
             _ = reading.read(&mut byte) => return false,
         };
         let Some(next) = next else {
@@ -195,7 +195,7 @@ fn chunk(bytes: &[u8]) -> Vec<u8> {
     chunk
 }
 
-/// Reads and throws away what comes, until the client has had enough.
+/// Reads and discards input until the client disconnects.
 async fn until_closed(stream: &mut TcpStream) {
     let mut buffer = [0; 1024];
     while matches!(stream.read(&mut buffer).await, Ok(read) if read > 0) {}

@@ -1,38 +1,38 @@
-//! What a client asked for.
+//! Requests that the scripted server received.
 
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-/// A request as it came, body included.
+/// A request as received, including the body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Request {
     /// `GET`, `PUT`, ….
     pub method: String,
-    /// Path and query as they were sent, still encoded.
+    /// Path and query as sent, still encoded.
     pub target: String,
-    /// Names in small letters.
+    /// Headers with lower-case names.
     pub headers: Vec<(String, String)>,
-    /// The body, if its length was said.
+    /// The body, if its length was given.
     pub body: Vec<u8>,
-    /// Of all connections, from 0.
+    /// The number of the connection, starting at 0.
     pub connection: usize,
-    /// Of all requests, from 0.
+    /// The number of the request among all requests, starting at 0.
     pub number: usize,
 }
 
 impl Request {
-    /// The first header of that name, in small letters.
+    /// Returns the first header with this lower-case name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(of, _)| of == name).map(|(_, value)| value.as_str())
     }
 
-    /// The target without the query.
+    /// Returns the target without the query.
     pub fn path(&self) -> &str {
         self.target.split('?').next().unwrap_or_default()
     }
 
-    /// The value of that name in the query, as it was sent; empty where it has none.
+    /// Returns the value of a query parameter as sent; empty if it has none.
     pub fn query(&self, name: &str) -> Option<&str> {
         let (_, query) = self.target.split_once('?')?;
         query.split('&').find_map(|pair| {
@@ -42,7 +42,7 @@ impl Request {
     }
 }
 
-/// The next request of the connection; `None` at its end. What follows it stays in `buffer`.
+/// Reads the next request of the connection; `None` at its end. Bytes after it stay in `buffer`.
 pub(super) async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Request> {
     loop {
         if let Some((request, length)) = parse(buffer) {
@@ -55,7 +55,7 @@ pub(super) async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option
     }
 }
 
-/// Comes back when the client has closed the connection; bytes that are there to be read mean that it has not.
+/// Resolves when the client has closed the connection; unread bytes mean that it has not.
 pub(super) async fn closed(stream: &TcpStream) {
     let mut byte = [0];
     while !matches!(stream.peek(&mut byte).await, Ok(0) | Err(_)) {

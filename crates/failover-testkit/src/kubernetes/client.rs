@@ -1,4 +1,4 @@
-//! One request on one connection: enough for a test, and nobody's client library.
+//! Sends one request per connection: enough for tests.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-/// What a server answered.
+/// A server's response.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Answer {
@@ -59,7 +59,7 @@ async fn exchange(
     let kind = if method == "PATCH" { "application/apply-patch+yaml" } else { "application/json" };
     let authorization =
         if token.is_empty() { String::new() } else { format!("authorization: Bearer {token}\r\n") };
-    // To HTTP/1.0 the answer is neither kept open nor sent in chunks.
+    // With HTTP/1.0 the response is neither chunked nor followed by another.
     let head = format!(
         "{method} {path} HTTP/1.0\r\nhost: 127.0.0.1\r\n{authorization}accept: application/json\r\n\
          content-type: {kind}\r\ncontent-length: {}\r\n\r\n",
@@ -70,7 +70,7 @@ async fn exchange(
     stream.flush().await?;
     let mut answer = Vec::new();
     match stream.read_to_end(&mut answer).await {
-        // A server that ends without a farewell of TLS has said all that it wanted.
+        // A server may close without TLS's close notification after its response.
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
         other => drop(other?),
     }

@@ -1,4 +1,4 @@
-//! Each answer of the scripted server, read off the wire.
+//! Each reply of the scripted server, as received.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ async fn asked(server: &FaultServer) -> TcpStream {
     stream
 }
 
-/// All that comes until the connection ends.
+/// Returns all bytes until the connection ends.
 async fn answer(reply: impl Fn(Request) -> Reply + Send + Sync + 'static) -> std::io::Result<String> {
     let server = FaultServer::start(move |request| std::future::ready(reply(request))).await;
     let mut stream = asked(&server).await;

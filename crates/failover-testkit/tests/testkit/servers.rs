@@ -1,4 +1,4 @@
-//! The servers that this machine has do start.
+//! The installed servers start.
 
 use std::process::Command;
 
