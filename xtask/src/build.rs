@@ -1,4 +1,4 @@
-//! The commands that are one call of cargo.
+//! Commands that run a single cargo command.
 
 use crate::cargo::{self, cargo};
 
@@ -25,7 +25,7 @@ pub(crate) fn docs() -> Result<(), String> {
     cargo::run(command)
 }
 
-/// What callers see of each fault, compared with what is recorded of it.
+/// Compares what callers see of each fault with the recorded results.
 pub(crate) fn sim() -> Result<(), String> {
     cargo::run(cargo(["run", "--release", "--quiet", "--package", "failover-sim", "--", "check"]))
 }
@@ -34,14 +34,14 @@ pub(crate) fn bench() -> Result<(), String> {
     cargo::run(cargo(["bench", "--package", "failover-core", "--bench", "hot_path"]))
 }
 
-/// With the profile of the benches, whose artefacts are there already.
+/// Uses the profile of the benches, whose artefacts already exist.
 pub(crate) fn scale() -> Result<(), String> {
     let mut command = cargo(["test", "--profile", "bench", "--package", "failover-core", "--test", "scale"]);
     command.args(["--", "--nocapture", "--test-threads", "1"]);
     cargo::run(command)
 }
 
-/// `cargo xtask kills [NUMBER]`.
+/// Runs `cargo xtask kills [NUMBER]`.
 pub(crate) fn kills(args: &[String]) -> Result<(), String> {
     match args {
         [] => kill(100),
@@ -54,7 +54,7 @@ pub(crate) fn kill(times: u32) -> Result<(), String> {
     cargo::run(cargo(["run", "--package", "quickstart", "--", "kills", &times.to_string()]))
 }
 
-/// Ours beside others: a workspace of its own, which ci does not build.
+/// Compares with other libraries: a separate workspace, which ci does not build.
 pub(crate) fn compare(args: &[String]) -> Result<(), String> {
     let manifest = cargo::root().join("crates/failover-bench/Cargo.toml");
     let mut command = cargo(["run", "--release", "--manifest-path"]);
@@ -66,7 +66,7 @@ pub(crate) fn quickstart() -> Result<(), String> {
     cargo::run(cargo(["run", "--package", "quickstart"]))
 }
 
-/// The other examples, each of which checks what it shows.
+/// Runs the other examples, each of which checks its own results.
 pub(crate) fn examples() -> Result<(), String> {
     ["from-go", "strategies", "example-consul", "example-k8s"]
         .into_iter()

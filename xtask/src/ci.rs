@@ -1,4 +1,4 @@
-//! Every check, in the order in which a failure is cheapest to find.
+//! All checks, the cheapest first.
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -44,7 +44,7 @@ pub(crate) fn run() -> Result<(), String> {
         timed(name, &mut times, step)?;
     }
     println!("\n{}", table(&times));
-    // Once more at the very end, where a reader of a long log looks first.
+    // Repeated at the very end, where a reader of a long log looks first.
     println!("{tally}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Licences, bans, sources and advisories of all that is compiled: what `deny.toml` says.
+//! Checks licences, bans, sources and advisories of all dependencies against `deny.toml`.
 
 mod advisories;
 mod licence;
@@ -12,7 +12,8 @@ use serde_json::Value;
 use crate::cargo::{self, cargo};
 use advisories::{ADVISORIES, AS_OF, Advisory};
 
-/// With cargo-deny where it is installed; else from `cargo metadata`, with the advisories that stand here.
+/// Uses cargo-deny if it is installed; otherwise `cargo metadata`, with the advisories recorded
+/// here.
 pub(crate) fn run() -> Result<(), String> {
     let installed = Command::new("cargo-deny")
         .arg("--version")
@@ -55,7 +56,7 @@ fn is_ours(package: &Value) -> bool {
     package["source"].is_null()
 }
 
-/// What is wrong with a package.
+/// Returns the faults of a package.
 fn of_package(rules: &Value, package: &Value, users: &Users<'_>) -> Vec<String> {
     let name = cargo::name(package);
     let version = package["version"].as_str().unwrap_or_default();
@@ -69,7 +70,7 @@ fn of_package(rules: &Value, package: &Value, users: &Users<'_>) -> Vec<String> 
         faults.push(format!("{name} {version}: its licence `{licence}` is not among those that are allowed"));
     }
     for ban in rules["bans"]["deny"].as_array().into_iter().flatten().filter(|ban| ban["crate"] == *name) {
-        // Who may depend on it all the same.
+        // The crates that may depend on it anyway.
         let wrappers: Vec<&str> = texts(&ban["wrappers"]).collect();
         let others: Vec<_> =
             users.get(name).into_iter().flatten().filter(|user| !wrappers.contains(user)).collect();
@@ -102,7 +103,7 @@ fn of_package(rules: &Value, package: &Value, users: &Users<'_>) -> Vec<String> 
     faults
 }
 
-/// By name of a crate, the names of those that depend on it.
+/// The dependents of each crate, by name.
 type Users<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
 
 fn users(metadata: &Value) -> Users<'_> {
@@ -123,7 +124,7 @@ fn texts(value: &Value) -> impl Iterator<Item = &str> {
     value.as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
-/// Several versions of a crate are compiled twice; they are told, and no fault.
+/// Prints crates with several versions, which are compiled several times; this is not a fault.
 fn duplicates(packages: &[Value]) {
     let mut versions: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for package in packages {
@@ -146,12 +147,13 @@ fn version(text: &str) -> Version {
     (next(), next(), next())
 }
 
-/// Whether two versions are of one line, within which an update is compatible.
+/// Returns whether two versions are compatible by semantic versioning.
 fn same_line(a: Version, b: Version) -> bool {
     a.0 == b.0 && (a.0 > 0 || a.1 == b.1)
 }
 
-/// Mended in its own line, or newer than all that were mended.
+/// Returns whether a version is fixed: in its own compatible line, or newer than all fixed
+/// versions.
 fn is_mended(of: &str, mended: &[&str]) -> bool {
     let of = version(of);
     let mended = || mended.iter().map(|text| version(text));
@@ -194,7 +196,7 @@ mod tests {
         let source = "registry+https://example.org/index";
         let good = json!({"name": "a", "version": "1.0.0", "license": "MIT", "source": source});
         assert!(of_package(&rules, &good, &Users::new()).is_empty());
-        for (package, told) in [
+        for (package, message) in [
             (
                 json!({"name": "a", "version": "1.0.0", "license": "GPL-3.0-only", "source": source}),
                 "licence",
@@ -219,7 +221,7 @@ mod tests {
             ),
         ] {
             let faults = of_package(&rules, &package, &Users::new());
-            assert!(faults.len() == 1 && faults[0].contains(told), "{faults:?}");
+            assert!(faults.len() == 1 && faults[0].contains(message), "{faults:?}");
         }
     }
 

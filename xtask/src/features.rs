@@ -1,7 +1,7 @@
-//! Each library by itself, with each of its features alone.
+//! Compiles each library by itself, with each of its features alone.
 //!
-//! A build of the whole workspace unites the features of every dependency, and so hides a crate that uses
-//! what only its neighbour asked for.
+//! A build of the whole workspace unifies the features of every dependency, and so hides a crate
+//! that uses a feature that only another crate enables.
 
 use std::process::Command;
 
@@ -22,7 +22,7 @@ pub(crate) fn run() -> Result<(), String> {
         }
         for choice in choices(package) {
             let mut command = clippy(package, &["--no-default-features", "--features", choice]);
-            // The choice is the feature's, not the workspace's.
+            // The feature selects the version, not the workspace.
             command.env("K8S_OPENAPI_ENABLED_VERSION", "");
             cargo::run(command)?;
         }
@@ -34,17 +34,18 @@ fn check(package: &Value, selection: &[&str]) -> Result<(), String> {
     cargo::run(clippy(package, selection))
 }
 
-/// Clippy compiles as `cargo check` does, and turns what is unused without some feature into an error.
+/// Returns a clippy command: it compiles like `cargo check`, and fails on code that is unused
+/// without some feature.
 fn clippy(package: &Value, selection: &[&str]) -> Command {
     let mut command = cargo(["clippy", "--quiet", "--package", cargo::name(package)]);
     command.args(selection).args(["--", "-D", "warnings"]);
     command
 }
 
-/// The oldest and the newest version of Kubernetes that can be chosen, of a crate that has the choice. Each one compiles
-/// a large crate anew.
+/// Returns the features for the oldest and the newest version of Kubernetes, if the crate has them.
+/// Each recompiles a large crate.
 fn choices(package: &Value) -> Vec<&str> {
-    // The facade passes them on.
+    // The facade forwards them.
     let features = package["features"].as_object().filter(|_| cargo::name(package) == "failover-k8s");
     let names = features.into_iter().flat_map(|features| features.keys().map(String::as_str));
     let all: Vec<_> = names.filter(|feature| cargo::is_choice(feature)).collect();

@@ -12,18 +12,17 @@ use serde_json::Value;
 
 use crate::cargo::{self, cargo};
 
-/// Instructions for each operation, by its name.
+/// Instructions per operation, by name.
 type Counts = BTreeMap<String, f64>;
 
-/// The most that a count may exceed the recorded one, in percent.
+/// The maximum growth of a count over the recorded one, in percent.
 const LIMIT: f64 = 3.0;
 
-/// The two numbers of operations whose difference in instructions is measured. Latencies,
-/// which choose branches, differ from run to run; with this many operations the counts repeat
-/// within 0.1 %.
+/// The two numbers of operations whose difference in instructions is measured. Latencies, which
+/// affect branches, vary between runs; with this many operations the counts repeat within 0.1 %.
 const OPERATIONS: (u32, u32) = (1_000, 251_000);
 
-/// The name of the operation, the case of the benchmark, and its function that is counted.
+/// The name of the operation, the case of the benchmark, and the counted function.
 const OPERATION_CASES: &[(&str, &str, &str)] = &[
     ("select + finish, round_robin", "round_robin", "measured"),
     ("select + finish, random", "random", "measured"),
@@ -35,7 +34,7 @@ const OPERATION_CASES: &[(&str, &str, &str)] = &[
     ("execute, round_robin", "execute", "measured"),
 ];
 
-/// `cargo xtask instructions [--record]`.
+/// Runs `cargo xtask instructions [--record]`.
 pub(crate) fn command(args: &[String]) -> Result<(), String> {
     match args {
         [] => run(),
@@ -44,7 +43,7 @@ pub(crate) fn command(args: &[String]) -> Result<(), String> {
     }
 }
 
-/// Measures and compares; passes with a message where no counts are recorded for the compiler.
+/// Measures and compares; passes with a message if no counts are recorded for the compiler.
 pub(crate) fn run() -> Result<(), String> {
     let compiler = compiler()?;
     let measured = measure()?;
@@ -82,12 +81,12 @@ fn table(measured: &Counts, recorded: &Counts) -> String {
     text
 }
 
-/// In percent.
+/// Returns the growth in percent.
 fn growth(count: f64, before: f64) -> f64 {
     (count / before - 1.0) * 100.0
 }
 
-/// Operations that cost too much, and operations without a counterpart on the other side.
+/// Returns operations that cost too much, and operations missing on one side.
 fn faults(measured: &Counts, recorded: &Counts) -> Vec<String> {
     let mut faults = Vec::new();
     for (name, count) in measured {
@@ -124,7 +123,7 @@ fn measure() -> Result<Counts, String> {
     Ok(counts)
 }
 
-/// Installs Valgrind where that is possible without a question.
+/// Installs Valgrind if that is possible without a prompt.
 fn need_valgrind() -> Result<(), String> {
     let there = || {
         Command::new("valgrind").arg("--version").stdout(Stdio::null()).status().is_ok_and(|s| s.success())
@@ -148,7 +147,7 @@ fn need_valgrind() -> Result<(), String> {
     }
 }
 
-/// Builds the benchmark with the profile of the benchmarks and returns the path of the program.
+/// Builds the benchmark with its profile and returns the path of the program.
 fn build() -> Result<PathBuf, String> {
     let mut command = cargo(["bench", "--package", "failover-core", "--bench", "instructions", "--no-run"]);
     command.arg("--message-format=json-render-diagnostics");
@@ -160,7 +159,7 @@ fn build() -> Result<PathBuf, String> {
         .ok_or_else(|| "cargo named no program for the benchmark `instructions`".to_owned())
 }
 
-/// The instructions that the function and its callees execute in one run of the case.
+/// Returns the instructions that the function and its callees execute in one run of the case.
 fn count(program: &Path, case: &str, function: &str, operations: u32) -> Result<u64, String> {
     let mut command = Command::new("valgrind");
     command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
@@ -172,12 +171,13 @@ fn count(program: &Path, case: &str, function: &str, operations: u32) -> Result<
     collected.ok_or_else(|| format!("valgrind failed on `{case} {operations}` ({}):\n{text}", output.status))
 }
 
-/// The number in Callgrind's last lines: `==123== Collected : 4567`.
+/// Returns the number in Callgrind's last lines: `==123== Collected : 4567`.
 fn collected(text: &str) -> Option<u64> {
     text.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok())
 }
 
-/// The version and the platform, which both change the machine code: `1.95.0 x86_64-unknown-linux-gnu`.
+/// Returns the compiler's version and platform, which both affect the machine code: `1.95.0
+/// x86_64-unknown-linux-gnu`.
 fn compiler() -> Result<String, String> {
     let mut command = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
     command.arg("-vV").current_dir(cargo::root());
@@ -193,7 +193,7 @@ fn file() -> PathBuf {
     cargo::root().join("crates/failover-core/benches/instructions.toml")
 }
 
-/// The recorded counts by compiler; none where nothing has been recorded.
+/// Returns the recorded counts by compiler, empty if nothing is recorded.
 fn baselines() -> Result<BTreeMap<String, Counts>, String> {
     let file = file();
     if !file.exists() {

@@ -1,25 +1,27 @@
-//! Who takes a part of this takes no HTTP stack, TLS stack or registry client with it that the part does not need.
+//! Checks that each part pulls in no HTTP stack, TLS stack or registry client that it does not
+//! need.
 
 use std::collections::BTreeSet;
 
 use crate::cargo::{self, cargo};
 
-/// What no part pulls: one TLS stack, and no second one.
+/// Crates that no part may pull in: there is a single TLS stack.
 const NEVER: &[&str] = &["native-tls", "openssl", "openssl-sys", "aws-lc-rs", "aws-lc-sys"];
-/// What only those pull that talk to a network themselves.
+/// Crates that only parts with network access may pull in.
 const NETWORK: &[&str] = &["axum", "hyper", "reqwest", "ring", "rustls"];
 
-/// What consulrs compiles and nothing runs: see docs/decisions/consulrs.md.
+/// Crates that consulrs compiles and that are never executed: see docs/decisions/consulrs.md.
 const OPENSSL: &[&str] = &["native-tls", "openssl", "openssl-sys"];
 
-/// A part, with some of its features.
+/// A package with some of its features.
 struct Set {
     package: &'static str,
     features: &'static [&'static str],
     network: bool,
-    /// What it pulls although nobody should: on no path of the code, and explained in `deny.toml`.
+    /// Banned crates that it pulls in nevertheless: not reached by its code, and explained in
+    /// `deny.toml`.
     except: &'static [&'static str],
-    /// How many crates it may be, itself included: a new dependency is a decision.
+    /// Maximum number of crates, itself included: a new dependency is a decision.
     most: usize,
 }
 
@@ -46,7 +48,7 @@ const SETS: &[Set] = &[
 pub(crate) fn run() -> Result<(), String> {
     let faults = SETS.iter().map(check).collect::<Result<Vec<_>, _>>()?.concat();
     for fault in &faults {
-        println!("{fault}; `cargo tree --invert CRATE` says by whom");
+        println!("{fault}; `cargo tree --invert CRATE` shows which crate needs it");
     }
     if faults.is_empty() { Ok(()) } else { Err(format!("{} parts pull too much; see above", faults.len())) }
 }
@@ -60,7 +62,7 @@ fn check(set: &Set) -> Result<Vec<String>, String> {
     let what = format!("{package} {}", features.join(" "));
     println!("{}: {} crates, itself included", what.trim_end(), crates.len());
     let banned = NEVER.iter().chain(NETWORK.iter().filter(|_| !network));
-    // Of the registries a part has the one that it is for.
+    // A provider may use the client of its own registry.
     let kube = (*package != "failover-k8s").then_some(&"kube");
     let banned = banned.chain(kube).filter(|banned| !except.contains(banned));
     let found: Vec<_> = banned.filter(|banned| crates.iter().any(|(name, _)| name == *banned)).collect();
@@ -74,7 +76,7 @@ fn check(set: &Set) -> Result<Vec<String>, String> {
     Ok(faults)
 }
 
-/// Name and version of every line; a crate that stands in the tree several times counts once.
+/// Returns the name and version of every line; a crate that occurs several times counts once.
 fn crates(tree: &str) -> BTreeSet<(&str, &str)> {
     tree.lines()
         .filter_map(|line| {

@@ -1,4 +1,4 @@
-//! The workspace's chores: `cargo xtask` alone prints what there is.
+//! The workspace's tasks: `cargo xtask` alone lists them.
 
 #![allow(clippy::disallowed_methods, reason = "a program that measures, in real time")]
 
@@ -31,102 +31,102 @@ struct Command {
 const COMMANDS: &[Command] = &[
     Command {
         name: "ci",
-        about: "all that a change must pass, in order; stops at the first failure",
+        about: "runs every check that a change must pass, in order; stops at the first failure",
         run: |args| no_arguments(args).and_then(|()| ci::run()),
     },
     Command {
         name: "test",
-        about: "every test of the workspace, then the sum (`test -- FILTER` for some of them)",
+        about: "runs all tests of the workspace and prints a summary (`test -- FILTER` selects some)",
         run: suite::command,
     },
     Command {
         name: "fmt",
-        about: "formatting is as rustfmt has it",
+        about: "checks the formatting with rustfmt",
         run: |args| no_arguments(args).and_then(|()| build::fmt()),
     },
     Command {
         name: "clippy",
-        about: "no warning of the compiler or clippy in any target",
+        about: "checks all targets for warnings of the compiler and clippy",
         run: |args| no_arguments(args).and_then(|()| build::clippy()),
     },
     Command {
         name: "docs",
-        about: "the libraries' documentation builds without a warning",
+        about: "builds the libraries' documentation and fails on warnings",
         run: |args| no_arguments(args).and_then(|()| build::docs()),
     },
     Command {
         name: "features",
-        about: "each library compiles with no feature, each one alone, and all",
+        about: "compiles each library without features, with each one alone, and with all",
         run: |args| no_arguments(args).and_then(|()| features::run()),
     },
     Command {
         name: "isolation",
-        about: "no part pulls an HTTP, TLS or registry client that it does not need, nor too many crates",
+        about: "checks that no part pulls in an unneeded HTTP, TLS or registry client, or too many crates",
         run: |args| no_arguments(args).and_then(|()| isolation::run()),
     },
     Command {
         name: "msrv",
-        about: "each library compiles with the oldest Rust that it promises",
+        about: "compiles each library with the oldest Rust that it supports",
         run: |args| no_arguments(args).and_then(|()| msrv::run()),
     },
     Command {
         name: "deny",
-        about: "licences, bans, sources and known advisories of all dependencies",
+        about: "checks licences, bans, sources and known advisories of all dependencies",
         run: |args| no_arguments(args).and_then(|()| deny::run()),
     },
     Command {
         name: "loom",
-        about: "half-open permits, retry budget and in-flight in every order of events",
+        about: "models half-open permits, retry budget and in-flight counts in every order of events",
         run: |args| no_arguments(args).and_then(|()| loom::run()),
     },
     Command {
         name: "servers",
-        about: "the real servers for the tests, found or built: `servers consul`, `consul-debian`, `k8s`, or all",
+        about: "finds or builds the real servers for the tests: `servers consul`, `consul-debian`, `k8s`, or all",
         run: servers::command,
     },
     Command {
         name: "strangers",
-        about: "programs outside of the workspace, with the lines of the READMEs, build and run",
+        about: "builds and runs programs outside the workspace that follow the READMEs",
         run: |args| no_arguments(args).and_then(|()| strangers::run()),
     },
     Command {
         name: "modules",
-        about: "which folders import which, in every crate or one (`modules failover-core`); back edges, cycles",
+        about: "prints the folders' imports, back edges and cycles of every crate, or of one (`modules failover-core`)",
         run: modules::command,
     },
     Command {
         name: "tidy",
-        about: "files, facts that stand twice, words and lengths",
+        about: "checks files, duplicated facts, words and lengths",
         run: |args| no_arguments(args).and_then(|()| tidy::run()),
     },
     Command {
         name: "sim",
-        about: "what callers see of each fault in the simulator, compared with what is recorded of it",
+        about: "compares what callers see of each simulated fault with the recorded results",
         run: |args| no_arguments(args).and_then(|()| build::sim()),
     },
     Command {
         name: "bench",
-        about: "the costs beside those of other libraries (`--quick`, `--json FILE`, `--page FILE`)",
+        about: "measures the costs beside those of other libraries (`--quick`, `--json FILE`, `--page FILE`)",
         run: build::compare,
     },
     Command {
         name: "instructions",
-        about: "instructions for each select, finish and execute beside the recorded counts (`--record` records)",
+        about: "compares the instructions of select, finish and execute with the recorded counts (`--record` records)",
         run: instructions::command,
     },
     Command {
         name: "scale",
-        about: "what ten thousand endpoints cost, with optimisation",
+        about: "measures the costs of ten thousand endpoints, with optimisation",
         run: |args| no_arguments(args).and_then(|()| build::scale()),
     },
     Command {
         name: "kills",
-        about: "servers killed under load, 100 times or as often as is said (`kills 5`); no call fails",
+        about: "kills servers under load, 100 times or as often as given (`kills 5`); no call may fail",
         run: build::kills,
     },
     Command {
         name: "quickstart",
-        about: "the main job on real servers, one killed and one frozen",
+        about: "runs the quick start on real servers, one killed and one frozen",
         run: |args| no_arguments(args).and_then(|()| build::quickstart()),
     },
     Command {
@@ -148,7 +148,7 @@ fn main() -> ExitCode {
     };
     match (command.run)(&args.collect::<Vec<_>>()) {
         Ok(()) => ExitCode::SUCCESS,
-        // What has said everything itself leaves nothing to add.
+        // An empty message means that the task has already reported everything.
         Err(why) if why.is_empty() => ExitCode::FAILURE,
         Err(why) => {
             eprintln!("error: {why}");

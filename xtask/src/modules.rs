@@ -1,4 +1,5 @@
-//! Which files of a crate import which, read with `syn`: the folders' order, and cycles between files.
+//! Analyses the imports between the files of a crate, parsed with `syn`: the folders' order, and
+//! cycles between files.
 
 mod graph;
 mod imports;
@@ -15,7 +16,7 @@ use graph::Graph;
 /// The document that states the order of failover-core's folders.
 const ARCHITECTURE: &str = "docs/architecture.md";
 
-/// `cargo xtask modules [PACKAGE]`: the folders of a crate, what they import, and what is wrong with it.
+/// Runs `cargo xtask modules [PACKAGE]`: prints the folders of a crate, their imports, and faults.
 pub(crate) fn command(args: &[String]) -> Result<(), String> {
     let wanted = match args {
         [] => None,
@@ -36,7 +37,7 @@ pub(crate) fn command(args: &[String]) -> Result<(), String> {
     }
 }
 
-/// Fails where a file imports from a later folder, or where files import each other in a circle.
+/// Fails if a file imports from a later folder, or if files import each other in a cycle.
 pub(crate) fn check() -> Result<(), String> {
     let mut faults = Vec::new();
     collect(&mut faults)?;
@@ -46,7 +47,7 @@ pub(crate) fn check() -> Result<(), String> {
     if faults.is_empty() { Ok(()) } else { Err(format!("{} imports go the wrong way", faults.len())) }
 }
 
-/// As [`check`], with the faults as lines for `tidy`.
+/// Collects the faults of [`check`] as lines for `tidy`.
 pub(crate) fn collect(faults: &mut Vec<String>) -> Result<(), String> {
     let order = order()?;
     for (name, graph) in graphs()? {
@@ -58,7 +59,7 @@ pub(crate) fn collect(faults: &mut Vec<String>) -> Result<(), String> {
     Ok(())
 }
 
-/// The order of failover-core's folders: the line of the document that has them all, `error -> … -> manager`.
+/// Returns the order of failover-core's folders, from the document's line `error -> … -> manager`.
 fn order() -> Result<Vec<String>, String> {
     let text = files::read(&cargo::root().join(ARCHITECTURE))?;
     let line = text.lines().find(|line| line.starts_with("error -> "));

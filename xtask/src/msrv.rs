@@ -1,15 +1,15 @@
-//! Each library on the oldest compiler that it promises.
+//! Compiles each library with the oldest compiler that it supports.
 
 use std::process::{Command, Stdio};
 
 use crate::cargo::{self, cargo};
 
-/// With that toolchain where it is installed; else by lint, which knows what the standard library had, but not what
-/// the language had.
+/// Uses that toolchain if it is installed; otherwise a lint, which knows the versions of the
+/// standard library's items but not of language features.
 pub(crate) fn run() -> Result<(), String> {
     for package in cargo::packages()?.iter().filter(|package| cargo::is_library(package)) {
         let name = cargo::name(package);
-        // What follows kube needs what kube needs: the crate itself says so, and the facade's documentation.
+        // The features with kube need kube's compiler, as that crate and the facade document.
         let features: Vec<_> = cargo::features(package).into_iter().filter(|name| *name != "k8s").collect();
         let features = ["--features".to_owned(), features.join(",")];
         let version =
@@ -17,7 +17,7 @@ pub(crate) fn run() -> Result<(), String> {
         if is_installed(version) {
             let mut command = Command::new("rustup");
             command.args(["run", version, "cargo", "check", "-p", name]).args(features);
-            // What the newer compiler has built is no use to the older one.
+            // The older compiler cannot use the newer one's artefacts.
             command.env("CARGO_TARGET_DIR", cargo::root().join("target/msrv")).current_dir(cargo::root());
             cargo::run(command)?;
         } else {

@@ -9,7 +9,7 @@ use crate::cargo::{self, cargo};
 
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 460.0;
-/// The edges of the plot.
+/// The margins of the plot.
 const LEFT: f64 = 76.0;
 const RIGHT: f64 = WIDTH - 28.0;
 const TOP: f64 = 144.0;
@@ -17,7 +17,7 @@ const BOTTOM: f64 = HEIGHT - 64.0;
 /// Space at the start of the plot for the names of the bands.
 const INSET: f64 = 14.0;
 
-/// Colours for both schemes: a page that shows the file as an image passes its reader's scheme on.
+/// Colours for both schemes: a page that embeds the file as an image applies its reader's scheme.
 const STYLE: &str = "
   text { font: 13px system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif; fill: #59636e }
   .paper { fill: #ffffff; stroke: #d1d9e0 }
@@ -42,7 +42,7 @@ const STYLE: &str = "
     .s0 { fill: #34609f } .s1 { fill: #11736c } .s2 { fill: #9c5718 }
   }";
 
-/// `cargo xtask picture [SAMPLES]`: draws these samples, or those of a run of its own.
+/// Runs `cargo xtask picture [SAMPLES]`: draws these samples, or those of a new run.
 pub(crate) fn command(args: &[String]) -> Result<(), String> {
     let text = match args {
         [] => run_quickstart()?,
@@ -72,9 +72,9 @@ fn run_quickstart() -> Result<String, String> {
 /// A run of the quick start, as its samples describe it.
 #[derive(Debug, Default, PartialEq)]
 struct Run {
-    /// For each sample its beginning, in tenths of a second, and the calls that each server answered.
+    /// For each sample its start, in tenths of a second, and the calls that each server answered.
     served: BTreeMap<u32, BTreeMap<String, f64>>,
-    /// Seconds, what happened, and the server that it happened to.
+    /// Seconds, kind of disturbance, and the affected server.
     marks: Vec<(f64, String, String)>,
     summary: BTreeMap<String, String>,
 }
@@ -112,7 +112,7 @@ impl Run {
         self.summary.get(name).map_or("?", String::as_str)
     }
 
-    /// The seconds at which each sample begins, and the share of each server, all together 1.
+    /// Returns the start of each sample in seconds and each server's share; the shares add up to 1.
     fn shares(&self) -> Vec<(f64, Vec<f64>)> {
         let servers = self.servers();
         let share = |calls: &BTreeMap<String, f64>| {
@@ -125,7 +125,7 @@ impl Run {
 
 fn draw(run: &Run) -> String {
     let mut shares = run.shares();
-    // Answers that came after the last call was begun make a short sample of their own.
+    // Replies after the last started call would form a short sample.
     let end = shares.last().map_or(1.0, |(seconds, _)| seconds.floor());
     shares.retain(|(seconds, _)| *seconds < end);
     let x = |seconds: f64| LEFT + (RIGHT - LEFT) * seconds.clamp(0.0, end) / end;
@@ -175,7 +175,7 @@ fn heading(svg: &mut String, run: &Run, end: f64) {
     }
 }
 
-/// `28801` as `28 801`.
+/// Formats `28801` as `28 801`.
 fn grouped(number: &str) -> String {
     let mut text = String::new();
     for (index, digit) in number.chars().enumerate() {
@@ -187,7 +187,7 @@ fn grouped(number: &str) -> String {
     text
 }
 
-/// The shares as areas on top of each other, the first server's on top.
+/// Draws the shares as stacked areas, the first server's on top.
 fn bands(
     svg: &mut String,
     shares: &[(f64, Vec<f64>)],
@@ -195,7 +195,7 @@ fn bands(
     x: impl Fn(f64) -> f64,
     y: impl Fn(f64) -> f64,
 ) {
-    // Steps and not slopes: no sample has a part in what happens before it begins.
+    // Steps, not slopes: a sample does not describe the time before its start.
     let ends = shares.iter().skip(1).map(|(seconds, _)| *seconds).chain([end]);
     let points: Vec<_> = shares.iter().zip(ends).flat_map(|((t, s), end)| [(*t, s), (end, s)]).collect();
     for server in 0..shares.first().map_or(0, |(_, shares)| shares.len()) {
@@ -244,7 +244,7 @@ fn axes(svg: &mut String, end: f64, x: impl Fn(f64) -> f64, y: impl Fn(f64) -> f
     );
 }
 
-/// The server's name in its band, where the run begins.
+/// Draws each server's name in its band, at the start of the run.
 fn names(svg: &mut String, servers: &[&str], shares: &[(f64, Vec<f64>)], y: impl Fn(f64) -> f64) {
     let Some((_, first)) = shares.first() else { return };
     for (index, server) in servers.iter().enumerate() {
@@ -258,7 +258,7 @@ fn names(svg: &mut String, servers: &[&str], shares: &[(f64, Vec<f64>)], y: impl
     }
 }
 
-/// A line at each disturbance, with what happens above it.
+/// Draws a line at each disturbance, with a label above it.
 fn marks(svg: &mut String, run: &Run, x: impl Fn(f64) -> f64) {
     for (seconds, kind, server) in &run.marks {
         let at = x(*seconds);

@@ -1,8 +1,8 @@
-//! What the output of test programs says, summed.
+//! Summarises the output of test programs.
 
 use std::fmt;
 
-/// The sum over every test program that ran.
+/// The totals of all test programs.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     passed: u64,
@@ -10,9 +10,10 @@ pub(crate) struct Tally {
     skipped: u64,
     skips: Vec<Skip>,
     failures: Vec<String>,
-    /// The program that runs now, until it has given its sum.
+    /// The current program, until it prints its totals.
     open: Option<String>,
-    /// The name of the program that runs now, kept after its first sum: doc tests come in several batches.
+    /// The name of the current program, kept after its first totals: doc tests come in several
+    /// batches.
     program: String,
     problems: Vec<String>,
 }
@@ -25,7 +26,7 @@ struct Skip {
 }
 
 impl Tally {
-    /// Takes in one line of output: cargo's and the test programs', in the order in which they were written.
+    /// Processes one line of output from cargo or a test program, in order.
     pub(crate) fn line(&mut self, line: &str) {
         if let Some(program) = program(line) {
             self.close();
@@ -49,10 +50,10 @@ impl Tally {
         }
     }
 
-    /// Takes in what tests wrote into the file for skips: each line is a test that returned early, and that
+    /// Processes the file of skipped tests: each line names a test that returned early, which
     /// libtest therefore counted as passed.
     pub(crate) fn early_returns(&mut self, text: &str) {
-        // A test may print its skip as well as write it down.
+        // A test may print its skip as well as record it.
         let printed = self.skips.clone();
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
             let found =
@@ -65,7 +66,7 @@ impl Tally {
         }
     }
 
-    /// Says that the output is at its end.
+    /// Marks the end of the output.
     pub(crate) fn end(&mut self) {
         self.close();
         if self.passed + self.failed == 0 {
@@ -73,17 +74,17 @@ impl Tally {
         }
     }
 
-    /// Something apart from a failed test that makes the run worthless.
+    /// Adds a problem other than a failed test that invalidates the run.
     pub(crate) fn problem(&mut self, what: impl Into<String>) {
         self.problems.push(what.into());
     }
 
-    /// Whether there was no failure and no other problem.
+    /// Returns whether there was no failure and no other problem.
     pub(crate) fn is_good(&self) -> bool {
         self.failed == 0 && self.problems.is_empty()
     }
 
-    /// A line for each reason to skip tests, each failure and each problem.
+    /// Returns a line per reason for skipping, failure and problem.
     pub(crate) fn details(&self) -> String {
         let skips = self.skipped_by_reason().into_iter().map(|(reason, names)| match names[..] {
             [name] => format!("skipped: {name}: {reason}\n"),
@@ -94,7 +95,8 @@ impl Tally {
         skips.chain(failures).chain(problems).collect()
     }
 
-    /// In the order in which the reasons came; a missing server is the same reason for many tests.
+    /// Returns the skipped tests by reason, in order of appearance; a missing server is one reason
+    /// for many tests.
     fn skipped_by_reason(&self) -> Vec<(&str, Vec<&str>)> {
         let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
         for Skip { name, reason } in &self.skips {
@@ -121,10 +123,12 @@ impl fmt::Display for Tally {
 
 const NO_REASON: &str = "no reason given";
 
-/// Cargo's announcement of a test program: `     Running tests/live.rs (target/…)`, `   Doc-tests failover`.
+/// Parses cargo's announcement of a test program: `     Running tests/live.rs (target/…)`, `
+/// Doc-tests failover`.
 fn program(line: &str) -> Option<&str> {
     let rest = line.strip_prefix("     Running ").or_else(|| line.strip_prefix("   Doc-tests "))?;
-    // The file in brackets says which of several `src/lib.rs` it is; its directory and hash say nothing.
+    // The path in parentheses distinguishes several `src/lib.rs`; its directory and hash are
+    // dropped.
     let Some((_, path)) = rest.split_once(" (") else {
         return Some(rest);
     };
@@ -132,7 +136,7 @@ fn program(line: &str) -> Option<&str> {
     Some(file.rsplit_once('-').map_or(file, |(name, _)| name))
 }
 
-/// libtest's first line: `running 12 tests`.
+/// Recognises libtest's first line: `running 12 tests`.
 fn is_start(line: &str) -> bool {
     let count = line.strip_prefix("running ").and_then(|rest| {
         let rest = rest.strip_suffix(" tests").or_else(|| rest.strip_suffix(" test"));
@@ -141,14 +145,14 @@ fn is_start(line: &str) -> bool {
     count.is_some()
 }
 
-/// libtest's last line: `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; …`.
+/// Parses libtest's last line: `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; …`.
 fn libtest_sum(line: &str) -> Option<(u64, u64, u64)> {
     let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
     let count = |word: &str| counts.split("; ").find_map(|part| part.strip_suffix(word)?.trim().parse().ok());
     Some((count("passed")?, count("failed")?, count("ignored")?))
 }
 
-/// The last line of a test program without libtest: `3 passed, 0 failed, 1 skipped`.
+/// Parses the last line of a test program without libtest: `3 passed, 0 failed, 1 skipped`.
 fn plain_sum(line: &str) -> Option<(u64, u64, u64)> {
     let mut parts = line.trim().split(", ");
     let mut count = |word: &str| parts.next()?.strip_suffix(word)?.trim_end().parse().ok();
@@ -156,12 +160,12 @@ fn plain_sum(line: &str) -> Option<(u64, u64, u64)> {
     parts.next().is_none().then_some(sum)
 }
 
-/// `test NAME ... VERDICT`.
+/// Parses `test NAME ... VERDICT`.
 fn verdict(line: &str) -> Option<(&str, &str)> {
     line.strip_prefix("test ")?.rsplit_once(" ... ")
 }
 
-/// The reason in a verdict `ignored, REASON`.
+/// Returns the reason in a verdict `ignored, REASON`.
 fn ignored(verdict: &str) -> Option<&str> {
     match verdict.strip_prefix("ignored")? {
         "" => Some(NO_REASON),
@@ -169,7 +173,7 @@ fn ignored(verdict: &str) -> Option<&str> {
     }
 }
 
-/// `skipped: NAME: REASON`; a name may hold `::`.
+/// Parses `skipped: NAME: REASON`; a name may contain `::`.
 fn skip(line: &str) -> Option<Skip> {
     let (name, reason) = line.trim_end().strip_prefix("skipped: ")?.split_once(": ")?;
     Some(Skip { name: name.to_owned(), reason: reason.to_owned() })

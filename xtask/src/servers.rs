@@ -1,4 +1,5 @@
-//! The real servers that the tests start: found on this machine, or built by `xtask/servers/build.sh`.
+//! Finds the real servers for the tests on this machine, or builds them with
+//! `xtask/servers/build.sh`.
 
 use std::process::Command;
 
@@ -6,13 +7,13 @@ use failover_testkit::servers::{Server, cache};
 
 use crate::cargo;
 
-/// `cargo xtask servers [NAME …]`: prints where each one is.
+/// Runs `cargo xtask servers [NAME …]`: prints the path of each server.
 pub(crate) fn command(args: &[String]) -> Result<(), String> {
     let servers = args.iter().map(|name| named(name)).collect::<Result<Vec<_>, _>>()?.concat();
     get(if servers.is_empty() { &Server::ALL } else { &servers })
 }
 
-/// All that any test starts.
+/// Gets all servers that tests start.
 pub(crate) fn run() -> Result<(), String> {
     get(&Server::ALL)
 }
@@ -43,7 +44,7 @@ fn build(server: Server) -> Result<(), String> {
     };
     let mut command = Command::new("bash");
     command.arg(cargo::root().join("xtask/servers/build.sh")).arg("-o").arg(cache());
-    // The wrapper modules: kept, so that a build which was stopped goes on where it was.
+    // The wrapper modules are kept, so that an interrupted build continues where it was.
     command.arg("-w").arg(cache().join("work")).arg(target);
     let status = command.status().map_err(|error| format!("bash cannot be started: {error}"))?;
     if status.success() { Ok(()) } else { Err(format!("{target} cannot be had here; see above")) }

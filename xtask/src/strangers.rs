@@ -1,4 +1,5 @@
-//! Programs of somebody else's: outside of the workspace, with the dependency lines of the READMEs, built and run.
+//! Builds and runs third-party programs: outside the workspace, with the dependency lines of the
+//! READMEs.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -10,14 +11,14 @@ use failover_testkit::{Process, TempDir, free_ports};
 
 use crate::cargo::{self, cargo};
 
-/// With both of rustls' providers of cryptography in its tree, and no default: no panic.
+/// Has both of rustls's providers of cryptography in its tree, and no default: must not panic.
 const KUBERNETES: &str = "crates/failover-k8s/tests/stranger/Cargo.toml";
-/// Registers itself with an agent, is found by its name and leaves.
+/// Registers itself with an agent, is found by its name and deregisters.
 const CONSUL: &str = "crates/failover-consul/tests/stranger/Cargo.toml";
 
 pub(crate) fn run() -> Result<(), String> {
     cargo::run(stranger("run", KUBERNETES)?)?;
-    // Says why where there is none; that it compiles is seen even so.
+    // Without a server, prints the reason and only compiles the program.
     let Some(program) = Server::Consul.get() else { return cargo::run(stranger("build", CONSUL)?) };
     let agent = Agent::start(&program.display().to_string())?;
     let mut command = stranger("run", CONSUL)?;
@@ -32,12 +33,13 @@ fn stranger(what: &str, manifest: &str) -> Result<Command, String> {
     let root = cargo::root().canonicalize().map_err(|error| error.to_string())?;
     let mut command = cargo([what, "--manifest-path"]);
     command.arg(root.join(manifest)).env("CARGO_TARGET_DIR", root.join("target/strangers"));
-    // From elsewhere: the workspace's own settings, which choose a version of Kubernetes, do not count there.
+    // Run from another directory, so that the workspace's settings, which select a version of
+    // Kubernetes, do not apply.
     command.current_dir(std::env::temp_dir()).env_remove("K8S_OPENAPI_ENABLED_VERSION");
     Ok(command)
 }
 
-/// An agent that keeps nothing. It ends when this is dropped.
+/// An agent without data on disk, stopped on drop.
 struct Agent {
     port: u16,
     _process: Process,
@@ -76,7 +78,7 @@ impl Agent {
     }
 }
 
-/// Whether it answers, and has elected itself.
+/// Returns whether the agent answers and has elected itself.
 fn has_leader(port: u16) -> io::Result<bool> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;

@@ -1,4 +1,4 @@
-//! Runs every test of the workspace and sums what the test programs say.
+//! Runs all tests of the workspace and summarises their results.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, PipeReader, Read, Write};
@@ -11,12 +11,13 @@ use std::time::Duration;
 use crate::cargo::{self, cargo};
 use crate::results::Tally;
 
-/// Names the file to which a test that returns early appends a line `skipped: NAME: REASON`.
+/// The variable with the file to which a test that returns early appends a line `skipped: NAME:
+/// REASON`.
 ///
-/// libtest swallows what a passing test prints, so that the line would not be seen on its output.
+/// libtest captures the output of a passing test, so the line would not be visible there.
 const SKIPS: &str = "FAILOVER_SKIPS";
 
-/// `cargo xtask test [-- FILTER]`.
+/// Runs `cargo xtask test [-- FILTER]`.
 pub(crate) fn command(args: &[String]) -> Result<(), String> {
     let filter = match args {
         [] => &[],
@@ -30,7 +31,7 @@ pub(crate) fn command(args: &[String]) -> Result<(), String> {
     };
     let tally = run(filter)?;
     println!("{tally}");
-    // The sum is the last line in any case: what went wrong has been listed before it.
+    // The summary is always the last line: failures have been listed before it.
     if tally.is_good() { Ok(()) } else { Err(String::new()) }
 }
 
@@ -40,16 +41,17 @@ pub(crate) fn run(filter: &[String]) -> Result<Tally, String> {
     let mut command = cargo(["test", "--workspace", "--no-fail-fast", "--color", "never"]);
     command.args(cargo::all_features_of_all(&cargo::packages()?)).arg("--");
     command.args(filter).env(SKIPS, &skips.path);
-    // The lines that announce a test program are read; these settings would change or drop them.
+    // The lines that announce a test program are parsed; these settings would change or drop them.
     command.env("CARGO_TERM_QUIET", "false").env("CARGO_TERM_VERBOSE", "false");
     println!("$ {}", cargo::line(&command));
 
-    // Both streams go through one pipe, so that their lines arrive in the order in which they were written.
+    // Both streams share one pipe, so that their lines arrive in the order in which they were
+    // written.
     let broken = |error: io::Error| format!("the tests could not be started: {error}");
     let (reader, writer) = io::pipe().map_err(broken)?;
     command.stdout(writer.try_clone().map_err(broken)?).stderr(writer);
     let mut child = command.spawn().map_err(broken)?;
-    // The command holds the writing ends; while they are open here, the output has no end.
+    // The command holds the write ends; while it exists, the output does not end.
     drop(command);
 
     let mut tally = Tally::default();
@@ -64,7 +66,7 @@ pub(crate) fn run(filter: &[String]) -> Result<Tally, String> {
     Ok(tally)
 }
 
-/// Shows each line and takes it in, until the output ends.
+/// Prints and processes each line until the output ends.
 fn follow(lines: &Receiver<String>, child: &mut Child, tally: &mut Tally) {
     let patience = Duration::from_secs(5);
     loop {
@@ -75,7 +77,7 @@ fn follow(lines: &Receiver<String>, child: &mut Child, tally: &mut Tally) {
                 tally.line(line.trim_end_matches(['\r', '\n']));
             }
             Err(RecvTimeoutError::Disconnected) => return,
-            // A process that a test left behind keeps the pipe open for as long as it lives.
+            // A process left behind by a test keeps the pipe open as long as it lives.
             Err(RecvTimeoutError::Timeout) if matches!(child.try_wait(), Ok(Some(_))) => {
                 return tally.problem("a test left a process behind that still holds the output");
             }
@@ -99,7 +101,7 @@ fn lines(reader: PipeReader) -> Receiver<String> {
     receiver
 }
 
-/// The file for early returns, removed in the end.
+/// The file for early returns, removed on drop.
 struct SkipFile {
     path: PathBuf,
 }

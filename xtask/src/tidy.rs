@@ -1,4 +1,4 @@
-//! Facts about the files: what must stand in every crate, what must stand nowhere, what stands twice.
+//! Checks facts about the files: required, forbidden and duplicated ones.
 
 mod facade;
 pub(crate) mod files;
@@ -12,13 +12,13 @@ use serde_json::Value;
 use crate::{cargo, modules};
 use files::{entries, read, shown, with_ending};
 
-/// What the directory of a crate holds.
+/// Files that each crate must have.
 const FILES: &[&str] = &["README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"];
 
-/// Where the workspace's own Rust files are.
+/// The directories of the workspace's own Rust files.
 const SOURCES: &[&str] = &["crates", "examples", "xtask"];
 
-/// Traces of unfinished work. Written in two halves, or this file would find itself.
+/// Traces of unfinished work. Each is split in two, or this file would match.
 const LEFTOVERS: &[&str] = &[
     concat!("todo", "!"),
     concat!("unimplemented", "!"),
@@ -27,7 +27,7 @@ const LEFTOVERS: &[&str] = &[
     concat!("HA", "CK"),
 ];
 
-/// A file above the first number is listed, one above the second is an error.
+/// A file above the first number of lines is listed, one above the second is an error.
 const LONG: usize = 450;
 const TOO_LONG: usize = 600;
 
@@ -72,7 +72,8 @@ fn manifests(faults: &mut Vec<String>) -> Result<(), String> {
     for package in &packages {
         let name = cargo::name(package);
         let manifest = PathBuf::from(package["manifest_path"].as_str().unwrap_or_default());
-        // `cargo metadata` does not tell about lints, and without this line unsafe code is not forbidden.
+        // `cargo metadata` does not report lints, and without this line unsafe code is not
+        // forbidden.
         if !read(&manifest)?.contains("[lints]\nworkspace = true") {
             faults.push(format!("{name}: Cargo.toml lacks `[lints] workspace = true`"));
         }
@@ -99,7 +100,7 @@ fn manifests(faults: &mut Vec<String>) -> Result<(), String> {
     Ok(())
 }
 
-/// What users of a published library rely on, and the facts that its texts repeat.
+/// Checks what users of a published library rely on, and facts repeated in its texts.
 fn library(package: &Value, manifest: &Path, faults: &mut Vec<String>) {
     let name = cargo::name(package);
     if package["metadata"]["docs"]["rs"].is_null() {
@@ -119,14 +120,16 @@ fn library(package: &Value, manifest: &Path, faults: &mut Vec<String>) {
     }
 }
 
-/// The tests that docs/architecture.md names: a promise whose test is gone is held by nothing.
+/// Checks that the tests named in docs/architecture.md exist: otherwise nothing verifies an
+/// invariant.
 fn invariants(faults: &mut Vec<String>) -> Result<(), String> {
     let document = cargo::root().join("docs/architecture.md");
     let text = read(&document)?;
     let mut files = Vec::new();
     files::rust(&cargo::root().join("crates"), &mut files)?;
     let code = files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?.concat();
-    // Code in backquotes stands at the odd places; names of tests are sentences, with three underscores at the least.
+    // The odd parts between backquotes are code; test names are sentences with at least three
+    // underscores.
     for name in text.split('`').skip(1).step_by(2).filter(|name| name.matches('_').count() > 2) {
         if !code.contains(&format!("fn {name}(")) {
             faults.push(format!("{}: there is no test `{name}`", shown(&document)));
@@ -135,7 +138,7 @@ fn invariants(faults: &mut Vec<String>) -> Result<(), String> {
     Ok(())
 }
 
-/// The files that docs/glossary.md names: each is below the `src` of a crate.
+/// Checks that the files named in docs/glossary.md exist below the `src` of a crate.
 fn glossary(faults: &mut Vec<String>) -> Result<(), String> {
     let document = cargo::root().join("docs/glossary.md");
     let crates = entries(&cargo::root().join("crates"))?;
@@ -151,7 +154,7 @@ fn is_rust(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "rs")
 }
 
-/// Versions of our crates that a document names, as one does in a line for somebody's `Cargo.toml`.
+/// Checks the versions of this workspace's crates in documents, as in a line for a `Cargo.toml`.
 fn documents(faults: &mut Vec<String>) -> Result<(), String> {
     let packages = cargo::packages()?;
     let mut files = vec![cargo::root().join("README.md")];
@@ -173,7 +176,7 @@ fn documents(faults: &mut Vec<String>) -> Result<(), String> {
     Ok(())
 }
 
-/// The version in `NAME = "VERSION"` or `NAME = { version = "VERSION"`.
+/// Returns the version in `NAME = "VERSION"` or `NAME = { version = "VERSION"`.
 fn named_version<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     let rest = line.trim_start().strip_prefix(name)?.trim_start().strip_prefix('=')?.trim_start();
     let rest = match rest.strip_prefix('{') {
@@ -183,7 +186,7 @@ fn named_version<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     rest.strip_prefix('"')?.split('"').next()
 }
 
-/// Whether `0.1` stands for `0.1.0`.
+/// Returns whether a version requirement such as `0.1` covers `0.1.0`.
 fn covers(named: &str, version: &str) -> bool {
     version == named || version.strip_prefix(named).is_some_and(|rest| rest.starts_with('.'))
 }

@@ -1,8 +1,10 @@
-//! The advisories of `RustSec` that concern what this workspace depends on, or could, as of October 2026.
+//! The `RustSec` advisories for this workspace's current or possible dependencies, as of October
+//! 2026.
 //!
-//! A snapshot: where cargo-deny is installed, it asks the database itself.
+//! A snapshot: cargo-deny, if installed, reads the database itself.
 
-/// A fault of a crate, and the versions from which on each line of it is mended. Without any, no version is good.
+/// An advisory and the first fixed version of each compatible line; if there are none, every
+/// version is affected.
 pub(super) struct Advisory {
     pub(super) id: &'static str,
     pub(super) name: &'static str,

@@ -1,6 +1,7 @@
-//! Whether a licence expression (SPDX) can be met with the licences that are allowed.
+//! Checks whether the allowed licences satisfy a licence expression (SPDX).
 
-/// `OR` needs one side, `AND` both; `WITH` belongs to the licence before it, and `/` is an old way to write `OR`.
+/// Returns whether the expression is satisfied. `OR` needs one side, `AND` both; `WITH` belongs to
+/// the licence before it, and `/` is an old notation for `OR`.
 pub(super) fn is_allowed(expression: &str, allowed: &[&str]) -> bool {
     let spaced = expression.replace('(', " ( ").replace(')', " ) ").replace('/', " OR ");
     let words: Vec<&str> = spaced.split_whitespace().collect();

@@ -5,17 +5,17 @@ use std::fmt::Write;
 
 use super::imports::{Imports, ModulePath};
 
-/// How often a name may be handed on before it is taken for where it is.
+/// The maximum number of re-exports to follow.
 const HOPS: usize = 8;
 
-/// The files of a crate by module path, and what each imports.
+/// The files of a crate by module path, with their imports.
 pub(super) struct Graph {
     files: BTreeMap<ModulePath, String>,
     edges: BTreeMap<ModulePath, BTreeSet<ModulePath>>,
 }
 
 impl Graph {
-    /// Reads a crate from its files: path inside of `src`, and text. Files of tests are left out.
+    /// Parses a crate's files, given as path inside `src` and text. Test files are left out.
     pub(super) fn read(sources: Vec<(String, String)>) -> Result<Self, String> {
         let mut files = BTreeMap::new();
         let mut imports = BTreeMap::new();
@@ -33,7 +33,7 @@ impl Graph {
         Ok(Self { edges: edges.collect(), files })
     }
 
-    /// Edges from a folder to a later one.
+    /// Returns the edges from a folder to a later one.
     pub(super) fn against(&self, order: &[String]) -> Vec<String> {
         let place = |module: &ModulePath| {
             let top = module.first()?;
@@ -55,7 +55,7 @@ impl Graph {
         faults
     }
 
-    /// The shortest circle through each file that is in one, each circle once.
+    /// Returns the shortest cycle through each file that is in one, each cycle once.
     pub(super) fn cycles(&self) -> Vec<String> {
         let mut found = BTreeSet::new();
         for start in self.files.keys() {
@@ -74,7 +74,7 @@ impl Graph {
         found.iter().map(line).collect()
     }
 
-    /// The shortest way from a file back to itself.
+    /// Returns the shortest path from a file back to itself.
     fn circle<'a>(&'a self, start: &'a ModulePath) -> Option<Vec<&'a ModulePath>> {
         let mut before: BTreeMap<&ModulePath, &ModulePath> = BTreeMap::new();
         let mut queue = VecDeque::from([start]);
@@ -101,7 +101,7 @@ impl Graph {
         format!("{} files, {} imports between them", self.files.len(), self.pairs().count())
     }
 
-    /// A line for each folder: how many files it has, and the folders that it imports from.
+    /// Returns a line per folder: its number of files, and the folders that it imports from.
     pub(super) fn folders(&self) -> String {
         let top = |module: &ModulePath| module.first().cloned().unwrap_or_else(|| "(root)".to_owned());
         let mut folders: BTreeMap<String, (usize, BTreeMap<String, usize>)> = BTreeMap::new();
@@ -124,7 +124,8 @@ impl Graph {
     }
 }
 
-/// `engine/breaker.rs` is `["engine", "breaker"]`; the root of the crate is empty.
+/// Returns the module path of a file: `engine/breaker.rs` is `["engine", "breaker"]`; the crate's
+/// root is empty.
 fn module(path: &str) -> ModulePath {
     let path = path.strip_suffix(".rs").unwrap_or(path);
     match path {
@@ -133,7 +134,8 @@ fn module(path: &str) -> ModulePath {
     }
 }
 
-/// The file that a path leads to: the longest part of it that is a file, or where that file has the name from.
+/// Resolves a path to a file: the longest prefix that is a file, or the file from which that one
+/// re-exports the name.
 fn resolve(path: &ModulePath, imports: &BTreeMap<ModulePath, Imports>, hops: usize) -> Option<ModulePath> {
     let at = (0..=path.len()).rev().find(|at| imports.contains_key(&path[..*at]))?;
     let (file, rest) = path.split_at(at);

@@ -1,21 +1,22 @@
-//! The paths that one file names, outside of its tests.
+//! The paths that a file refers to, outside its tests.
 
 use std::collections::BTreeMap;
 
 use syn::visit::{self, Visit};
 use syn::{Attribute, Item, ItemMod, ItemUse, Macro, UseTree, Visibility};
 
-/// A path from the root of the crate: `["engine", "breaker", "Phase"]`.
+/// A path from the crate's root: `["engine", "breaker", "Phase"]`.
 pub(super) type ModulePath = Vec<String>;
 
-/// What a file refers to.
+/// The imports of a file.
 #[derive(Default)]
 pub(super) struct Imports {
-    /// Paths that its code uses.
+    /// Paths used by its code.
     pub(super) used: Vec<ModulePath>,
-    /// Names that it hands on from elsewhere (`pub use`): who imports such a name imports from there.
+    /// Names that it re-exports (`pub use`): a file that imports such a name imports from its
+    /// origin.
     pub(super) handed_on: BTreeMap<String, ModulePath>,
-    /// The modules that it declares.
+    /// The modules it declares.
     children: Vec<String>,
     file: ModulePath,
 }
@@ -33,7 +34,8 @@ impl Imports {
         Ok(imports)
     }
 
-    /// The path from the root of the crate; none for other crates and for the file's own names.
+    /// Returns the path from the crate's root, or `None` for other crates and for the file's own
+    /// names.
     fn absolute(&self, path: &[String]) -> Option<ModulePath> {
         let depth = path.iter().take_while(|part| *part == "super").count();
         match path.first()?.as_str() {
@@ -69,7 +71,7 @@ impl<'ast> Visit<'ast> for Imports {
     }
 
     fn visit_item_mod(&mut self, module: &'ast ItemMod) {
-        // A module inside of the file: `super` means the file there.
+        // In an inline module, `super` refers to the file.
         if let Some((_, items)) = &module.content {
             self.file.push(module.ident.to_string());
             for item in items {
@@ -92,7 +94,7 @@ impl<'ast> Visit<'ast> for Imports {
     }
 
     fn visit_visibility(&mut self, _: &'ast Visibility) {
-        // `pub(in crate::engine)` names a module and imports nothing.
+        // `pub(in crate::engine)` names a module but imports nothing.
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
@@ -104,7 +106,7 @@ impl<'ast> Visit<'ast> for Imports {
     }
 
     fn visit_macro(&mut self, called: &'ast Macro) {
-        // What stands in a macro is tokens: `crate :: codec :: range`.
+        // Macro arguments are tokens: `crate :: codec :: range`.
         let text = called.tokens.to_string().replace(" :: ", "::");
         let words = text.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'));
         for word in words.filter(|word| word.starts_with("crate::") || word.starts_with("super::")) {
@@ -114,7 +116,7 @@ impl<'ast> Visit<'ast> for Imports {
     }
 }
 
-/// Whether an item is compiled for tests alone.
+/// Returns whether an item is compiled only for tests.
 fn is_for_tests(attribute: &Attribute) -> bool {
     let tokens = attribute.meta.require_list().map(|list| list.tokens.to_string()).unwrap_or_default();
     let words = tokens.split(|c: char| !c.is_alphanumeric());
@@ -123,7 +125,7 @@ fn is_for_tests(attribute: &Attribute) -> bool {
         && words.into_iter().any(|word| word == "test")
 }
 
-/// Each path of a `use`, with the name that it gets.
+/// Collects each path of a `use`, with the name it introduces.
 fn flatten(tree: &UseTree, before: &mut Vec<String>, found: &mut Vec<(ModulePath, String)>) {
     let with = |name: String, before: &[String]| match name.as_str() {
         "self" => before.to_vec(),

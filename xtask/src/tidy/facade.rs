@@ -1,4 +1,4 @@
-//! The facade hands on every name in the root of failover-core, and nothing else of it.
+//! Checks that the facade re-exports every name in the root of failover-core, and no other of it.
 
 use std::collections::BTreeSet;
 
@@ -22,7 +22,7 @@ fn compare(core: &str, facade: &str, faults: &mut Vec<String>) -> Result<(), Str
     Ok(())
 }
 
-/// The names that a file makes public: by `pub use`, where it is from this crate, and by `pub mod`.
+/// Returns the names that a file makes public: by `pub use`, if from this crate, and by `pub mod`.
 fn public(text: &str, from: Option<&str>) -> Result<BTreeSet<String>, String> {
     let file = syn::parse_file(text).map_err(|error| format!("a lib.rs cannot be parsed: {error}"))?;
     let mut names = BTreeSet::new();
@@ -32,7 +32,7 @@ fn public(text: &str, from: Option<&str>) -> Result<BTreeSet<String>, String> {
                 (UseTree::Path(path), Some(from)) if path.ident != from => {}
                 (tree, _) => leaves(tree, &mut names),
             },
-            // The facade has modules of its own for the other crates; `probe` holds both.
+            // The facade has its own modules for the other crates; `probe` contains both.
             Item::Mod(item)
                 if matches!(item.vis, Visibility::Public(_)) && (from.is_none() || item.ident == "probe") =>
             {

@@ -1,4 +1,4 @@
-//! Finding and reading the files of the workspace.
+//! Finds and reads the workspace's files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ pub(crate) fn with_ending(ending: &str, directory: &Path, found: &mut Vec<PathBu
     Ok(())
 }
 
-/// What lies in a directory, sorted, so that the output is the same everywhere.
+/// Returns the entries of a directory, sorted, so that the output is deterministic.
 pub(crate) fn entries(directory: &Path) -> Result<Vec<PathBuf>, String> {
     let unreadable = |error| format!("{} cannot be read: {error}", shown(directory));
     let entries = fs::read_dir(directory).map_err(unreadable)?;

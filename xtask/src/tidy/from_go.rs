@@ -1,11 +1,13 @@
-//! docs/coming-from-go.md: each Go name has a row, each row's item exists, and its file uses it.
+//! Checks docs/coming-from-go.md: each Go name has a row, each row's item exists, and its file uses
+//! it.
 
 use std::collections::BTreeSet;
 
 use super::files::{read, rust, shown};
 use crate::cargo;
 
-/// What the README of the Go package names: functions, types, fields, strategies, algorithms and kinds of error.
+/// The names in the Go package's README: functions, types, fields, strategies, algorithms and error
+/// kinds.
 const NAMES: &str = "
 NewFailoverManager RegisterProvider GetProvider GetDefaultProvider ListProviders GetProviderInfo
 RegisterEndpoint RegisterEndpointWithProvider DeregisterEndpoint DeregisterEndpointWithProvider UpdateEndpoint
@@ -63,7 +65,7 @@ pub(super) fn check(faults: &mut Vec<String>) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether there is such an item: a type, or a function, field or variant of a type that there is.
+/// Returns whether an item exists: a type, or a function, field or variant of an existing type.
 fn exists(code: &str, owner: &str, last: &str) -> bool {
     let is_type =
         |name: &str| ["struct", "enum", "trait"].iter().any(|kind| uses(code, &format!("pub {kind} {name}")));
@@ -76,7 +78,7 @@ fn exists(code: &str, owner: &str, last: &str) -> bool {
     is_type(owner) && (forms.iter().any(|form| code.contains(form)) || code.contains(&variant_with_word))
 }
 
-/// Whether a text holds a name as a whole word.
+/// Returns whether a text contains a name as a whole word.
 fn uses(text: &str, name: &str) -> bool {
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
     text.match_indices(name).any(|(at, _)| {
