@@ -1,4 +1,4 @@
-//! The process that calls the service by its name, and counts.
+//! The calling process: calls the service by its name and counts the results.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ pub(crate) async fn call(seconds: &str) -> Result<(), Box<dyn Error>> {
     let users = manager.service(SERVICE).await?;
     all_are_known(&users, 3).await?;
     let users = users.with_classifier(HttpRules);
-    // The servers are on this machine, whatever proxy the environment names.
+    // The servers are on this machine, so proxies of the environment are ignored.
     let http = reqwest::Client::builder().no_proxy().build()?;
     println!("{:5.1}  calling {SERVICE} for {seconds} s", 0.0);
     let freshness = || if users.is_stale() { "the registry is away" } else { "the registry is there" };

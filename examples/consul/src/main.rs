@@ -1,12 +1,13 @@
-//! Three servers that register themselves in a real Consul, and a process that calls them by the service's name while one of
-//! them and Consul itself are killed. No call fails.
+//! Three servers register themselves in a real Consul, and a process calls them by the service's
+//! name while one of them and Consul itself are killed. No call fails.
 //!
-//! `cargo run -p example-consul` starts a Consul agent on this machine and itself again as four other processes, which find
-//! it as every program of Consul does, by `CONSUL_HTTP_ADDR`. Consul checks the servers over HTTP. It ends with the line
-//! `calls=N failed=N retried=N failovers=N p99_ms=N`.
+//! `cargo run -p example-consul` starts a Consul agent on this machine and four more processes of
+//! this program, which find the agent through `CONSUL_HTTP_ADDR`, like any program that uses
+//! Consul. Consul checks the servers over HTTP. The last line is `calls=N failed=N retried=N
+//! failovers=N p99_ms=N`.
 //!
-//! With a Consul of your own run its parts yourself: `example-consul serve NAME PORT` as often as you like, and
-//! `example-consul call SECONDS`.
+//! To use another Consul, run the parts yourself: any number of `example-consul serve NAME PORT`,
+//! and `example-consul call SECONDS`.
 
 #![allow(clippy::disallowed_methods, reason = "a program that measures, in real time")]
 
@@ -17,7 +18,7 @@ mod story;
 use std::error::Error;
 use std::process::ExitCode;
 
-/// What the three servers are.
+/// The service of the three servers.
 const SERVICE: &str = "user-service";
 
 fn main() -> ExitCode {

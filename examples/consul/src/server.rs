@@ -1,4 +1,5 @@
-//! A server that registers itself, has Consul check it, and deregisters when its input ends.
+//! A server that registers itself, has Consul check it, and deregisters when its standard input
+//! ends.
 
 use std::error::Error;
 use std::io::Read;
@@ -23,7 +24,7 @@ pub(crate) async fn serve(name: &str, port: &str) -> Result<(), Box<dyn Error>> 
     tokio::spawn(async move { axum::serve(listener, routes).await });
 
     let manager = FailoverManager::builder().provider(ConsulProvider::from_env()?).build().await?;
-    // Once a second Consul asks, and one answer that lacks is enough.
+    // Consul checks once a second, and one failure is enough.
     let check = HealthCheck::builder()
         .path("/health")
         .interval(Duration::from_secs(1))
@@ -36,15 +37,16 @@ pub(crate) async fn serve(name: &str, port: &str) -> Result<(), Box<dyn Error>> 
     let serving = manager.register_self(endpoint).await?;
     println!("{name} listens on 127.0.0.1:{port} and is registered");
 
-    let _ = told_to_leave().await;
+    let _ = input_ended().await;
     serving.drain_for(Duration::from_millis(500)).close().await?;
     println!("{name} is deregistered");
     manager.close().await?;
     Ok(())
 }
 
-/// The end of the input: the process that started this one says so, or is gone.
-fn told_to_leave() -> oneshot::Receiver<()> {
+/// Returns a channel that closes at the end of standard input: the starting process asks this one
+/// to leave, or is gone.
+fn input_ended() -> oneshot::Receiver<()> {
     let (sender, receiver) = oneshot::channel();
     std::thread::spawn(move || {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());

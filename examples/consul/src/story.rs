@@ -1,4 +1,4 @@
-//! The story: an agent, three servers, a caller, and what goes wrong.
+//! The scenario: an agent, three servers, a caller, and faults.
 
 use std::error::Error;
 use std::io::{BufRead, BufReader};
@@ -11,7 +11,7 @@ use failover_testkit::servers::Server;
 
 use crate::SERVICE;
 
-/// How long calls are made, in seconds.
+/// Duration of the calls, in seconds.
 const LOAD: u64 = 16;
 
 pub(crate) async fn story() -> Result<(), Box<dyn Error>> {
@@ -64,14 +64,14 @@ pub(crate) async fn story() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// This program again, as another process; killed when this is dropped.
+/// Another process of this program, killed on drop.
 struct Part(Child);
 
 impl Part {
     fn serve(number: u32, port: u16, consul: &Agent) -> std::io::Result<Self> {
         let mut part =
             Self::spawn(&["serve", &format!("server-{number}"), &port.to_string()], consul, Stdio::piped())?;
-        // Its first line says that it is registered.
+        // Its first line reports that it is registered.
         let mut lines = BufReader::new(part.0.stdout.take().expect("piped")).lines();
         match lines.next() {
             Some(line) => println!("{}", line?),
@@ -96,13 +96,13 @@ impl Part {
         self.0.wait().map(drop)
     }
 
-    /// Ends its input, which is how it is told to leave.
+    /// Asks the process to leave, by closing its input.
     fn leave(&mut self) -> std::io::Result<ExitStatus> {
         drop(self.0.stdin.take());
         self.0.wait()
     }
 
-    /// Its own end.
+    /// Waits until the process ends.
     fn wait(&mut self) -> std::io::Result<ExitStatus> {
         self.0.wait()
     }
@@ -110,7 +110,7 @@ impl Part {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        // Both fail only if the process is gone already.
+        // Both fail only if the process has already ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -1,5 +1,5 @@
-//! "Database Failover": a primary and a standby. The primary dies, the standby answers; it comes back, and so do the
-//! queries.
+//! "Database Failover": a primary and a standby. When the primary dies, the standby answers; when
+//! the primary returns, so do the queries.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ pub(crate) async fn run() -> Outcome {
     let standby = Server::database("standby", 0).await?;
     let port = primary.port;
 
-    // Configure database failover (with waits that an example has time for: the Go text has 60 s and 5 s)
+    // Configure database failover (with shorter waits than in the Go text, which has 60 s and 5 s)
     let config = FailoverConfig::builder()
         .strategy(StrategyKind::HealthBased)
         .probe_endpoints(true)
@@ -81,7 +81,7 @@ pub(crate) async fn run() -> Outcome {
     Ok(())
 }
 
-/// Execute database operations with failover; the answer is who answered.
+/// Executes a database query with failover and returns the name of the server that answered.
 async fn ask(db: &ServiceHandle) -> Outcome<String> {
     // Execute database query
     let done =

@@ -1,4 +1,5 @@
-//! "Service Discovery Integration": what was found elsewhere is registered, and another manager sees it at once.
+//! "Service Discovery Integration": endpoints found elsewhere are registered, and another manager
+//! sees them immediately.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use tokio::time::sleep;
 use crate::servers::Server;
 use crate::{Outcome, promise};
 
-/// What a service discovery of one's own answers.
+/// A result of an external service discovery.
 struct Found {
     id: String,
     address: &'static str,
@@ -23,7 +24,7 @@ pub(crate) async fn run() -> Outcome {
     let here = FailoverManager::builder().provider(cluster.provider()).build().await?;
     let elsewhere = FailoverManager::builder().provider(cluster.provider()).build().await?;
     let users = elsewhere.service("user-service").await?;
-    promise(users.select().is_err(), "nobody is registered yet", ())?;
+    promise(users.select().is_err(), "no endpoint is registered yet", ())?;
 
     // Register endpoints from service discovery
     for found in discover_services(&servers) {
@@ -48,7 +49,7 @@ pub(crate) async fn run() -> Outcome {
 
     let tagged = Query::service(users.name()).tag("discovered");
     println!("{} endpoints have the tag", here.list_endpoints(&tagged).await?.len());
-    here.deregister_endpoint("user-a").await?; // an id alone is enough where it stands in one service
+    here.deregister_endpoint("user-a").await?; // the id alone is enough if it belongs to one service only
     let begun = Instant::now();
     while users.endpoints().len() > 1 {
         promise(begun.elapsed() < Duration::from_secs(1), "the other manager sees that it is gone", ())?;

@@ -10,7 +10,7 @@ mod weighted;
 
 use std::process::ExitCode;
 
-/// Whatever goes wrong, in words.
+/// The result of an example.
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 #[tokio::main]
@@ -38,7 +38,7 @@ async fn all() -> Outcome {
     discovery::run().await
 }
 
-/// Fails with these words unless the condition holds.
+/// Fails with this message unless the condition holds.
 fn promise(holds: bool, what: &str, seen: impl std::fmt::Debug) -> Outcome {
     if holds { Ok(()) } else { Err(format!("promised: {what}; seen: {seen:?}").into()) }
 }

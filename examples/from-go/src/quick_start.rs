@@ -1,4 +1,5 @@
-//! "Quick Start": register two endpoints, configure, select, execute, check their health, read the statistics, close.
+//! "Quick Start": register two endpoints, configure, select, execute, check their health, read the
+//! statistics, close.
 
 use std::time::Duration;
 
@@ -62,7 +63,7 @@ pub(crate) async fn run() -> Outcome {
         .build()?;
     manager.configure(config).await?;
 
-    // Select endpoint with failover: a select names its service
+    // Select endpoint with failover: a selection names its service
     let users = manager.service("user-service").await?;
     {
         let pick = users.select()?;
@@ -70,7 +71,7 @@ pub(crate) async fn run() -> Outcome {
         println!("Selected endpoint: {} ({}:{})", endpoint.id(), endpoint.address(), endpoint.port());
     }
 
-    // Execute with failover: an error is an error here, where Go hides it inside of the result
+    // Execute with failover: a failed call is an `Err` here, where Go hides the error in the result
     let http = reqwest::Client::new();
     let done: Completed<String> = users
         .execute(async |endpoint| {

@@ -1,4 +1,4 @@
-//! Real servers: each listens on a port of its own until it is dropped, and can come back on the same one.
+//! Real servers: each listens on its own port until dropped, and can be restarted on the same one.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,14 +10,14 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
-/// A server that stops when it is dropped, its connections included.
+/// A server, stopped on drop together with its connections.
 pub(crate) struct Server {
     pub(crate) port: u16,
     task: JoinHandle<()>,
 }
 
 impl Server {
-    /// `/health` and `/users/ID`, on a free port.
+    /// Starts a server of `/health` and `/users/ID` on a free port.
     pub(crate) async fn http(name: &str) -> io::Result<Self> {
         let name = name.to_owned();
         let user = move |Path(id): Path<u32>| {
@@ -28,18 +28,18 @@ impl Server {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let port = listener.local_addr()?.port();
         let task = tokio::spawn(async move {
-            // It ends with the task only.
+            // It ends only with the task.
             let _ = axum::serve(listener, routes).await;
         });
         Ok(Self { port, task })
     }
 
-    /// Answers each line with a row, as a database does; on a port that was free before, or on this one.
+    /// Starts a database server, which answers each line with a row; `port` 0 selects a free port.
     pub(crate) async fn database(name: &'static str, port: u16) -> io::Result<Self> {
         let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
         let port = listener.local_addr()?.port();
         let task = tokio::spawn(async move {
-            // With this task its connections end.
+            // Its connections end with this task.
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 connections.spawn(answer(stream, name));
@@ -67,7 +67,7 @@ async fn answer(stream: TcpStream, name: &str) {
     }
 }
 
-/// One query on a connection of its own.
+/// Sends one query on a new connection.
 pub(crate) async fn query(address: &str, sql: &str) -> io::Result<String> {
     let stream = TcpStream::connect(address).await?;
     let (read, mut write) = stream.into_split();

@@ -1,4 +1,4 @@
-//! "Microservice Load Balancing": round robin whose algorithm is weighted, 3 to 2 to 1.
+//! "Microservice Load Balancing": weighted round robin, 3 to 2 to 1.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The process that calls the service by its name, and counts.
+//! The calling process: calls the service by its name and counts the results.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::{SERVICE, provider};
 
 pub(crate) async fn call(seconds: &str) -> Result<(), Box<dyn Error>> {
     let seconds: f64 = seconds.parse()?;
-    // A server that was started again is tried within a second, not after the usual five and more.
+    // A restarted server is tried again within a second, not after the usual 5 s and more.
     let recovery = Duration::from_secs(1);
     let breaker =
         CircuitBreakerConfig::builder().recovery_timeout(recovery).max_recovery_timeout(recovery).build()?;
@@ -25,7 +25,7 @@ pub(crate) async fn call(seconds: &str) -> Result<(), Box<dyn Error>> {
     let users = manager.service(SERVICE).await?;
     all_are_known(&users, 3).await?;
     let users = users.with_classifier(HttpRules);
-    // The servers are on this machine, whatever proxy the environment names.
+    // The servers are on this machine, so proxies of the environment are ignored.
     let http = reqwest::Client::builder().no_proxy().build()?;
     println!("{:5.1}  calling {SERVICE} for {seconds} s", 0.0);
     let freshness = || if users.is_stale() { "the registry is away" } else { "the registry is there" };

@@ -1,4 +1,4 @@
-//! The story on this machine: a control plane, three servers, a caller, and what goes wrong.
+//! The scenario on this machine: a control plane, three servers, a caller, and faults.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use failover_testkit::kubernetes::ControlPlane;
 use failover_testkit::{Process, TempDir, free_port};
 
-/// The rights that the servers and the caller have.
+/// The permissions of the servers and the caller.
 const RBAC: &str = include_str!("../rbac.yaml");
 const NAMESPACE: &str = "shop";
-/// How long calls are made, in seconds.
+/// Duration of the calls, in seconds.
 const LOAD: u64 = 16;
 
 pub(crate) async fn story() -> Result<(), Box<dyn Error>> {
@@ -59,14 +59,14 @@ pub(crate) async fn story() -> Result<(), Box<dyn Error>> {
     caller.result()
 }
 
-/// One server, as a process of its own; it is killed when this is dropped.
+/// A server process, killed on drop.
 struct Server {
     process: Process,
     port: u16,
 }
 
 impl Server {
-    /// Starts it and waits until it is registered.
+    /// Starts the server and waits until it is registered.
     async fn start(
         name: &str,
         port: u16,
@@ -90,7 +90,7 @@ impl Server {
     }
 }
 
-/// The process that calls; what it prints is seen here.
+/// The calling process; its output is printed here.
 struct Caller(Child);
 
 impl Caller {

@@ -1,12 +1,12 @@
-//! Three servers that register themselves in a real Kubernetes API, and a process that calls them by the service's name
-//! while one of them and the API server itself are killed. No call fails.
+//! Three servers register themselves in a real Kubernetes API, and a process calls them by the
+//! service's name while one of them and the API server itself are killed. No call fails.
 //!
-//! `cargo run -p example-k8s` starts an etcd and a kube-apiserver on this machine, gives a service account the rights of
-//! `rbac.yaml` and no more, and starts itself again as four other processes. It ends with the line
-//! `calls=N failed=N retried=N failovers=N p99_ms=N`.
+//! `cargo run -p example-k8s` starts an etcd and a kube-apiserver on this machine, gives a service
+//! account exactly the permissions of `rbac.yaml`, and starts four more processes of this program.
+//! The last line is `calls=N failed=N retried=N failovers=N p99_ms=N`.
 //!
-//! In a real cluster `deploy.yaml` runs the same program: `example-k8s serve` in the pods that are called, and
-//! `example-k8s call` in the one that calls.
+//! In a real cluster, `deploy.yaml` runs the same program: `example-k8s serve` in the called pods,
+//! and `example-k8s call` in the calling pod.
 
 #![allow(clippy::disallowed_methods, reason = "a program that measures, in real time")]
 
@@ -20,10 +20,10 @@ use std::time::Duration;
 
 use failover::k8s::KubernetesProvider;
 
-/// What the three servers are.
+/// The service of the three servers.
 const SERVICE: &str = "user-service";
 
-/// For how long a server is believed after its last sign of life: short, to see it go.
+/// The lease of a server: short, to show its expiry.
 const LEASE: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
@@ -47,12 +47,12 @@ fn main() -> ExitCode {
 async fn run(part: impl Future<Output = Result<(), Box<dyn Error>>>) -> Result<(), Box<dyn Error>> {
     tokio::select! {
         result = part => result,
-        // Dropping the story ends the processes that it started.
+        // Dropping the scenario ends the processes that it started.
         _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
     }
 }
 
-/// The cluster that `kubectl` would talk to from here, which in a pod is its own.
+/// Builds a provider for the cluster that `kubectl` uses, or in a pod for the pod's own cluster.
 async fn provider() -> Result<KubernetesProvider, failover::Error> {
     KubernetesProvider::builder().lease_duration(LEASE).build().await
 }

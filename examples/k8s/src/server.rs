@@ -1,4 +1,4 @@
-//! A server that registers itself, and is taken out when it goes, however it goes.
+//! A server that registers itself and is removed when it ends, even after a crash.
 
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
@@ -16,7 +16,8 @@ pub(crate) async fn serve(name: &str, address: &str, port: &str) -> Result<(), B
     let listener = TcpListener::bind(SocketAddr::new(ip, port)).await?;
     let manager = FailoverManager::builder().provider(provider().await?).build().await?;
     let endpoint = Endpoint::builder(name, SERVICE, address, port).protocol("http").build()?;
-    // Registered for as long as the guard lives; after a kill its lease runs out, and another server takes it out.
+    // Registered as long as the guard lives. After a crash the lease expires, and another server
+    // removes the endpoint.
     let serving = manager.register_self(endpoint).await?;
     println!("{name} listens on {address}:{port} and is registered");
     let says = format!(", says {name}");

@@ -9,25 +9,25 @@ use tokio::time::sleep;
 
 use crate::servers::Server;
 
-/// How long the machine is measured.
+/// Duration of the calibration.
 const MEASURED: Duration = Duration::from_secs(1);
 /// Requests in flight meanwhile: enough to keep the processors busy.
 const WORKERS: usize = 32;
-/// The load is this part of what the machine manages, so that a busier machine still carries it.
+/// The load is this part of the machine's capacity, so that a busier machine still carries it.
 const PART: f64 = 0.2;
-/// Calls per second at most; more would show nothing else.
+/// Maximum calls per second; more would not show anything else.
 const MOST: f64 = 2_400.0;
 const LEAST: f64 = 100.0;
 /// An attempt may take this many times the slowest plain request, within the limits below.
 const PATIENCE: u32 = 20;
 /// A machine that becomes busy during the run pauses for up to a second.
 const SHORTEST: Duration = Duration::from_secs(1);
-/// The frozen server is frozen for 2.5 s, and has to time out within that time.
+/// The frozen server is frozen for 2.5 s and must time out within that time.
 const LONGEST: Duration = Duration::from_millis(1_500);
-/// Between two of the plain requests beside the load.
+/// Pause between the plain requests beside the load.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What this machine can carry at present.
+/// What this machine can currently carry.
 #[derive(Clone, Copy)]
 pub(crate) struct Plan {
     /// Plain requests answered per second.
@@ -61,12 +61,12 @@ impl Plan {
         Ok(Self { capacity: f64::from(answers) / began.elapsed().as_secs_f64(), slowest })
     }
 
-    /// Calls begun per second.
+    /// Returns the number of calls to start per second.
     pub(crate) fn rate(&self) -> f64 {
         ((self.capacity * PART / 100.0).floor() * 100.0).clamp(LEAST, MOST)
     }
 
-    /// After this time an attempt is given up.
+    /// Returns the timeout of an attempt.
     pub(crate) fn attempt_timeout(&self) -> Duration {
         (self.slowest * PATIENCE).clamp(SHORTEST, LONGEST)
     }
@@ -86,9 +86,10 @@ impl fmt::Display for Plan {
     }
 }
 
-/// Sends plain requests to one server for as long as `goes_on`, and returns the time of the slowest.
+/// Sends plain requests to one server while `goes_on` returns true, and returns the duration of the
+/// slowest.
 ///
-/// Beside the load, this tells a pause of the machine from a failure of the library.
+/// Run beside the load, it distinguishes a pause of the machine from a failure of the library.
 pub(crate) async fn slowest(url: String, goes_on: impl Fn() -> bool) -> reqwest::Result<Duration> {
     let http = reqwest::Client::builder().no_proxy().build()?;
     let mut slowest = Duration::ZERO;

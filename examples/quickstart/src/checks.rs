@@ -1,4 +1,4 @@
-//! Whose fault a failure is: the caller's own mistakes say nothing about a server, its errors do.
+//! Attribution of failures: 4xx replies do not count against a server, 5xx replies do.
 
 use std::error::Error;
 
@@ -8,13 +8,14 @@ use failover::{AttemptClass, Endpoint, FailoverManager, ServiceHandle};
 use crate::client::{Client, HttpRules};
 use crate::servers::Server;
 
-/// Five 404s and then five 500s in a row, on a service of its own, so that the load knows nothing of them.
+/// Sends five 404s and then five 500s in a row to a separate service, so that the load is not
+/// affected.
 pub(crate) async fn run(
     manager: &FailoverManager,
     client: &Client,
     servers: &[Server],
 ) -> Result<(), Box<dyn Error>> {
-    // All calls go to the first server; the second stands by.
+    // All calls go to the first server; the second is the standby.
     for (priority, server) in (0..).zip(&servers[..2]) {
         let endpoint = Endpoint::builder(server.name(), "check-service", "127.0.0.1", server.port());
         manager.register_endpoint(endpoint.protocol("http").priority(priority).build()?).await?;
@@ -23,8 +24,8 @@ pub(crate) async fn run(
     let first = servers[0].name();
 
     for _ in 0..5 {
-        let done = client.get(service.call(), "/nobody").await?;
-        expect(done.value.status == 404, || format!("/nobody answered {}, not 404", done.value.status))?;
+        let done = client.get(service.call(), "/missing").await?;
+        expect(done.value.status == 404, || format!("/missing answered {}, not 404", done.value.status))?;
     }
     let breaker = breaker(&service, first)?;
     expect(breaker == BreakerState::Closed, || format!("five 404s made the breaker of {first} {breaker:?}"))?;

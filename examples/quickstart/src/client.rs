@@ -1,14 +1,14 @@
-//! The caller's side: a real HTTP client, and what its replies say about the endpoint that gave them.
+//! The caller: a real HTTP client, and the classification of its replies.
 
 use failover::{Call, CallError, Classify, Completed, Outcome};
 
-/// An HTTP client that calls a service by way of `execute`.
+/// An HTTP client that calls a service through `execute`.
 #[derive(Clone)]
 pub(crate) struct Client {
     http: reqwest::Client,
 }
 
-/// A reply, read to its end: a server that stalls in the middle of one has failed.
+/// A complete reply: a server that stalls within a reply has failed.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -19,12 +19,13 @@ pub(crate) type Answer = Result<Completed<Reply>, CallError<reqwest::Error>>;
 
 impl Client {
     pub(crate) fn new() -> reqwest::Result<Self> {
-        // What is asked for is on this machine, whatever proxy the environment names.
+        // The servers are on this machine, so proxies of the environment are ignored.
         let http = reqwest::Client::builder().no_proxy().build()?;
         Ok(Self { http })
     }
 
-    /// One call: as many attempts as it takes, each on another endpoint while there is one.
+    /// Makes one call, with as many attempts as needed, each on another endpoint while there is
+    /// one.
     pub(crate) async fn get(&self, call: Call<'_, HttpRules>, path: &str) -> Answer {
         call.execute(async |attempt| {
             let response = self.http.get(attempt.url(path)).send().await?;
@@ -35,8 +36,8 @@ impl Client {
     }
 }
 
-/// What a reply means: 5xx is the server's fault, other 4xx the caller's own; a connection that was refused carried
-/// no request.
+/// Classifies replies: 5xx counts against the server, other 4xx do not; a refused connection
+/// carried no request.
 #[derive(Clone)]
 pub(crate) struct HttpRules;
 

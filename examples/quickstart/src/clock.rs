@@ -1,4 +1,4 @@
-//! The story's time: seconds since the load began.
+//! The scenario's time: seconds since the load started.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
@@ -19,12 +19,12 @@ impl Clock {
         self.start.elapsed().as_secs_f64()
     }
 
-    /// Waits until that many seconds have passed.
+    /// Waits until this many seconds have passed.
     pub(crate) async fn until(self, seconds: f64) {
         tokio::time::sleep_until((self.start + Duration::from_secs_f64(seconds)).into()).await;
     }
 
-    /// Prints a line with the time before it.
+    /// Prints a line with the time in front.
     pub(crate) fn say(self, what: impl Display) {
         live::clear();
         println!("{:6.2} s  {what}", self.seconds());

@@ -1,4 +1,4 @@
-//! Server after server is killed under load and started again, and no call fails.
+//! Kills and restarts one server after another under load; no call fails.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -15,17 +15,17 @@ use crate::client::{Client, HttpRules};
 use crate::clock::Clock;
 use crate::{config, load, servers};
 
-/// How long a server is dead.
+/// Duration of each outage.
 const DEAD: Duration = Duration::from_millis(200);
-/// How often it is looked whether a server is back in use.
+/// Interval between checks of whether a server is back in use.
 const LOOK: Duration = Duration::from_millis(20);
-/// Until a server that was started again must have been called.
+/// Time limit until a restarted server must have been called.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) async fn story(kills: u32) -> Result<(), Box<dyn Error>> {
     let mut servers = servers::start(3)?;
     let client = Client::new()?;
-    // Half-open soon, so that the next kill need not wait long.
+    // A short recovery time, so that the next kill need not wait long.
     let plan = Plan::measure(&servers).await?;
     println!("{plan}");
     let config = config(Duration::from_millis(200), plan.attempt_timeout())?;

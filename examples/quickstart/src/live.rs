@@ -9,17 +9,17 @@ use failover::inspect::{BreakerState, ServiceStats};
 
 use crate::clock::Clock;
 
-/// In seconds, between two looks.
+/// Interval between updates, in seconds.
 const PAUSE: f64 = 0.2;
 
-/// Takes the live line away, where there is one, before something else is printed.
+/// Clears the live line, if there is one, before other output.
 pub(crate) fn clear() {
     if stdout().is_terminal() {
         print!("\r\x1b[2K");
     }
 }
 
-/// The last value shown. Without a terminal, nothing is shown.
+/// The progress line.
 pub(crate) struct Live {
     clock: Clock,
     next: f64,
@@ -27,12 +27,12 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    /// `None` when the output is not a terminal: plain lines are printed instead.
+    /// Returns `None` if the output is not a terminal; plain lines are printed instead.
     pub(crate) fn new(clock: Clock) -> Option<Self> {
         stdout().is_terminal().then(|| Self { clock, next: 0.0, attempts: HashMap::new() })
     }
 
-    pub(crate) fn tell(&mut self, stats: impl FnOnce() -> ServiceStats) {
+    pub(crate) fn show(&mut self, stats: impl FnOnce() -> ServiceStats) {
         let now = self.clock.seconds();
         if now < self.next {
             return;
@@ -45,8 +45,8 @@ impl Live {
     }
 }
 
-/// Calls, what is in flight, how long they take; for each endpoint its share of the attempts since the last look, and
-/// its breaker where that is not closed.
+/// Formats calls, in-flight calls and latency, and for each endpoint its share of the attempts
+/// since the last update and its breaker if not closed.
 fn line(seconds: f64, stats: &ServiceStats, before: &mut HashMap<String, u64>) -> String {
     let mut text = format!("{seconds:6.2} s  {} calls, {} in flight", stats.total_requests, stats.in_flight);
     if let Some(latency) = &stats.latency {
@@ -72,7 +72,7 @@ fn millis(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1e3)
 }
 
-/// A longer line would go on in the next one, and could not be taken back.
+/// Returns the width of the terminal: a longer line would wrap and could not be cleared.
 #[cfg(unix)]
 fn columns() -> usize {
     let size = rustix::termios::tcgetwinsize(stdout());

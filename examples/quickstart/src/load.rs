@@ -1,4 +1,4 @@
-//! The load of the story: calls at a fixed rate, counted as they end.
+//! The load of the scenario: calls at a fixed rate, counted as they end.
 
 use std::time::{Duration, Instant};
 
@@ -11,13 +11,13 @@ use crate::clock::Clock;
 use crate::live::Live;
 use crate::report::Ledger;
 
-/// What one call has come to.
+/// The result of one call.
 pub(crate) struct Finished {
     pub(crate) answer: Answer,
     pub(crate) took: Duration,
 }
 
-/// Begins `rate` calls per second for as long as `goes_on`, and waits for the last answer.
+/// Starts `rate` calls per second while `goes_on` returns true, then waits for the last reply.
 pub(crate) async fn run(
     service: ServiceHandle<HttpRules>,
     client: Client,
@@ -34,8 +34,8 @@ pub(crate) async fn run(
             ledger.record(finished);
         }
         match &mut live {
-            Some(live) => live.tell(|| service.stats()),
-            None => ledger.tell_each_second(),
+            Some(live) => live.show(|| service.stats()),
+            None => ledger.print_each_second(),
         }
     }
     ledger.load_ended();

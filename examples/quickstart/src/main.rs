@@ -1,8 +1,9 @@
-//! The main job on real input: three HTTP servers under load, one of them killed and another frozen, and no call
-//! fails.
+//! The main use case with real servers: three HTTP servers under load, one of them killed and
+//! another frozen, and no call fails.
 //!
-//! `cargo run -p quickstart` starts the servers, prints each event as it happens, and ends with a table and the line
-//! `calls=N failed=N retried=N failovers=N p99_ms=N`. `--samples FILE` writes what `cargo xtask picture` draws.
+//! `cargo run -p quickstart` starts the servers, prints each event as it happens, and ends with a
+//! table and the line `calls=N failed=N retried=N failovers=N p99_ms=N`. `--samples FILE` writes
+//! the data for `cargo xtask picture`.
 
 #![allow(clippy::disallowed_methods, reason = "a program that measures, in real time")]
 
@@ -32,7 +33,7 @@ use clock::Clock;
 use samples::Mark;
 use servers::Server;
 
-/// How long calls are begun, in seconds.
+/// Duration of the load, in seconds.
 const LOAD: f64 = 12.0;
 
 fn main() -> ExitCode {
@@ -64,7 +65,7 @@ fn serve(name: &str, port: &str) -> Result<(), Box<dyn Error>> {
 async fn run(story: impl Future<Output = Result<(), Box<dyn Error>>>) -> Result<(), Box<dyn Error>> {
     tokio::select! {
         result = story => result,
-        // Dropping the story ends the servers.
+        // Dropping the scenario ends the servers.
         _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
     }
 }
@@ -91,10 +92,10 @@ async fn story(samples: Option<&str>) -> Result<(), Box<dyn Error>> {
     let users = manager.service("user-service").await?.with_classifier(HttpRules);
     println!("\ncalling {} for {LOAD} s\n", users.name());
     let clock = Clock::start();
-    let narrator = tokio::spawn(narrator::tell(users.subscribe(), clock));
+    let narrator = tokio::spawn(narrator::print(users.subscribe(), clock));
     let goes_on = move || clock.seconds() < LOAD;
     let load = tokio::spawn(load::run(users.clone(), client, clock, plan.rate(), goes_on));
-    // The first server is not disturbed: what is slow there is the machine.
+    // The first server is not disturbed: slow replies there are caused by the machine.
     let plain = tokio::spawn(calibrate::slowest(calibrate::url(&servers[0]), goes_on));
     let marks = disturb(&mut servers, clock).await?;
     let mut ledger = load.await??;
@@ -128,17 +129,17 @@ async fn story(samples: Option<&str>) -> Result<(), Box<dyn Error>> {
     if complaints.is_empty() { Ok(()) } else { Err(complaints.join("; ").into()) }
 }
 
-/// An attempt is given up after `attempt_timeout`, and a server that has failed five times in a row
-/// gets no calls for `recovery`. Calls go where the fewest are in flight, so that a frozen server
-/// gets few of them even before its breaker opens.
+/// Configures the service: an attempt times out after `attempt_timeout`, and a server with five
+/// failures in a row gets no calls for `recovery`. Calls go to the server with the fewest in
+/// flight, so that a frozen server gets few of them even before its breaker opens.
 fn config(recovery: Duration, attempt_timeout: Duration) -> Result<FailoverConfig, failover::Error> {
     let breaker = CircuitBreakerConfig::builder()
         .failure_threshold(5)
         .recovery_timeout(recovery)
         .max_recovery_timeout(recovery)
         .build()?;
-    // While one attempt times out, all calls may begin on a server that is frozen: 3 600. Each of
-    // their retries costs 5 tokens, and the default of 500 would have to be earned back in between.
+    // Until an attempt times out, all calls may start on a frozen server: 3 600. Each of their
+    // retries costs 5 tokens, and the default of 500 would have to be earned back in between.
     let budget = RetryBudgetConfig::builder().capacity(20_000).build()?;
     FailoverConfig::builder()
         .strategy(StrategyKind::LeastConnections)
@@ -150,7 +151,7 @@ fn config(recovery: Duration, attempt_timeout: Duration) -> Result<FailoverConfi
         .build()
 }
 
-/// What goes wrong, and when.
+/// Kills and freezes servers at fixed times.
 async fn disturb(servers: &mut [Server], clock: Clock) -> Result<Vec<Mark>, Box<dyn Error>> {
     let mut marks = Vec::new();
     let mut mark = |kind, server: &Server| {

@@ -1,4 +1,4 @@
-//! Prints what the library does, from its events.
+//! Prints the library's events.
 
 use std::collections::HashMap;
 
@@ -6,23 +6,24 @@ use failover::events::{EventKind, EventReceiver};
 
 use crate::clock::Clock;
 
-/// Events of single calls come by the hundred; one of a kind in this many seconds is enough to see them.
+/// Events of single calls come by the hundred, so each kind is printed at most once in this many
+/// seconds.
 const PAUSE: f64 = 1.0;
 
-/// Prints the events for as long as there are any.
-pub(crate) async fn tell(mut events: EventReceiver, clock: Clock) {
-    let mut told: HashMap<EventKind, f64> = HashMap::new();
+/// Prints events until there are no more.
+pub(crate) async fn print(mut events: EventReceiver, clock: Clock) {
+    let mut printed: HashMap<EventKind, f64> = HashMap::new();
     while let Some(event) = events.recv().await {
-        // The event of the closing breaker, emitted at the same time, says the same.
+        // The breaker's close event, emitted at the same time, reports the same.
         if event.kind == EventKind::Recovery {
             continue;
         }
         if matches!(event.kind, EventKind::Failover | EventKind::Retry | EventKind::Timeout) {
             let now = clock.seconds();
-            if told.get(&event.kind).is_some_and(|last| now - last < PAUSE) {
+            if printed.get(&event.kind).is_some_and(|last| now - last < PAUSE) {
                 continue;
             }
-            told.insert(event.kind, now);
+            printed.insert(event.kind, now);
         }
         clock.say(event);
     }

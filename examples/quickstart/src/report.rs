@@ -1,4 +1,4 @@
-//! The caller's view: counted as it happens, printed each second, judged at the end.
+//! The caller's view: counted continuously, printed each second, evaluated at the end.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::load::Finished;
 use crate::samples::Samples;
 
-/// Number of failed calls that are shown in full.
+/// Maximum number of failed calls shown in full.
 const SHOWN: u64 = 20;
 
 /// The caller's own count, independent of the library's statistics.
@@ -25,10 +25,10 @@ pub(crate) struct Ledger {
     /// The next whole second to print.
     next: f64,
     took: Vec<Duration>,
-    /// When each endpoint last answered a call well.
+    /// When each endpoint last answered a call successfully.
     last_success: BTreeMap<String, f64>,
     samples: Samples,
-    /// How long calls were begun, in seconds.
+    /// Duration of the load, in seconds.
     load: f64,
 }
 
@@ -102,7 +102,7 @@ impl Ledger {
     }
 
     /// Prints a line for each second that has passed.
-    pub(crate) fn tell_each_second(&mut self) {
+    pub(crate) fn print_each_second(&mut self) {
         if self.clock.seconds() < self.next {
             return;
         }
@@ -111,12 +111,12 @@ impl Ledger {
         self.clock.say(format_args!("{calls} calls, {failed} failed, {retried} retried; served by {served}"));
     }
 
-    /// Says that no more calls are begun.
+    /// Records that no more calls are started.
     pub(crate) fn load_ended(&mut self) {
         self.load = self.clock.seconds();
     }
 
-    /// How many calls failed.
+    /// Returns the number of failed calls.
     pub(crate) fn failed(&self) -> u64 {
         self.total.failed
     }
@@ -125,12 +125,12 @@ impl Ledger {
         &self.samples
     }
 
-    /// Calls made per second.
+    /// Returns the number of calls per second.
     pub(crate) fn rate(&self) -> f64 {
         self.total.calls as f64 / self.load
     }
 
-    /// What was not as it has to be.
+    /// Returns the violated expectations.
     pub(crate) fn complaints(&self, endpoints: &[String]) -> Vec<String> {
         let mut complaints = Vec::new();
         if self.total.failed > 0 {
@@ -146,7 +146,7 @@ impl Ledger {
         complaints
     }
 
-    /// Where the library's statistics say something else than what the caller saw.
+    /// Returns where the library's statistics differ from the caller's count.
     pub(crate) fn differences(&self, stats: &ServiceStats) -> Vec<String> {
         let pairs = [
             ("calls", self.total.calls, stats.total_requests),
@@ -161,7 +161,7 @@ impl Ledger {
             .collect()
     }
 
-    /// `calls=N failed=N retried=N failovers=N p99_ms=N`.
+    /// Returns `calls=N failed=N retried=N failovers=N p99_ms=N`.
     pub(crate) fn summary(&mut self) -> String {
         let Counts { calls, failed, retried, failovers, .. } = self.total;
         let p99 = p99_ms(&mut self.took);
@@ -169,7 +169,7 @@ impl Ledger {
     }
 }
 
-/// The library's statistics, a line per endpoint.
+/// Formats the library's statistics, a line per endpoint.
 pub(crate) fn table(stats: &ServiceStats) -> String {
     let mut text = format!(
         "{:<10} {:>9} {:>10} {:>9} {:>9} {:>10} {:>8} {:>7}  {}\n",
@@ -201,7 +201,7 @@ pub(crate) fn table(stats: &ServiceStats) -> String {
     text
 }
 
-/// The error with everything that led to it.
+/// Formats an error with its sources.
 fn in_full(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -1,4 +1,4 @@
-//! The run as comma-separated lines, from which `cargo xtask picture` draws.
+//! The run as comma-separated lines, for `cargo xtask picture`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -6,7 +6,7 @@ use std::fmt::Write;
 /// Samples per second.
 const PER_SECOND: f64 = 10.0;
 
-/// Calls answered by each server in each tenth of a second.
+/// The calls that each server answered in each tenth of a second.
 #[derive(Default)]
 pub(crate) struct Samples {
     served: BTreeMap<(u32, String), u64>,
@@ -26,8 +26,8 @@ impl Samples {
         *self.served.entry((slot, server.to_owned())).or_default() += 1;
     }
 
-    /// `seconds,kind,name,value`: the calls served in the time that begins then, the disturbances,
-    /// and the summary.
+    /// Returns lines of `seconds,kind,name,value`: the calls served in the interval that starts
+    /// then, the disturbances, and the summary.
     pub(crate) fn csv(&self, marks: &[Mark], summary: &str) -> String {
         let mut text = String::from("seconds,kind,name,value\n");
         for ((slot, server), calls) in &self.served {

@@ -9,7 +9,7 @@ use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::routing::get;
 
-/// A server process, killed when this value is dropped: no way out of the program leaves one behind.
+/// A server process, killed on drop, so that no exit of the program leaves one behind.
 pub(crate) struct Server {
     name: String,
     port: u16,
@@ -21,7 +21,7 @@ impl Server {
     pub(crate) fn start(name: &str, port: u16) -> io::Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["serve", name, &port.to_string()])
-            // Its standard input ends when this process does, in whatever way: that is how it knows.
+            // Its standard input ends when this process does, which tells it to exit.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -53,19 +53,19 @@ impl Server {
         self.child.wait().map(drop)
     }
 
-    /// Starts it again on the port that it had.
+    /// Restarts the server on its port.
     pub(crate) fn restart(&mut self) -> io::Result<()> {
         *self = Self::start(&self.name, self.port)?;
         Ok(())
     }
 
-    /// Stops the process where it stands: it keeps its connections and answers none (SIGSTOP).
+    /// Freezes the process (SIGSTOP): it keeps its connections and does not answer.
     #[cfg(unix)]
     pub(crate) fn freeze(&self) -> io::Result<()> {
         self.signal(rustix::process::Signal::STOP)
     }
 
-    /// Lets a frozen process go on (SIGCONT).
+    /// Resumes a frozen process (SIGCONT).
     #[cfg(unix)]
     pub(crate) fn thaw(&self) -> io::Result<()> {
         self.signal(rustix::process::Signal::CONT)
@@ -80,7 +80,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Both fail only if the process is gone already.
+        // Both fail only if the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -95,15 +95,15 @@ pub(crate) fn start(count: usize) -> io::Result<Vec<Server>> {
     Ok(servers)
 }
 
-/// Ports that nobody listens on, below the range from which systems take the ports of outgoing connections: one
-/// of those could take a dead server's port before the server is back.
+/// Returns free ports below the range for outgoing connections: one of those could take a dead
+/// server's port before the server restarts.
 fn free_ports() -> impl Iterator<Item = u16> {
     let range = 20_000..30_000_u16;
     let offset = std::process::id() as usize * 7 % range.len();
     range.cycle().skip(offset).filter(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
 }
 
-/// The server process: answers until the process that started it is gone.
+/// Runs the server process, which answers until the process that started it is gone.
 pub(crate) fn serve(name: String, port: u16) -> io::Result<()> {
     end_with_parent();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -115,7 +115,8 @@ pub(crate) fn serve(name: String, port: u16) -> io::Result<()> {
     })
 }
 
-/// `/users/ID` knows every user, `/broken` is broken, and whatever else is asked for is not found.
+/// Returns the routes: `/users/ID` knows every user, `/broken` fails, and anything else is not
+/// found.
 fn routes(name: String) -> Router {
     let user = move |Path(id): Path<u32>| async move { format!("user {id}, says {name}") };
     let broken = async || StatusCode::INTERNAL_SERVER_ERROR;
@@ -123,7 +124,7 @@ fn routes(name: String) -> Router {
 }
 
 fn end_with_parent() {
-    // A frozen process cannot see that its input has ended; this reaches it all the same.
+    // A frozen process does not notice the end of its input; this signal kills it anyway.
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     std::thread::spawn(|| {

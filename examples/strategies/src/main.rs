@@ -1,6 +1,7 @@
-//! Who gets the calls: weighted, geographic and sticky selection with real servers.
+//! Distribution of calls by weighted, geographic and sticky selection, with real servers.
 //!
-//! `cargo run -p strategies` prints the share of each server and what it was to be, and fails when one is another.
+//! `cargo run -p strategies` prints each server's actual and expected share, and fails if they
+//! differ.
 
 mod servers;
 
@@ -31,7 +32,7 @@ async fn start(names: &[&'static str]) -> Result<Vec<Server>, Box<dyn Error>> {
     Ok(servers)
 }
 
-/// Weighted round robin: exact over a period, here of 6 calls.
+/// Checks weighted round robin, which is exact over a period, here of 6 calls.
 async fn weighted() -> Result<(), Box<dyn Error>> {
     println!("weighted round robin, weights 1, 2 and 3, 600 calls");
     let servers = start(&["one", "two", "three"]).await?;
@@ -43,7 +44,8 @@ async fn weighted() -> Result<(), Box<dyn Error>> {
     expect(&shares, &[("one", 100..=100), ("two", 200..=200), ("three", 300..=300)])
 }
 
-/// The own zone first; with half of it gone it takes 70 % (1.4 times its half), and the rest of the region the others.
+/// Checks geographic selection: the process's own zone comes first; with half of it gone it takes
+/// 70 % (1.4 times its half), and the rest of the region takes the others.
 async fn geographic() -> Result<(), Box<dyn Error>> {
     println!("\ngeographic, this process in zone eu-1, 1 000 calls each");
     let mut servers = start(&["near-1", "near-2", "region-1", "region-2", "far"]).await?;
@@ -62,15 +64,15 @@ async fn geographic() -> Result<(), Box<dyn Error>> {
     expect(&shares, &[("near", 1_000..=1_000)])?;
 
     servers.remove(1).stop().await;
-    // Five failures in a row open its breaker; each of these calls goes elsewhere, and none fails.
+    // Five failures in a row open its breaker; these calls are retried elsewhere, and none fails.
     calls(&users, 100).await?;
     println!("near-2 is gone:");
     let shares = zones(&calls(&users, 1_000).await?);
-    // Four standard deviations of a draw of 1 000 at 0.7.
+    // Four standard deviations of 1 000 draws at 0.7.
     expect(&shares, &[("near", 642..=758), ("region", 242..=358)])
 }
 
-/// The same session stays, and only those of the server that is gone move.
+/// Checks sticky selection: sessions stay on their server, and only those of the lost server move.
 async fn sticky() -> Result<(), Box<dyn Error>> {
     println!("\nsticky, 60 sessions on 3 servers, 3 calls each before and after one server is gone");
     let mut servers = start(&["a", "b", "c"]).await?;
@@ -89,7 +91,7 @@ async fn sticky() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Where each of 60 sessions is; an error if one is on two servers at once.
+/// Returns the server of each of 60 sessions; fails if a session is on two servers.
 async fn sessions(users: &ServiceHandle) -> Result<Vec<String>, Box<dyn Error>> {
     let mut places = Vec::new();
     for session in 0..60 {

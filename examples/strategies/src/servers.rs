@@ -1,4 +1,4 @@
-//! Servers on sockets of their own that say their name, and a client that asks them.
+//! Servers that answer with their name, and a client for them.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// A server, stopped when this value is dropped.
+/// A server, stopped on drop.
 pub(crate) struct Server {
     pub(crate) name: &'static str,
     pub(crate) port: u16,
@@ -20,7 +20,7 @@ impl Server {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let port = listener.local_addr()?.port();
         let task = tokio::spawn(async move {
-            // Who breaks off harms nobody else.
+            // A connection that breaks does not affect the others.
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(answer(stream, name));
             }
@@ -31,7 +31,7 @@ impl Server {
     /// Refuses connections from now on.
     pub(crate) async fn stop(mut self) {
         self.task.abort();
-        // The listener is closed when the task is gone.
+        // The listener is closed once the task has ended.
         let _ = (&mut self.task).await;
     }
 }

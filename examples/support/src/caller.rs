@@ -1,4 +1,5 @@
-//! A caller that finds its servers through a registry, calls them for some seconds, and counts.
+//! A caller that finds its servers through a registry, calls them for some seconds, and counts the
+//! results.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -12,10 +13,10 @@ use crate::load::{Load, Shares, p99_ms};
 
 /// Calls begun per second.
 const RATE: f64 = 1_000.0;
-/// How long the registry may take to name all servers.
+/// Time limit for the registry to list all servers.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A call that has ended: the server that answered, or the error.
+/// A finished call: the server that answered, or the error.
 #[derive(Debug)]
 pub struct Finished {
     served_by: Result<String, String>,
@@ -23,7 +24,7 @@ pub struct Finished {
 }
 
 impl Finished {
-    /// The result of [`execute`](ServiceHandle::execute), which began at `began`.
+    /// Creates it from the result of [`execute`](ServiceHandle::execute), called at `began`.
     pub fn new<T, E>(began: Instant, answer: Result<Completed<T>, CallError<E>>) -> Self {
         let served_by = match answer {
             Ok(done) => Ok(done.endpoint.id().to_string()),
@@ -52,11 +53,11 @@ struct Second {
 }
 
 impl Caller {
-    /// Makes calls for that many seconds and prints a line about each, with the text of `note`.
+    /// Makes calls for this many seconds and prints a line per second, with the text of `note`.
     ///
     /// # Errors
     ///
-    /// A call panicked.
+    /// Returns an error if a call panicked.
     pub async fn run<F>(
         seconds: f64,
         call: impl Fn() -> F,
@@ -103,11 +104,11 @@ impl Caller {
         }
     }
 
-    /// Prints the line `calls=N failed=N retried=N failovers=N p99_ms=N` and judges the run.
+    /// Prints the line `calls=N failed=N retried=N failovers=N p99_ms=N` and evaluates the run.
     ///
     /// # Errors
     ///
-    /// A call failed, or not all of the `servers` answered in the last second.
+    /// Returns an error if a call failed or not all of the `servers` answered in the last second.
     pub fn judge(mut self, stats: &ServiceStats, servers: usize) -> Result<(), Box<dyn Error>> {
         println!(
             "calls={} failed={} retried={} failovers={} p99_ms={}",
@@ -127,11 +128,11 @@ impl Caller {
     }
 }
 
-/// Waits until the service has that many endpoints, 20 s at most.
+/// Waits until the service has this many endpoints, at most 20 s.
 ///
 /// # Errors
 ///
-/// It has fewer after that time.
+/// Returns an error if it has fewer by then.
 pub async fn all_are_known(service: &ServiceHandle, servers: usize) -> Result<(), String> {
     let known = async {
         while service.endpoints().len() < servers {

@@ -1,6 +1,7 @@
-//! What the callers of the examples share: a steady load, its count, and what HTTP replies mean.
+//! Shared by the callers of the examples: a steady load, its counts, and the classification of HTTP
+//! replies.
 //!
-//! The use of the library is in the examples themselves.
+//! The use of the library is shown in the examples themselves.
 
 #![allow(clippy::disallowed_methods, reason = "programs that measure, in real time")]
 

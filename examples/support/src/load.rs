@@ -1,4 +1,4 @@
-//! A load: a fixed number of calls per second, whether or not the earlier ones have been answered.
+//! A load with a fixed number of calls per second, whether or not earlier calls have been answered.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-/// After a longer pause, in seconds, the calls that it swallowed are not made up for: a burst of
-/// them would measure the pause.
+/// After a pause longer than this, in seconds, the missed calls are skipped: a burst of them would
+/// measure the pause.
 const CATCH_UP: f64 = 0.1;
 
-/// Calls that begin at a fixed rate and end in a `T`.
+/// Calls that start at a fixed rate and return a `T`.
 #[derive(Debug)]
 pub struct Load<T> {
-    /// Calls begun per second.
+    /// Calls started per second.
     rate: f64,
     start: Instant,
     begun: f64,
@@ -23,19 +23,19 @@ pub struct Load<T> {
 }
 
 impl<T: Send + 'static> Load<T> {
-    /// A load of `rate` calls per second that starts now.
+    /// Creates a load of `rate` calls per second that starts now.
     pub fn new(rate: f64) -> Self {
         let mut ticks = interval(Duration::from_millis(1));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         Self { rate, start: Instant::now(), begun: 0.0, calls: JoinSet::new(), ticks }
     }
 
-    /// Waits for the next millisecond, begins the calls that are due, and returns those that have
+    /// Waits for the next millisecond, starts the calls that are due, and returns those that have
     /// ended.
     ///
     /// # Errors
     ///
-    /// A call panicked.
+    /// Returns an error if a call panicked.
     pub async fn tick<F>(&mut self, call: impl Fn() -> F) -> Result<Vec<T>, JoinError>
     where
         F: Future<Output = T> + Send + 'static,
@@ -54,7 +54,7 @@ impl<T: Send + 'static> Load<T> {
     ///
     /// # Errors
     ///
-    /// A call panicked.
+    /// Returns an error if a call panicked.
     pub async fn rest(mut self) -> Result<Vec<T>, JoinError> {
         let mut rest = Vec::new();
         while let Some(ended) = self.calls.join_next().await {
@@ -64,17 +64,17 @@ impl<T: Send + 'static> Load<T> {
     }
 }
 
-/// How many calls each server answered, printed as percentages of all calls.
+/// The number of calls that each server answered, printed as percentages of all calls.
 #[derive(Clone, Debug, Default)]
 pub struct Shares(BTreeMap<String, u64>);
 
 impl Shares {
-    /// Counts a call that this server answered.
+    /// Counts a call answered by this server.
     pub fn add(&mut self, server: &str) {
         *self.0.entry(server.to_owned()).or_default() += 1;
     }
 
-    /// How many servers answered.
+    /// Returns the number of servers that answered.
     pub fn servers(&self) -> usize {
         self.0.len()
     }
@@ -91,8 +91,8 @@ impl fmt::Display for Shares {
     }
 }
 
-/// The time within which 99 of 100 calls ended, in ms, rounded up: a limit that is kept must not
-/// look shorter than it was.
+/// Returns the 99th percentile of the durations in ms, rounded up: a limit that is met must not
+/// appear shorter than it was.
 pub fn p99_ms(times: &mut [Duration]) -> u128 {
     times.sort_unstable();
     let p99 = times.get(times.len() * 99 / 100).copied().unwrap_or_default();

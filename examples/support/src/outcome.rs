@@ -1,9 +1,9 @@
-//! What the replies of an HTTP client say about the endpoint.
+//! Classification of an HTTP client's replies.
 
 use failover::{Classify, Outcome};
 
-/// For clients that turn error statuses into errors, as `error_for_status` does: the status says
-/// whose fault it was, and a connection that was refused carried no request.
+/// Classifies replies of clients that turn error statuses into errors, as `error_for_status` does:
+/// the status decides whether the server failed, and a refused connection carried no request.
 #[derive(Clone, Copy, Debug)]
 pub struct HttpRules;
 
