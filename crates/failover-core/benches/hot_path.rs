@@ -1,8 +1,9 @@
-//! What a pick and a call cost, as ratios to the floor: what any balancer on this design must do at least.
+//! Measures the cost of a pick and a call, relative to the floor: the minimum work of any balancer
+//! of this design.
 //!
-//! The floor loads an `ArcSwap`, draws a random index, reads the clock twice and adds to two atomics of the chosen
-//! entry. Everything is measured in one run, in turns, so that the machine's moods fall on all alike; each figure is
-//! the median of many short batches.
+//! The floor loads an `ArcSwap`, draws a random index, reads the clock twice and adds to two
+//! atomics of the chosen entry. All cases are measured in one run, in turns, so that changes of the
+//! machine's speed affect all alike; each figure is the median of many short batches.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures time")]
 
@@ -21,7 +22,7 @@ use rand::{RngExt, SeedableRng};
 
 const BATCH: u32 = 1_000;
 const BATCHES: usize = 301;
-/// What the main job promises: round robin select and finish, as a multiple of the floor.
+/// The promised limit for round robin select and finish, as a multiple of the floor.
 const PROMISED: f64 = 3.0;
 
 struct Case<'a> {
@@ -130,7 +131,7 @@ fn report(cases: &mut [Case<'_>]) {
     assert!(ratio <= PROMISED, "slower than promised: {ratio:.2}");
 }
 
-/// Two threads on one service: what sharing costs.
+/// Measures two threads on one service: the cost of sharing.
 fn contention(service: &ServiceHandle) {
     let each = |threads: usize| {
         let began = Instant::now();

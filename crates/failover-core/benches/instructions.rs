@@ -5,7 +5,7 @@
 //! it under Valgrind, which counts the instructions of the functions below that are never inlined,
 //! with two counts: the difference between the two, for each operation, is the cost.
 //!
-//! Random choices come from a seed, and the clock is the one of production.
+//! Random choices come from a seed; the clock is the one used in production.
 
 use std::future::Future;
 use std::hint::black_box;
@@ -41,7 +41,8 @@ fn main() {
     }
 }
 
-/// Ten endpoints with the weights 1 to 10, which only the weighted algorithm reads.
+/// Returns a service of ten endpoints with the weights 1 to 10, which only the weighted algorithm
+/// uses.
 fn service(strategy: StrategyKind) -> ServiceHandle {
     let endpoints = (1..=10).map(|n| {
         let address = format!("10.0.0.{n}");
@@ -55,8 +56,8 @@ fn service(strategy: StrategyKind) -> ServiceHandle {
         .expect("valid")
 }
 
-/// The loop of every case but `parts`: the instructions of this function are counted, so that the
-/// calibration of the clock, which differs from run to run, is not among them.
+/// Runs the loop of every case but `parts`. Only the instructions of this function are counted,
+/// which excludes the calibration of the clock, because that varies between runs.
 #[inline(never)]
 fn measured(count: u32, operation: impl Fn()) {
     for _ in 0..count {
@@ -69,7 +70,7 @@ fn select_and_finish(strategy: StrategyKind, count: u32) {
     measured(count, || service.select().expect("available").finish(Outcome::Success));
 }
 
-/// The same in two functions, which are counted one at a time.
+/// Performs the operation in two functions, which are counted separately.
 fn parts(count: u32) {
     let service = service(StrategyKind::RoundRobin);
     for _ in 0..count {

@@ -1,4 +1,4 @@
-//! TOML and YAML: the example files of the documentation, and what is said about mistakes.
+//! TOML and YAML: the documented example files, and errors about mistakes.
 
 #![cfg(all(feature = "toml", feature = "yaml"))]
 
@@ -46,7 +46,7 @@ fn any_serde_reader_of_the_formats_works_as_well() {
     assert_eq!(toml, yaml);
 }
 
-fn told(error: &Error) -> String {
+fn checked(error: &Error) -> String {
     assert_eq!(error.kind(), ErrorKind::Validation);
     assert!(!error.to_string().contains('\n'), "one line: {error}");
     error.to_string()
@@ -57,18 +57,18 @@ fn what_is_no_toml_or_yaml_is_told_with_its_line() {
     for (text, line) in [("timeout = \"2s\"\nmax_retries = = 3\n", 2), ("a = 1\na = 2\n", 2), ("[circuit", 1)]
     {
         let error = FailoverConfig::from_toml(text).expect_err(text);
-        assert!(told(&error).starts_with("configuration is not valid TOML: "), "{error}");
-        assert!(told(&error).contains(&format!("line {line}")), "{error}");
+        assert!(checked(&error).starts_with("configuration is not valid TOML: "), "{error}");
+        assert!(checked(&error).contains(&format!("line {line}")), "{error}");
         assert_eq!(error.details()["line"], line, "{error}");
     }
     for (text, line) in
         [("timeout: 2s\nmax_retries: [3\n", 2), ("timeout: 2s\nmax_retries: 3\ntimeout: 3s\n", 3)]
     {
         let error = FailoverConfig::from_yaml(text).expect_err(text);
-        assert!(told(&error).starts_with("configuration is not valid YAML: "), "{error}");
+        assert!(checked(&error).starts_with("configuration is not valid YAML: "), "{error}");
         let at = error.details()["line"].as_u64().expect("a line");
         assert!((line..=line + 1).contains(&at), "{error}");
-        assert!(told(&error).contains(&format!("line {at}")), "{error}");
+        assert!(checked(&error).contains(&format!("line {at}")), "{error}");
     }
 }
 
@@ -86,14 +86,14 @@ fn a_key_that_is_not_known_and_a_wrong_value_are_told_with_their_path() {
             FailoverConfig::from_toml(toml).expect_err(toml),
             FailoverConfig::from_yaml(yaml).expect_err(yaml),
         ] {
-            assert!(told(&error).starts_with(expected), "{error}");
+            assert!(checked(&error).starts_with(expected), "{error}");
         }
     }
     for error in [
         ManagerConfig::from_toml("[failover]\nmax_retries = 99").expect_err("too many"),
         ManagerConfig::from_yaml("failover:\n  max_retries: 99").expect_err("too many"),
     ] {
-        assert!(told(&error).starts_with("failover: max_retries: 99 is not allowed"), "{error}");
+        assert!(checked(&error).starts_with("failover: max_retries: 99 is not allowed"), "{error}");
     }
 }
 
@@ -104,14 +104,14 @@ fn what_would_grow_without_a_bound_is_refused() {
         let alias = format!("*a{}", level - 1);
         writeln!(bomb, "a{level}: &a{level} [{}]", vec![alias; 10].join(", ")).expect("a string");
     }
-    told(&FailoverConfig::from_yaml(&bomb).expect_err("a thousand million values"));
+    checked(&FailoverConfig::from_yaml(&bomb).expect_err("a thousand million values"));
     let deep = format!("metadata: {}{}", "[".repeat(100_000), "]".repeat(100_000));
-    told(&FailoverConfig::from_yaml(&deep).expect_err("too deep"));
+    checked(&FailoverConfig::from_yaml(&deep).expect_err("too deep"));
     let deep = format!("metadata = {}{}", "[".repeat(100_000), "]".repeat(100_000));
-    told(&FailoverConfig::from_toml(&deep).expect_err("too deep"));
+    checked(&FailoverConfig::from_toml(&deep).expect_err("too deep"));
 }
 
-/// An example with some of its characters replaced, and other text altogether.
+/// Generates an example with some characters replaced, or unrelated text.
 fn mangled(examples: [&'static str; 3]) -> impl Strategy<Value = String> {
     let example = prop::sample::select(examples.to_vec()).prop_map(example);
     let cuts = prop::collection::vec((any::<prop::sample::Index>(), any::<char>()), 1..8);
@@ -142,7 +142,7 @@ proptest! {
             ManagerConfig::from_json(&json).err(),
         ];
         for error in errors.iter().flatten() {
-            told(error);
+            checked(error);
         }
         let _ = serde_json::from_str::<Endpoint>(&json);
         let _ = serde_json::from_str::<HealthCheck>(&json);

@@ -1,4 +1,4 @@
-//! What managers that come and go leave behind. Alone in its process, because it counts what the process holds.
+//! Managers must not leak. Alone in its process, because it counts the resources of the process.
 
 use std::fs;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use failover_memory::MemoryProvider;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-/// Files that are open and kilobytes that are resident, where the system tells.
+/// Returns the open files and the resident kilobytes, where the system reports them.
 fn held() -> (usize, usize) {
     let files = fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What ten thousand endpoints cost. Alone in its process, because it measures.
+//! Measures the costs of ten thousand endpoints. Alone in its process, because it measures.
 
 #![allow(clippy::disallowed_methods, reason = "tests measure time")]
 
@@ -21,7 +21,7 @@ fn service(endpoints: &[Endpoint]) -> ServiceHandle {
 
 #[test]
 fn an_endpoint_costs_at_most_a_kilobyte_beside_its_own_data() {
-    // The second is the worst case: room for more has just been made.
+    // The second is the worst case: the slab has just grown.
     for count in [10_000, 8_193] {
         own(count);
     }
@@ -45,14 +45,15 @@ fn own(count: usize) {
     assert_eq!((shared.len(), kept.map(|service| service.endpoints().len())), (count, Some(count)));
 }
 
-/// The time that this thread has had a processor, where the system tells, in steps of some milliseconds.
+/// Returns this thread's processor time, where the system reports it, in steps of some
+/// milliseconds.
 fn spent() -> Option<Duration> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
 }
 
-/// How long a rebuild of a service's snapshot takes: the shortest of some, or the mean of what the thread has worked,
-/// whichever is less. A busy machine makes the one too long, and hardly the other.
+/// Measures the rebuild of a service's snapshot: the shortest wall time, or the mean processor
+/// time, whichever is less. A busy machine increases the former, and hardly the latter.
 fn rebuild(count: usize) -> Duration {
     let service = service(&endpoints(count));
     let config = |retries| FailoverConfig::builder().max_retries(retries).build().expect("valid");
@@ -72,12 +73,13 @@ fn rebuild(count: usize) -> Duration {
 #[test]
 fn a_snapshot_of_ten_thousand_endpoints_takes_at_most_fifteen_times_one_of_a_thousand_and_ten_milliseconds() {
     let mut seen = String::new();
-    // The best of five: what is measured is the work, not who else is on the machine.
+    // The best of five, because other load on the machine should not count.
     for _ in 0..5 {
         let (thousand, ten_thousand) = (rebuild(1_000), rebuild(10_000));
         seen = format!("{thousand:?} for 1 000, {ten_thousand:?} for 10 000");
         println!("{seen}");
-        // `cargo xtask scale` runs this with optimisation; without, it is some six times slower.
+        // `cargo xtask scale` runs this with optimisation; without, it takes about six times as
+        // long.
         let limit = Duration::from_millis(if cfg!(debug_assertions) { 200 } else { 10 });
         if ten_thousand <= thousand * 15 && ten_thousand <= limit {
             return;

@@ -1,5 +1,6 @@
-//! What a subscriber of `tracing` hears. A program of its own, because there is one subscriber to a process: with one
-//! for a thread, what other threads do first decides what it hears.
+//! What a subscriber of `tracing` receives. A separate program, because there is one global
+//! subscriber per process: with one per thread, the first use on another thread would decide what
+//! it receives.
 
 #![allow(clippy::disallowed_methods, reason = "tests wait for a thread")]
 
@@ -13,7 +14,7 @@ use failover_core::{Error, FailoverManager, ServiceHandle, async_trait};
 use tracing::field::{Field, Visit};
 use tracing::span;
 
-/// Keeps what it hears of target `failover`, and asks a manager something at each event, if it knows one.
+/// Records events of the target `failover`, and calls a manager at each event, if it has one.
 struct Listener;
 
 static HEARD: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -24,7 +25,7 @@ fn listen() {
     ONCE.call_once(|| tracing::subscriber::set_global_default(Listener).expect("the only one"));
 }
 
-/// What was heard that holds this text.
+/// Returns the recorded lines that contain this text.
 fn heard(text: &str) -> Vec<String> {
     HEARD.lock().expect("not poisoned").iter().filter(|line| line.contains(text)).cloned().collect()
 }
@@ -118,7 +119,7 @@ impl Provider for Silent {
     }
 }
 
-/// Runs a future on a runtime and a thread of its own; a deadlock is a failure.
+/// Runs a future on a dedicated runtime and thread; a deadlock is a failure.
 fn in_time(future: impl Future<Output = ()> + Send + 'static) {
     let (done, is_done) = mpsc::channel();
     std::thread::spawn(move || {
@@ -139,5 +140,5 @@ fn who_listens_to_events_may_ask_the_manager() {
         assert!(MANAGER.set(manager.clone()).is_ok());
         manager.close().await.expect("closes");
     });
-    assert!(!heard("service=asked").is_empty(), "it was told that discovery has ended");
+    assert!(!heard("service=asked").is_empty(), "the end of discovery was reported");
 }

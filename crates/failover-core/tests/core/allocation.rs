@@ -1,4 +1,4 @@
-//! What the hot path must not do: allocate.
+//! The hot path must not allocate.
 
 use std::future::Future;
 use std::pin::pin;
@@ -19,13 +19,14 @@ fn service(strategy: StrategyKind) -> ServiceHandle {
 }
 
 fn allocations(mut work: impl FnMut()) -> u64 {
-    // The first round fills what a thread keeps: its generator, its slot of the snapshot's guard.
+    // The first round fills thread-local state: the generator, and the slot of the snapshot's
+    // guard.
     work();
     let AllocationInfo { count_total, .. } = measure(|| (0..ROUNDS).for_each(|_| work()));
     count_total
 }
 
-/// Runs a future that never waits.
+/// Polls a future that is ready at once.
 fn ready<F: Future>(future: F) -> F::Output {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,
@@ -73,13 +74,13 @@ fn execute_allocates_nothing_when_the_first_attempt_succeeds() {
 fn a_failure_that_opens_no_breaker_allocates_nothing_in_select_and_finish() {
     let service = service(StrategyKind::RoundRobin);
     let mut round = 0;
-    let told = service.events(usize::MAX).len();
+    let emitted = service.events(usize::MAX).len();
     let count = allocations(|| {
         round += 1;
-        // Each endpoint fails every other time: never five times in a row.
+        // Each endpoint fails every other time, so never five times in a row.
         let outcome = if (round / 100) % 2 == 0 { Outcome::Failure } else { Outcome::Success };
         service.select().expect("available").finish(outcome);
     });
     assert_eq!(count, 0);
-    assert_eq!(service.events(usize::MAX).len(), told, "no breaker has moved");
+    assert_eq!(service.events(usize::MAX).len(), emitted, "no breaker has moved");
 }

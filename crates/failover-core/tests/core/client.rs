@@ -1,4 +1,4 @@
-//! What happens inside the client: each fault by its number in the fault matrix.
+//! Faults inside the client, each with its number in the fault matrix.
 
 use std::future::{Future, pending};
 use std::panic::AssertUnwindSafe;
@@ -125,8 +125,8 @@ fn c5_a_handle_is_used_and_dropped_outside_a_runtime_and_in_two_of_them() {
     pick.finish(Outcome::Failure);
 }
 
-/// Decisions by a clock that people set would be wrong whenever they set it; there is one place that reads it, for
-/// display.
+/// Decisions based on the wall clock would be wrong whenever it is set; only one place reads it,
+/// for display.
 #[test]
 fn c6_nothing_but_the_clock_reads_a_clock() {
     fn scan(directory: &Path, found: &mut Vec<String>) {
@@ -136,7 +136,7 @@ fn c6_nothing_but_the_clock_reads_a_clock() {
                 scan(&path, found);
             } else if !path.ends_with("clock.rs") {
                 let text = std::fs::read_to_string(&path).expect("text");
-                // Tests of a file stand at its end.
+                // A file's tests are at its end.
                 let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
                 let is_test = path.components().any(|part| part.as_os_str() == "tests")
                     || path.file_name().is_some_and(|name| name == "tests.rs");
@@ -195,7 +195,7 @@ async fn c7_a_deadline_without_an_end_and_one_of_nothing_are_what_they_say() {
     assert!(error.attempts().is_empty(), "nothing was begun");
 }
 
-/// Two configurations that differ in two values, so that a mixture of both would be seen.
+/// The two configurations differ in two values, so that a mixture would be noticed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn c9_a_call_goes_by_one_configuration_while_it_is_swapped() {
     let config = |retries: u32, seconds: u64| {
@@ -264,16 +264,16 @@ async fn c9_a_configuration_that_changes_nothing_tells_nothing_and_keeps_an_open
         service.select().expect("available").finish(Outcome::Failure);
         service.select().expect("available").finish(Outcome::Success);
     }
-    let told = service.events(usize::MAX).len();
+    let emitted = service.events(usize::MAX).len();
     let before = service.stats().endpoints.iter().map(|e| e.availability).collect::<Vec<_>>();
     service.configure(FailoverConfig::default()).expect("configures");
     assert_eq!(service.stats().endpoints.iter().map(|e| e.availability).collect::<Vec<_>>(), before);
-    assert_eq!(service.events(usize::MAX).len(), told, "nothing is told");
-    // One that changes something is told, and the breaker goes on where it was.
+    assert_eq!(service.events(usize::MAX).len(), emitted, "no event is emitted");
+    // A configuration with a change emits an event and keeps the breaker's state.
     let other = FailoverConfig::builder().max_retries(1).build().expect("valid");
     service.configure(other).expect("configures");
     assert_eq!(service.stats().endpoints.iter().map(|e| e.availability).collect::<Vec<_>>(), before);
-    assert_eq!(service.events(usize::MAX).len(), told + 1);
+    assert_eq!(service.events(usize::MAX).len(), emitted + 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

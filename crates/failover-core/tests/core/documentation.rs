@@ -1,4 +1,4 @@
-//! The table of every setting stands in docs/configuration.md a second time: it says what the code does.
+//! Checks the table of settings in docs/configuration.md against the code.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -6,7 +6,8 @@ use std::path::Path;
 use failover_core::{FailoverConfig, ManagerConfig};
 use serde_json::{Map, Value, json};
 
-/// A row of the tables: the section (`""`, `circuit_breaker`, …, `manager`), the field, its default, and when to change it.
+/// A row of the tables: section (`""`, `circuit_breaker`, …, `manager`), field, default, and when
+/// to change it.
 struct Row {
     section: String,
     field: String,
@@ -30,7 +31,7 @@ fn rows() -> Vec<Row> {
             let cells: Vec<_> = line.trim_matches('|').split('|').map(str::trim).collect();
             assert_eq!(cells.len(), 5, "{line}");
             let field = cells[0].trim_matches('`');
-            // `backoff.multiplier` stands among the fields of a service.
+            // The table lists `backoff.multiplier` among the fields of a service.
             let (inner, field) = field.split_once('.').unwrap_or((&section, field));
             rows.push(Row {
                 section: inner.to_owned(),
@@ -43,7 +44,7 @@ fn rows() -> Vec<Row> {
     rows
 }
 
-/// A default as JSON would have it; `None` where it is told in words.
+/// Parses a default as JSON; `None` if it is described in words.
 fn value(text: &str) -> Option<Value> {
     if let Ok(value) = serde_json::from_str(text.trim_matches('`')) {
         return Some(value);
@@ -81,7 +82,8 @@ fn every_default_in_the_documentation_is_the_one_of_the_code() {
     assert!(compared >= 30, "only {compared} defaults are written as values");
 }
 
-/// Equal in effect: two maxima are different when they are given from when they follow another value.
+/// Compares effects: two maxima differ as values if they are given explicitly, but not if they
+/// follow from another value.
 fn same(one: &FailoverConfig, other: &FailoverConfig) -> bool {
     let effect = |config: &FailoverConfig| {
         (config.backoff().max_delay(), config.circuit_breaker().max_recovery_timeout())
@@ -95,9 +97,9 @@ fn same(one: &FailoverConfig, other: &FailoverConfig) -> bool {
     effect(one) == effect(other) && rest(one) == rest(other)
 }
 
-/// The keys that a section knows, as the error about one that it does not know names them.
+/// Returns the keys of a section, as listed in the error about an unknown key.
 fn keys(section: &str) -> BTreeSet<String> {
-    let text = document(section, "a key that nobody knows", &Value::Null);
+    let text = document(section, "an unknown key", &Value::Null);
     let error = match section {
         "manager" => ManagerConfig::from_json(&text).expect_err("not known"),
         _ => FailoverConfig::from_json(&text).expect_err("not known"),

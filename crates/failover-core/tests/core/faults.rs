@@ -1,5 +1,5 @@
-//! Faults under load, in virtual time: ten endpoints that answer in 10 ms, 1 000 calls begun in each second, a second
-//! for an attempt and three for a call.
+//! Faults under load, in virtual time: ten endpoints that answer in 10 ms, 1 000 calls started per
+//! second, 1 s per attempt and 3 s per call.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -13,18 +13,18 @@ use tokio::time::{Instant, sleep, sleep_until};
 const RATE: u32 = 1_000;
 const VICTIM: &str = "10.0.0.3:80";
 
-/// What an endpoint does with an attempt.
+/// How an endpoint responds to an attempt.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fault {
-    /// It answers in 10 ms.
+    /// Answers in 10 ms.
     None,
-    /// Connections are refused.
+    /// Refuses connections.
     Refuses,
-    /// It takes the request and never answers.
+    /// Accepts the request and never answers.
     Hangs,
 }
 
-/// The state of the world, shared by all calls of a run.
+/// The simulated state, shared by all calls of a run.
 struct World {
     faulty: AtomicBool,
     fault: Fault,
@@ -58,7 +58,7 @@ async fn attempt(world: &World, id: &str) -> Result<(), &'static str> {
     match if faulty { world.fault } else { Fault::None } {
         Fault::None => {
             sleep(Duration::from_millis(10)).await;
-            // What it was working on when it crashed is lost.
+            // Calls in progress at the crash are lost.
             let crashed =
                 world.fault == Fault::Refuses && id == VICTIM && world.faulty.load(Ordering::Relaxed);
             if crashed { Err("connection reset") } else { Ok(()) }
@@ -68,7 +68,7 @@ async fn attempt(world: &World, id: &str) -> Result<(), &'static str> {
     }
 }
 
-/// A second of health, then the fault for `seconds`.
+/// Runs a healthy second, then the fault for `seconds`.
 async fn run(strategy: StrategyKind, seed: u64, fault: Fault, seconds: u32) -> (ServiceHandle, Arc<World>) {
     let service = service(strategy, seed);
     let world = Arc::new(World {
@@ -133,8 +133,9 @@ async fn one_crash_of_ten_is_not_seen_and_costs_at_most_seven_attempts_in_twenty
 
 #[tokio::test(start_paused = true)]
 async fn one_black_hole_of_ten_is_not_seen_and_delays_what_was_sent_before_it_was_known() {
-    // Round robin sends a tenth of a second's calls before the fifth timeout, and five more; least connections sees
-    // that nothing comes back, and sends few. Each half-open round adds up to three.
+    // Round robin sends a tenth of a second's calls before the fifth timeout, and five more; least
+    // connections sees that its calls do not return, and sends few. Each half-open round adds up to
+    // three.
     let rounds = 3 * 3;
     for (strategy, most) in
         [(StrategyKind::RoundRobin, 105 + rounds), (StrategyKind::LeastConnections, 10 + rounds)]

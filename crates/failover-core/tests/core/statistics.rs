@@ -1,4 +1,4 @@
-//! What the statistics say, in virtual time.
+//! The statistics, in virtual time.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Configuration that is stored, watched and applied while calls run.
+//! Configuration that is stored, watched and applied during calls.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use failover_core::{ErrorKind, FailoverConfig, FailoverManager, ServiceHandle};
 use failover_memory::{MemoryCluster, MemoryProvider};
 use tokio::time::sleep;
 
-use crate::{endpoint, endpoint_of, told, until, users, virtual_manager};
+use crate::{emitted, endpoint, endpoint_of, until, users, virtual_manager};
 
 fn retries(retries: u32) -> FailoverConfig {
     FailoverConfig::builder().max_retries(retries).build().expect("valid")
@@ -49,7 +49,7 @@ async fn a_services_own_document_counts_before_that_of_all_and_before_what_was_b
     assert_eq!(here.get_config().await.expect("reads").max_retries(), 7);
     assert_eq!(here.get_service_config("users").await.expect("reads").max_retries(), 6);
     assert_eq!(here.get_service_config("orders").await.expect("reads").max_retries(), 7);
-    // Who comes later finds it, before the first call.
+    // A later manager has it before its first call.
     let late = virtual_manager(cluster.provider()).build().await.expect("builds");
     assert_eq!(late.service("users").await.expect("a handle").config().max_retries(), 6);
 }
@@ -68,12 +68,12 @@ async fn a_bad_document_is_told_and_the_last_good_one_stays() {
         provider.store(&key, document, Some(stored.revision())).await.expect("stores");
         sleep(Duration::from_millis(100)).await;
         assert_eq!(users.config().max_retries(), 5, "{document}");
-        let rejected = told(&users, EventKind::ConfigRejected);
-        assert!(rejected.last().expect("told").contains(named), "{rejected:?}");
+        let rejected = emitted(&users, EventKind::ConfigRejected);
+        assert!(rejected.last().expect("emitted").contains(named), "{rejected:?}");
         let error = manager.get_service_config("users").await.expect_err("it cannot be used");
         assert!(error.to_string().contains(named), "{error}");
     }
-    // Configuring anew mends it.
+    // Configuring again fixes it.
     manager.configure_service("users", retries(8)).await.expect("stores");
     has(&users, 8).await;
 }
@@ -119,15 +119,15 @@ async fn what_cannot_be_configured_says_why_and_changes_nothing() {
     let cluster = MemoryCluster::new();
     let manager = virtual_manager(cluster.provider()).build().await.expect("builds");
     let users = service(&manager, "users").await;
-    let error = manager.configure_service("nobody", retries(1)).await.expect_err("nobody knows it");
+    let error = manager.configure_service("absent", retries(1)).await.expect_err("the service is unknown");
     assert_eq!(error.kind(), ErrorKind::NotFound);
-    assert!(error.to_string().contains("memory has no endpoint of nobody"), "{error}");
+    assert!(error.to_string().contains("memory has no endpoint of absent"), "{error}");
     assert_eq!(
         manager.configure_service("a/b", retries(1)).await.expect_err("no name").kind(),
         ErrorKind::Validation
     );
-    assert_eq!(manager.get_service_config("nobody").await.expect_err("unknown").kind(), ErrorKind::NotFound);
-    // The store is out of reach: the default configuration stays, here too.
+    assert_eq!(manager.get_service_config("absent").await.expect_err("unknown").kind(), ErrorKind::NotFound);
+    // The store is unreachable: the default configuration stays, here too.
     failover_core::provider::Provider::close(&**manager.default_provider().expect("there is one").provider())
         .await
         .expect("closes");
@@ -178,5 +178,5 @@ async fn a_change_takes_effect_in_another_manager_within_100_ms_under_load_and_f
     let calls = calls.load(Ordering::Relaxed);
     assert!(calls > 200, "{calls}");
     assert_eq!(failed.load(Ordering::Relaxed), 0);
-    assert_eq!(told(&service, EventKind::ConfigApplied).len(), 5);
+    assert_eq!(emitted(&service, EventKind::ConfigApplied).len(), 5);
 }

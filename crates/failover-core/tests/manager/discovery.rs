@@ -1,4 +1,4 @@
-//! What a service makes of its source's answers, errors and faults.
+//! How a service handles its source's answers, errors and faults.
 
 use std::time::Duration;
 
@@ -9,13 +9,14 @@ use failover_core::{Error, FailoverConfig, NoEndpointsReason, ServiceHandle};
 use failover_test::{Script, ScriptedProvider, Step};
 use tokio::time::sleep;
 
-use crate::{down, endpoint, endpoint_of, named, told, until, virtual_manager};
+use crate::{down, emitted, endpoint, endpoint_of, named, until, virtual_manager};
 
-/// A restart comes 250 ms after the first failure at the latest.
+/// A restart follows the first failure within 250 ms.
 const SOON: Duration = Duration::from_secs(1);
 const HOLD: Duration = Duration::from_secs(300);
 
-/// A manager and its service with `users-1` and `users-2`. The manager is kept, because discovery ends with it.
+/// Returns a manager and its service with `users-1` and `users-2`. The caller keeps the manager,
+/// because discovery ends with it.
 async fn known(
     (provider, script): (ScriptedProvider, Script),
 ) -> (failover_core::FailoverManager, ServiceHandle, Script) {
@@ -55,9 +56,9 @@ async fn a_provider_that_cannot_watch_is_polled_at_jittered_intervals() {
 async fn a_watch_that_panics_is_started_again_and_its_endpoints_stay() {
     let (_manager, service, script) = known(ScriptedProvider::watching()).await;
     script.step(Step::Panic);
-    until("the panic", SOON, || !told(&service, EventKind::ProviderPanicked).is_empty()).await;
+    until("the panic", SOON, || !emitted(&service, EventKind::ProviderPanicked).is_empty()).await;
     assert_eq!(
-        told(&service, EventKind::ProviderPanicked),
+        emitted(&service, EventKind::ProviderPanicked),
         ["provider_panicked users [scripted]: the provider panicked: the script says so; restarting it"]
     );
     assert_eq!(named(&service), ["users-1", "users-2"]);
@@ -67,15 +68,17 @@ async fn a_watch_that_panics_is_started_again_and_its_endpoints_stay() {
     script.endpoints([endpoint("users-3", 3)]);
     becomes(&service, &["users-3"]).await;
     assert!(!service.is_stale());
-    assert_eq!(told(&service, EventKind::SourceFresh).len(), 1);
+    assert_eq!(emitted(&service, EventKind::SourceFresh).len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_list_that_panics_is_asked_again_and_its_endpoints_stay() {
     let (_manager, service, script) = known(ScriptedProvider::polled()).await;
     script.step(Step::Panic);
-    until("the panic", Duration::from_secs(11), || !told(&service, EventKind::ProviderPanicked).is_empty())
-        .await;
+    until("the panic", Duration::from_secs(11), || {
+        !emitted(&service, EventKind::ProviderPanicked).is_empty()
+    })
+    .await;
     assert_eq!(named(&service), ["users-1", "users-2"]);
     assert!(service.is_stale());
     script.endpoints([endpoint("users-3", 3)]);
@@ -104,7 +107,7 @@ async fn a_watch_that_ends_again_and_again_is_not_started_in_a_tight_loop() {
     sleep(Duration::from_secs(60)).await;
     assert!((5..20).contains(&script.asked()), "{}", script.asked());
     assert_eq!(named(&service), ["users-1", "users-2"]);
-    assert_eq!(told(&service, EventKind::SourceStale).len(), 1);
+    assert_eq!(emitted(&service, EventKind::SourceStale).len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,7 +121,7 @@ async fn an_error_marks_the_source_stale_once_and_no_endpoint_goes() {
         assert!(service.is_stale());
         assert_eq!(named(&service), ["users-1", "users-2"]);
         assert!(service.select().is_ok());
-        let stale = told(&service, EventKind::SourceStale);
+        let stale = emitted(&service, EventKind::SourceStale);
         assert_eq!(stale.len(), 1, "{stale:?}");
         assert!(stale[0].starts_with(
             "source_stale users [scripted]: the registry is down; serving its last 2 endpoints ("
@@ -127,11 +130,11 @@ async fn an_error_marks_the_source_stale_once_and_no_endpoint_goes() {
         assert!(source.stale && source.age.is_some_and(|age| age >= Duration::from_secs(40)));
         assert_eq!(source.error.as_deref(), Some("the registry is down"));
 
-        // The same answer as before is fresh all the same.
+        // An unchanged answer ends the staleness, too.
         script.endpoints([endpoint("users-1", 1), endpoint("users-2", 2)]);
         until("the registry's return", Duration::from_secs(31), || !service.is_stale()).await;
-        assert_eq!(told(&service, EventKind::SourceFresh).len(), 1);
-        assert!(told(&service, EventKind::EndpointRemoved).is_empty());
+        assert_eq!(emitted(&service, EventKind::SourceFresh).len(), 1);
+        assert!(emitted(&service, EventKind::EndpointRemoved).is_empty());
     }
 }
 
@@ -142,14 +145,14 @@ async fn an_unconfirmed_empty_answer_is_believed_after_five_minutes() {
         let unknown = empty.is_unknown_service();
         script.step(Step::Answer(empty.clone()));
         until("the answer", SOON, || service.is_stale()).await;
-        let held = told(&service, EventKind::EmptyHeld);
+        let held = emitted(&service, EventKind::EmptyHeld);
         assert_eq!(held.len(), 1, "{held:?}");
         assert!(
             held[0].contains("the source no longer names an endpoint, unconfirmed") || unknown,
             "{held:?}"
         );
 
-        // To say it again makes it no truer, and no later.
+        // Repeating the answer neither confirms it nor extends the hold.
         sleep(HOLD / 2).await;
         script.step(Step::Answer(empty));
         sleep((HOLD / 2).saturating_sub(2 * SOON)).await;
@@ -159,8 +162,8 @@ async fn an_unconfirmed_empty_answer_is_believed_after_five_minutes() {
         assert!(!service.is_stale());
         let reason = if unknown { NoEndpointsReason::UnknownService } else { NoEndpointsReason::Empty };
         assert_eq!(service.select().expect_err("none").reason(), reason);
-        assert_eq!(told(&service, EventKind::EmptyHeld).len(), 1);
-        assert_eq!(told(&service, EventKind::EndpointRemoved).len(), 2);
+        assert_eq!(emitted(&service, EventKind::EmptyHeld).len(), 1);
+        assert_eq!(emitted(&service, EventKind::EndpointRemoved).len(), 2);
     }
 }
 
@@ -185,7 +188,7 @@ async fn a_held_empty_answer_is_forgotten_when_endpoints_come() {
     until("the return", SOON, || !service.is_stale()).await;
     sleep(HOLD * 2).await;
     assert_eq!(named(&service), ["users-1", "users-2"]);
-    assert!(told(&service, EventKind::EndpointRemoved).is_empty());
+    assert!(emitted(&service, EventKind::EndpointRemoved).is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -199,7 +202,7 @@ async fn a_held_empty_answer_is_not_believed_while_the_registry_fails() {
     }
     assert_eq!(named(&service), ["users-1", "users-2"]);
     assert!(service.is_stale());
-    assert!(told(&service, EventKind::SourceFresh).is_empty(), "it has not answered");
+    assert!(emitted(&service, EventKind::SourceFresh).is_empty(), "it has not answered");
 }
 
 #[tokio::test(start_paused = true)]
@@ -209,7 +212,7 @@ async fn a_confirmed_empty_answer_is_believed_at_once() {
     becomes(&service, &[]).await;
     assert!(!service.is_stale());
     assert_eq!(service.select().expect_err("none").reason(), NoEndpointsReason::Empty);
-    assert!(told(&service, EventKind::EmptyHeld).is_empty());
+    assert!(emitted(&service, EventKind::EmptyHeld).is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -256,7 +259,7 @@ async fn bad_entries_are_skipped_counted_and_named_and_the_good_ones_stay() {
     assert_eq!(service.stats().sources[0].rejected_entries, 4);
     assert_eq!(service.stats().sources[0].endpoints, 2);
     assert_eq!(
-        told(&service, EventKind::EntryRejected),
+        emitted(&service, EventKind::EntryRejected),
         [
             "entry_rejected users [scripted]: entry 5: port: 0 is not allowed; give a number from 1 to 65535",
             "entry_rejected users [scripted]: endpoint users-1: duplicate id; keeping the first entry",
@@ -274,8 +277,8 @@ async fn a_bad_entry_that_stays_is_told_once() {
     set.reject("entry 1", Error::invalid("port", 0, "a number from 1 to 65535"));
     script.step(Step::Answer(set));
     sleep(Duration::from_secs(6 * 3600)).await;
-    assert_eq!(told(&service, EventKind::EntryRejected).len(), 1);
-    assert_eq!(told(&service, EventKind::EndpointAdded).len(), 2, "what matters is remembered");
+    assert_eq!(emitted(&service, EventKind::EntryRejected).len(), 1);
+    assert_eq!(emitted(&service, EventKind::EndpointAdded).len(), 2, "the important events are kept");
 }
 
 #[tokio::test(start_paused = true)]
@@ -295,7 +298,7 @@ async fn the_newest_of_many_waiting_answers_is_taken() {
         script.endpoints([endpoint(&format!("users-{number}"), u8::try_from(number % 250).expect("small"))]);
     }
     becomes(&service, &["users-499"]).await;
-    assert!(told(&service, EventKind::EndpointAdded).len() < 10);
+    assert!(emitted(&service, EventKind::EndpointAdded).len() < 10);
 }
 
 #[tokio::test(start_paused = true)]

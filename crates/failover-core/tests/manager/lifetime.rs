@@ -1,4 +1,4 @@
-//! What is left when a manager is closed or dropped: nothing that runs, and handles that go on.
+//! After a manager is closed or dropped no task runs, and handles stay usable.
 
 use std::future::pending;
 use std::sync::{Mutex, mpsc};
@@ -34,7 +34,7 @@ async fn goes_on_without_discovery(service: &ServiceHandle, provider: &MemoryPro
     assert!(service.is_stale());
     assert_eq!(picked(service), ["users-1".to_owned()].into());
     service.execute(async |_| Ok::<_, ()>(())).await.expect("calls go on");
-    // No task is left that could learn of it.
+    // No task is left to notice it.
     provider.register(&endpoint("users-2", 2)).await.expect("registers");
     assert_eq!(named(service), ["users-1"]);
     let none = service.stats().sources[0].error.clone();
@@ -111,11 +111,12 @@ async fn a_service_that_nobody_holds_is_let_go_after_keep_idle() {
     assert_eq!(tasks(), with);
     until("the end of its discovery", Duration::from_secs(20), || tasks() < with).await;
     let again = manager.service("users").await.expect("a handle");
-    again.ready().await.expect("it is discovered anew");
+    again.ready().await.expect("it is discovered again");
     assert_eq!(tasks(), with);
 }
 
-/// Answers when it is let, and holds its thread up until then: as an answer does that comes while a manager goes.
+/// Answers when released, and blocks its thread until then, like an answer that arrives while a
+/// manager is dropped.
 struct Late {
     asked: mpsc::Sender<()>,
     answer: Mutex<mpsc::Receiver<()>>,
@@ -158,7 +159,7 @@ async fn an_answer_that_comes_while_the_manager_goes_leaves_handles_stale() {
     drop(manager);
     answer.send(()).expect("it waits");
     until("the end of all tasks", SECOND, || tasks() == 0).await;
-    assert!(service.is_stale(), "nobody keeps it up to date any more");
+    assert!(service.is_stale(), "discovery has ended");
 }
 
 #[test]
@@ -172,7 +173,7 @@ fn a_handle_whose_runtime_is_gone_is_stale() {
         (manager, service)
     });
     drop(first);
-    assert!(service.is_stale(), "nobody keeps it up to date any more");
+    assert!(service.is_stale(), "discovery has ended");
     runtime().block_on(async {
         manager.register_endpoint(endpoint("users-1", 1)).await.expect("registers");
         let again = manager.service("users").await.expect("a handle");
@@ -202,7 +203,7 @@ fn an_unconfirmed_empty_answer_is_held_by_the_discovery_of_another_runtime_as_we
     });
 }
 
-/// Hangs in `close`, and in `connect`.
+/// Hangs in `close` and `connect`.
 struct Stuck;
 
 #[async_trait]
@@ -235,7 +236,7 @@ async fn a_provider_that_hangs_in_connect_and_close_holds_nobody_up() {
     let manager = virtual_manager(Stuck).provider(healthy.clone()).build().await.expect("builds");
     assert_eq!(begun.elapsed().as_secs(), 5, "start_timeout");
     let begun = Instant::now();
-    let error = manager.close().await.expect_err("it is told what did not close");
+    let error = manager.close().await.expect_err("the error names what did not close");
     assert!(begun.elapsed() < SECOND);
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(error.to_string().starts_with("provider stuck: it did not close in 900"), "{error}");

@@ -1,4 +1,4 @@
-//! A manager and its providers, in virtual time: the provider in memory, and a registry that follows a script.
+//! A manager and its providers, in virtual time: the provider in memory, and a scripted registry.
 
 #![allow(clippy::disallowed_methods, reason = "tests measure time")]
 
@@ -34,7 +34,7 @@ fn id(id: &str) -> EndpointId {
     EndpointId::new(id).expect("valid")
 }
 
-/// An endpoint of `users`, at `10.0.0.last`.
+/// Returns an endpoint of `users`, at `10.0.0.last`.
 fn endpoint(id: &str, last: u8) -> Endpoint {
     endpoint_of("users", id, last)
 }
@@ -44,12 +44,12 @@ fn endpoint_of(service: &str, id: &str, last: u8) -> Endpoint {
     builder.protocol("http").build().expect("valid")
 }
 
-/// A manager in virtual time, with the same randomness at each run.
+/// Returns a manager in virtual time, with the same randomness in each run.
 fn virtual_manager(provider: impl Provider) -> ManagerBuilder {
     FailoverManager::builder().provider(provider).clock(Clock::tokio()).random(Random::seeded(7))
 }
 
-/// Waits for a condition, in the time of the runtime, and says how long that took.
+/// Waits for a condition in the runtime's time, and returns how long that took.
 async fn until(what: &str, limit: Duration, condition: impl Fn() -> bool) -> Duration {
     let begun = Instant::now();
     while !condition() {
@@ -59,7 +59,7 @@ async fn until(what: &str, limit: Duration, condition: impl Fn() -> bool) -> Dur
     begun.elapsed()
 }
 
-/// The ids that are picked: all of them, if the algorithm gives each its turn.
+/// Returns the picked ids: all of them, if the algorithm takes turns.
 fn picked(service: &ServiceHandle) -> BTreeSet<String> {
     let picks = (0..20).filter_map(|_| service.select().ok());
     picks.map(|pick| pick.endpoint().id().to_string()).collect()
@@ -69,13 +69,13 @@ fn named(service: &ServiceHandle) -> Vec<String> {
     service.endpoints().iter().map(|entry| entry.endpoint().id().to_string()).collect()
 }
 
-/// The events of one kind, as text.
-fn told(service: &ServiceHandle, kind: EventKind) -> Vec<String> {
+/// Returns the events of one kind, as text.
+fn emitted(service: &ServiceHandle, kind: EventKind) -> Vec<String> {
     let events = service.events(usize::MAX);
     events.iter().filter(|event| event.kind == kind).map(ToString::to_string).collect()
 }
 
-/// What a registry that is down says.
+/// Returns the error of a registry that is down.
 fn down(message: &str) -> Error {
     Error::new(ErrorKind::Connection, message)
 }

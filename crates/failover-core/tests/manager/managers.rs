@@ -1,4 +1,4 @@
-//! Two managers on one cluster: what is done through one is seen by the other within 100 ms.
+//! Two managers on one cluster: each sees the other's changes within 100 ms.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Active probes under the manager: when they run, what they change, and what they must not.
+//! Active probes of the manager: when they run, what they change, and what they must not change.
 
 use std::collections::HashMap;
 use std::future::pending;
@@ -18,11 +18,11 @@ use failover_core::{
 use failover_memory::MemoryProvider;
 use tokio::time::{Instant, sleep};
 
-use crate::{endpoint, picked, told, until, virtual_manager};
+use crate::{emitted, endpoint, picked, until, virtual_manager};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What each endpoint answers, and when it was asked.
+/// The answer of each endpoint, and when it was probed.
 #[derive(Clone, Default)]
 struct Answers(Arc<Mutex<State>>);
 
@@ -108,8 +108,8 @@ async fn three_failed_probes_take_an_endpoint_out_and_two_good_ones_bring_it_bac
     let stats = users.stats();
     let out = stats.endpoints.iter().find(|of| of.id.as_str() == "u1").expect("is there");
     assert_eq!(out.availability, Availability::Out { cause: UnavailableCause::ProbeFailed });
-    assert!(told(&users, EventKind::EndpointDown)[0].contains("connection refused"));
-    // No call goes there to find out what the probe finds out.
+    assert!(emitted(&users, EventKind::EndpointDown)[0].contains("connection refused"));
+    // No call goes there to test what the probe tests.
     for _ in 0..100 {
         sleep(SECOND / 10).await;
         assert_ne!(users.select().expect("two are left").endpoint().id().as_str(), "u1");
@@ -118,7 +118,7 @@ async fn three_failed_probes_take_an_endpoint_out_and_two_good_ones_bring_it_bac
     let begun = Instant::now();
     until("back", 40 * SECOND, || picked(&users).len() == 3).await;
     assert!(begun.elapsed() > 9 * SECOND, "after two");
-    assert_eq!(told(&users, EventKind::EndpointUp).len(), 1);
+    assert_eq!(emitted(&users, EventKind::EndpointUp).len(), 1);
     let intervals: Vec<_> = answers.asked("u1").windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(intervals.iter().all(|of| (9 * SECOND..=12 * SECOND).contains(of)), "{intervals:?}");
     assert!(first.elapsed() > 40 * SECOND && users.stats().health_checks > 15);
@@ -143,7 +143,7 @@ async fn a_probe_that_hangs_or_panics_is_a_failure_and_holds_up_no_other() {
         answers.say("u1", answer);
         let (_manager, users) = probing(&answers, on()).await;
         until("out", 60 * SECOND, || picked(&users).len() == 2).await;
-        assert!(told(&users, EventKind::EndpointDown)[0].contains(named), "{answer}");
+        assert!(emitted(&users, EventKind::EndpointDown)[0].contains(named), "{answer}");
         assert!(answers.asked("u2").len() >= 2);
     }
 }
@@ -199,7 +199,7 @@ async fn probes_end_with_the_endpoint_its_check_the_configuration_and_the_manage
     sleep(100 * SECOND).await;
     assert_eq!((counts("u1"), counts("u2")), (gone, unchecked));
     assert!(counts("u3") >= 10);
-    // What a probe has found ends with the probing.
+    // A probe's verdict ends with probing.
     answers.say("u3", "refused");
     sleep(60 * SECOND).await;
     assert_eq!(picked(&users), ["u2".to_owned()].into());
@@ -311,7 +311,8 @@ async fn a_health_check_asks_now_and_says_how_it_knows() {
     assert_eq!((report.health, report.probed), (Health::Unhealthy, true));
     assert!(report.to_string().ends_with("10.0.0.9:8080: SELECT 1 failed"), "{report}");
 
-    // Without a check, or a probe: what is known, and that it is only that.
+    // Without a health check or a probe, the report contains only the registry's state, and says
+    // so.
     manager.register_endpoint(endpoint("plain", 1)).await.expect("registers");
     manager.register_endpoint(checked("web", 2)).await.expect("registers");
     manager.set_health("plain", Health::Degraded).await.expect("claims");
@@ -322,7 +323,7 @@ async fn a_health_check_asks_now_and_says_how_it_knows() {
         "users/plain: degraded, not probed: it has no health_check; its registry says degraded; this process sends it no calls"
     );
     assert!(lines[2].contains("the manager has no probe for http"), "{lines:?}");
-    assert_eq!(manager.health_check("nobody").await.expect_err("unknown").kind(), ErrorKind::NotFound);
+    assert_eq!(manager.health_check("absent").await.expect_err("unknown").kind(), ErrorKind::NotFound);
     let json = serde_json::to_value(&reports[0]).expect("serialises");
     assert_eq!((json["health"].as_str(), json["probed"].as_bool()), (Some("unhealthy"), Some(true)));
 }

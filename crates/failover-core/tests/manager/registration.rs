@@ -1,4 +1,4 @@
-//! A process that registers itself for as long as a guard lives.
+//! Self-registration for as long as a guard lives.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use failover_core::{ErrorKind, FailoverManager};
 use failover_memory::MemoryCluster;
 use tokio::time::{Instant, sleep};
 
-use crate::{endpoint, picked, told, until, virtual_manager};
+use crate::{emitted, endpoint, picked, until, virtual_manager};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -31,7 +31,7 @@ async fn closing_the_guard_drains_first_and_then_deregisters() {
     assert_eq!(picked(&users).len(), 1);
     let begun = Instant::now();
     let closing = tokio::spawn(serving.close());
-    until("drained", SECOND, || told(&users, EventKind::EndpointDown).len() == 1).await;
+    until("drained", SECOND, || emitted(&users, EventKind::EndpointDown).len() == 1).await;
     assert_eq!((users.endpoints().len(), picked(&users).len()), (1, 0), "still there, without new calls");
     closing.await.expect("no panic").expect("deregisters");
     assert_eq!(begun.elapsed(), 2 * SECOND);

@@ -1,4 +1,4 @@
-//! What a registry does to a program: each fault by its number in the fault matrix, in virtual time.
+//! Faults of a registry, each with its number in the fault matrix, in virtual time.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,11 +17,11 @@ use failover_test::{Script, ScriptedProvider, Step};
 use proptest::prelude::*;
 use tokio::time::{Instant, sleep};
 
-use crate::{down, endpoint, endpoint_of, named, picked, told, until, virtual_manager};
+use crate::{down, emitted, endpoint, endpoint_of, named, picked, until, virtual_manager};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
-/// The longest pause between two questions to a registry that is down.
+/// The longest pause between two requests to a registry that is down.
 const CAP: Duration = Duration::from_secs(30);
 
 async fn known(scripted: (ScriptedProvider, Script)) -> (FailoverManager, ServiceHandle, Script) {
@@ -57,12 +57,12 @@ async fn r1_a_registry_that_is_down_at_the_start_costs_start_timeout_and_is_aske
         let before = script.asked();
         for _ in 0..200 {
             sleep(3 * SECOND).await;
-            // A watch that is begun again fails again.
+            // A restarted watch fails again.
             script.step(Step::End);
         }
         let asked = script.asked() - before;
         assert!((10..=40).contains(&asked), "{asked} questions in ten minutes");
-        assert_eq!(told(&service, EventKind::SourceStale).len(), 1);
+        assert_eq!(emitted(&service, EventKind::SourceStale).len(), 1);
     }
 }
 
@@ -91,10 +91,10 @@ async fn r2_a_registry_that_is_down_for_ever_takes_nothing_away_and_is_told_once
         before = age();
     }
     assert_eq!(named(&service), ["users-1", "users-2"]);
-    assert_eq!(told(&service, EventKind::SourceStale).len(), 1, "in a month");
+    assert_eq!(emitted(&service, EventKind::SourceStale).len(), 1, "in a month");
 }
 
-/// A registry that is down and remembers when it was asked.
+/// A registry that is down and records its requests.
 struct Failing(Arc<Mutex<Vec<Instant>>>);
 
 #[async_trait]
@@ -144,12 +144,12 @@ async fn r2_a_thousand_clients_that_began_together_do_not_come_back_together() {
     for at in asked.lock().expect("no panic").iter() {
         *slots.entry((*at - begun).as_millis() / 100).or_default() += 1;
     }
-    // The first pauses are shorter than a second and cannot spread a thousand clients far.
+    // The first pauses are shorter than a second, too short to spread a thousand clients.
     let busiest = slots.range(100..).map(|(_, asked)| asked).max().expect("they ask");
     assert!(*busiest <= 50, "{busiest} of 1 000 clients in one tenth of a second");
 }
 
-/// A registry that takes half a minute for each answer.
+/// A registry that takes half a minute per answer.
 struct Slow {
     now: Arc<AtomicUsize>,
     most: Arc<AtomicUsize>,
@@ -224,7 +224,7 @@ async fn r4_a_registry_that_is_suddenly_empty_costs_no_call_until_its_word_is_be
         sleep(SECOND).await;
         service.execute(async |_| Ok::<_, ()>(())).await.expect("the last answer is served");
     }
-    assert_eq!(told(&service, EventKind::EmptyHeld).len(), 1);
+    assert_eq!(emitted(&service, EventKind::EmptyHeld).len(), 1);
     until("the end of the hold", 20 * SECOND, || named(&service).is_empty()).await;
     assert_eq!(service.select().expect_err("none").reason(), NoEndpointsReason::Empty);
 
@@ -253,7 +253,7 @@ async fn r4_unknown_service_none_passing_and_no_answer_are_told_apart() {
         let event = events
             .iter()
             .find(|event| matches!(event.kind, EventKind::EmptyHeld | EventKind::SourceStale))
-            .expect("told");
+            .expect("an event");
         assert_eq!(event.details["code"], code);
         assert!(event.reason.starts_with(words), "{event}");
     }
@@ -266,22 +266,22 @@ async fn r6_garbage_in_an_answer_costs_no_good_entry_and_few_lines() {
     until("the answer", SECOND, || named(&service) == ["users-1", "users-3"]).await;
     assert!(!service.is_stale());
     assert_eq!(service.stats().sources[0].rejected_entries, 1_000_000);
-    let lines = told(&service, EventKind::EntryRejected);
+    let lines = emitted(&service, EventKind::EntryRejected);
     assert!(lines.len() <= 17, "{} lines", lines.len());
     assert!(lines[16].contains("and 999984 more"), "{}", lines[16]);
 
-    // Nothing that can be used among much that cannot is an error, and no empty service.
+    // Answers with only unusable entries are an error, not an empty service.
     script.garbage(10_000);
     until("the mark", SECOND, || service.is_stale()).await;
     assert_eq!(named(&service), ["users-1", "users-3"]);
-    assert!(told(&service, EventKind::EmptyHeld).is_empty());
+    assert!(emitted(&service, EventKind::EmptyHeld).is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn r6_a_registry_that_tells_another_lie_each_time_is_soon_told_of_rarely() {
     let (_manager, service, script) = known(ScriptedProvider::watching()).await;
     let mut events = service.subscribe();
-    let mut told = 0;
+    let mut lines = 0;
     for answer in 0..1_000 {
         let mut set = EndpointSet::new([endpoint("users-1", 1).into(), endpoint("users-2", 2).into()]);
         for entry in 0..100 {
@@ -290,12 +290,12 @@ async fn r6_a_registry_that_tells_another_lie_each_time_is_soon_told_of_rarely()
         script.step(Step::Answer(set));
         sleep(Duration::from_millis(20)).await;
         while let Some(event) = events.try_recv() {
-            told += usize::from(event.kind == EventKind::EntryRejected);
+            lines += usize::from(event.kind == EventKind::EntryRejected);
         }
     }
     assert_eq!(service.stats().sources[0].rejected_entries, 100_000);
-    // A hundred at first, and one in each six seconds of the twenty and some.
-    assert!((100..=110).contains(&told), "{told} lines about a hundred thousand bad entries");
+    // A burst of a hundred, then one every 6 s for the remaining 20 s or more.
+    assert!((100..=110).contains(&lines), "{lines} lines about a hundred thousand bad entries");
 }
 
 #[tokio::test(start_paused = true)]
@@ -352,7 +352,8 @@ fn sets(numbers: &[u8]) -> Vec<Endpoint> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
-    /// Whole sets, errors, ends, panics and unconfirmed empty answers in any order, watched or polled.
+    /// Applies sets, errors, ends, panics and unconfirmed empty answers in any order, watched or
+    /// polled.
     #[test]
     fn r9_whatever_comes_in_between_the_list_is_never_empty_and_ends_as_the_registry_has_it(
         moves in moves(),
@@ -465,7 +466,7 @@ async fn r13_a_provider_that_panics_hangs_or_floods_harms_no_other() {
     sleep(10 * MINUTE).await;
     let restarts = script.asked() - before;
     assert!((5..=40).contains(&restarts), "{restarts} restarts in ten minutes");
-    assert!(!told(&users, EventKind::ProviderPanicked).is_empty());
+    assert!(!emitted(&users, EventKind::ProviderPanicked).is_empty());
     assert!(users.select().is_ok(), "its last answer is served");
 
     script.step(Step::Hang);

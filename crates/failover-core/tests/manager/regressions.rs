@@ -1,4 +1,4 @@
-//! Faults that were found by reading, each kept as the test that showed it.
+//! Regression tests of faults found in reviews.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -481,7 +481,7 @@ fn a_provider_may_ask_its_manager_when_it_is_asked() {
     rx.recv_timeout(Duration::from_secs(8)).expect("no deadlock");
 }
 
-/// A provider that keeps no configuration, so that a strategy stays in this process.
+/// A provider without a configuration store, so that a strategy stays in this process.
 struct Bare(MemoryProvider);
 
 #[async_trait]

@@ -1,4 +1,4 @@
-//! Many endpoints that go at once.
+//! Endpoints that disappear all at once.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use failover_core::{Endpoint, FailoverConfig, FailoverManager, Outcome, ServiceH
 use failover_test::{Script, ScriptedProvider};
 use tokio::time::sleep;
 
-use crate::{endpoint, named, picked, told, until, virtual_manager};
+use crate::{emitted, endpoint, named, picked, until, virtual_manager};
 
 const SOON: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_secs(60);
@@ -43,7 +43,7 @@ async fn r5_a_mass_removal_is_believed_at_once_unless_the_guard_is_on() {
     let (_manager, service, script) = ten(RemovalGuard::Off, ScriptedProvider::watching()).await;
     script.endpoints(some([0]));
     until("the one", SOON, || named(&service).len() == 1).await;
-    assert!(told(&service, EventKind::RemovalHeld).is_empty());
+    assert!(emitted(&service, EventKind::RemovalHeld).is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -53,11 +53,11 @@ async fn r5_with_the_guard_what_went_at_once_is_a_last_resort_until_its_grace_en
         script.endpoints(some([0]));
         until("the answer", Duration::from_secs(15), || removed(&service) == 9).await;
         assert_eq!(picked(&service).len(), 1, "calls go to the one that is still named");
-        let held = told(&service, EventKind::RemovalHeld);
+        let held = emitted(&service, EventKind::RemovalHeld);
         assert_eq!(held.len(), 1);
         assert!(held[0].contains("9 of 10 endpoints disappeared at once"), "{held:?}");
 
-        // The one that is left dies: the others were there all the time.
+        // The remaining one dies: the removed ones are still there.
         for _ in 0..40 {
             let Ok(pick) = service.select() else { break };
             let dead = pick.endpoint().id().as_str() == "users-0";
@@ -79,7 +79,7 @@ async fn r5_with_the_guard_what_comes_back_is_in_at_once_and_few_that_go_are_gon
     let (_manager, service, script) = ten(GUARD, ScriptedProvider::watching()).await;
     script.endpoints(some(0..8));
     until("two are gone", SOON, || named(&service).len() == 8).await;
-    assert!(told(&service, EventKind::RemovalHeld).is_empty(), "two of ten are no mass");
+    assert!(emitted(&service, EventKind::RemovalHeld).is_empty(), "two of ten are below the share");
 
     script.endpoints(some(0..2));
     until("six are held", SOON, || removed(&service) == 6).await;

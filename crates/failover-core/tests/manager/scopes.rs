@@ -1,4 +1,4 @@
-//! Every operation on a named provider: what has `WithProvider` in its name in Go.
+//! Every operation on a named provider: those with `WithProvider` in their Go name.
 
 use failover_core::provider::Query;
 use failover_core::{EndpointRef, ErrorKind, FailoverConfig, FailoverManager, Health, Lifecycle};
@@ -62,7 +62,7 @@ async fn what_is_not_there_or_not_clear_is_named() {
     assert!(manager.get_endpoint(("orders", "a")).await.is_ok());
     let twice = virtual_manager(MemoryProvider::new()).provider(MemoryProvider::new()).build().await;
     assert!(twice.expect_err("a name twice").to_string().contains("\"memory\" twice"));
-    let nobody = virtual_manager(MemoryProvider::new()).default_provider("consul").build().await;
-    let error = nobody.expect_err("not registered");
+    let unknown = virtual_manager(MemoryProvider::new()).default_provider("consul").build().await;
+    let error = unknown.expect_err("not registered");
     assert!(error.to_string().starts_with("default_provider: \"consul\" is not allowed"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! Services whose endpoints come from several providers, and providers that stand in for each other.
+//! Services with endpoints from several providers, and fallback between providers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use failover_memory::MemoryProvider;
 use failover_test::{ScriptedProvider, Step};
 use tokio::time::sleep;
 
-use crate::{down, endpoint, picked, told, until, virtual_manager};
+use crate::{down, emitted, endpoint, picked, until, virtual_manager};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -31,7 +31,7 @@ fn two(first: impl Provider, second: impl Provider) -> ManagerBuilder {
     virtual_manager(Named("first", Arc::new(first))).provider_as("second", second).service_config(config)
 }
 
-/// A provider whose kind is the name that a test wants.
+/// A provider with a configurable kind.
 struct Named(&'static str, Arc<dyn Provider>);
 
 #[failover_core::async_trait]
@@ -72,8 +72,8 @@ impl Provider for Named {
     }
 }
 
-/// Calls at 1 000 a second for a while; those whose endpoint's id begins with `dead` fail. How many calls ended where,
-/// and how many failed.
+/// Makes 1 000 calls per second for `time`; those to endpoints whose id starts with `dead` fail.
+/// Returns how many calls each endpoint served, and how many failed.
 async fn calls(users: &ServiceHandle, time: Duration, dead: &str) -> (BTreeMap<String, u32>, u32) {
     let (mut ended, mut failed) = (BTreeMap::new(), 0);
     for _ in 0..time.as_millis() {
@@ -107,17 +107,17 @@ async fn the_next_provider_answers_while_the_endpoints_of_the_default_one_are_do
     let (ended, failed) = calls(&users, SECOND, "").await;
     assert_eq!((failed, ended.keys().filter(|id| id.starts_with('b')).count()), (0, 0), "{ended:?}");
 
-    // The provider goes with its endpoints, as when a whole site is lost.
+    // The provider fails with its endpoints, as when a whole site is lost.
     script.fail(Error::new(ErrorKind::Connection, "connection refused"));
     let (ended, failed) = calls(&users, 5 * SECOND, "a").await;
     assert_eq!((failed, users.is_stale()), (0, true));
     assert!(ended.keys().all(|id| id.starts_with('b')), "{ended:?}");
-    let changed = told(&users, EventKind::SourceChanged);
+    let changed = emitted(&users, EventKind::SourceChanged);
     assert_eq!(changed.len(), 1, "{changed:?}");
     assert!(changed[0].contains("second"), "{changed:?}");
 
     script.endpoints(primaries());
-    // They return: no slice of 100 ms gives one of them more than twice its fair share.
+    // They return: no interval of 100 ms gives one of them more than twice its fair share.
     let mut total = 0;
     for _ in 0..100 {
         let (ended, failed) = calls(&users, Duration::from_millis(100), "").await;
@@ -129,7 +129,7 @@ async fn the_next_provider_answers_while_the_endpoints_of_the_default_one_are_do
     assert_eq!(total, 10_000);
     let (ended, _) = calls(&users, SECOND, "").await;
     assert!(ended.keys().all(|id| id.starts_with('a')), "{ended:?}");
-    let changed = told(&users, EventKind::SourceChanged);
+    let changed = emitted(&users, EventKind::SourceChanged);
     assert_eq!(changed.len(), 2, "{changed:?}");
     assert!(changed[1].contains("first"), "{changed:?}");
 }
@@ -147,8 +147,8 @@ async fn a_default_provider_that_is_merely_out_of_reach_moves_nothing() {
     until("stale", SECOND, stale).await;
     sleep(600 * SECOND).await;
     assert_eq!(picked(&users), ["a".to_owned()].into());
-    assert_eq!(told(&users, EventKind::SourceChanged), Vec::<String>::new());
-    assert!(told(&users, EventKind::SourceStale)[0].contains("connection refused"));
+    assert_eq!(emitted(&users, EventKind::SourceChanged), Vec::<String>::new());
+    assert!(emitted(&users, EventKind::SourceStale)[0].contains("connection refused"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -161,11 +161,11 @@ async fn a_default_provider_that_never_answers_or_does_not_know_the_service_is_s
         let manager = two(first, second).build().await.expect("builds");
         let users = manager.service("users").await.expect("a handle");
         assert_eq!(picked(&users), ["b".to_owned()].into(), "{step:?}");
-        assert_eq!(told(&users, EventKind::SourceChanged).len(), 1, "{step:?}");
+        assert_eq!(emitted(&users, EventKind::SourceChanged).len(), 1, "{step:?}");
         if matches!(step, Step::Hang) {
             continue;
         }
-        // It comes to know the service: calls go there.
+        // The provider learns of the service: calls go there.
         script.endpoints([endpoint("a", 1)]);
         until("the default", SECOND, || picked(&users) == ["a".to_owned()].into()).await;
     }
@@ -191,7 +191,7 @@ async fn sources_with_tiers_are_asked_for_by_name() {
     assert_eq!(picked(&users), ["b".to_owned()].into());
     let (ended, failed) = calls(&users, SECOND, "b").await;
     assert_eq!((failed, ended.len()), (0, 1));
-    // Another way to the same service is a mistake that is told, and the same one is the same handle.
+    // Other sources for the same service are an error; the same ones return the same handle.
     assert_eq!(manager.service("users").await.expect_err("another way").kind(), ErrorKind::Conflict);
     assert!(manager.service_from("users", [("second", 0), ("first", 1)]).await.is_ok());
     for (sources, kind) in [
@@ -201,7 +201,7 @@ async fn sources_with_tiers_are_asked_for_by_name() {
     ] {
         assert_eq!(manager.service_from("orders", sources).await.expect_err("a mistake").kind(), kind);
     }
-    // Both in one tier share the calls.
+    // Two sources in one tier share the calls.
     let orders = |id: &str, last| {
         Endpoint::builder(id, "orders", format!("10.0.1.{last}"), 80).build().expect("valid")
     };

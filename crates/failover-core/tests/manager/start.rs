@@ -1,4 +1,4 @@
-//! A registry that does not answer when a service is first asked for.
+//! A registry that does not answer when a service is first requested.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 use crate::{down, endpoint, named, until, virtual_manager};
 
 const START: Duration = Duration::from_secs(5);
-/// A restart comes 250 ms after the first failure at the latest.
+/// A restart follows the first failure within 250 ms.
 const SOON: Duration = Duration::from_secs(1);
 
 #[tokio::test(start_paused = true)]
@@ -102,7 +102,7 @@ async fn a_registry_that_is_down_for_long_is_asked_less_and_less_and_never_given
     let service = manager.service("users").await.expect("a handle");
     tokio::time::sleep(Duration::from_secs(3600)).await;
     let asked = script.asked();
-    // 7 while it grows, then one in 15 to 30 s.
+    // 7 while the pause grows, then one every 15 to 30 s.
     assert!((100..260).contains(&asked), "{asked}");
     script.endpoints([endpoint("users-1", 1)]);
     until("the registry's return", Duration::from_secs(31), || named(&service) == ["users-1"]).await;
@@ -131,7 +131,7 @@ async fn who_waits_for_readiness_is_told_when_the_manager_closes() {
         let waiting = tokio::spawn(async move { service.ready().await });
         tokio::time::sleep(SOON).await;
         manager.close().await.expect("closes");
-        let ended = timeout(SOON, waiting).await.unwrap_or_else(|_| panic!("not told, failing: {failing}"));
+        let ended = timeout(SOON, waiting).await.unwrap_or_else(|_| panic!("no error, failing: {failing}"));
         let error = ended.expect("no panic").expect_err("it will never be ready");
         assert_eq!(error.kind(), ErrorKind::Shutdown);
     }
