@@ -77,7 +77,8 @@
 //! | `k8s` | `failover::k8s`: the provider for Kubernetes; brings kube, hyper and rustls, and needs Rust 1.89 |
 //! | `k8s-v1_33` … `k8s-v1_37`, `k8s-latest` | `k8s`, built for that version of Kubernetes: a program with `k8s` chooses one, the oldest API server that it talks to |
 //!
-//! It needs Rust 1.85 without `k8s`, and tokio for everything but [`ServiceHandle::fixed`] and [`ServiceHandle::select`].
+//! The crate needs Rust 1.85 without `k8s`, and tokio for everything but [`ServiceHandle::fixed`]
+//! and [`ServiceHandle::select`].
 
 #[doc(inline)]
 pub use failover_core::{
@@ -113,8 +114,8 @@ pub mod k8s {
     pub use failover_k8s::*;
 }
 
-/// Active health checks: the trait [`Probe`](probe::Probe), and with the feature `probe` its implementations for
-/// HTTP, HTTPS and TCP.
+/// Active health checks: the trait [`Probe`](probe::Probe), and with the feature `probe` its
+/// implementations for HTTP, HTTPS and TCP.
 pub mod probe {
     #[doc(inline)]
     pub use failover_core::probe::*;
