@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_long_texts_and_tokens_are_not_told() {
+    fn pages_long_texts_and_tokens_are_not_shown() {
         for body in ["<html>502</html>", &"x".repeat(500), "bad token canary", "{\"a\":1}"] {
             let error = of_status("asking", &answer(500, body)).to_string();
             assert_eq!(error, "asking: consul answered 500");
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_told() {
+    fn retry_after_is_reported() {
         let late = Answer { retry_after: Some(Duration::from_secs(7)), ..answer(429, "") };
         assert_eq!(of_status("asking", &late).retry(), RetryAdvice::After(Duration::from_secs(7)));
     }

@@ -53,7 +53,7 @@ fn checked(error: &Error) -> String {
 }
 
 #[test]
-fn what_is_no_toml_or_yaml_is_told_with_its_line() {
+fn what_is_no_toml_or_yaml_is_reported_with_its_line() {
     for (text, line) in [("timeout = \"2s\"\nmax_retries = = 3\n", 2), ("a = 1\na = 2\n", 2), ("[circuit", 1)]
     {
         let error = FailoverConfig::from_toml(text).expect_err(text);
@@ -73,7 +73,7 @@ fn what_is_no_toml_or_yaml_is_told_with_its_line() {
 }
 
 #[test]
-fn a_key_that_is_not_known_and_a_wrong_value_are_told_with_their_path() {
+fn a_key_that_is_not_known_and_a_wrong_value_are_reported_with_their_path() {
     let unknown = "circuit_breaker.failure_treshold: unknown key; did you mean failure_threshold?";
     let wrong = "circuit_breaker.recovery_timeout: \"2h\" is not allowed";
     for (toml, yaml, expected) in [

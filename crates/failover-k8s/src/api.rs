@@ -324,7 +324,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_stands_in_a_target_is_encoded() {
+    fn the_content_of_a_target_is_encoded() {
         assert_eq!(encoded("kubernetes.io/service-name=users"), "kubernetes.io%2Fservice-name%3Dusers");
         assert_eq!(encoded("a b?c#d/..%2e\r\nü"), "a%20b%3Fc%23d%2F..%252e%0D%0A%C3%BC");
         let scope = Scope::named(Kind::ConfigMaps, "a&b");

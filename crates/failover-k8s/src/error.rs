@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_to_wait_is_honoured_from_the_header_and_from_the_body_and_has_a_bound() {
+    fn a_requested_wait_is_honoured_from_the_header_and_from_the_body_and_has_a_bound() {
         let body = json!({"kind": "Status", "code": 503, "details": {"retryAfterSeconds": 3}}).to_string();
         let waits = |error: &Error| match error.retry() {
             RetryAdvice::After(time) => time.as_secs(),
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_a_new_list_can_mend_is_told_apart() {
+    fn what_only_a_new_list_can_mend_is_distinguished() {
         let too_large = json!({"kind": "Status", "code": 504, "reason": "Timeout", "message": "Too large resource version",
             "details": {"causes": [{"reason": "ResourceVersionTooLarge"}], "retryAfterSeconds": 1}});
         assert!(wants_list(&refused("watch", 504, None, too_large.to_string().as_bytes())));

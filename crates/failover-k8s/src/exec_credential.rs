@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_it_prints_is_read_and_what_it_wants_to_know_is_told() {
+    async fn what_it_prints_is_read_and_what_it_asks_for_is_provided() {
         let mut wants = exec(
             r#"printf '{"status":{"token":"%s %s","expirationTimestamp":"2026-11-24T12:00:00Z"}}' "$A" "$(echo "$KUBERNETES_EXEC_INFO" | tr -d '"')""#,
         );
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_wrong_with_it_is_told_without_what_it_printed() {
+    async fn what_is_wrong_with_it_is_reported_without_what_it_printed() {
         for (script, word) in [
             ("echo hunter2; exit 3", "exit status: 3"),
             ("echo hunter2", "no ExecCredential"),

@@ -443,7 +443,7 @@ mod tests {
 
     /// F25, for registrations.
     #[test]
-    fn a_lease_that_somebody_emptied_is_read_without_a_panic() {
+    fn a_lease_that_a_user_emptied_is_read_without_a_panic() {
         use serde_json::json;
         let base = |spec: Value| json!({"metadata": {"name": "a", "uid": "1", "resourceVersion": "7"}, "spec": spec});
         for spec in [

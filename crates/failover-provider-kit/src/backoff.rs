@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_outage_has_its_own_steps_and_an_answer_begins_anew() {
+    fn a_long_outage_has_its_own_steps_and_an_answer_resets_them() {
         let steps = BackoffSteps::new(SECOND, 2.0, 4 * SECOND);
         let late = BackoffSteps::new(8 * SECOND, 2.0, 30 * SECOND);
         let mut backoff = Backoff::new(steps).then_after(10 * SECOND, late);

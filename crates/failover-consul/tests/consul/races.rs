@@ -136,7 +136,7 @@ fn writes(server: &FaultServer, path: &str) -> usize {
 const REGISTER: &str = "/v1/agent/service/register";
 
 #[tokio::test]
-async fn a_registration_that_nobody_waits_for_does_not_come_after_the_deregistration() {
+async fn a_registration_whose_caller_left_does_not_come_after_the_deregistration() {
     let slow = Slow::default();
     let server = slow.start().await;
     let consul = provider(&server);
@@ -149,7 +149,7 @@ async fn a_registration_that_nobody_waits_for_does_not_come_after_the_deregistra
 }
 
 #[tokio::test]
-async fn a_deregistration_that_nobody_waits_for_does_not_come_after_the_registration() {
+async fn a_deregistration_whose_caller_left_does_not_come_after_the_registration() {
     let slow = Slow::default();
     let server = slow.start().await;
     let consul = provider(&server);
@@ -203,7 +203,7 @@ async fn row_19_what_an_agent_has_lost_can_be_changed() {
 
 /// Changing the reason of a maintenance takes two requests.
 #[tokio::test]
-async fn a_change_of_maintenance_that_nobody_waits_for_does_not_end_half_way() {
+async fn a_change_of_maintenance_whose_caller_left_does_not_end_half_way() {
     let slow = Slow::default();
     let server = slow.start().await;
     let consul = provider(&server);

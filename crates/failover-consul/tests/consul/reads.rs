@@ -133,7 +133,7 @@ async fn row_04_a_streaming_answer_without_a_leader_counts_and_the_leader_is_ask
 
 /// Row 7 and S3: the deadline of a request includes its wait for a connection.
 #[tokio::test]
-async fn row_11_who_waits_for_a_connection_has_a_deadline_too() {
+async fn row_11_waiting_for_a_connection_has_a_deadline_too() {
     let server = FaultServer::start(|_| async { Reply::hang() }).await;
     let consul = Arc::new(
         builder(&server.address().to_string()).connections(4).deadline(SECOND).build().expect("valid"),

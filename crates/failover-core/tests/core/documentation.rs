@@ -110,7 +110,7 @@ fn keys(section: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_setting_stands_in_the_documentation_with_when_to_change_it() {
+fn every_setting_is_in_the_documentation_with_when_to_change_it() {
     let rows = rows();
     let defaults = serde_json::to_value(FailoverConfig::default()).expect("serialises");
     let is_section = |key: &str| {

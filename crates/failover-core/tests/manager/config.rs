@@ -55,7 +55,7 @@ async fn a_services_own_document_counts_before_that_of_all_and_before_what_was_b
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bad_document_is_told_and_the_last_good_one_stays() {
+async fn a_bad_document_is_reported_and_the_last_good_one_stays() {
     let cluster = MemoryCluster::new();
     let manager = virtual_manager(cluster.provider()).build().await.expect("builds");
     let users = service(&manager, "users").await;

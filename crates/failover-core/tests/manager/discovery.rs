@@ -271,7 +271,7 @@ async fn bad_entries_are_skipped_counted_and_named_and_the_good_ones_stay() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bad_entry_that_stays_is_told_once() {
+async fn a_bad_entry_that_stays_is_reported_once() {
     let (_manager, service, script) = known(ScriptedProvider::polled()).await;
     let mut set = EndpointSet::new([endpoint("users-1", 1).into()]);
     set.reject("entry 1", Error::invalid("port", 0, "a number from 1 to 65535"));

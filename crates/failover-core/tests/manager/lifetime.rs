@@ -101,7 +101,7 @@ async fn a_provider_that_hangs_does_not_keep_a_task() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_nobody_holds_is_let_go_after_keep_idle() {
+async fn a_service_without_handles_is_removed_after_keep_idle() {
     let provider = MemoryProvider::new();
     let manager = virtual_manager(provider).keep_idle(Duration::from_secs(60)).build().await.expect("builds");
     let service = manager.service("users").await.expect("a handle");

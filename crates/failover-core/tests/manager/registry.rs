@@ -78,7 +78,7 @@ async fn r1_a_registry_that_comes_back_is_found_within_the_longest_pause() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn r2_a_registry_that_is_down_for_ever_takes_nothing_away_and_is_told_once() {
+async fn r2_a_registry_that_is_down_for_ever_takes_nothing_away_and_is_reported_once() {
     let (_manager, service, script) = known(ScriptedProvider::polled()).await;
     script.fail(down("the registry is down"));
     until("the mark", 12 * SECOND, || service.is_stale()).await;
@@ -236,7 +236,7 @@ async fn r4_a_registry_that_is_suddenly_empty_costs_no_call_until_its_word_is_be
 }
 
 #[tokio::test(start_paused = true)]
-async fn r4_unknown_service_none_passing_and_no_answer_are_told_apart() {
+async fn r4_unknown_service_none_passing_and_no_answer_are_distinguished() {
     for (step, code, words) in [
         (
             Step::Answer(EndpointSet::unknown_service()),
@@ -278,7 +278,7 @@ async fn r6_garbage_in_an_answer_costs_no_good_entry_and_few_lines() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn r6_a_registry_that_tells_another_lie_each_time_is_soon_told_of_rarely() {
+async fn r6_a_registry_with_another_bad_answer_each_time_is_soon_reported_rarely() {
     let (_manager, service, script) = known(ScriptedProvider::watching()).await;
     let mut events = service.subscribe();
     let mut lines = 0;
@@ -420,7 +420,7 @@ async fn r11_a_thousand_changes_a_second_are_taken_together_and_the_newest_is_se
 }
 
 #[tokio::test(start_paused = true)]
-async fn r12_an_id_that_moves_begins_anew_and_an_address_that_stands_twice_counts_once() {
+async fn r12_an_id_that_moves_starts_afresh_and_a_duplicate_address_counts_once() {
     let (_manager, service, script) = known(ScriptedProvider::watching()).await;
     for _ in 0..10 {
         let done = service.call().max_retries(0);

@@ -136,7 +136,7 @@ async fn a_guard_that_is_dropped_right_before_the_manager_is_closed_is_deregiste
 }
 
 #[tokio::test(start_paused = true)]
-async fn values_stay_with_a_service_that_nobody_holds_a_handle_of() {
+async fn values_stay_with_a_service_without_handles() {
     let cluster = MemoryCluster::new();
     let manager = virt(cluster.provider()).keep_idle(Duration::from_secs(1)).build().await.expect("works");
     manager.register_endpoint(ep("a", 1)).await.expect("works");

@@ -120,7 +120,7 @@ async fn a_start_timeout_of_zero_waits_for_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_readiness_is_told_when_the_manager_closes() {
+async fn waiting_for_readiness_ends_when_the_manager_closes() {
     for failing in [false, true] {
         let (provider, script) = ScriptedProvider::watching();
         if failing {

@@ -62,7 +62,7 @@ fn conditions_are_read_as_kube_proxy_reads_them() {
 
 /// F13: only the invalid endpoint is rejected; the valid one beside it stays.
 #[test]
-fn a_bad_endpoint_is_left_out_and_told_of_and_the_others_stay() {
+fn a_bad_endpoint_is_left_out_and_reported_and_the_others_stay() {
     for bad in [
         json!({}),
         json!(null),

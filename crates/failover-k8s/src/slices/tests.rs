@@ -105,7 +105,7 @@ fn an_endpoint_of_ours_that_goes_is_gone_at_once() {
 }
 
 #[test]
-fn one_that_stands_in_two_slices_counts_once_and_the_better_word_for_it_wins() {
+fn an_endpoint_in_two_slices_counts_once_and_the_better_state_wins() {
     let conditions = |ready: bool, serving: bool, terminating: bool| json!([{"addresses": ["10.0.0.1"], "conditions": {"ready": ready, "serving": serving, "terminating": terminating}}]);
     for (a, b, health, lifecycle) in [
         (
@@ -212,7 +212,7 @@ fn a_pod_with_two_addresses_is_one_endpoint_of_the_family_that_is_preferred() {
 }
 
 #[test]
-fn a_change_that_says_nothing_new_is_not_told_unless_somebody_has_to_hear_that_it_holds() {
+fn a_change_that_says_nothing_new_is_not_published_unless_listeners_have_to_hear_that_it_holds() {
     let mut slices = slices();
     let now = Timing::tokio().now();
     slices.listed(vec![slice("a", 1, &[1])], "10");

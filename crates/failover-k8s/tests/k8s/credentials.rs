@@ -141,7 +141,7 @@ async fn a_plugin_that_hangs_at_the_start_is_ended_at_the_deadline() {
 /// A file can hang, too.
 #[cfg(unix)]
 #[tokio::test]
-async fn a_file_that_hangs_is_told_by_name_in_time() {
+async fn a_file_that_hangs_is_reported_by_name_in_time() {
     let plugin = Plugin::new("http://127.0.0.1:1");
     let pipe = plugin.file("pipe");
     let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("there is mkfifo");
@@ -172,7 +172,7 @@ async fn a_file_that_hangs_is_told_by_name_in_time() {
 /// Credentials are renewed before they expire, and no request waits for the renewal; a hanging
 /// plugin does no harm while they are valid, and is named once they are not.
 #[tokio::test]
-async fn a_plugin_that_hangs_later_holds_up_nobody_whose_credentials_are_good() {
+async fn a_plugin_that_hangs_later_holds_up_no_request_whose_credentials_are_good() {
     let good = Arc::new(std::sync::Mutex::new("Bearer first"));
     let taken = Arc::clone(&good);
     let server = FaultServer::start(move |request: Request| {

@@ -106,7 +106,7 @@ async fn what_becomes_of_a_service_is_published_to_its_end() {
 }
 
 #[tokio::test]
-async fn a_service_that_is_a_dns_name_is_told_as_that() {
+async fn a_service_that_is_a_dns_name_is_reported_as_such() {
     let Some(space) = calm().await else { return };
     let provider = space.provider().await;
     let body = r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"db"},"spec":{"type":"ExternalName","externalName":"db.example.com"}}"#;

@@ -16,7 +16,7 @@ use crate::scripted::{SOON, builder, is_slices, list, slice, status};
 /// A lease was deleted and creating the next one failed; a registration then creates it, and the
 /// earlier registrations are restored nevertheless.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_lost_lease_bound_comes_back_whoever_makes_the_next() {
+async fn what_a_lost_lease_bound_comes_back_however_the_next_is_made() {
     let leases = Arc::new(AtomicUsize::new(0));
     let busy = Arc::new(AtomicBool::new(false));
     let (is_busy, made) = (Arc::clone(&busy), Arc::clone(&leases));

@@ -82,7 +82,7 @@ async fn what_is_not_there_is_not_found_and_named() {
 }
 
 #[tokio::test]
-async fn an_update_keeps_the_claims_and_a_registration_begins_anew() {
+async fn an_update_keeps_the_claims_and_a_registration_resets_them() {
     let provider = MemoryProvider::new();
     let (service, one) = (users(), id("users-1"));
     provider.register(&endpoint("users-1", 1)).await.expect("registers");

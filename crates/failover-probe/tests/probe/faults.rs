@@ -75,7 +75,7 @@ async fn one_that_never_answers_or_only_trickles_ends_with_the_timeout() {
 }
 
 #[tokio::test]
-async fn one_that_resets_closes_refuses_or_talks_nonsense_is_told_apart_from_one_that_works() {
+async fn one_that_resets_closes_refuses_or_talks_nonsense_is_distinguished_from_one_that_works() {
     let closes = Server::saying("").await;
     let nonsense = Server::saying("SSH-2.0-OpenSSH_9.6\r\n").await;
     let half = Server::saying("HTTP/1.1 200").await;

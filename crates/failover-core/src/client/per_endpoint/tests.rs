@@ -66,7 +66,7 @@ async fn a_thousand_first_uses_at_once_make_one_value_for_each_endpoint() {
 }
 
 #[test]
-fn a_value_goes_with_its_endpoint_and_is_made_anew_at_another_address() {
+fn a_value_goes_with_its_endpoint_and_is_recreated_at_another_address() {
     let (users, source) = service(&[("a", "10.0.0.1")]);
     publish(&users, source, &[("b", "10.0.0.2")]);
     let alive = Arc::new(AtomicUsize::new(0));
