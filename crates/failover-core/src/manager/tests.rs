@@ -15,14 +15,14 @@ use crate::model::endpoint::{Endpoint, EndpointEntry};
 use crate::runtime::clock::Clock;
 use crate::runtime::random::Random;
 
-/// What the watch does after its first answer.
+/// What the watch does after it has answered.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum After {
-    /// There is no watch: the provider is polled.
+    /// It has none: the provider is asked.
     Polled,
-    /// It ends, then stays pending forever.
+    /// It ends, and then it is pending for ever.
     EndsAndHangs,
-    /// It ends, then panics when polled again, as the `Stream` contract allows.
+    /// It ends, and it panics when it is polled again, as the `Stream` contract allows.
     EndsAndPanics,
 }
 
