@@ -28,8 +28,8 @@ thread_local! {
     static GENERATOR: RefCell<SmallRng> = RefCell::new(SmallRng::seed_from_u64(1));
 }
 
-/// The minimum work of any balancer of this design: load the table, draw an index, read the clock
-/// twice, add to two atomics of the chosen entry.
+/// Performs the minimum work of any balancer of this design: loads the table, draws an index, reads
+/// the clock twice, adds to two atomics of the chosen entry.
 pub(crate) fn floor(n: usize) -> impl Fn(u32) + Sync {
     let clock = quanta::Clock::new();
     let start = clock.raw();
@@ -105,7 +105,7 @@ fn p2c(n: usize) -> Case<'static> {
     })
 }
 
-/// The balancer behind a buffer, as necessary if several callers share it.
+/// Returns the case of the balancer behind a buffer, as necessary if several callers share it.
 pub(crate) fn buffered(n: usize, runtime: &Runtime) -> Case<'_> {
     let balance = balance!(n);
     let mut buffer = runtime.block_on(async { Buffer::new(balance, 1_024) });

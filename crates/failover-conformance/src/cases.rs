@@ -146,7 +146,7 @@ async fn secrets(bench: &Bench<'_>) -> Done {
     Ok(())
 }
 
-/// The table is in `failover_core::codes`.
+/// Checks the codes of the table in `failover_core::codes`.
 async fn codes_of_the_table(bench: &Bench<'_>) -> Done {
     let provider = bench.provider().await?;
     let key = failover_core::provider::ConfigKey::Service(bench.service());

@@ -289,7 +289,7 @@ impl ServiceWatch {
                     if !state.failing {
                         state.failing = true;
                         let message = format!(
-                            "service {} is empty since the servers went back to older data; for {:?} that is not believed",
+                            "service {} is empty since the servers went back to older data; keeping the last endpoints for {:?}",
                             self.service, self.client.settings.empty_grace
                         );
                         self.publisher

@@ -266,8 +266,7 @@ fn take(
     if stored.is_none() && is_held && state.last.is_some() {
         if !state.failing {
             state.failing = true;
-            let message =
-                "the document is gone since the servers went back to older data; that is not believed yet";
+            let message = "the document is missing since the servers went back to older data; keeping the last one for now";
             publisher.error(Error::new(ErrorKind::NotFound, message).with_code("EMPTY_AFTER_RESET"));
         }
         // Polled instead of blocking, so that the wait does not outlast the grace.

@@ -65,7 +65,7 @@ pub(crate) async fn verify(
         (true, _) => Ok(if can_tell { Emptiness::Certain } else { Emptiness::Likely }),
         (false, false) => Ok(Emptiness::Certain),
         // Even the service `consul` is missing.
-        (false, true) => Err(filtered(service, "without a token nothing at all is to be seen")),
+        (false, true) => Err(filtered(service, "without a token, nothing is visible")),
     }
 }
 

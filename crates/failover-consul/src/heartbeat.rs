@@ -21,7 +21,7 @@ const VERIFY_INTERVAL: Duration = Duration::from_secs(10);
 /// One in this many heartbeats verifies that the registration still belongs to this provider.
 const VERIFY_EVERY: u32 = 3;
 
-/// What this provider has registered for one endpoint.
+/// The registration of one endpoint by this provider.
 #[derive(Clone, Debug)]
 pub(crate) struct Registered {
     pub(crate) registration: Registration,
@@ -173,12 +173,12 @@ impl Heartbeats {
         self.all().closed
     }
 
-    /// Whether the heartbeats of this id run.
+    /// Returns whether the heartbeats of this id run.
     pub(crate) fn keeps(&self, id: &str) -> bool {
         self.all().heartbeats.get(id).is_some_and(Heartbeat::is_running)
     }
 
-    /// The number of endpoints that are kept alive.
+    /// Returns the number of endpoints that are kept alive.
     pub(crate) fn count(&self) -> usize {
         self.all().heartbeats.values().filter(|heartbeat| heartbeat.is_running()).count()
     }

@@ -1,8 +1,8 @@
-//! Where the token of a request comes from.
+//! The source of tokens.
 
 use failover_provider_kit::{Secret, TokenFile};
 
-/// Where the token of a request comes from.
+/// The source of the token of a request.
 #[derive(Debug, Default)]
 pub(crate) enum TokenSource {
     #[default]

@@ -214,7 +214,7 @@ impl Settings {
         call(format!("reading key {key}"), &request, Some(&read.features()))
     }
 
-    /// Writes if the key's index is still this one; 0 stands for a key that does not exist.
+    /// Writes if the key's index is still this one; 0 means that the key must not exist.
     pub(crate) fn kv_swap(&self, key: &str, value: &[u8], index: u64) -> Result<Call, Error> {
         let request = SetKeyRequest {
             key: key.to_owned(),

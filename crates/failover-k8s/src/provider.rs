@@ -179,8 +179,9 @@ impl Provider for KubernetesProvider {
         self.cluster.client.object(&ask).await.map(drop)
     }
 
-    /// Remaining registrations stay until the lease, which is no longer renewed, expires.
-    /// Operations in progress have 700 ms to finish and are then aborted; new ones are refused.
+    /// Closes the provider. Remaining registrations stay until the lease, which is no longer
+    /// renewed, expires. Operations in progress have 700 ms to finish and are then aborted; new
+    /// ones are refused.
     async fn close(&self) -> Result<(), Error> {
         let Some(closing) = self.cluster.client.close() else { return Ok(()) };
         stop(&self.renewal_task);

@@ -419,7 +419,7 @@ mod tests {
                     Verdict::Delete(_) => deletions += 1,
                 }
             }
-            // As the reaper's loop does.
+            // Waits like the reaper's loop.
             let soonest = now + Duration::from_millis(50);
             let due = sightings.due().expect("it is there");
             now = due.max(soonest).min(now + Duration::from_secs(10));

@@ -86,7 +86,8 @@ pub(super) async fn large(bench: &Bench<'_>) -> Done {
     }
 }
 
-/// A document published before an outage must not be lost to the error, as for a set of endpoints.
+/// Checks that a document published before an outage is not lost to the error, as for a set of
+/// endpoints.
 pub(super) async fn late_document(bench: &Bench<'_>) -> Done {
     let provider = bench.provider().await?;
     let (store, key) = (store(&provider)?, key(bench));

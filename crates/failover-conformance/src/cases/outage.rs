@@ -99,8 +99,8 @@ pub(super) async fn codes(bench: &Bench<'_>) -> Done {
     ensure(right, "a Connection or Timeout error of the table that advises to try again", error)
 }
 
-/// An unpolled stream receives a change that another stream sees. An outage that starts then must
-/// not hide the change.
+/// Checks that an outage does not hide a change from a stream that is not polled, while another
+/// stream has seen the change.
 pub(super) async fn late_set(bench: &Bench<'_>) -> Done {
     let provider = prepared(bench).await?;
     let service = bench.service();

@@ -154,7 +154,7 @@ async fn owners(server: Server) {
         admin
             .deregister(&users, endpoint("b", "users", 4).id())
             .await
-            .expect("who never had it may remove it")
+            .expect("a provider that never had it may remove it")
     );
     assert!(second.deregister(&users, a.id()).await.expect("its own"));
     assert!(!second.deregister(&users, a.id()).await.expect("gone already"));

@@ -132,7 +132,7 @@ async fn reader() {
     }
 }
 
-/// Consul's own share: a bare blocking query.
+/// Measures Consul's own share with a bare blocking query.
 fn raw(address: String) -> Receiver<String> {
     let (sender, lines) = sync_channel(10_000);
     std::thread::spawn(move || {

@@ -313,7 +313,7 @@ fn port_of(object: &Value, reading: &Reading) -> Result<(u16, String), Error> {
         PortChoice::Name(wanted) => ports.iter().find(|port| name(port) == *wanted),
         PortChoice::Number(wanted) => {
             let exact = ports.iter().find(|port| number(port) == Some(i64::from(*wanted)));
-            // A port without a number stands for all ports.
+            // A port without a number means all ports.
             exact.or_else(|| ports.iter().find(|port| port.get("port").is_none_or(Value::is_null)))
         }
     };

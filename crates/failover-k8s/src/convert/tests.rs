@@ -50,7 +50,7 @@ fn conditions_are_read_as_kube_proxy_reads_them() {
         (json!({"ready": false}), "unhealthy in_service"),
         (json!({"ready": false, "serving": true, "terminating": true}), "healthy draining"),
         (json!({"ready": false, "serving": false, "terminating": true}), "unhealthy draining"),
-        // As with publishNotReadyAddresses.
+        // As written with `publishNotReadyAddresses`.
         (json!({"ready": true, "serving": false, "terminating": true}), "healthy in_service"),
         (json!({"ready": "yes", "serving": 1}), "healthy in_service"),
     ] {

@@ -18,7 +18,7 @@ fn the_documentation_shows_the_rights_that_the_tests_have() {
     );
 }
 
-/// The argument forms that the program accepts: `["serve", name, address, port]`.
+/// Returns the argument forms that the program accepts: `["serve", name, address, port]`.
 fn forms() -> Vec<Vec<String>> {
     let arms = PROGRAM.lines().filter_map(|line| line.trim().strip_prefix("[\"")?.split_once("] =>"));
     arms.map(|(form, _)| form.split(',').map(|word| word.trim().trim_matches('"').to_owned()).collect())

@@ -1,4 +1,4 @@
-//! Finds endpoints in the slices of a real API server, whoever wrote them.
+//! Finds endpoints in the slices of a real API server, written by this library or by others.
 
 use std::time::Duration;
 

@@ -325,7 +325,7 @@ async fn a_process_that_comes_back_does_not_register_over_its_successor() {
     let lease = space.objects("leases").await.remove(0);
     let new = space.provider().await;
     new.register(&endpoint("a", "10.0.0.2")).await.expect("registers");
-    // As a reaper does: the lease and its registrations.
+    // Deletes the lease and its registrations, as a reaper does.
     let slices = space.objects("endpointslices").await;
     let of_b = slices.iter().find(|slice| slice["endpoints"][0]["addresses"][0] == "10.0.0.1").expect("b");
     for (kind, object) in [("leases", &lease), ("endpointslices", of_b)] {

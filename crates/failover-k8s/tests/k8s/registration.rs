@@ -159,7 +159,7 @@ async fn what_users_edit_in_a_slice_of_ours_counts_and_stays() {
     assert_eq!(slice["metadata"]["labels"]["team"], "blue");
     let entry = provider.get(&users, &a).await.expect("it is there");
     assert_eq!((entry.endpoint().weight(), entry.health()), (9, Health::Healthy));
-    // A new registration replaces everything, whoever owned it.
+    // A new registration replaces everything, regardless of its owner.
     provider.register(&endpoint("a", "10.0.0.1")).await.expect("registers");
     let entry = provider.get(&users, &a).await.expect("it is there");
     assert_eq!((entry.endpoint().address(), entry.health()), ("10.0.0.1", Health::Unknown));

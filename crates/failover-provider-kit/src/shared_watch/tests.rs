@@ -14,7 +14,7 @@ fn lost() -> Error {
     Error::new(ErrorKind::Connection, "lost")
 }
 
-/// What a scripted task publishes.
+/// A step of a scripted task.
 enum Step {
     Answer(u32),
     Error,
