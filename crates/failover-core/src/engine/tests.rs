@@ -169,7 +169,7 @@ async fn one_endpoint_alone_is_never_refused_by_its_breaker() {
     let bench = Bench::with(&["a"]);
     assert_eq!(bench.calls(1_000, &["a"])["a"], 1_000);
     assert_eq!(bench.availability("a"), Availability::In { pinned: true });
-    assert!(bench.told(EventKind::CircuitOpen)[0].contains("stays in rotation"));
+    assert!(bench.emitted(EventKind::CircuitOpen)[0].contains("stays in rotation"));
     assert_eq!(bench.calls(10, &[])["a"], 10);
     assert_eq!(bench.availability("a"), Availability::In { pinned: false });
 }

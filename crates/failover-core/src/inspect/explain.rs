@@ -207,7 +207,7 @@ mod tests {
         );
         assert_eq!(bad.since, second);
         assert!(bad.next.starts_with("probe calls in "), "{}", bad.next);
-        assert!(bad.evidence.as_ref().expect("told").reason.starts_with("too many failures"));
+        assert!(bad.evidence.as_ref().expect("there is evidence").reason.starts_with("too many failures"));
         assert!(good.availability.is_in());
         assert_eq!(
             (good.since, good.next.as_str()),
