@@ -15,6 +15,7 @@
 #![cfg_attr(test, allow(clippy::float_cmp, reason = "tests compare exact figures"))]
 
 mod fault;
+pub mod judge;
 mod policy;
 mod record;
 pub mod rows;
@@ -22,6 +23,7 @@ mod run;
 mod scenario;
 mod server;
 mod service_time;
+pub mod shrink;
 mod world;
 
 #[cfg(test)]

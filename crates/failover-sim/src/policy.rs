@@ -7,7 +7,8 @@ use std::fmt;
 
 use failover_core::{Error, StrategyKind};
 
-use crate::record::Ended;
+use crate::Nanos;
+use crate::record::{Ended, SECOND};
 use crate::scenario::Scenario;
 use crate::world::Shared;
 use control::{Choice, Control};
@@ -35,6 +36,10 @@ pub enum Policy {
     HealthChecks,
     /// The fewest calls in flight, one attempt.
     LeastBusy,
+    /// In turn, one attempt; five failures in a row take an endpoint out for 30 s, and with none left calls fail.
+    Ejecting,
+    /// The same, for ever.
+    Banning,
     /// Random, with as many retries as the scenario configures, and nothing that limits them.
     Retrying,
     /// The same with a budget of 20 % of the requests and 10 a second.
@@ -51,6 +56,8 @@ const NAMES: &[(Policy, &str)] = &[
     (Policy::RoundRobin, "round_robin"),
     (Policy::HealthChecks, "health_checks"),
     (Policy::LeastBusy, "least_busy"),
+    (Policy::Ejecting, "ejecting"),
+    (Policy::Banning, "banning"),
     (Policy::Retrying, "retrying"),
     (Policy::RequestBudget, "request_budget"),
 ];
@@ -84,15 +91,17 @@ impl Policy {
             Ok(Client::Control(Box::new(Control::new(scenario, choice, retries, budget, seed))))
         };
         match self {
-            Self::Default => ours(None, false),
-            Self::LeastConnections => ours(Some(StrategyKind::LeastConnections), false),
-            Self::HealthBased => ours(Some(StrategyKind::HealthBased), false),
+            Self::Default => ours(None, scenario.by_select),
+            Self::LeastConnections => ours(Some(StrategyKind::LeastConnections), scenario.by_select),
+            Self::HealthBased => ours(Some(StrategyKind::HealthBased), scenario.by_select),
             Self::Select => ours(None, true),
             Self::Random => control(Choice::Random, 0, false),
             Self::First => control(Choice::First, 0, false),
             Self::RoundRobin => control(Choice::InTurn, 0, false),
             Self::HealthChecks => control(Choice::Checked, 0, false),
             Self::LeastBusy => control(Choice::LeastBusy, 0, false),
+            Self::Ejecting => control(Choice::Ejecting(30 * SECOND), 0, false),
+            Self::Banning => control(Choice::Ejecting(Nanos::MAX), 0, false),
             Self::Retrying => control(Choice::Random, retries, false),
             Self::RequestBudget => control(Choice::Random, retries, true),
         }
@@ -119,11 +128,19 @@ impl Client {
         }
     }
 
+    /// How often it has noticed that its own process stood still, for a policy that can say.
+    pub(crate) fn stalls(&self) -> Option<u64> {
+        match self {
+            Self::Ours(ours) => Some(ours.stalls()),
+            Self::Control(_) => None,
+        }
+    }
+
     /// Whether each endpoint is out, for a policy that can say.
-    pub(crate) fn out(&self, endpoints: usize) -> Vec<bool> {
+    pub(crate) fn out(&self, endpoints: usize, now: Nanos) -> Vec<bool> {
         match self {
             Self::Ours(ours) => ours.out(endpoints),
-            Self::Control(_) => vec![false; endpoints],
+            Self::Control(control) => control.out(endpoints, now),
         }
     }
 }

@@ -25,7 +25,7 @@ pub struct Second {
     pub p99: u64,
     /// Whether a fault held at an endpoint when the second ended.
     pub faulty: Vec<bool>,
-    /// Endpoints whose breaker was not closed when the second ended, for the first client.
+    /// Endpoints that were not in use when the second ended, for the first client.
     pub out: Vec<bool>,
 }
 
@@ -53,6 +53,10 @@ pub struct Report {
     pub worked: Vec<u64>,
     /// When calls succeeded: the first success of each 10 ms.
     pub(crate) successes: Vec<u64>,
+    /// When each call began.
+    pub(crate) began: Vec<u64>,
+    /// How often the first client reported that its own process had stood still; absent if its policy cannot.
+    pub stalls: Option<u64>,
     /// The hash of the event log.
     pub hash: u64,
 }
@@ -81,6 +85,13 @@ impl Report {
     /// Attempts at one endpoint from one second up to another.
     pub fn attempts_at(&self, endpoint: usize, from: usize, until: usize) -> u64 {
         self.between(from, until).map(|second| second.attempts.get(endpoint).copied().unwrap_or(0)).sum()
+    }
+
+    /// The share of the attempts from one second up to another that these endpoints got.
+    pub(crate) fn share_of(&self, endpoints: &[usize], (from, until): (usize, usize)) -> f64 {
+        let attempts = |index| self.attempts_at(index, from, until);
+        let all: u64 = (0..self.worked.len()).map(attempts).sum();
+        share(endpoints.iter().copied().map(attempts).sum(), all)
     }
 
     /// Calls that began from one second up to another, and those of them that failed.
@@ -140,6 +151,7 @@ pub(crate) struct Record {
     by_second: Vec<Vec<u64>>,
     /// The first success of each 10 ms: enough to find the first one after any time.
     successes: Vec<u64>,
+    began: Vec<u64>,
     hash: u64,
 }
 
@@ -160,6 +172,7 @@ impl Record {
             seconds: vec![empty; seconds],
             by_second: vec![Vec::new(); seconds],
             successes: Vec::new(),
+            began: Vec::new(),
             // The offset of 64-bit FNV-1a.
             hash: 0xcbf2_9ce4_8422_2325,
         }
@@ -173,6 +186,7 @@ impl Record {
     }
 
     pub(crate) fn began(&mut self, now: Nanos) {
+        self.began.push(now);
         if let Some(second) = self.seconds.get_mut((now / SECOND) as usize) {
             second.calls += 1;
         }
@@ -209,7 +223,7 @@ impl Record {
         }
     }
 
-    pub(crate) fn report(mut self, policy: &str, seed: u64, worked: Vec<u64>) -> Report {
+    pub(crate) fn report(mut self, policy: &str, seed: u64, worked: Vec<u64>, stalls: Option<u64>) -> Report {
         for (second, times) in self.seconds.iter_mut().zip(&mut self.by_second) {
             times.sort_unstable();
             (second.p50, second.p99) = (percentile(times, 50.0), percentile(times, 99.0));
@@ -228,6 +242,8 @@ impl Record {
             seconds: self.seconds,
             worked,
             successes: self.successes,
+            began: self.began,
+            stalls,
             hash: self.hash,
         }
     }

@@ -1,139 +1,36 @@
 //! Named rows: a scenario of a fault, what must hold, and a naive control that must fail it.
 
-use failover_core::Error;
+mod collapse;
+mod errors;
+mod flapping;
+mod outage;
+mod overload;
+mod row;
+mod silent;
+mod stall;
+mod standby;
+mod tail;
+mod target;
+mod unrepeatable;
 
-use crate::fault::{Burst, FaultKind};
-use crate::policy::Policy;
-use crate::record::{Report, SECOND};
-use crate::run::run;
-use crate::scenario::{Load, Model, Scenario};
-use crate::server::Queue;
-use crate::service_time::ServiceTime;
+pub use collapse::{cells, hard_cells};
+pub use row::Row;
+pub use target::Verdict;
 
-/// When the fault of a row begins, in seconds.
-const BEGINS: u64 = 5;
-/// How long the trigger of an overload lasts, in seconds.
-const TRIGGER: u64 = 10;
-
-/// One row of the effect table.
-#[derive(Clone, Debug)]
-pub struct Row {
-    name: String,
-    scenario: Scenario,
-    control: Policy,
-    target: Target,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Target {
-    /// No call fails.
-    NoneVisible,
-    /// At most this share of the calls from this second on fails.
-    Visible { from: usize, most: f64 },
-    /// At least 99 % of the calls succeed within 45 s of this second, or within 1.3 times of what random needs.
-    Recovers { after: usize },
-    /// No call fails, and at most this many first attempts do.
-    FirstAttempts(u64),
-    /// No endpoint is out after this second.
-    NoneOut { after: usize },
-    /// The first success comes at most this long after this time.
-    Returns { at: u64, within: u64 },
-}
-
-/// How one policy did in a row, from one seed.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Verdict {
-    /// Whether the row's target was met.
-    pub passed: bool,
-    /// The measured figure, in words.
-    pub figure: String,
-}
-
-impl Row {
-    /// The name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The scenario.
-    pub fn scenario(&self) -> &Scenario {
-        &self.scenario
-    }
-
-    /// The naive policy that must fail.
-    pub fn control(&self) -> Policy {
-        self.control
-    }
-
-    /// Runs a policy from a seed and judges what its callers saw.
-    ///
-    /// # Errors
-    ///
-    /// As [`run`].
-    pub fn judge(&self, policy: Policy, seed: u64) -> Result<Verdict, Error> {
-        let report = run(&self.scenario, policy, seed)?;
-        match self.target {
-            Target::NoneVisible => Ok(Verdict {
-                passed: report.failed == 0,
-                figure: format!("{} of {} calls failed", report.failed, report.calls),
-            }),
-            Target::Visible { from, most } => {
-                let share = 1.0 - report.goodput(from, report.seconds.len());
-                let figure = format!("{:.2} % of the calls failed from second {from} on", share * 100.0);
-                Ok(Verdict { passed: share <= most, figure })
-            }
-            Target::FirstAttempts(most) => Ok(Verdict {
-                passed: report.failed == 0 && report.first_failed <= most,
-                figure: format!("{} first attempts and {} calls failed", report.first_failed, report.failed),
-            }),
-            Target::NoneOut { after } => {
-                let seconds = report.seconds.iter().skip(after);
-                let most = seconds.map(|s| s.out.iter().filter(|out| **out).count()).max().unwrap_or(0);
-                let figure = format!("{most} endpoints out at once, {} calls failed", report.failed);
-                Ok(Verdict { passed: most == 0, figure })
-            }
-            Target::Recovers { after } => self.recovery(&report, after, seed),
-            Target::Returns { at, within } => {
-                let first = report.first_success_after(at);
-                let figure = match first {
-                    Some(time) => format!("first success after {:.2} s", time as f64 / SECOND as f64),
-                    None => "no success after the return".to_owned(),
-                };
-                Ok(Verdict { passed: first.is_some_and(|time| time <= within), figure })
-            }
-        }
-    }
-
-    fn recovery(&self, report: &Report, after: usize, seed: u64) -> Result<Verdict, Error> {
-        let needed = report.recovery(after);
-        let last = report.seconds.len();
-        let goodput = report.goodput(last.saturating_sub(10), last) * 100.0;
-        let figure = match needed {
-            Some(seconds) => format!("recovered {seconds} s after the trigger, {goodput:.1} % at the end"),
-            None => format!("never recovered, {goodput:.1} % at the end"),
-        };
-        let passed = match needed {
-            Some(seconds) if seconds <= 45 => true,
-            Some(seconds) => {
-                let random = run(&self.scenario, Policy::Random, seed)?.recovery(after);
-                random.is_some_and(|random| seconds as f64 <= random as f64 * 1.3)
-            }
-            None => false,
-        };
-        Ok(Verdict { passed, figure })
-    }
-}
-
-/// Every row.
+/// Every row, without the cells of the matrix.
 pub fn all() -> Vec<Row> {
-    let mut rows = vec![
-        fault("crash_1_of_3", FaultKind::Refuse, 3, 1),
-        fault("crash_1_of_10", FaultKind::Refuse, 10, 1),
-        fault("black_hole_1_of_10", FaultKind::BlackHole, 10, 1),
-        fault("black_hole_2_of_3", FaultKind::BlackHole, 3, 2),
-        fault("black_hole_9_of_10", FaultKind::BlackHole, 10, 9),
-        overload("overload_503_1_of_3_unrepeatable"),
+    let families = [
+        errors::crashes(),
+        silent::rows(),
+        overload::rows(),
+        outage::rows(),
+        collapse::rows(),
+        flapping::rows(),
+        errors::rows(),
+        tail::rows(),
+        stall::rows(),
+        standby::rows(),
+        unrepeatable::rows(),
     ];
     for returns in 1..3 {
         rows.push(outage(&format!("all_refused_{returns}_returns"), returns));

@@ -123,6 +123,9 @@ impl<'a> Run<'a> {
             world.push(*at, Event::Stall);
             world.push(at + length, Event::Resume);
         }
+        if let Some(at) = self.scenario.held_returns {
+            world.push(at, Event::HeldReturns);
+        }
         for second in 1..=self.scenario.duration / SECOND {
             world.push(second * SECOND, Event::Second);
         }
@@ -187,6 +190,7 @@ impl<'a> Run<'a> {
             }
             Event::Stall => self.world.borrow_mut().held = Some(Vec::new()),
             Event::Resume => self.resume().await,
+            Event::HeldReturns => self.held_returns(),
             Event::Second => self.second(),
             other => self.world.borrow_mut().happen(other),
         }
@@ -214,6 +218,16 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// An endpoint that the first client has kept in use works again; the last one, where it keeps none.
+    fn held_returns(&mut self) {
+        let mut world = self.world.borrow_mut();
+        let out = self.clients[0].out(world.servers.len(), world.now);
+        let held = out.iter().position(|out| !out).unwrap_or(out.len() - 1);
+        for index in 0..self.scenario.faults.len() {
+            world.servers[held].recovers(index);
+        }
+    }
+
     /// Health checks, and the state of the endpoints for the report.
     fn second(&mut self) {
         let mut world = self.world.borrow_mut();
@@ -223,7 +237,7 @@ impl<'a> Run<'a> {
             world.checked[index] = world.failed_checks[index] < 2;
         }
         let faulty = world.servers.iter().map(Server::is_faulty).collect();
-        let out = self.clients[0].out(world.servers.len());
+        let out = self.clients[0].out(world.servers.len(), world.now);
         let now = world.now;
         world.record.state(now, faulty, out);
     }
@@ -326,6 +340,6 @@ impl<'a> Run<'a> {
         let mut world = self.world.borrow_mut();
         let worked = world.servers.iter().map(|server| server.worked).collect();
         let record = std::mem::replace(&mut world.record, Record::new(0, 0));
-        record.report(policy.as_str(), seed, worked)
+        record.report(policy.as_str(), seed, worked, self.clients[0].stalls())
     }
 }

@@ -61,6 +61,8 @@ impl Scenario {
             idempotent: 1.0,
             faults: Vec::new(),
             bursts: Vec::new(),
+            held_returns: None,
+            by_select: false,
             stalls: Vec::new(),
             config,
         }
@@ -73,13 +75,24 @@ impl Scenario {
 
     /// Adds a fault from one time until another, for every request of these endpoints.
     pub(crate) fn fault(
-        mut self,
+        self,
         kind: FaultKind,
         endpoints: impl IntoIterator<Item = usize>,
         span: (Nanos, Nanos),
     ) -> Self {
+        self.fault_share(kind, endpoints, span, 1.0)
+    }
+
+    /// Adds a fault that hits a share of the requests.
+    pub(crate) fn fault_share(
+        mut self,
+        kind: FaultKind,
+        endpoints: impl IntoIterator<Item = usize>,
+        span: (Nanos, Nanos),
+        share: f64,
+    ) -> Self {
         let endpoints = endpoints.into_iter().collect();
-        self.faults.push(Fault { kind, endpoints, from: span.0, until: span.1, share: 1.0, period: None });
+        self.faults.push(Fault { kind, endpoints, from: span.0, until: span.1, share, period: None });
         self
     }
 }

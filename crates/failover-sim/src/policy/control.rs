@@ -20,7 +20,12 @@ pub(crate) enum Choice {
     /// In turn over those that pass health checks, or over all when none does.
     Checked,
     LeastBusy,
+    /// In turn over those that have not failed five times in a row this long ago or less.
+    Ejecting(Nanos),
 }
+
+/// Failures in a row that take an endpoint out.
+const FAILURES: u32 = 5;
 
 /// One client of a control policy.
 pub(crate) struct Control {
@@ -32,6 +37,8 @@ pub(crate) struct Control {
     endpoints: usize,
     turn: Cell<usize>,
     in_flight: RefCell<Vec<u32>>,
+    /// Failures in a row of each endpoint, and since when it is out.
+    failures: RefCell<Vec<(u32, Option<Nanos>)>>,
     random: RefCell<SmallRng>,
 }
 
@@ -50,6 +57,7 @@ impl Control {
             endpoints,
             turn: Cell::new(random.random_range(0..endpoints)),
             in_flight: RefCell::new(vec![0; endpoints]),
+            failures: RefCell::new(vec![(0, None); endpoints]),
             random: RefCell::new(random),
         }
     }
@@ -62,11 +70,12 @@ impl Control {
         let mut last = None;
         for attempt in 0..=self.retries {
             let now = world.borrow().now;
-            let endpoint = self.choose(world, last);
+            let Some(endpoint) = self.choose(world, last, now) else { break };
             let until = (now + self.attempt_timeout).min(began + self.timeout);
             self.in_flight.borrow_mut()[endpoint] += 1;
             let reply = Exchange::until(world, endpoint, until).await;
             self.in_flight.borrow_mut()[endpoint] -= 1;
+            self.note(endpoint, reply == Some(Reply::Ok), world.borrow().now);
             if reply == Some(Reply::Ok) {
                 return Ended { succeeded: true, first_failed: attempt > 0 };
             }
@@ -81,13 +90,39 @@ impl Control {
         Ended { succeeded: false, first_failed: true }
     }
 
+    /// Whether each endpoint is out.
+    pub(crate) fn out(&self, endpoints: usize, now: Nanos) -> Vec<bool> {
+        (0..endpoints).map(|index| index < self.endpoints && self.is_out(index, now)).collect()
+    }
+
+    fn is_out(&self, endpoint: usize, now: Nanos) -> bool {
+        let Choice::Ejecting(time) = self.choice else { return false };
+        self.failures.borrow()[endpoint].1.is_some_and(|since| now - since < time)
+    }
+
+    fn note(&self, endpoint: usize, succeeded: bool, now: Nanos) {
+        let mut failures = self.failures.borrow_mut();
+        let (row, out) = &mut failures[endpoint];
+        *row = if succeeded { 0 } else { *row + 1 };
+        if *row >= FAILURES {
+            (*row, *out) = (0, Some(now));
+        }
+    }
+
     /// An endpoint, another one than the last where there are several.
-    fn choose(&self, world: &Shared, last: Option<usize>) -> usize {
+    fn choose(&self, world: &Shared, last: Option<usize>, now: Nanos) -> Option<usize> {
         let checked = &world.borrow().checked;
         let healthy = self.choice == Choice::Checked && checked[..self.endpoints].contains(&true);
         let usable =
             |index: usize| (self.endpoints == 1 || last != Some(index)) && (!healthy || checked[index]);
-        match self.choice {
+        let chosen = match self.choice {
+            Choice::Ejecting(_) => {
+                let start = self.turn.get();
+                let mut order = (start..start + self.endpoints).map(|i| i % self.endpoints);
+                let next = order.find(|index| !self.is_out(*index, now))?;
+                self.turn.set(next + 1);
+                next
+            }
             Choice::First => 0,
             Choice::Random => {
                 let mut random = self.random.borrow_mut();
@@ -108,7 +143,8 @@ impl Control {
                 let order = (start..start + self.endpoints).map(|i| i % self.endpoints);
                 order.filter(|i| usable(*i)).min_by_key(|i| in_flight[*i]).unwrap_or(start)
             }
-        }
+        };
+        Some(chosen)
     }
 }
 

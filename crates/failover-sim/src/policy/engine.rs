@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use failover_core::events::EventKind;
 use failover_core::inspect::BreakerState;
 use failover_core::{
     Attempt, Classify, Clock, Endpoint, Error, Outcome, Random, ServiceHandle, StrategyKind,
@@ -101,6 +102,11 @@ impl Ours {
         pick.finish(outcome);
         let succeeded = reply == Some(Reply::Ok);
         Ended { succeeded, first_failed: !succeeded }
+    }
+
+    pub(crate) fn stalls(&self) -> u64 {
+        let events = self.handle.events(usize::MAX);
+        events.iter().filter(|event| event.kind == EventKind::ProcessStalled).count() as u64
     }
 
     pub(crate) fn out(&self, endpoints: usize) -> Vec<bool> {
