@@ -56,7 +56,7 @@ struct Run<'a> {
     live: usize,
     wakers: Vec<Waker>,
     woken: Arc<Mutex<Vec<u32>>>,
-    /// Tokio's time: behind the world's while the client's process is stalled.
+    /// The time that tokio knows: behind the world's while the client's process stands still.
     tokio: Nanos,
     arrivals: SmallRng,
     choices: SmallRng,
@@ -164,7 +164,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Advances the world to this time, and tokio with it unless the client's process is stalled.
+    /// Moves time exactly there, unless the client's process stands still.
     async fn advance(&mut self, at: Nanos) {
         let stalled = {
             let mut world = self.world.borrow_mut();
@@ -253,7 +253,7 @@ impl<'a> Run<'a> {
             self.world.borrow_mut().push(next, Event::Call);
         }
         if self.world.borrow().held.is_some() {
-            // A stalled process begins no calls; closed-loop callers continue when it resumes.
+            // A process that stands still begins no calls; callers in a closed loop go on with it.
             if let Load::Closed { .. } = self.scenario.load {
                 self.world.borrow_mut().push(now + TICK, Event::Call);
             }

@@ -21,7 +21,11 @@ pub struct Scenario {
     pub(crate) idempotent: f64,
     pub(crate) faults: Vec<Fault>,
     pub(crate) bursts: Vec<Burst>,
-    /// When the client's own process stalls, and for how long.
+    /// When an endpoint that the policy has kept in use is rid of its faults.
+    pub(crate) held_returns: Option<Nanos>,
+    /// Whether the engine is used by bare picks.
+    pub(crate) by_select: bool,
+    /// When the client's own process stands still, and for how long.
     pub(crate) stalls: Vec<(Nanos, Nanos)>,
     pub(crate) config: FailoverConfig,
 }

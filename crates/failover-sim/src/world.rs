@@ -27,9 +27,11 @@ pub(crate) enum Event {
     Fails(usize),
     /// The fault of this index ends.
     Recovers(usize),
-    /// The client's own process stalls.
+    /// An endpoint that the policy has kept in use is rid of its faults.
+    HeldReturns,
+    /// The client's own process stands still.
     Stall,
-    /// It resumes.
+    /// It goes on.
     Resume,
     /// A second ends.
     Second,
@@ -80,7 +82,7 @@ pub(crate) struct World {
     pub(crate) checked: Vec<bool>,
     /// Failed checks in a row.
     pub(crate) failed_checks: Vec<u32>,
-    /// Replies that arrived while the client's process was stalled.
+    /// Answers that arrive while the client's process stands still.
     pub(crate) held: Option<Vec<(u32, Reply)>>,
     queue: BinaryHeap<Reverse<Entry>>,
     number: u64,
@@ -221,7 +223,7 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    /// Creates an attempt whose time limit the caller enforces with a tokio timer.
+    /// An attempt whose time limit somebody else keeps with a timer of tokio.
     pub(crate) fn limited_elsewhere(world: &Shared, endpoint: usize, limit: Nanos) -> Self {
         const TICK: Nanos = 1_000_000;
         let mut inner = world.borrow_mut();
