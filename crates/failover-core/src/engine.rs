@@ -16,6 +16,7 @@ pub(crate) mod discovery_sink;
 pub(crate) mod hash;
 pub(crate) mod no_endpoints;
 pub(crate) mod observers;
+pub(crate) mod outlier;
 pub(crate) mod pick;
 pub(crate) mod policy;
 pub(crate) mod report;

@@ -287,9 +287,10 @@ impl CircuitBreakerConfigBuilder {
             }
         }
         range::number(&field("jitter"), config.jitter, &defaults::JITTER_RANGE)?;
-        for (name, count) in
-            [("half_open_max_calls", config.half_open_max_calls), ("success_threshold", config.success_threshold)]
-        {
+        for (name, count) in [
+            ("half_open_max_calls", config.half_open_max_calls),
+            ("success_threshold", config.success_threshold),
+        ] {
             count.map_or(Ok(0), |count| range::whole(&field(name), count, counts))?;
         }
         if let Some(time) = config.half_open_max_wait {

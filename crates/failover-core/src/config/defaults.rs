@@ -88,6 +88,21 @@ pub(crate) const MAX_AMBIGUOUS_RANGE: RangeInclusive<f64> = 0.0..=1.0;
 /// The cost of a retry and the deposit of a success.
 pub(crate) const BUDGET_STEP_RANGE: RangeInclusive<u32> = 1..=1_000;
 
+// Outlier detection. The values are Envoy's.
+pub(crate) const OUTLIERS_ENABLED: bool = true;
+pub(crate) const OUTLIER_INTERVAL: Duration = secs(10);
+pub(crate) const OUTLIER_INTERVAL_RANGE: RangeInclusive<Duration> = secs(1)..=secs(HOUR);
+pub(crate) const OUTLIER_ENDPOINTS: u32 = 5;
+pub(crate) const OUTLIER_ENDPOINTS_RANGE: RangeInclusive<u32> = 2..=10_000;
+pub(crate) const OUTLIER_ATTEMPTS: u32 = 100;
+pub(crate) const OUTLIER_ATTEMPTS_RANGE: RangeInclusive<u32> = 1..=1_000_000;
+pub(crate) const DEVIATIONS: f64 = 1.9;
+pub(crate) const DEVIATIONS_RANGE: RangeInclusive<f64> = 0.1..=100.0;
+pub(crate) const FAILURE_PERCENTAGE: f64 = 85.0;
+pub(crate) const FAILURE_PERCENTAGE_RANGE: RangeInclusive<f64> = 1.0..=100.0;
+pub(crate) const MAX_OUTLIERS: f64 = 0.1;
+pub(crate) const MAX_OUTLIERS_RANGE: RangeInclusive<f64> = 0.0..=1.0;
+
 // The manager.
 pub(crate) const REGISTRY_ATTEMPTS: u32 = 3;
 pub(crate) const REGISTRY_ATTEMPTS_RANGE: RangeInclusive<u32> = 1..=20;

@@ -10,8 +10,8 @@ use crate::codec::document;
 use crate::codec::document::{Document, Raw};
 use crate::codec::{duration, range};
 use crate::config::{
-    Algorithm, BackoffConfig, CircuitBreakerConfig, EmptyPolicy, LoadBalancerConfig, Locality, ProbePolicy,
-    RemovalGuard, RetryBudgetConfig, SlowStartConfig, StrategyKind, defaults,
+    Algorithm, BackoffConfig, CircuitBreakerConfig, EmptyPolicy, LoadBalancerConfig, Locality, OutlierConfig,
+    ProbePolicy, RemovalGuard, RetryBudgetConfig, SlowStartConfig, StrategyKind, defaults,
 };
 use crate::contract::strategy::{CustomStrategy, Strategy};
 use crate::error::Error;
@@ -48,6 +48,7 @@ pub struct FailoverConfig {
     attempt_timeout: Option<Duration>,
     backoff: BackoffConfig,
     retry_budget: RetryBudgetConfig,
+    outlier_detection: OutlierConfig,
     fail_fast: bool,
     panic_threshold: u32,
     slow_start: SlowStartConfig,
@@ -201,6 +202,11 @@ impl FailoverConfig {
         &self.retry_budget
     }
 
+    /// Returns the outlier detection settings: endpoints that fail clearly more often than the others.
+    pub fn outlier_detection(&self) -> &OutlierConfig {
+        &self.outlier_detection
+    }
+
     /// Returns whether a call fails at once if no endpoint is available.
     ///
     /// Otherwise the call tries the least bad endpoint. Default: `false`.
@@ -288,6 +294,9 @@ impl FailoverConfig {
         if let Some(raw) = fields.take("retry_budget") {
             draft.retry_budget = RetryBudgetConfig::from_raw(raw)?;
         }
+        if let Some(raw) = fields.take("outlier_detection") {
+            draft.outlier_detection = OutlierConfig::from_raw(raw)?;
+        }
         if let Some(fail_fast) = fields.flag("fail_fast")? {
             draft.fail_fast = fail_fast;
         }
@@ -328,6 +337,7 @@ impl Default for FailoverConfig {
             attempt_timeout: None,
             backoff: BackoffConfig::default(),
             retry_budget: RetryBudgetConfig::default(),
+            outlier_detection: OutlierConfig::default(),
             fail_fast: defaults::FAIL_FAST,
             panic_threshold: defaults::PANIC_THRESHOLD,
             slow_start: SlowStartConfig::default(),
@@ -431,6 +441,12 @@ impl FailoverConfigBuilder {
         self
     }
 
+    /// Sets the outlier detection settings.
+    pub fn outlier_detection(mut self, config: OutlierConfig) -> Self {
+        self.draft.outlier_detection = config;
+        self
+    }
+
     /// Sets whether a call fails at once if no endpoint is available. Default: `false`.
     pub fn fail_fast(mut self, fail_fast: bool) -> Self {
         self.draft.fail_fast = fail_fast;
@@ -508,7 +524,8 @@ impl FailoverConfig {
             let wanted = "0, or left out: with fail_fast, calls fail when every breaker is open";
             return Err(Error::invalid("circuit_breaker.min_available", floor, wanted));
         }
-        if let (Some(attempt), Some(wait)) = (self.attempt_timeout, self.circuit_breaker.half_open_max_wait()) {
+        if let (Some(attempt), Some(wait)) = (self.attempt_timeout, self.circuit_breaker.half_open_max_wait())
+        {
             if wait < attempt {
                 let wanted = format!(
                     "at least the attempt_timeout, {}; otherwise a probe call counts as failed before it can \
@@ -548,6 +565,7 @@ const KEYS: &[&str] = &[
     "attempt_timeout",
     "backoff",
     "retry_budget",
+    "outlier_detection",
     "fail_fast",
     "panic_threshold",
     "slow_start",

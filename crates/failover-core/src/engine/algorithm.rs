@@ -10,6 +10,7 @@ pub(crate) mod least_connections;
 pub(crate) mod peak_ewma;
 pub(crate) mod random;
 pub(crate) mod reported_load;
+pub(crate) mod retry;
 pub(crate) mod round_robin;
 pub(crate) mod sharded_counter;
 pub(crate) mod thread_index;
@@ -33,6 +34,9 @@ pub(crate) fn pick<'s>(
 ) -> Option<Picked<'s>> {
     if candidates.members.is_empty() {
         return None;
+    }
+    if !candidates.tried.states.is_empty() && algorithm != Algorithm::IpHash {
+        return Some(retry::pick(algorithm, candidates, random, now));
     }
     Some(match algorithm {
         Algorithm::RoundRobin => round_robin::pick(candidates, turns, now),

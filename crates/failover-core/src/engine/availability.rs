@@ -221,9 +221,8 @@ mod tests {
             (CLAIM, open, true, Availability::In { pinned: true }),
             (CLAIM, half, false, out(UnavailableCause::BreakerHalfOpen)),
         ];
-        let probed = |health, breaker, pinned| {
-            Availability::derive(CLAIM, health, breaker, pinned, at(0), at(4))
-        };
+        let probed =
+            |health, breaker, pinned| Availability::derive(CLAIM, health, breaker, pinned, at(0), at(4));
         assert_eq!(probed(Health::Unhealthy, &closed, false), out(UnavailableCause::ProbeFailed));
         assert_eq!(probed(Health::Unhealthy, &open, false), out(UnavailableCause::ProbeFailed));
         assert_eq!(probed(Health::Unhealthy, &closed, true), Availability::In { pinned: true });

@@ -294,13 +294,7 @@ impl Breaker {
         }
     }
 
-    fn failure(
-        self,
-        admission: Admission,
-        now: Time,
-        policy: &BreakerPolicy,
-        unit: f64,
-    ) -> (Self, Decision) {
+    fn failure(self, admission: Admission, now: Time, policy: &BreakerPolicy, unit: f64) -> (Self, Decision) {
         match self.phase {
             Phase::Closed { .. } if !policy.enabled => (self, Decision::Counted),
             Phase::Closed { score, overloads } => {

@@ -6,6 +6,7 @@
 pub(crate) mod active_source;
 pub(crate) mod diff_events;
 pub(crate) mod ejection;
+pub(crate) mod outliers;
 pub(crate) mod probe_verdicts;
 pub(crate) mod ranking;
 pub(crate) mod rebuild;
@@ -308,10 +309,14 @@ impl Engine {
                 let wait = until.since(self.clock.now());
                 let what = match from {
                     Phase::Closed { .. } if state.placement().cause() == Cause::Hard => "too many failures",
+                    Phase::Closed { .. } if state.placement().cause() == Cause::Outlier => {
+                        "more failures than the other endpoints"
+                    }
                     Phase::Closed { .. } => "too many timeouts or overload answers",
                     _ => "probe call failed",
                 };
-                let stays = if pinned { "; stays in rotation, because too few others are available" } else { "" };
+                let stays =
+                    if pinned { "; stays in rotation, because too few others are available" } else { "" };
                 Event::new(
                     EventKind::CircuitOpen,
                     format!("{what}; next probe call in {}{stays}", rough(wait)),

@@ -202,7 +202,7 @@ impl<'a> Picker<'a> {
     /// rotation, and the last resort.
     fn run(mut self) -> Option<RawPick> {
         let engine = self.engine;
-        if engine.rotates(self.snapshot) {
+        if engine.rotates(self.snapshot, self.tried) {
             let (state, admission) = engine.next_in_rotation(self.snapshot, self.tried, self.now)?;
             engine.slab.state(state).begin();
             return Some(RawPick::new(state, admission, Transition::No, self.now));

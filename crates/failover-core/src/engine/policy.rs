@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::config::{Algorithm, FailoverConfig, StrategyKind};
 use crate::engine::breaker::BreakerPolicy;
+use crate::engine::outlier::OutlierPolicy;
 use crate::engine::retry_budget::BudgetPolicy;
 use crate::engine::slow_start::SlowStart;
 use crate::runtime::backoff::Backoff;
@@ -32,6 +33,7 @@ pub(crate) struct Policy {
     /// The share of a tier that ambiguous evidence may take out.
     pub(crate) max_ejected: f64,
     pub(crate) freeze: Duration,
+    pub(crate) outliers: OutlierPolicy,
     pub(crate) fail_fast: bool,
     /// Whether a custom strategy picks.
     pub(crate) custom: bool,
@@ -72,6 +74,7 @@ impl From<&FailoverConfig> for Policy {
             min_available: config.floor(),
             max_ejected: config.circuit_breaker().max_ejected(),
             freeze: config.circuit_breaker().freeze_time(),
+            outliers: OutlierPolicy::from(config.outlier_detection()),
             fail_fast: config.fail_fast(),
             custom: config.strategy() == StrategyKind::Custom,
             panic_threshold: config.panic_threshold(),

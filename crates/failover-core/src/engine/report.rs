@@ -119,6 +119,10 @@ impl Engine {
     }
 
     fn count_failure(&self, now: Time) {
+        let outliers = self.snapshot.load().policy.outliers;
+        if outliers.enabled && self.strain.takes_comparison(now, outliers.interval) {
+            self.compare_endpoints(now);
+        }
         if self.strain.failed(now) > self.snapshot.load().eligible {
             // Every call consults the rotation of a service whose endpoints all fail.
             self.probe_from(now);

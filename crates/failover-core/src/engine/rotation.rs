@@ -18,14 +18,16 @@ const ROUNDS: u32 = 2;
 const MAX_PASSED: u32 = 16;
 
 impl Engine {
-    /// Whether calls go to all endpoints in turn.
-    pub(super) fn rotates(&self, snapshot: &Snapshot) -> bool {
-        snapshot.is_all_out() || self.is_failing(snapshot)
+    /// Whether this attempt goes to all endpoints in turn. If endpoints are in use, a retry does not:
+    /// it goes where the signs are best.
+    pub(super) fn rotates(&self, snapshot: &Snapshot, tried: Tried<'_>) -> bool {
+        snapshot.is_all_out() || (tried.is_none() && self.is_failing(snapshot))
     }
 
     /// Whether the last calls to all endpoints have failed, two per endpoint.
     fn is_failing(&self, snapshot: &Snapshot) -> bool {
-        !snapshot.policy.fail_fast && self.strain.failures() >= snapshot.eligible.saturating_mul(ROUNDS).max(1)
+        !snapshot.policy.fail_fast
+            && self.strain.failures() >= snapshot.eligible.saturating_mul(ROUNDS).max(1)
     }
 
     /// Picks the endpoint that was tried longest ago, and prefers those that this call has not

@@ -18,9 +18,9 @@ use crate::engine::control_lock::ControlLock;
 use crate::engine::state::latency::{Histogram, Times};
 use crate::model::attempt_class::AttemptClass;
 use crate::model::endpoint::Endpoint;
+use crate::runtime::clock::Time;
 use ewma::PeakEwma;
 use in_flight::InFlight;
-use crate::runtime::clock::Time;
 use load_weight::LoadWeight;
 use placement::Placement;
 
@@ -316,6 +316,13 @@ impl EndpointState {
 
     pub(crate) fn successes(&self) -> u64 {
         self.hot.flow.successes()
+    }
+
+    /// Attempts whose failure proves something about the endpoint: it refused, or answered with an
+    /// error.
+    pub(crate) fn hard_failures(&self) -> u64 {
+        let of = |class: AttemptClass| self.cold.others[class as usize - 1].load(Ordering::Relaxed);
+        of(AttemptClass::Failure) + of(AttemptClass::NotSent)
     }
 
     /// Counts a recovery: the breaker closed.

@@ -89,6 +89,8 @@ pub(crate) struct Strain {
     decide_from: AtomicU64,
     /// Decisions to leave a suspect endpoint in use.
     unenforced: AtomicU64,
+    /// When the attempts of all endpoints are compared next.
+    compare_at: AtomicU64,
     /// When a stall of this process was last noticed.
     stalled_at: AtomicU64,
 }
@@ -103,6 +105,7 @@ impl Strain {
             capped_at: AtomicU64::new(0),
             decide_from: AtomicU64::new(0),
             unenforced: AtomicU64::new(0),
+            compare_at: AtomicU64::new(0),
             stalled_at: AtomicU64::new(0),
         }
     }
@@ -191,6 +194,14 @@ impl Strain {
     pub(crate) fn is_capped(&self, now: Time) -> bool {
         let at = self.capped_at.load(Ordering::Relaxed);
         at != 0 && now < Time::from_nanos(at) + CAP_PROBES
+    }
+
+    /// Whether this call compares the attempts of all endpoints: the first failure after an interval.
+    pub(crate) fn takes_comparison(&self, now: Time, interval: Duration) -> bool {
+        let due = self.compare_at.load(Ordering::Relaxed);
+        let next = (now + interval).as_nanos();
+        now.as_nanos() >= due
+            && self.compare_at.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// Records that this process noticed a timer late. Returns true for the first one of a stall.

@@ -95,16 +95,16 @@ impl<'a> Run<'a> {
             );
             let lasts = until.since(guard.began());
             let future = operation(attempt).instrument(span);
-            let reply = timed::attempt(future, until, lasts, self.engine.clock()).await;
+            let (reply, stalled) = timed::attempt(future, until, lasts, self.engine.clock()).await;
             let (class, pause) = match &reply {
                 Ok(reply) => judge(classifier.classify(reply.as_ref())),
+                Err(NoReply::Late) if stalled => (AttemptClass::Local, None),
                 Err(NoReply::Late) => (AttemptClass::Timeout, None),
-                Err(NoReply::Stalled) => {
-                    self.engine.process_stalled(until);
-                    (AttemptClass::Local, None)
-                }
                 Err(NoReply::NoRuntime) => (AttemptClass::Local, None),
             };
+            if stalled {
+                self.engine.process_stalled(until);
+            }
             // The caller's deadline left less time than an answer may need, so the timeout proves
             // nothing.
             let squeezed = class == AttemptClass::Timeout && reply.is_err() && lasts < self.proof;
@@ -125,7 +125,7 @@ impl<'a> Run<'a> {
                     return Err(self.stop(StopReason::NoRuntime, error));
                 }
                 (_, Ok(Err(own))) => error = Some(own),
-                (_, Ok(Ok(_)) | Err(NoReply::Late | NoReply::Stalled)) => error = None,
+                (_, Ok(Ok(_)) | Err(NoReply::Late)) => error = None,
             }
             self.pause = pause;
             self.record(record, state);
@@ -209,9 +209,7 @@ impl<'a> Run<'a> {
             match timed(changes.changed(), look, self.engine.clock()).await {
                 Ok(_) => {}
                 Err(NoReply::Late) if self.engine.clock().now() < self.deadline => {}
-                Err(NoReply::Late | NoReply::Stalled) => {
-                    return Err(StopReason::NoEndpoints(self.engine.why_none()));
-                }
+                Err(NoReply::Late) => return Err(StopReason::NoEndpoints(self.engine.why_none())),
                 Err(NoReply::NoRuntime) => return Err(StopReason::NoRuntime),
             }
         }

@@ -12,9 +12,6 @@ use crate::runtime::clock::{Clock, Time};
 pub(super) enum NoReply {
     /// The timeout has passed.
     Late,
-    /// The timeout has passed, and this process noticed it much later, so that the missing result
-    /// proves nothing.
-    Stalled,
     /// The operation waits, and there is no tokio runtime to end the wait.
     NoRuntime,
 }
@@ -32,31 +29,40 @@ pub(super) async fn timed<F: Future>(future: F, until: Time, clock: &Clock) -> R
     if let Poll::Ready(output) = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
         return Ok(output);
     }
+    wait_for(future, until, clock).await
+}
+
+async fn wait_for<F: Future>(future: F, until: Time, clock: &Clock) -> Result<F::Output, NoReply> {
     in_runtime()?;
     tokio::time::timeout(until.since(clock.now()), future).await.map_err(|_| NoReply::Late)
 }
 
-/// Like [`timed`], for an attempt that may last this long. If the timer fires much later than it was
-/// due, this process was stopped or starved in between, and replies may be waiting to be read: they
-/// are read before the attempt is given up.
+/// Like [`timed`], for an attempt that may last this long. Returns as well whether the timer fired, or
+/// would have fired, much later than it was due: this process was stopped or starved in between, and
+/// a missing reply proves nothing. Replies that are waiting to be read are read before the attempt is
+/// given up.
 pub(super) async fn attempt<F: Future>(
     future: F,
     until: Time,
     lasts: Duration,
     clock: &Clock,
-) -> Result<F::Output, NoReply> {
+) -> (Result<F::Output, NoReply>, bool) {
     let mut future = pin!(future);
-    match timed(future.as_mut(), until, clock).await {
-        Err(NoReply::Late) if clock.now().since(until) > STALL.max(lasts / 4) => {}
-        result => return result,
+    if let Poll::Ready(output) = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
+        return (Ok(output), false);
     }
-    for _ in 0..TURNS {
-        tokio::task::yield_now().await;
-        if let Poll::Ready(output) = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
-            return Ok(output);
+    let mut reply = wait_for(future.as_mut(), until, clock).await;
+    let stalled = clock.now().since(until) > STALL.max(lasts / 4);
+    if stalled && matches!(reply, Err(NoReply::Late)) {
+        for _ in 0..TURNS {
+            tokio::task::yield_now().await;
+            if let Poll::Ready(output) = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
+                reply = Ok(output);
+                break;
+            }
         }
     }
-    Err(NoReply::Stalled)
+    (reply, stalled)
 }
 
 /// Waits for the duration.

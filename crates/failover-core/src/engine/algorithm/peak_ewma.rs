@@ -21,7 +21,7 @@ pub(super) fn pick<'s>(candidates: Candidates<'s, '_>, random: &Random, now: Tim
 }
 
 #[inline]
-fn cost(state: &EndpointState, now: Time) -> f32 {
+pub(super) fn cost(state: &EndpointState, now: Time) -> f32 {
     let in_flight = state.in_flight();
     let ewma = state.ewma().at(now);
     if ewma > 0.0 {

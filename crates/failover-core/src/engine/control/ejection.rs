@@ -34,7 +34,9 @@ impl Engine {
             }
         }
         self.change(|control, snapshot, events| {
-            let Some(slot) = self.slot_of(snapshot, number).filter(|slot| slot.claim.eligible()) else { return };
+            let Some(slot) = self.slot_of(snapshot, number).filter(|slot| slot.claim.eligible()) else {
+                return;
+            };
             let tier = snapshot.tier_of(slot);
             let unconfirmed = |state: &u32| self.is_out_for(*state, Cause::Ambiguous);
             let situation = Situation {
@@ -45,7 +47,10 @@ impl Engine {
                 fail_fast: snapshot.policy.fail_fast,
             };
             match judge(evidence, &situation) {
-                Verdict::Eject => self.eject(control, snapshot, slot, evidence, now, events),
+                Verdict::Eject => {
+                    let cause = if evidence == Evidence::Hard { Cause::Hard } else { Cause::Ambiguous };
+                    self.eject(control, snapshot, slot, cause, now, events);
+                }
                 Verdict::Freeze => self.freeze(control, snapshot, now, events),
                 Verdict::Hold if self.strain.hold(now) => {
                     for state in tier.members.all().filter(unconfirmed) {
@@ -77,7 +82,9 @@ impl Engine {
             return;
         }
         self.change(|control, snapshot, events| {
-            let Some(slot) = self.slot_of(snapshot, number).filter(|slot| slot.claim.eligible()) else { return };
+            let Some(slot) = self.slot_of(snapshot, number).filter(|slot| slot.claim.eligible()) else {
+                return;
+            };
             let here = usize::from(self.slab.state(number).is_in_rotation());
             if snapshot.available() <= here {
                 return self.freeze(control, snapshot, now, events);
@@ -135,19 +142,18 @@ impl Engine {
         self.probe_from(now);
     }
 
-    fn eject(
+    pub(super) fn eject(
         &self,
         control: &mut Control,
         snapshot: &Snapshot,
         slot: &Slot,
-        evidence: Evidence,
+        cause: Cause,
         now: Time,
         events: &mut Vec<Event>,
     ) {
         let state = self.slab.state(slot.state);
         let placement = state.placement();
         let level = BreakerPolicy::decayed(state.breaker().read().level, placement.closed_for(now));
-        let cause = if evidence == Evidence::Hard { Cause::Hard } else { Cause::Ambiguous };
         placement.set_cause(cause, &control.lock);
         if let Some(change) = self.apply(slot.state, Input::Open { level }, now) {
             state.count_opened();
@@ -173,7 +179,7 @@ impl Engine {
             let state = self.slab.state(slot.state);
             state.clear_failing();
             let closed = state.breaker().admit_if_closed().is_some();
-            if closed || state.placement().cause() != Cause::Hard {
+            if closed || matches!(state.placement().cause(), Cause::Ambiguous | Cause::Confirmed) {
                 if let Some(change) = self.apply(slot.state, Input::Close, now) {
                     state.count_recovered();
                     self.moved(control, snapshot, slot.state, change, events);
@@ -198,7 +204,7 @@ impl Engine {
     }
 
     /// Whether the endpoint's breaker opened for this cause and has not closed since.
-    fn is_out_for(&self, number: u32, cause: Cause) -> bool {
+    pub(super) fn is_out_for(&self, number: u32, cause: Cause) -> bool {
         let state = self.slab.state(number);
         state.placement().cause() == cause && state.breaker().admit_if_closed().is_none()
     }
@@ -209,7 +215,7 @@ impl Engine {
     }
 
     /// Runs a change under the control lock, and emits its events afterwards.
-    fn change(&self, change: impl FnOnce(&mut Control, &Snapshot, &mut Vec<Event>)) {
+    pub(super) fn change(&self, change: impl FnOnce(&mut Control, &Snapshot, &mut Vec<Event>)) {
         let mut events = Vec::new();
         {
             let mut control = self.control();

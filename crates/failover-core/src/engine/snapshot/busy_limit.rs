@@ -68,14 +68,9 @@ mod tests {
 
     #[test]
     fn it_is_twice_the_lower_median_plus_three() {
-        for (loads, expected) in [
-            (&[][..], 3),
-            (&[0], 3),
-            (&[9], 21),
-            (&[0, 9], 3),
-            (&[1, 2, 90], 7),
-            (&[4, 4, 4, 4, 90, 90], 11),
-        ] {
+        for (loads, expected) in
+            [(&[][..], 3), (&[0], 3), (&[9], 21), (&[0, 9], 3), (&[1, 2, 90], 7), (&[4, 4, 4, 4, 90, 90], 11)]
+        {
             assert_eq!(limit(loads), expected, "{loads:?}");
         }
         assert_eq!(limit(&[5; 200]), 13);

@@ -1,7 +1,7 @@
 //! The endpoints of one rank, and the data that algorithms read.
 
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crate::config::Algorithm;
 use crate::engine::availability::Claim;

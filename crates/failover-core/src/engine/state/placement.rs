@@ -1,7 +1,7 @@
 //! The position of an endpoint in the newest snapshot, and what the control side knows of it.
 
-use std::time::Duration;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::engine::control_lock::ControlLock;
 use crate::model::health::Health;
@@ -27,6 +27,8 @@ pub(crate) struct Placement {
     cause: AtomicU8,
     /// When the breaker closed last, in nanoseconds; 0 for never.
     closed_at: AtomicU64,
+    /// The successes and failures at the last comparison of all endpoints.
+    compared: [AtomicU64; 2],
     /// No new calls before this time, in nanoseconds, because the endpoint asked for a pause.
     paused_until: AtomicU64,
     /// When the endpoint last entered or left rotation, in nanoseconds, doubled; the lowest bit is
@@ -38,6 +40,8 @@ pub(crate) struct Placement {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
     Hard,
+    /// It failed more often than the others.
+    Outlier,
     Ambiguous,
     /// Ambiguous, and a probe call failed as well.
     Confirmed,
@@ -54,6 +58,7 @@ impl Placement {
             probed: AtomicU8::new(Health::Unknown as u8),
             cause: AtomicU8::new(Cause::Hard as u8),
             closed_at: AtomicU64::new(0),
+            compared: [AtomicU64::new(0), AtomicU64::new(0)],
             paused_until: AtomicU64::new(0),
             since: AtomicU64::new(0),
         }
@@ -121,7 +126,7 @@ impl Placement {
     /// Returns the evidence on which the breaker opened.
     pub(crate) fn cause(&self) -> Cause {
         let number = self.cause.load(Ordering::Relaxed);
-        let all = [Cause::Ambiguous, Cause::Confirmed];
+        let all = [Cause::Outlier, Cause::Ambiguous, Cause::Confirmed];
         all.into_iter().find(|cause| *cause as u8 == number).unwrap_or(Cause::Hard)
     }
 
@@ -136,6 +141,12 @@ impl Placement {
 
     pub(crate) fn set_closed_at(&self, now: Time, _lock: &ControlLock) {
         self.closed_at.store(now.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// Replaces the counters of the last comparison, and returns what was added since.
+    pub(crate) fn compare(&self, now: [u64; 2], _lock: &ControlLock) -> [u64; 2] {
+        let since = |of: usize| now[of].saturating_sub(self.compared[of].swap(now[of], Ordering::Relaxed));
+        [since(0), since(1)]
     }
 
     /// Returns the time before which the endpoint gets no new calls.
@@ -170,7 +181,8 @@ impl Placement {
         self.pinned.store(false, Ordering::Relaxed);
         self.probing.store(false, Ordering::Relaxed);
         self.probed.store(Health::Unknown as u8, Ordering::Relaxed);
-        let times = [&self.closed_at, &self.paused_until, &self.since];
+        let [successes, failures] = &self.compared;
+        let times = [&self.closed_at, &self.paused_until, &self.since, successes, failures];
         times.into_iter().for_each(|time| time.store(0, Ordering::Relaxed));
         self.cause.store(Cause::Hard as u8, Ordering::Relaxed);
     }

@@ -52,7 +52,8 @@ fn place(id: u8, second: bool) -> EndpointEntry {
 /// arrived.
 fn is_legal(from: BreakerState, to: BreakerState) -> bool {
     use BreakerState::*;
-    from == to || matches!((from, to), (Closed | HalfOpen, Open) | (Open | HalfOpen, Closed) | (Open, HalfOpen))
+    from == to
+        || matches!((from, to), (Closed | HalfOpen, Open) | (Open | HalfOpen, Closed) | (Open, HalfOpen))
 }
 
 struct World {

@@ -1,0 +1,59 @@
+//! Compares the attempts of all endpoints, and takes out the outliers.
+//!
+//! There is no task: the first failure after an interval compares. Without failures there are no
+//! outliers.
+
+use crate::engine::Engine;
+use crate::engine::outlier::{Outlier, Sample, allowed, outliers};
+use crate::engine::snapshot::{Slot, Snapshot};
+use crate::engine::state::placement::Cause;
+use crate::events::{Event, EventKind};
+use crate::runtime::clock::Time;
+
+impl Engine {
+    /// Takes out the endpoints that failed clearly more often than the others since the last
+    /// comparison.
+    #[cold]
+    pub(in crate::engine) fn compare_endpoints(&self, now: Time) {
+        self.change(|control, snapshot, events| {
+            let mut samples = Vec::with_capacity(snapshot.slots.len());
+            for slot in &snapshot.slots {
+                let state = self.slab.state(slot.state);
+                let counts = [state.successes(), state.hard_failures()];
+                let [successes, failures] = state.placement().compare(counts, &control.lock);
+                let is_in = state.is_in_rotation() && slot.claim.eligible();
+                samples.push(if is_in { Sample { successes, failures } } else { Sample::default() });
+            }
+            let policy = &snapshot.policy.outliers;
+            if self.strain.is_frozen(now) {
+                return;
+            }
+            let is_out = |slot: &&Slot| self.is_out_for(slot.state, Cause::Outlier);
+            let out = snapshot.slots.iter().filter(is_out).count() as u32;
+            let room = allowed(snapshot.eligible, policy.max_ejected).saturating_sub(out);
+            for (place, outlier) in outliers(&samples, policy).into_iter().take(room as usize) {
+                if self.is_last_of_its_tier(snapshot, place) {
+                    continue;
+                }
+                let slot = &snapshot.slots[place];
+                let reason = match outlier {
+                    Outlier::SuccessRate { rate, below } => {
+                        let (rate, below) = (rate * 100.0, below * 100.0);
+                        format!(
+                            "{rate:.1} % of its attempts succeeded, and others suggest at least {below:.1} %"
+                        )
+                    }
+                    Outlier::FailurePercentage { percentage } => {
+                        format!("{percentage:.0} % of its attempts failed")
+                    }
+                };
+                events.push(Event::new(EventKind::EndpointEjected, reason).endpoint(slot.endpoint.id()));
+                self.eject(control, snapshot, slot, Cause::Outlier, now, events);
+            }
+        });
+    }
+
+    fn is_last_of_its_tier(&self, snapshot: &Snapshot, place: usize) -> bool {
+        snapshot.tier_of(&snapshot.slots[place]).members.available().len() <= 1
+    }
+}
