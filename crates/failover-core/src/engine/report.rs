@@ -1,5 +1,6 @@
 //! Records the result of an attempt.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::engine::breaker::atomic::Change;
@@ -15,6 +16,8 @@ use crate::runtime::clock::Time;
 
 /// The penalty of a failure is at most this many times the mean latency of the others.
 const PEERS: f32 = 20.0;
+/// The number of endpoints that are a large enough sample.
+const MAX_PEERS: usize = 64;
 /// The pause before an endpoint is probed again after an inconclusive probe call.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -123,10 +126,20 @@ impl Engine {
         if outliers.enabled && self.strain.takes_comparison(now, outliers.interval) {
             self.compare_endpoints(now);
         }
-        if self.strain.failed(now) > self.snapshot.load().eligible {
+        if self.strain.failed(now, || self.latest_success(now)) > self.snapshot.load().eligible {
             // Every call consults the rotation of a service whose endpoints all fail.
             self.probe_from(now);
         }
+    }
+
+    /// Returns the latest start of a successful call, as far as the average latencies of endpoints
+    /// without failures tell: while all calls succeed, nothing else is recorded.
+    fn latest_success(&self, now: Time) -> Time {
+        let snapshot = self.snapshot.load();
+        let quiet = |state: &&EndpointState| state.breaker().is_quiet();
+        let in_use = snapshot.tiers.iter().flat_map(|tier| tier.members.available());
+        let states = in_use.map(|state| self.slab.state(state.load(Ordering::Relaxed))).filter(quiet);
+        states.take(MAX_PEERS).map(|state| state.ewma().last_start(now)).max().unwrap_or(Time::from_nanos(0))
     }
 
     fn update_breaker(&self, number: u32, input: Input, evidence: Option<Evidence>, now: Time) {

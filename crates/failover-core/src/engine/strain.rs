@@ -116,10 +116,12 @@ impl Strain {
         now.as_nanos() < self.trouble_until.load(Ordering::Relaxed)
     }
 
-    /// Records a failure. Returns the number of failures since the last success.
-    pub(crate) fn failed(&self, now: Time) -> u32 {
+    /// Records a failure. Returns the number of failures since the last success. At the beginning of
+    /// a trouble, `latest_success` gives the latest start of a call that has succeeded.
+    pub(crate) fn failed(&self, now: Time, latest_success: impl FnOnce() -> Time) -> u32 {
         if !self.in_trouble(now) {
             self.failures.store(0, Ordering::Relaxed);
+            self.latest_success.store(latest_success().as_nanos(), Ordering::Relaxed);
         }
         self.trouble_until.fetch_max((now + TROUBLE).as_nanos(), Ordering::Relaxed);
         self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1)
@@ -260,11 +262,19 @@ mod tests {
     #[test]
     fn failures_count_until_a_success_or_a_minute_without_any() {
         let strain = Strain::new();
-        assert_eq!((strain.failed(at(0)), strain.failed(at(1)), strain.failures()), (1, 2, 2));
+        let fail = |now| strain.failed(at(now), || at(0));
+        assert_eq!((fail(0), fail(1), strain.failures()), (1, 2, 2));
         strain.answered(at(1));
-        assert_eq!((strain.failures(), strain.failed(at(2))), (0, 1));
+        assert_eq!((strain.failures(), fail(2)), (0, 1));
         assert!(strain.in_trouble(at(60_001)) && !strain.in_trouble(at(60_002)));
-        assert_eq!(strain.failed(at(70_000)), 1);
+        assert_eq!(fail(70_000), 1);
+    }
+
+    #[test]
+    fn a_success_before_the_first_failure_counts_as_well() {
+        let strain = Strain::new();
+        strain.failed(at(6_000), || at(5_990));
+        assert!(strain.is_silent(at(5_000), Duration::from_secs(1), at(6_000)));
     }
 
     #[test]

@@ -55,6 +55,17 @@ impl PeakEwma {
         self.raise(float(sample.as_nanos() as u64), now);
     }
 
+    /// Returns about when the attempt of the latest sample began, if it took as long as the average;
+    /// the beginning of time if there is no sample.
+    pub(crate) fn last_start(&self, now: Time) -> Time {
+        let word = self.0.load(Ordering::Relaxed);
+        if word == 0 {
+            return Time::from_nanos(0);
+        }
+        let age = u64::from(tick(now).wrapping_sub(word as u32)) << TICK;
+        Time::from_nanos(now.as_nanos().saturating_sub(age).saturating_sub(value(word) as u64))
+    }
+
     /// Sets the initial average of a new endpoint, derived from its peers.
     pub(crate) fn seed(&self, nanos: f32, now: Time) {
         self.0.store(pack(nanos, now), Ordering::Relaxed);
