@@ -15,6 +15,7 @@ pub(crate) mod custom_strategy;
 pub(crate) mod discovery_sink;
 pub(crate) mod hash;
 pub(crate) mod no_endpoints;
+pub(crate) mod latency_cache;
 pub(crate) mod observers;
 pub(crate) mod outlier;
 pub(crate) mod pick;
@@ -52,8 +53,8 @@ use crate::runtime::clock::{Clock, Time};
 use crate::runtime::random::Random;
 use accounting::CallAccounts;
 use control::state::Control;
+use latency_cache::LatencyCache;
 use strain::Strain;
-use usual_latency::UsualLatency;
 
 pub(crate) use control::{Probed, SourceId, SourceStatus};
 pub(crate) use discovery_sink::EngineSink;
@@ -78,7 +79,8 @@ pub(crate) struct Engine {
     weights_due: AtomicU64,
     accounts: CallAccounts,
     strain: Strain,
-    usual_latency: UsualLatency,
+    /// The 99th percentile of the latency of answers.
+    p99: LatencyCache,
     /// The next turn when calls go to all endpoints in turn.
     rotation: AtomicU32,
     control: Mutex<Control>,
@@ -122,7 +124,7 @@ impl Engine {
             weights_due: AtomicU64::new(0),
             accounts: CallAccounts::new(),
             strain: Strain::new(),
-            usual_latency: UsualLatency::default(),
+            p99: LatencyCache::default(),
             rotation: AtomicU32::new(0),
             control: Mutex::new(control),
             observers: EndpointObservers::default(),

@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn the_worst_comes_first() {
-        let samples: Vec<_> = (0..20).map(|n| of(if n < 2 { 300 + 300 * n } else { 0 }, 1_000)).collect();
+        let samples: Vec<_> = (0..20).map(|n| of(if n < 2 { 500 + 100 * n } else { 0 }, 1_000)).collect();
         assert_eq!(places(&samples), [1, 0]);
     }
 
