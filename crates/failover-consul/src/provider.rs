@@ -167,7 +167,7 @@ impl ConsulProvider {
         Ok(set)
     }
 
-    /// Returns the consistency mode of one-time reads.
+    /// Returns the parameters of a one-time read.
     pub(crate) fn once(&self) -> Read {
         Read::now(match self.client.settings.consistency {
             Consistency::Consistent => Mode::Consistent,

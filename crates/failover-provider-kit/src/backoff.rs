@@ -30,7 +30,7 @@ impl BackoffSteps {
 
     /// Returns the longest delay of the step with this number, which starts at 0.
     pub fn longest(&self, number: u32) -> Duration {
-        // 64 steps reach any limit without overflow.
+        // Bounds the exponent; a step that overflows is at the limit.
         let grown = self.first.as_secs_f64() * self.factor.powi(i32::try_from(number.min(64)).unwrap_or(64));
         Duration::try_from_secs_f64(grown).map_or(self.limit, |grown| grown.min(self.limit))
     }

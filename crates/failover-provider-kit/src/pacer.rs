@@ -8,9 +8,8 @@ use failover_core::Time;
 /// change.
 ///
 /// For watches that send a request after each answer, such as blocking queries. Two requests may
-/// follow immediately; after that, requests are at least 600 ms apart. Repeated and large answers
-/// increase the pause: each repetition from the 4th on doubles it, and a large answer adds 1 s per
-/// MiB, up to 10 s.
+/// follow immediately; after that, requests are 600 ms apart. A large answer increases this spacing
+/// to 1 s per MiB, and each consecutive repetition from the 4th on doubles it, up to 10 s.
 ///
 /// ```
 /// use std::time::Duration;
