@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_value_is_cut_and_its_size_is_told() {
+    fn a_long_value_is_cut_and_its_size_is_shown() {
         let error = Error::invalid("id", "x".repeat(10_000), "at most 255 characters");
         assert!(error.to_string().len() < 250, "{error}");
         assert!(error.to_string().contains("10000 bytes"), "{error}");

@@ -473,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_stands_twice_is_refused() {
+    fn a_duplicate_key_is_refused() {
         for json in [r#"{"a": 1, "a": 2}"#, r#"{"b": {"a": 1, "a": 1}}"#] {
             let error = serde_json::from_str::<Raw>(json).err().unwrap().to_string();
             assert!(error.contains("duplicate key \"a\""), "{error}");

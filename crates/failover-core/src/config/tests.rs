@@ -16,7 +16,7 @@ const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// Through both ways in, which must agree.
+/// Parses through both entry points, which must agree.
 fn read(json: &Value) -> Result<FailoverConfig, String> {
     let plain = serde_json::from_value::<FailoverConfig>(json.clone()).map_err(|error| error.to_string());
     let typed = FailoverConfig::from_json(&json.to_string()).map_err(|error| {
@@ -84,7 +84,7 @@ fn without_an_algorithm_it_is_the_one_of_the_strategys_name() {
     }
 }
 
-/// As `encoding/json` writes a `FailoverConfig` of which no field is set.
+/// As `encoding/json` writes a `FailoverConfig` without any field set.
 #[test]
 fn the_zero_values_of_the_go_package_read_as_absent() {
     for json in [
@@ -110,7 +110,7 @@ fn the_zero_values_of_the_go_package_read_as_absent() {
     }
 }
 
-/// The quick start of its README, after `encoding/json`.
+/// The quick start of the Go package's README, after `encoding/json`.
 #[test]
 fn the_quick_start_of_the_go_package_is_read_as_meant() {
     let go = json!({
@@ -213,8 +213,8 @@ fn what_is_written_has_words_and_no_nulls() {
     }
 }
 
-/// Shares of a thousandth: of a number with 17 digits `serde_json` may read the last bit
-/// differently, unless it is built with `float_roundtrip`.
+/// Generates multiples of a thousandth: `serde_json` may parse the last bit of a number with 17
+/// digits differently, unless it is built with `float_roundtrip`.
 fn thousandths(range: std::ops::RangeInclusive<u32>) -> impl Strategy<Value = f64> {
     range.prop_map(|n| f64::from(n) / 1000.0)
 }

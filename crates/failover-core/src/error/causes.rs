@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_have_been_carried_out_is_told_apart() {
+    fn what_may_have_been_carried_out_is_distinguished() {
         assert!(Error::timed_out("store", Duration::from_secs(1)).is_outcome_unknown());
         assert!(Error::connection_lost("store", "reset").is_outcome_unknown());
         assert!(!Error::unreachable("store", "refused").is_outcome_unknown());

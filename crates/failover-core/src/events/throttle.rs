@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_burst_ten_a_minute_are_told_and_the_others_are_counted() {
+    fn after_a_burst_ten_a_minute_are_emitted_and_the_others_are_counted() {
         let mut flood = Flood::default();
         assert_eq!(admitted(&mut flood, EventKind::SourceStale, 100_000, at(0)), 100);
         assert_eq!(flood.admit(EventKind::SourceStale, at(5)), None);

@@ -15,14 +15,14 @@ use crate::model::endpoint::{Endpoint, EndpointEntry};
 use crate::runtime::clock::Clock;
 use crate::runtime::random::Random;
 
-/// What the watch does after it has answered.
+/// What the watch does after its first answer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum After {
-    /// It has none: the provider is asked.
+    /// There is no watch: the provider is polled.
     Polled,
-    /// It ends, and then it is pending for ever.
+    /// It ends, then stays pending forever.
     EndsAndHangs,
-    /// It ends, and it panics when it is polled again, as the `Stream` contract allows.
+    /// It ends, then panics when polled again, as the `Stream` contract allows.
     EndsAndPanics,
 }
 

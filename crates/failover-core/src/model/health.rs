@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn health_that_nobody_defined_is_refused_with_the_words() {
+    fn health_that_is_not_defined_is_refused_with_the_words() {
         for json in ["4", "-1", "\"Healthy\"", "\"up\"", "true", "1.0", "[]", "null"] {
             let error = serde_json::from_str::<Health>(json).unwrap_err().to_string();
             let shown = json.trim_matches('"').replace("[]", "a list");

@@ -35,7 +35,7 @@ fn service(count: usize) -> ServiceHandle {
     service_with(FailoverConfig::default(), count)
 }
 
-/// By the text of the reply.
+/// Classifies by the text of the reply.
 fn by_word(reply: Result<&&'static str, &&'static str>) -> Outcome {
     match reply {
         Ok(&"rejected") | Err(&"rejected") => Outcome::Rejected,
@@ -50,7 +50,7 @@ fn by_word(reply: Result<&&'static str, &&'static str>) -> Outcome {
     }
 }
 
-/// A call whose attempts answer these words in turn.
+/// Makes a call whose attempts answer these words in turn.
 async fn answers(
     service: &ServiceHandle,
     idempotent: bool,
@@ -88,8 +88,8 @@ async fn a_call_may_bring_its_own_configuration() {
         assert_eq!(call.execute(async |_| Err::<(), _>("no")).await.expect_err("fails").attempts().len(), 1);
     }
     let users = service_with(FailoverConfig::default(), 3);
-    // Its algorithm is that of the call alone: the same key, the same endpoint; the others go on in
-    // turn.
+    // The algorithm applies to this call alone: the same key gets the same endpoint; other calls
+    // continue in turn.
     let home = |call: crate::Call<'_, crate::OkIsSuccess>| {
         call.config(&own).key("session-42").select().expect("there are some").endpoint().id().clone()
     };
@@ -124,8 +124,8 @@ async fn an_attempt_that_fails_is_made_elsewhere_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn each_outcome_is_retried_or_not_as_its_table_says() {
-    // Word, attempts of an idempotent call, attempts of one that is not, and whether the endpoint
-    // is blamed.
+    // Reply, attempts of an idempotent call, attempts of a call that is not, and whether the reply
+    // counts against the endpoint.
     let table: [(Reply, usize, usize, bool); 9] = [
         (Err("down"), 3, 1, true),
         (Ok("failure"), 3, 1, true),
@@ -366,14 +366,14 @@ fn break_all(service: &ServiceHandle) {
     }
 }
 
-/// Ready after some polls, which its waker asks for at once.
+/// Resolves after `count` polls, waking itself at once.
 async fn polls(count: u32) {
     for _ in 0..count {
         tokio::task::yield_now().await;
     }
 }
 
-/// How many half-open permits of an endpoint are free, if its breaker is not open again.
+/// Returns the number of free half-open permits, unless the breaker is open again.
 fn free_permits(service: &ServiceHandle, id: &crate::model::endpoint::EndpointId) -> usize {
     let view = service.engine().view();
     let of = view.endpoints().find(|of| of.slot.endpoint.id() == id).expect("is there");
@@ -422,7 +422,7 @@ async fn what_the_classifier_calls_a_success_is_an_answer_even_if_it_is_an_error
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_opening_of_a_breaker_is_counted_as_it_is_told() {
+async fn every_opening_of_a_breaker_is_counted_and_emitted() {
     let service = service_with(without_floor(true), 1);
     break_all(&service);
     for _ in 0..3 {

@@ -66,7 +66,7 @@ async fn a_thousand_first_uses_at_once_make_one_value_for_each_endpoint() {
 }
 
 #[test]
-fn a_value_goes_with_its_endpoint_and_is_made_anew_at_another_address() {
+fn a_value_goes_with_its_endpoint_and_is_recreated_at_another_address() {
     let (users, source) = service(&[("a", "10.0.0.1")]);
     publish(&users, source, &[("b", "10.0.0.2")]);
     let alive = Arc::new(AtomicUsize::new(0));
@@ -85,7 +85,7 @@ fn a_value_goes_with_its_endpoint_and_is_made_anew_at_another_address() {
     let old = users.endpoint("b").expect("is there");
     publish(&users, source, &[("b", "10.0.0.22")]);
     assert_eq!((alive.load(Ordering::SeqCst), values.len()), (1, 1), "the old one is dropped at once");
-    // A call to where it was is still under way: it is given a value, and that is not kept.
+    // A call to the old address is still in flight: it receives a value that is not stored.
     drop(get(&old));
     assert_eq!((alive.load(Ordering::SeqCst), values.len()), (1, 1));
     drop(get(&users.endpoint("b").expect("is there")));
@@ -96,7 +96,7 @@ fn a_value_goes_with_its_endpoint_and_is_made_anew_at_another_address() {
     assert_eq!((alive.load(Ordering::SeqCst), values.len()), (2, 1), "its user still holds it");
     drop(held);
     assert_eq!(alive.load(Ordering::SeqCst), 1);
-    // A change that leaves the endpoint where it is keeps its value.
+    // A change that keeps the endpoint's address keeps its value.
     publish(&users, source, &[("d", "10.0.0.4")]);
     assert_eq!(values.len(), 1);
 }

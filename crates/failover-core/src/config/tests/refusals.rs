@@ -1,8 +1,8 @@
-//! Every value that is refused, and what the error says.
+//! Every invalid value, and its error.
 
 use super::*;
 
-/// A document, and how the error that refuses it begins and ends.
+/// Invalid documents, each with the start and the end of its error.
 const WRONG: &str = r#"
 {"strategy": "fastest"}     => strategy: fastest ... health_based, geographic, custom
 {"strategy": "peak_ewma"}   => strategy: peak_ewma ... geographic, custom
@@ -50,7 +50,7 @@ const WRONG: &str = r#"
 {"Strategy": ""}            => Strategy: unknown key ... did you mean strategy?
 "#;
 
-/// The same for the sections: the name of one, and then the documents that it refuses.
+/// The same for the sections: the name of a section, then its invalid documents.
 const WRONG_SECTIONS: &str = r#"
 circuit_breaker
 {"failure_threshold": -1}   => failure_threshold: -1 ... from 1 to 10000

@@ -134,8 +134,8 @@ fn every_algorithm_goes_elsewhere_while_it_can() {
     }
 }
 
-/// Finagle's `LoadDistribution`: 5 clients with 150 calls each that do not end, and 10 servers;
-/// twice the optimum is 150.
+/// Finagle's `LoadDistribution`: 5 clients with 150 unfinished calls each, and 10 servers; twice
+/// the optimum is 150.
 #[test]
 fn many_clients_together_load_no_endpoint_with_twice_its_part() {
     for strategy in [

@@ -1,4 +1,4 @@
-//! Operations on a registry that fails: tried again by kind of error, within the timeout.
+//! Operations on a failing registry: retried by kind of error, within the timeout.
 
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;

@@ -307,7 +307,7 @@ fn json_that_is_wrong_is_refused_with_the_field_and_the_value() {
     assert_eq!(read(&json!([])).unwrap_err(), "endpoint: a list is not allowed; give an object");
 }
 
-/// As `encoding/json` writes a `ServiceEndpoint` of which only the required fields are set.
+/// As `encoding/json` writes a `ServiceEndpoint` with only the required fields.
 #[test]
 fn the_zero_values_of_the_go_package_read_as_absent() {
     let go = r#"{"id":"users-1","name":"user-service","address":"10.0.0.1","port":8080,"protocol":"",
@@ -319,7 +319,7 @@ fn the_zero_values_of_the_go_package_read_as_absent() {
     assert_eq!(entry, EndpointEntry::new(plain().build().unwrap()));
 }
 
-/// The quick start of its README, after `encoding/json`.
+/// The quick start of the Go package's README, after `encoding/json`.
 #[test]
 fn an_endpoint_of_the_go_package_is_read_as_meant() {
     let go = r#"{"id":"service-1","name":"user-service","address":"192.168.1.10","port":8080,"protocol":"http",

@@ -34,7 +34,7 @@ async fn a_panic_reaches_the_caller_and_leaves_nothing_behind() {
     }
 }
 
-/// Polls a call `limit` times and drops it; true when it ended before.
+/// Polls a call `limit` times and drops it; returns whether it completed before.
 async fn dropped_after(service: &ServiceHandle, limit: usize) -> bool {
     let next = Cell::new(0);
     let mut call = Box::pin(service.call().execute(async |_| {
@@ -48,7 +48,7 @@ async fn dropped_after(service: &ServiceHandle, limit: usize) -> bool {
         if polled {
             return true;
         }
-        // Back-off and timers go by.
+        // Lets back-off and timers elapse.
         tokio::time::advance(Duration::from_millis(300)).await;
     }
     false
@@ -59,8 +59,8 @@ async fn a_call_dropped_at_any_poll_leaves_nothing_behind() {
     let mut limit = 0;
     loop {
         let service = service(3);
-        // Break one endpoint and let its time pass, so that the call holds a half-open permit as
-        // well.
+        // Opens the breaker of one endpoint and waits for its open time, so that the call holds a
+        // half-open permit as well.
         let victim = service.endpoints()[0].endpoint().id().clone();
         for _ in 0..15 {
             let pick = service.select().expect("available");
@@ -73,7 +73,7 @@ async fn a_call_dropped_at_any_poll_leaves_nothing_behind() {
         let after = service.stats();
         assert_eq!(after.in_flight, 0, "dropped after {limit} polls");
         assert!(ended || after.total_requests == before.total_requests, "dropped after {limit} polls");
-        // What earlier attempts of the same call have spent stays spent: 5 for the retry that
+        // Tokens spent by earlier attempts of the same call stay spent: 5 for the retry that
         // failed.
         assert!(
             after.retry_tokens == 500 || after.retry_tokens == 495,

@@ -51,8 +51,7 @@ async fn a_call_without_time_begins_nothing_and_one_that_is_out_of_it_blames_nob
     let call = service.call().deadline(Duration::ZERO);
     let error = call.execute(async |_| pending::<Result<(), ()>>().await).await.expect_err("no time");
     assert!(matches!(error.reason(), StopReason::Deadline) && error.attempts().is_empty(), "{error}");
-    // The first attempt takes nearly all of the time, and leaves a tenth of what an attempt is
-    // meant to have.
+    // The first attempt takes nearly all of the time, and leaves a tenth of an attempt's timeout.
     for _ in 0..30 {
         let call =
             service.call().deadline(Duration::from_millis(110)).attempt_timeout(Duration::from_millis(100));
@@ -64,7 +63,7 @@ async fn a_call_without_time_begins_nothing_and_one_that_is_out_of_it_blames_nob
             pending::<()>().await;
             Ok(())
         };
-        // What fails first is the caller's own doing, so that only the timeouts could be blamed.
+        // The first failure is local, so that only the timeouts could count against the endpoint.
         let call =
             call.classify(|reply: Result<&(), &&str>| reply.map_or(Outcome::Local, |()| Outcome::Success));
         call.execute(attempt).await.expect_err("no time");
