@@ -1,11 +1,11 @@
-//! A host name or an IP address, and nothing that only looks like one.
+//! Validates host names and IP addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::error::Error;
 use crate::model::endpoint::limits;
 
-/// Checks an address; an IP address comes back in its canonical form.
+/// Validates an address; an IP address is returned in its canonical form.
 pub(super) fn parse(field: &str, given: &str) -> Result<(String, Option<IpAddr>), Error> {
     if let Ok(ip) = given.parse::<Ipv4Addr>() {
         return Ok((ip.to_string(), Some(ip.into())));
@@ -19,8 +19,8 @@ pub(super) fn parse(field: &str, given: &str) -> Result<(String, Option<IpAddr>)
     }
 }
 
-/// What can be shown of a text that may be a URL: without a user and password, a query and a
-/// fragment.
+/// Returns the part of a text, which may be a URL, that can be shown: without user and password,
+/// query and fragment.
 pub(super) fn without_user(text: &str) -> String {
     let shown = match text.rsplit_once('@') {
         None => text.to_owned(),
@@ -63,8 +63,7 @@ fn why_not_a_host(given: &str) -> Option<&'static str> {
     } else if !host.split('.').all(label_is_right) {
         "a host name of labels with 1 to 63 letters, digits, hyphens and underscores, none of which starts or ends with a hyphen"
     } else if ends_in_a_number(host) {
-        // Some resolvers read these as an address: 010.1.2.3 is 8.1.2.3 to one and 10.1.2.3 to
-        // another.
+        // Resolvers disagree about these: 010.1.2.3 is 8.1.2.3 to one and 10.1.2.3 to another.
         "an IPv4 address as four decimal numbers from 0 to 255 without leading zeros; this only looks like one"
     } else {
         return None;
@@ -77,7 +76,7 @@ fn is_host_and_port(given: &str) -> bool {
         .is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// The rule of the WHATWG URL standard for what a browser takes for an IPv4 address.
+/// Returns whether a browser would parse the host as an IPv4 address, by the WHATWG URL standard.
 fn ends_in_a_number(host: &str) -> bool {
     let last = host.rsplit('.').next().unwrap_or(host);
     let hex = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));

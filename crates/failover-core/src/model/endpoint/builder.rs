@@ -1,4 +1,4 @@
-//! Where an endpoint's values are checked.
+//! The builder of endpoints, which validates their values.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,11 +9,11 @@ use crate::model::defaults;
 use crate::model::endpoint::{Endpoint, EndpointId, ServiceName, address, limits};
 use crate::model::health_check::HealthCheck;
 
-/// Builds an [`Endpoint`]; [`Endpoint::builder`] begins one.
+/// Builds an [`Endpoint`]; created by [`Endpoint::builder`].
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct EndpointBuilder {
-    /// The authority when there is none.
+    /// If `None`, the authority.
     id: Option<String>,
     service: String,
     address: String,
@@ -78,27 +78,27 @@ impl EndpointBuilder {
         self
     }
 
-    /// The protocol, as the scheme of a URL, at most 32 characters; it is put into lower case.
-    /// Default `tcp`.
+    /// Sets the protocol, as the scheme of a URL, at most 32 characters, converted to lower case.
+    /// Default: `tcp`.
     pub fn protocol(mut self, protocol: impl Into<String>) -> Self {
         self.protocol = protocol.into();
         self
     }
 
-    /// The name for TLS and for the `Host` header, when it is not the address. Default none.
+    /// Sets the name for TLS and the `Host` header, if it differs from the address. Default: none.
     pub fn server_name(mut self, name: impl Into<String>) -> Self {
         self.server_name = Some(name.into());
         self
     }
 
-    /// How it is asked whether it works. Default: it is not.
+    /// Sets the health check. Default: none.
     pub fn health_check(mut self, check: impl Into<Option<HealthCheck>>) -> Self {
         self.health_check = check.into();
         self
     }
 
-    /// Adds one entry of metadata: at most 256, with keys of 1 to 256 bytes and values of at most
-    /// 16 KiB.
+    /// Adds an entry of metadata: at most 256, with keys of 1 to 256 bytes and values of at most 16
+    /// KiB.
     pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.metadata.insert(key.into(), value.into());
         self
@@ -125,48 +125,48 @@ impl EndpointBuilder {
         self
     }
 
-    /// Its share of the calls relative to the others; default 1. 0 asks for no new calls where
-    /// weights count.
+    /// Sets the weight relative to the other endpoints. Default: 1. With 0, algorithms that use
+    /// weights send no new calls.
     pub fn weight(mut self, weight: u32) -> Self {
         self.weight = weight;
         self
     }
 
-    /// Its tier: those with a lower number come first. Default 0.
+    /// Sets the priority: endpoints with a lower number come first. Default: 0.
     pub fn priority(mut self, priority: u32) -> Self {
         self.priority = priority;
         self
     }
 
-    /// The region that it runs in, 1 to 63 printable characters. Default none.
+    /// Sets the region, 1 to 63 printable characters. Default: none.
     pub fn region(mut self, region: impl Into<String>) -> Self {
         self.region = Some(region.into());
         self
     }
 
-    /// The zone that it runs in, 1 to 63 printable characters. Default none.
+    /// Sets the zone, 1 to 63 printable characters. Default: none.
     pub fn zone(mut self, zone: impl Into<String>) -> Self {
         self.zone = Some(zone.into());
         self
     }
 
-    /// When it was first registered, in the years 2 to 9999. Default unknown.
+    /// Sets when it was first registered, in the years 2 to 9999. Default: unknown.
     pub fn created_at(mut self, time: impl Into<Option<SystemTime>>) -> Self {
         self.created_at = time.into();
         self
     }
 
-    /// When it was last registered, in the years 2 to 9999. Default unknown.
+    /// Sets when it was last registered, in the years 2 to 9999. Default: unknown.
     pub fn updated_at(mut self, time: impl Into<Option<SystemTime>>) -> Self {
         self.updated_at = time.into();
         self
     }
 
-    /// Checks the values.
+    /// Validates the values.
     ///
     /// # Errors
     ///
-    /// The first value that is not allowed, with what would be right.
+    /// Returns the first invalid value, with what is allowed.
     pub fn build(self) -> Result<Endpoint, Error> {
         let service = ServiceName::new(self.service)?;
         let id = self.id.map(EndpointId::new).transpose()?;
@@ -207,7 +207,7 @@ impl EndpointBuilder {
     }
 }
 
-/// RFC 3986, section 3.1, in lower case.
+/// Validates a protocol by RFC 3986, section 3.1, and converts it to lower case.
 fn checked_protocol(mut protocol: String) -> Result<String, Error> {
     let right = protocol.len() <= limits::PROTOCOL
         && protocol.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -263,7 +263,7 @@ fn check_locality(field: &str, value: Option<&str>) -> Result<(), Error> {
     if right { Ok(()) } else { Err(Error::invalid(field, value, "1 to 63 printable characters")) }
 }
 
-/// The wire has no form for other times, and reads the year 1 as absent.
+/// Validates a time: JSON cannot represent others, and reads the year 1 as absent.
 fn check_time(field: &str, time: Option<SystemTime>) -> Result<(), Error> {
     let Some(time) = time else { return Ok(()) };
     match jiff::Timestamp::try_from(time) {

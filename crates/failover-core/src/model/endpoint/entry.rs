@@ -1,14 +1,14 @@
-//! An endpoint, and what its source says about it.
+//! An endpoint with its source's claims.
 
 use std::sync::Arc;
 
 use crate::model::endpoint::Endpoint;
 use crate::model::health::{Health, Lifecycle};
 
-/// One endpoint of a set, with what its source claims about it.
+/// One endpoint of a set, with its source's claims.
 ///
-/// serde reads and writes the endpoint's own JSON object with `health`, `draining` and
-/// `maintenance` in it.
+/// serde reads and writes the endpoint's JSON object with the additional keys `health`, `draining`
+/// and `maintenance`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointEntry {
     endpoint: Arc<Endpoint>,
@@ -17,36 +17,36 @@ pub struct EndpointEntry {
 }
 
 impl EndpointEntry {
-    /// An entry in service, of unknown health.
+    /// Creates an entry in service with unknown health.
     pub fn new(endpoint: impl Into<Arc<Endpoint>>) -> Self {
         Self { endpoint: endpoint.into(), health: Health::default(), lifecycle: Lifecycle::default() }
     }
 
-    /// With what its source says about its health.
+    /// Sets the health that its source claims.
     #[must_use]
     pub fn with_health(mut self, health: Health) -> Self {
         self.health = health;
         self
     }
 
-    /// With what its source says about whether it takes calls.
+    /// Sets the lifecycle that its source claims.
     #[must_use]
     pub fn with_lifecycle(mut self, lifecycle: Lifecycle) -> Self {
         self.lifecycle = lifecycle;
         self
     }
 
-    /// The endpoint.
+    /// Returns the endpoint.
     pub fn endpoint(&self) -> &Arc<Endpoint> {
         &self.endpoint
     }
 
-    /// How well it is, as its source claims.
+    /// Returns the health that its source claims.
     pub fn health(&self) -> Health {
         self.health
     }
 
-    /// Whether its source takes it out of new calls on purpose.
+    /// Returns the lifecycle that its source claims.
     pub fn lifecycle(&self) -> Lifecycle {
         self.lifecycle
     }

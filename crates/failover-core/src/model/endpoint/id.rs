@@ -1,4 +1,4 @@
-//! Names that were checked once, at the edge.
+//! Names that are validated once, at the boundary.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -13,12 +13,12 @@ use crate::model::endpoint::limits;
 
 /// The name of a service: 1 to 253 letters, digits and `. _ -`. Cloning shares the text.
 ///
-/// `.` and `..` are no names, so that a name can stand in a path.
+/// `.` and `..` are invalid, so that a name can be part of a path.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceName(Arc<str>);
 
-/// What tells an endpoint from the others of its service: 1 to 255 printable characters without
-/// white space. Cloning shares the text.
+/// The id of an endpoint within its service: 1 to 255 printable characters without white space.
+/// Cloning shares the text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EndpointId(Arc<str>);
 
@@ -43,14 +43,14 @@ fn check_id(text: &str) -> Result<(), Error> {
 macro_rules! checked_text {
     ($name:ident, $check:ident) => {
         impl $name {
-            /// Checks the text.
+            /// Validates the text.
             pub fn new(text: impl AsRef<str>) -> Result<Self, Error> {
                 let text = text.as_ref();
                 $check(text)?;
                 Ok(Self(text.into()))
             }
 
-            /// The text.
+            /// Returns the text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }

@@ -36,7 +36,7 @@ const KEYS: &[&str] = &[
     "health",
     "draining",
     "maintenance",
-    // The last four are the Go package's own bookkeeping: read, ignored, and never written.
+    // The last four are the Go package's internal state: read, ignored, and never written.
     "last_check",
     "response_time",
     "failures",
@@ -44,8 +44,8 @@ const KEYS: &[&str] = &[
 ];
 
 impl EndpointEntry {
-    /// The keys that the JSON form of an entry can hold. A provider that stores entries beside keys of its own
-    /// tells them apart by these.
+    /// The keys of an entry's JSON form. A provider that stores entries beside its own keys
+    /// distinguishes them by these.
     pub const JSON_KEYS: &'static [&'static str] = KEYS.split_at(KEYS.len() - GO_KEYS).0;
 }
 
@@ -177,7 +177,7 @@ fn read_time(fields: &mut Document, name: &str) -> Result<Option<SystemTime>, Er
     }
 }
 
-/// What is written; what is absent is left out.
+/// The JSON form that is written; absent values are omitted.
 #[derive(Serialize)]
 struct Wire<'a> {
     id: &'a str,
@@ -239,7 +239,7 @@ impl<'a> From<&'a Endpoint> for Wire<'a> {
     }
 }
 
-/// The builder has refused the times for which this is `None`.
+/// Formats a time; the builder rejects the times for which this is `None`.
 fn time_text(time: SystemTime) -> Option<String> {
     Timestamp::try_from(time).ok().map(|stamp| stamp.to_string())
 }

@@ -1,19 +1,20 @@
-//! An endpoint from a URL or from `host:port`.
+//! Parses an endpoint from a URL or from `host:port`.
 
 use crate::error::Error;
 use crate::model::endpoint::address::without_user;
 use crate::model::endpoint::{Endpoint, ServiceName};
 
 impl Endpoint {
-    /// Reads `http://10.0.0.1:8080`, `https://host`, `10.0.0.1:8080`, `[::1]:80` or `host:1234`.
+    /// Parses `http://10.0.0.1:8080`, `https://host`, `10.0.0.1:8080`, `[::1]:80` or `host:1234`.
     ///
-    /// The protocol is the URL's scheme, or `tcp` without one; `http` and `https` have their usual
-    /// ports. The id is the host and port, as in `10.0.0.1:8080`.
+    /// The protocol is the URL's scheme, or `tcp` without one; `http` and `https` have their
+    /// default ports. The id is the host and port, as in `10.0.0.1:8080`.
     ///
     /// # Errors
     ///
-    /// A URL with a user, a path other than `/`, a query or a fragment, and whatever
-    /// [`EndpointBuilder::build`](crate::EndpointBuilder::build) refuses. A user or password is never shown.
+    /// Returns `Validation` for a URL with a user, a path other than `/`, a query or a fragment,
+    /// and for values that [`EndpointBuilder::build`](crate::EndpointBuilder::build) rejects. A
+    /// user or password is never shown.
     pub fn from_url(service: &ServiceName, url: &str) -> Result<Self, Error> {
         parse(service, url)
     }
@@ -69,8 +70,8 @@ fn usual_port(scheme: Option<&str>) -> Option<u16> {
     }
 }
 
-/// The host without its brackets, and the port. A bare IPv6 address has none that one could tell
-/// from it.
+/// Splits off the port and removes the host's brackets. A bare IPv6 address has no port that could
+/// be distinguished from it.
 fn split(authority: &str) -> Option<(&str, Option<&str>)> {
     if let Some(rest) = authority.strip_prefix('[') {
         let (host, after) = rest.split_once(']')?;
