@@ -65,7 +65,7 @@ circuit_breaker
 {"max_recovery_timeout": "4s"} => max_recovery_timeout: 4s ... recovery_timeout, 5s
 {"max_ejected": -0.5}       => max_ejected: -0.5 ... from 0.001 to 1
 {"max_ejected": 1.5}        => max_ejected: 1.5 ... from 0.001 to 1
-{"freeze_time": "2h"}       => freeze_time: 2h ... nanoseconds)
+{"freeze_time": "2h"}       => freeze_time: "2h" ... from 0s to 1h, such as "30s", "250ms" or "1m30s"
 {"half_open_max_wait": -5}  => half_open_max_wait: -5 ... nanoseconds)
 {"jitter": 1.1}             => jitter: 1.1 ... a number from 0 to 1
 {"jitter": -0.1}            => jitter: -0.1 ... a number from 0 to 1
@@ -97,7 +97,16 @@ retry_budget
 {"capacity": 1000001}       => capacity: 1000001 ... from 1 to 1000000
 {"retry_cost": 1001}        => retry_cost: 1001 ... from 1 to 1000
 {"success_deposit": true}   => success_deposit: true ... from 1 to 1000
+{"max_ambiguous": 2}        => max_ambiguous: 2 ... from 0 to 1
 {"tokens": 5}               => tokens:  ... success_deposit, max_ambiguous
+outlier_detection
+{"interval": "0.5s"}        => interval: "0.5s" ... from 1s to 1h, such as "30s", "250ms" or "1m30s"
+{"min_endpoints": 1}        => min_endpoints: 1 ... from 2 to 10000
+{"min_attempts": -1}        => min_attempts: -1 ... from 1 to 1000000
+{"deviations": 101}         => deviations: 101 ... from 0.1 to 100
+{"failure_percentage": 101} => failure_percentage: 101 ... from 1 to 100
+{"max_ejected": 1.1}        => max_ejected: 1.1 ... from 0 to 1
+{"threshold": 5}            => threshold:  ... failure_percentage, max_ejected
 "#;
 
 fn row(line: &str) -> Option<(Value, &str, &str)> {
@@ -130,6 +139,7 @@ fn a_nested_value_that_is_wrong_is_refused_with_its_section() {
             "circuit_breaker" => serde_json::from_value::<CircuitBreakerConfig>(json).err(),
             "load_balancer" => serde_json::from_value::<LoadBalancerConfig>(json).err(),
             "backoff" => serde_json::from_value::<BackoffConfig>(json).err(),
+            "outlier_detection" => serde_json::from_value::<OutlierConfig>(json).err(),
             _ => serde_json::from_value::<RetryBudgetConfig>(json).err(),
         };
         assert_eq!(alone.unwrap().to_string(), error);
