@@ -16,6 +16,7 @@ pub(crate) mod retry_budget;
 pub(crate) mod slow_start;
 pub(crate) mod stored;
 pub(crate) mod strategy;
+pub(crate) mod together;
 pub(crate) mod usable;
 
 pub use backoff::{BackoffConfig, BackoffConfigBuilder};

@@ -1,6 +1,7 @@
 //! Statistics and explanations for operators.
 
 pub(crate) mod explain;
+pub(crate) mod service_rules;
 pub(crate) mod stats;
 
 pub use crate::engine::UnavailableEndpoint;
@@ -8,4 +9,5 @@ pub use crate::engine::availability::{Availability, UnavailableCause};
 pub use crate::engine::state::latency::Latency;
 pub use crate::model::breaker_state::BreakerState;
 pub use explain::{EndpointExplanation, Explanation};
+pub use service_rules::ServiceRules;
 pub use stats::{EndpointStats, ProviderStats, ServiceStats, SourceStats};

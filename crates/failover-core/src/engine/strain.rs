@@ -65,10 +65,9 @@ pub(crate) enum Verdict {
 pub(crate) fn judge(evidence: Evidence, of: &Situation) -> Verdict {
     let allowed = ((f64::from(of.members) * of.max_share) as u32).max(1);
     match evidence {
-        Evidence::Hard => Verdict::Eject,
         Evidence::Ambiguous { .. } if of.in_use <= 1 && !of.fail_fast => Verdict::Freeze,
         Evidence::Ambiguous { silent: false } if of.unconfirmed >= allowed => Verdict::Hold,
-        Evidence::Ambiguous { .. } => Verdict::Eject,
+        Evidence::Hard | Evidence::Ambiguous { .. } => Verdict::Eject,
     }
 }
 

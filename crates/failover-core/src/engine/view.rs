@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::engine::Engine;
 use crate::engine::accounting::CallTotals;
+use crate::engine::algorithm::Tried;
 use crate::engine::availability::Availability;
 use crate::engine::breaker::Breaker;
 use crate::engine::control::SourceStatus;
@@ -89,6 +90,28 @@ impl EngineView<'_> {
 
     pub(crate) fn retry_tokens(&self) -> u32 {
         self.engine.accounts.retry_tokens(self.policy().call.budget)
+    }
+
+    /// How often a suspect endpoint was left in use.
+    pub(crate) fn unenforced(&self) -> u64 {
+        self.engine.strain.unenforced()
+    }
+
+    /// How much longer timeouts and overload answers take no endpoint out.
+    pub(crate) fn frozen_for(&self) -> Duration {
+        self.engine.strain.frozen_for(self.now)
+    }
+
+    /// Whether calls go to all endpoints in turn.
+    pub(crate) fn rotates(&self) -> bool {
+        self.engine.rotates(&self.snapshot, Tried::NONE)
+    }
+
+    /// The lowest share of ambiguous failures among the latest attempts at a tier in use.
+    pub(crate) fn ambiguous_share(&self) -> f32 {
+        let slab = &self.engine.slab;
+        let shares = self.snapshot.tiers.iter().map(|tier| tier.update_gate(false, slab));
+        shares.reduce(f32::min).unwrap_or_default()
     }
 
     pub(crate) fn sources(&self) -> Vec<SourceStatus> {

@@ -13,6 +13,7 @@ use crate::engine::breaker::{Breaker, Phase};
 use crate::engine::policy::Policy;
 use crate::engine::view::EndpointView;
 use crate::events::Event;
+use crate::inspect::service_rules::ServiceRules;
 use crate::inspect::stats::SourceStats;
 use crate::model::endpoint::{EndpointId, ServiceName};
 use crate::runtime::clock::Time;
@@ -30,6 +31,8 @@ pub struct Explanation {
     /// The time window of the shares.
     #[serde(serialize_with = "crate::codec::duration::write")]
     pub window: Duration,
+    /// The rules that concern the service as a whole.
+    pub rules: ServiceRules,
     /// The endpoints, by tier and id.
     pub endpoints: Vec<EndpointExplanation>,
 }
@@ -72,6 +75,7 @@ impl fmt::Display for Explanation {
             };
             writeln!(f, "  from {} (tier {}): {state}", source.provider, source.tier)?;
         }
+        self.rules.fmt(f)?;
         let id = self.endpoints.iter().map(|of| of.id.as_str().chars().count()).max().unwrap_or(0);
         let address = self.endpoints.iter().map(|of| of.address.chars().count()).max().unwrap_or(0);
         for of in &self.endpoints {
@@ -124,6 +128,7 @@ impl Engine {
             service: self.name().clone(),
             selection: format!("strategy {}, algorithm {}", config.strategy(), config.algorithm()),
             sources: self.source_stats(),
+            rules: ServiceRules::of(&view),
             window,
             endpoints: view.endpoints().map(endpoint).collect(),
         }

@@ -80,6 +80,9 @@ pub struct ServiceStats {
     pub last_update: SystemTime,
     /// The remaining tokens of the retry budget.
     pub retry_tokens: u32,
+    /// How often an endpoint stayed in use although it failed, because too many others were out
+    /// (`max_ejected`).
+    pub unenforced: u64,
     /// The sources of the endpoints.
     pub sources: Vec<SourceStats>,
     /// The endpoints, by tier and id.
@@ -193,6 +196,7 @@ impl Engine {
             uptime: view.uptime(),
             last_update: self.clock().wall(),
             retry_tokens: view.retry_tokens(),
+            unenforced: view.unenforced(),
             sources: self.source_stats(),
             endpoints,
         }

@@ -40,13 +40,13 @@ pub(super) struct Run<'a> {
     timeout: Duration,
     deadline: Time,
     attempt_timeout: Duration,
-    /// An attempt that timed out after less time proves nothing about its endpoint.
-    proof: Duration,
     failed: Vec<AttemptRecord>,
     tried: Vec<u32>,
     paid: Option<Withdrawal<'a>>,
-    /// The wait that the last failed endpoint requested.
-    pause: Option<Duration>,
+    /// Until when each endpoint tried has asked not to be called, in the order of `tried`.
+    waits: Vec<Time>,
+    /// The endpoints that the next attempt avoids.
+    avoided: Vec<u32>,
 }
 
 impl<'a> Run<'a> {
@@ -61,11 +61,11 @@ impl<'a> Run<'a> {
             timeout,
             deadline: Time::NEVER,
             attempt_timeout: Duration::ZERO,
-            proof: Duration::ZERO,
             failed: Vec::new(),
             tried: Vec::new(),
             paid: None,
-            pause: None,
+            waits: Vec::new(),
+            avoided: Vec::new(),
         }
     }
 
@@ -105,9 +105,7 @@ impl<'a> Run<'a> {
             if stalled {
                 self.engine.process_stalled(until);
             }
-            // The caller's deadline left less time than an answer may need, so the timeout proves
-            // nothing.
-            let squeezed = class == AttemptClass::Timeout && reply.is_err() && lasts < self.proof;
+            let squeezed = class == AttemptClass::Timeout && reply.is_err() && self.is_squeezed(lasts);
             if let Some(pause) = pause {
                 self.engine.charge(state, pause);
             }
@@ -127,8 +125,7 @@ impl<'a> Run<'a> {
                 (_, Ok(Err(own))) => error = Some(own),
                 (_, Ok(Ok(_)) | Err(NoReply::Late)) => error = None,
             }
-            self.pause = pause;
-            self.record(record, state);
+            self.record(record, state, pause);
             if let Err(reason) = self.next(class).await {
                 return Err(self.stop(reason, error));
             }
@@ -163,27 +160,35 @@ impl<'a> Run<'a> {
     /// A configured time is honoured up to the time that is left. Otherwise an attempt gets its share
     /// of the call's time, and more if the service's answers take longer than that.
     fn set_attempt_timeout(&mut self, now: Time) {
-        let share = self.timeout / (self.policy.max_retries + 1);
-        let p99 = self.engine.p99(now);
-        let derived = match p99 {
-            Some(p99) => share.max(p99 * 3),
-            None if share < SHORT_SHARE => self.timeout,
-            None => share,
+        let derived = || {
+            let share = self.timeout / (self.policy.max_retries + 1);
+            match self.engine.p99(now) {
+                Some(p99) => share.max(p99 * 3),
+                None if share < SHORT_SHARE => self.timeout,
+                None => share,
+            }
         };
         let given = self.options.attempt_timeout.or(self.policy.attempt_timeout);
-        self.attempt_timeout = given.unwrap_or(derived).min(self.timeout);
+        self.attempt_timeout = given.unwrap_or_else(derived).min(self.timeout);
+    }
+
+    /// Whether an attempt that timed out after this time had less time than an answer may need,
+    /// because of the caller's own deadline: then it proves nothing about its endpoint.
+    #[cold]
+    fn is_squeezed(&self, lasted: Duration) -> bool {
+        let p99 = self.engine.p99(self.engine.clock().now());
         let expected = match (p99, self.options.attempt_timeout) {
             (None, Some(given)) => given,
             _ => self.policy.usual_attempt(),
         };
-        self.proof = p99.map_or(expected, |p99| p99.min(expected));
+        lasted < p99.map_or(expected, |p99| p99.min(expected))
     }
 
     async fn pick(&mut self) -> Result<AttemptGuard<&'a Engine>, StopReason> {
         let mut changes = None;
         loop {
             if let Some(pick) =
-                self.engine.pick_with(Tried::of(&self.tried), self.may_probe(), self.options.pick)
+                self.engine.pick_with(Tried::of(&self.avoided), self.may_probe(), self.options.pick)
             {
                 return Ok(AttemptGuard::new(self.engine, pick));
             }
@@ -220,12 +225,13 @@ impl<'a> Run<'a> {
         !self.options.not_idempotent && (self.failed.len() as u32) < self.policy.max_retries
     }
 
-    fn record(&mut self, record: AttemptRecord, state: u32) {
+    fn record(&mut self, record: AttemptRecord, state: u32, pause: Option<Duration>) {
         if record.class == AttemptClass::Timeout {
             let reason = format!("no answer after {}", rough(record.duration));
             self.engine.events().emit(Event::new(EventKind::Timeout, reason).endpoint(record.endpoint.id()));
         }
         self.tried.push(state);
+        self.waits.push(pause.map_or(Time::from_nanos(0), |pause| self.engine.clock().now() + pause));
         self.failed.push(record);
     }
 
@@ -261,15 +267,30 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// The first retry goes to another endpoint at once; otherwise a retry backs off.
-    fn delay(&self, retries: u32) -> Duration {
+    /// The first retry goes to another endpoint at once; otherwise a retry backs off. If all endpoints
+    /// have been tried, it waits until the first of them accepts calls again, and avoids the others.
+    fn delay(&mut self, retries: u32) -> Duration {
         let elsewhere = self.engine.has_other_than(&self.tried);
+        self.avoided.clone_from(&self.tried);
         if retries == 1 && elsewhere {
             return Duration::ZERO;
         }
         let waits = if elsewhere { retries - 1 } else { retries };
         let delay = self.policy.backoff.delay(waits, self.engine.random().unit());
-        if elsewhere { delay } else { delay.max(self.pause.unwrap_or_default()) }
+        if elsewhere {
+            return delay;
+        }
+        let now = self.engine.clock().now();
+        // An endpoint that was tried twice has the wait of its last answer.
+        let wait_of = |state: u32| {
+            let last = self.tried.iter().rposition(|tried| *tried == state);
+            last.map_or(Duration::ZERO, |last| self.waits[last].since(now))
+        };
+        let shortest = self.tried.iter().map(|state| wait_of(*state)).min().unwrap_or_default();
+        let delay = delay.max(shortest);
+        let avoided: Vec<u32> = self.tried.iter().copied().filter(|state| wait_of(*state) > delay).collect();
+        self.avoided = avoided;
+        delay
     }
 
     fn tell_retry(&self, last: &AttemptRecord, endpoint: &Arc<Endpoint>) {

@@ -32,7 +32,7 @@ impl Engine {
             let out = snapshot.slots.iter().filter(is_out).count() as u32;
             let room = allowed(snapshot.eligible, policy.max_ejected).saturating_sub(out);
             for (place, outlier) in outliers(&samples, policy).into_iter().take(room as usize) {
-                if self.is_last_of_its_tier(snapshot, place) {
+                if is_last_of_its_tier(snapshot, place) {
                     continue;
                 }
                 let slot = &snapshot.slots[place];
@@ -52,8 +52,8 @@ impl Engine {
             }
         });
     }
+}
 
-    fn is_last_of_its_tier(&self, snapshot: &Snapshot, place: usize) -> bool {
-        snapshot.tier_of(&snapshot.slots[place]).members.available().len() <= 1
-    }
+fn is_last_of_its_tier(snapshot: &Snapshot, place: usize) -> bool {
+    snapshot.tier_of(&snapshot.slots[place]).members.available().len() <= 1
 }

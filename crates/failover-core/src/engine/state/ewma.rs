@@ -20,6 +20,9 @@ pub(crate) const LONGEST_PENALTY: Duration = Duration::from_secs(300);
 /// and 32 bits last for 52 days.
 const TICK: u32 = 20;
 
+/// Clock readings of two threads differ by less than this many ticks, about 17 s.
+const SKEW: u32 = 1 << 14;
+
 /// Nanoseconds as a float in the upper half, the timestamp in the lower half; 0 if nothing is
 /// known.
 #[derive(Debug)]
@@ -107,9 +110,9 @@ fn tick(now: Time) -> u32 {
 #[inline]
 fn decay(word: u64, now: Time, tau: f32) -> f32 {
     let ticks = tick(now).wrapping_sub(word as u32);
-    // The clock readings of two threads may differ slightly: a timestamp in the future counts as
-    // now.
-    if ticks == 0 || ticks > u32::MAX / 2 {
+    // The clock readings of two threads may differ slightly: a timestamp in the near future counts
+    // as now.
+    if ticks == 0 || ticks > u32::MAX - SKEW {
         return 1.0;
     }
     let past = ticks as f32 * ((1_u32 << TICK) as f32 / tau);
@@ -143,6 +146,15 @@ mod tests {
 
     fn at(ms: u64) -> Time {
         Time::from_nanos(1 + ms * MS)
+    }
+
+    #[test]
+    fn weeks_without_calls_leave_nothing_of_a_penalty() {
+        let word = pack(5e9, at(0));
+        for days in [1, 27, 40, 51] {
+            let found = decayed(word, at(days * 24 * 3_600_000), TAU);
+            assert!(found < 1.0, "{days} days: {found}");
+        }
     }
 
     #[test]

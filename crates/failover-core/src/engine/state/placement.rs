@@ -183,7 +183,9 @@ impl Placement {
         self.probed.store(Health::Unknown as u8, Ordering::Relaxed);
         let [successes, failures] = &self.compared;
         let times = [&self.closed_at, &self.paused_until, &self.since, successes, failures];
-        times.into_iter().for_each(|time| time.store(0, Ordering::Relaxed));
+        for time in times {
+            time.store(0, Ordering::Relaxed);
+        }
         self.cause.store(Cause::Hard as u8, Ordering::Relaxed);
     }
 }

@@ -1,0 +1,44 @@
+//! Settings that depend on each other.
+
+use std::time::Duration;
+
+use crate::codec::duration;
+use crate::config::{FailoverConfig, defaults};
+use crate::error::Error;
+
+impl FailoverConfig {
+    /// Checks the settings of the breaker that depend on others.
+    pub(super) fn check_breaker(&self) -> Result<(), Error> {
+        if let (true, Some(floor @ 1..)) = (self.fail_fast(), self.circuit_breaker().min_available()) {
+            let wanted = "0, or left out: with fail_fast, calls fail when every breaker is open";
+            return Err(Error::invalid("circuit_breaker.min_available", floor, wanted));
+        }
+        if let (Some(attempt), Some(wait)) =
+            (self.given_attempt_timeout(), self.circuit_breaker().half_open_max_wait())
+        {
+            if wait < attempt {
+                let wanted = format!(
+                    "at least the attempt_timeout, {}; otherwise a probe call counts as failed before it can \
+                     answer",
+                    duration::short(attempt)
+                );
+                let field = "circuit_breaker.half_open_max_wait";
+                return Err(Error::invalid(field, duration::short(wait), &wanted));
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns how long a half-open breaker waits for its calls.
+    pub(crate) fn half_open_wait(&self) -> Duration {
+        let longest = self.given_attempt_timeout().unwrap_or(self.timeout());
+        let given = self.circuit_breaker().half_open_max_wait();
+        given.unwrap_or(defaults::HALF_OPEN_MAX_WAIT.max(longest))
+    }
+
+    /// Returns the number of endpoints that stay in rotation whatever their breakers say.
+    pub(crate) fn floor(&self) -> u32 {
+        let default = if self.fail_fast() { 0 } else { defaults::MIN_AVAILABLE };
+        self.circuit_breaker().min_available().unwrap_or(default)
+    }
+}

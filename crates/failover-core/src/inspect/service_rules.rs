@@ -1,0 +1,82 @@
+//! The state of the rules that concern a service as a whole: budget, gate, freeze, rotation.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::codec::duration::rough;
+use crate::engine::view::EngineView;
+
+/// The state of the rules that concern a service as a whole. `Display` prints a line for each one
+/// that matters now.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ServiceRules {
+    /// The remaining tokens of the retry budget.
+    pub retry_tokens: u32,
+    /// The tokens of a full budget.
+    pub retry_capacity: u32,
+    /// The share of timeouts and overload answers among the latest attempts, 0 to 1; of several
+    /// tiers, the lowest.
+    pub ambiguous_share: f64,
+    /// Whether no retry follows a timeout or an overload answer now, because that share exceeds
+    /// `retry_budget.max_ambiguous`.
+    pub retry_gate_closed: bool,
+    /// How much longer timeouts and overload answers take no endpoint out, after an overload was
+    /// recognised; absent if the service is not frozen.
+    #[serde(
+        serialize_with = "crate::codec::duration::write_option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub frozen_for: Option<Duration>,
+    /// Whether calls go to all endpoints in turn, because none is in use or all of them fail.
+    pub rotates: bool,
+    /// How often an endpoint stayed in use although it failed, because too many others were out.
+    pub unenforced: u64,
+}
+
+impl ServiceRules {
+    pub(super) fn of(view: &EngineView<'_>) -> Self {
+        let call = &view.policy().call;
+        let share = view.ambiguous_share();
+        let frozen_for = view.frozen_for();
+        Self {
+            retry_tokens: view.retry_tokens(),
+            retry_capacity: call.budget.capacity,
+            ambiguous_share: f64::from(share),
+            retry_gate_closed: share > call.max_ambiguous,
+            frozen_for: (!frozen_for.is_zero()).then_some(frozen_for),
+            rotates: view.rotates(),
+            unenforced: view.unenforced(),
+        }
+    }
+}
+
+impl fmt::Display for ServiceRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "  retries: {} of {} tokens", self.retry_tokens, self.retry_capacity)?;
+        if self.retry_gate_closed {
+            let percent = self.ambiguous_share * 100.0;
+            write!(
+                f,
+                "; none after a timeout or an overload answer, which end {percent:.0} % of the attempts"
+            )?;
+        }
+        writeln!(f)?;
+        if let Some(time) = self.frozen_for {
+            writeln!(
+                f,
+                "  overload: timeouts and overload answers take no endpoint out for {}",
+                rough(time)
+            )?;
+        }
+        if self.unenforced > 0 {
+            writeln!(f, "  kept in use {} times, because too many others were out", self.unenforced)?;
+        }
+        if self.rotates {
+            writeln!(f, "  no endpoint answers: calls go to all of them in turn")?;
+        }
+        Ok(())
+    }
+}
