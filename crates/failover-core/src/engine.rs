@@ -79,6 +79,8 @@ pub(crate) struct Engine {
     weights_due: AtomicU64,
     accounts: CallAccounts,
     strain: Strain,
+    /// From which duration on a success is slow, in nanoseconds.
+    slow_from: AtomicU64,
     /// The 99th percentile of the latency of answers.
     p99: LatencyCache,
     /// The next turn when calls go to all endpoints in turn.
@@ -124,6 +126,7 @@ impl Engine {
             weights_due: AtomicU64::new(0),
             accounts: CallAccounts::new(),
             strain: Strain::new(),
+            slow_from: AtomicU64::new(u64::MAX),
             p99: LatencyCache::default(),
             rotation: AtomicU32::new(0),
             control: Mutex::new(control),

@@ -102,6 +102,8 @@ pub(crate) const FAILURE_PERCENTAGE: f64 = 85.0;
 pub(crate) const FAILURE_PERCENTAGE_RANGE: RangeInclusive<f64> = 1.0..=100.0;
 pub(crate) const MAX_OUTLIERS: f64 = 0.1;
 pub(crate) const MAX_OUTLIERS_RANGE: RangeInclusive<f64> = 0.0..=1.0;
+pub(crate) const SLOW_CALL_RANGE: RangeInclusive<Duration> = ms(1)..=secs(HOUR);
+pub(crate) const SLOW_PERCENTAGE: f64 = 50.0;
 
 // The manager.
 pub(crate) const REGISTRY_ATTEMPTS: u32 = 3;

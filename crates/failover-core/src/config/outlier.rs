@@ -24,6 +24,9 @@ pub struct OutlierConfig {
     deviations: f64,
     failure_percentage: f64,
     max_ejected: f64,
+    #[serde(serialize_with = "duration::write_option", skip_serializing_if = "Option::is_none")]
+    slow_call: Option<Duration>,
+    slow_percentage: f64,
 }
 
 impl OutlierConfig {
@@ -74,6 +77,19 @@ impl OutlierConfig {
         self.max_ejected
     }
 
+    /// Returns the duration from which a successful attempt is slow, 1 ms to 1 h, if configured.
+    ///
+    /// Default: none; attempts are not judged by their duration.
+    pub fn slow_call(&self) -> Option<Duration> {
+        self.slow_call
+    }
+
+    /// Returns the percentage of slow attempts that makes an outlier, 1 to 100, unless the others are
+    /// half as slow or slower. Default: 50. Without `slow_call` it has no effect.
+    pub fn slow_percentage(&self) -> f64 {
+        self.slow_percentage
+    }
+
     pub(super) fn from_raw(raw: Raw) -> Result<Self, Error> {
         let mut fields = Document::open(raw, SECTION, "outlier detection", KEYS)?;
         let mut builder = Self::builder();
@@ -99,6 +115,10 @@ impl OutlierConfig {
         if let Some(share) = fields.number("max_ejected", &defaults::MAX_OUTLIERS_RANGE)? {
             draft.max_ejected = share;
         }
+        draft.slow_call = fields.duration("slow_call", &defaults::SLOW_CALL_RANGE)?;
+        if let Some(percentage) = fields.number("slow_percentage", &defaults::FAILURE_PERCENTAGE_RANGE)? {
+            draft.slow_percentage = percentage;
+        }
         builder.build()
     }
 }
@@ -113,6 +133,8 @@ impl Default for OutlierConfig {
             deviations: defaults::DEVIATIONS,
             failure_percentage: defaults::FAILURE_PERCENTAGE,
             max_ejected: defaults::MAX_OUTLIERS,
+            slow_call: None,
+            slow_percentage: defaults::SLOW_PERCENTAGE,
         }
     }
 }
@@ -175,6 +197,21 @@ impl OutlierConfigBuilder {
         self
     }
 
+    /// Sets the duration from which a successful attempt is slow, 1 ms to 1 h.
+    ///
+    /// Default: none; attempts are not judged by their duration. A slow probe call counts as failed.
+    pub fn slow_call(mut self, duration: impl Into<Option<Duration>>) -> Self {
+        self.draft.slow_call = duration.into();
+        self
+    }
+
+    /// Sets the percentage of slow attempts that makes an outlier, 1 to 100, unless the others are
+    /// half as slow or slower. Default: 50. Without `slow_call` it has no effect.
+    pub fn slow_percentage(mut self, percentage: f64) -> Self {
+        self.draft.slow_percentage = percentage;
+        self
+    }
+
     /// Validates the values.
     ///
     /// # Errors
@@ -189,6 +226,11 @@ impl OutlierConfigBuilder {
         range::number(&field("deviations"), config.deviations, &defaults::DEVIATIONS_RANGE)?;
         let percentage = config.failure_percentage;
         range::number(&field("failure_percentage"), percentage, &defaults::FAILURE_PERCENTAGE_RANGE)?;
+        if let Some(duration) = config.slow_call {
+            range::duration(&field("slow_call"), duration, &defaults::SLOW_CALL_RANGE)?;
+        }
+        let percentage = config.slow_percentage;
+        range::number(&field("slow_percentage"), percentage, &defaults::FAILURE_PERCENTAGE_RANGE)?;
         range::number(&field("max_ejected"), config.max_ejected, &defaults::MAX_OUTLIERS_RANGE)?;
         Ok(config)
     }
@@ -204,4 +246,6 @@ const KEYS: &[&str] = &[
     "deviations",
     "failure_percentage",
     "max_ejected",
+    "slow_call",
+    "slow_percentage",
 ];

@@ -196,7 +196,7 @@ fn what_is_written_has_words_and_no_nulls() {
             "retry_budget": {"enabled": true, "capacity": 500, "retry_cost": 5, "success_deposit": 1, "max_ambiguous": 0.1},
             "outlier_detection": {
                 "enabled": true, "interval": "10s", "min_endpoints": 5, "min_attempts": 100, "deviations": 1.9,
-                "failure_percentage": 85.0, "max_ejected": 0.1,
+                "failure_percentage": 85.0, "max_ejected": 0.1, "slow_percentage": 50.0,
             },
             "fail_fast": false, "panic_threshold": 0, "slow_start": {"window": "0s", "aggression": 1.0},
             "empty_policy": {"hold": "5m0s"},

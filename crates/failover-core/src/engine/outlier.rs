@@ -26,6 +26,9 @@ pub(crate) struct OutlierPolicy {
     pub(crate) failure_percentage: f64,
     /// The share of the endpoints that may be out as outliers at the same time.
     pub(crate) max_ejected: f64,
+    /// From which duration on a success is slow; `None` if durations do not count.
+    pub(crate) slow_call: Option<Duration>,
+    pub(crate) slow_percentage: f64,
 }
 
 impl From<&OutlierConfig> for OutlierPolicy {
@@ -38,6 +41,8 @@ impl From<&OutlierConfig> for OutlierPolicy {
             deviations: config.deviations(),
             failure_percentage: config.failure_percentage(),
             max_ejected: config.max_ejected(),
+            slow_call: config.slow_call(),
+            slow_percentage: config.slow_percentage(),
         }
     }
 }
@@ -47,6 +52,8 @@ impl From<&OutlierConfig> for OutlierPolicy {
 pub(crate) struct Sample {
     pub(crate) successes: u64,
     pub(crate) failures: u64,
+    /// The successes that were slow.
+    pub(crate) slow: u64,
 }
 
 /// Why an endpoint is an outlier.
@@ -54,6 +61,7 @@ pub(crate) struct Sample {
 pub(crate) enum Outlier {
     SuccessRate { rate: f64, below: f64 },
     FailurePercentage { percentage: f64 },
+    SlowCalls { percentage: f64 },
 }
 
 impl Sample {
@@ -63,6 +71,20 @@ impl Sample {
 
     fn rate(self) -> f64 {
         self.successes as f64 / self.attempts()
+    }
+
+    fn slow_percentage(self) -> f64 {
+        100.0 * self.slow as f64 / self.attempts().max(1.0)
+    }
+
+    fn plus(self, other: Self) -> Self {
+        let successes = self.successes + other.successes;
+        Self { successes, failures: self.failures + other.failures, slow: self.slow + other.slow }
+    }
+
+    fn minus(self, other: Self) -> Self {
+        let successes = self.successes - other.successes;
+        Self { successes, failures: self.failures - other.failures, slow: self.slow - other.slow }
     }
 
     /// Whether its failures are more than chance explains at the failure rate of the others.
@@ -81,10 +103,7 @@ pub(crate) fn outliers(samples: &[Sample], policy: &OutlierPolicy) -> Vec<(usize
     if known.is_empty() || known.len() < policy.min_endpoints as usize {
         return Vec::new();
     }
-    let all = known.iter().fold(Sample::default(), |sum, of| Sample {
-        successes: sum.successes + of.successes,
-        failures: sum.failures + of.failures,
-    });
+    let all = known.iter().fold(Sample::default(), |sum, of| sum.plus(*of));
     let (mean, deviation) = spread(known.iter().map(|sample| sample.rate()));
     let below = mean - policy.deviations * deviation;
     let mut found: Vec<_> = samples
@@ -94,20 +113,22 @@ pub(crate) fn outliers(samples: &[Sample], policy: &OutlierPolicy) -> Vec<(usize
         .filter_map(|(place, sample)| {
             let rate = sample.rate();
             let percentage = 100.0 * (1.0 - rate);
-            let others = Sample {
-                successes: all.successes - sample.successes,
-                failures: all.failures - sample.failures,
-            };
+            let others = all.minus(*sample);
+            let slow = sample.slow_percentage();
             if percentage >= policy.failure_percentage {
                 Some((place, Outlier::FailurePercentage { percentage }))
             } else if rate < below && sample.differs_from(others) {
                 Some((place, Outlier::SuccessRate { rate, below }))
+            } else if slow >= policy.slow_percentage && others.slow_percentage() < slow / 2.0 {
+                Some((place, Outlier::SlowCalls { percentage: slow }))
             } else {
                 None
             }
         })
         .collect();
-    found.sort_by(|a, b| samples[a.0].rate().total_cmp(&samples[b.0].rate()));
+    let worse =
+        |place: usize| (samples[place].successes - samples[place].slow) as f64 / samples[place].attempts();
+    found.sort_by(|a, b| worse(a.0).total_cmp(&worse(b.0)));
     found
 }
 
@@ -134,7 +155,7 @@ mod tests {
     }
 
     fn of(failures: u64, attempts: u64) -> Sample {
-        Sample { successes: attempts - failures, failures }
+        Sample { successes: attempts - failures, failures, slow: 0 }
     }
 
     fn places(samples: &[Sample]) -> Vec<usize> {
@@ -186,6 +207,15 @@ mod tests {
         let few = [of(0, 100), of(0, 100), of(0, 100), of(30, 100), of(9, 9)];
         assert_eq!(places(&few), [] as [usize; 0]);
         assert_eq!(places(&[]), [] as [usize; 0]);
+    }
+
+    #[test]
+    fn slow_attempts_make_an_outlier_unless_the_others_are_slow_too() {
+        let slow = |slow| Sample { successes: 100, failures: 0, slow };
+        for (one, others, expected) in [(50, 0, 1), (49, 0, 0), (100, 49, 1), (100, 50, 0), (100, 100, 0)] {
+            let samples = [slow(one), slow(others), slow(others), slow(others), slow(others)];
+            assert_eq!(places(&samples).len(), expected, "{one} and {others} of 100");
+        }
     }
 
     #[test]

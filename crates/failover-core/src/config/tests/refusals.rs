@@ -106,7 +106,8 @@ outlier_detection
 {"deviations": 101}         => deviations: 101 ... from 0.1 to 100
 {"failure_percentage": 101} => failure_percentage: 101 ... from 1 to 100
 {"max_ejected": 1.1}        => max_ejected: 1.1 ... from 0 to 1
-{"threshold": 5}            => threshold:  ... failure_percentage, max_ejected
+{"threshold": 5}            => threshold:  ... slow_call, slow_percentage
+{"slow_call": "0.5ms"}      => slow_call: "0.5ms" ... from 1ms to 1h, such as "30s", "250ms" or "1m30s"
 "#;
 
 fn row(line: &str) -> Option<(Value, &str, &str)> {

@@ -1,7 +1,7 @@
 //! Compares the attempts of all endpoints, and takes out the outliers.
 //!
-//! There is no task: the first failure after an interval compares. Without failures there are no
-//! outliers.
+//! There is no task: the first failure or slow attempt after an interval compares. Without them there
+//! are no outliers.
 
 use crate::engine::Engine;
 use crate::engine::outlier::{Outlier, Sample, allowed, outliers};
@@ -19,10 +19,14 @@ impl Engine {
             let mut samples = Vec::with_capacity(snapshot.slots.len());
             for slot in &snapshot.slots {
                 let state = self.slab.state(slot.state);
-                let counts = [state.successes(), state.hard_failures()];
-                let [successes, failures] = state.placement().compare(counts, &control.lock);
+                let counts = [state.successes(), state.hard_failures(), state.slow()];
+                let [successes, failures, slow] = state.placement().compare(counts, &control.lock);
                 let is_in = state.is_in_rotation() && slot.claim.eligible();
-                samples.push(if is_in { Sample { successes, failures } } else { Sample::default() });
+                samples.push(if is_in {
+                    Sample { successes, failures, slow: slow.min(successes) }
+                } else {
+                    Sample::default()
+                });
             }
             let policy = &snapshot.policy.outliers;
             if self.strain.is_frozen(now) {
@@ -42,6 +46,9 @@ impl Engine {
                         format!(
                             "{rate:.1} % of its attempts succeeded, and others suggest at least {below:.1} %"
                         )
+                    }
+                    Outlier::SlowCalls { percentage } => {
+                        format!("{percentage:.0} % of its attempts were slow")
                     }
                     Outlier::FailurePercentage { percentage } => {
                         format!("{percentage:.0} % of its attempts failed")

@@ -46,6 +46,10 @@ impl Engine {
                 control.allocator.leave(slot.state);
             }
         }
+        let outliers = &snapshot.policy.outliers;
+        let slow_from = outliers.slow_call.filter(|_| outliers.enabled);
+        let slow_from = slow_from.map_or(u64::MAX, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+        self.slow_from.store(slow_from, Ordering::Relaxed);
         self.snapshot.store(Arc::new(snapshot));
         control.allocator.replaced(Arc::downgrade(&old));
         let before = Arc::clone(&old.config);

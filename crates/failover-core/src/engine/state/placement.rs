@@ -27,8 +27,8 @@ pub(crate) struct Placement {
     cause: AtomicU8,
     /// When the breaker closed last, in nanoseconds; 0 for never.
     closed_at: AtomicU64,
-    /// The successes and failures at the last comparison of all endpoints.
-    compared: [AtomicU64; 2],
+    /// The successes, failures and slow attempts at the last comparison of all endpoints.
+    compared: [AtomicU64; 3],
     /// No new calls before this time, in nanoseconds, because the endpoint asked for a pause.
     paused_until: AtomicU64,
     /// When the endpoint last entered or left rotation, in nanoseconds, doubled; the lowest bit is
@@ -58,7 +58,7 @@ impl Placement {
             probed: AtomicU8::new(Health::Unknown as u8),
             cause: AtomicU8::new(Cause::Hard as u8),
             closed_at: AtomicU64::new(0),
-            compared: [AtomicU64::new(0), AtomicU64::new(0)],
+            compared: [const { AtomicU64::new(0) }; 3],
             paused_until: AtomicU64::new(0),
             since: AtomicU64::new(0),
         }
@@ -144,9 +144,8 @@ impl Placement {
     }
 
     /// Replaces the counters of the last comparison, and returns what was added since.
-    pub(crate) fn compare(&self, now: [u64; 2], _lock: &ControlLock) -> [u64; 2] {
-        let since = |of: usize| now[of].saturating_sub(self.compared[of].swap(now[of], Ordering::Relaxed));
-        [since(0), since(1)]
+    pub(crate) fn compare(&self, now: [u64; 3], _lock: &ControlLock) -> [u64; 3] {
+        [0, 1, 2].map(|of| now[of].saturating_sub(self.compared[of].swap(now[of], Ordering::Relaxed)))
     }
 
     /// Returns the time before which the endpoint gets no new calls.
@@ -181,9 +180,8 @@ impl Placement {
         self.pinned.store(false, Ordering::Relaxed);
         self.probing.store(false, Ordering::Relaxed);
         self.probed.store(Health::Unknown as u8, Ordering::Relaxed);
-        let [successes, failures] = &self.compared;
-        let times = [&self.closed_at, &self.paused_until, &self.since, successes, failures];
-        for time in times {
+        let times = [&self.closed_at, &self.paused_until, &self.since];
+        for time in times.into_iter().chain(&self.compared) {
             time.store(0, Ordering::Relaxed);
         }
         self.cause.store(Cause::Hard as u8, Ordering::Relaxed);
