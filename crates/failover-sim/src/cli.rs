@@ -1,8 +1,10 @@
 //! The commands and their arguments.
 
+mod effect;
 mod expected;
 mod line;
 mod matrix;
+mod scenario;
 
 use failover_sim::Policy;
 use failover_sim::judge;
@@ -13,8 +15,11 @@ use crate::cli::line::{SEEDS, jobs, line, word};
 
 const USAGE: &str = "usage: failover-sim COMMAND
 
+  run FILE [--picture SVG]          a scenario file: prints a table, and writes a page into the current directory
   rows [NAME] [--seeds N]           rows or cells of that name, beside a control that must fail; NAME may end in *
+  names                             prints the names of all rows and cells
   matrix [--full FILE] [--seeds N]  the hard cells of M1, and every row; or all cells, resumed from FILE
+  effect [--seeds N]                prints docs/effect.md, from 5 seeds
   shrink NAME SEED [POLICY]         a smaller scenario in which a failing seed still fails
   check                             compares every row with what expected.txt records
   record                            prints a new expected.txt";
@@ -23,6 +28,11 @@ const USAGE: &str = "usage: failover-sim COMMAND
 pub(crate) fn command(args: &[String]) -> Result<(), String> {
     let Some((first, rest)) = args.split_first() else { return Err(USAGE.to_owned()) };
     match first.as_str() {
+        "run" => match rest {
+            [file] => scenario::command(file, None),
+            [file, option, picture] if option == "--picture" => scenario::command(file, Some(picture)),
+            _ => Err(USAGE.to_owned()),
+        },
         "rows" => {
             let (names, seeds) = seeds(rest)?;
             match names[..] {
@@ -39,6 +49,14 @@ pub(crate) fn command(args: &[String]) -> Result<(), String> {
                 _ => Err(USAGE.to_owned()),
             }
         }
+        "names" if rest.is_empty() => {
+            named("*")?.iter().for_each(|row| println!("{}", row.name()));
+            Ok(())
+        }
+        "effect" => {
+            let (others, seeds) = seeds_or(rest, 5)?;
+            if others.is_empty() { effect::print(seeds) } else { Err(USAGE.to_owned()) }
+        }
         "shrink" => match rest {
             [name, seed] => shrunk(name, seed, Policy::Default),
             [name, seed, policy] => {
@@ -52,10 +70,14 @@ pub(crate) fn command(args: &[String]) -> Result<(), String> {
     }
 }
 
-/// Takes `--seeds N` out of the arguments.
 fn seeds(args: &[String]) -> Result<(Vec<&str>, u64), String> {
+    seeds_or(args, SEEDS)
+}
+
+/// Takes `--seeds N` out of the arguments.
+fn seeds_or(args: &[String], default: u64) -> Result<(Vec<&str>, u64), String> {
     let mut words: Vec<_> = args.iter().map(String::as_str).collect();
-    let Some(at) = words.iter().position(|word| *word == "--seeds") else { return Ok((words, SEEDS)) };
+    let Some(at) = words.iter().position(|word| *word == "--seeds") else { return Ok((words, default)) };
     let number = *words.get(at + 1).ok_or(USAGE)?;
     let seeds = number.parse().ok().filter(|seeds| (1..=10_000).contains(seeds));
     let seeds = seeds
@@ -78,8 +100,7 @@ fn named(name: &str) -> Result<Vec<Row>, String> {
     };
     let chosen: Vec<_> = all.iter().filter(|row| fits(row)).cloned().collect();
     if chosen.is_empty() {
-        let names: Vec<_> = rows::all().iter().map(|row| row.name().to_owned()).collect();
-        return Err(format!("there is no row or cell `{name}`; give one of {}", names.join(", ")));
+        return Err(format!("there is no row or cell `{name}`; give one that `failover-sim names` prints"));
     }
     Ok(chosen)
 }

@@ -1,5 +1,6 @@
 //! Many seeds of many rows, on every core.
 
+use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -51,43 +52,55 @@ pub fn tally(row: &Row, policy: Policy, seeds: u64, early: bool) -> Result<Tally
 ///
 /// # Errors
 ///
-/// As [`run`](crate::run); rows that come later are not run then.
+/// The first error of [`run`](crate::run); the rows are run to their end all the same.
 pub fn tallies(
     jobs: &[(Row, Policy)],
     seeds: u64,
     early: bool,
     mut each: impl FnMut(&Row, Policy, Tally),
 ) -> Result<(), Error> {
+    let mut failed = Ok(());
+    each_on_every_core(
+        jobs,
+        |(row, policy)| tally(row, *policy, seeds, early),
+        |(row, policy), result| match result {
+            Ok(tally) => each(row, *policy, tally),
+            Err(error) => failed = Err(error),
+        },
+    );
+    failed
+}
+
+/// Does the work of each job on some core, and hands over the results on this one, in the order of the jobs.
+pub(crate) fn each_on_every_core<J: Sync, T: Send>(
+    jobs: &[J],
+    work: impl Fn(&J) -> T + Sync,
+    mut done: impl FnMut(&J, T),
+) {
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     let next = AtomicUsize::new(0);
     let (sender, results) = mpsc::sync_channel(threads);
     thread::scope(|scope| {
         for _ in 0..threads {
-            let (next, sender) = (&next, sender.clone());
+            let (next, sender, work) = (&next, sender.clone(), &work);
             scope.spawn(move || {
-                while let Some((row, policy)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if sender.send((row.name(), *policy, tally(row, *policy, seeds, early))).is_err() {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(job) = jobs.get(index) else { return };
+                    if sender.send((index, work(job))).is_err() {
                         return;
                     }
                 }
             });
         }
         drop(sender);
-        let mut early: Vec<_> = Vec::new();
-        for (row, policy) in jobs {
-            let mut is_next = |result: &(&str, Policy, _)| result.0 == row.name() && result.1 == *policy;
-            let result = match early.iter().position(&mut is_next) {
-                Some(at) => early.swap_remove(at),
-                None => loop {
-                    let Ok(result) = results.recv() else { return Ok(()) };
-                    if is_next(&result) {
-                        break result;
-                    }
-                    early.push(result);
-                },
-            };
-            each(row, *policy, result.2?);
+        let (mut early, mut shown) = (BTreeMap::new(), 0);
+        for (index, result) in results {
+            early.insert(index, result);
+            while let Some(result) = early.remove(&shown) {
+                done(&jobs[shown], result);
+                shown += 1;
+            }
         }
-        Ok(())
-    })
+    });
 }

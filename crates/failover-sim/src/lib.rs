@@ -14,7 +14,9 @@
 
 #![cfg_attr(test, allow(clippy::float_cmp, reason = "tests compare exact figures"))]
 
+pub mod effect;
 mod fault;
+pub mod html;
 pub mod judge;
 mod policy;
 mod record;
@@ -24,6 +26,7 @@ mod scenario;
 mod server;
 mod service_time;
 pub mod shrink;
+pub mod summary;
 mod world;
 
 #[cfg(test)]
@@ -32,7 +35,7 @@ mod tests;
 pub use policy::Policy;
 pub use record::{Report, Second};
 pub use run::run;
-pub use scenario::Scenario;
+pub use scenario::{Scenario, ScenarioFile};
 
 /// Nanoseconds since the beginning of a run.
 pub(crate) type Nanos = u64;

@@ -2,17 +2,22 @@
 
 mod control;
 mod engine;
+mod probing;
+mod request_budget;
+mod tower;
 
 use std::fmt;
 
 use failover_core::{Error, StrategyKind};
 
 use crate::Nanos;
+use crate::policy::control::{Choice, Control};
+use crate::policy::engine::Ours;
+use crate::policy::probing::Probing;
+use crate::policy::tower::Tower;
 use crate::record::{Ended, SECOND};
 use crate::scenario::Scenario;
 use crate::world::Shared;
-use control::{Choice, Control};
-use engine::Ours;
 
 /// A policy by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +49,10 @@ pub enum Policy {
     Retrying,
     /// The same with a budget of 20 % of the requests and 10 a second.
     RequestBudget,
+    /// tower's power of two choices with `PeakEwma`, its retries and their budget: its own code.
+    Tower,
+    /// Probes for load, after Prequal, with the retries of `RequestBudget`.
+    Probing,
 }
 
 const NAMES: &[(Policy, &str)] = &[
@@ -60,6 +69,8 @@ const NAMES: &[(Policy, &str)] = &[
     (Policy::Banning, "banning"),
     (Policy::Retrying, "retrying"),
     (Policy::RequestBudget, "request_budget"),
+    (Policy::Tower, "tower"),
+    (Policy::Probing, "probing"),
 ];
 
 impl Policy {
@@ -104,6 +115,8 @@ impl Policy {
             Self::Banning => control(Choice::Ejecting(Nanos::MAX), 0, false),
             Self::Retrying => control(Choice::Random, retries, false),
             Self::RequestBudget => control(Choice::Random, retries, true),
+            Self::Tower => Ok(Client::Tower(Box::new(Tower::new(scenario, seed)))),
+            Self::Probing => Ok(Client::Probing(Box::new(Probing::new(scenario, seed)))),
         }
     }
 }
@@ -118,6 +131,8 @@ impl fmt::Display for Policy {
 pub(crate) enum Client {
     Ours(Box<Ours>),
     Control(Box<Control>),
+    Tower(Box<Tower>),
+    Probing(Box<Probing>),
 }
 
 impl Client {
@@ -125,6 +140,8 @@ impl Client {
         match self {
             Self::Ours(ours) => ours.call(world, idempotent).await,
             Self::Control(control) => control.call(world, idempotent).await,
+            Self::Tower(tower) => tower.call(world, idempotent).await,
+            Self::Probing(probing) => probing.call(world, idempotent).await,
         }
     }
 
@@ -132,7 +149,15 @@ impl Client {
     pub(crate) fn stalls(&self) -> Option<u64> {
         match self {
             Self::Ours(ours) => Some(ours.stalls()),
-            Self::Control(_) => None,
+            Self::Control(_) | Self::Tower(_) | Self::Probing(_) => None,
+        }
+    }
+
+    /// The tokens of its retry budget, for a policy that has one and can say.
+    pub(crate) fn retry_tokens(&self) -> Option<u32> {
+        match self {
+            Self::Ours(ours) => Some(ours.retry_tokens()),
+            Self::Control(_) | Self::Tower(_) | Self::Probing(_) => None,
         }
     }
 
@@ -141,6 +166,7 @@ impl Client {
         match self {
             Self::Ours(ours) => ours.out(endpoints),
             Self::Control(control) => control.out(endpoints, now),
+            Self::Tower(_) | Self::Probing(_) => vec![false; endpoints],
         }
     }
 }

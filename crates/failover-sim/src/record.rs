@@ -23,6 +23,10 @@ pub struct Second {
     pub p50: u64,
     /// The 99th percentile of the time of its calls, in nanoseconds.
     pub p99: u64,
+    /// The 99.9th percentile of the time of its calls, in nanoseconds.
+    pub p999: u64,
+    /// The retry tokens of the first client when the second ended; absent if its policy has none.
+    pub retry_tokens: Option<u32>,
     /// Whether a fault held at an endpoint when the second ended.
     pub faulty: Vec<bool>,
     /// Endpoints that were not in use when the second ended, for the first client.
@@ -51,6 +55,10 @@ pub struct Report {
     pub seconds: Vec<Second>,
     /// The time that each endpoint worked, in nanoseconds.
     pub worked: Vec<u64>,
+    /// The times of the calls that began in each second, ascending.
+    pub(crate) by_second: Vec<Vec<u64>>,
+    /// Attempts at each endpoint in each tenth of a second.
+    pub(crate) tenths: Vec<Vec<u32>>,
     /// When calls succeeded: the first success of each 10 ms.
     pub(crate) successes: Vec<u64>,
     /// When each call began.
@@ -123,11 +131,11 @@ impl Report {
     }
 }
 
-fn share(part: u64, whole: u64) -> f64 {
+pub(crate) fn share(part: u64, whole: u64) -> f64 {
     part as f64 / whole.max(1) as f64
 }
 
-fn percentile(sorted: &[u64], percent: f64) -> u64 {
+pub(crate) fn percentile(sorted: &[u64], percent: f64) -> u64 {
     let place = (sorted.len() as f64 * percent / 100.0).ceil() as usize;
     sorted.get(place.clamp(1, sorted.len().max(1)) - 1).copied().unwrap_or(0)
 }
@@ -149,6 +157,7 @@ pub(crate) struct Record {
     seconds: Vec<Second>,
     /// The times of the calls of each second.
     by_second: Vec<Vec<u64>>,
+    tenths: Vec<Vec<u32>>,
     /// The first success of each 10 ms: enough to find the first one after any time.
     successes: Vec<u64>,
     began: Vec<u64>,
@@ -171,6 +180,7 @@ impl Record {
             times: Vec::new(),
             seconds: vec![empty; seconds],
             by_second: vec![Vec::new(); seconds],
+            tenths: vec![vec![0; endpoints]; seconds * 10],
             successes: Vec::new(),
             began: Vec::new(),
             // The offset of 64-bit FNV-1a.
@@ -197,6 +207,9 @@ impl Record {
         if let Some(second) = self.seconds.get_mut((now / SECOND) as usize) {
             second.attempts[endpoint] += 1;
         }
+        if let Some(tenth) = self.tenths.get_mut((now / (SECOND / 10)) as usize) {
+            tenth[endpoint] += 1;
+        }
     }
 
     pub(crate) fn ended(&mut self, began: Nanos, now: Nanos, succeeded: bool, first_failed: bool) {
@@ -216,10 +229,10 @@ impl Record {
     }
 
     /// Notes the state of the endpoints at the end of a second.
-    pub(crate) fn state(&mut self, now: Nanos, faulty: Vec<bool>, out: Vec<bool>) {
+    pub(crate) fn state(&mut self, now: Nanos, faulty: Vec<bool>, out: Vec<bool>, tokens: Option<u32>) {
         let index = (now / SECOND).saturating_sub(1) as usize;
         if let Some(second) = self.seconds.get_mut(index) {
-            (second.faulty, second.out) = (faulty, out);
+            (second.faulty, second.out, second.retry_tokens) = (faulty, out, tokens);
         }
     }
 
@@ -227,10 +240,12 @@ impl Record {
         for (second, times) in self.seconds.iter_mut().zip(&mut self.by_second) {
             times.sort_unstable();
             (second.p50, second.p99) = (percentile(times, 50.0), percentile(times, 99.0));
+            second.p999 = percentile(times, 99.9);
         }
         self.times.sort_unstable();
         // The last one is the second in which the run ends, which has no length.
         self.seconds.pop();
+        self.by_second.pop();
         Report {
             policy: policy.to_owned(),
             seed,
@@ -240,6 +255,8 @@ impl Record {
             attempts: self.attempts,
             times: self.times,
             seconds: self.seconds,
+            by_second: self.by_second,
+            tenths: self.tenths,
             worked,
             successes: self.successes,
             began: self.began,

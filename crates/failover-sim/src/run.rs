@@ -239,7 +239,7 @@ impl<'a> Run<'a> {
         let faulty = world.servers.iter().map(Server::is_faulty).collect();
         let out = self.clients[0].out(world.servers.len(), world.now);
         let now = world.now;
-        world.record.state(now, faulty, out);
+        world.record.state(now, faulty, out, self.clients[0].retry_tokens());
     }
 
     /// A call begins, and in an open loop the next one is planned.

@@ -1,5 +1,8 @@
 //! What is simulated: endpoints, load, faults, clients.
 
+mod fields;
+mod file;
+
 use std::time::Duration;
 
 use failover_core::FailoverConfig;
@@ -8,6 +11,8 @@ use crate::Nanos;
 use crate::fault::{Burst, Fault, FaultKind};
 use crate::server::Queue;
 use crate::service_time::ServiceTime;
+
+pub use file::ScenarioFile;
 
 /// One scenario; [`rows`](crate::rows) has named ones.
 #[derive(Clone, Debug)]
@@ -37,6 +42,14 @@ pub(crate) struct Model {
     pub(crate) workers: usize,
     pub(crate) queue: Queue,
     pub(crate) priority: u32,
+    pub(crate) zone: Option<String>,
+}
+
+impl Model {
+    /// One endpoint of the first tier, in no zone.
+    pub(crate) fn new(service: ServiceTime, workers: usize, queue: Queue) -> Self {
+        Self { service, workers, queue, priority: 0, zone: None }
+    }
 }
 
 /// How calls come.
@@ -70,6 +83,23 @@ impl Scenario {
             stalls: Vec::new(),
             config,
         }
+    }
+
+    /// The endpoints of the first tier, which come first; the policies that the engine is compared with know no others.
+    pub(crate) fn first_tier(&self) -> usize {
+        let first = self.endpoints.iter().map(|model| model.priority).min().unwrap_or(0);
+        self.endpoints.iter().take_while(|model| model.priority == first).count()
+    }
+
+    /// When the last fault ends that ends within the run, else when the first one begins.
+    pub(crate) fn recovers_from(&self) -> Nanos {
+        let faults = self.faults.iter().map(|fault| (fault.from, fault.until));
+        let bursts = self.bursts.iter().map(|burst| (burst.from, burst.until));
+        let stalls = self.stalls.iter().map(|(at, length)| (*at, at + length));
+        let spans: Vec<_> = faults.chain(bursts).chain(stalls).collect();
+        let ends = spans.iter().map(|(_, until)| *until).chain(self.held_returns);
+        let end = ends.filter(|until| *until < self.duration).max();
+        end.or_else(|| spans.iter().map(|(from, _)| *from).min()).unwrap_or(0)
     }
 
     /// The name.

@@ -47,19 +47,35 @@ pub(crate) enum Effect {
     Answers { attempt: u32, at: Nanos, reply: Reply },
 }
 
+/// A request that a server has accepted.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    attempt: u32,
+    /// The requests that were there before it.
+    load: usize,
+    since: Nanos,
+}
+
+/// How many of the newest requests a server remembers, for those that ask for its load.
+const SAMPLES: usize = 32;
+/// How many of them, those that arrived at the most similar load, an answer is the median of.
+const SIMILAR: usize = 9;
+
 /// One endpoint.
 #[derive(Debug)]
 pub(crate) struct Server {
     service: ServiceTime,
     workers: usize,
     queue: Queue,
-    waiting: VecDeque<u32>,
-    working: Vec<u32>,
+    waiting: VecDeque<Held>,
+    working: Vec<Held>,
     /// The faults that hold, by their index, with the share of requests that each one hits.
     faults: Vec<(usize, FaultKind, f64)>,
     /// Counts crashes: work of an earlier life never ends.
     life: u32,
     random: SmallRng,
+    /// The newest requests: the load at which each one arrived, and how long it took.
+    samples: VecDeque<(usize, Nanos)>,
     /// The time that all workers together have worked.
     pub(crate) worked: Nanos,
 }
@@ -75,6 +91,7 @@ impl Server {
             faults: Vec::new(),
             life: 0,
             random: SmallRng::seed_from_u64(seed),
+            samples: VecDeque::new(),
             worked: 0,
         }
     }
@@ -96,13 +113,14 @@ impl Server {
                 FaultKind::Slow(_) => {}
             }
         }
+        let held = Held { attempt, load: self.working.len() + self.waiting.len(), since: now };
         if self.working.len() < self.workers {
-            return Some(self.begin(attempt, now));
+            return Some(self.begin(held, now));
         }
         match self.queue {
             Queue::Bounded(bound) if self.waiting.len() >= bound => answers(Reply::Overload(None)),
             _ => {
-                self.waiting.push_back(attempt);
+                self.waiting.push_back(held);
                 None
             }
         }
@@ -119,14 +137,18 @@ impl Server {
         if life != self.life {
             return (None, None);
         }
-        if let Some(place) = self.working.iter().position(|other| *other == attempt) {
-            self.working.swap_remove(place);
+        if let Some(place) = self.working.iter().position(|other| other.attempt == attempt) {
+            let held = self.working.swap_remove(place);
+            self.samples.push_back((held.load, now - held.since));
+            if self.samples.len() > SAMPLES {
+                self.samples.pop_front();
+            }
         }
         let silent =
             self.faults.iter().any(|(_, kind, share)| *kind == FaultKind::BlackHole && *share >= 1.0);
         let answer = (!silent).then_some(Effect::Answers { attempt, at: now, reply: Reply::Ok });
         while let Some(next) = self.waiting.pop_front() {
-            if self.queue == Queue::DropAbandoned && is_abandoned(next) {
+            if self.queue == Queue::DropAbandoned && is_abandoned(next.attempt) {
                 continue;
             }
             return (answer, Some(self.begin(next, now)));
@@ -141,7 +163,7 @@ impl Server {
             return Vec::new();
         }
         self.life += 1;
-        self.working.drain(..).chain(self.waiting.drain(..)).collect()
+        self.working.drain(..).chain(self.waiting.drain(..)).map(|held| held.attempt).collect()
     }
 
     /// A fault ends.
@@ -154,21 +176,35 @@ impl Server {
         self.faults.iter().all(|(_, kind, share)| matches!(kind, FaultKind::Slow(_)) || *share < 1.0)
     }
 
+    /// The requests in flight and the time that requests took at about that load, 0 if that is unknown; none from a
+    /// server that does not answer.
+    pub(crate) fn probe(&self) -> Option<(usize, Nanos)> {
+        let load = self.working.len() + self.waiting.len();
+        // Where none arrived at this load, the time is scaled by how many more or fewer are there now.
+        let scaled = |at: usize, time: Nanos| time * (load as u64 + 1) / (at as u64 + 1);
+        let samples = self.samples.iter().map(|(at, time)| (at.abs_diff(load), scaled(*at, *time)));
+        let mut samples: Vec<_> = samples.collect();
+        samples.sort_unstable();
+        let mut times: Vec<_> = samples.into_iter().take(SIMILAR).map(|(_, time)| time).collect();
+        times.sort_unstable();
+        self.is_healthy().then(|| (load, times.get(times.len() / 2).copied().unwrap_or(0)))
+    }
+
     /// Whether some fault holds.
     pub(crate) fn is_faulty(&self) -> bool {
         !self.faults.is_empty()
     }
 
-    fn begin(&mut self, attempt: u32, now: Nanos) -> Effect {
+    fn begin(&mut self, held: Held, now: Nanos) -> Effect {
         let slowed = self.faults.iter().map(|(_, kind, _)| match kind {
             FaultKind::Slow(factor) => *factor,
             _ => 1.0,
         });
         let factor: f64 = slowed.product();
         let time = ((self.service.sample(&mut self.random) as f64 * factor) as Nanos).max(1);
-        self.working.push(attempt);
+        self.working.push(held);
         self.worked += time;
-        Effect::Works { attempt, until: now + time, life: self.life }
+        Effect::Works { attempt: held.attempt, until: now + time, life: self.life }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::server::Queue;
 use crate::service_time::ServiceTime;
 
 fn models(count: usize, service: ServiceTime, workers: usize) -> Vec<Model> {
-    vec![Model { service, workers, queue: Queue::Fifo, priority: 0 }; count]
+    vec![Model::new(service, workers, Queue::Fifo); count]
 }
 
 fn report(scenario: &Scenario, policy: Policy, seed: u64) -> Report {
@@ -94,7 +94,14 @@ fn a_seed_repeats_its_log_and_another_one_does_not() {
         .fault(FaultKind::Slow(3.0), 0..3, (5 * SECOND, 8 * SECOND))
         .fault(FaultKind::Refuse, [1], (10 * SECOND, 12 * SECOND));
     scenario.clients = 4;
-    for policy in [Policy::Default, Policy::LeastConnections, Policy::HealthBased, Policy::RequestBudget] {
+    for policy in [
+        Policy::Default,
+        Policy::LeastConnections,
+        Policy::HealthBased,
+        Policy::RequestBudget,
+        Policy::Tower,
+        Policy::Probing,
+    ] {
         let first = report(&scenario, policy, 7);
         assert_eq!(first.hash, report(&scenario, policy, 7).hash, "{policy}");
         assert_ne!(first.hash, report(&scenario, policy, 8).hash, "{policy}");

@@ -6,7 +6,8 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::Nanos;
-use crate::record::{Ended, SECOND};
+use crate::policy::request_budget::RequestBudget;
+use crate::record::Ended;
 use crate::scenario::Scenario;
 use crate::server::Reply;
 use crate::world::{Exchange, Shared};
@@ -44,9 +45,7 @@ pub(crate) struct Control {
 
 impl Control {
     pub(crate) fn new(scenario: &Scenario, choice: Choice, retries: u32, budget: bool, seed: u64) -> Self {
-        let first = scenario.endpoints.iter().map(|model| model.priority).min().unwrap_or(0);
-        // It knows no tiers: the endpoints of the first one come first in a scenario.
-        let endpoints = scenario.endpoints.iter().take_while(|model| model.priority == first).count();
+        let endpoints = scenario.first_tier();
         let mut random = SmallRng::seed_from_u64(seed);
         Self {
             choice,
@@ -145,62 +144,5 @@ impl Control {
             }
         };
         Some(chosen)
-    }
-}
-
-/// Finagle's budget: each request of the last 10 s pays for a fifth of a retry, and 10 a second are free.
-#[derive(Debug, Default)]
-struct RequestBudget {
-    /// Requests and retries of each of the last ten seconds, by the second modulo 10.
-    slots: [(u64, u64); 10],
-    second: u64,
-}
-
-impl RequestBudget {
-    fn deposit(&mut self, now: Nanos) {
-        self.slot(now).0 += 1;
-    }
-
-    fn withdraw(&mut self, now: Nanos) -> bool {
-        self.slot(now);
-        let (requests, retries) =
-            self.slots.iter().fold((0, 0), |sum, slot| (sum.0 + slot.0, sum.1 + slot.1));
-        let allowed = retries < requests / 5 + 100;
-        if allowed {
-            self.slot(now).1 += 1;
-        }
-        allowed
-    }
-
-    fn slot(&mut self, now: Nanos) -> &mut (u64, u64) {
-        let second = now / SECOND;
-        let passed = (second - self.second).min(10);
-        for step in 1..=passed {
-            self.slots[((self.second + step) % 10) as usize] = (0, 0);
-        }
-        if passed == 10 {
-            self.slots = Default::default();
-        }
-        self.second = second;
-        &mut self.slots[(second % 10) as usize]
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn requests_pay_for_a_fifth_and_ten_a_second_are_free() {
-        let mut budget = RequestBudget::default();
-        for _ in 0..1000 {
-            budget.deposit(0);
-        }
-        assert_eq!((0..1000).filter(|_| budget.withdraw(SECOND)).count(), 300);
-        assert_eq!(
-            (0..1000).filter(|_| budget.withdraw(20 * SECOND)).count(),
-            100,
-            "the requests are too old"
-        );
     }
 }

@@ -51,9 +51,12 @@ impl Ours {
         }
         let endpoints = scenario.endpoints.iter().enumerate().map(|(index, model)| {
             let id = format!("endpoint-{index:05}");
-            Endpoint::builder(&id, "modelled", "10.0.0.1", PORT + index as u16)
-                .priority(model.priority)
-                .build()
+            let endpoint = Endpoint::builder(&id, "modelled", "10.0.0.1", PORT + index as u16);
+            let endpoint = endpoint.priority(model.priority);
+            match &model.zone {
+                Some(zone) => endpoint.zone(zone).build(),
+                None => endpoint.build(),
+            }
         });
         let handle = ServiceHandle::builder("modelled")
             .endpoints(endpoints.collect::<Result<Vec<_>, _>>()?)
@@ -107,6 +110,10 @@ impl Ours {
     pub(crate) fn stalls(&self) -> u64 {
         let events = self.handle.events(usize::MAX);
         events.iter().filter(|event| event.kind == EventKind::ProcessStalled).count() as u64
+    }
+
+    pub(crate) fn retry_tokens(&self) -> u32 {
+        self.handle.stats().retry_tokens
     }
 
     pub(crate) fn out(&self, endpoints: usize) -> Vec<bool> {

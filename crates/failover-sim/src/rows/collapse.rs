@@ -70,7 +70,7 @@ impl Cell {
 
     fn row(self) -> Row {
         let service = ServiceTime::Exponential(self.servers as u64 * 1_000_000);
-        let model = Model { service, workers: 1, queue: self.queue, priority: 0 };
+        let model = Model::new(service, 1, self.queue);
         let span = (BEGINS * SECOND, (BEGINS + TRIGGER) * SECOND);
         // Random without logic needs up to 103 s after the worst trigger.
         let length = BEGINS + TRIGGER + if self.trigger == Trigger::Half { 70 } else { 130 };

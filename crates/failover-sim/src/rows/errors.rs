@@ -32,7 +32,39 @@ pub(super) fn rows() -> Vec<Row> {
         most("errors_half_on_4_of_5", 0.5),
         most("errors_all_on_4_of_5", 1.0),
         tenth_of_most(),
+        everywhere(),
+        returning(),
     ]
+}
+
+/// All endpoints answer errors for a minute: retries stop after a while, and all is well right after it.
+fn everywhere() -> Row {
+    let (begins, ends) = (BEGINS as usize, BEGINS as usize + 60);
+    let scenario = Scenario::new("errors_everywhere", 90 * SECOND, quick(10), Load::Open(1000.0));
+    let scenario = scenario.fault(FaultKind::Error, 0..10, (BEGINS * SECOND, ends as u64 * SECOND));
+    let targets = vec![
+        Target::Amplification { span: (begins + 10, ends), most: 1.05 },
+        Target::Visible { from: ends + 10, most: 0.0 },
+    ];
+    Row::new(scenario, Policy::Retrying, targets)
+}
+
+/// One of ten is gone for 20 s. When it returns it gets no more than it can take like the others.
+fn returning() -> Row {
+    let ends = BEGINS + 20;
+    let length = ends + 60;
+    let scenario = Scenario::new("returns_without_a_burst", length * SECOND, quick(10), Load::Open(1000.0));
+    let scenario = scenario.fault(FaultKind::Refuse, [0], (BEGINS * SECOND, ends * SECOND));
+    let targets = vec![
+        none_visible(),
+        Target::NoBurst { endpoint: 0, span: (ends as usize, length as usize) },
+        Target::Share {
+            endpoints: vec![0],
+            span: (ends as usize + 50, length as usize),
+            bounds: (0.05, 0.12),
+        },
+    ];
+    Row::new(scenario, Policy::First, targets)
 }
 
 /// One of ten fails this share of what it gets, for a minute, and is out soon.

@@ -69,7 +69,7 @@ fn above_capacity() -> Row {
     const COUNT: u64 = 3;
     let end = (BEGINS + BURST) as usize;
     let service = ServiceTime::Exponential(COUNT * 1_000_000);
-    let model = Model { service, workers: 1, queue: Queue::Bounded(50), priority: 0 };
+    let model = Model::new(service, 1, Queue::Bounded(50));
     let length = (BEGINS + BURST + 30) * SECOND;
     let mut scenario =
         Scenario::new("overload_503_burst", length, vec![model; COUNT as usize], Load::Open(900.0));

@@ -84,7 +84,7 @@ impl Row {
 /// Ten milliseconds a request, give or take one, without a queue.
 pub(super) fn quick(count: usize) -> Vec<Model> {
     let service = ServiceTime::Uniform(9_000_000, 11_000_000);
-    vec![Model { service, workers: usize::MAX, queue: Queue::Fifo, priority: 0 }; count]
+    vec![Model::new(service, usize::MAX, Queue::Fifo); count]
 }
 
 /// From the beginning of a row's fault to the end of the run.

@@ -15,7 +15,7 @@ pub(super) fn rows() -> Vec<Row> {
 /// Two hundred calls are in flight at ten endpoints. What the process notices late proves nothing about any of them.
 fn stall(name: &str, length: u64) -> Row {
     let service = ServiceTime::Uniform(90_000_000, 110_000_000);
-    let models = vec![Model { service, workers: usize::MAX, queue: Queue::Fifo, priority: 0 }; 10];
+    let models = vec![Model::new(service, usize::MAX, Queue::Fifo); 10];
     let load = Load::Closed { callers: 200, think: 1_000_000 };
     let mut scenario = Scenario::new(name, (BEGINS + length + 10) * SECOND, models, load);
     scenario.stalls.push((BEGINS * SECOND, length * SECOND));

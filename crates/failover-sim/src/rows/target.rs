@@ -28,6 +28,10 @@ pub(crate) enum Target {
     Succeed { span: (usize, usize), least: u64 },
     /// The 99th percentile of the times of the calls of each second from this one on, on average.
     P99 { from: usize, most: Nanos },
+    /// At most this many attempts for each call of these seconds.
+    Amplification { span: (usize, usize), most: f64 },
+    /// In each tenth of these seconds an endpoint gets at most twice its share of the attempts, and two more.
+    NoBurst { endpoint: usize, span: (usize, usize) },
     /// This many stalls of the own process are reported, by a policy that reports any.
     Stalls(u64),
 }
@@ -105,6 +109,15 @@ impl Target {
                 let mean = seconds.iter().sum::<u64>() / seconds.len().max(1) as u64;
                 Verdict::new(mean <= *most, format!("p99 {:.1} ms", mean as f64 / 1e6))
             }
+            Self::Amplification { span, most } => {
+                let seconds = report.seconds.iter().take(span.1).skip(span.0);
+                let (attempts, calls) = seconds.fold((0, 0), |(attempts, calls), second| {
+                    (attempts + second.attempts.iter().sum::<u64>(), calls + second.calls)
+                });
+                let attempts = attempts as f64 / calls.max(1) as f64;
+                Verdict::new(attempts <= *most, format!("{attempts:.2} attempts for each call in {span:?} s"))
+            }
+            Self::NoBurst { endpoint, span } => no_burst(report, *endpoint, *span),
             Self::Stalls(stalls) => {
                 let Some(reported) = report.stalls else {
                     return Verdict::new(true, "no stalls reported".to_owned());
@@ -135,6 +148,16 @@ fn recovers(report: &Report, after: usize, random: impl Fn() -> Option<usize>) -
         None => false,
     };
     Verdict::new(passed, figure)
+}
+
+fn no_burst(report: &Report, endpoint: usize, span: (usize, usize)) -> Verdict {
+    let tenths = report.tenths.iter().take(span.1 * 10).skip(span.0 * 10);
+    let excess = tenths.map(|tenth| {
+        let share = f64::from(tenth.iter().sum::<u32>()) / tenth.len() as f64;
+        f64::from(tenth[endpoint]) - (2.0 * share + 2.0)
+    });
+    let worst = excess.fold(f64::MIN, f64::max);
+    Verdict::new(worst <= 0.0, format!("at most {worst:+.1} attempts beside the bound of 100 ms"))
 }
 
 fn returns(report: &Report, at: Nanos, patience: Nanos) -> Verdict {
