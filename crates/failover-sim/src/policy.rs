@@ -153,20 +153,12 @@ impl Client {
         }
     }
 
-    /// The tokens of its retry budget, for a policy that has one and can say.
-    pub(crate) fn retry_tokens(&self) -> Option<u32> {
+    /// Whether each endpoint is out, and the tokens of its retry budget; what a policy cannot say is false or absent.
+    pub(crate) fn state(&self, endpoints: usize, now: Nanos) -> (Vec<bool>, Option<u32>) {
         match self {
-            Self::Ours(ours) => Some(ours.retry_tokens()),
-            Self::Control(_) | Self::Tower(_) | Self::Probing(_) => None,
-        }
-    }
-
-    /// Whether each endpoint is out, for a policy that can say.
-    pub(crate) fn out(&self, endpoints: usize, now: Nanos) -> Vec<bool> {
-        match self {
-            Self::Ours(ours) => ours.out(endpoints),
-            Self::Control(control) => control.out(endpoints, now),
-            Self::Tower(_) | Self::Probing(_) => vec![false; endpoints],
+            Self::Ours(ours) => ours.state(endpoints),
+            Self::Control(control) => (control.out(endpoints, now), None),
+            Self::Tower(_) | Self::Probing(_) => (vec![false; endpoints], None),
         }
     }
 }

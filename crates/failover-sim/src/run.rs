@@ -221,7 +221,7 @@ impl<'a> Run<'a> {
     /// An endpoint that the first client has kept in use works again; the last one, where it keeps none.
     fn held_returns(&mut self) {
         let mut world = self.world.borrow_mut();
-        let out = self.clients[0].out(world.servers.len(), world.now);
+        let (out, _) = self.clients[0].state(world.servers.len(), world.now);
         let held = out.iter().position(|out| !out).unwrap_or(out.len() - 1);
         for index in 0..self.scenario.faults.len() {
             world.servers[held].recovers(index);
@@ -237,9 +237,9 @@ impl<'a> Run<'a> {
             world.checked[index] = world.failed_checks[index] < 2;
         }
         let faulty = world.servers.iter().map(Server::is_faulty).collect();
-        let out = self.clients[0].out(world.servers.len(), world.now);
+        let (out, tokens) = self.clients[0].state(world.servers.len(), world.now);
         let now = world.now;
-        world.record.state(now, faulty, out, self.clients[0].retry_tokens());
+        world.record.state(now, faulty, out, tokens);
     }
 
     /// A call begins, and in an open loop the next one is planned.

@@ -112,16 +112,17 @@ impl Ours {
         events.iter().filter(|event| event.kind == EventKind::ProcessStalled).count() as u64
     }
 
-    pub(crate) fn retry_tokens(&self) -> u32 {
-        self.handle.stats().retry_tokens
-    }
-
-    pub(crate) fn out(&self, endpoints: usize) -> Vec<bool> {
+    pub(crate) fn state(&self, endpoints: usize) -> (Vec<bool>, Option<u32>) {
+        let stats = self.handle.stats();
         let mut out = vec![false; endpoints];
-        for (index, endpoint) in self.handle.stats().endpoints.iter().enumerate().take(endpoints) {
-            out[index] = endpoint.breaker != BreakerState::Closed;
+        for endpoint in &stats.endpoints {
+            let port = endpoint.address.rsplit(':').next().and_then(|port| port.parse::<u16>().ok());
+            let place = port.and_then(|port| out.get_mut(usize::from(port - PORT)));
+            if let Some(place) = place {
+                *place = endpoint.breaker != BreakerState::Closed;
+            }
         }
-        out
+        (out, Some(stats.retry_tokens))
     }
 }
 

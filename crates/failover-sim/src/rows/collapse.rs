@@ -99,19 +99,24 @@ fn without_retries(config: &FailoverConfig) -> FailoverConfig {
     config.to_builder().max_retries(0).build().expect("calls without retries are valid")
 }
 
-/// The rows that stand for the whole family.
+/// Twelve rows that stand for the whole family.
 pub(super) fn rows() -> Vec<Row> {
-    let mut cells: Vec<_> = [1, 2, 3, 10].map(|servers| TRIGGERS.map(|t| Cell::new(t, servers, 90))).concat();
-    cells.push(Cell::new(Trigger::Half, 10, 70));
     let half = Cell::new(Trigger::Half, 3, 90);
-    cells.extend([
+    let cells = [
+        Cell { servers: 2, ..half },
+        half,
+        Cell { servers: 10, ..half },
+        Cell::new(Trigger::Fifth, 3, 90),
+        Cell::new(Trigger::Fifth, 10, 90),
+        Cell::new(Trigger::Doubled, 3, 90),
+        Cell::new(Trigger::Doubled, 10, 90),
         Cell { queue: Queue::DropAbandoned, ..half },
         Cell { queue: Queue::Bounded(100), ..half },
         Cell { clients: 10, ..half },
         Cell { clients: 100, ..half },
-    ]);
-    cells.extend([2, 3, 10].map(|servers| Cell { servers, retries: false, ..half }));
-    cells.into_iter().map(Cell::row).collect()
+        Cell { retries: false, ..half },
+    ];
+    cells.map(Cell::row).into()
 }
 
 /// The hard cells: 2, 3, 10 and 30 servers at 90 % load under each trigger and algorithm, ten at 70 % with half of their

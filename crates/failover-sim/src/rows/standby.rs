@@ -9,7 +9,7 @@ use crate::scenario::{Load, Scenario};
 use crate::service_time::ServiceTime;
 
 /// How long the first tier fails, in seconds.
-const OUTAGE: u64 = 60;
+const OUTAGE: u64 = 30;
 
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
@@ -24,7 +24,7 @@ pub(super) fn rows() -> Vec<Row> {
     rows
 }
 
-/// All of the first tier fail for a minute. The second one serves within 10 s, and the first one again after it.
+/// All of the first tier fail for half a minute. The second one serves within 10 s, and the first one again after it.
 fn standby(kind: FaultKind, word: &str, first: usize, second: usize, rate: u32) -> Row {
     let name = format!("standby_{word}_{first}_and_{second}_{rate}_per_s");
     let mut models = quick(first + second);
