@@ -144,7 +144,8 @@ fn recovers(report: &Report, after: usize, random: impl Fn() -> Option<usize>) -
     };
     let passed = match needed {
         Some(seconds) if seconds <= 45 => true,
-        Some(seconds) => random().is_some_and(|random| seconds as f64 <= random as f64 * 1.3),
+        // Where a client without any logic never recovers, recovering is enough.
+        Some(seconds) => random().is_none_or(|random| seconds as f64 <= random as f64 * 1.3),
         None => false,
     };
     Verdict::new(passed, figure)
