@@ -8,6 +8,7 @@ pub use crate::engine::UnavailableEndpoint;
 pub use crate::engine::availability::{Availability, UnavailableCause};
 pub use crate::engine::state::latency::Latency;
 pub use crate::model::breaker_state::BreakerState;
+pub use crate::model::forced::Forced;
 pub use explain::{EndpointExplanation, Explanation};
 pub use service_rules::ServiceRules;
 pub use stats::{EndpointStats, ProviderStats, ServiceStats, SourceStats};

@@ -5,6 +5,7 @@ pub(crate) mod builder;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::client::call::{Attempt, Call, CallError, Completed};
 use crate::client::pick::{OwnedPick, Pick};
@@ -17,6 +18,7 @@ use crate::events::{Event, EventReceiver};
 use crate::inspect::explain::Explanation;
 use crate::inspect::stats::ServiceStats;
 use crate::model::endpoint::{Endpoint, EndpointEntry, ServiceName};
+use crate::model::forced::Forced;
 use crate::model::load_report::LoadReport;
 
 pub use builder::{IntoEndpoint, ServiceBuilder};
@@ -322,6 +324,31 @@ impl<C> ServiceHandle<C> {
     /// value that is negative, infinite or not a number.
     pub fn report_load(&self, id: &str, report: LoadReport) -> Result<(), Error> {
         self.engine.report_load(id, &report)
+    }
+
+    /// Forces an endpoint out of or into use, or keeps evidence from taking it out, for up to 24 h.
+    ///
+    /// For operators and tests. A time of zero ends an earlier decision. The event `endpoint_ejected`
+    /// or `endpoint_readmitted` reports it, and [`explain`](Self::explain) shows an endpoint that is
+    /// forced out.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use failover_core::ServiceHandle;
+    /// use failover_core::inspect::Forced;
+    ///
+    /// let users = ServiceHandle::fixed("users", ["10.0.0.1:80", "10.0.0.2:80"])?;
+    /// users.force("10.0.0.1:80", Forced::Out, Duration::from_secs(600))?;
+    /// assert_eq!(users.select()?.endpoint().address(), "10.0.0.2");
+    /// # Ok::<(), failover_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns `NotFound` for an endpoint that the service does not have, and `Validation` for a time
+    /// above 24 h.
+    pub fn force(&self, id: &str, forced: Forced, time: Duration) -> Result<(), Error> {
+        self.engine.force(id, forced, time)
     }
 
     /// Returns the current configuration.

@@ -102,6 +102,12 @@ pub enum UnavailableCause {
     },
     /// Its breaker lets only probe calls through.
     BreakerHalfOpen,
+    /// An operator forced it out (`force`).
+    ForcedOut {
+        /// Time until it gets calls again.
+        #[serde(serialize_with = "crate::codec::duration::write")]
+        retry_in: Duration,
+    },
     /// It asked for a pause (Retry-After).
     Paused {
         /// Time until it gets calls again.
@@ -124,11 +130,16 @@ impl Availability {
         probed: Health,
         breaker: &Breaker,
         pinned: bool,
-        paused_until: Time,
+        (paused_until, forced_out_until): (Time, Time),
         now: Time,
     ) -> Self {
         if let Some(cause) = claim.out() {
             return Self::Out { cause };
+        }
+        if now < forced_out_until {
+            return Self::Out {
+                cause: UnavailableCause::ForcedOut { retry_in: forced_out_until.since(now) },
+            };
         }
         match breaker.phase {
             Phase::Closed { .. } if probed != Health::Unhealthy && now < paused_until => {
@@ -174,6 +185,7 @@ impl fmt::Display for UnavailableCause {
                 write!(f, "breaker open, next probe call in {}", rough(*retry_in))
             }
             Self::BreakerHalfOpen => f.write_str("breaker half-open, probe calls only"),
+            Self::ForcedOut { retry_in } => write!(f, "forced out, calls again in {}", rough(*retry_in)),
             Self::Paused { retry_in } => write!(f, "asked for a pause, calls again in {}", rough(*retry_in)),
         }
     }
@@ -221,19 +233,23 @@ mod tests {
             (CLAIM, open, true, Availability::In { pinned: true }),
             (CLAIM, half, false, out(UnavailableCause::BreakerHalfOpen)),
         ];
-        let probed =
-            |health, breaker, pinned| Availability::derive(CLAIM, health, breaker, pinned, at(0), at(4));
+        let probed = |health, breaker, pinned| {
+            Availability::derive(CLAIM, health, breaker, pinned, (at(0), at(0)), at(4))
+        };
         assert_eq!(probed(Health::Unhealthy, &closed, false), out(UnavailableCause::ProbeFailed));
         assert_eq!(probed(Health::Unhealthy, &open, false), out(UnavailableCause::ProbeFailed));
         assert_eq!(probed(Health::Unhealthy, &closed, true), Availability::In { pinned: true });
         assert_eq!(probed(Health::Degraded, &closed, false), Availability::In { pinned: false });
-        let paused = |until| Availability::derive(CLAIM, Health::Unknown, &closed, false, until, at(4));
+        let paused =
+            |until| Availability::derive(CLAIM, Health::Unknown, &closed, false, (until, at(0)), at(4));
         let retry_in = Duration::from_secs(2);
         assert_eq!(paused(at(6)), out(UnavailableCause::Paused { retry_in }));
         assert_eq!(paused(at(4)), Availability::In { pinned: false });
+        let forced = Availability::derive(CLAIM, Health::Unknown, &open, true, (at(0), at(6)), at(4));
+        assert_eq!(forced, out(UnavailableCause::ForcedOut { retry_in }));
         for (claim, breaker, pinned, expected) in table {
             assert_eq!(
-                Availability::derive(claim, Health::Unknown, &breaker, pinned, at(0), at(4)),
+                Availability::derive(claim, Health::Unknown, &breaker, pinned, (at(0), at(0)), at(4)),
                 expected,
                 "{claim:?} {breaker:?}"
             );

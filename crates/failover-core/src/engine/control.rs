@@ -6,6 +6,7 @@
 pub(crate) mod active_source;
 pub(crate) mod diff_events;
 pub(crate) mod ejection;
+pub(crate) mod forced;
 pub(crate) mod outliers;
 pub(crate) mod probe_verdicts;
 pub(crate) mod ranking;
@@ -253,7 +254,7 @@ impl Engine {
         let pinned_in = |tier: u32| control.pinned.iter().filter(|state| tier_of(**state) == tier).count();
         let standby = (slot.tier + 1..snapshot.tiers.len() as u32)
             .any(|tier| snapshot.tiers[tier as usize].members.available().len() > pinned_in(tier));
-        if control.pinned.len() < wanted as usize && !standby {
+        if control.pinned.len() < wanted as usize && !standby && !self.is_paused(slot.state) {
             control.pinned.push(slot.state);
             self.slab.state(slot.state).placement().set_pinned(true, &control.lock);
             tier.add_to_rotation(&self.slab, slot.state, &control.lock);
@@ -270,9 +271,9 @@ impl Engine {
         self.slab.state(slot.state).placement().record_transition(is_in, now, &control.lock);
     }
 
-    /// Whether the endpoint has asked for a pause. The pause ends when a call takes it up again.
+    /// Whether the endpoint has asked for a pause, or is forced out.
     pub(in crate::engine) fn is_paused(&self, state: u32) -> bool {
-        self.slab.state(state).placement().paused_until() != Time::from_nanos(0)
+        self.clock.now() < self.slab.state(state).placement().no_calls_until()
     }
 
     fn unpin(&self, control: &mut Control, snapshot: &Snapshot, state: u32) {

@@ -185,7 +185,7 @@ impl Engine {
                     state.placement().probed(),
                     &state.breaker().read(),
                     false,
-                    state.placement().paused_until(),
+                    (state.placement().paused_until(), state.placement().forced_out_until()),
                     now,
                 ) {
                     Availability::Out { cause } => {

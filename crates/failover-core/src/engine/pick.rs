@@ -333,9 +333,9 @@ impl<'a> Picker<'a> {
         let probed_down = |state: &u32| self.engine.slab.state(*state).placement().is_probed_down();
         let candidates = self.outside().chain(self.pinned_in_idle_tiers());
         for state in candidates.filter(|state| !probed_down(state)) {
-            let paused_until = self.engine.slab.state(state).placement().paused_until();
-            if self.now < paused_until {
-                next = next.min(paused_until);
+            let no_calls_until = self.engine.slab.state(state).placement().no_calls_until();
+            if self.now < no_calls_until {
+                next = next.min(no_calls_until);
                 continue;
             }
             match self.admit(state, repeated) {

@@ -43,11 +43,12 @@ impl Engine {
         let mut again = None;
         for _ in 0..all.min(MAX_PASSED) {
             let state = nth(snapshot, self.rotation.fetch_add(1, Ordering::Relaxed) % all)?;
-            let waits = now < self.slab.state(state).placement().paused_until();
+            let waits = now < self.slab.state(state).placement().no_calls_until();
             if !tried.contains(state) && !waits {
                 return Some((state, self.admission_beyond(state)));
             }
-            again = again.or(Some(state));
+            let forced_out = now < self.slab.state(state).placement().forced_out_until();
+            again = again.or(Some(state).filter(|_| !forced_out));
         }
         again.map(|state| (state, self.admission_beyond(state)))
     }

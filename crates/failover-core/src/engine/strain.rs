@@ -205,6 +205,11 @@ impl Strain {
             && self.compare_at.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
+    /// Counts a suspect endpoint that was left in use.
+    pub(crate) fn left_in_use(&self) {
+        self.unenforced.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Records that this process noticed a timer late. Returns true for the first one of a stall.
     pub(crate) fn stalled(&self, due: Time, now: Time) -> bool {
         let before = self.stalled_at.fetch_max(now.as_nanos(), Ordering::Relaxed);

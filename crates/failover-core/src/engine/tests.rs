@@ -1,4 +1,5 @@
 pub(crate) mod changes;
+pub(crate) mod forced;
 pub(crate) mod races;
 pub(crate) mod sequences;
 

@@ -59,7 +59,7 @@ impl EngineView<'_> {
                 placement.probed(),
                 &breaker,
                 placement.is_pinned() || self.snapshot.is_all_out(),
-                placement.paused_until(),
+                (placement.paused_until(), placement.forced_out_until()),
                 self.now,
             );
             let tier = self.snapshot.tiers[slot.tier as usize].rank.place();

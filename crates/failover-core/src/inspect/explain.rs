@@ -160,7 +160,9 @@ fn next(availability: Availability, breaker: &Breaker, policy: &Policy, now: Tim
             }
             UnavailableCause::WeightZero => "a weight above 0 returns it".to_owned(),
             UnavailableCause::ProbeFailed => "successful probes return it".to_owned(),
-            UnavailableCause::Paused { retry_in } => format!("calls again in {}", rough(retry_in)),
+            UnavailableCause::ForcedOut { retry_in } | UnavailableCause::Paused { retry_in } => {
+                format!("calls again in {}", rough(retry_in))
+            }
             UnavailableCause::BreakerOpen { .. } | UnavailableCause::BreakerHalfOpen => by_breaker(),
         },
     }

@@ -24,6 +24,9 @@ const RECALL: Duration = Duration::from_secs(1);
 impl Engine {
     /// Decides about an endpoint whose failures have reached the limit.
     pub(in crate::engine) fn suspect(&self, number: u32, input: Input, evidence: Evidence, now: Time) {
+        if self.slab.state(number).placement().is_immune(now) {
+            return self.strain.left_in_use();
+        }
         if let Evidence::Ambiguous { silent } = evidence {
             let overload = matches!(input, Input::Overload(_));
             if (overload && now.since(self.slab.state(number).overloaded_from(now)) < OVERLOADED)
@@ -78,7 +81,10 @@ impl Engine {
         let until = now + pause.min(MAX_PAUSE);
         let placement = self.slab.state(number).placement();
         // Many calls in flight may bring the same request.
-        if self.strain.is_frozen(now) || until <= placement.paused_until() + Duration::from_secs(1) {
+        if placement.is_immune(now)
+            || self.strain.is_frozen(now)
+            || until <= placement.paused_until() + Duration::from_secs(1)
+        {
             return;
         }
         self.change(|control, snapshot, events| {
@@ -116,11 +122,13 @@ impl Engine {
         self.change(|control, snapshot, events| {
             let placement = self.slab.state(number).placement();
             let Some(slot) = self.slot_of(snapshot, number) else { return };
-            if placement.paused_until() == Time::from_nanos(0) || now < placement.paused_until() {
+            if placement.no_calls_until() == Time::from_nanos(0) || now < placement.no_calls_until() {
                 return;
             }
-            self.end_pause(control, snapshot, number);
-            let reason = "the pause that it asked for has passed";
+            placement.set_forced(Time::from_nanos(0), Time::from_nanos(0), &control.lock);
+            placement.set_paused_until(Time::from_nanos(0), &control.lock);
+            self.reconcile(control, snapshot, placement.slot());
+            let reason = "its pause has passed";
             events.push(Event::new(EventKind::EndpointReadmitted, reason).endpoint(slot.endpoint.id()));
         });
     }

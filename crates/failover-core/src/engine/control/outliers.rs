@@ -21,7 +21,8 @@ impl Engine {
                 let state = self.slab.state(slot.state);
                 let counts = [state.successes(), state.hard_failures(), state.slow()];
                 let [successes, failures, slow] = state.placement().compare(counts, &control.lock);
-                let is_in = state.is_in_rotation() && slot.claim.eligible();
+                let immune = state.placement().is_immune(now);
+                let is_in = state.is_in_rotation() && slot.claim.eligible() && !immune;
                 samples.push(if is_in {
                     Sample { successes, failures, slow: slow.min(successes) }
                 } else {

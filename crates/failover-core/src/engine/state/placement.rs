@@ -27,6 +27,9 @@ pub(crate) struct Placement {
     cause: AtomicU8,
     /// When the breaker closed last, in nanoseconds; 0 for never.
     closed_at: AtomicU64,
+    /// Out, and out of reach of evidence, until these times by an operator's decision, in nanoseconds.
+    forced_out: AtomicU64,
+    immune: AtomicU64,
     /// The successes, failures and slow attempts at the last comparison of all endpoints.
     compared: [AtomicU64; 3],
     /// No new calls before this time, in nanoseconds, because the endpoint asked for a pause.
@@ -60,6 +63,8 @@ impl Placement {
             closed_at: AtomicU64::new(0),
             compared: [const { AtomicU64::new(0) }; 3],
             paused_until: AtomicU64::new(0),
+            forced_out: AtomicU64::new(0),
+            immune: AtomicU64::new(0),
             since: AtomicU64::new(0),
         }
     }
@@ -148,7 +153,27 @@ impl Placement {
         [0, 1, 2].map(|of| now[of].saturating_sub(self.compared[of].swap(now[of], Ordering::Relaxed)))
     }
 
-    /// Returns the time before which the endpoint gets no new calls.
+    /// Returns the time before which the endpoint gets no new calls: it asked for a pause, or is forced
+    /// out.
+    pub(crate) fn no_calls_until(&self) -> Time {
+        self.paused_until().max(self.forced_out_until())
+    }
+
+    pub(crate) fn forced_out_until(&self) -> Time {
+        Time::from_nanos(self.forced_out.load(Ordering::Relaxed))
+    }
+
+    /// Whether evidence of calls does not take the endpoint out.
+    pub(crate) fn is_immune(&self, now: Time) -> bool {
+        now.as_nanos() < self.immune.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_forced(&self, out: Time, immune: Time, _lock: &ControlLock) {
+        self.forced_out.store(out.as_nanos(), Ordering::Relaxed);
+        self.immune.store(immune.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// Returns the time until which the endpoint asked for no calls.
     pub(crate) fn paused_until(&self) -> Time {
         Time::from_nanos(self.paused_until.load(Ordering::Relaxed))
     }
@@ -180,7 +205,7 @@ impl Placement {
         self.pinned.store(false, Ordering::Relaxed);
         self.probing.store(false, Ordering::Relaxed);
         self.probed.store(Health::Unknown as u8, Ordering::Relaxed);
-        let times = [&self.closed_at, &self.paused_until, &self.since];
+        let times = [&self.closed_at, &self.paused_until, &self.forced_out, &self.immune, &self.since];
         for time in times.into_iter().chain(&self.compared) {
             time.store(0, Ordering::Relaxed);
         }
