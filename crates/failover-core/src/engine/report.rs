@@ -111,7 +111,10 @@ impl Engine {
                         (Input::Release(admission), Some(evidence))
                     }
                     AttemptClass::Timeout => (Input::Failure(admission), Some(evidence)),
-                    _ => (Input::Overload(admission), Some(evidence)),
+                    _ => {
+                        state.overloaded_from(now);
+                        (Input::Overload(admission), Some(evidence))
+                    }
                 }
             }
             Some(AttemptClass::Local) | None => (Input::Release(admission), None),
