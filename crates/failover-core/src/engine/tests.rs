@@ -3,7 +3,10 @@ pub(crate) mod capped;
 pub(crate) mod changes;
 pub(crate) mod forced;
 pub(crate) mod classes;
+pub(crate) mod outliers;
+pub(crate) mod pauses;
 pub(crate) mod races;
+pub(crate) mod returns;
 pub(crate) mod sequences;
 
 use std::collections::BTreeMap;
