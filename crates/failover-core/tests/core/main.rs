@@ -3,7 +3,12 @@
 #![allow(clippy::disallowed_methods, reason = "tests measure time")]
 
 mod allocation;
+mod bench;
 mod client;
 mod documentation;
 mod faults;
+mod overload;
+mod retries;
+mod stall;
 mod statistics;
+mod timeouts;

@@ -138,6 +138,10 @@ async fn a_retry_goes_on_to_an_endpoint_that_its_call_has_not_tried() {
             assert!(!tried.contains(&pick.state()));
             tried.push(pick.state());
             bench.engine.report(pick, AttemptClass::Failure);
+            // Other calls take the next turns.
+            for _ in 0..3 {
+                bench.end(true, failure);
+            }
         }
     }
 }
