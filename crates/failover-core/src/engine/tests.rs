@@ -3,9 +3,11 @@ pub(crate) mod capped;
 pub(crate) mod changes;
 pub(crate) mod forced;
 pub(crate) mod classes;
+pub(crate) mod oracles;
 pub(crate) mod outliers;
 pub(crate) mod pauses;
 pub(crate) mod races;
+pub(crate) mod retry_choice;
 pub(crate) mod returns;
 pub(crate) mod sequences;
 
