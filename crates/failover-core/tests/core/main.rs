@@ -12,3 +12,4 @@ mod retries;
 mod stall;
 mod statistics;
 mod timeouts;
+mod unrepeatable;

@@ -1,10 +1,12 @@
 //! Retries while a service is overloaded: the gate, the budget, and what the caller learns.
 
 use std::cell::RefCell;
+use std::time::Duration;
 
 use failover_core::config::RetryBudgetConfigBuilder;
 use failover_core::config::{CircuitBreakerConfig, CircuitBreakerConfigBuilder, RetryBudgetConfig};
 use failover_core::{CallError, FailoverConfig, Outcome, ServiceHandle, StopReason};
+use tokio::time::advance;
 
 use crate::bench::{as_said, ms, service};
 
@@ -122,4 +124,33 @@ async fn timeouts_of_an_endpoint_that_is_on_its_way_out_do_not_close_the_gate() 
         failed += usize::from(call(&service, ends).await.1.is_some());
     }
     assert_eq!(failed, 0);
+}
+
+/// Picks until `e1` is picked, which answers with a request for a pause.
+fn ask(service: &ServiceHandle, pause: Duration) {
+    loop {
+        let pick = service.select().expect("available");
+        if pick.endpoint().id().as_str() == "e1" {
+            return pick.finish(Outcome::Overload(Some(pause)));
+        }
+        pick.finish(Outcome::Success);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_one_caller_is_asked_for_is_kept_by_all_callers() {
+    let service = service(FailoverConfig::default(), &[3]);
+    ask(&service, ms(7_000));
+    let other = service.clone();
+    for _ in 0..69 {
+        advance(ms(100)).await;
+        for _ in 0..5 {
+            assert_ne!(call(&other, |_| Outcome::Success).await.0, ["e1"]);
+            let pick = service.select().expect("available");
+            assert_ne!(pick.endpoint().id().as_str(), "e1");
+            pick.finish(Outcome::Success);
+        }
+    }
+    advance(ms(100)).await;
+    assert_eq!(call(&other, |_| Outcome::Success).await.0, ["e1"]);
 }

@@ -1,7 +1,6 @@
 //! Operations on a bench whose attempts end with a class of the test's choice.
 
 use super::*;
-use crate::model::breaker_state::BreakerState;
 
 impl Bench {
     /// Creates a bench with this many endpoints: `a`, `b`, `c` and so on.
@@ -31,9 +30,10 @@ impl Bench {
 
     /// Returns the ids of the endpoints whose breaker is not closed.
     pub(super) fn out(&self) -> Vec<String> {
-        let endpoints = self.engine.stats().endpoints;
-        let out = endpoints.iter().filter(|endpoint| endpoint.breaker != BreakerState::Closed);
-        out.map(|endpoint| endpoint.id.to_string()).collect()
+        let snapshot = self.engine.snapshot();
+        let closed = |state: u32| self.engine.slab.state(state).breaker().admit_if_closed().is_some();
+        let out = snapshot.slots.iter().filter(|slot| !closed(slot.state));
+        out.map(|slot| slot.endpoint.id().to_string()).collect()
     }
 
     /// Returns the level of an endpoint's breaker.
