@@ -32,7 +32,7 @@ const SETS: &[Set] = &[
     Set { package: "failover-memory", features: &[], network: false, except: &[], most: 40 },
     Set { package: "failover-provider-kit", features: &[], network: false, except: &[], most: 42 },
     Set { package: "failover-test", features: &[], network: false, except: &[], most: 40 },
-    Set { package: "failover-sim", features: &[], network: false, except: &[], most: 54 },
+    Set { package: "failover-sim", features: &[], network: false, except: &[], most: 55 },
     Set { package: "failover-probe", features: &["--all-features"], network: true, except: &[], most: 90 },
     Set { package: "failover-consul", features: &[], network: true, except: OPENSSL, most: 175 },
     Set {

@@ -20,6 +20,7 @@ pub mod html;
 pub mod judge;
 mod policy;
 mod record;
+mod registry;
 pub mod rows;
 mod run;
 mod scenario;

@@ -16,6 +16,7 @@ use crate::policy::engine::Ours;
 use crate::policy::probing::Probing;
 use crate::policy::tower::Tower;
 use crate::record::{Ended, SECOND};
+use crate::registry::Answer;
 use crate::scenario::Scenario;
 use crate::world::Shared;
 
@@ -41,6 +42,8 @@ pub enum Policy {
     HealthChecks,
     /// The fewest calls in flight, one attempt.
     LeastBusy,
+    /// In turn over the endpoints that the registry named last, one attempt; calls fail when it named none.
+    Listed,
     /// In turn, one attempt; five failures in a row take an endpoint out for 30 s, and with none left calls fail.
     Ejecting,
     /// The same, for ever.
@@ -65,6 +68,7 @@ const NAMES: &[(Policy, &str)] = &[
     (Policy::RoundRobin, "round_robin"),
     (Policy::HealthChecks, "health_checks"),
     (Policy::LeastBusy, "least_busy"),
+    (Policy::Listed, "listed"),
     (Policy::Ejecting, "ejecting"),
     (Policy::Banning, "banning"),
     (Policy::Retrying, "retrying"),
@@ -93,24 +97,25 @@ impl Policy {
     }
 
     /// One client with state of its own.
-    pub(crate) fn client(self, scenario: &Scenario, seed: u64) -> Result<Client, Error> {
+    pub(crate) async fn client(self, scenario: &Scenario, seed: u64) -> Result<Client, Error> {
         let retries = scenario.config.max_retries();
-        let ours = |strategy, select| {
-            Ours::new(scenario, strategy, select, seed).map(|ours| Client::Ours(Box::new(ours)))
+        let ours = async |strategy, select| {
+            Ours::new(scenario, strategy, select, seed).await.map(|ours| Client::Ours(Box::new(ours)))
         };
         let control = |choice, retries, budget| {
             Ok(Client::Control(Box::new(Control::new(scenario, choice, retries, budget, seed))))
         };
         match self {
-            Self::Default => ours(None, scenario.by_select),
-            Self::LeastConnections => ours(Some(StrategyKind::LeastConnections), scenario.by_select),
-            Self::HealthBased => ours(Some(StrategyKind::HealthBased), scenario.by_select),
-            Self::Select => ours(None, true),
+            Self::Default => ours(None, scenario.by_select).await,
+            Self::LeastConnections => ours(Some(StrategyKind::LeastConnections), scenario.by_select).await,
+            Self::HealthBased => ours(Some(StrategyKind::HealthBased), scenario.by_select).await,
+            Self::Select => ours(None, true).await,
             Self::Random => control(Choice::Random, 0, false),
             Self::First => control(Choice::First, 0, false),
             Self::RoundRobin => control(Choice::InTurn, 0, false),
             Self::HealthChecks => control(Choice::Checked, 0, false),
             Self::LeastBusy => control(Choice::LeastBusy, 0, false),
+            Self::Listed => control(Choice::Listed, 0, false),
             Self::Ejecting => control(Choice::Ejecting(30 * SECOND), 0, false),
             Self::Banning => control(Choice::Ejecting(Nanos::MAX), 0, false),
             Self::Retrying => control(Choice::Random, retries, false),
@@ -150,6 +155,13 @@ impl Client {
         match self {
             Self::Ours(ours) => Some(ours.stalls()),
             Self::Control(_) | Self::Tower(_) | Self::Probing(_) => None,
+        }
+    }
+
+    /// The registry answers.
+    pub(crate) fn registry(&self, answer: &Answer) {
+        if let Self::Ours(ours) = self {
+            ours.registry(answer);
         }
     }
 

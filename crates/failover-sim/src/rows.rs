@@ -1,6 +1,7 @@
 //! Named rows: a scenario of a fault, what must hold, and a naive control that must fail it.
 
 mod collapse;
+mod discovery;
 mod errors;
 mod flapping;
 mod outage;
@@ -31,6 +32,7 @@ pub fn all() -> Vec<Row> {
         stall::rows(),
         standby::rows(),
         unrepeatable::rows(),
+        discovery::rows(),
     ];
     families.into_iter().flatten().collect()
 }

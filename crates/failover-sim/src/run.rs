@@ -39,7 +39,7 @@ pub fn run(scenario: &Scenario, policy: Policy, seed: u64) -> Result<Report, Err
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
     runtime.block_on(tokio::task::unconstrained(async {
-        let mut run = Run::new(scenario, policy, seed)?;
+        let mut run = Run::new(scenario, policy, seed).await?;
         run.drive().await;
         Ok(run.report(policy, seed))
     }))
@@ -79,7 +79,7 @@ impl Wake for Woken {
 }
 
 impl<'a> Run<'a> {
-    fn new(scenario: &'a Scenario, policy: Policy, seed: u64) -> Result<Self, Error> {
+    async fn new(scenario: &'a Scenario, policy: Policy, seed: u64) -> Result<Self, Error> {
         let mut seeds = SmallRng::seed_from_u64(seed);
         let (arrivals, choices) = (seeds.random(), seeds.random());
         let servers = scenario
@@ -87,8 +87,10 @@ impl<'a> Run<'a> {
             .iter()
             .map(|model| Server::new(model.service.clone(), model.workers, model.queue, seeds.random()));
         let servers: Vec<_> = servers.collect();
-        let clients = (0..scenario.clients).map(|_| policy.client(scenario, seeds.random()).map(Rc::new));
-        let clients = clients.collect::<Result<_, _>>()?;
+        let mut clients = Vec::with_capacity(scenario.clients);
+        for _ in 0..scenario.clients {
+            clients.push(Rc::new(policy.client(scenario, seeds.random()).await?));
+        }
         let record = Record::new(servers.len(), scenario.duration);
         let mut run = Self {
             scenario,
@@ -122,6 +124,9 @@ impl<'a> Run<'a> {
         for (at, length) in &self.scenario.stalls {
             world.push(*at, Event::Stall);
             world.push(at + length, Event::Resume);
+        }
+        for (index, (at, _)) in self.scenario.registry.iter().enumerate() {
+            world.push(*at, Event::Registry(index));
         }
         if let Some(at) = self.scenario.held_returns {
             world.push(at, Event::HeldReturns);
@@ -190,6 +195,7 @@ impl<'a> Run<'a> {
             }
             Event::Stall => self.world.borrow_mut().held = Some(Vec::new()),
             Event::Resume => self.resume().await,
+            Event::Registry(index) => self.registry(index).await,
             Event::HeldReturns => self.held_returns(),
             Event::Second => self.second(),
             other => self.world.borrow_mut().happen(other),
@@ -215,6 +221,19 @@ impl<'a> Run<'a> {
             for attempt in world.servers[*endpoint].fails(index, fault.kind, fault.share) {
                 world.answer(attempt, crate::server::Reply::Reset);
             }
+        }
+    }
+
+    /// The registry answers, and the tasks that watch it take the answer.
+    async fn registry(&mut self, index: usize) {
+        const TURNS: usize = 16;
+        let answer = &self.scenario.registry[index].1;
+        for client in &self.clients {
+            client.registry(answer);
+        }
+        self.world.borrow_mut().listed = answer.listed(self.scenario.endpoints.len());
+        for _ in 0..TURNS {
+            tokio::task::yield_now().await;
         }
     }
 

@@ -9,6 +9,7 @@ use failover_core::FailoverConfig;
 
 use crate::Nanos;
 use crate::fault::{Burst, Fault, FaultKind};
+use crate::registry::Answer;
 use crate::server::Queue;
 use crate::service_time::ServiceTime;
 
@@ -26,6 +27,8 @@ pub struct Scenario {
     pub(crate) idempotent: f64,
     pub(crate) faults: Vec<Fault>,
     pub(crate) bursts: Vec<Burst>,
+    /// The answers of a registry, which names all endpoints at first; without any, endpoints are a fixed list.
+    pub(crate) registry: Vec<(Nanos, Answer)>,
     /// When an endpoint that the policy has kept in use is rid of its faults.
     pub(crate) held_returns: Option<Nanos>,
     /// Whether the engine is used by bare picks.
@@ -78,6 +81,7 @@ impl Scenario {
             idempotent: 1.0,
             faults: Vec::new(),
             bursts: Vec::new(),
+            registry: Vec::new(),
             held_returns: None,
             by_select: false,
             stalls: Vec::new(),
@@ -96,7 +100,8 @@ impl Scenario {
         let faults = self.faults.iter().map(|fault| (fault.from, fault.until));
         let bursts = self.bursts.iter().map(|burst| (burst.from, burst.until));
         let stalls = self.stalls.iter().map(|(at, length)| (*at, at + length));
-        let spans: Vec<_> = faults.chain(bursts).chain(stalls).collect();
+        let answers = self.registry.iter().map(|(at, _)| (*at, Nanos::MAX));
+        let spans: Vec<_> = faults.chain(bursts).chain(stalls).chain(answers).collect();
         let ends = spans.iter().map(|(_, until)| *until).chain(self.held_returns);
         let end = ends.filter(|until| *until < self.duration).max();
         end.or_else(|| spans.iter().map(|(from, _)| *from).min()).unwrap_or(0)

@@ -3,6 +3,7 @@
 use crate::fault::FaultKind;
 use crate::policy::Policy;
 use crate::record::{Report, SECOND};
+use crate::registry::Answer;
 use crate::run::run;
 use crate::scenario::{Load, Model, Scenario};
 use crate::server::Queue;
@@ -116,4 +117,24 @@ fn a_closed_loop_is_limited_by_its_callers() {
     let scenario = Scenario::new("closed", 10 * SECOND, models(2, service, usize::MAX), load);
     let calls = report(&scenario, Policy::Default, 1).calls;
     assert_eq!(calls, 10_000, "20 callers, each with a call every 20 ms, for 10 s");
+}
+
+/// The tasks that watch a registry run on the same clock: an answer is taken at its time, and the same log comes again.
+#[test]
+fn a_registry_is_believed_at_its_time() {
+    let service = ServiceTime::Constant(10_000_000);
+    let models = models(4, service, usize::MAX);
+    let mut scenario = Scenario::new("registry", 20 * SECOND, models, Load::Open(200.0));
+    scenario.registry = vec![
+        (5 * SECOND, Answer::Lists(vec![0, 2])),
+        (10 * SECOND, Answer::Down),
+        (15 * SECOND, Answer::Lists(vec![0, 1, 2, 3])),
+    ];
+    let ours = report(&scenario, Policy::Default, 1);
+    assert_eq!(ours.failed, 0);
+    assert_eq!(ours.attempts_at(1, 5, 15), 0, "it is not in the list");
+    assert!(ours.attempts_at(1, 0, 5) > 200 && ours.attempts_at(1, 16, 20) > 100);
+    assert_eq!(ours.hash, report(&scenario, Policy::Default, 1).hash);
+    let listed = report(&scenario, Policy::Listed, 1);
+    assert_eq!(listed.failed, listed.failed_between(10, 15).0, "it takes an error for an empty list");
 }

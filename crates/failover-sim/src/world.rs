@@ -27,6 +27,8 @@ pub(crate) enum Event {
     Fails(usize),
     /// The fault of this index ends.
     Recovers(usize),
+    /// The registry's answer of this index comes.
+    Registry(usize),
     /// An endpoint that the policy has kept in use is rid of its faults.
     HeldReturns,
     /// The client's own process stands still.
@@ -80,6 +82,8 @@ pub(crate) struct World {
     pub(crate) ready: Vec<u32>,
     /// Whether each endpoint has passed the newest health checks, for policies that look at them.
     pub(crate) checked: Vec<bool>,
+    /// Whether the registry named each endpoint last, for policies that believe it.
+    pub(crate) listed: Vec<bool>,
     /// Failed checks in a row.
     pub(crate) failed_checks: Vec<u32>,
     /// Answers that arrive while the client's process stands still.
@@ -105,6 +109,7 @@ impl World {
             task: 0,
             ready: Vec::new(),
             checked: vec![true; count],
+            listed: vec![true; count],
             failed_checks: vec![0; count],
             held: None,
             queue: BinaryHeap::new(),

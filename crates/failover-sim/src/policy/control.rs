@@ -21,6 +21,8 @@ pub(crate) enum Choice {
     /// In turn over those that pass health checks, or over all when none does.
     Checked,
     LeastBusy,
+    /// In turn over those that the registry named last.
+    Listed,
     /// In turn over those that have not failed five times in a row this long ago or less.
     Ejecting(Nanos),
 }
@@ -115,10 +117,11 @@ impl Control {
         let usable =
             |index: usize| (self.endpoints == 1 || last != Some(index)) && (!healthy || checked[index]);
         let chosen = match self.choice {
-            Choice::Ejecting(_) => {
+            Choice::Ejecting(_) | Choice::Listed => {
                 let start = self.turn.get();
                 let mut order = (start..start + self.endpoints).map(|i| i % self.endpoints);
-                let next = order.find(|index| !self.is_out(*index, now))?;
+                let listed = |index: usize| self.choice != Choice::Listed || world.borrow().listed[index];
+                let next = order.find(|index| !self.is_out(*index, now) && listed(*index))?;
                 self.turn.set(next + 1);
                 next
             }

@@ -5,11 +5,15 @@ use std::time::Duration;
 use failover_core::events::EventKind;
 use failover_core::inspect::BreakerState;
 use failover_core::{
-    Attempt, Classify, Clock, Endpoint, Error, Outcome, Random, ServiceHandle, StrategyKind,
+    Attempt, Classify, Clock, Endpoint, Error, ErrorKind, FailoverManager, Outcome, Random, ServiceHandle,
+    StrategyKind,
 };
+
+use failover_test::{Script, ScriptedProvider};
 
 use crate::Nanos;
 use crate::record::Ended;
+use crate::registry::Answer;
 use crate::scenario::Scenario;
 use crate::server::Reply;
 use crate::world::{Exchange, Shared};
@@ -17,10 +21,15 @@ use crate::world::{Exchange, Shared};
 /// The first port; an endpoint's port is its index above it.
 const PORT: u16 = 1;
 
+const SERVICE: &str = "modelled";
+
 /// One client's handle.
 pub(crate) struct Ours {
     handle: ServiceHandle<Replies>,
     select: bool,
+    endpoints: Vec<Endpoint>,
+    /// What discovers the endpoints, and what the registry answers it.
+    discovery: Option<(FailoverManager, Script)>,
 }
 
 /// What replies mean: a refused connection was never sent, 503 is overload, the rest of the errors failures.
@@ -39,7 +48,7 @@ impl Classify<(), Reply> for Replies {
 }
 
 impl Ours {
-    pub(crate) fn new(
+    pub(crate) async fn new(
         scenario: &Scenario,
         strategy: Option<StrategyKind>,
         select: bool,
@@ -51,20 +60,37 @@ impl Ours {
         }
         let endpoints = scenario.endpoints.iter().enumerate().map(|(index, model)| {
             let id = format!("endpoint-{index:05}");
-            let endpoint = Endpoint::builder(&id, "modelled", "10.0.0.1", PORT + index as u16);
+            let endpoint = Endpoint::builder(&id, SERVICE, "10.0.0.1", PORT + index as u16);
             let endpoint = endpoint.priority(model.priority);
             match &model.zone {
                 Some(zone) => endpoint.zone(zone).build(),
                 None => endpoint.build(),
             }
         });
-        let handle = ServiceHandle::builder("modelled")
-            .endpoints(endpoints.collect::<Result<Vec<_>, _>>()?)
-            .config(config.build()?)
-            .clock(Clock::tokio())
-            .random(Random::seeded(seed))
-            .build()?;
-        Ok(Self { handle: handle.with_classifier(Replies), select })
+        let endpoints = endpoints.collect::<Result<Vec<_>, _>>()?;
+        let config = config.build()?;
+        let random = Random::seeded(seed);
+        let (handle, discovery) = if scenario.registry.is_empty() {
+            let handle = ServiceHandle::builder(SERVICE).endpoints(endpoints.clone()).config(config);
+            (handle.clock(Clock::tokio()).random(random).build()?, None)
+        } else {
+            let (provider, script) = ScriptedProvider::watching();
+            script.endpoints(endpoints.clone());
+            let manager = FailoverManager::builder().provider(provider).service_config(config);
+            let manager = manager.clock(Clock::tokio()).random(random).build().await?;
+            (manager.service(SERVICE).await?, Some((manager, script)))
+        };
+        Ok(Self { handle: handle.with_classifier(Replies), select, endpoints, discovery })
+    }
+
+    /// The registry answers.
+    pub(crate) fn registry(&self, answer: &Answer) {
+        let Some((_, script)) = &self.discovery else { return };
+        match answer {
+            Answer::Lists(list) => script.endpoints(list.iter().map(|index| self.endpoints[*index].clone())),
+            Answer::Empty => script.empty(),
+            Answer::Down => script.fail(Error::new(ErrorKind::Connection, "the modelled registry is down")),
+        }
     }
 
     pub(crate) async fn call(&self, world: &Shared, idempotent: bool) -> Ended {

@@ -12,6 +12,7 @@ use crate::Nanos;
 use crate::fault::{Burst, Fault, FaultKind};
 use crate::policy::Policy;
 use crate::record::SECOND;
+use crate::registry::Answer;
 use crate::scenario::fields::{DAY, Fields, invalid, time};
 use crate::scenario::{Load, Model, Scenario};
 use crate::server::Queue;
@@ -81,6 +82,7 @@ impl ScenarioFile {
             stall.finish()?;
             scenario.stalls.push((at, length));
         }
+        scenario.registry = registry(&mut fields, &scenario)?;
         if let Some(config) = fields.take("config") {
             scenario.config = config_of(&scenario.config, config)?;
         }
@@ -279,6 +281,27 @@ fn affected(fault: &mut Fields, models: &[Model]) -> Result<Vec<usize>, Error> {
             .collect(),
         (Some(other), _) => Err(invalid(&path, &other, "a list of numbers of endpoints, without zone")),
     }
+}
+
+/// What a registry answers from some times on, in their order.
+fn registry(fields: &mut Fields, scenario: &Scenario) -> Result<Vec<(Nanos, Answer)>, Error> {
+    let mut answers: Vec<(Nanos, Answer)> = Vec::new();
+    for mut table in fields.tables("registry")? {
+        let earliest = answers.last().map_or(1, |(at, _)| *at);
+        let at = table.time("at", earliest..=scenario.duration)?;
+        let at = table.required("at", at, "the time from which the registry answers so")?;
+        let answer = table.text("answer")?;
+        let answer = table.required("answer", answer, "one of lists, empty, down")?;
+        let answer = match answer.as_str() {
+            "lists" => Answer::Lists(affected(&mut table, &scenario.endpoints)?),
+            "empty" => Answer::Empty,
+            "down" => Answer::Down,
+            other => return Err(Error::invalid(&table.path("answer"), other, "one of lists, empty, down")),
+        };
+        table.finish()?;
+        answers.push((at, answer));
+    }
+    Ok(answers)
 }
 
 /// The engine's configuration, over the one that scenarios have otherwise.

@@ -41,6 +41,15 @@ until = "3s"
 at = "5s"
 length = "1s"
 
+[[registry]]
+at = "3s"
+answer = "lists"
+zone = "a"
+
+[[registry]]
+at = "6s"
+answer = "down"
+
 [config]
 max_retries = 1
 "#;
@@ -66,6 +75,8 @@ fn a_file_says_what_is_simulated() {
     assert_eq!((fault.kind, &fault.endpoints[..]), (FaultKind::Overload(Some(2 * SECOND)), &[0, 1][..]));
     assert_eq!((fault.from, fault.until), (2 * SECOND, 4 * SECOND));
     assert_eq!(scenario.stalls, [(5 * SECOND, SECOND)]);
+    let lists = (3 * SECOND, Answer::Lists(vec![0, 1]));
+    assert_eq!(scenario.registry, [lists, (6 * SECOND, Answer::Down)]);
     assert_eq!(scenario.config.max_retries(), 1);
     assert_eq!(scenario.config.attempt_timeout().as_secs(), 1, "as in every scenario that says nothing else");
 }
@@ -141,6 +152,10 @@ fn bad_input_is_refused_by_its_field() {
         ("from = \"1s\"", "from = \"11s\"", "bursts[0].from", "11s"),
         ("length = \"1s\"", "length = \"0s\"", "stalls[0].length", "0s"),
         ("at = \"5s\"", "", "stalls[0].at", "no value"),
+        ("answer = \"down\"", "answer = \"gone\"", "registry[1].answer", "gone"),
+        ("answer = \"down\"", "answer = \"down\"\nzone = \"a\"", "registry[1].zone", "unknown"),
+        ("at = \"6s\"", "at = \"2s\"", "registry[1].at", "2s"),
+        ("at = \"3s\"", "at = \"0s\"", "registry[0].at", "0s"),
         ("max_retries = 1", "max_retries = 1000", "max_retries", "1000"),
         ("max_retries = 1", "max_retrys = 1", "max_retrys", "max_retries"),
     ] {
