@@ -421,7 +421,7 @@ mod tests {
     #[test]
     fn what_a_pick_compares_and_a_success_writes_is_one_cache_line() {
         assert_eq!((size_of::<HotState>(), align_of::<HotState>()), (64, 64));
-        assert!(size_of::<EndpointState>() <= 320, "{}", size_of::<EndpointState>());
+        assert!(size_of::<EndpointState>() <= 256, "{}", size_of::<EndpointState>());
     }
 
     #[test]

@@ -1,8 +1,8 @@
 pub(crate) mod all_out;
 pub(crate) mod capped;
 pub(crate) mod changes;
-pub(crate) mod forced;
 pub(crate) mod classes;
+pub(crate) mod forced;
 pub(crate) mod oracles;
 pub(crate) mod outliers;
 pub(crate) mod pauses;

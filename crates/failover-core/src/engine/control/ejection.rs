@@ -125,7 +125,9 @@ impl Engine {
             if placement.no_calls_until() == Time::from_nanos(0) || now < placement.no_calls_until() {
                 return;
             }
-            placement.set_forced(Time::from_nanos(0), Time::from_nanos(0), &control.lock);
+            if placement.forced_out_until() != Time::from_nanos(0) {
+                placement.end_forced(&control.lock);
+            }
             placement.set_paused_until(Time::from_nanos(0), &control.lock);
             self.reconcile(control, snapshot, placement.slot());
             let reason = "its pause has passed";

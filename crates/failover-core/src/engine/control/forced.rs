@@ -20,18 +20,18 @@ impl Engine {
             return Err(Error::invalid("duration", rough(time), "at most 24 h"));
         }
         let now = self.clock.now();
-        let until = if time.is_zero() { Time::from_nanos(0) } else { now + time };
+        let until = now + time;
         let mut found = false;
         self.change(|control, snapshot, events| {
             let Some(index) = snapshot.find(id) else { return };
             found = true;
             let slot = snapshot.slot(index);
             let placement = self.slab.state(slot.state).placement();
-            let (out, immune) = match forced {
-                Forced::Out => (until, Time::from_nanos(0)),
-                Forced::In | Forced::Observe => (Time::from_nanos(0), until),
-            };
-            placement.set_forced(out, immune, &control.lock);
+            if time.is_zero() {
+                placement.end_forced(&control.lock);
+            } else {
+                placement.set_forced(forced == Forced::Out, until, &control.lock);
+            }
             if forced == Forced::In && !time.is_zero() {
                 placement.set_paused_until(Time::from_nanos(0), &control.lock);
                 if let Some(change) = self.apply(slot.state, Input::Close, now) {
@@ -40,7 +40,7 @@ impl Engine {
                 }
             }
             self.reconcile(control, snapshot, index);
-            self.probe_from(until.max(now));
+            self.probe_from(until);
             let (kind, reason) = match forced {
                 _ if time.is_zero() => (EventKind::EndpointReadmitted, "no longer forced".to_owned()),
                 Forced::Out => (EventKind::EndpointEjected, format!("forced out for {}", rough(time))),

@@ -27,11 +27,11 @@ pub(crate) struct Placement {
     cause: AtomicU8,
     /// When the breaker closed last, in nanoseconds; 0 for never.
     closed_at: AtomicU64,
-    /// Out, and out of reach of evidence, until these times by an operator's decision, in nanoseconds.
-    forced_out: AtomicU64,
-    immune: AtomicU64,
+    /// Until when an operator's decision lasts, in nanoseconds. The lowest bit is set if the endpoint is
+    /// forced out, and otherwise it is out of reach of evidence.
+    forced: AtomicU64,
     /// The successes, failures and slow attempts at the last comparison of all endpoints.
-    compared: [AtomicU64; 3],
+    compared: [AtomicU32; 3],
     /// No new calls before this time, in nanoseconds, because the endpoint asked for a pause.
     paused_until: AtomicU64,
     /// When the endpoint last entered or left rotation, in nanoseconds, doubled; the lowest bit is
@@ -61,10 +61,9 @@ impl Placement {
             probed: AtomicU8::new(Health::Unknown as u8),
             cause: AtomicU8::new(Cause::Hard as u8),
             closed_at: AtomicU64::new(0),
-            compared: [const { AtomicU64::new(0) }; 3],
+            compared: [const { AtomicU32::new(0) }; 3],
             paused_until: AtomicU64::new(0),
-            forced_out: AtomicU64::new(0),
-            immune: AtomicU64::new(0),
+            forced: AtomicU64::new(0),
             since: AtomicU64::new(0),
         }
     }
@@ -150,7 +149,12 @@ impl Placement {
 
     /// Replaces the counters of the last comparison, and returns what was added since.
     pub(crate) fn compare(&self, now: [u64; 3], _lock: &ControlLock) -> [u64; 3] {
-        [0, 1, 2].map(|of| now[of].saturating_sub(self.compared[of].swap(now[of], Ordering::Relaxed)))
+        // The lower halves are enough for the difference between two comparisons.
+        let since = |of: usize| {
+            let now = now[of] as u32;
+            u64::from(now.wrapping_sub(self.compared[of].swap(now, Ordering::Relaxed)))
+        };
+        [since(0), since(1), since(2)]
     }
 
     /// Returns the time before which the endpoint gets no new calls: it asked for a pause, or is forced
@@ -160,17 +164,23 @@ impl Placement {
     }
 
     pub(crate) fn forced_out_until(&self) -> Time {
-        Time::from_nanos(self.forced_out.load(Ordering::Relaxed))
+        let forced = self.forced.load(Ordering::Relaxed);
+        Time::from_nanos(if forced & 1 == 1 { forced } else { 0 })
     }
 
     /// Whether evidence of calls does not take the endpoint out.
     pub(crate) fn is_immune(&self, now: Time) -> bool {
-        now.as_nanos() < self.immune.load(Ordering::Relaxed)
+        let forced = self.forced.load(Ordering::Relaxed);
+        forced & 1 == 0 && now.as_nanos() < forced
     }
 
-    pub(crate) fn set_forced(&self, out: Time, immune: Time, _lock: &ControlLock) {
-        self.forced_out.store(out.as_nanos(), Ordering::Relaxed);
-        self.immune.store(immune.as_nanos(), Ordering::Relaxed);
+    /// Records an operator's decision, which lasts until this time: out, or out of reach of evidence.
+    pub(crate) fn set_forced(&self, out: bool, until: Time, _lock: &ControlLock) {
+        self.forced.store(until.as_nanos() & !1 | u64::from(out), Ordering::Relaxed);
+    }
+
+    pub(crate) fn end_forced(&self, _lock: &ControlLock) {
+        self.forced.store(0, Ordering::Relaxed);
     }
 
     /// Returns the time until which the endpoint asked for no calls.
@@ -205,9 +215,12 @@ impl Placement {
         self.pinned.store(false, Ordering::Relaxed);
         self.probing.store(false, Ordering::Relaxed);
         self.probed.store(Health::Unknown as u8, Ordering::Relaxed);
-        let times = [&self.closed_at, &self.paused_until, &self.forced_out, &self.immune, &self.since];
-        for time in times.into_iter().chain(&self.compared) {
+        let times = [&self.closed_at, &self.paused_until, &self.forced, &self.since];
+        for time in times {
             time.store(0, Ordering::Relaxed);
+        }
+        for count in &self.compared {
+            count.store(0, Ordering::Relaxed);
         }
         self.cause.store(Cause::Hard as u8, Ordering::Relaxed);
     }
