@@ -123,6 +123,11 @@ async fn an_endpoint_that_succeeds_now_and_then_is_not_taken_out_for_overload() 
         run(&bench, 2 * SECOND, SECOND / 10, only(&["b"], AttemptClass::Overload)).await;
         bench.together(3, success);
     }
+    // Neither many answers in a short time nor few in a long time suffice.
+    for _ in 0..10 {
+        run(&bench, 8 * SECOND, 4 * SECOND, only(&["b"], AttemptClass::Overload)).await;
+        bench.together(3, success);
+    }
     assert_eq!(bench.emitted(EventKind::CircuitOpen), [] as [&str; 0]);
 }
 
