@@ -117,13 +117,16 @@ async fn a_retry_goes_to_the_standby_when_the_gate_of_its_own_tier_is_closed() {
 
 #[tokio::test(start_paused = true)]
 async fn timeouts_of_an_endpoint_that_is_on_its_way_out_do_not_close_the_gate() {
-    let service = service(config(|b| b, |b| b), &[3]);
-    let mut failed = 0;
-    for _ in 0..1_000 {
-        let ends = |id: &str| if id == "e1" { Outcome::Timeout } else { Outcome::Success };
-        failed += usize::from(call(&service, ends).await.1.is_some());
+    for class in [Outcome::Timeout, Outcome::Overload(None)] {
+        let service = service(config(|b| b, |b| b), &[3]);
+        let mut failed = 0;
+        for _ in 0..1_000 {
+            let ends = |id: &str| if id == "e1" { class } else { Outcome::Success };
+            failed += usize::from(call(&service, ends).await.1.is_some());
+            advance(ms(10)).await;
+        }
+        assert_eq!(failed, 0, "{class:?}");
     }
-    assert_eq!(failed, 0);
 }
 
 /// Picks until `e1` is picked, which answers with a request for a pause.
