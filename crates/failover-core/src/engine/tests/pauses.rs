@@ -5,7 +5,7 @@ use super::*;
 
 /// Calls until the endpoint gets a call, which it answers with a request for a pause.
 fn ask(bench: &Bench, id: &str, pause: Duration) {
-    loop {
+    for _ in 0..1_000 {
         let pick = bench.engine.pick(Tried::NONE, true).expect("available");
         if bench.id(&pick) == id {
             bench.engine.charge(pick.state(), pause);
@@ -14,6 +14,7 @@ fn ask(bench: &Bench, id: &str, pause: Duration) {
         }
         bench.engine.report(pick, AttemptClass::Success);
     }
+    panic!("{id} gets no call");
 }
 
 /// Makes one call per endpoint in each step of the time.
