@@ -52,7 +52,7 @@ fn retry_after(repeatable: bool) -> Row {
     Row::new(scenario, Policy::Random, vec![attempts((from, until), 5), attempts((from, 65), 60), visible])
 }
 
-/// All answer 503 for 90 s. Whoever opens then keeps them out although they work again.
+/// All answer 503 for 90 s. An endpoint that is taken out because of it is missing although it works again.
 fn all() -> Row {
     let end = (BEGINS + BURST) as usize;
     let scenario =
