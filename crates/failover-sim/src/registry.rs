@@ -12,7 +12,7 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
-    /// Whether each of so many endpoints is named.
+    /// Whether each of this number of endpoints is named.
     pub(crate) fn listed(&self, endpoints: usize) -> Vec<bool> {
         match self {
             Self::Lists(list) => (0..endpoints).map(|index| list.contains(&index)).collect(),

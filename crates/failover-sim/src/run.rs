@@ -56,7 +56,7 @@ struct Run<'a> {
     live: usize,
     wakers: Vec<Waker>,
     woken: Arc<Mutex<Vec<u32>>>,
-    /// The time that tokio knows: behind the world's while the client's process stands still.
+    /// The time that tokio knows: behind the world's while the client's process is stopped.
     tokio: Nanos,
     arrivals: SmallRng,
     choices: SmallRng,
@@ -169,7 +169,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Moves time exactly there, unless the client's process stands still.
+    /// Moves time exactly there, unless the client's process is stopped.
     async fn advance(&mut self, at: Nanos) {
         let stalled = {
             let mut world = self.world.borrow_mut();
@@ -272,7 +272,7 @@ impl<'a> Run<'a> {
             self.world.borrow_mut().push(next, Event::Call);
         }
         if self.world.borrow().held.is_some() {
-            // A process that stands still begins no calls; callers in a closed loop go on with it.
+            // A stopped process begins no calls; callers in a closed loop continue with it.
             if let Load::Closed { .. } = self.scenario.load {
                 self.world.borrow_mut().push(now + TICK, Event::Call);
             }

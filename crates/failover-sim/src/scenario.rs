@@ -33,7 +33,7 @@ pub struct Scenario {
     pub(crate) held_returns: Option<Nanos>,
     /// Whether the engine is used by bare picks.
     pub(crate) by_select: bool,
-    /// When the client's own process stands still, and for how long.
+    /// When the client's own process stops, and for how long.
     pub(crate) stalls: Vec<(Nanos, Nanos)>,
     pub(crate) config: FailoverConfig,
 }

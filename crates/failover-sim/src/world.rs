@@ -31,7 +31,7 @@ pub(crate) enum Event {
     Registry(usize),
     /// An endpoint that the policy has kept in use is rid of its faults.
     HeldReturns,
-    /// The client's own process stands still.
+    /// The client's own process is stopped.
     Stall,
     /// It goes on.
     Resume,
@@ -86,7 +86,7 @@ pub(crate) struct World {
     pub(crate) listed: Vec<bool>,
     /// Failed checks in a row.
     pub(crate) failed_checks: Vec<u32>,
-    /// Answers that arrive while the client's process stands still.
+    /// Answers that arrive while the client's process is stopped.
     pub(crate) held: Option<Vec<(u32, Reply)>>,
     queue: BinaryHeap<Reverse<Entry>>,
     number: u64,

@@ -10,7 +10,7 @@ const LEFT: f64 = 56.0;
 const RIGHT: f64 = WIDTH - 8.0;
 const BOTTOM: f64 = 18.0;
 const TOP: f64 = 16.0;
-/// More points than this are not told apart.
+/// More points than this cannot be distinguished.
 const MOST_POINTS: usize = 300;
 
 /// One line of a chart, with a value for each second.

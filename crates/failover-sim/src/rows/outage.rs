@@ -27,7 +27,7 @@ pub(super) fn rows() -> Vec<Row> {
     rows
 }
 
-/// The endpoint that returns; none stands for one that the policy has kept in use meanwhile.
+/// The endpoint that returns; `None` means the one that the policy has kept in use meanwhile.
 fn outage((kind, word): (FaultKind, &str), count: usize, returns: Option<usize>, rate: u32) -> Row {
     let back = (BEGINS + OUTAGE) * SECOND;
     let which = returns.map_or_else(|| "held".to_owned(), |index| index.to_string());

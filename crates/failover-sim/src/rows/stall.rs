@@ -1,4 +1,4 @@
-//! The client's own process stands still.
+//! The client's own process stops.
 
 use crate::policy::Policy;
 use crate::record::SECOND;

@@ -1,4 +1,4 @@
-//! The first tier fails, and a second one stands by.
+//! The first tier fails, and a second one is the standby.
 
 use crate::fault::FaultKind;
 use crate::policy::Policy;

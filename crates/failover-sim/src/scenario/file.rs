@@ -78,7 +78,7 @@ impl ScenarioFile {
             let at = stall.time("at", 0..=duration)?;
             let at = stall.required("at", at, "the time at which the process stops")?;
             let length = stall.time("length", 1_000_000..=HOUR)?;
-            let length = stall.required("length", length, "how long it stands still")?;
+            let length = stall.required("length", length, "how long it is stopped")?;
             stall.finish()?;
             scenario.stalls.push((at, length));
         }
