@@ -30,6 +30,11 @@ pub(crate) fn sim() -> Result<(), String> {
     cargo::run(cargo(["run", "--release", "--quiet", "--package", "failover-sim", "--", "check"]))
 }
 
+/// The hard cells of the family of overloads that stay, and every row.
+pub(crate) fn matrix() -> Result<(), String> {
+    cargo::run(cargo(["run", "--release", "--quiet", "--package", "failover-sim", "--", "matrix"]))
+}
+
 pub(crate) fn bench() -> Result<(), String> {
     cargo::run(cargo(["bench", "--package", "failover-core", "--bench", "hot_path"]))
 }

@@ -49,6 +49,22 @@ pub(crate) fn run() -> Result<(), String> {
     Ok(())
 }
 
+/// Runs all checks, and those that take too long for each change.
+pub(crate) fn full() -> Result<(), String> {
+    run()?;
+    let mut times = Vec::new();
+    let more: &[Step] = &[
+        ("matrix", build::matrix),
+        ("kills", || build::kill(100)),
+        ("compare", || build::compare(&["--quick".to_owned()])),
+    ];
+    for (name, step) in more {
+        timed(name, &mut times, step)?;
+    }
+    println!("\n{}", table(&times));
+    Ok(())
+}
+
 fn timed<T>(
     name: &'static str,
     times: &mut Vec<(&'static str, Duration)>,

@@ -35,6 +35,11 @@ const COMMANDS: &[Command] = &[
         run: |args| no_arguments(args).and_then(|()| ci::run()),
     },
     Command {
+        name: "full",
+        about: "runs `ci`, then the matrix of overloads, 100 kills and the comparison with other libraries",
+        run: |args| no_arguments(args).and_then(|()| ci::full()),
+    },
+    Command {
         name: "test",
         about: "runs all tests of the workspace and prints a summary (`test -- FILTER` selects some)",
         run: suite::command,
