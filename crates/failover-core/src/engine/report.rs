@@ -46,7 +46,7 @@ impl Engine {
         }
         match class {
             Some(AttemptClass::Success | AttemptClass::Rejected) => state.ewma().update(took, now),
-            _ => self.penalise(number, class, took, now),
+            _ => self.penalise(number, class, began, took, now),
         }
         state.end(class, took);
         took
@@ -54,7 +54,8 @@ impl Engine {
 
     /// Records that an endpoint has requested a pause, which counts as the latency of its attempt.
     pub(crate) fn charge(&self, number: u32, pause: Duration) {
-        self.raise_latency(number, pause, self.clock.now());
+        let now = self.clock.now();
+        self.slab.state(number).ewma().raise_to(self.limited(number, pause, now), now);
         self.pause(number, pause);
     }
 
@@ -214,21 +215,26 @@ impl Engine {
 
     /// Updates the average latency after an attempt without a good answer.
     #[cold]
-    fn penalise(&self, number: u32, class: Option<AttemptClass>, took: u64, now: Time) {
+    fn penalise(&self, number: u32, class: Option<AttemptClass>, began: Time, took: u64, now: Time) {
         let took = Duration::from_nanos(took);
         match class {
             // A lower bound: the attempt would have taken longer.
             None => self.slab.state(number).ewma().raise_to(took, now),
             Some(AttemptClass::Local) => {}
-            _ => self.raise_latency(number, took.max(PENALTY), now),
+            _ => {
+                // A failure after a success may be a single one; several in a row are an outage.
+                let single = self.slab.state(number).is_failing_since(began);
+                let penalty = self.limited(number, took.max(PENALTY), now);
+                let ewma = self.slab.state(number).ewma();
+                if single { ewma.penalise(penalty, now) } else { ewma.raise_to(penalty, now) }
+            }
         }
     }
 
-    /// Raises the average latency to this time, limited in relation to the other endpoints in use,
-    /// so that an endpoint returns to its share soon after a single failure.
-    fn raise_latency(&self, number: u32, time: Duration, now: Time) {
+    /// Limits a penalty in relation to the latency of the other endpoints in use.
+    fn limited(&self, number: u32, penalty: Duration, now: Time) -> Duration {
         let others = self.mean_latency(&self.snapshot.load(), number, now);
         let most = others.map_or(LONGEST_PENALTY, |mean| Duration::from_nanos((mean * PEERS) as u64));
-        self.slab.state(number).ewma().raise_to(time.min(most), now);
+        penalty.min(most)
     }
 }

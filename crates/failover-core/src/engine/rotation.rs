@@ -39,6 +39,12 @@ impl Engine {
         tried: Tried<'_>,
         now: Time,
     ) -> Option<(u32, Admission)> {
+        if !tried.is_none() {
+            let works = self.best_of_all(snapshot, tried, now);
+            if works.is_some() {
+                return works;
+            }
+        }
         let all: u32 = snapshot.tiers.iter().map(Tier::hosts).sum();
         let mut again = None;
         for _ in 0..all.min(MAX_PASSED) {
@@ -51,6 +57,20 @@ impl Engine {
             again = again.or(Some(state).filter(|_| !forced_out));
         }
         again.map(|state| (state, self.admission_beyond(state)))
+    }
+
+    /// Returns an endpoint that has not failed since its last success, for a retry: an endpoint that its
+    /// source reports as unhealthy may be the only one that works.
+    fn best_of_all(&self, snapshot: &Snapshot, tried: Tried<'_>, now: Time) -> Option<(u32, Admission)> {
+        let all: u32 = snapshot.tiers.iter().map(Tier::hosts).sum();
+        let first = self.random.below(all);
+        let states = (0..all.min(MAX_PASSED)).filter_map(|step| nth(snapshot, (first + step) % all));
+        let works = |state: &u32| {
+            let of = self.slab.state(*state);
+            !of.is_failing() && of.successes() > 0 && now >= of.placement().no_calls_until()
+        };
+        let mut states = states.filter(|state| !tried.contains(*state)).filter(works);
+        states.next().map(|state| (state, self.admission_beyond(state)))
     }
 
     /// Admits a call whatever the breaker's state, without a permit: nothing better is available.

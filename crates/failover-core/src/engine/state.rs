@@ -306,6 +306,16 @@ impl EndpointState {
         first(&self.cold.failing_since, began)
     }
 
+    /// Whether the first attempt that failed since the last success began at this time.
+    pub(crate) fn is_failing_since(&self, began: Time) -> bool {
+        self.cold.failing_since.load(Ordering::Relaxed) == began.as_nanos().max(1)
+    }
+
+    /// Whether an attempt has failed since the last success.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.cold.failing_since.load(Ordering::Relaxed) != 0
+    }
+
     /// Records an overload answer. Returns when the first one since the last success came.
     pub(crate) fn overloaded_from(&self, now: Time) -> Time {
         first(&self.cold.overloaded_since, now)

@@ -10,6 +10,7 @@ pub(crate) mod races;
 pub(crate) mod retry_choice;
 pub(crate) mod returns;
 pub(crate) mod sequences;
+pub(crate) mod single_failure;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -89,8 +89,9 @@ impl<'a, C> Call<'a, C> {
     /// Sets the timeout of the whole call, from its execution. Default: the configuration's
     /// `timeout`.
     ///
-    /// If the deadline leaves an attempt less than half of its timeout, a timeout of that attempt
-    /// does not count against the endpoint.
+    /// If the deadline leaves an attempt less time than the service's usual latency (its 99th
+    /// percentile, or the configured attempt timeout if that is less), a timeout of that attempt does
+    /// not count against the endpoint.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.options.deadline = Some(deadline);
         self
@@ -98,8 +99,9 @@ impl<'a, C> Call<'a, C> {
 
     /// Sets the timeout of each attempt, capped by the deadline.
     ///
-    /// Default: the configuration's `attempt_timeout`, or the deadline divided by the number of
-    /// attempts if that is less.
+    /// Default: the configuration's `attempt_timeout`. Without one, the larger of the call's time
+    /// divided by the number of attempts and three times the service's own 99th percentile, which is
+    /// known after 100 answers.
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.options.attempt_timeout = Some(timeout);
         self

@@ -12,6 +12,9 @@ use crate::runtime::clock::Time;
 
 /// The time constant of the decay, in nanoseconds.
 const TAU: f32 = 10e9;
+/// The time constant of the decay of a penalty, so that a single failure does not take an endpoint out
+/// of use for the half minute in which 20 times the usual latency would decay.
+const PENALTY_TAU: f32 = 1e9;
 /// The minimum latency recorded for a failed attempt.
 pub(crate) const PENALTY: Duration = Duration::from_secs(5);
 /// The longest pause that an endpoint can request.
@@ -23,8 +26,8 @@ const TICK: u32 = 20;
 /// Clock readings of two threads differ by less than this many ticks, about 17 s.
 const SKEW: u32 = 1 << 14;
 
-/// Nanoseconds as a float in the upper half, the timestamp in the lower half; 0 if nothing is
-/// known.
+/// Nanoseconds as a float in the upper half, negative if they are a penalty, the timestamp in the lower
+/// half; 0 if nothing is known.
 #[derive(Debug)]
 pub(crate) struct PeakEwma(AtomicU64);
 
@@ -36,7 +39,7 @@ impl PeakEwma {
     /// Returns the decayed average in nanoseconds; 0 if nothing is known.
     #[inline]
     pub(crate) fn at(&self, now: Time) -> f32 {
-        decayed(self.0.load(Ordering::Relaxed), now, TAU)
+        decayed(self.0.load(Ordering::Relaxed), now)
     }
 
     /// Records a sample. Of two concurrent samples one may be lost, unless it is a peak.
@@ -44,18 +47,25 @@ impl PeakEwma {
     pub(crate) fn update(&self, nanos: u64, now: Time) {
         let word = self.0.load(Ordering::Relaxed);
         let sample = float(nanos);
-        if sample > value(word) {
-            return self.raise(sample, now);
+        if sample > value(word).abs() {
+            return self.raise(sample, sample, now);
         }
         // A sample within the same tick as the previous one would change nothing.
         if word as u32 != tick(now) {
-            self.0.store(pack(updated(word, sample, now, TAU), now), Ordering::Relaxed);
+            self.0.store(pack(updated(word, sample, now), now), Ordering::Relaxed);
         }
     }
 
     /// Records a sample that is a lower bound: it has an effect only if it is above the average.
     pub(crate) fn raise_to(&self, sample: Duration, now: Time) {
-        self.raise(float(sample.as_nanos() as u64), now);
+        let sample = float(sample.as_nanos() as u64);
+        self.raise(sample, sample, now);
+    }
+
+    /// Records a penalty: like a lower bound, but it decays soon.
+    pub(crate) fn penalise(&self, penalty: Duration, now: Time) {
+        let penalty = float(penalty.as_nanos() as u64);
+        self.raise(penalty, -penalty, now);
     }
 
     /// Returns about when the attempt of the latest sample began, if it took as long as the average;
@@ -66,7 +76,7 @@ impl PeakEwma {
             return Time::from_nanos(0);
         }
         let age = u64::from(tick(now).wrapping_sub(word as u32)) << TICK;
-        Time::from_nanos(now.as_nanos().saturating_sub(age).saturating_sub(value(word) as u64))
+        Time::from_nanos(now.as_nanos().saturating_sub(age).saturating_sub(value(word).abs() as u64))
     }
 
     /// Sets the initial average of a new endpoint, derived from its peers.
@@ -79,9 +89,9 @@ impl PeakEwma {
     }
 
     #[cold]
-    fn raise(&self, sample: f32, now: Time) {
+    fn raise(&self, sample: f32, stored: f32, now: Time) {
         let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
-            (sample > decayed(word, now, TAU)).then(|| pack(sample, now))
+            (sample > decayed(word, now)).then(|| pack(stored, now))
         });
     }
 }
@@ -124,17 +134,25 @@ fn decay(word: u64, now: Time, tau: f32) -> f32 {
 }
 
 #[inline]
-fn decayed(word: u64, now: Time, tau: f32) -> f32 {
-    if word == 0 { 0.0 } else { value(word) * decay(word, now, tau) }
+fn decayed(word: u64, now: Time) -> f32 {
+    let value = value(word);
+    if value < 0.0 {
+        return -value * decay(word, now, PENALTY_TAU);
+    }
+    if word == 0 { 0.0 } else { value * decay(word, now, TAU) }
 }
 
 #[inline]
-fn updated(word: u64, sample: f32, now: Time, tau: f32) -> f32 {
+fn updated(word: u64, sample: f32, now: Time) -> f32 {
     let before = value(word);
+    if before < 0.0 {
+        // What is left of the penalty is no latency that was measured.
+        return sample.max(decayed(word, now));
+    }
     if word == 0 || sample > before {
         return sample;
     }
-    let decay = decay(word, now, tau);
+    let decay = decay(word, now, TAU);
     sample * (1.0 - decay) + before * decay
 }
 
@@ -149,21 +167,35 @@ mod tests {
     }
 
     #[test]
+    fn a_penalty_is_gone_after_seconds_and_the_next_answer_replaces_it() {
+        let ewma = PeakEwma::new();
+        ewma.update(10 * MS, at(0));
+        ewma.penalise(Duration::from_millis(200), at(0));
+        assert!((ewma.at(at(0)) - 200e6).abs() < 100.0);
+        assert!(ewma.at(at(3_000)) < 10e6);
+        ewma.update(10 * MS, at(3_000));
+        assert!((ewma.at(at(3_000)) - 10e6).abs() < 100.0);
+        ewma.penalise(Duration::from_millis(200), at(4_000));
+        ewma.update(10 * MS, at(4_100));
+        assert!(ewma.at(at(4_100)) > 170e6, "an answer soon after it does not hide it");
+    }
+
+    #[test]
     fn weeks_without_calls_leave_nothing_of_a_penalty() {
         let word = pack(5e9, at(0));
         for days in [1, 27, 40, 51] {
-            let found = decayed(word, at(days * 24 * 3_600_000), TAU);
+            let found = decayed(word, at(days * 24 * 3_600_000));
             assert!(found < 1.0, "{days} days: {found}");
         }
     }
 
     #[test]
     fn silence_decays_it_as_in_towers_own_test() {
-        let word = pack(10.0, at(0));
-        let second = 1e9;
-        let first = decayed(word, at(100), second);
+        // A penalty has the time constant of that test.
+        let word = pack(-10.0, at(0));
+        let first = decayed(word, at(100));
         assert!(first > 9.0 && first < 10.0, "{first}");
-        let later = decayed(word, at(200), second);
+        let later = decayed(word, at(200));
         assert!(later > 8.0 && later < 9.0, "{later}");
     }
 
