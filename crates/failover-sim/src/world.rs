@@ -228,7 +228,7 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    /// An attempt whose time limit somebody else keeps with a timer of tokio.
+    /// An attempt whose time limit is kept elsewhere, by a timer of tokio.
     pub(crate) fn limited_elsewhere(world: &Shared, endpoint: usize, limit: Nanos) -> Self {
         const TICK: Nanos = 1_000_000;
         let mut inner = world.borrow_mut();

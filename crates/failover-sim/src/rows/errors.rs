@@ -95,7 +95,7 @@ fn most(name: &str, share: f64) -> Row {
     Row::new(scenario, Policy::Random, targets)
 }
 
-/// Four of five fail a tenth: nobody is worse than the others, so that all stay in, and retries hide it.
+/// Four of five fail a tenth: none is much worse than the others, so that all stay in, and retries hide it.
 fn tenth_of_most() -> Row {
     let scenario = Scenario::new("errors_tenth_on_4_of_5", 60 * SECOND, quick(5), Load::Open(500.0));
     let scenario = scenario.fault_share(FaultKind::Error, 0..4, for_ever(), 0.1);

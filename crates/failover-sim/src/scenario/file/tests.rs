@@ -195,7 +195,7 @@ fn the_shipped_scenarios_run() {
         let report = run(&short, Policy::Random, 1).expect("it runs");
         assert!(report.calls > 1_000, "{stem}");
         let seen = report.failed > 0 || report.seconds.iter().any(|second| second.p99 > 60_000_000);
-        assert!(seen, "{stem}: nobody sees a fault");
+        assert!(seen, "{stem}: no caller sees a fault");
     }
     assert_eq!(files, 12);
 }
