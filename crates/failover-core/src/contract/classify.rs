@@ -47,12 +47,15 @@ impl Outcome {
     /// Maps an HTTP status to its usual outcome.
     ///
     /// 1xx to 3xx are a success; 429 and 503 overload; 408 and other 5xx a failure; other 4xx
-    /// rejected. `retry_after` is the value of that header, if present.
+    /// rejected, and so are 501 and 505, which say that the server does not support the request. 421
+    /// and 425 ask for the request again, on another connection: not sent. `retry_after` is the value
+    /// of that header, if present.
     pub fn from_http_status(status: u16, retry_after: Option<Duration>) -> Self {
         match status {
             100..=399 => Self::Success,
             429 | 503 => Self::Overload(retry_after),
-            400..=407 | 409..=499 => Self::Rejected,
+            421 | 425 => Self::NotSent,
+            400..=407 | 409..=499 | 501 | 505 => Self::Rejected,
             _ => Self::Failure,
         }
     }
@@ -113,9 +116,15 @@ mod tests {
             (400, Outcome::Rejected),
             (404, Outcome::Rejected),
             (408, Outcome::Failure),
+            (421, Outcome::NotSent),
+            (425, Outcome::NotSent),
             (429, Outcome::Overload(None)),
             (500, Outcome::Failure),
+            (501, Outcome::Rejected),
+            (502, Outcome::Failure),
             (503, Outcome::Overload(None)),
+            (504, Outcome::Failure),
+            (505, Outcome::Rejected),
             (599, Outcome::Failure),
             (0, Outcome::Failure),
         ] {
