@@ -16,7 +16,10 @@ use crate::runtime::clock::Time;
 /// bounded.
 const MAX_SCANS: usize = 16;
 /// The maximum number of attempts to pick if breakers open during the pick.
-const MAX_RACES: usize = 4;
+const MAX_RACES: u32 = 4;
+/// The maximum number of endpoints that slow start passes over in one pick. With 30 new endpoints
+/// beside one other, fewer would send too many calls to the new ones.
+const MAX_DRAWS: u32 = 128;
 /// The longest interval between two scans of the endpoints out of rotation. It bounds the cost of a
 /// lost race.
 const SCAN_INTERVAL: Duration = Duration::from_secs(1);
@@ -223,7 +226,7 @@ impl<'a> Picker<'a> {
             None => self.last_resort()?,
         };
         if let (Some(key), Some(sticky)) = (self.key, self.snapshot.sessions()) {
-            if !admission.permit {
+            if !admission.permit && !self.session_stays(key, state) {
                 sticky.keep(key, state, self.now);
             }
         }
@@ -279,7 +282,8 @@ impl<'a> Picker<'a> {
         let slow_start = &self.snapshot.policy.slow_start;
         let mut tried = self.tried;
         let mut new = None;
-        for _ in 0..MAX_RACES {
+        let mut races = 0;
+        for _ in 0..MAX_DRAWS {
             let candidates = Candidates { members: tier.candidates(), tier, slab: &engine.slab, tried };
             let next = || pick(self.algorithm, candidates, self.key, &engine.turns, &engine.random, self.now);
             let Some(number) = self.drawn.take().or_else(|| next().map(|found| found.number)) else { break };
@@ -289,7 +293,11 @@ impl<'a> Picker<'a> {
                 // Not closed: the tier is in panic mode, or the endpoint is pinned, or its breaker
                 // has just opened and it is about to leave rotation.
                 None if tier.in_panic() || state.placement().is_pinned() => engine.admission_beyond(number),
-                None => continue,
+                None if races < MAX_RACES => {
+                    races += 1;
+                    continue;
+                }
+                None => break,
             };
             if slow_start.is_on() && !admission.permit && !self.passes_slow_start(state) {
                 // Slow start has used up this endpoint's share: try another one, unless all are
@@ -308,6 +316,13 @@ impl<'a> Picker<'a> {
     fn passes_slow_start(&self, state: &EndpointState) -> bool {
         let part = self.snapshot.policy.slow_start.part(self.now.since(state.placement().since(self.now)));
         part >= 1.0 || self.engine.random.unit() < part
+    }
+
+    /// Whether the session stays with another endpoint than this one, because that one is in rotation:
+    /// only this attempt goes elsewhere, since the endpoint has just failed it.
+    fn session_stays(&self, key: u64, state: u32) -> bool {
+        let home = self.snapshot.sessions().and_then(|sessions| sessions.lookup(key, self.now));
+        home.is_some_and(|home| home != state && self.engine.slab.state(home).is_in_rotation())
     }
 
     /// Returns the endpoint of this call's session, while the session can stay there.

@@ -1,3 +1,4 @@
+pub(crate) mod slow_start;
 pub(crate) mod strategies;
 
 use std::collections::{HashMap, HashSet};

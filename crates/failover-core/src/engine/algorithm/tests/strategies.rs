@@ -17,25 +17,25 @@ use crate::model::health::Health;
 use crate::runtime::clock::Clock;
 
 /// An engine with endpoints given as ids, on tokio's clock.
-struct Bench {
+pub(super) struct Bench {
     engine: Arc<Engine>,
     source: SourceId,
 }
 
 impl Bench {
-    fn new(config: FailoverConfig) -> Self {
+    pub(super) fn new(config: FailoverConfig) -> Self {
         let name = ServiceName::new("users").unwrap();
         let engine = Engine::new(name, Arc::new(config), Clock::tokio(), Random::seeded(7), None).unwrap();
         let source = engine.add_source(Arc::from("test"), 0);
         Self { engine: Arc::new(engine), source }
     }
 
-    fn with(self, entries: Vec<EndpointEntry>) -> Self {
+    pub(super) fn with(self, entries: Vec<EndpointEntry>) -> Self {
         self.publish(entries);
         self
     }
 
-    fn publish(&self, entries: Vec<EndpointEntry>) {
+    pub(super) fn publish(&self, entries: Vec<EndpointEntry>) {
         self.engine.publish(self.source, entries, false, Duration::ZERO);
     }
 
@@ -46,7 +46,7 @@ impl Bench {
         id
     }
 
-    fn shares(&self, picks: usize) -> HashMap<String, usize> {
+    pub(super) fn shares(&self, picks: usize) -> HashMap<String, usize> {
         counts((0..picks).map(|_| self.pick(PickOptions::NONE)))
     }
 
@@ -87,11 +87,11 @@ fn entry(id: &str) -> EndpointEntry {
     EndpointEntry::new(endpoint(id).build().unwrap())
 }
 
-fn entries(count: usize) -> Vec<EndpointEntry> {
+pub(super) fn entries(count: usize) -> Vec<EndpointEntry> {
     (0..count).map(|n| entry(&format!("e{n:03}"))).collect()
 }
 
-fn balancer(
+pub(super) fn balancer(
     build: impl FnOnce(crate::config::LoadBalancerConfigBuilder) -> crate::config::LoadBalancerConfigBuilder,
 ) -> FailoverConfig {
     let balancer = build(LoadBalancerConfig::builder()).build().unwrap();
@@ -186,6 +186,15 @@ async fn a_session_stays_moves_once_and_is_forgotten_in_time() {
         first.iter().zip(&second).all(|(a, b)| (*a == first[0]) == (a != b)),
         "only those of the one out"
     );
+    // A retry goes elsewhere, and the session stays: its endpoint is in rotation.
+    let key = PickOptions::keyed(&7_u32.to_le_bytes());
+    let failed = bench.engine.pick_with(Tried::NONE, true, key).expect("available");
+    let (home, state) = (bench.engine.slab.state(failed.state()).endpoint(), failed.state());
+    bench.engine.report(failed, AttemptClass::Failure);
+    let retry = bench.engine.pick_with(Tried::of(&[state]), true, key).expect("available");
+    assert_ne!(retry.state(), state);
+    bench.engine.report(retry, AttemptClass::Success);
+    assert_eq!(bench.pick(key), home.id().as_str());
     tokio::time::advance(Duration::from_secs(7)).await;
     for _ in 0..5 {
         bench.pick(PickOptions::NONE);
