@@ -72,9 +72,7 @@ impl Engine {
         match pick.take_transition() {
             Transition::No => {}
             Transition::Resumed => self.resume(pick.state()),
-            Transition::HalfOpen => {
-                self.emit_half_open(self.slab.state(pick.state()));
-            }
+            Transition::HalfOpen => self.emit_half_open(self.slab.state(pick.state())),
         }
     }
 
@@ -92,6 +90,7 @@ impl Engine {
             // A rejected request is still an answer, which is what a probe call needs.
             Some(AttemptClass::Rejected) => {
                 self.strain.answered(began);
+                state.clear_failing();
                 let input = if closed { Input::Release(admission) } else { Input::Success(admission) };
                 (input, None)
             }
