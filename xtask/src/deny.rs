@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_excepted_by_name_is_no_fault_and_whoever_else_does_it_is() {
+    fn an_exception_by_name_is_no_fault_and_the_same_elsewhere_is() {
         let rules = json!({
             "advisories": {"ignore": [{"id": "RUSTSEC-2026-0007", "reason": "on no path"}]},
             "licenses": {"allow": ["MIT"], "exceptions": [{"crate": "roots", "allow": ["MPL-2.0"]}]},

@@ -137,7 +137,7 @@ fn models_the_budget_pays_for_no_more_than_it_holds_and_gets_back_what_was_not_s
 }
 
 #[test]
-fn models_who_sees_nothing_in_flight_sees_all_that_the_calls_have_counted() {
+fn models_a_thread_that_sees_nothing_in_flight_sees_all_counts_of_the_calls() {
     loom::model(|| {
         let flow = Arc::new(InFlight::new());
         let counted = Arc::new(AtomicU64::new(0));

@@ -131,7 +131,7 @@ fn in_time(future: impl Future<Output = ()> + Send + 'static) {
 }
 
 #[test]
-fn who_listens_to_events_may_ask_the_manager() {
+fn a_subscriber_of_events_may_call_the_manager() {
     listen();
     in_time(async {
         let builder = FailoverManager::builder().provider(Silent).start_timeout(Duration::ZERO);

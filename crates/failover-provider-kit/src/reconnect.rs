@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_was_gone_is_found_within_five_seconds_by_all_who_wait() {
+    async fn a_server_that_returns_is_found_within_five_seconds_by_all_waiting_tasks() {
         let (listener, address) = address().await;
         drop(listener);
         let timing = Timing::tokio();

@@ -54,7 +54,7 @@ fn a_parent_that_uses_its_child_and_is_used_by_it_is_a_cycle_but_declaring_and_h
 }
 
 #[test]
-fn who_imports_a_name_that_is_handed_on_imports_from_where_it_is() {
+fn an_import_of_a_reexported_name_counts_where_the_name_is_defined() {
     let graph = graph(&[
         ("lib.rs", "mod a; mod c;"),
         ("a.rs", "mod b; pub use b::{B as Renamed}; use crate::c::C;"),

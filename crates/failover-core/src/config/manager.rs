@@ -387,7 +387,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_documents_of_the_go_package_are_read_and_what_nobody_set_has_its_default() {
+    fn the_documents_of_the_go_package_are_read_and_unset_fields_have_their_defaults() {
         let config = ManagerConfig::from_json(
             r#"{"default_provider": "consul", "retry_attempts": 5, "retry_delay": 1000000000,
                 "timeout": 30000000000, "fallback_enabled": false, "metadata": {"team": "users"}}"#,

@@ -169,7 +169,7 @@ fn a_longer_recovery_timeout_takes_the_default_longest_one_with_it() {
 }
 
 #[test]
-fn a_cap_on_the_wait_that_somebody_gave_is_kept() {
+fn a_configured_cap_on_the_wait_is_kept() {
     let backoff = BackoffConfig::builder().max_delay(ms(100)).build().unwrap();
     let config = FailoverConfig::builder().retry_delay(secs(1)).backoff(backoff).build().unwrap();
     assert_eq!(config.backoff().max_delay(), ms(100));

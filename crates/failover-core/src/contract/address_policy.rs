@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_is_for_registries_on_loopback_and_for_who_allows_it() {
+    fn loopback_is_allowed_for_registries_on_loopback_and_on_request() {
         for (policy, loopback, metadata) in [
             (AddressPolicy::new(AddressTrust::Remote, false), true, true),
             (AddressPolicy::new(AddressTrust::Remote, true), false, true),

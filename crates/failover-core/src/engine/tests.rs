@@ -160,7 +160,7 @@ async fn half_open_permits_are_never_more_than_three_and_come_back_when_calls_ar
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_cannot_be_repeated_is_no_probe_unless_nobody_else_probes() {
+async fn a_call_that_cannot_be_repeated_is_a_probe_call_only_if_no_other_call_probes() {
     let bench = Bench::with(&["a", "b"]);
     bench.calls(20, &["b"]);
     pass(5 * SECOND).await;
@@ -343,7 +343,7 @@ async fn calls_in_flight_on_a_removed_endpoint_end_as_usual_and_then_its_state_i
     let snapshot = bench.engine.snapshot();
     bench.publish([entry("d", 0)]);
     let reused = bench.engine.snapshot().slots[0].state;
-    assert!(reused == state || snapshot.slots[0].state == state, "its cell is used again");
+    assert!(reused == state || snapshot.slots[0].state == state, "its state is reused");
     let stats = bench.engine.stats();
     assert_eq!((stats.in_flight, stats.successful_requests), (0, 11));
 }
@@ -405,7 +405,7 @@ async fn nothing_known_says_why() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_of_many_endpoints_is_told_in_a_few_events() {
+async fn a_change_of_many_endpoints_emits_a_few_events() {
     let bench = Bench::new(breaker(|b| b));
     let many = |from: usize| {
         (from..from + 1_000).map(|n| {
@@ -492,7 +492,7 @@ async fn a_half_open_endpoint_that_rejects_has_answered_and_one_that_is_dropped_
 }
 
 #[tokio::test(start_paused = true)]
-async fn ten_thousand_bad_entries_are_told_in_a_few_events() {
+async fn ten_thousand_bad_entries_emit_a_few_events() {
     let bench = Bench::with(&["a"]);
     let fault = || Error::invalid("port", 0, "a number from 1 to 65535");
     let mut rejected = crate::contract::provider::Rejections::default();

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn the_parent_hears_what_a_service_tells() {
+    fn the_parent_receives_the_events_of_a_service() {
         let clock = Clock::system();
         let parent = Arc::new(EventLog::of_manager(clock.clone()));
         let service = ServiceName::new("users").expect("valid");

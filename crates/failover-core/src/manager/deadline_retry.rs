@@ -37,7 +37,7 @@ impl Inner {
                         tokio::time::sleep(wait).await;
                         self.ensure_open()?;
                     }
-                    _ => return Err(told_tries(error, failures)),
+                    _ => return Err(with_tries(error, failures)),
                 }
             }
         };
@@ -71,6 +71,6 @@ impl Inner {
     }
 }
 
-fn told_tries(error: Error, tries: u32) -> Error {
+fn with_tries(error: Error, tries: u32) -> Error {
     if tries > 1 { error.with_detail("tries", tries) } else { error }
 }

@@ -230,7 +230,7 @@ impl Provider for Stuck {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_provider_that_hangs_in_connect_and_close_holds_nobody_up() {
+async fn a_provider_that_hangs_in_connect_and_close_delays_no_other() {
     let begun = Instant::now();
     let healthy = MemoryProvider::new();
     let manager = virtual_manager(Stuck).provider(healthy.clone()).build().await.expect("builds");

@@ -276,7 +276,7 @@ impl Provider for Checking {
 }
 
 #[tokio::test(start_paused = true)]
-async fn never_is_never_and_what_nobody_has_a_probe_for_is_not_probed() {
+async fn never_is_never_and_an_endpoint_without_a_matching_probe_is_not_probed() {
     let answers = Answers::default();
     let never = on().to_builder().probe(ProbePolicy::Never).build().expect("valid");
     let (manager, users) = probing(&answers, never).await;

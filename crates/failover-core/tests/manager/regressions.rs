@@ -345,7 +345,7 @@ impl Registry for Hang {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_provider_whose_registration_was_cancelled_stands_in_even_so() {
+async fn a_provider_whose_registration_was_cancelled_still_takes_over() {
     let (one, two) = (MemoryCluster::new(), MemoryCluster::new());
     let manager = virt(one.provider()).build().await.expect("works");
     let provider = two.provider();

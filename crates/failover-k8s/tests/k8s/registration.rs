@@ -313,7 +313,7 @@ async fn closing_gives_up_a_lease_to_which_nothing_is_bound() {
 
 /// Everything else works without permission to read Services.
 #[tokio::test]
-async fn who_may_not_read_services_registers_all_the_same() {
+async fn a_client_that_may_not_read_services_can_register() {
     let Some(space) = calm().await else { return };
     let role = space.admin("GET", "roles", "failover-registrant", "").await;
     let mut role: Value = serde_json::from_str(&role.body).expect("a role");
@@ -400,7 +400,7 @@ async fn a_change_of_what_is_marked_does_not_make_it_unhealthy_for_ever() {
 /// Another process has registered the same id since; the previous owner knows no more about that
 /// process than its mark.
 #[tokio::test]
-async fn who_had_an_endpoint_before_takes_no_mark_off_its_successor() {
+async fn a_former_owner_removes_no_mark_of_its_successor() {
     let Some(space) = calm().await else { return };
     let (old, new) = (space.provider().await, space.provider().await);
     let (users, a) = (service("users"), id("a"));

@@ -104,7 +104,7 @@ async fn an_update_keeps_the_claims_and_a_registration_resets_them() {
 }
 
 #[tokio::test]
-async fn deregistering_tells_whether_it_was_there() {
+async fn deregistering_returns_whether_it_existed() {
     let provider = MemoryProvider::new();
     provider.register(&endpoint("users-1", 1)).await.expect("registers");
     let (service, one) = (users(), id("users-1"));

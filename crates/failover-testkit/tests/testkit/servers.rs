@@ -5,7 +5,7 @@ use std::process::Command;
 use failover_testkit::servers::Server;
 
 #[test]
-fn each_server_that_is_at_hand_tells_its_version() {
+fn each_available_server_reports_its_version() {
     for server in Server::ALL {
         let Some(path) = server.get() else { continue };
         let argument =

@@ -80,7 +80,7 @@ mod tests {
 
     /// The figures of gRPC's own tests.
     #[test]
-    fn weights_are_in_proportion_and_who_says_nothing_has_the_mean() {
+    fn weights_are_in_proportion_and_an_endpoint_without_a_report_has_the_mean() {
         assert_eq!(weights(&[Some(10.0), Some(100.0)]), Some(vec![6_554, 65_535]));
         assert_eq!(weights(&[Some(1.0), None, Some(3.0)]), Some(vec![21_845, 43_690, 65_535]));
         assert_eq!(weights(&[Some(1e-9), Some(1e9)]), Some(vec![1, 65_535]), "no weight is 0");

@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn the_one_that_went_out_last_stands_first() {
+    fn the_endpoint_removed_last_comes_first() {
         let slab = Slab::new();
         let partition = partition(&slab);
         for state in [0, 2, 4, 6] {

@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_stands_askew_does_no_harm() {
+    fn a_clock_reading_in_the_past_does_no_harm() {
         let ewma = PeakEwma::new();
         ewma.update(50 * MS, at(1_000));
         assert!((ewma.at(at(900)) - 50e6).abs() < 1.0);

@@ -452,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn who_reads_while_another_writes_sees_what_was_there_at_some_time() {
+    fn a_concurrent_reader_sees_the_counts_of_some_moment() {
         let histogram = Histogram::new();
         thread::scope(|scope| {
             let writer = scope.spawn(|| {

@@ -28,7 +28,7 @@ fn the_default_timeout_follows_a_shorter_interval() {
 }
 
 #[test]
-fn what_go_writes_for_fields_that_nobody_set_is_absent() {
+fn what_go_writes_for_unset_fields_is_absent() {
     let go = json!({
         "path": "", "interval": 0, "timeout": 0, "method": "", "headers": null, "body": "",
         "healthy_threshold": 0, "unhealthy_threshold": null,

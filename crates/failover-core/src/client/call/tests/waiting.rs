@@ -46,7 +46,7 @@ async fn a_retry_at_the_same_endpoint_backs_off_though_another_one_is_broken() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_without_time_begins_nothing_and_one_that_is_out_of_it_blames_nobody() {
+async fn a_call_without_time_makes_no_attempt_and_one_that_runs_out_of_it_counts_against_no_endpoint() {
     let service = service(3);
     let call = service.call().deadline(Duration::ZERO);
     let error = call.execute(async |_| pending::<Result<(), ()>>().await).await.expect_err("no time");
