@@ -34,13 +34,10 @@ impl Engine {
         let took = now.nanos_since(began);
         // The breaker comes first: once the call has ended, the state may be reused for another
         // endpoint.
-        if took >= self.slow_from.load(Ordering::Relaxed) && class == Some(AttemptClass::Success) {
-            self.count_slow(number, admission, now);
-        }
         if class != Some(AttemptClass::Success)
             || admission.permit
             || !state.breaker().is_quiet()
-            || self.strain.in_trouble(now)
+            || self.strain.heeds_successes(now)
         {
             self.weigh(number, admission, class, began, now);
         }
@@ -78,11 +75,15 @@ impl Engine {
 
     /// Records what the end of an attempt says about its endpoint and about the service.
     #[cold]
+    #[inline(never)]
     fn weigh(&self, number: u32, admission: Admission, class: Option<AttemptClass>, began: Time, now: Time) {
         let state = self.slab.state(number);
         let closed = state.breaker().admit_if_closed() == Some(admission);
         let (input, evidence) = match class {
             Some(AttemptClass::Success) => {
+                if now.nanos_since(began) >= self.slow_from.load(Ordering::Relaxed) {
+                    self.count_slow(number, admission, now);
+                }
                 self.strain.answered(began);
                 state.clear_failing();
                 (Input::Success(admission), None)
@@ -129,6 +130,7 @@ impl Engine {
 
     /// Counts a slow success. A probe call that is slow has failed.
     #[cold]
+    #[inline(never)]
     fn count_slow(&self, number: u32, admission: Admission, now: Time) {
         self.slab.state(number).count_slow();
         self.compare_if_due(now);
@@ -214,6 +216,7 @@ impl Engine {
 
     /// Updates the average latency after an attempt without a good answer.
     #[cold]
+    #[inline(never)]
     fn penalise(&self, number: u32, class: Option<AttemptClass>, began: Time, took: u64, now: Time) {
         let took = Duration::from_nanos(took);
         match class {

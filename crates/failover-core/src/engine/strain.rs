@@ -74,8 +74,9 @@ pub(crate) fn judge(evidence: Evidence, of: &Situation) -> Verdict {
 /// The failures of a service as a whole. Times are in nanoseconds; 0 means never.
 #[derive(Debug)]
 pub(crate) struct Strain {
-    /// Successes are recorded until this time. While all calls succeed, a report reads only this
-    /// value.
+    /// Reports consider successes until this time: during a trouble, and always if slow calls are
+    /// watched. While all calls succeed, a report reads only this value.
+    heeds_until: AtomicU64,
     trouble_until: AtomicU64,
     /// Failures since the last success.
     failures: AtomicU32,
@@ -97,6 +98,7 @@ pub(crate) struct Strain {
 impl Strain {
     pub(crate) const fn new() -> Self {
         Self {
+            heeds_until: AtomicU64::new(0),
             trouble_until: AtomicU64::new(0),
             failures: AtomicU32::new(0),
             latest_success: AtomicU64::new(0),
@@ -109,9 +111,20 @@ impl Strain {
         }
     }
 
-    /// Whether some call has failed recently, so that successes must be recorded.
+    /// Whether a report must consider a success.
     #[inline]
-    pub(crate) fn in_trouble(&self, now: Time) -> bool {
+    pub(crate) fn heeds_successes(&self, now: Time) -> bool {
+        now.as_nanos() < self.heeds_until.load(Ordering::Relaxed)
+    }
+
+    /// Makes reports consider every success, or only those of a trouble.
+    pub(crate) fn heed_all(&self, all: bool) {
+        let until = if all { u64::MAX } else { self.trouble_until.load(Ordering::Relaxed) };
+        self.heeds_until.store(until, Ordering::Relaxed);
+    }
+
+    /// Whether some call has failed recently.
+    fn in_trouble(&self, now: Time) -> bool {
         now.as_nanos() < self.trouble_until.load(Ordering::Relaxed)
     }
 
@@ -122,7 +135,9 @@ impl Strain {
             self.failures.store(0, Ordering::Relaxed);
             self.latest_success.store(latest_success().as_nanos(), Ordering::Relaxed);
         }
-        self.trouble_until.fetch_max((now + TROUBLE).as_nanos(), Ordering::Relaxed);
+        let until = (now + TROUBLE).as_nanos();
+        self.trouble_until.fetch_max(until, Ordering::Relaxed);
+        self.heeds_until.fetch_max(until, Ordering::Relaxed);
         self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1)
     }
 

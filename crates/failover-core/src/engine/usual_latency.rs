@@ -20,6 +20,7 @@ impl Engine {
     }
 
     #[cold]
+    #[inline(never)]
     fn compute_p99(&self) -> Option<Duration> {
         let snapshot = self.snapshot.load();
         let mut times = Times::none();

@@ -26,11 +26,20 @@ use crate::runtime::clock::Time;
 /// The longest time between two attempts to pick while a call waits for an endpoint. Changes are
 /// signalled at once; this bounds the delay after a change that is not signalled.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// Below this share of the call's time, an attempt gets all of it until the service's latency is
+/// Below this share of the call's time, in nanoseconds, an attempt gets all of it until the service's latency is
 /// known.
-const SHORT_SHARE: Duration = Duration::from_secs(1);
+const SHORT_SHARE: u64 = 1_000_000_000;
 /// The maximum number of retries of a call, the same as in a configuration.
 const MAX_RETRIES: u32 = *defaults::MAX_RETRIES_RANGE.end();
+
+/// What a retry must not do.
+#[derive(Default)]
+struct Avoided {
+    /// Until when each endpoint tried has asked not to be called, in the order of `tried`.
+    waits: Vec<Time>,
+    /// The endpoints that the next attempt avoids.
+    states: Vec<u32>,
+}
 
 /// The state of a running call. Allocates nothing on the heap until an attempt has failed.
 pub(super) struct Run<'a> {
@@ -43,10 +52,8 @@ pub(super) struct Run<'a> {
     failed: Vec<AttemptRecord>,
     tried: Vec<u32>,
     paid: Option<Withdrawal<'a>>,
-    /// Until when each endpoint tried has asked not to be called, in the order of `tried`.
-    waits: Vec<Time>,
-    /// The endpoints that the next attempt avoids.
-    avoided: Vec<u32>,
+    /// Boxed, because it is rare.
+    avoided: Option<Box<Avoided>>,
 }
 
 impl<'a> Run<'a> {
@@ -64,8 +71,7 @@ impl<'a> Run<'a> {
             failed: Vec::new(),
             tried: Vec::new(),
             paid: None,
-            waits: Vec::new(),
-            avoided: Vec::new(),
+            avoided: None,
         }
     }
 
@@ -95,7 +101,8 @@ impl<'a> Run<'a> {
             );
             let lasts = until.since(guard.began());
             let future = operation(attempt).instrument(span);
-            let (reply, stalled) = timed::attempt(future, until, lasts, self.engine.clock()).await;
+            let mut stalled = false;
+            let reply = timed::attempt(future, until, lasts, self.engine.clock(), &mut stalled).await;
             let (class, pause) = match &reply {
                 Ok(reply) => judge(classifier.classify(reply.as_ref())),
                 Err(NoReply::Late) if stalled => (AttemptClass::Local, None),
@@ -126,7 +133,7 @@ impl<'a> Run<'a> {
                 (_, Ok(Ok(_)) | Err(NoReply::Late)) => error = None,
             }
             self.record(record, state, pause);
-            if let Err(reason) = self.next(class).await {
+            if let Err(reason) = Box::pin(self.next(class)).await {
                 return Err(self.stop(reason, error));
             }
         }
@@ -134,7 +141,11 @@ impl<'a> Run<'a> {
 
     /// Picks the endpoint of the next attempt and starts the attempt.
     async fn begin(&mut self) -> Result<(AttemptGuard<&'a Engine>, Attempt), StopReason> {
-        let mut guard = self.pick().await?;
+        let mut guard = match self.try_pick() {
+            Some(guard) => guard,
+            // Boxed, like what follows a failure: a call whose first attempt succeeds moves less.
+            None => Box::pin(self.wait_for_pick()).await?,
+        };
         guard.emit_transition();
         let now = guard.began();
         if self.failed.is_empty() && self.deadline == Time::NEVER {
@@ -160,16 +171,22 @@ impl<'a> Run<'a> {
     /// A configured time is honoured up to the time that is left. Otherwise an attempt gets its share
     /// of the call's time, and more if the service's answers take longer than that.
     fn set_attempt_timeout(&mut self, now: Time) {
-        let derived = || {
-            let share = self.timeout / (self.policy.max_retries + 1);
-            match self.engine.p99(now) {
-                Some(p99) => share.max(p99 * 3),
-                None if share < SHORT_SHARE => self.timeout,
-                None => share,
-            }
-        };
         let given = self.options.attempt_timeout.or(self.policy.attempt_timeout);
-        self.attempt_timeout = given.unwrap_or_else(derived).min(self.timeout);
+        let timeout = given.unwrap_or_else(|| self.derived_attempt(now));
+        self.attempt_timeout = timeout.min(self.timeout);
+    }
+
+    fn derived_attempt(&self, now: Time) -> Duration {
+        // In whole nanoseconds, which cost a tenth of the arithmetic of durations.
+        let nanos = |time: Duration| {
+            time.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(time.subsec_nanos()))
+        };
+        let share = nanos(self.timeout) / u64::from(self.policy.max_retries + 1);
+        Duration::from_nanos(match self.engine.p99(now) {
+            Some(p99) => share.max(nanos(p99).saturating_mul(3)),
+            None if share < SHORT_SHARE => return self.timeout,
+            None => share,
+        })
     }
 
     /// Whether an attempt that timed out after this time had less time than an answer may need,
@@ -184,13 +201,18 @@ impl<'a> Run<'a> {
         lasted < p99.map_or(expected, |p99| p99.min(expected))
     }
 
-    async fn pick(&mut self) -> Result<AttemptGuard<&'a Engine>, StopReason> {
+    #[inline]
+    fn try_pick(&self) -> Option<AttemptGuard<&'a Engine>> {
+        let pick = self.engine.pick_with(Tried::of(self.avoided()), self.may_probe(), self.options.pick);
+        pick.map(|pick| AttemptGuard::new(self.engine, pick))
+    }
+
+    /// Waits until an endpoint can be picked, if the call is to wait.
+    async fn wait_for_pick(&mut self) -> Result<AttemptGuard<&'a Engine>, StopReason> {
         let mut changes = None;
         loop {
-            if let Some(pick) =
-                self.engine.pick_with(Tried::of(&self.avoided), self.may_probe(), self.options.pick)
-            {
-                return Ok(AttemptGuard::new(self.engine, pick));
+            if let Some(guard) = self.try_pick() {
+                return Ok(guard);
             }
             if !self.options.wait_ready {
                 return Err(StopReason::NoEndpoints(self.engine.why_none()));
@@ -220,6 +242,11 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// The endpoints that the next attempt avoids.
+    fn avoided(&self) -> &[u32] {
+        self.avoided.as_deref().map_or(&[], |avoided| &avoided.states)
+    }
+
     /// Returns whether another attempt can follow a failure of the next one.
     fn may_probe(&self) -> bool {
         !self.options.not_idempotent && (self.failed.len() as u32) < self.policy.max_retries
@@ -231,7 +258,8 @@ impl<'a> Run<'a> {
             self.engine.events().emit(Event::new(EventKind::Timeout, reason).endpoint(record.endpoint.id()));
         }
         self.tried.push(state);
-        self.waits.push(pause.map_or(Time::from_nanos(0), |pause| self.engine.clock().now() + pause));
+        let wait = pause.map_or(Time::from_nanos(0), |pause| self.engine.clock().now() + pause);
+        self.avoided.get_or_insert_default().waits.push(wait);
         self.failed.push(record);
     }
 
@@ -271,7 +299,8 @@ impl<'a> Run<'a> {
     /// have been tried, it waits until the first of them accepts calls again, and avoids the others.
     fn delay(&mut self, retries: u32) -> Duration {
         let elsewhere = self.engine.has_other_than(&self.tried);
-        self.avoided.clone_from(&self.tried);
+        let avoided = self.avoided.get_or_insert_default();
+        avoided.states.clone_from(&self.tried);
         if retries == 1 && elsewhere {
             return Duration::ZERO;
         }
@@ -284,12 +313,11 @@ impl<'a> Run<'a> {
         // An endpoint that was tried twice has the wait of its last answer.
         let wait_of = |state: u32| {
             let last = self.tried.iter().rposition(|tried| *tried == state);
-            last.map_or(Duration::ZERO, |last| self.waits[last].since(now))
+            last.map_or(Duration::ZERO, |last| avoided.waits[last].since(now))
         };
         let shortest = self.tried.iter().map(|state| wait_of(*state)).min().unwrap_or_default();
         let delay = delay.max(shortest);
-        let avoided: Vec<u32> = self.tried.iter().copied().filter(|state| wait_of(*state) > delay).collect();
-        self.avoided = avoided;
+        avoided.states = self.tried.iter().copied().filter(|state| wait_of(*state) > delay).collect();
         delay
     }
 

@@ -37,23 +37,24 @@ async fn wait_for<F: Future>(future: F, until: Time, clock: &Clock) -> Result<F:
     tokio::time::timeout(until.since(clock.now()), future).await.map_err(|_| NoReply::Late)
 }
 
-/// Like [`timed`], for an attempt that may last this long. Returns as well whether the timer fired, or
-/// would have fired, much later than it was due: this process was stopped or starved in between, and
-/// a missing reply proves nothing. Replies that are waiting to be read are read before the attempt is
+/// Like [`timed`], for an attempt that may last this long. Sets `stalled` if the timer fired, or would
+/// have fired, much later than it was due: this process was stopped or starved in between, and a
+/// missing reply proves nothing. Replies that are waiting to be read are read before the attempt is
 /// given up.
 pub(super) async fn attempt<F: Future>(
     future: F,
     until: Time,
     lasts: Duration,
     clock: &Clock,
-) -> (Result<F::Output, NoReply>, bool) {
+    stalled: &mut bool,
+) -> Result<F::Output, NoReply> {
     let mut future = pin!(future);
     if let Poll::Ready(output) = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
-        return (Ok(output), false);
+        return Ok(output);
     }
     let mut reply = wait_for(future.as_mut(), until, clock).await;
-    let stalled = clock.now().since(until) > STALL.max(lasts / 4);
-    if stalled && matches!(reply, Err(NoReply::Late)) {
+    *stalled = clock.now().since(until) > STALL.max(lasts / 4);
+    if *stalled && matches!(reply, Err(NoReply::Late)) {
         for _ in 0..TURNS {
             tokio::task::yield_now().await;
             if let Poll::Ready(output) = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
@@ -62,7 +63,7 @@ pub(super) async fn attempt<F: Future>(
             }
         }
     }
-    (reply, stalled)
+    reply
 }
 
 /// Waits for the duration.
