@@ -17,9 +17,6 @@ type Counts = BTreeMap<String, f64>;
 
 /// The maximum growth of a count over the recorded one, in percent.
 const LIMIT: f64 = 5.0;
-/// Operations with another limit. The rules of health made the future of a call larger, so that it is
-/// moved instead of built in place; that is to be won back.
-const OTHER_LIMITS: &[(&str, f64)] = &[("execute, round_robin", 12.0)];
 
 /// The two numbers of operations whose difference in instructions is measured. Latencies, which
 /// affect branches, vary between runs; with this many operations the counts repeat within 0.1 %.
@@ -89,20 +86,15 @@ fn growth(count: f64, before: f64) -> f64 {
     (count / before - 1.0) * 100.0
 }
 
-fn limit(name: &str) -> f64 {
-    OTHER_LIMITS.iter().find(|(of, _)| *of == name).map_or(LIMIT, |(_, limit)| *limit)
-}
-
 /// Returns operations that cost too much, and operations missing on one side.
 fn faults(measured: &Counts, recorded: &Counts) -> Vec<String> {
     let mut faults = Vec::new();
     for (name, count) in measured {
         match recorded.get(name) {
-            Some(before) if growth(*count, *before) <= limit(name) => {}
+            Some(before) if growth(*count, *before) <= LIMIT => {}
             Some(before) => faults.push(format!(
-                "{name}: {count:.1} instructions are {:.1} % more than the recorded {before:.1}; the limit is {} %",
-                growth(*count, *before),
-                limit(name)
+                "{name}: {count:.1} instructions are {:.1} % more than the recorded {before:.1}; the limit is {LIMIT} %",
+                growth(*count, *before)
             )),
             None => faults.push(format!("{name}: no count is recorded; `cargo xtask instructions --record` does")),
         }

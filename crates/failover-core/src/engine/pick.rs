@@ -179,7 +179,7 @@ impl Engine {
     /// Whether a retry may follow an ambiguous failure: some tier in use has few of them.
     pub(crate) fn gate_is_open(&self) -> bool {
         let snapshot = self.snapshot.load();
-        let limit = snapshot.policy.call.max_ambiguous;
+        let limit = snapshot.policy.max_ambiguous;
         snapshot.available() == 0 || snapshot.tiers.iter().any(|tier| tier.admits_retries(limit))
     }
 
@@ -258,7 +258,7 @@ impl<'a> Picker<'a> {
             first = if first == tier { first + 1 } else { first };
         }
         if self.gated {
-            let limit = self.snapshot.policy.call.max_ambiguous;
+            let limit = self.snapshot.policy.max_ambiguous;
             let open = |tier: &usize| tiers[*tier].admits_retries(limit);
             first = (first..first + tiers.len()).map(|tier| tier % tiers.len()).find(open).unwrap_or(first);
         }

@@ -19,8 +19,6 @@ pub(crate) struct CallPolicy {
     pub(crate) attempt_timeout: Option<Duration>,
     pub(crate) backoff: Backoff,
     pub(crate) budget: BudgetPolicy,
-    /// The share of ambiguous failures above which no retry follows one.
-    pub(crate) max_ambiguous: f32,
 }
 
 /// The values that are derived once per snapshot.
@@ -34,6 +32,8 @@ pub(crate) struct Policy {
     pub(crate) max_ejected: f64,
     pub(crate) freeze: Duration,
     pub(crate) outliers: OutlierPolicy,
+    /// The share of ambiguous failures above which no retry follows one.
+    pub(crate) max_ambiguous: f32,
     pub(crate) fail_fast: bool,
     /// Whether a custom strategy picks.
     pub(crate) custom: bool,
@@ -60,7 +60,6 @@ impl From<&FailoverConfig> for CallPolicy {
                 config.backoff().multiplier(),
             ),
             budget: BudgetPolicy::from(config.retry_budget()),
-            max_ambiguous: config.retry_budget().max_ambiguous() as f32,
         }
     }
 }
@@ -75,6 +74,7 @@ impl From<&FailoverConfig> for Policy {
             max_ejected: config.circuit_breaker().max_ejected(),
             freeze: config.circuit_breaker().freeze_time(),
             outliers: OutlierPolicy::from(config.outlier_detection()),
+            max_ambiguous: config.retry_budget().max_ambiguous() as f32,
             fail_fast: config.fail_fast(),
             custom: config.strategy() == StrategyKind::Custom,
             panic_threshold: config.panic_threshold(),

@@ -38,14 +38,14 @@ pub struct ServiceRules {
 
 impl ServiceRules {
     pub(super) fn of(view: &EngineView<'_>) -> Self {
-        let call = &view.policy().call;
+        let policy = view.policy();
         let share = view.ambiguous_share();
         let frozen_for = view.frozen_for();
         Self {
             retry_tokens: view.retry_tokens(),
-            retry_capacity: call.budget.capacity,
+            retry_capacity: policy.call.budget.capacity,
             ambiguous_share: f64::from(share),
-            retry_gate_closed: share > call.max_ambiguous,
+            retry_gate_closed: share > policy.max_ambiguous,
             frozen_for: (!frozen_for.is_zero()).then_some(frozen_for),
             rotates: view.rotates(),
             unenforced: view.unenforced(),

@@ -26,19 +26,21 @@ use crate::runtime::clock::Time;
 /// The longest time between two attempts to pick while a call waits for an endpoint. Changes are
 /// signalled at once; this bounds the delay after a change that is not signalled.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// Below this share of the call's time, in nanoseconds, an attempt gets all of it until the service's latency is
-/// known.
+/// Below this share of the call's time, in nanoseconds, an attempt gets all of it until the service's
+/// latency is known.
 const SHORT_SHARE: u64 = 1_000_000_000;
 /// The maximum number of retries of a call, the same as in a configuration.
 const MAX_RETRIES: u32 = *defaults::MAX_RETRIES_RANGE.end();
 
-/// What a retry must not do.
+/// The attempts of a call that have failed.
 #[derive(Default)]
-struct Avoided {
-    /// Until when each endpoint tried has asked not to be called, in the order of `tried`.
+struct Failed {
+    records: Vec<AttemptRecord>,
+    /// The state of each endpoint tried, and until when it has asked not to be called.
+    tried: Vec<u32>,
     waits: Vec<Time>,
     /// The endpoints that the next attempt avoids.
-    states: Vec<u32>,
+    avoided: Vec<u32>,
 }
 
 /// The state of a running call. Allocates nothing on the heap until an attempt has failed.
@@ -49,11 +51,9 @@ pub(super) struct Run<'a> {
     timeout: Duration,
     deadline: Time,
     attempt_timeout: Duration,
-    failed: Vec<AttemptRecord>,
-    tried: Vec<u32>,
     paid: Option<Withdrawal<'a>>,
-    /// Boxed, because it is rare.
-    avoided: Option<Box<Avoided>>,
+    /// Boxed, so that a call whose first attempt succeeds moves less.
+    failed: Option<Box<Failed>>,
 }
 
 impl<'a> Run<'a> {
@@ -68,10 +68,8 @@ impl<'a> Run<'a> {
             timeout,
             deadline: Time::NEVER,
             attempt_timeout: Duration::ZERO,
-            failed: Vec::new(),
-            tried: Vec::new(),
             paid: None,
-            avoided: None,
+            failed: None,
         }
     }
 
@@ -101,22 +99,20 @@ impl<'a> Run<'a> {
             );
             let lasts = until.since(guard.began());
             let future = operation(attempt).instrument(span);
-            let mut stalled = false;
-            let reply = timed::attempt(future, until, lasts, self.engine.clock(), &mut stalled).await;
+            let reply = timed::attempt(future, until, lasts, self.engine.clock()).await;
             let (class, pause) = match &reply {
                 Ok(reply) => judge(classifier.classify(reply.as_ref())),
-                Err(NoReply::Late) if stalled => (AttemptClass::Local, None),
                 Err(NoReply::Late) => (AttemptClass::Timeout, None),
-                Err(NoReply::NoRuntime) => (AttemptClass::Local, None),
+                Err(NoReply::Stalled | NoReply::NoRuntime) => (AttemptClass::Local, None),
             };
-            if stalled {
-                self.engine.process_stalled(until);
-            }
             let squeezed = class == AttemptClass::Timeout && reply.is_err() && self.is_squeezed(lasts);
             if let Some(pause) = pause {
                 self.engine.charge(state, pause);
             }
             let duration = guard.end((!squeezed).then_some(class));
+            if duration > lasts + timed::patience(lasts) {
+                self.engine.process_stalled(until);
+            }
             let record = AttemptRecord { endpoint, class, duration };
             match (class, reply) {
                 (AttemptClass::Success | AttemptClass::Rejected, Ok(Ok(value))) => {
@@ -126,11 +122,11 @@ impl<'a> Run<'a> {
                     return Err(self.answered(own, record, class));
                 }
                 (_, Err(NoReply::NoRuntime)) => {
-                    self.failed.push(record);
+                    self.failed.get_or_insert_default().records.push(record);
                     return Err(self.stop(StopReason::NoRuntime, error));
                 }
                 (_, Ok(Err(own))) => error = Some(own),
-                (_, Ok(Ok(_)) | Err(NoReply::Late)) => error = None,
+                (_, Ok(Ok(_)) | Err(NoReply::Late | NoReply::Stalled)) => error = None,
             }
             self.record(record, state, pause);
             if let Err(reason) = Box::pin(self.next(class)).await {
@@ -143,25 +139,24 @@ impl<'a> Run<'a> {
     async fn begin(&mut self) -> Result<(AttemptGuard<&'a Engine>, Attempt), StopReason> {
         let mut guard = match self.try_pick() {
             Some(guard) => guard,
-            // Boxed, like what follows a failure: a call whose first attempt succeeds moves less.
             None => Box::pin(self.wait_for_pick()).await?,
         };
         guard.emit_transition();
         let now = guard.began();
-        if self.failed.is_empty() && self.deadline == Time::NEVER {
-            self.deadline = now + self.timeout;
-        }
-        if self.failed.is_empty() {
+        if self.failed.is_none() {
+            if self.deadline == Time::NEVER {
+                self.deadline = now + self.timeout;
+            }
             self.set_attempt_timeout(now);
         }
         let attempt = Attempt {
             endpoint: guard.endpoint(),
-            number: self.failed.len() as u32 + 1,
+            number: self.failures() + 1,
             until: (now + self.attempt_timeout).min(self.deadline),
             clock: self.engine.clock().clone(),
         };
-        if let Some(last) = self.failed.last() {
-            self.tell_retry(last, &attempt.endpoint);
+        if let Some(failed) = &self.failed {
+            self.tell_retry(failed, &attempt.endpoint);
         }
         Ok((guard, attempt))
     }
@@ -236,7 +231,9 @@ impl<'a> Run<'a> {
             match timed(changes.changed(), look, self.engine.clock()).await {
                 Ok(_) => {}
                 Err(NoReply::Late) if self.engine.clock().now() < self.deadline => {}
-                Err(NoReply::Late) => return Err(StopReason::NoEndpoints(self.engine.why_none())),
+                Err(NoReply::Late | NoReply::Stalled) => {
+                    return Err(StopReason::NoEndpoints(self.engine.why_none()));
+                }
                 Err(NoReply::NoRuntime) => return Err(StopReason::NoRuntime),
             }
         }
@@ -244,12 +241,17 @@ impl<'a> Run<'a> {
 
     /// The endpoints that the next attempt avoids.
     fn avoided(&self) -> &[u32] {
-        self.avoided.as_deref().map_or(&[], |avoided| &avoided.states)
+        self.failed.as_deref().map_or(&[], |failed| &failed.avoided)
+    }
+
+    /// The number of attempts that have failed.
+    fn failures(&self) -> u32 {
+        self.failed.as_deref().map_or(0, |failed| failed.records.len() as u32)
     }
 
     /// Returns whether another attempt can follow a failure of the next one.
     fn may_probe(&self) -> bool {
-        !self.options.not_idempotent && (self.failed.len() as u32) < self.policy.max_retries
+        !self.options.not_idempotent && self.failures() < self.policy.max_retries
     }
 
     fn record(&mut self, record: AttemptRecord, state: u32, pause: Option<Duration>) {
@@ -257,10 +259,11 @@ impl<'a> Run<'a> {
             let reason = format!("no answer after {}", rough(record.duration));
             self.engine.events().emit(Event::new(EventKind::Timeout, reason).endpoint(record.endpoint.id()));
         }
-        self.tried.push(state);
         let wait = pause.map_or(Time::from_nanos(0), |pause| self.engine.clock().now() + pause);
-        self.avoided.get_or_insert_default().waits.push(wait);
-        self.failed.push(record);
+        let failed = self.failed.get_or_insert_default();
+        failed.tried.push(state);
+        failed.waits.push(wait);
+        failed.records.push(record);
     }
 
     /// Decides whether another attempt follows, and waits before it.
@@ -268,7 +271,7 @@ impl<'a> Run<'a> {
         if let Some(paid) = self.paid.take() {
             paid.spend();
         }
-        let retries = self.failed.len() as u32;
+        let retries = self.failures();
         if self.options.not_idempotent && class != AttemptClass::NotSent {
             return Err(StopReason::NotIdempotent);
         }
@@ -298,9 +301,9 @@ impl<'a> Run<'a> {
     /// The first retry goes to another endpoint at once; otherwise a retry backs off. If all endpoints
     /// have been tried, it waits until the first of them accepts calls again, and avoids the others.
     fn delay(&mut self, retries: u32) -> Duration {
-        let elsewhere = self.engine.has_other_than(&self.tried);
-        let avoided = self.avoided.get_or_insert_default();
-        avoided.states.clone_from(&self.tried);
+        let failed = self.failed.get_or_insert_default();
+        let elsewhere = self.engine.has_other_than(&failed.tried);
+        failed.avoided.clone_from(&failed.tried);
         if retries == 1 && elsewhere {
             return Duration::ZERO;
         }
@@ -312,18 +315,19 @@ impl<'a> Run<'a> {
         let now = self.engine.clock().now();
         // An endpoint that was tried twice has the wait of its last answer.
         let wait_of = |state: u32| {
-            let last = self.tried.iter().rposition(|tried| *tried == state);
-            last.map_or(Duration::ZERO, |last| avoided.waits[last].since(now))
+            let last = failed.tried.iter().rposition(|tried| *tried == state);
+            last.map_or(Duration::ZERO, |last| failed.waits[last].since(now))
         };
-        let shortest = self.tried.iter().map(|state| wait_of(*state)).min().unwrap_or_default();
+        let shortest = failed.tried.iter().map(|state| wait_of(*state)).min().unwrap_or_default();
         let delay = delay.max(shortest);
-        avoided.states = self.tried.iter().copied().filter(|state| wait_of(*state) > delay).collect();
+        failed.avoided = failed.tried.iter().copied().filter(|state| wait_of(*state) > delay).collect();
         delay
     }
 
-    fn tell_retry(&self, last: &AttemptRecord, endpoint: &Arc<Endpoint>) {
+    fn tell_retry(&self, failed: &Failed, endpoint: &Arc<Endpoint>) {
+        let Some(last) = failed.records.last() else { return };
         let accounts = self.engine.accounts();
-        if self.failed.len() == 1 {
+        if failed.records.len() == 1 {
             accounts.retry();
         }
         let (kind, where_to) = if last.endpoint.id() == endpoint.id() {
@@ -332,37 +336,44 @@ impl<'a> Run<'a> {
             accounts.fail_over(self.engine.clock());
             (EventKind::Failover, format!("to {}", endpoint.id()))
         };
-        let number = self.failed.len() + 1;
+        let number = failed.records.len() + 1;
         let reason = format!("attempt {number} goes {where_to} after {last}");
         self.engine.events().emit(Event::new(kind, reason).endpoint(endpoint.id()).detail("attempt", number));
     }
 
-    fn done<T>(self, value: T, record: AttemptRecord, class: AttemptClass) -> Completed<T> {
-        if class == AttemptClass::Success && self.failed.is_empty() {
+    #[inline]
+    fn done<T>(&mut self, value: T, record: AttemptRecord, class: AttemptClass) -> Completed<T> {
+        if class == AttemptClass::Success && self.failed.is_none() {
             self.engine.accounts().succeed_at_once(self.policy.budget);
         }
         // Dropping `paid` returns the tokens of a retry that succeeded.
         let endpoint = Arc::clone(&record.endpoint);
-        Completed { value, endpoint, attempts: Attempts { failed: self.failed, last: record } }
+        Completed { value, endpoint, attempts: Attempts { failed: self.records(), last: record } }
     }
 
     /// Ends the call with the operation's error, which is the endpoint's answer.
-    fn answered<E>(mut self, own: E, record: AttemptRecord, class: AttemptClass) -> CallError<E> {
-        if class == AttemptClass::Success && self.failed.is_empty() {
+    fn answered<E>(&mut self, own: E, record: AttemptRecord, class: AttemptClass) -> CallError<E> {
+        if class == AttemptClass::Success && self.failed.is_none() {
             self.engine.accounts().succeed_at_once(self.policy.budget);
         }
         let reason = if class == AttemptClass::Success { StopReason::Answered } else { StopReason::Rejected };
-        self.failed.push(record);
-        CallError { service: self.engine.name().clone(), attempts: self.failed, reason, error: Some(own) }
+        self.failed.get_or_insert_default().records.push(record);
+        let service = self.engine.name().clone();
+        CallError { service, attempts: self.records(), reason, error: Some(own) }
     }
 
     #[cold]
-    fn stop<E>(self, reason: StopReason, error: Option<E>) -> CallError<E> {
+    fn stop<E>(&mut self, reason: StopReason, error: Option<E>) -> CallError<E> {
         match reason {
             StopReason::NoEndpoints(_) => self.engine.accounts().refuse(),
             _ => self.engine.accounts().fail(),
         }
-        CallError { service: self.engine.name().clone(), attempts: self.failed, reason, error }
+        CallError { service: self.engine.name().clone(), attempts: self.records(), reason, error }
+    }
+
+    #[inline]
+    fn records(&mut self) -> Vec<AttemptRecord> {
+        self.failed.take().map_or_else(Vec::new, |failed| failed.records)
     }
 }
 

@@ -12,12 +12,14 @@ use crate::runtime::clock::{Clock, Time};
 pub(super) enum NoReply {
     /// The timeout has passed.
     Late,
+    /// The timeout has passed, and this process noticed it much later: it was stopped or starved in
+    /// between, so that the missing result proves nothing.
+    Stalled,
     /// The operation waits, and there is no tokio runtime to end the wait.
     NoRuntime,
 }
 
-/// A timer that fires later than this, or than a quarter of the attempt, was held up by a stall of
-/// this process.
+/// The least time by which a timer must be late to show a stall.
 const STALL: Duration = Duration::from_millis(250);
 /// The number of turns that the runtime gets to read replies after a stall.
 const TURNS: u32 = 4;
@@ -37,33 +39,35 @@ async fn wait_for<F: Future>(future: F, until: Time, clock: &Clock) -> Result<F:
     tokio::time::timeout(until.since(clock.now()), future).await.map_err(|_| NoReply::Late)
 }
 
-/// Like [`timed`], for an attempt that may last this long. Sets `stalled` if the timer fired, or would
-/// have fired, much later than it was due: this process was stopped or starved in between, and a
-/// missing reply proves nothing. Replies that are waiting to be read are read before the attempt is
-/// given up.
+/// Returns how late a timer may fire after an attempt of this length; one that fires later was held up
+/// by a stall of this process.
+pub(super) fn patience(lasts: Duration) -> Duration {
+    STALL.max(lasts / 4)
+}
+
+/// Like [`timed`], for an attempt that may last this long. After a stall, replies that are waiting to
+/// be read are read before the attempt is given up.
 pub(super) async fn attempt<F: Future>(
     future: F,
     until: Time,
     lasts: Duration,
     clock: &Clock,
-    stalled: &mut bool,
 ) -> Result<F::Output, NoReply> {
     let mut future = pin!(future);
     if let Poll::Ready(output) = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
         return Ok(output);
     }
-    let mut reply = wait_for(future.as_mut(), until, clock).await;
-    *stalled = clock.now().since(until) > STALL.max(lasts / 4);
-    if *stalled && matches!(reply, Err(NoReply::Late)) {
-        for _ in 0..TURNS {
-            tokio::task::yield_now().await;
-            if let Poll::Ready(output) = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
-                reply = Ok(output);
-                break;
-            }
+    match wait_for(future.as_mut(), until, clock).await {
+        Err(NoReply::Late) if clock.now().since(until) > patience(lasts) => {}
+        reply => return reply,
+    }
+    for _ in 0..TURNS {
+        tokio::task::yield_now().await;
+        if let Poll::Ready(output) = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
+            return Ok(output);
         }
     }
-    reply
+    Err(NoReply::Stalled)
 }
 
 /// Waits for the duration.
