@@ -7,29 +7,49 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use crate::runtime::clock::Time;
+
 /// The share of the past that remains after one attempt.
 const KEEP: f32 = 0.98;
+
+/// Up to this many endpoints, each failure reads the counters of all; beyond it, the first failure of
+/// each millisecond does, so that the cost of a failure does not grow with the number of endpoints.
+const FEW: usize = 64;
+/// A millisecond, in powers of two of nanoseconds.
+const TICK: u32 = 20;
 
 /// The share of ambiguous failures among the latest attempts at one tier.
 #[derive(Debug)]
 pub(crate) struct RetryGate {
     /// The share, as the bits of a float from 0 to 1.
     share: AtomicU32,
+    /// The millisecond of the last update.
+    tick: AtomicU32,
     /// The successes of the tier at the last update.
     successes: AtomicU64,
 }
 
 impl RetryGate {
     pub(crate) const fn new() -> Self {
-        Self { share: AtomicU32::new(0), successes: AtomicU64::new(0) }
+        Self { share: AtomicU32::new(0), tick: AtomicU32::new(0), successes: AtomicU64::new(0) }
     }
 
-    /// Updates the share with the tier's number of successes and, if `failed`, one ambiguous
-    /// failure. Concurrent updates may lose a few attempts, which the average tolerates.
-    pub(crate) fn update(&self, successes: u64, failed: bool) -> f32 {
-        let since = successes.saturating_sub(self.successes.swap(successes, Ordering::Relaxed));
-        let decay = KEEP.powi(i32::try_from(since).unwrap_or(i32::MAX));
-        let mut share = self.share() * decay;
+    /// Updates the share with the number of successes of the tier's endpoints and, if `failed`, one
+    /// ambiguous failure. Concurrent updates may lose a few attempts, which the average tolerates.
+    pub(crate) fn update(
+        &self,
+        failed: bool,
+        endpoints: usize,
+        now: Time,
+        successes: impl FnOnce() -> u64,
+    ) -> f32 {
+        let mut share = self.share();
+        let tick = (now.as_nanos() >> TICK) as u32;
+        if endpoints <= FEW || self.tick.swap(tick, Ordering::Relaxed) != tick {
+            let successes = successes();
+            let since = successes.saturating_sub(self.successes.swap(successes, Ordering::Relaxed));
+            share *= KEEP.powi(i32::try_from(since).unwrap_or(i32::MAX));
+        }
         if failed {
             share += (1.0 - share) * (1.0 - KEEP);
         }
@@ -52,13 +72,27 @@ impl RetryGate {
 mod tests {
     use super::*;
 
+    fn update(gate: &RetryGate, successes: u64, failed: bool) -> f32 {
+        gate.update(failed, 3, Time::from_nanos(1), || successes)
+    }
+
+    #[test]
+    fn among_many_endpoints_successes_are_read_once_in_a_millisecond() {
+        let gate = RetryGate::new();
+        let at = |tick: u64| Time::from_nanos(tick << TICK);
+        gate.update(true, 10_000, at(5), || 0);
+        let failed = gate.update(true, 10_000, at(5), || unreachable!("read in this millisecond"));
+        assert!((failed - 0.0396).abs() < 1e-6, "{failed}");
+        assert!(gate.update(false, 10_000, at(6), || 1_000) < 1e-6);
+    }
+
     #[test]
     fn five_failures_in_a_row_pass_and_six_close_it() {
         let gate = RetryGate::new();
         for failures in 1..=5 {
-            assert!(gate.update(0, true) <= 0.10, "{failures}");
+            assert!(update(&gate, 0, true) <= 0.10, "{failures}");
         }
-        assert!(gate.update(0, true) > 0.10);
+        assert!(update(&gate, 0, true) > 0.10);
     }
 
     #[test]
@@ -66,11 +100,11 @@ mod tests {
         let gate = RetryGate::new();
         gate.rebase(1_000);
         (0..500).for_each(|_| {
-            gate.update(1_000, true);
+            update(&gate, 1_000, true);
         });
         assert!(gate.share() > 0.99);
-        assert!(gate.update(1_113, false) > 0.10);
-        assert!(gate.update(1_115, false) <= 0.10);
+        assert!(update(&gate, 1_113, false) > 0.10);
+        assert!(update(&gate, 1_115, false) <= 0.10);
     }
 
     #[test]
@@ -78,7 +112,7 @@ mod tests {
         let gate = RetryGate::new();
         let mut sum = 0.0;
         for round in 1..=10_000_u64 {
-            let share = gate.update(round * 4, true);
+            let share = update(&gate, round * 4, true);
             sum += f64::from(share) * f64::from(u8::from(round > 5_000)) / 5_000.0;
         }
         // Read after each failure, one of five attempts.
@@ -88,8 +122,8 @@ mod tests {
     #[test]
     fn fewer_successes_than_before_are_no_decay() {
         let gate = RetryGate::new();
-        gate.update(100, true);
+        update(&gate, 100, true);
         let before = gate.share();
-        assert!((gate.update(50, false) - before).abs() < f32::EPSILON);
+        assert!((update(&gate, 50, false) - before).abs() < f32::EPSILON);
     }
 }

@@ -110,7 +110,7 @@ impl EngineView<'_> {
     /// The lowest share of ambiguous failures among the latest attempts at a tier in use.
     pub(crate) fn ambiguous_share(&self) -> f32 {
         let slab = &self.engine.slab;
-        let shares = self.snapshot.tiers.iter().map(|tier| tier.update_gate(false, slab));
+        let shares = self.snapshot.tiers.iter().map(|tier| tier.update_gate(false, slab, self.now));
         shares.reduce(f32::min).unwrap_or_default()
     }
 

@@ -42,10 +42,11 @@ impl Engine {
             };
             let tier = snapshot.tier_of(slot);
             let unconfirmed = |state: &u32| self.is_out_for(*state, Cause::Ambiguous);
+            let count = || tier.members.all().filter(unconfirmed).count() as u32;
             let situation = Situation {
                 in_use: snapshot.closed(),
                 members: tier.members.len() as u32,
-                unconfirmed: tier.members.all().filter(unconfirmed).count() as u32,
+                unconfirmed: if evidence == Evidence::Hard { 0 } else { count() },
                 max_share: snapshot.policy.max_ejected,
                 fail_fast: snapshot.policy.fail_fast,
             };

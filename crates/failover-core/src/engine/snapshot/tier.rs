@@ -184,8 +184,8 @@ impl Tier {
     }
 
     /// Updates the retry gate after an attempt, and returns the share of ambiguous failures.
-    pub(crate) fn update_gate(&self, failed: bool, slab: &Slab) -> f32 {
-        self.gate.update(self.successes(slab), failed)
+    pub(crate) fn update_gate(&self, failed: bool, slab: &Slab, now: Time) -> f32 {
+        self.gate.update(failed, self.members.len(), now, || self.successes(slab))
     }
 
     /// Whether a retry after an ambiguous failure may go to this tier.
