@@ -12,8 +12,9 @@ use crate::engine::breaker::Breaker;
 use crate::engine::control::SourceStatus;
 use crate::engine::policy::Policy;
 use crate::engine::snapshot::{Slot, Snapshot};
+use crate::engine::state::EndpointState;
+use crate::engine::state::counters::Counters;
 use crate::engine::state::latency::Times;
-use crate::engine::state::{Counters, EndpointState};
 use crate::runtime::clock::Time;
 
 /// An engine with one of its snapshots.

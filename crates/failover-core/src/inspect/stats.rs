@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::engine::Engine;
 use crate::engine::availability::Availability;
-use crate::engine::state::Counters;
+use crate::engine::state::counters::Counters;
 use crate::engine::state::latency::{Latency, Times};
 use crate::engine::view::{EndpointView, Gone};
 use crate::model::attempt_class::AttemptClass;

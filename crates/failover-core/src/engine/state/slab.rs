@@ -10,8 +10,9 @@ use std::sync::atomic::{Ordering, fence};
 use std::sync::{OnceLock, Weak};
 
 use crate::engine::control_lock::ControlLock;
+use crate::engine::state::EndpointState;
+use crate::engine::state::counters::Counters;
 use crate::engine::state::latency::Times;
-use crate::engine::state::{Counters, EndpointState};
 
 /// The number of states in the first four buckets. Each following four hold twice as many as the
 /// four before, so that at most a quarter of the states are unused.

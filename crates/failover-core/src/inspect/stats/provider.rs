@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use crate::engine::Engine;
-use crate::engine::state::Counters;
+use crate::engine::state::counters::Counters;
 use crate::model::attempt_class::AttemptClass;
 
 /// Statistics of the attempts on one provider's endpoints, over all services.
