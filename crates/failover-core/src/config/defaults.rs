@@ -55,6 +55,8 @@ pub(crate) const FREEZE_RANGE: RangeInclusive<Duration> = Duration::ZERO..=secs(
 pub(crate) const MIN_AVAILABLE_RANGE: RangeInclusive<u32> = 0..=10_000;
 
 // The load balancer.
+/// For the calls in flight to one endpoint.
+pub(crate) const IN_FLIGHT_RANGE: RangeInclusive<u32> = 1..=1_000_000;
 pub(crate) const STICKY: bool = false;
 pub(crate) const STICKY_TTL: Duration = secs(30 * MINUTE);
 pub(crate) const STICKY_TTL_RANGE: RangeInclusive<Duration> = secs(1)..=secs(DAY);

@@ -19,6 +19,8 @@ pub struct LoadBalancerConfig {
     algorithm: Option<Algorithm>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     weights: BTreeMap<EndpointId, u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_in_flight: Option<u32>,
     sticky: bool,
     #[serde(serialize_with = "duration::write", skip_serializing_if = "is_default_ttl")]
     sticky_ttl: Duration,
@@ -37,6 +39,7 @@ impl LoadBalancerConfig {
         LoadBalancerConfigBuilder {
             algorithm: self.algorithm,
             weights: self.weights.iter().map(|(id, weight)| (id.into(), *weight)).collect(),
+            max_in_flight: self.max_in_flight,
             sticky: self.sticky,
             sticky_ttl: self.sticky_ttl,
             sticky_sessions: self.sticky_sessions,
@@ -53,6 +56,16 @@ impl LoadBalancerConfig {
     /// 0 means no new calls.
     pub fn weights(&self) -> &BTreeMap<EndpointId, u32> {
         &self.weights
+    }
+
+    /// Returns the most calls that this process has in flight to one endpoint, 1 to 1 000 000, if a
+    /// limit is set. Default: no limit.
+    ///
+    /// A call whose endpoint is at its limit goes to the least busy other one, of at most 64 that are
+    /// compared. If all are at their limits, the call is refused with the code `OVERLOADED`, or waits
+    /// if it [waits for an endpoint](crate::Call::wait_ready).
+    pub fn max_in_flight(&self) -> Option<u32> {
+        self.max_in_flight
     }
 
     /// Returns whether calls with the same key stay on one endpoint. Default: `false`.
@@ -75,7 +88,7 @@ impl LoadBalancerConfig {
     }
 
     pub(super) fn from_raw(raw: Raw) -> Result<Self, Error> {
-        let known = ["algorithm", "weights", "sticky", "sticky_ttl", "sticky_sessions"];
+        let known = ["algorithm", "weights", "max_in_flight", "sticky", "sticky_ttl", "sticky_sessions"];
         let mut fields = Document::open(raw, SECTION, "load balancer", &known)?;
         let mut builder = Self::builder();
         builder.algorithm = match fields.take("algorithm") {
@@ -87,6 +100,7 @@ impl LoadBalancerConfig {
             let weight = document::whole(&document::path(WEIGHTS, &id), &weight, &(0..=u32::MAX))?;
             builder.weights.insert(id, weight);
         }
+        builder.max_in_flight = fields.whole("max_in_flight", &defaults::IN_FLIGHT_RANGE)?;
         if let Some(sticky) = fields.flag("sticky")? {
             builder.sticky = sticky;
         }
@@ -105,6 +119,7 @@ impl Default for LoadBalancerConfig {
         Self {
             algorithm: None,
             weights: BTreeMap::new(),
+            max_in_flight: None,
             sticky: defaults::STICKY,
             sticky_ttl: defaults::STICKY_TTL,
             sticky_sessions: defaults::STICKY_SESSIONS,
@@ -124,6 +139,7 @@ impl<'de> Deserialize<'de> for LoadBalancerConfig {
 pub struct LoadBalancerConfigBuilder {
     algorithm: Option<Algorithm>,
     weights: BTreeMap<String, u32>,
+    max_in_flight: Option<u32>,
     sticky: bool,
     sticky_ttl: Duration,
     sticky_sessions: u32,
@@ -145,6 +161,16 @@ impl LoadBalancerConfigBuilder {
     /// Replaces all weights.
     pub fn weights<K: Into<String>>(mut self, weights: impl IntoIterator<Item = (K, u32)>) -> Self {
         self.weights = weights.into_iter().map(|(id, weight)| (id.into(), weight)).collect();
+        self
+    }
+
+    /// Sets the most calls that this process has in flight to one endpoint, 1 to 1 000 000. Default: no
+    /// limit.
+    ///
+    /// Set it if an endpoint has a known capacity, such as a number of connections or workers; refused
+    /// calls have the code `OVERLOADED`. See [`LoadBalancerConfig::max_in_flight`].
+    pub fn max_in_flight(mut self, calls: impl Into<Option<u32>>) -> Self {
+        self.max_in_flight = calls.into();
         self
     }
 
@@ -177,11 +203,15 @@ impl LoadBalancerConfigBuilder {
             Ok((id, weight))
         };
         let field = |name| document::path(SECTION, name);
+        if let Some(calls) = self.max_in_flight {
+            range::whole(&field("max_in_flight"), calls, &defaults::IN_FLIGHT_RANGE)?;
+        }
         range::duration(&field("sticky_ttl"), self.sticky_ttl, &defaults::STICKY_TTL_RANGE)?;
         range::whole(&field("sticky_sessions"), self.sticky_sessions, &defaults::STICKY_SESSIONS_RANGE)?;
         Ok(LoadBalancerConfig {
             algorithm: self.algorithm,
             weights: self.weights.into_iter().map(checked).collect::<Result<_, Error>>()?,
+            max_in_flight: self.max_in_flight,
             sticky: self.sticky,
             sticky_ttl: self.sticky_ttl,
             sticky_sessions: self.sticky_sessions,

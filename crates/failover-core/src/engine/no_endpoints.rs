@@ -25,6 +25,11 @@ struct Why {
     service: ServiceName,
     reason: NoEndpointsReason,
     total: usize,
+    /// The endpoints in rotation.
+    usable: usize,
+    /// The configured maximum of calls in flight, if endpoints that could be used have reached it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_in_flight: Option<u32>,
     /// Whether at least one endpoint is unavailable only because of its open breaker.
     by_breaker: bool,
     out: Vec<UnavailableEndpoint>,
@@ -56,6 +61,9 @@ pub enum NoEndpointsReason {
     Empty,
     /// There are endpoints, and none of them may be used now.
     AllOut,
+    /// The endpoints that may be used have as many calls in flight as
+    /// [`max_in_flight`](crate::config::LoadBalancerConfig::max_in_flight) allows.
+    Overloaded,
 }
 
 impl NoEndpoints {
@@ -83,12 +91,17 @@ impl NoEndpoints {
     /// The kind of the error that it converts into: [`CircuitBreaker`](ErrorKind::CircuitBreaker)
     /// where open breakers are the reason, [`NoEndpoints`](ErrorKind::NoEndpoints) otherwise.
     pub fn kind(&self) -> ErrorKind {
-        if self.is_by_breaker() { ErrorKind::CircuitBreaker } else { ErrorKind::NoEndpoints }
+        if self.is_by_breaker() && self.reason() == NoEndpointsReason::AllOut {
+            ErrorKind::CircuitBreaker
+        } else {
+            ErrorKind::NoEndpoints
+        }
     }
 
-    /// The stable code: `CIRCUIT_OPEN`, `ALL_ENDPOINTS_DOWN` or `NO_ENDPOINTS`.
+    /// The stable code: `OVERLOADED`, `CIRCUIT_OPEN`, `ALL_ENDPOINTS_DOWN` or `NO_ENDPOINTS`.
     pub fn code(&self) -> &'static str {
         match self.reason() {
+            NoEndpointsReason::Overloaded => "OVERLOADED",
             _ if self.is_by_breaker() => "CIRCUIT_OPEN",
             NoEndpointsReason::AllOut => "ALL_ENDPOINTS_DOWN",
             _ => "NO_ENDPOINTS",
@@ -103,7 +116,7 @@ impl NoEndpoints {
 
 impl fmt::Display for NoEndpoints {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Why { service, reason, total, out, source_error, .. } = &*self.0;
+        let Why { service, reason, total, usable, max_in_flight, out, source_error, .. } = &*self.0;
         match reason {
             NoEndpointsReason::NotYetKnown => {
                 write!(f, "{service}: no endpoints are known yet, because no source has answered")?;
@@ -115,6 +128,16 @@ impl fmt::Display for NoEndpoints {
                 )?;
             }
             NoEndpointsReason::Empty => write!(f, "{service}: no endpoint is registered")?,
+            NoEndpointsReason::Overloaded => {
+                let limit = max_in_flight.unwrap_or_default();
+                // Without an endpoint in use, calls go to all of them in turn.
+                let usable = if *usable == 0 { total } else { usable };
+                write!(
+                    f,
+                    "{service}: {usable} of {total} endpoints may be used, and each has {limit} calls in flight, \
+                     the most that load_balancer.max_in_flight allows"
+                )?;
+            }
             NoEndpointsReason::AllOut => {
                 let noun = if *total == 1 { "the only endpoint is" } else { "all endpoints are" };
                 write!(f, "{service}: {noun} out (")?;
@@ -166,15 +189,8 @@ impl Engine {
         let snapshot = self.snapshot();
         let sources = self.sources();
         let now = self.clock.now();
-        let reason = if !snapshot.slots.is_empty() {
-            NoEndpointsReason::AllOut
-        } else if sources.iter().any(|source| source.answered && !source.unknown) {
-            NoEndpointsReason::Empty
-        } else if sources.iter().any(|source| source.answered) {
-            NoEndpointsReason::UnknownService
-        } else {
-            NoEndpointsReason::NotYetKnown
-        };
+        let limit = snapshot.policy.max_in_flight;
+        let mut full = false;
         let mut out: Vec<_> = snapshot
             .slots
             .iter()
@@ -189,16 +205,42 @@ impl Engine {
                     now,
                 ) {
                     Availability::Out { cause } => {
+                        full |= snapshot.is_all_out() && state.in_flight() >= limit;
                         Some(UnavailableEndpoint { id: slot.endpoint.id().clone(), cause })
                     }
-                    Availability::In { .. } => None,
+                    Availability::In { .. } => {
+                        full |= state.in_flight() >= limit;
+                        None
+                    }
                 }
             })
             .collect();
+        let reason = if full {
+            NoEndpointsReason::Overloaded
+        } else if !snapshot.slots.is_empty() {
+            NoEndpointsReason::AllOut
+        } else if sources.iter().any(|source| source.answered && !source.unknown) {
+            NoEndpointsReason::Empty
+        } else if sources.iter().any(|source| source.answered) {
+            NoEndpointsReason::UnknownService
+        } else {
+            NoEndpointsReason::NotYetKnown
+        };
+        let usable = snapshot.slots.len() - out.len();
+        let max_in_flight = full.then_some(limit);
         let by_breaker = out.iter().any(|endpoint| endpoint.cause.is_breaker());
         out.truncate(NAMED);
         let source_error = sources.into_iter().find_map(|SourceStatus { error, .. }| error);
         let (service, total) = (self.name.clone(), snapshot.slots.len());
-        NoEndpoints(Box::new(Why { service, reason, total, by_breaker, out, source_error }))
+        NoEndpoints(Box::new(Why {
+            service,
+            reason,
+            total,
+            usable,
+            max_in_flight,
+            by_breaker,
+            out,
+            source_error,
+        }))
     }
 }

@@ -99,9 +99,9 @@ impl RawPick {
 }
 
 /// The inputs and the progress of one pick.
-struct Picker<'a> {
-    engine: &'a Engine,
-    snapshot: &'a Snapshot,
+pub(super) struct Picker<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) snapshot: &'a Snapshot,
     tried: Tried<'a>,
     /// Whether no further attempt can follow.
     last: bool,
@@ -112,6 +112,8 @@ struct Picker<'a> {
     gated: bool,
     /// The endpoint that the fast path drew, if any.
     drawn: Option<u32>,
+    /// Whether the endpoints of some tier have no room for a call.
+    full: bool,
 }
 
 impl Engine {
@@ -153,7 +155,7 @@ impl Engine {
         }
         let drawn = drawn.map(|found| found.number);
         let last = !may_probe;
-        let picker = Picker {
+        let mut picker = Picker {
             engine: self,
             snapshot: &snapshot,
             tried,
@@ -164,8 +166,16 @@ impl Engine {
             key: options.key,
             gated: options.gated,
             drawn,
+            full: false,
         };
-        picker.run()
+        for _ in 0..MAX_RACES {
+            // The snapshot is held, so that the state stays the endpoint's.
+            let (state, admission) = picker.run()?;
+            if self.begin(&snapshot, state, admission, now) {
+                return Some(RawPick::new(state, admission, picker.transition, now));
+            }
+        }
+        None
     }
 
     /// Ensures that the data of this algorithm exists, for calls that override the service's
@@ -203,12 +213,11 @@ impl Engine {
 impl<'a> Picker<'a> {
     /// Tries all options in order: the session's endpoint, a due probe call, the endpoints in
     /// rotation, and the last resort.
-    fn run(mut self) -> Option<RawPick> {
+    fn run(&mut self) -> Option<(u32, Admission)> {
+        self.transition = Transition::No;
         let engine = self.engine;
         if engine.rotates(self.snapshot, self.tried) {
-            let (state, admission) = engine.next_in_rotation(self.snapshot, self.tried, self.now)?;
-            engine.slab.state(state).begin();
-            return Some(RawPick::new(state, admission, Transition::No, self.now));
+            return engine.next_in_rotation(self.snapshot, self.tried, self.now);
         }
         let due = engine.probe_at.load(Ordering::Relaxed);
         let session_endpoint = if self.key.is_some() { self.session_endpoint() } else { None };
@@ -220,9 +229,10 @@ impl<'a> Picker<'a> {
         };
         let (state, admission) = match probe {
             Some(found) => found,
-            None if self.snapshot.closed() > 0 || self.snapshot.panics() => {
-                self.available().or_else(|| self.last_resort())?
-            }
+            None if self.snapshot.closed() > 0 || self.snapshot.panics() => match self.available() {
+                None if !self.full => self.last_resort()?,
+                found => found?,
+            },
             None => self.last_resort()?,
         };
         if let (Some(key), Some(sticky)) = (self.key, self.snapshot.sessions()) {
@@ -230,9 +240,7 @@ impl<'a> Picker<'a> {
                 sticky.keep(key, state, self.now);
             }
         }
-        // The snapshot is held, so from here on the state stays the endpoint's.
-        engine.slab.state(state).begin();
-        Some(RawPick::new(state, admission, self.transition, self.now))
+        Some((state, admission))
     }
 
     /// Picks one of the endpoints in rotation.
@@ -240,7 +248,8 @@ impl<'a> Picker<'a> {
     fn available(&mut self) -> Option<(u32, Admission)> {
         if self.snapshot.policy.custom {
             if let Some(state) = self.engine.ask_custom(self.snapshot, self.tried, self.now) {
-                if let Some(admission) = self.engine.slab.state(state).breaker().admit_if_closed() {
+                let of = self.engine.slab.state(state);
+                if let Some(admission) = of.breaker().admit_if_closed().filter(|_| self.has_room(state)) {
                     return Some((state, admission));
                 }
             }
@@ -287,6 +296,10 @@ impl<'a> Picker<'a> {
             let candidates = Candidates { members: tier.candidates(), tier, slab: &engine.slab, tried };
             let next = || pick(self.algorithm, candidates, self.key, &engine.turns, &engine.random, self.now);
             let Some(number) = self.drawn.take().or_else(|| next().map(|found| found.number)) else { break };
+            let Some(number) = self.with_room(number, candidates) else {
+                self.full = true;
+                break;
+            };
             let state = engine.slab.state(number);
             let admission = match state.breaker().admit_if_closed() {
                 Some(admission) => admission,
@@ -329,7 +342,8 @@ impl<'a> Picker<'a> {
     fn session_endpoint(&mut self) -> Option<(u32, Admission)> {
         let key = self.key?;
         let state = self.snapshot.sessions()?.lookup(key, self.now)?;
-        if self.tried.contains(state) || !self.engine.slab.state(state).is_in_rotation() {
+        let usable = self.engine.slab.state(state).is_in_rotation() && self.has_room(state);
+        if self.tried.contains(state) || !usable {
             return None;
         }
         let admission = self.engine.slab.state(state).breaker().admit_if_closed()?;
@@ -348,6 +362,9 @@ impl<'a> Picker<'a> {
         let probed_down = |state: &u32| self.engine.slab.state(*state).placement().is_probed_down();
         let candidates = self.outside().chain(self.pinned_in_idle_tiers());
         for state in candidates.filter(|state| !probed_down(state)) {
+            if !self.has_room(state) {
+                continue;
+            }
             let no_calls_until = self.engine.slab.state(state).placement().no_calls_until();
             if self.now < no_calls_until {
                 next = next.min(no_calls_until);
@@ -384,6 +401,10 @@ impl<'a> Picker<'a> {
         });
         let mut again = None;
         for state in pinned.chain(unhealthy.take(if fail_open { MAX_SCANS } else { 0 })) {
+            if !self.has_room(state) {
+                self.full = true;
+                continue;
+            }
             if !self.tried.contains(state) {
                 again = Some(state);
                 break;

@@ -35,6 +35,8 @@ pub(crate) struct Policy {
     /// The share of ambiguous failures above which no retry follows one.
     pub(crate) max_ambiguous: f32,
     pub(crate) fail_fast: bool,
+    /// The most calls in flight to one endpoint; `u32::MAX` without a limit.
+    pub(crate) max_in_flight: u32,
     /// Whether a custom strategy picks.
     pub(crate) custom: bool,
     pub(crate) panic_threshold: u32,
@@ -76,6 +78,7 @@ impl From<&FailoverConfig> for Policy {
             outliers: OutlierPolicy::from(config.outlier_detection()),
             max_ambiguous: config.retry_budget().max_ambiguous() as f32,
             fail_fast: config.fail_fast(),
+            max_in_flight: config.load_balancer().max_in_flight().unwrap_or(u32::MAX),
             custom: config.strategy() == StrategyKind::Custom,
             panic_threshold: config.panic_threshold(),
             slow_start: SlowStart::from(config.slow_start()),

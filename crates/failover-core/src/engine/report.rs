@@ -164,7 +164,7 @@ impl Engine {
         states.take(MAX_PEERS).map(|state| state.ewma().last_start(now)).max().unwrap_or(Time::from_nanos(0))
     }
 
-    fn update_breaker(&self, number: u32, input: Input, evidence: Option<Evidence>, now: Time) {
+    pub(super) fn update_breaker(&self, number: u32, input: Input, evidence: Option<Evidence>, now: Time) {
         let state = self.slab.state(number);
         let unit = self.random.unit();
         let (decision, change) = state.breaker().apply(input, now, &self.breaker_rules(), unit);

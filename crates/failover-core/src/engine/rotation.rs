@@ -49,6 +49,9 @@ impl Engine {
         let mut again = None;
         for _ in 0..all.min(MAX_PASSED) {
             let state = nth(snapshot, self.rotation.fetch_add(1, Ordering::Relaxed) % all)?;
+            if !self.has_room(snapshot, state) {
+                continue;
+            }
             let waits = now < self.slab.state(state).placement().no_calls_until();
             if !tried.contains(state) && !waits {
                 return Some((state, self.admission_beyond(state)));
@@ -69,7 +72,8 @@ impl Engine {
             let of = self.slab.state(*state);
             !of.is_failing() && of.successes() > 0 && now >= of.placement().no_calls_until()
         };
-        let mut states = states.filter(|state| !tried.contains(*state)).filter(works);
+        let free = |state: &u32| !tried.contains(*state) && self.has_room(snapshot, *state);
+        let mut states = states.filter(free).filter(works);
         states.next().map(|state| (state, self.admission_beyond(state)))
     }
 

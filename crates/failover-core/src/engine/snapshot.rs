@@ -97,7 +97,11 @@ impl Snapshot {
                 .unwrap_or_else(|| Arc::new(SessionTable::new(sessions, ttl)))
         });
         let closed = AtomicU32::new(0);
-        let plain = tiers.len() == 1 && sticky.is_none() && !policy.custom && !policy.slow_start.is_on();
+        let plain = tiers.len() == 1
+            && sticky.is_none()
+            && !policy.custom
+            && !policy.slow_start.is_on()
+            && policy.max_in_flight == u32::MAX;
         Self { config, policy, slots: slots.into(), tiers, closed, plain, sticky, eligible }
     }
 

@@ -151,6 +151,15 @@ impl EndpointState {
         self.hot.flow.begin();
     }
 
+    /// Begins a call, unless that makes more than `limit` calls in flight.
+    pub(crate) fn begin_within(&self, limit: u32) -> bool {
+        let begun = self.hot.flow.begin() < limit;
+        if !begun {
+            self.hot.flow.end();
+        }
+        begun
+    }
+
     #[inline]
     pub(crate) fn end(&self, class: Option<AttemptClass>, nanos: u64) {
         if class.is_some() {

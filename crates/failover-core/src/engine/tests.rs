@@ -3,6 +3,7 @@ pub(crate) mod capped;
 pub(crate) mod changes;
 pub(crate) mod classes;
 pub(crate) mod forced;
+pub(crate) mod in_flight;
 pub(crate) mod oracles;
 pub(crate) mod outliers;
 pub(crate) mod pauses;

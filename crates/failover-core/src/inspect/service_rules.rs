@@ -32,6 +32,12 @@ pub struct ServiceRules {
     pub frozen_for: Option<Duration>,
     /// Whether calls go to all endpoints in turn, because none is in use or all of them fail.
     pub rotates: bool,
+    /// The most calls in flight to one endpoint (`load_balancer.max_in_flight`); absent without a
+    /// limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_in_flight: Option<u32>,
+    /// The endpoints that have as many calls in flight.
+    pub full: usize,
     /// How often an endpoint stayed in use although it failed, because too many others were out.
     pub unenforced: u64,
 }
@@ -48,6 +54,8 @@ impl ServiceRules {
             retry_gate_closed: share > policy.max_ambiguous,
             frozen_for: (!frozen_for.is_zero()).then_some(frozen_for),
             rotates: view.rotates(),
+            max_in_flight: (policy.max_in_flight < u32::MAX).then_some(policy.max_in_flight),
+            full: view.endpoints().filter(|of| of.in_flight() >= policy.max_in_flight).count(),
             unenforced: view.unenforced(),
         }
     }
@@ -69,6 +77,13 @@ impl fmt::Display for ServiceRules {
                 f,
                 "  overload: timeouts and overload answers take no endpoint out for {}",
                 rough(time)
+            )?;
+        }
+        if let Some(limit) = self.max_in_flight {
+            let full = self.full;
+            writeln!(
+                f,
+                "  in flight: at most {limit} calls to an endpoint; {full} endpoints are at the limit"
             )?;
         }
         if self.unenforced > 0 {

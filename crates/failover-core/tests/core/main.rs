@@ -7,6 +7,7 @@ mod bench;
 mod client;
 mod documentation;
 mod faults;
+mod in_flight;
 mod overload;
 mod retries;
 mod stall;

@@ -85,7 +85,7 @@ pub(crate) struct Picked<'s> {
 
 impl<'s> Candidates<'s, '_> {
     #[inline]
-    pub(super) fn number(self, place: u32) -> u32 {
+    pub(crate) fn number(self, place: u32) -> u32 {
         self.members[place as usize].load(Ordering::Relaxed)
     }
 
@@ -95,7 +95,7 @@ impl<'s> Candidates<'s, '_> {
     }
 
     #[inline]
-    pub(super) fn len(self) -> u32 {
+    pub(crate) fn len(self) -> u32 {
         self.members.len() as u32
     }
 

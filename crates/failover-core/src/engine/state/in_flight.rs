@@ -15,9 +15,10 @@ impl InFlight {
         Self(AtomicU64::new(0))
     }
 
+    /// Begins a call. Returns the number of calls that were in flight before.
     #[inline]
-    pub(crate) fn begin(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn begin(&self) -> u32 {
+        (self.0.fetch_add(1, Ordering::Relaxed) & IN_FLIGHT) as u32
     }
 
     /// Ends a call that succeeded. A thread that sees no call in flight afterwards also sees what

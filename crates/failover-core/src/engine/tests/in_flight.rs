@@ -1,0 +1,47 @@
+//! The limit on the calls in flight to one endpoint.
+
+use super::*;
+use crate::config::LoadBalancerConfig;
+
+#[tokio::test(start_paused = true)]
+async fn full_endpoints_are_no_reason_to_use_one_that_its_source_reports_as_unhealthy() {
+    let balancer = LoadBalancerConfig::builder().max_in_flight(2).build().expect("valid");
+    let bench = Bench::new(FailoverConfig::builder().load_balancer(balancer).build().expect("valid"));
+    bench.publish([entry("a", 0), entry("b", 0).with_health(Health::Unhealthy)]);
+    let held: Vec<_> = (0..2).filter_map(|_| bench.engine.pick(Tried::NONE, true)).collect();
+    assert!(held.iter().all(|pick| bench.id(pick) == "a"), "{held:?}");
+    assert!(bench.engine.pick(Tried::NONE, true).is_none());
+    assert_eq!(bench.engine.why_none().code(), "OVERLOADED");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_call_waits_for_room_and_gives_its_permit_back() {
+    let balancer = LoadBalancerConfig::builder().max_in_flight(1).build().expect("valid");
+    let config = breaker(|b| b).to_builder().load_balancer(balancer).build().expect("valid");
+    let bench = Bench::new(config);
+    bench.publish([entry("a", 0), entry("b", 0)]);
+    let held = loop {
+        let pick = bench.engine.pick(Tried::NONE, true).expect("room");
+        if bench.id(&pick) == "b" {
+            break pick;
+        }
+        bench.engine.report(pick, AttemptClass::Success);
+    };
+    let state = held.state();
+    for _ in 0..5 {
+        let admission = bench.engine.slab.state(state).breaker().admit_if_closed().expect("closed");
+        bench.engine.update_breaker(
+            state,
+            breaker::Input::Failure(admission),
+            Some(strain::Evidence::Hard),
+            bench.engine.clock.now(),
+        );
+    }
+    assert!(!bench.availability("b").is_in());
+    pass(6 * SECOND).await;
+    assert_eq!(bench.calls(5, &[])["a"], 5, "b is at its limit");
+    bench.engine.cancel(held);
+    pass(2 * SECOND).await;
+    assert_eq!(bench.calls(5, &[])["b"], 1, "a probe call");
+    assert_eq!(bench.emitted(EventKind::CircuitHalfOpen).len(), 1);
+}
