@@ -15,6 +15,11 @@ use crate::error::Error;
 pub struct CircuitBreakerConfig {
     enabled: bool,
     failure_threshold: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure_rate: Option<f64>,
+    #[serde(serialize_with = "duration::write")]
+    failure_rate_window: Duration,
+    failure_rate_attempts: u32,
     #[serde(serialize_with = "duration::write")]
     recovery_timeout: Duration,
     #[serde(serialize_with = "duration::write_option", skip_serializing_if = "Option::is_none")]
@@ -56,6 +61,27 @@ impl CircuitBreakerConfig {
     /// times this number is suspect: failures mixed with successes count as well.
     pub fn failure_threshold(&self) -> u32 {
         self.failure_threshold
+    }
+
+    /// Returns the share of failures among the attempts of a sliding window that makes an endpoint
+    /// suspect, 0.01 to 1, if configured. Default: the failure rate does not count.
+    ///
+    /// The rule works beside [`failure_threshold`](Self::failure_threshold), as in resilience4j. While
+    /// it is on, a half-open breaker judges a round by the rate as well: it opens when so many of
+    /// [`success_threshold`](Self::success_threshold) probe calls have failed, and not at the first.
+    pub fn failure_rate(&self) -> Option<f64> {
+        self.failure_rate
+    }
+
+    /// Returns the length of the window of the failure rate, 1 s to 1 h. Default: 20 s.
+    pub fn failure_rate_window(&self) -> Duration {
+        self.failure_rate_window
+    }
+
+    /// Returns the number of attempts in the window below which the failure rate does not count, 1 to
+    /// 10 000. Default: 20.
+    pub fn failure_rate_attempts(&self) -> u32 {
+        self.failure_rate_attempts
     }
 
     /// Returns how long it stays open the first time, 10 ms to 1 h. Default: 5 s.
@@ -129,6 +155,13 @@ impl CircuitBreakerConfig {
         if let Some(enabled) = fields.flag("enabled")? {
             draft.enabled = enabled;
         }
+        draft.failure_rate = fields.number("failure_rate", &defaults::FAILURE_RATE_RANGE)?;
+        if let Some(window) = fields.duration("failure_rate_window", &defaults::FAILURE_RATE_WINDOW_RANGE)? {
+            draft.failure_rate_window = window;
+        }
+        if let Some(attempts) = fields.whole("failure_rate_attempts", &defaults::BREAKER_COUNT_RANGE)? {
+            draft.failure_rate_attempts = attempts;
+        }
         if let Some(time) = fields.duration("recovery_timeout", &defaults::RECOVERY_RANGE)? {
             draft.recovery_timeout = time;
         }
@@ -158,6 +191,9 @@ impl Default for CircuitBreakerConfig {
         Self {
             enabled: defaults::BREAKER_ENABLED,
             failure_threshold: defaults::FAILURE_THRESHOLD,
+            failure_rate: None,
+            failure_rate_window: defaults::FAILURE_RATE_WINDOW,
+            failure_rate_attempts: defaults::FAILURE_RATE_ATTEMPTS,
             recovery_timeout: defaults::RECOVERY_TIMEOUT,
             max_recovery_timeout: None,
             jitter: defaults::JITTER,
@@ -196,6 +232,29 @@ impl CircuitBreakerConfigBuilder {
     /// Failures mixed with successes count as well: see [`CircuitBreakerConfig::failure_threshold`].
     pub fn failure_threshold(mut self, failures: u32) -> Self {
         self.draft.failure_threshold = failures;
+        self
+    }
+
+    /// Sets the share of failures among the attempts of a sliding window that makes an endpoint
+    /// suspect, 0.01 to 1. Default: the failure rate does not count.
+    ///
+    /// See [`CircuitBreakerConfig::failure_rate`].
+    pub fn failure_rate(mut self, share: impl Into<Option<f64>>) -> Self {
+        self.draft.failure_rate = share.into();
+        self
+    }
+
+    /// Sets the length of the window of the failure rate, 1 s to 1 h, and not below the attempt
+    /// timeout. Default: 20 s.
+    pub fn failure_rate_window(mut self, window: Duration) -> Self {
+        self.draft.failure_rate_window = window;
+        self
+    }
+
+    /// Sets the number of attempts in the window below which the failure rate does not count, 1 to
+    /// 10 000. Default: 20.
+    pub fn failure_rate_attempts(mut self, attempts: u32) -> Self {
+        self.draft.failure_rate_attempts = attempts;
         self
     }
 
@@ -293,6 +352,12 @@ impl CircuitBreakerConfigBuilder {
         ] {
             count.map_or(Ok(0), |count| range::whole(&field(name), count, counts))?;
         }
+        if let Some(share) = config.failure_rate {
+            range::number(&field("failure_rate"), share, &defaults::FAILURE_RATE_RANGE)?;
+        }
+        let window = config.failure_rate_window;
+        range::duration(&field("failure_rate_window"), window, &defaults::FAILURE_RATE_WINDOW_RANGE)?;
+        range::whole(&field("failure_rate_attempts"), config.failure_rate_attempts, counts)?;
         if let Some(time) = config.half_open_max_wait {
             range::duration(&field("half_open_max_wait"), time, &defaults::RECOVERY_RANGE)?;
         }
@@ -310,6 +375,9 @@ const SECTION: &str = "circuit_breaker";
 const KEYS: &[&str] = &[
     "enabled",
     "failure_threshold",
+    "failure_rate",
+    "failure_rate_window",
+    "failure_rate_attempts",
     "recovery_timeout",
     "max_recovery_timeout",
     "jitter",

@@ -38,6 +38,10 @@ pub(crate) const EMPTY_HOLD_RANGE: RangeInclusive<Duration> = ms(1)..=secs(7 * D
 // The circuit breaker.
 pub(crate) const BREAKER_ENABLED: bool = true;
 pub(crate) const FAILURE_THRESHOLD: u32 = 5;
+pub(crate) const FAILURE_RATE_RANGE: RangeInclusive<f64> = 0.01..=1.0;
+pub(crate) const FAILURE_RATE_WINDOW: Duration = secs(20);
+pub(crate) const FAILURE_RATE_WINDOW_RANGE: RangeInclusive<Duration> = secs(1)..=secs(HOUR);
+pub(crate) const FAILURE_RATE_ATTEMPTS: u32 = 20;
 pub(crate) const RECOVERY_TIMEOUT: Duration = secs(5);
 pub(crate) const MAX_RECOVERY_TIMEOUT: Duration = secs(60);
 /// For both recovery timeouts and for the wait of a half-open breaker.

@@ -190,7 +190,7 @@ fn what_is_written_has_words_and_no_nulls() {
             "removal_guard": "off", "max_retries": 2, "retry_delay": "25ms",
             "circuit_breaker": {
                 "enabled": true, "failure_threshold": 5, "recovery_timeout": "5s", "jitter": 0.2,
-                "max_ejected": 0.5, "freeze_time": "30s",
+                "failure_rate_window": "20s", "failure_rate_attempts": 20, "max_ejected": 0.5, "freeze_time": "30s",
             },
             "load_balancer": {"sticky": false}, "timeout": "30s", "backoff": {"multiplier": 2.0},
             "retry_budget": {"enabled": true, "capacity": 500, "retry_cost": 5, "success_deposit": 1, "max_ambiguous": 0.1},
@@ -233,10 +233,12 @@ prop_compose! {
         first in times(ms(10)..=secs(60)), longest in prop::option::of(times(secs(60)..=secs(3600))),
         wait in prop::option::of(times(defaults::RECOVERY_RANGE)), share in thousandths(1..=1000),
         freeze in times(defaults::FREEZE_RANGE), jitter in thousandths(0..=1000),
+        rate in prop::option::of(thousandths(10..=1000)), window in times(secs(1)..=secs(3600)),
     ) -> CircuitBreakerConfig {
         CircuitBreakerConfig::builder().enabled(enabled).failure_threshold(counts[0])
             .half_open_max_calls(counts[1]).success_threshold(enabled.then_some(counts[2])).min_available(floor)
-            .max_ejected(share).freeze_time(freeze)
+            .max_ejected(share).freeze_time(freeze).failure_rate(rate)
+            .failure_rate_window(window).failure_rate_attempts(counts[2])
             .recovery_timeout(first).max_recovery_timeout(longest).half_open_max_wait(wait).jitter(jitter)
             .build().unwrap()
     }
@@ -246,9 +248,11 @@ prop_compose! {
     fn balancers()(
         word in prop::option::of(0..Algorithm::WORDS.len()), sticky: bool,
         weights in prop::collection::btree_map("[!-~]{1,20}", any::<u32>(), 0..4),
+        limit in prop::option::of(defaults::IN_FLIGHT_RANGE),
     ) -> LoadBalancerConfig {
         let algorithm: Option<Algorithm> = word.map(|n| Algorithm::WORDS[n].parse().unwrap());
-        LoadBalancerConfig::builder().algorithm(algorithm).weights(weights).sticky(sticky).build().unwrap()
+        LoadBalancerConfig::builder().algorithm(algorithm).weights(weights).sticky(sticky).max_in_flight(limit)
+            .build().unwrap()
     }
 }
 
@@ -272,7 +276,9 @@ prop_compose! {
         hold in prop::option::of(times(defaults::EMPTY_HOLD_RANGE)), note in ".{0,9}", here in localities(),
     ) -> FailoverConfig {
         let has_floor = breaker.min_available().is_some_and(|floor| floor > 0);
-        let own_attempt = own_attempt && breaker.half_open_max_wait().is_none_or(|wait| wait >= timeout);
+        let fits = |time: Option<Duration>| time.is_none_or(|time| time >= timeout);
+        let window = breaker.failure_rate().map(|_| breaker.failure_rate_window());
+        let own_attempt = own_attempt && fits(breaker.half_open_max_wait()) && fits(window);
         FailoverConfig::builder().strategy(StrategyKind::WORDS[word].parse().unwrap())
             .probe_endpoints(switches.0).fail_fast(switches.1 && !has_floor).max_retries(retries).retry_delay(delay)
             .timeout(timeout).attempt_timeout(own_attempt.then_some(timeout)).circuit_breaker(breaker)

@@ -26,6 +26,16 @@ impl FailoverConfig {
                 return Err(Error::invalid(field, duration::short(wait), &wanted));
             }
         }
+        if let (Some(attempt), Some(_)) =
+            (self.given_attempt_timeout(), self.circuit_breaker().failure_rate())
+        {
+            let window = self.circuit_breaker().failure_rate_window();
+            if window < attempt {
+                let wanted = format!("at least the attempt_timeout, {}", duration::short(attempt));
+                let field = "circuit_breaker.failure_rate_window";
+                return Err(Error::invalid(field, duration::short(window), &wanted));
+            }
+        }
         Ok(())
     }
 

@@ -207,8 +207,10 @@ mod tests {
         let at = |secs: u64| Time::from_nanos(secs * 1_000_000_000);
         let closed = Breaker::NEW;
         let open = Breaker { phase: Phase::Open { until: at(9) }, ..Breaker::NEW };
-        let half =
-            Breaker { phase: Phase::HalfOpen { since: at(1), calls: 0, successes: 0 }, ..Breaker::NEW };
+        let half = Breaker {
+            phase: Phase::HalfOpen { since: at(1), calls: 0, successes: 0, failures: 0 },
+            ..Breaker::NEW
+        };
         let out = |cause| Availability::Out { cause };
         let breaker_open = UnavailableCause::BreakerOpen { retry_in: Duration::from_secs(5) };
         let table = [

@@ -41,6 +41,8 @@ pub(crate) struct BreakerPolicy {
     pub(crate) half_open_wait: Duration,
     /// The number of successful probe calls that close the breaker, if configured.
     pub(crate) success_threshold: Option<u32>,
+    /// The share of failures that counts, if configured.
+    pub(crate) failure_rate: Option<f64>,
 }
 
 impl From<&FailoverConfig> for BreakerPolicy {
@@ -55,6 +57,7 @@ impl From<&FailoverConfig> for BreakerPolicy {
             half_open_calls: config.half_open_max_calls(),
             half_open_wait: whole.half_open_wait(),
             success_threshold: config.success_threshold(),
+            failure_rate: config.failure_rate(),
         }
     }
 }
@@ -99,6 +102,13 @@ impl BreakerPolicy {
         level.saturating_sub(u8::try_from(steps).unwrap_or(u8::MAX))
     }
 
+    /// Whether so many failed probe calls open a half-open breaker: the first one or, if the failure
+    /// rate counts, so many that the round cannot end below it.
+    fn fails_round(&self, failures: u32, level: u8) -> bool {
+        let share = f64::from(failures) / f64::from(self.successes(level));
+        self.failure_rate.is_none_or(|rate| share >= rate)
+    }
+
     /// The number of successful probe calls that close a breaker at this level: 2, 4, 8.
     pub(crate) fn successes(&self, level: u8) -> u32 {
         let grown = || MOST_SUCCESSES.min(2 << level.saturating_sub(1).min(4));
@@ -126,11 +136,13 @@ pub(crate) enum Phase {
     Open {
         until: Time,
     },
-    /// `since` is when the newest probe call or, with several at a time, the round began.
+    /// `since` is when the newest probe call or, with several at a time, the round began. `failures`
+    /// stays 0 unless the failure rate counts.
     HalfOpen {
         since: Time,
         calls: u32,
         successes: u32,
+        failures: u32,
     },
 }
 
@@ -244,24 +256,26 @@ impl Breaker {
         // A call that cannot be repeated leaves the first probe call to others for one open time.
         let patience =
             || if repeated { Duration::ZERO } else { policy.open_time(self.level.saturating_sub(1), 0.0) };
-        let begin = |successes| {
-            let next = self.next(Phase::HalfOpen { since: now, calls: 1, successes });
+        let begin = |successes, failures| {
+            let next = self.next(Phase::HalfOpen { since: now, calls: 1, successes, failures });
             (next, Decision::Admitted(next.admission(true)))
         };
         match self.phase {
             Phase::Closed { .. } => (self, Decision::Admitted(self.admission(false))),
             Phase::Open { until } => match until + patience() {
-                ready if now >= ready => begin(0),
+                ready if now >= ready => begin(0, 0),
                 ready => (self, Decision::Refused(ready)),
             },
             // No probe call is in flight, so no report is lost when a new generation begins.
-            Phase::HalfOpen { since, calls: 0, successes } => {
+            Phase::HalfOpen { since, calls: 0, successes, failures } => {
                 let spacing = if policy.half_open_calls.is_some() { Duration::ZERO } else { SPACING };
                 let ready = since + if successes == 0 { spacing.max(patience()) } else { spacing };
-                if now >= ready { begin(successes) } else { (self, Decision::Refused(ready)) }
+                if now >= ready { begin(successes, failures) } else { (self, Decision::Refused(ready)) }
             }
-            Phase::HalfOpen { since, calls, successes } if calls < policy.half_open_calls.unwrap_or(1) => {
-                let phase = Phase::HalfOpen { since, calls: calls + 1, successes };
+            Phase::HalfOpen { since, calls, successes, failures }
+                if calls < policy.half_open_calls.unwrap_or(1) =>
+            {
+                let phase = Phase::HalfOpen { since, calls: calls + 1, successes, failures };
                 (Self { phase, ..self }, Decision::Admitted(self.admission(true)))
             }
             // The probe calls of this round did not return in time, which counts as a failure.
@@ -283,12 +297,14 @@ impl Breaker {
             }
             // The call came because nothing better was available; now something is.
             _ if !admission.permit => self.next(Phase::HEALTHY),
-            Phase::HalfOpen { successes, .. } if successes + 1 >= policy.successes(self.level) => {
+            Phase::HalfOpen { successes, failures, .. }
+                if successes + failures + 1 >= policy.successes(self.level) =>
+            {
                 self.next(Phase::HEALTHY)
             }
-            Phase::HalfOpen { since, calls, successes } => {
-                let calls = calls.saturating_sub(1);
-                Self { phase: Phase::HalfOpen { since, calls, successes: successes + 1 }, ..self }
+            Phase::HalfOpen { since, calls, successes, failures } => {
+                let (calls, successes) = (calls.saturating_sub(1), successes + 1);
+                Self { phase: Phase::HalfOpen { since, calls, successes, failures }, ..self }
             }
             Phase::Open { .. } => self,
         }
@@ -328,7 +344,17 @@ impl Breaker {
     /// every one of them at the maximum open time.
     fn failed_probe(self, admission: Admission, now: Time, policy: &BreakerPolicy, unit: f64) -> Self {
         match self.phase {
-            Phase::HalfOpen { .. } if admission.permit => self.open(now, policy, unit),
+            Phase::HalfOpen { since, calls, successes, failures } if admission.permit => {
+                let failures = failures + 1;
+                if policy.fails_round(failures, self.level) {
+                    return self.open(now, policy, unit);
+                }
+                if successes + failures >= policy.successes(self.level) {
+                    return self.next(Phase::HEALTHY);
+                }
+                let calls = calls.saturating_sub(1);
+                Self { phase: Phase::HalfOpen { since, calls, successes, failures }, ..self }
+            }
             _ => self,
         }
     }
@@ -340,9 +366,9 @@ impl Breaker {
 
     fn returned(self, admission: Admission) -> Self {
         match self.phase {
-            Phase::HalfOpen { since, calls, successes } if admission.permit => {
+            Phase::HalfOpen { since, calls, successes, failures } if admission.permit => {
                 let calls = calls.saturating_sub(1);
-                Self { phase: Phase::HalfOpen { since, calls, successes }, ..self }
+                Self { phase: Phase::HalfOpen { since, calls, successes, failures }, ..self }
             }
             _ => self,
         }

@@ -156,6 +156,7 @@ impl Engine {
         match change.to.phase {
             Phase::Closed { .. } => {
                 placement.set_closed_at(now, &control.lock);
+                self.slab.clear_window(number);
                 if let Some(mean) = self.mean_latency(snapshot, number, now) {
                     state.ewma().seed(mean, now);
                 }
@@ -329,9 +330,11 @@ impl Engine {
             (from, _) => {
                 self.accounts.recover(&self.clock);
                 let reason = match from {
-                    Phase::HalfOpen { successes, .. } if !self.strain.is_frozen(self.clock.now()) => {
+                    _ if self.strain.is_frozen(self.clock.now()) => "back in rotation".to_owned(),
+                    Phase::HalfOpen { successes, failures: 0, .. } => {
                         format!("{} probe calls succeeded; back in rotation", successes + 1)
                     }
+                    Phase::HalfOpen { .. } => "enough probe calls succeeded; back in rotation".to_owned(),
                     _ => "back in rotation".to_owned(),
                 };
                 Event::new(EventKind::CircuitClose, reason)

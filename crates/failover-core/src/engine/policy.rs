@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use crate::config::{Algorithm, FailoverConfig, StrategyKind};
+use crate::config::{Algorithm, CircuitBreakerConfig, FailoverConfig, StrategyKind};
 use crate::engine::breaker::BreakerPolicy;
 use crate::engine::outlier::OutlierPolicy;
 use crate::engine::retry_budget::BudgetPolicy;
 use crate::engine::slow_start::SlowStart;
+use crate::engine::state::failure_window::RatePolicy;
 use crate::runtime::backoff::Backoff;
 
 /// The values that a call copies, so that it keeps its settings to the end and writes no shared
@@ -30,6 +31,7 @@ pub(crate) struct Policy {
     pub(crate) min_available: u32,
     /// The share of a tier that ambiguous evidence may take out.
     pub(crate) max_ejected: f64,
+    pub(crate) failure_rate: Option<RatePolicy>,
     pub(crate) freeze: Duration,
     pub(crate) outliers: OutlierPolicy,
     /// The share of ambiguous failures above which no retry follows one.
@@ -74,6 +76,7 @@ impl From<&FailoverConfig> for Policy {
             breaker: BreakerPolicy::from(config),
             min_available: config.floor(),
             max_ejected: config.circuit_breaker().max_ejected(),
+            failure_rate: rate_policy(config.circuit_breaker()),
             freeze: config.circuit_breaker().freeze_time(),
             outliers: OutlierPolicy::from(config.outlier_detection()),
             max_ambiguous: config.retry_budget().max_ambiguous() as f32,
@@ -84,4 +87,10 @@ impl From<&FailoverConfig> for Policy {
             slow_start: SlowStart::from(config.slow_start()),
         }
     }
+}
+
+fn rate_policy(config: &CircuitBreakerConfig) -> Option<RatePolicy> {
+    let rate = config.failure_rate().filter(|_| config.enabled())?;
+    let (window, min_attempts) = (config.failure_rate_window(), config.failure_rate_attempts());
+    Some(RatePolicy { rate, window, min_attempts })
 }

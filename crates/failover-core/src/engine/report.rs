@@ -123,8 +123,26 @@ impl Engine {
         if admission.permit || !matches!(input, Input::Release(_)) {
             self.update_breaker(number, input, evidence, now);
         }
+        if closed && (evidence.is_some() || matches!(input, Input::Success(_))) {
+            self.count_rate(number, input, evidence, now);
+        }
         if let (true, Some(Evidence::Ambiguous { silent })) = (closed, evidence) {
             self.feed_gate(number, silent, now);
+        }
+    }
+
+    /// Counts an attempt for the failure rate, if that is watched. Timeouts and overload answers do not
+    /// count while the service is frozen.
+    fn count_rate(&self, number: u32, input: Input, evidence: Option<Evidence>, now: Time) {
+        let Some(policy) = self.snapshot.load().policy.failure_rate else { return };
+        let vague = matches!(evidence, Some(Evidence::Ambiguous { .. }));
+        if vague && self.strain.is_frozen(now) {
+            return;
+        }
+        let reached = self.slab.window(number).record(evidence, now, &policy);
+        let closed = self.slab.state(number).breaker().admit_if_closed().is_some();
+        if let Some(evidence) = reached.filter(|_| closed) {
+            self.suspect(number, input, evidence, now);
         }
     }
 

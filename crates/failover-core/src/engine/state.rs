@@ -2,6 +2,7 @@
 
 pub(crate) mod counters;
 pub(crate) mod ewma;
+pub(crate) mod failure_window;
 pub(crate) mod in_flight;
 pub(crate) mod latency;
 pub(crate) mod load_weight;

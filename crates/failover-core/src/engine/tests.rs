@@ -2,6 +2,7 @@ pub(crate) mod all_out;
 pub(crate) mod capped;
 pub(crate) mod changes;
 pub(crate) mod classes;
+pub(crate) mod failure_rate;
 pub(crate) mod forced;
 pub(crate) mod in_flight;
 pub(crate) mod oracles;

@@ -140,13 +140,18 @@ fn next(availability: Availability, breaker: &Breaker, policy: &Policy, now: Tim
     let rules = &policy.breaker;
     let by_breaker = || match breaker.phase {
         Phase::Closed { score, .. } if rules.enabled => {
-            format!("{} more failures in a row make it suspect", rules.failures_left(score))
+            let rate = policy.failure_rate.map(|of| {
+                let (percent, window) = (100.0 * of.rate, rough(of.window));
+                format!(", or {percent:.0} % failures of at least {} attempts in {window}", of.min_attempts)
+            });
+            let left = rules.failures_left(score);
+            format!("{left} more failures in a row make it suspect{}", rate.unwrap_or_default())
         }
         Phase::Closed { .. } => "its breaker is disabled; only its source or a probe takes it out".to_owned(),
         Phase::Open { until } => format!("probe calls in {}", rough(until.since(now))),
-        Phase::HalfOpen { successes, .. } => {
+        Phase::HalfOpen { successes, failures, .. } => {
             let needed = rules.successes(breaker.level);
-            format!("{} more successes close its breaker", needed.saturating_sub(successes))
+            format!("{} more successes close its breaker", needed.saturating_sub(successes + failures))
         }
     };
     match availability {

@@ -3,7 +3,7 @@
 use std::future::pending;
 use std::time::Duration;
 
-use failover_core::config::CircuitBreakerConfig;
+use failover_core::config::{CircuitBreakerConfig, CircuitBreakerConfigBuilder};
 use failover_core::{AttemptClass, FailoverConfig, Outcome, ServiceHandle};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -143,6 +143,26 @@ fn a_wait_for_probe_calls_shorter_than_an_attempt_is_refused() {
     assert!(error.starts_with("circuit_breaker.half_open_max_wait: 1.999s"), "{error}");
     assert!(error.contains("at least the attempt_timeout, 2s"), "{error}");
     config(ms(2_000)).expect("long enough");
+}
+
+#[test]
+fn a_window_of_the_failure_rate_that_has_no_use_is_refused() {
+    let breaker = || CircuitBreakerConfig::builder();
+    let config = |breaker: CircuitBreakerConfigBuilder| {
+        FailoverConfig::builder().attempt_timeout(ms(2_000)).circuit_breaker(breaker.build()?).build()
+    };
+    config(breaker().failure_rate(0.5).failure_rate_window(ms(2_000))).expect("as long as an attempt");
+    for (wrong, expected) in [
+        (breaker().failure_rate(0.5).failure_rate_window(ms(1_999)), "failure_rate_window: 1.999s"),
+        (breaker().failure_rate(0.5).failure_rate_window(Duration::MAX), "failure_rate_window: "),
+        (breaker().failure_rate(0.0), "failure_rate: 0"),
+        (breaker().failure_rate(50.0), "failure_rate: 50"),
+        (breaker().failure_rate(f64::NAN), "failure_rate: NaN"),
+        (breaker().failure_rate(0.5).failure_rate_attempts(0), "failure_rate_attempts: 0"),
+    ] {
+        let error = config(wrong).expect_err(expected).to_string();
+        assert!(error.starts_with(&format!("circuit_breaker.{expected}")), "{error}");
+    }
 }
 
 #[test]

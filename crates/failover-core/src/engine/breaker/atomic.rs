@@ -9,12 +9,15 @@ use crate::engine::breaker::{Admission, Breaker, BreakerPolicy, Decision, Input,
 use crate::runtime::clock::Time;
 use crate::runtime::sync::{AtomicU64, Ordering};
 
-/// Bits of the word, from the lowest: two counters of 20, level 6, generation 15, unused 1, phase 2.
-const COUNTER: u32 = 20;
+/// Bits of the word, from the lowest: three counters of 14, level 5, generation 15, phase 2. A closed
+/// breaker uses the first two as one.
+const COUNTER: u32 = 14;
 const COUNTER_MASK: u64 = (1 << COUNTER) - 1;
-const COUNTERS_MASK: u64 = (1 << (2 * COUNTER)) - 1;
-const LEVEL_AT: u32 = 40;
-const GENERATION_AT: u32 = 46;
+const COUNTERS_MASK: u64 = (1 << (3 * COUNTER)) - 1;
+const SCORE_MASK: u64 = (1 << (2 * COUNTER)) - 1;
+const LEVEL_AT: u32 = 3 * COUNTER;
+const LEVEL_MASK: u64 = 0x1f;
+const GENERATION_AT: u32 = 47;
 const PHASE_AT: u32 = 62;
 const CLOSED: u64 = 0;
 const OPEN: u64 = 1;
@@ -129,28 +132,30 @@ fn generation(word: u64) -> u16 {
 }
 
 fn pack(breaker: &Breaker) -> u64 {
-    let (phase, low, high) = match breaker.phase {
-        Phase::Closed { score, overloads } => (CLOSED, score, overloads),
-        Phase::Open { .. } => (OPEN, 0, 0),
-        Phase::HalfOpen { calls, successes, .. } => (HALF_OPEN, calls, successes),
+    let counter = |value: u32, at: u32| u64::from(value).min(COUNTER_MASK) << (at * COUNTER);
+    let (phase, counters) = match breaker.phase {
+        Phase::Closed { score, overloads } => {
+            (CLOSED, u64::from(score).min(SCORE_MASK) | counter(overloads, 2))
+        }
+        Phase::Open { .. } => (OPEN, 0),
+        Phase::HalfOpen { calls, successes, failures, .. } => {
+            (HALF_OPEN, counter(calls, 0) | counter(successes, 1) | counter(failures, 2))
+        }
     };
-    let counter = |value: u32| u64::from(value).min(COUNTER_MASK);
     phase << PHASE_AT
         | u64::from(breaker.generation) << GENERATION_AT
         | u64::from(breaker.level) << LEVEL_AT
-        | counter(high) << COUNTER
-        | counter(low)
+        | counters
 }
 
 fn unpack(word: u64, time: Time) -> Breaker {
-    let low = (word & COUNTER_MASK) as u32;
-    let high = ((word >> COUNTER) & COUNTER_MASK) as u32;
+    let counter = |at: u32| ((word >> (at * COUNTER)) & COUNTER_MASK) as u32;
     let phase = match word >> PHASE_AT {
-        CLOSED => Phase::Closed { score: low, overloads: high },
+        CLOSED => Phase::Closed { score: (word & SCORE_MASK) as u32, overloads: counter(2) },
         OPEN => Phase::Open { until: time },
-        _ => Phase::HalfOpen { since: time, calls: low, successes: high },
+        _ => Phase::HalfOpen { since: time, calls: counter(0), successes: counter(1), failures: counter(2) },
     };
-    Breaker { phase, generation: generation(word), level: ((word >> LEVEL_AT) & 0x3f) as u8 }
+    Breaker { phase, generation: generation(word), level: ((word >> LEVEL_AT) & LEVEL_MASK) as u8 }
 }
 
 fn pack_time(breaker: &Breaker) -> u64 {
@@ -197,7 +202,7 @@ mod tests {
         let phases = [
             Phase::Closed { score: 30_000, overloads: 5 },
             Phase::Open { until: at(123_456) },
-            Phase::HalfOpen { since: at(7), calls: 10_000, successes: 9_999 },
+            Phase::HalfOpen { since: at(7), calls: 10_000, successes: 9_999, failures: 9_998 },
         ];
         for phase in phases {
             for (generation, level) in [(0, 0), (32_767, 31)] {

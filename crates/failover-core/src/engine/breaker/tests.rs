@@ -10,6 +10,7 @@ pub(super) fn policy() -> BreakerPolicy {
         half_open_calls: Some(3),
         half_open_wait: Duration::from_secs(30),
         success_threshold: Some(2),
+        failure_rate: None,
     }
 }
 
@@ -209,6 +210,39 @@ fn success_threshold_closes_and_a_failure_before_it_opens_again() {
         driven.calls("FFFFF");
         driven.now = secs(6);
         assert_eq!(driven.calls(letters), expected, "{letters}");
+    }
+}
+
+/// resilience4j's half-open state: 50 % of four calls.
+#[test]
+fn with_a_failure_rate_a_half_open_round_is_judged_by_it() {
+    let rate = |rate| BreakerPolicy {
+        half_open_calls: Some(4),
+        success_threshold: Some(4),
+        failure_rate: Some(rate),
+        ..policy()
+    };
+    for (share, round, expected) in [
+        (0.5, "FSSS", BreakerState::Closed),
+        (0.5, "SSSF", BreakerState::Closed),
+        // Decided as soon as the round cannot end otherwise.
+        (0.5, "FF", BreakerState::Open),
+        (0.5, "FSF", BreakerState::Open),
+        (0.5, "FSS", BreakerState::HalfOpen),
+        (0.5, "SSS", BreakerState::HalfOpen),
+        (1.0, "FFFS", BreakerState::Closed),
+        (1.0, "FFFF", BreakerState::Open),
+        (0.01, "SSSF", BreakerState::Open),
+    ] {
+        let mut driven = Driven::new(rate(share));
+        driven.step(Input::Open { level: 0 });
+        driven.now = secs(10);
+        for letter in round.chars() {
+            assert!(driven.admit(), "{share} {round}");
+            let admission = driven.admission;
+            driven.step(if letter == 'S' { Input::Success(admission) } else { Input::Failure(admission) });
+        }
+        assert_eq!(driven.breaker.state(), expected, "{share} {round}");
     }
 }
 

@@ -189,6 +189,7 @@ impl Engine {
         for slot in snapshot.slots.iter().filter(|slot| slot.claim.eligible()) {
             let state = self.slab.state(slot.state);
             state.clear_failing();
+            self.slab.clear_window(slot.state);
             let closed = state.breaker().admit_if_closed().is_some();
             if closed || matches!(state.placement().cause(), Cause::Ambiguous | Cause::Confirmed) {
                 if let Some(change) = self.apply(slot.state, Input::Close, now) {

@@ -48,7 +48,7 @@ impl Engine {
         }
         let outliers = &snapshot.policy.outliers;
         let slow_from = outliers.slow_call.filter(|_| outliers.enabled);
-        self.strain.heed_all(slow_from.is_some());
+        self.strain.heed_all(slow_from.is_some() || snapshot.policy.failure_rate.is_some());
         let slow_from = slow_from.map_or(u64::MAX, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
         self.slow_from.store(slow_from, Ordering::Relaxed);
         self.snapshot.store(Arc::new(snapshot));

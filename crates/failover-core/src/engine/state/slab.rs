@@ -12,6 +12,7 @@ use std::sync::{OnceLock, Weak};
 use crate::engine::control_lock::ControlLock;
 use crate::engine::state::EndpointState;
 use crate::engine::state::counters::Counters;
+use crate::engine::state::failure_window::FailureWindow;
 use crate::engine::state::latency::Times;
 
 /// The number of states in the first four buckets. Each following four hold twice as many as the
@@ -23,6 +24,8 @@ const BUCKETS: usize = 4 * 29;
 #[derive(Debug)]
 pub(crate) struct Slab {
     buckets: [OnceLock<Box<[EndpointState]>>; BUCKETS],
+    /// Allocated only where the failure rate is watched.
+    windows: [OnceLock<Box<[FailureWindow]>>; BUCKETS],
 }
 
 /// Tracks which states are in use, and which may still be referenced by snapshots `S` that calls
@@ -51,7 +54,7 @@ struct Leaving {
 
 impl Slab {
     pub(crate) const fn new() -> Self {
-        Self { buckets: [const { OnceLock::new() }; BUCKETS] }
+        Self { buckets: [const { OnceLock::new() }; BUCKETS], windows: [const { OnceLock::new() }; BUCKETS] }
     }
 
     /// Returns a state that the slot allocator has handed out.
@@ -62,11 +65,31 @@ impl Slab {
         &states[offset]
     }
 
+    /// Returns the recent attempts at the endpoint of this state.
+    pub(crate) fn window(&self, index: u32) -> &FailureWindow {
+        let (bucket, offset) = locate(index);
+        let windows = self.windows[bucket]
+            .get_or_init(|| (0..size(bucket)).map(|_| FailureWindow::default()).collect());
+        &windows[offset]
+    }
+
+    /// Forgets the recent attempts at the endpoint of this state.
+    pub(crate) fn clear_window(&self, index: u32) {
+        let (bucket, offset) = locate(index);
+        if let Some(windows) = self.windows[bucket].get() {
+            windows[offset].clear();
+        }
+    }
+
     fn grow_to(&self, index: u32) {
         let (bucket, _) = locate(index);
-        let size = (FIRST / 4) << (bucket / 4);
-        self.buckets[bucket].get_or_init(|| (0..size).map(|_| EndpointState::new()).collect());
+        self.buckets[bucket].get_or_init(|| (0..size(bucket)).map(|_| EndpointState::new()).collect());
     }
+}
+
+/// Returns the number of states in a bucket.
+fn size(bucket: usize) -> u32 {
+    (FIRST / 4) << (bucket / 4)
 }
 
 /// Returns the bucket and the offset in it, with four buckets per doubling. Every pick calls this
@@ -134,6 +157,7 @@ impl<S> SlotAllocator<S> {
             *of_source = of_source.plus(&state.counters());
             state.times_into(times.get_or_insert_with(Times::none));
             state.clear(lock);
+            slab.clear_window(leaving.state);
             free.insert(leaving.state);
             false
         });
