@@ -4,6 +4,7 @@
 //! An algorithm receives the states in rotation and returns one of them. It never waits, locks or
 //! allocates, and its cost does not grow with the number of endpoints.
 
+pub(crate) mod by_weight;
 pub(crate) mod candidates;
 pub(crate) mod key_hash;
 pub(crate) mod least_connections;

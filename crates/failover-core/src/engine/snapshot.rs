@@ -13,6 +13,7 @@ pub(crate) mod partition;
 pub(crate) mod schedule;
 pub(crate) mod session_table;
 pub(crate) mod tier;
+pub(crate) mod weighted_draw;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -130,9 +131,10 @@ impl Snapshot {
     pub(crate) fn has(&self, algorithm: Algorithm) -> bool {
         self.tiers.iter().all(|tier| match algorithm {
             Algorithm::Weighted => tier.schedule().is_some(),
-            Algorithm::IpHash => tier.keyed().is_some(),
+            Algorithm::IpHash => tier.keyed().is_some() && tier.has_draw(),
             Algorithm::ReportedLoad => tier.reported().is_some(),
-            _ => true,
+            Algorithm::RoundRobin => true,
+            Algorithm::Random | Algorithm::LeastConnections | Algorithm::PeakEwma => tier.has_draw(),
         })
     }
 

@@ -1,5 +1,6 @@
 pub(crate) mod slow_start;
 pub(crate) mod strategies;
+pub(crate) mod weights;
 
 use std::collections::{HashMap, HashSet};
 use std::thread;

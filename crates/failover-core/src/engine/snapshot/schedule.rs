@@ -12,31 +12,28 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::engine::snapshot::fenwick::FenwickTree;
+use crate::engine::snapshot::weighted_draw::WeightedDraw;
 
 /// The maximum number of slots, 64 Ki.
 const SLOTS: usize = 1 << 16;
 
 #[derive(Debug)]
 pub(crate) struct Schedule {
-    /// State number and weight of each endpoint of the tier; the weight is 0 for endpoints that are
-    /// not eligible.
-    members: Arc<[(u32, u32)]>,
     /// State numbers in the order of their turns. Empty if there are more endpoints than slots.
     turns: Arc<[u32]>,
-    /// The weights of the endpoints in rotation, for the turns of endpoints that are out.
-    pub(crate) sums: FenwickTree,
+    /// For the turns of endpoints that are out.
+    pub(crate) draw: WeightedDraw,
 }
 
 impl Schedule {
     /// Builds the schedule of these members, or reuses `before` if its members are the same.
     pub(crate) fn new(members: Vec<(u32, u32)>, before: Option<&Self>) -> Self {
-        let sums = FenwickTree::new(members.len());
-        match before.filter(|before| *before.members == *members) {
+        match before.filter(|before| **before.draw.members() == *members) {
             Some(before) => {
-                Self { members: Arc::clone(&before.members), turns: Arc::clone(&before.turns), sums }
+                let draw = WeightedDraw::new(Arc::clone(before.draw.members()));
+                Self { turns: Arc::clone(&before.turns), draw }
             }
-            None => Self { turns: turns(&members).into(), members: members.into(), sums },
+            None => Self { turns: turns(&members).into(), draw: WeightedDraw::new(members.into()) },
         }
     }
 
@@ -50,20 +47,6 @@ impl Schedule {
             Err(_) => turn.checked_rem(u64::from(len))? as u32,
         };
         self.turns.get(place as usize).copied()
-    }
-
-    /// Draws an endpoint in rotation by weight.
-    #[inline]
-    pub(crate) fn draw(&self, bits: u64) -> Option<u32> {
-        self.sums.draw(bits).map(|index| self.members[index].0)
-    }
-
-    /// Sets whether the endpoint at this index of the tier is in rotation. Requires the control
-    /// lock.
-    pub(crate) fn put(&self, index: usize, is_in: bool) {
-        if let Some((_, weight)) = self.members.get(index) {
-            self.sums.set(index, if is_in { *weight } else { 0 });
-        }
     }
 }
 
@@ -180,8 +163,8 @@ mod tests {
     fn more_endpoints_than_slots_are_drawn() {
         let schedule = schedule(&vec![1; SLOTS + 1]);
         assert_eq!(schedule.at(5), None);
-        schedule.put(SLOTS, true);
-        assert_eq!(schedule.draw(u64::MAX), Some(SLOTS as u32));
+        schedule.draw.put(SLOTS, true);
+        assert_eq!(schedule.draw.draw(u64::MAX), Some(SLOTS as u32));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::engine::snapshot::load_weights::LoadWeights;
 use crate::engine::snapshot::maglev::MaglevTable;
 use crate::engine::snapshot::partition::Partition;
 use crate::engine::snapshot::schedule::Schedule;
+use crate::engine::snapshot::weighted_draw::WeightedDraw;
 use crate::engine::state::slab::Slab;
 use crate::runtime::clock::Time;
 
@@ -50,6 +51,9 @@ pub(crate) struct Tier {
     /// Kept across snapshots.
     gate: Arc<RetryGate>,
     schedule: OnceLock<Schedule>,
+    /// For the algorithms that draw at random; built only if the weights differ.
+    draw: OnceLock<WeightedDraw>,
+    uneven: bool,
     keyed: OnceLock<MaglevTable>,
     reported: OnceLock<LoadWeights>,
 }
@@ -68,6 +72,9 @@ impl Tier {
         let states = |which: fn(Claim) -> bool| {
             slots.iter().filter(move |slot| which(slot.claim)).map(|slot| slot.state)
         };
+        let mut weights = states(Claim::eligible).map(|state| slab.state(state).weight());
+        let first_weight = weights.next();
+        let uneven = weights.any(|weight| Some(weight) != first_weight);
         let everyone = states(Claim::eligible).chain(states(Claim::is_unhealthy));
         Self {
             rank,
@@ -80,6 +87,8 @@ impl Tier {
             busy_limit: BusyLimit::default(),
             gate,
             schedule: OnceLock::new(),
+            draw: OnceLock::new(),
+            uneven,
             keyed: OnceLock::new(),
             reported: OnceLock::new(),
         }
@@ -92,13 +101,24 @@ impl Tier {
             let weight = if slot.claim.eligible() { slab.state(slot.state).weight() } else { 0 };
             (slot.state, weight)
         };
+        let draws =
+            !matches!(algorithm, Algorithm::RoundRobin | Algorithm::Weighted | Algorithm::ReportedLoad);
+        if draws && self.uneven {
+            self.draw.get_or_init(|| {
+                let draw = WeightedDraw::new(slots.iter().map(member).collect());
+                for (slot, index) in slots.iter().zip(0..) {
+                    draw.put(index, self.holds(slot.state, slab));
+                }
+                draw
+            });
+        }
         match algorithm {
             Algorithm::Weighted => {
                 self.schedule.get_or_init(|| {
                     let before = matched.and_then(|matched| matched.schedule.get());
                     let schedule = Schedule::new(slots.iter().map(member).collect(), before);
                     for (slot, index) in slots.iter().zip(0..) {
-                        schedule.put(index, self.holds(slot.state, slab));
+                        schedule.draw.put(index, self.holds(slot.state, slab));
                     }
                     schedule
                 });
@@ -137,6 +157,18 @@ impl Tier {
     #[inline]
     pub(crate) fn schedule(&self) -> Option<&Schedule> {
         self.schedule.get()
+    }
+
+    /// The draw by weight of the algorithms that draw at random; `None` if the weights are equal or do
+    /// not count, as in panic mode.
+    #[inline]
+    pub(crate) fn draw(&self) -> Option<&WeightedDraw> {
+        self.draw.get().filter(|_| !self.in_panic())
+    }
+
+    /// Whether the draw by weight has been built, if the weights differ.
+    pub(super) fn has_draw(&self) -> bool {
+        !self.uneven || self.draw.get().is_some()
     }
 
     #[inline]
@@ -219,7 +251,10 @@ impl Tier {
         state.set_in_rotation(in_rotation, lock);
         let index = || state.placement().slot().wrapping_sub(self.first) as usize;
         if let Some(schedule) = self.schedule.get() {
-            schedule.put(index(), in_rotation);
+            schedule.draw.put(index(), in_rotation);
+        }
+        if let Some(draw) = self.draw.get() {
+            draw.put(index(), in_rotation);
         }
         if let Some(reported) = self.reported.get() {
             reported.put(index(), in_rotation);

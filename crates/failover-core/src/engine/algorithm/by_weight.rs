@@ -1,0 +1,32 @@
+//! Draws endpoints in proportion to their weights, for the algorithms that draw at random.
+
+use crate::engine::algorithm::candidates::{Candidates, Picked};
+use crate::engine::snapshot::weighted_draw::WeightedDraw;
+use crate::runtime::random::Random;
+
+/// The number of draws that may find an endpoint that is out or was tried.
+const MAX_DRAWS: usize = 8;
+
+/// Draws an endpoint that is in rotation and untried; `None` after eight draws without one.
+#[inline]
+pub(super) fn draw<'s>(
+    candidates: Candidates<'s, '_>,
+    weights: &WeightedDraw,
+    random: &Random,
+) -> Option<Picked<'s>> {
+    let draws = (0..MAX_DRAWS).filter_map(|_| weights.draw(random.bits()));
+    draws.map(|number| candidates.at(number)).find(|found| candidates.takes(found))
+}
+
+/// Draws two different endpoints, of which the first has the probability of its weight.
+pub(super) fn pair<'s>(
+    candidates: Candidates<'s, '_>,
+    weights: &WeightedDraw,
+    random: &Random,
+) -> Option<(Picked<'s>, Picked<'s>)> {
+    let first = draw(candidates, weights, random)?;
+    let others = Candidates { tried: candidates.tried.and(first.number), ..candidates };
+    // If one endpoint has nearly all of the weight, any other one will do.
+    let second = draw(others, weights, random);
+    Some((first, second.unwrap_or_else(|| others.untried_from(random.below(others.len())))))
+}
