@@ -29,6 +29,7 @@ pub(crate) mod shares;
 pub(crate) mod slow_start;
 pub(crate) mod snapshot;
 pub(crate) mod state;
+pub(crate) mod stay_first;
 pub(crate) mod strain;
 pub(crate) mod usual_latency;
 pub(crate) mod view;
@@ -86,6 +87,9 @@ pub(crate) struct Engine {
     p99: LatencyCache,
     /// The next turn when calls go to all endpoints in turn.
     rotation: AtomicU32,
+    /// The state of the endpoint that all calls go to, for the algorithm `first`; `u32::MAX` before
+    /// the first call.
+    first: AtomicU32,
     control: Mutex<Control>,
     observers: EndpointObservers,
     shares: Mutex<Shares>,
@@ -130,6 +134,7 @@ impl Engine {
             slow_from: AtomicU64::new(u64::MAX),
             p99: LatencyCache::default(),
             rotation: AtomicU32::new(0),
+            first: AtomicU32::new(u32::MAX),
             control: Mutex::new(control),
             observers: EndpointObservers::default(),
             shares: Mutex::default(),

@@ -90,6 +90,12 @@ pub enum Algorithm {
     IpHash,
     /// By the load that endpoints report: see [`LoadReport`](crate::LoadReport).
     ReportedLoad,
+    /// All calls on one endpoint, the first by priority and id, until it is out; then all on the next
+    /// one, where they stay when the earlier one returns.
+    ///
+    /// As gRPC's `pick_first`, for a database's primary and its standbys. No call is used as a probe
+    /// call, and a limit of calls in flight refuses instead of using another endpoint.
+    First,
 }
 
 words! {
@@ -101,6 +107,7 @@ words! {
     PeakEwma = "peak_ewma",
     IpHash = "ip_hash",
     ReportedLoad = "reported_load",
+    First = "first",
 }
 
 /// The Go package lists three names as algorithms that order candidates instead of picking one.

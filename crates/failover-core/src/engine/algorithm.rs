@@ -54,6 +54,8 @@ pub(crate) fn pick<'s>(
             _ => random::pick(candidates, random),
         },
         Algorithm::ReportedLoad => reported_load::pick(candidates, turns, random, now),
+        // Chosen over all tiers, before an algorithm picks within one.
+        Algorithm::First => candidates.untried_from(0),
     })
 }
 

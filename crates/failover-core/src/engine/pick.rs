@@ -52,6 +52,8 @@ pub(crate) enum Transition {
     HalfOpen,
     /// The pause that the endpoint asked for had passed.
     Resumed,
+    /// With the algorithm `first`, all calls go to this endpoint from now on.
+    MovedOn,
 }
 
 impl RawPick {
@@ -94,7 +96,11 @@ impl RawPick {
             return Transition::No;
         }
         self.word = NonZeroU64::MIN | ((bits & !TRANSITION_MASK) << 1);
-        if bits & (1 << TRANSITION_AT) != 0 { Transition::HalfOpen } else { Transition::Resumed }
+        match (bits & TRANSITION_MASK) >> TRANSITION_AT {
+            1 => Transition::HalfOpen,
+            2 => Transition::Resumed,
+            _ => Transition::MovedOn,
+        }
     }
 }
 
@@ -102,18 +108,18 @@ impl RawPick {
 pub(super) struct Picker<'a> {
     pub(super) engine: &'a Engine,
     pub(super) snapshot: &'a Snapshot,
-    tried: Tried<'a>,
+    pub(super) tried: Tried<'a>,
     /// Whether no further attempt can follow.
     last: bool,
     now: Time,
-    transition: Transition,
+    pub(super) transition: Transition,
     algorithm: Algorithm,
     key: Option<u64>,
     gated: bool,
     /// The endpoint that the fast path drew, if any.
     drawn: Option<u32>,
     /// Whether the endpoints of some tier have no room for a call.
-    full: bool,
+    pub(super) full: bool,
 }
 
 impl Engine {
@@ -141,7 +147,8 @@ impl Engine {
         let algorithm = options.algorithm.unwrap_or(snapshot.policy.algorithm);
         let mut drawn = None;
         // The fast path of nearly every call: one tier, no probe call due, and a closed breaker.
-        if snapshot.is_plain() && tried.is_none() && now.as_nanos() < self.probe_at.load(Ordering::Relaxed) {
+        let plain = snapshot.is_plain() && algorithm != Algorithm::First;
+        if plain && tried.is_none() && now.as_nanos() < self.probe_at.load(Ordering::Relaxed) {
             let tier = &snapshot.tiers[0];
             let candidates =
                 Candidates { members: tier.candidates(), tier, slab: &self.slab, tried: Tried::NONE };
@@ -216,15 +223,18 @@ impl<'a> Picker<'a> {
     fn run(&mut self) -> Option<(u32, Admission)> {
         self.transition = Transition::No;
         let engine = self.engine;
-        if engine.rotates(self.snapshot, self.tried) {
+        let stays_first = self.algorithm == Algorithm::First;
+        if engine.rotates(self.snapshot, self.tried) && (!stays_first || self.snapshot.is_all_out()) {
             return engine.next_in_rotation(self.snapshot, self.tried, self.now);
         }
         let due = engine.probe_at.load(Ordering::Relaxed);
-        let session_endpoint = if self.key.is_some() { self.session_endpoint() } else { None };
+        let session_endpoint =
+            if self.key.is_some() && !stays_first { self.session_endpoint() } else { None };
         let probe = match session_endpoint {
             Some(found) => Some(found),
             // A retry that the gate has admitted goes to an endpoint in use.
             None if self.now.as_nanos() < due || self.gated => None,
+            None if stays_first && self.snapshot.available() > 0 => None,
             None => self.probe(due),
         };
         let (state, admission) = match probe {
@@ -236,7 +246,7 @@ impl<'a> Picker<'a> {
             None => self.last_resort()?,
         };
         if let (Some(key), Some(sticky)) = (self.key, self.snapshot.sessions()) {
-            if !admission.permit && !self.session_stays(key, state) {
+            if !admission.permit && !stays_first && !self.session_stays(key, state) {
                 sticky.keep(key, state, self.now);
             }
         }
@@ -253,6 +263,9 @@ impl<'a> Picker<'a> {
                     return Some((state, admission));
                 }
             }
+        }
+        if self.algorithm == Algorithm::First {
+            return self.first();
         }
         let tiers = &self.snapshot.tiers;
         if let [only] = &**tiers {

@@ -69,6 +69,7 @@ impl Engine {
         match pick.take_transition() {
             Transition::No => {}
             Transition::Resumed => self.resume(pick.state()),
+            Transition::MovedOn => self.emit_moved_on(pick.state()),
             Transition::HalfOpen => self.emit_half_open(self.slab.state(pick.state())),
         }
     }

@@ -102,7 +102,8 @@ impl Snapshot {
             && sticky.is_none()
             && !policy.custom
             && !policy.slow_start.is_on()
-            && policy.max_in_flight == u32::MAX;
+            && policy.max_in_flight == u32::MAX
+            && policy.algorithm != Algorithm::First;
         Self { config, policy, slots: slots.into(), tiers, closed, plain, sticky, eligible }
     }
 
@@ -133,7 +134,7 @@ impl Snapshot {
             Algorithm::Weighted => tier.schedule().is_some(),
             Algorithm::IpHash => tier.keyed().is_some() && tier.has_draw(),
             Algorithm::ReportedLoad => tier.reported().is_some(),
-            Algorithm::RoundRobin => true,
+            Algorithm::RoundRobin | Algorithm::First => true,
             Algorithm::Random | Algorithm::LeastConnections | Algorithm::PeakEwma => tier.has_draw(),
         })
     }

@@ -13,6 +13,7 @@ pub(crate) mod retry_choice;
 pub(crate) mod returns;
 pub(crate) mod sequences;
 pub(crate) mod single_failure;
+pub(crate) mod stay_first;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

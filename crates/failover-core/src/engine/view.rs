@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::Algorithm;
 use crate::engine::Engine;
 use crate::engine::accounting::CallTotals;
 use crate::engine::algorithm::Tried;
@@ -15,6 +16,7 @@ use crate::engine::snapshot::{Slot, Snapshot};
 use crate::engine::state::EndpointState;
 use crate::engine::state::counters::Counters;
 use crate::engine::state::latency::Times;
+use crate::model::endpoint::EndpointId;
 use crate::runtime::clock::Time;
 
 /// An engine with one of its snapshots.
@@ -113,6 +115,12 @@ impl EngineView<'_> {
         let slab = &self.engine.slab;
         let shares = self.snapshot.tiers.iter().map(|tier| tier.update_gate(false, slab, self.now));
         shares.reduce(f32::min).unwrap_or_default()
+    }
+
+    /// The endpoint that all calls go to, with the algorithm `first`.
+    pub(crate) fn first(&self) -> Option<&EndpointId> {
+        let first = self.engine.first_of(&self.snapshot).map(|slot| slot.endpoint.id());
+        first.filter(|_| self.policy().algorithm == Algorithm::First)
     }
 
     pub(crate) fn sources(&self) -> Vec<SourceStatus> {

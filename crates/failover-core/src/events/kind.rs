@@ -25,7 +25,8 @@ pub enum EventKind {
     CircuitClose,
     /// An endpoint's breaker admits a few probe calls.
     CircuitHalfOpen,
-    /// The split of calls between the tiers changed.
+    /// The split of calls between the tiers changed, or the algorithm `first` moved to another
+    /// endpoint.
     LoadBalance,
     /// A call is retried on an endpoint that it has already tried.
     Retry,

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::codec::duration::rough;
 use crate::engine::view::EngineView;
+use crate::model::endpoint::EndpointId;
 
 /// The state of the rules that concern a service as a whole. `Display` prints a line for each one
 /// that matters now.
@@ -32,6 +33,10 @@ pub struct ServiceRules {
     pub frozen_for: Option<Duration>,
     /// Whether calls go to all endpoints in turn, because none is in use or all of them fail.
     pub rotates: bool,
+    /// The endpoint that all calls go to, with the algorithm `first`; absent before the first call and
+    /// with any other algorithm.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first: Option<EndpointId>,
     /// The most calls in flight to one endpoint (`load_balancer.max_in_flight`); absent without a
     /// limit.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,6 +59,7 @@ impl ServiceRules {
             retry_gate_closed: share > policy.max_ambiguous,
             frozen_for: (!frozen_for.is_zero()).then_some(frozen_for),
             rotates: view.rotates(),
+            first: view.first().cloned(),
             max_in_flight: (policy.max_in_flight < u32::MAX).then_some(policy.max_in_flight),
             full: view.endpoints().filter(|of| of.in_flight() >= policy.max_in_flight).count(),
             unenforced: view.unenforced(),
@@ -78,6 +84,9 @@ impl fmt::Display for ServiceRules {
                 "  overload: timeouts and overload answers take no endpoint out for {}",
                 rough(time)
             )?;
+        }
+        if let Some(id) = &self.first {
+            writeln!(f, "  all calls go to {id} until it is out")?;
         }
         if let Some(limit) = self.max_in_flight {
             let full = self.full;

@@ -73,11 +73,11 @@ circuit_breaker
 {"enabled": "no"}           => enabled: "no" ... true or false
 {"failure_treshold": 5}     => failure_treshold:  ... did you mean failure_threshold?
 load_balancer
-{"algorithm": "fastest"}    => algorithm: fastest ... ip_hash, reported_load
+{"algorithm": "fastest"}    => algorithm: fastest ... reported_load, first
 {"algorithm": "geographic"} => algorithm: geographic ... which goes into `strategy`
 {"algorithm": "health_based"} => algorithm: health_based ... which goes into `strategy`
 {"algorithm": "custom"}     => algorithm: custom ... which goes into `strategy`
-{"algorithm": 1}            => algorithm: 1 ... ip_hash, reported_load
+{"algorithm": 1}            => algorithm: 1 ... reported_load, first
 {"weights": {"a": -1}}      => weights.a: -1 ... 4294967295
 {"weights": {"a": 1.5}}     => weights.a: 1.5 ... 4294967295
 {"weights": {"a": null}}    => weights.a: null ... 4294967295

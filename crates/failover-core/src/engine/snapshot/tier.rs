@@ -101,9 +101,7 @@ impl Tier {
             let weight = if slot.claim.eligible() { slab.state(slot.state).weight() } else { 0 };
             (slot.state, weight)
         };
-        let draws =
-            !matches!(algorithm, Algorithm::RoundRobin | Algorithm::Weighted | Algorithm::ReportedLoad);
-        if draws && self.uneven {
+        if self.uneven && draws_at_random(algorithm) {
             self.draw.get_or_init(|| {
                 let draw = WeightedDraw::new(slots.iter().map(member).collect());
                 for (slot, index) in slots.iter().zip(0..) {
@@ -259,5 +257,13 @@ impl Tier {
         if let Some(reported) = self.reported.get() {
             reported.put(index(), in_rotation);
         }
+    }
+}
+
+/// Whether the algorithm draws endpoints at random, at least for calls without a key.
+fn draws_at_random(algorithm: Algorithm) -> bool {
+    match algorithm {
+        Algorithm::Random | Algorithm::LeastConnections | Algorithm::PeakEwma | Algorithm::IpHash => true,
+        Algorithm::RoundRobin | Algorithm::Weighted | Algorithm::ReportedLoad | Algorithm::First => false,
     }
 }
