@@ -64,6 +64,8 @@ pub(crate) const IN_FLIGHT_RANGE: RangeInclusive<u32> = 1..=1_000_000;
 pub(crate) const STICKY: bool = false;
 pub(crate) const STICKY_TTL: Duration = secs(30 * MINUTE);
 pub(crate) const STICKY_TTL_RANGE: RangeInclusive<Duration> = secs(1)..=secs(DAY);
+pub(crate) const STICKY_DRAIN: Duration = Duration::ZERO;
+pub(crate) const STICKY_DRAIN_RANGE: RangeInclusive<Duration> = Duration::ZERO..=secs(HOUR);
 pub(crate) const STICKY_SESSIONS: u32 = 65_536;
 pub(crate) const STICKY_SESSIONS_RANGE: RangeInclusive<u32> = 4..=4_194_304;
 

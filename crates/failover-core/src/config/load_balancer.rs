@@ -24,6 +24,8 @@ pub struct LoadBalancerConfig {
     sticky: bool,
     #[serde(serialize_with = "duration::write", skip_serializing_if = "is_default_ttl")]
     sticky_ttl: Duration,
+    #[serde(serialize_with = "duration::write", skip_serializing_if = "Duration::is_zero")]
+    sticky_drain_timeout: Duration,
     #[serde(skip_serializing_if = "is_default_sessions")]
     sticky_sessions: u32,
 }
@@ -42,6 +44,7 @@ impl LoadBalancerConfig {
             max_in_flight: self.max_in_flight,
             sticky: self.sticky,
             sticky_ttl: self.sticky_ttl,
+            sticky_drain_timeout: self.sticky_drain_timeout,
             sticky_sessions: self.sticky_sessions,
         }
     }
@@ -80,6 +83,14 @@ impl LoadBalancerConfig {
         self.sticky_ttl
     }
 
+    /// Returns how long sessions stay on an endpoint that drains, up to 1 h. Default: 0, they move at
+    /// once.
+    ///
+    /// Calls of other keys go elsewhere from the beginning.
+    pub fn sticky_drain_timeout(&self) -> Duration {
+        self.sticky_drain_timeout
+    }
+
     /// Returns the maximum number of sessions, 4 to 4 194 304. Default: 65 536.
     ///
     /// A session takes 8 bytes. Beyond the maximum, a session that has been idle for long is evicted.
@@ -88,7 +99,15 @@ impl LoadBalancerConfig {
     }
 
     pub(super) fn from_raw(raw: Raw) -> Result<Self, Error> {
-        let known = ["algorithm", "weights", "max_in_flight", "sticky", "sticky_ttl", "sticky_sessions"];
+        let known = [
+            "algorithm",
+            "weights",
+            "max_in_flight",
+            "sticky",
+            "sticky_ttl",
+            "sticky_drain_timeout",
+            "sticky_sessions",
+        ];
         let mut fields = Document::open(raw, SECTION, "load balancer", &known)?;
         let mut builder = Self::builder();
         builder.algorithm = match fields.take("algorithm") {
@@ -107,6 +126,9 @@ impl LoadBalancerConfig {
         if let Some(ttl) = fields.duration("sticky_ttl", &defaults::STICKY_TTL_RANGE)? {
             builder.sticky_ttl = ttl;
         }
+        if let Some(time) = fields.duration("sticky_drain_timeout", &defaults::STICKY_DRAIN_RANGE)? {
+            builder.sticky_drain_timeout = time;
+        }
         if let Some(sessions) = fields.whole("sticky_sessions", &defaults::STICKY_SESSIONS_RANGE)? {
             builder.sticky_sessions = sessions;
         }
@@ -122,6 +144,7 @@ impl Default for LoadBalancerConfig {
             max_in_flight: None,
             sticky: defaults::STICKY,
             sticky_ttl: defaults::STICKY_TTL,
+            sticky_drain_timeout: defaults::STICKY_DRAIN,
             sticky_sessions: defaults::STICKY_SESSIONS,
         }
     }
@@ -142,6 +165,7 @@ pub struct LoadBalancerConfigBuilder {
     max_in_flight: Option<u32>,
     sticky: bool,
     sticky_ttl: Duration,
+    sticky_drain_timeout: Duration,
     sticky_sessions: u32,
 }
 
@@ -188,6 +212,15 @@ impl LoadBalancerConfigBuilder {
         self
     }
 
+    /// Sets how long sessions stay on an endpoint that drains, up to 1 h. Default: 0, they move at once.
+    ///
+    /// Set it if an endpoint needs its sessions' calls to finish what they began, and keeps answering
+    /// them while it drains.
+    pub fn sticky_drain_timeout(mut self, time: Duration) -> Self {
+        self.sticky_drain_timeout = time;
+        self
+    }
+
     /// Sets the maximum number of sessions, 4 to 4 194 304. Default: 65 536.
     ///
     /// A session takes 8 bytes.
@@ -207,6 +240,8 @@ impl LoadBalancerConfigBuilder {
             range::whole(&field("max_in_flight"), calls, &defaults::IN_FLIGHT_RANGE)?;
         }
         range::duration(&field("sticky_ttl"), self.sticky_ttl, &defaults::STICKY_TTL_RANGE)?;
+        let drain = self.sticky_drain_timeout;
+        range::duration(&field("sticky_drain_timeout"), drain, &defaults::STICKY_DRAIN_RANGE)?;
         range::whole(&field("sticky_sessions"), self.sticky_sessions, &defaults::STICKY_SESSIONS_RANGE)?;
         Ok(LoadBalancerConfig {
             algorithm: self.algorithm,
@@ -214,6 +249,7 @@ impl LoadBalancerConfigBuilder {
             max_in_flight: self.max_in_flight,
             sticky: self.sticky,
             sticky_ttl: self.sticky_ttl,
+            sticky_drain_timeout: self.sticky_drain_timeout,
             sticky_sessions: self.sticky_sessions,
         })
     }

@@ -248,10 +248,11 @@ prop_compose! {
     fn balancers()(
         word in prop::option::of(0..Algorithm::WORDS.len()), sticky: bool,
         weights in prop::collection::btree_map("[!-~]{1,20}", any::<u32>(), 0..4),
-        limit in prop::option::of(defaults::IN_FLIGHT_RANGE),
+        limit in prop::option::of(defaults::IN_FLIGHT_RANGE), drain in times(defaults::STICKY_DRAIN_RANGE),
     ) -> LoadBalancerConfig {
         let algorithm: Option<Algorithm> = word.map(|n| Algorithm::WORDS[n].parse().unwrap());
         LoadBalancerConfig::builder().algorithm(algorithm).weights(weights).sticky(sticky).max_in_flight(limit)
+            .sticky_drain_timeout(drain)
             .build().unwrap()
     }
 }

@@ -27,6 +27,11 @@ impl Claim {
         self.out().is_none()
     }
 
+    /// Taken out of service gradually, and not for any other reason.
+    pub(crate) fn drains(self) -> bool {
+        self.lifecycle == Lifecycle::Draining && Self { lifecycle: Lifecycle::InService, ..self }.eligible()
+    }
+
     /// Excluded by its source, but not on purpose: a last resort.
     pub(crate) fn is_unhealthy(self) -> bool {
         matches!(self.out(), Some(UnavailableCause::Unhealthy | UnavailableCause::Removed))

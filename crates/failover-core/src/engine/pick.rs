@@ -348,14 +348,27 @@ impl<'a> Picker<'a> {
     /// only this attempt goes elsewhere, since the endpoint has just failed it.
     fn session_stays(&self, key: u64, state: u32) -> bool {
         let home = self.snapshot.sessions().and_then(|sessions| sessions.lookup(key, self.now));
-        home.is_some_and(|home| home != state && self.engine.slab.state(home).is_in_rotation())
+        home.is_some_and(|home| home != state && self.keeps_sessions(home))
+    }
+
+    /// Whether sessions may stay with this endpoint: it is in rotation, or has begun to drain not long
+    /// ago.
+    fn keeps_sessions(&self, number: u32) -> bool {
+        let state = self.engine.slab.state(number);
+        let drains = || {
+            let slot = self.snapshot.slots.get(state.placement().slot() as usize);
+            let since = state.placement().since(self.now);
+            slot.is_some_and(|slot| slot.state == number && slot.claim.drains())
+                && self.now < since + self.snapshot.policy.sticky_drain
+        };
+        state.is_in_rotation() || drains()
     }
 
     /// Returns the endpoint of this call's session, while the session can stay there.
     fn session_endpoint(&mut self) -> Option<(u32, Admission)> {
         let key = self.key?;
         let state = self.snapshot.sessions()?.lookup(key, self.now)?;
-        let usable = self.engine.slab.state(state).is_in_rotation() && self.has_room(state);
+        let usable = self.keeps_sessions(state) && self.has_room(state);
         if self.tried.contains(state) || !usable {
             return None;
         }

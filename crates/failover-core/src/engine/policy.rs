@@ -41,6 +41,8 @@ pub(crate) struct Policy {
     pub(crate) max_in_flight: u32,
     /// Whether a custom strategy picks.
     pub(crate) custom: bool,
+    /// How long sessions stay on an endpoint that drains.
+    pub(crate) sticky_drain: Duration,
     pub(crate) panic_threshold: u32,
     pub(crate) slow_start: SlowStart,
 }
@@ -83,6 +85,7 @@ impl From<&FailoverConfig> for Policy {
             fail_fast: config.fail_fast(),
             max_in_flight: config.load_balancer().max_in_flight().unwrap_or(u32::MAX),
             custom: config.strategy() == StrategyKind::Custom,
+            sticky_drain: config.load_balancer().sticky_drain_timeout(),
             panic_threshold: config.panic_threshold(),
             slow_start: SlowStart::from(config.slow_start()),
         }
