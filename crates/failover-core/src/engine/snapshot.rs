@@ -14,6 +14,7 @@ pub(crate) mod schedule;
 pub(crate) mod session_table;
 pub(crate) mod tier;
 pub(crate) mod weighted_draw;
+pub(crate) mod zone_capacity;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,8 +25,10 @@ use crate::engine::control_lock::ControlLock;
 use crate::engine::policy::Policy;
 use crate::engine::state::slab::Slab;
 use crate::model::endpoint::Endpoint;
+use crate::runtime::clock::Time;
 use load_split::{HostCounts, Zone, shares};
 use session_table::SessionTable;
+use zone_capacity::{Distance, limits};
 
 pub(crate) use tier::{Rank, Tier};
 
@@ -209,6 +212,7 @@ impl Snapshot {
                 available: tier.members.available().len() as u32,
                 hosts: tier.hosts(),
                 of_priority: of_priority(tier),
+                limit: tier.limit(),
                 zone: self.zone_weight(tier).map(|weight| Zone { weight, place: tier.rank.place() }),
             })
             .collect();
@@ -219,6 +223,37 @@ impl Snapshot {
             changed |= tier.set_share(upto, share);
         }
         changed
+    }
+
+    /// Recomputes how many of the calls each zone can take, if the nearest one comes first. Endpoints
+    /// that report their load count with what they can do in relation to the mean. Requires the control
+    /// lock.
+    pub(crate) fn recompute_limits(&self, slab: &Slab, now: Time) {
+        let here = self.config.locality().filter(|here| here.zone_weights().is_empty());
+        if self.config.strategy() != StrategyKind::Geographic || here.is_none() || self.tiers.len() < 2 {
+            return;
+        }
+        let reported = |slot: &Slot| slab.state(slot.state).load().usable(now);
+        let known: Vec<f32> = self.slots.iter().filter_map(reported).collect();
+        let mean = known.iter().sum::<f32>() / known.len() as f32;
+        let capacity = |slot: &Slot| reported(slot).map_or(1.0, |weight| f64::from(weight / mean));
+        let distances: Vec<_> = self
+            .slots
+            .chunk_by(|a, b| a.tier == b.tier)
+            .zip(&self.tiers)
+            .map(|(slots, tier)| {
+                let hosts = || slots.iter().filter(|slot| slot.claim.eligible() || slot.claim.is_unhealthy());
+                Distance {
+                    place: tier.rank.place(),
+                    step: tier.rank.step,
+                    capacity: hosts().map(capacity).sum(),
+                    zones: hosts().map(|slot| (slot.endpoint.region(), slot.endpoint.zone())).collect(),
+                }
+            })
+            .collect();
+        for (tier, limit) in self.tiers.iter().zip(limits(&distances)) {
+            tier.set_limit(limit);
+        }
     }
 
     /// The weight of the tier's zone, if calls are distributed across zones by weight.

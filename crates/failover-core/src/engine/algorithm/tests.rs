@@ -1,6 +1,8 @@
+pub(crate) mod sessions;
 pub(crate) mod slow_start;
 pub(crate) mod strategies;
 pub(crate) mod weights;
+pub(crate) mod zones;
 
 use std::collections::{HashMap, HashSet};
 use std::thread;

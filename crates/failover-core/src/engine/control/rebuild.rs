@@ -30,6 +30,7 @@ impl Engine {
         let (snapshot, matches) = self.assemble(control, &old);
         diff_events::emit(&old, &snapshot, &matches, &self.slab, events);
         self.place_endpoints(control, &snapshot);
+        snapshot.recompute_limits(&self.slab, self.clock.now());
         snapshot.recompute_shares();
         if !old.slots.is_empty()
             && !snapshot.slots.is_empty()

@@ -38,7 +38,11 @@ impl Engine {
             && self.weights_due.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
         {
             let _control = self.control();
-            self.recompute_weights(&self.snapshot.load(), now);
+            let snapshot = self.snapshot.load();
+            self.recompute_weights(&snapshot, now);
+            snapshot.recompute_limits(&self.slab, now);
+            // Emits no event: the shares may change by a percent each second.
+            snapshot.recompute_shares();
         }
         Ok(())
     }

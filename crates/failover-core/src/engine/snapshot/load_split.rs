@@ -17,6 +17,8 @@ pub(crate) struct HostCounts {
     /// degraded endpoints of one priority are two tiers, and degraded endpoints must not make the
     /// healthy ones count as sufficient.
     pub(crate) of_priority: (u32, u32),
+    /// The percentage of the calls that it can take; see [`zone_capacity`](super::zone_capacity).
+    pub(crate) limit: u32,
     /// Set if zones share the calls of a priority by weight.
     pub(crate) zone: Option<Zone>,
 }
@@ -108,14 +110,29 @@ fn of_priorities(tiers: &[HostCounts], threshold: u32) -> Vec<Share> {
     };
     let panics: Vec<bool> = tiers.iter().map(|tier| all < 100 && tier.hosts > 0 && short(tier)).collect();
     let everywhere = tiers.iter().zip(&panics).all(|(tier, panic)| *panic || tier.hosts == 0);
+    let limited = within(&health, tiers);
     let percents = if panics.contains(&true) && everywhere {
         // No priority has enough endpoints: split by host counts, as if all were available.
         let hosts: Vec<u64> = tiers.iter().map(|tier| u64::from(tier.hosts)).collect();
         split(&hosts, hosts.iter().sum())
     } else {
-        split(&health, all)
+        split(&limited, limited.iter().sum::<u64>().min(100))
     };
     percents.into_iter().zip(panics).map(|(percent, panic)| Share { percent, panic }).collect()
+}
+
+/// Applies the limits. If too few calls have a tier then, the others are divided by the available
+/// endpoints.
+fn within(health: &[u64], tiers: &[HostCounts]) -> Vec<u64> {
+    if tiers.iter().all(|tier| tier.limit >= 100) {
+        return health.to_vec();
+    }
+    let limited = health.iter().zip(tiers).map(|(health, tier)| health * u64::from(tier.limit) / 100);
+    let limited: Vec<u64> = limited.collect();
+    let missing = 100_u64.saturating_sub(limited.iter().sum());
+    let available: Vec<u64> = tiers.iter().map(|tier| u64::from(tier.available)).collect();
+    let more = apportion(missing as u32, &available);
+    limited.into_iter().zip(more).map(|(share, more)| share + u64::from(more)).collect()
 }
 
 fn ratio(part: u64, whole: u32) -> u64 {
@@ -152,6 +169,7 @@ mod tests {
             available: *available,
             hosts: *hosts,
             of_priority: (*available, *hosts),
+            limit: 100,
             zone: None,
         };
         tiers.iter().map(head).collect()
@@ -201,7 +219,13 @@ mod tests {
 
     #[test]
     fn degraded_endpoints_take_what_the_healthy_ones_of_all_priorities_cannot() {
-        let of = |available, of_priority| HostCounts { available, hosts: available, of_priority, zone: None };
+        let of = |available, of_priority| HostCounts {
+            available,
+            hosts: available,
+            of_priority,
+            limit: 100,
+            zone: None,
+        };
         // Priority 0 has 2 healthy and 2 degraded endpoints of 4, priority 1 has 1 healthy one of
         // 5.
         let tiers = [of(2, (4, 4)), of(1, (1, 5)), of(2, (4, 4))];
@@ -215,6 +239,7 @@ mod tests {
             available,
             hosts,
             of_priority,
+            limit: 100,
             zone: Some(Zone { weight, place }),
         };
         zones.iter().map(head).collect()
@@ -228,6 +253,22 @@ mod tests {
             let tiers = zones((0, 0), &[(1, 5, available), (2, 5, 5)]);
             assert_eq!(percents(&shares(&tiers, 0)), expected, "{available} of 5");
         }
+    }
+
+    #[test]
+    fn a_tier_gets_no_more_than_its_limit_unless_the_others_are_gone() {
+        let of = |rows: &[(u32, u32, u32)]| {
+            let with = |(counts, row): (HostCounts, &(u32, u32, u32))| HostCounts { limit: row.2, ..counts };
+            let counts = heads(&rows.iter().map(|row| (row.0, row.1)).collect::<Vec<_>>());
+            percents(&shares(&counts.into_iter().zip(rows).map(with).collect::<Vec<_>>(), 0))
+        };
+        assert_eq!(of(&[(1, 1, 24), (9, 9, 100)]), [24, 76]);
+        assert_eq!(of(&[(1, 1, 36), (1, 1, 0), (8, 8, 100)]), [36, 0, 64]);
+        // Half of the rest is out: what is missing is divided by the available endpoints.
+        assert_eq!(of(&[(1, 1, 24), (10, 5, 100)]), [25, 75]);
+        assert_eq!(of(&[(1, 1, 24), (9, 0, 100)]), [100, 0]);
+        assert_eq!(of(&[(2, 2, 36), (2, 2, 0), (8, 0, 100)]), [68, 32, 0]);
+        assert_eq!(of(&[(1, 0, 24), (9, 9, 100)]), [0, 100]);
     }
 
     #[test]

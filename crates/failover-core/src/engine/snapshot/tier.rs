@@ -46,6 +46,8 @@ pub(crate) struct Tier {
     first: u32,
     /// The upper bound, out of 100 lots, of the calls that go to this tier or an earlier one.
     upto: AtomicU32,
+    /// The percentage of the calls that its endpoints can take.
+    limit: AtomicU32,
     panic: AtomicBool,
     busy_limit: BusyLimit,
     /// Kept across snapshots.
@@ -83,6 +85,7 @@ impl Tier {
             everyone: everyone.filter(|_| panics).map(AtomicU32::new).collect(),
             first,
             upto: AtomicU32::new(0),
+            limit: AtomicU32::new(100),
             panic: AtomicBool::new(false),
             busy_limit: BusyLimit::default(),
             gate,
@@ -193,6 +196,15 @@ impl Tier {
     #[inline]
     pub(super) fn upto(&self) -> u32 {
         self.upto.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn limit(&self) -> u32 {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Requires the control lock.
+    pub(super) fn set_limit(&self, percent: u32) {
+        self.limit.store(percent, Ordering::Relaxed);
     }
 
     /// Sets the tier's share. Returns true if it changed. Requires the control lock.

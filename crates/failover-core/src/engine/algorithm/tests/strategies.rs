@@ -8,17 +8,17 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::{FailoverConfig, StrategyKind};
-use crate::config::{LoadBalancerConfig, Locality, SlowStartConfig};
+use crate::config::{LoadBalancerConfig, SlowStartConfig};
 use crate::contract::strategy::{Candidates as Seen, Strategy};
 use crate::engine::{Engine, SourceId};
 use crate::events::EventKind;
 use crate::model::endpoint::{Endpoint, EndpointEntry, ServiceName};
-use crate::model::health::{Health, Lifecycle};
+use crate::model::health::Health;
 use crate::runtime::clock::Clock;
 
 /// An engine with endpoints given as ids, on tokio's clock.
 pub(super) struct Bench {
-    engine: Arc<Engine>,
+    pub(super) engine: Arc<Engine>,
     source: SourceId,
 }
 
@@ -39,7 +39,7 @@ impl Bench {
         self.engine.publish(self.source, entries, false, Duration::ZERO);
     }
 
-    fn pick(&self, options: PickOptions) -> String {
+    pub(super) fn pick(&self, options: PickOptions) -> String {
         let pick = self.engine.pick_with(Tried::NONE, true, options).expect("available");
         let id = self.engine.slab.state(pick.state()).endpoint().id().to_string();
         self.engine.report(pick, AttemptClass::Success);
@@ -51,7 +51,7 @@ impl Bench {
     }
 
     /// Opens the breaker of this endpoint.
-    fn break_down(&self, id: &str) {
+    pub(super) fn break_down(&self, id: &str) {
         for _ in 0..5 {
             self.end(id, AttemptClass::Failure, Duration::ZERO);
         }
@@ -77,13 +77,13 @@ impl Bench {
     }
 }
 
-fn endpoint(id: &str) -> crate::model::endpoint::EndpointBuilder {
+pub(super) fn endpoint(id: &str) -> crate::model::endpoint::EndpointBuilder {
     let port =
         1 + id.bytes().fold(7_u16, |sum, byte| sum.wrapping_mul(31).wrapping_add(u16::from(byte))) % 60_000;
     Endpoint::builder(id, "users", "10.0.0.1", port)
 }
 
-fn entry(id: &str) -> EndpointEntry {
+pub(super) fn entry(id: &str) -> EndpointEntry {
     EndpointEntry::new(endpoint(id).build().unwrap())
 }
 
@@ -167,158 +167,6 @@ async fn a_key_has_a_home_and_comes_back_to_it() {
     assert_eq!(before, (0..500).map(home).collect::<Vec<_>>(), "back home");
     let without: HashSet<_> = (0..100).map(|_| bench.pick(PickOptions::keyed(b""))).collect();
     assert!(without.len() > 5, "an empty key is none");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_session_stays_moves_once_and_is_forgotten_in_time() {
-    let bench = Bench::new(balancer(|b| b.sticky(true).sticky_ttl(Duration::from_secs(60)))).with(entries(5));
-    let session = |n: u32| bench.pick(PickOptions::keyed(&n.to_le_bytes()));
-    let first: Vec<_> = (0..50).map(session).collect();
-    for _ in 0..3 {
-        tokio::time::advance(Duration::from_secs(40)).await;
-        assert_eq!(first, (0..50).map(session).collect::<Vec<_>>());
-    }
-    bench.publish(entries(9));
-    assert_eq!(first, (0..50).map(session).collect::<Vec<_>>(), "new endpoints move no session");
-    bench.break_down(&first[0]);
-    let second: Vec<_> = (0..50).map(session).collect();
-    assert!(
-        first.iter().zip(&second).all(|(a, b)| (*a == first[0]) == (a != b)),
-        "only those of the one out"
-    );
-    // A retry goes elsewhere, and the session stays: its endpoint is in rotation.
-    let key = PickOptions::keyed(&7_u32.to_le_bytes());
-    let failed = bench.engine.pick_with(Tried::NONE, true, key).expect("available");
-    let (home, state) = (bench.engine.slab.state(failed.state()).endpoint(), failed.state());
-    bench.engine.report(failed, AttemptClass::Failure);
-    let retry = bench.engine.pick_with(Tried::of(&[state]), true, key).expect("available");
-    assert_ne!(retry.state(), state);
-    bench.engine.report(retry, AttemptClass::Success);
-    assert_eq!(bench.pick(key), home.id().as_str());
-    tokio::time::advance(Duration::from_secs(7)).await;
-    for _ in 0..5 {
-        bench.pick(PickOptions::NONE);
-    }
-    assert_eq!(second, (0..50).map(session).collect::<Vec<_>>(), "and they stay where they went");
-    tokio::time::advance(Duration::from_secs(62)).await;
-    assert_ne!(second, (0..50).map(session).collect::<Vec<_>>(), "after the time limit they are new");
-}
-
-#[tokio::test(start_paused = true)]
-async fn sessions_stay_on_an_endpoint_that_drains_for_as_long_as_configured() {
-    let minute = Duration::from_secs(60);
-    for (timeout, stays) in [(Duration::ZERO, false), (minute, true)] {
-        let bench = Bench::new(balancer(|b| b.sticky(true).sticky_drain_timeout(timeout))).with(entries(3));
-        let session = |n: u32| bench.pick(PickOptions::keyed(&n.to_le_bytes()));
-        let homes: Vec<_> = (0..30).map(session).collect();
-        let drain = |health| {
-            let entries = entries(3).into_iter().map(|entry| {
-                if entry.endpoint().id() != homes[0].as_str() {
-                    return entry;
-                }
-                entry.with_lifecycle(Lifecycle::Draining).with_health(health)
-            });
-            bench.publish(entries.collect());
-        };
-        drain(Health::Healthy);
-        tokio::time::advance(minute.saturating_sub(Duration::from_millis(1))).await;
-        let moved = |n: u32| session(n) != homes[n as usize];
-        assert_eq!((0..30).filter(|n| moved(*n)).count() == 0, stays);
-        let others: HashSet<_> = (30..200).map(session).collect();
-        assert!(!others.contains(&homes[0]), "other sessions do not begin there");
-        if stays {
-            // An answer of the registry that changes nothing does not prolong it.
-            drain(Health::Healthy);
-            tokio::time::advance(Duration::from_millis(1)).await;
-        }
-        assert!((0..30).all(|n| moved(n) == (homes[n as usize] == homes[0])));
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn sessions_leave_an_endpoint_that_drains_when_it_is_unhealthy_or_fails() {
-    for fails in [false, true] {
-        let timeout = Duration::from_secs(60);
-        let bench = Bench::new(balancer(|b| b.sticky(true).sticky_drain_timeout(timeout))).with(entries(3));
-        let key = PickOptions::keyed(b"x");
-        let home = bench.pick(key);
-        let drain = |health| {
-            let entries = entries(3).into_iter().map(|entry| {
-                let drains = entry.endpoint().id() == home.as_str();
-                if drains { entry.with_lifecycle(Lifecycle::Draining).with_health(health) } else { entry }
-            });
-            bench.publish(entries.collect());
-        };
-        drain(Health::Healthy);
-        let failed = bench.engine.pick_with(Tried::NONE, true, key).expect("available");
-        let tried = [failed.state()];
-        bench.engine.report(failed, AttemptClass::Failure);
-        let retry = bench.engine.pick_with(Tried::of(&tried), true, key).expect("available");
-        bench.engine.report(retry, AttemptClass::Success);
-        assert_eq!(bench.pick(key), home, "a retry moves no session");
-        if fails {
-            for _ in 0..5 {
-                let pick = bench.engine.pick_with(Tried::NONE, true, key).expect("available");
-                bench.engine.report(pick, AttemptClass::Failure);
-            }
-        } else {
-            drain(Health::Unhealthy);
-        }
-        assert_ne!(bench.pick(key), home, "fails {fails}");
-    }
-}
-
-fn zoned(id: &str, region: &str, zone: &str) -> EndpointEntry {
-    EndpointEntry::new(endpoint(id).region(region).zone(zone).build().unwrap())
-}
-
-#[tokio::test(start_paused = true)]
-async fn geographic_stays_near_and_spills_by_availability() {
-    let config = FailoverConfig::builder()
-        .strategy(StrategyKind::Geographic)
-        .locality(Locality::new("eu", "eu-1").unwrap())
-        .build()
-        .unwrap();
-    let bench = Bench::new(config).with(vec![
-        zoned("a1", "eu", "eu-1"),
-        zoned("a2", "eu", "eu-1"),
-        zoned("b1", "eu", "eu-2"),
-        zoned("b2", "eu", "eu-2"),
-        zoned("c1", "us", "eu-1"),
-        entry("nowhere"),
-    ]);
-    assert_eq!(bench.shares(200).keys().filter(|id| id.starts_with('a')).count(), 2);
-    assert_eq!(bench.engine.snapshot().share_percent(), [100, 0, 0]);
-    bench.break_down("a1");
-    assert_eq!(bench.engine.snapshot().share_percent(), [70, 30, 0], "half of the zone is out");
-    bench.break_down("a2");
-    assert_eq!(bench.engine.snapshot().share_percent(), [0, 100, 0]);
-    let shares = bench.shares(200);
-    assert!(shares.keys().all(|id| id.starts_with('b')), "{shares:?}");
-    bench.break_down("b1");
-    bench.break_down("b2");
-    let shares = bench.shares(200);
-    assert!(
-        shares.contains_key("c1") && shares.contains_key("nowhere"),
-        "no zone is the last tier: {shares:?}"
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn geographic_spreads_over_zones_by_weight_as_long_as_they_can_take_it() {
-    let here = Locality::zone_of("one").unwrap().with_zone_weights([("one", 1), ("two", 2)]).unwrap();
-    let config = FailoverConfig::builder().strategy(StrategyKind::Geographic).locality(here).build().unwrap();
-    let of = |zone: &'static str| (0..5).map(move |n| zoned(&format!("{zone}{n}"), "eu", zone));
-    let bench = Bench::new(config).with(of("one").chain(of("two")).chain([entry("nowhere")]).collect());
-    let expected = [[33, 67, 0], [29, 71, 0], [22, 78, 0], [12, 88, 0], [0, 100, 0]];
-    for (broken, expected) in expected.into_iter().enumerate() {
-        bench.break_down(&format!("one{broken}"));
-        assert_eq!(bench.engine.snapshot().share_percent(), expected, "{} are out", broken + 1);
-    }
-    let shares = bench.shares(200);
-    assert!(shares.keys().all(|id| id.starts_with("two")), "{shares:?}");
-    (0..5).for_each(|n| bench.break_down(&format!("two{n}")));
-    assert_eq!(bench.shares(50).keys().collect::<Vec<_>>(), ["nowhere"], "the last one that is left");
 }
 
 #[tokio::test(start_paused = true)]
