@@ -111,6 +111,122 @@ fn what_would_grow_without_a_bound_is_refused() {
     checked(&FailoverConfig::from_toml(&deep).expect_err("too deep"));
 }
 
+#[test]
+fn nested_aliases_are_refused_before_they_take_time() {
+    for (width, levels) in [(10, 9), (2, 40), (50, 6), (1_000, 3)] {
+        let mut bomb = format!("a0: &a0 [{}]\n", vec!["x"; width].join(", "));
+        for level in 1..levels {
+            let alias = format!("*a{}", level - 1);
+            writeln!(bomb, "a{level}: &a{level} [{}]", vec![alias; width].join(", ")).expect("a string");
+        }
+        for text in [bomb.clone(), format!("metadata:\n  {}", bomb.replace('\n', "\n  "))] {
+            // Time is not measured, since a busy machine may take any; the number of values is.
+            let error = checked(&FailoverConfig::from_yaml(&text).expect_err("too many values"));
+            assert!(error.contains("total_replayed_events=2001"), "{error}");
+        }
+    }
+    let anchors = "circuit_breaker: &b {failure_threshold: 3}\nmetadata: {copy: *b, again: [*b, *b]}";
+    FailoverConfig::from_yaml(anchors).expect("some aliases are fine");
+}
+
+#[test]
+fn what_is_far_too_large_is_refused() {
+    let keys: Vec<_> = (0..300_000).map(|n| format!("\"k{n}\": 1")).collect();
+    let many = format!("{{\"metadata\": {{{}}}}}", keys.join(", "));
+    let long = format!("{{\"metadata\": {{\"a\": \"{}\"}}}}", "x".repeat(3_000_000));
+    for text in [&many, &long] {
+        let errors = [
+            FailoverConfig::from_json(text),
+            FailoverConfig::from_toml(text),
+            FailoverConfig::from_yaml(text),
+        ];
+        for error in errors {
+            let error = error.expect_err("too large");
+            assert_eq!((checked(&error).len() < 200, error.code()), (true, "TOO_LARGE"), "{error}");
+        }
+        let error = serde_json::from_str::<FailoverConfig>(text).expect_err("too large").to_string();
+        assert!(error.contains("metadata: ") && error.contains("at most 262144 bytes"), "{error}");
+    }
+}
+
+#[test]
+fn whole_numbers_are_read_however_a_format_writes_them() {
+    for text in ["1e+06", "1000000.0", "1E6", "1_000_000"] {
+        let written = format!("max_retries = 3.0\nretry_budget.capacity = {text}\ntimeout = 3e+10");
+        let config = FailoverConfig::from_toml(&written).expect(text);
+        assert_eq!((config.max_retries(), config.retry_budget().capacity()), (3, 1_000_000));
+        assert_eq!(config.timeout(), Duration::from_secs(30));
+        if text.contains('_') {
+            continue;
+        }
+        let written = format!("max_retries: 3.0\nretry_budget: {{capacity: {text}}}\ntimeout: 3e+10");
+        assert_eq!(FailoverConfig::from_yaml(&written).expect(text), config);
+        let written = format!(
+            "{{\"max_retries\": 3.0, \"retry_budget\": {{\"capacity\": {text}}}, \"timeout\": 3e+10}}"
+        );
+        assert_eq!(FailoverConfig::from_json(&written).expect(text), config);
+        assert_eq!(serde_json::from_str::<FailoverConfig>(&written).expect(text), config);
+    }
+    let weights = FailoverConfig::from_yaml("load_balancer: {weights: {a: 2e+00}}").expect("valid");
+    assert_eq!(weights.load_balancer().weights().values().copied().collect::<Vec<_>>(), [2]);
+    let endpoint: Endpoint =
+        serde_saphyr::from_str("{id: a, name: b, address: 10.0.0.1, port: 8.08e+03}").expect("a whole port");
+    assert_eq!(endpoint.port(), 8080);
+    for wrong in ["1.5", "1e+400", "-1e+06", ".inf", ".nan", "1e+30", "'7'"] {
+        let error = FailoverConfig::from_yaml(&format!("retry_budget: {{capacity: {wrong}}}"));
+        checked(&error.expect_err(wrong));
+    }
+    for wrong in ["1.5", "1e400", "9.3e18"] {
+        checked(&FailoverConfig::from_json(&format!("{{\"timeout\": {wrong}}}")).expect_err(wrong));
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_left_out() {
+    let config = FailoverConfig::builder().max_retries(4).build().expect("valid");
+    for read in [
+        FailoverConfig::from_json("\u{feff}{\"max_retries\": 4}"),
+        FailoverConfig::from_toml("\u{feff}max_retries = 4"),
+        FailoverConfig::from_yaml("\u{feff}max_retries: 4"),
+    ] {
+        assert_eq!(read.expect("valid"), config);
+    }
+    ManagerConfig::from_toml("\u{feff}[failover]\nmax_retries = 4").expect("valid");
+}
+
+/// The Go package writes 0 for a number that is not set, and writes JSON alone.
+#[test]
+fn a_zero_is_a_zero_except_in_json() {
+    let unset = FailoverConfig::default();
+    for json in [r#"{"max_retries": 0}"#, r#"{"retry_delay": 0}"#, r#"{"circuit_breaker": {"jitter": 0}}"#] {
+        let read = FailoverConfig::from_json(json).expect("valid");
+        assert_eq!(serde_json::from_str::<FailoverConfig>(json).expect("valid"), read, "{json}");
+        let value: serde_json::Value = serde_json::from_str(json).expect("JSON");
+        assert_eq!(serde_json::from_value::<FailoverConfig>(value).expect("valid"), read, "{json}");
+    }
+    assert_eq!(FailoverConfig::from_json(r#"{"max_retries": 0}"#).expect("valid"), unset);
+    let toml = "max_retries = 0\nretry_delay = 0";
+    let yaml = "max_retries: 0\nretry_delay: 0.0";
+    let numbers = [("max_retries", 0_u32), ("retry_delay", 0)];
+    let pairs = serde::de::value::MapDeserializer::<_, serde::de::value::Error>::new(numbers.into_iter());
+    for config in [
+        FailoverConfig::from_toml(toml).expect("valid"),
+        toml::from_str(toml).expect("valid"),
+        FailoverConfig::from_yaml(yaml).expect("valid"),
+        serde_saphyr::from_str(yaml).expect("valid"),
+        // As readers of the environment do.
+        serde::Deserialize::deserialize(pairs).expect("valid"),
+        ManagerConfig::from_toml(&format!("[failover]\n{toml}")).expect("valid").service_config().clone(),
+    ] {
+        assert_eq!((config.max_retries(), config.retry_delay()), (0, Duration::ZERO));
+    }
+    let error = FailoverConfig::from_toml("circuit_breaker.failure_threshold = 0").expect_err("no threshold");
+    assert!(checked(&error).starts_with("circuit_breaker.failure_threshold: 0 is not allowed"), "{error}");
+    let endpoint = |text: &str| serde_saphyr::from_str::<Endpoint>(text).expect("valid").weight();
+    assert_eq!(endpoint("{id: a, name: b, address: 10.0.0.1, port: 80, weight: 0}"), 0);
+    assert_eq!(endpoint("{id: a, name: b, address: 10.0.0.1, port: 80}"), 1);
+}
+
 /// Generates an example with some characters replaced, or unrelated text.
 fn mangled(examples: [&'static str; 3]) -> impl Strategy<Value = String> {
     let example = prop::sample::select(examples.to_vec()).prop_map(example);

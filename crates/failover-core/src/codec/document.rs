@@ -3,6 +3,7 @@
 //! Reading through an untyped tree instead of typed serde fields allows an error to name the field,
 //! show the value and say what is expected, and allows Go's zero values to be read as absent.
 
+pub(crate) mod number;
 pub(crate) mod text;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,8 @@ pub(crate) enum Raw {
     Null,
     Bool(bool),
     Whole(i128),
+    /// A whole 0 in a format that the Go package does not write.
+    Zero,
     Float(f64),
     Text(String),
     List(Vec<Raw>),
@@ -40,7 +43,7 @@ impl Raw {
         match self {
             Self::Null => "null",
             Self::Bool(_) => "a boolean",
-            Self::Whole(_) | Self::Float(_) => "a number",
+            Self::Whole(_) | Self::Zero | Self::Float(_) => "a number",
             Self::Text(_) => "a text",
             Self::List(_) => "a list",
             Self::Object(_) => "an object",
@@ -53,6 +56,7 @@ impl Raw {
         Ok(match self {
             Self::Null => Value::Null,
             Self::Bool(value) => value.into(),
+            Self::Zero => 0.into(),
             Self::Whole(value) => match (i64::try_from(value), u64::try_from(value)) {
                 (Ok(value), _) => value.into(),
                 (_, Ok(value)) => value.into(),
@@ -82,6 +86,7 @@ impl fmt::Display for Raw {
         match self {
             Self::Bool(value) => value.fmt(f),
             Self::Whole(value) => value.fmt(f),
+            Self::Zero => f.write_str("0"),
             Self::Float(value) => fmt::Debug::fmt(value, f),
             Self::Text(value) => write!(f, "\"{value}\""),
             Self::Null | Self::List(_) | Self::Object(_) => f.write_str(self.kind()),
@@ -100,7 +105,9 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>, T>(
     deserializer: D,
     read: impl FnOnce(Raw) -> Result<T, Error>,
 ) -> Result<T, D::Error> {
-    read(Raw::deserialize(deserializer)?).map_err(de::Error::custom)
+    let raw = Raw::deserialize(deserializer)?;
+    let raw = if number::reads_json::<D>() { raw } else { raw.with_zeros_kept() };
+    read(raw).map_err(de::Error::custom)
 }
 
 /// Returns the section and the key if the error is about an unknown key.
@@ -147,39 +154,40 @@ impl Document {
         }
     }
 
-    /// Removes and returns a whole number; 0 counts as absent if it is out of range.
+    /// Removes and returns a whole number; the 0 of an unset one counts as absent if it is out of range.
     pub(crate) fn whole(&mut self, name: &str, range: &RangeInclusive<u32>) -> Result<Option<u32>, Error> {
         match self.take(name) {
             None => Ok(None),
-            Some(Raw::Whole(0)) if !range.contains(&0) => Ok(None),
+            Some(raw) if raw.is_unset() && !range.contains(&0) => Ok(None),
             Some(raw) => whole(&self.path(name), &raw, range).map(Some),
         }
     }
 
-    /// Removes and returns a number; 0 counts as absent if it is out of range.
+    /// Removes and returns a number; the 0 of an unset one counts as absent if it is out of range.
     pub(crate) fn number(&mut self, name: &str, range: &RangeInclusive<f64>) -> Result<Option<f64>, Error> {
         let field = self.path(name);
         let value = match self.take(name) {
             None => return Ok(None),
-            Some(Raw::Whole(value)) => value as f64,
+            Some(raw) if raw.is_unset() && !range.contains(&0.0) => return Ok(None),
             Some(Raw::Float(value)) => value,
-            Some(other) => return Err(Error::invalid(&field, other, &range::number_wanted(range))),
+            Some(raw) => match raw.as_whole() {
+                Some(value) => value as f64,
+                None => return Err(Error::invalid(&field, raw, &range::number_wanted(range))),
+            },
         };
-        if value == 0.0 && !range.contains(&0.0) {
-            return Ok(None);
-        }
         range::number(&field, value, range).map(Some)
     }
 
-    /// Removes and returns a duration, given as text or as whole nanoseconds. 0 nanoseconds count
-    /// as absent; `"0s"` is a zero duration.
+    /// Removes and returns a duration, given as text or as whole nanoseconds. The 0 of an unset one
+    /// counts as absent; `"0s"` is a zero duration.
     pub(crate) fn duration(
         &mut self,
         name: &str,
         range: &RangeInclusive<Duration>,
     ) -> Result<Option<Duration>, Error> {
         match self.take(name) {
-            None | Some(Raw::Whole(0)) => Ok(None),
+            None => Ok(None),
+            Some(raw) if raw.is_unset() => Ok(None),
             Some(raw) => span(&self.path(name), &raw, range).map(Some),
         }
     }
@@ -212,19 +220,17 @@ pub(crate) fn path(section: &str, name: &str) -> String {
 
 /// Checks one whole number.
 pub(crate) fn whole(field: &str, raw: &Raw, range: &RangeInclusive<u32>) -> Result<u32, Error> {
-    let value = match raw {
-        Raw::Whole(value) => u32::try_from(*value).ok().filter(|value| range.contains(value)),
-        _ => None,
-    };
-    value.ok_or_else(|| Error::invalid(field, raw, &range::whole_wanted(range)))
+    let value = raw.as_whole().and_then(|value| u32::try_from(value).ok());
+    value
+        .filter(|value| range.contains(value))
+        .ok_or_else(|| Error::invalid(field, raw, &range::whole_wanted(range)))
 }
 
 /// Checks one duration.
 pub(crate) fn span(field: &str, raw: &Raw, range: &RangeInclusive<Duration>) -> Result<Duration, Error> {
     let value = match raw {
-        Raw::Whole(nanos) => duration::from_nanos(*nanos),
         Raw::Text(text) => duration::parse(text),
-        _ => None,
+        _ => raw.as_whole().and_then(duration::from_nanos),
     };
     let value = value.filter(|value| range.contains(value));
     value.ok_or_else(|| {
@@ -407,7 +413,7 @@ macro_rules! words {
             pub(crate) fn from_raw(field: &str, raw: &$crate::codec::document::Raw) -> Result<Self, $crate::Error> {
                 match raw {
                     $crate::codec::document::Raw::Text(word) => Self::from_word(field, word),
-                    $($($crate::codec::document::Raw::Whole($number) => Ok(Self::$variant),)?)+
+                    $($(other if other.as_whole_literal() == Some($number) => Ok(Self::$variant),)?)+
                     other => {
                         let wanted: fn(&str) -> String = $wanted;
                         Err($crate::Error::invalid(field, other, &wanted("")))

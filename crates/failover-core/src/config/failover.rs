@@ -509,6 +509,7 @@ impl FailoverConfigBuilder {
             }
         }
         config.check_breaker()?;
+        config.check_metadata()?;
         range::whole("panic_threshold", config.panic_threshold, &defaults::PANIC_THRESHOLD_RANGE)?;
         config.empty_policy.check()?;
         config.removal_guard.check()?;
@@ -544,8 +545,9 @@ const NO_RETRIES: i128 = -1;
 
 fn read_retries(fields: &mut Document) -> Result<Option<u32>, Error> {
     let raw = match fields.take("max_retries") {
-        None | Some(Raw::Whole(0)) => return Ok(None),
-        Some(Raw::Whole(NO_RETRIES)) => return Ok(Some(0)),
+        None => return Ok(None),
+        Some(raw) if raw.is_unset() => return Ok(None),
+        Some(raw) if raw.as_whole() == Some(NO_RETRIES) => return Ok(Some(0)),
         Some(raw) => raw,
     };
     document::whole("max_retries", &raw, &defaults::MAX_RETRIES_RANGE).map(Some).map_err(|_| {

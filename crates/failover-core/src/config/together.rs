@@ -6,6 +6,9 @@ use crate::codec::duration;
 use crate::config::{FailoverConfig, defaults};
 use crate::error::Error;
 
+/// Bytes of the metadata, as JSON.
+const MAX_METADATA: usize = 256 * 1024;
+
 impl FailoverConfig {
     /// Checks the settings of the breaker that depend on others.
     pub(super) fn check_breaker(&self) -> Result<(), Error> {
@@ -35,6 +38,19 @@ impl FailoverConfig {
                 let field = "circuit_breaker.failure_rate_window";
                 return Err(Error::invalid(field, duration::short(window), &wanted));
             }
+        }
+        Ok(())
+    }
+
+    /// Checks the size of the metadata.
+    pub(super) fn check_metadata(&self) -> Result<(), Error> {
+        if self.metadata().is_empty() {
+            return Ok(());
+        }
+        let size = serde_json::to_vec(self.metadata()).map_or(0, |json| json.len());
+        if size > MAX_METADATA {
+            let wanted = format!("at most {MAX_METADATA} bytes as JSON");
+            return Err(Error::invalid("metadata", format!("{size} bytes as JSON"), &wanted));
         }
         Ok(())
     }

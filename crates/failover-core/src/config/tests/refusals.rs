@@ -56,7 +56,7 @@ circuit_breaker
 {"failure_threshold": -1}   => failure_threshold: -1 ... from 1 to 10000
 {"failure_threshold": 10001} => failure_threshold: 10001 ... from 1 to 10000
 {"failure_threshold": "5"}  => failure_threshold: "5" ... from 1 to 10000
-{"failure_threshold": 5.0}  => failure_threshold: 5.0 ... from 1 to 10000
+{"failure_threshold": 5.5}  => failure_threshold: 5.5 ... from 1 to 10000
 {"success_threshold": 18446744073709551615} => success_threshold: 1844 ... from 1 to 10000
 {"half_open_max_calls": -3} => half_open_max_calls: -3 ... from 1 to 10000
 {"min_available": -1}       => min_available: -1 ... from 0 to 10000

@@ -118,23 +118,24 @@ fn read_port(fields: &mut Document) -> Result<u16, Error> {
             let message = format!("port is missing; give {PORT_WANTED}");
             Err(Error::new(ErrorKind::Validation, message).with_detail("field", "port"))
         }
-        Some(raw) => match raw {
-            Raw::Whole(port @ 1..=65_535) => Ok(port as u16),
-            other => Err(Error::invalid("port", other, PORT_WANTED)),
+        Some(raw) => match raw.as_whole() {
+            Some(port @ 1..=65_535) => Ok(port as u16),
+            _ => Err(Error::invalid("port", raw, PORT_WANTED)),
         },
     }
 }
 
 /// Reads the weight. Go writes 0 for an unset weight, so an intended 0 has a marker beside it.
 fn read_weight(fields: &mut Document) -> Result<u32, Error> {
-    let weight = fields.whole("weight", &(0..=u32::MAX))?.unwrap_or(0);
-    match (weight, fields.flag("zero_weight")?) {
-        (0, Some(true)) => Ok(0),
-        (0, _) => Ok(crate::model::defaults::WEIGHT),
-        (weight, Some(true)) => {
+    let given = fields.take("weight").filter(|raw| !raw.is_unset());
+    let given = given.map(|raw| document::whole("weight", &raw, &(0..=u32::MAX))).transpose()?;
+    match (given, fields.flag("zero_weight")?) {
+        (None | Some(0), Some(true)) => Ok(0),
+        (None, _) => Ok(crate::model::defaults::WEIGHT),
+        (Some(weight), Some(true)) => {
             Err(Error::invalid("weight", weight, "0 beside \"zero_weight\": true, or leave that out"))
         }
-        (weight, _) => Ok(weight),
+        (Some(weight), _) => Ok(weight),
     }
 }
 
