@@ -105,9 +105,7 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>, T>(
     deserializer: D,
     read: impl FnOnce(Raw) -> Result<T, Error>,
 ) -> Result<T, D::Error> {
-    let raw = Raw::deserialize(deserializer)?;
-    let raw = if number::reads_json::<D>() { raw } else { raw.with_zeros_kept() };
-    read(raw).map_err(de::Error::custom)
+    read(Raw::deserialize(deserializer)?.read_by::<D>()).map_err(de::Error::custom)
 }
 
 /// Returns the section and the key if the error is about an unknown key.

@@ -39,10 +39,11 @@ impl Raw {
             other => other,
         }
     }
-}
 
-/// Whether a deserializer of this type reads JSON. Serde has no other way to tell; the name of a type
-/// is only used to read Go's zeros, and any other answer keeps zeros as they are.
-pub(super) fn reads_json<D>() -> bool {
-    std::any::type_name::<D>().contains("serde_json::")
+    /// Keeps the zeros that a deserializer of this type has read, unless it reads JSON. Serde has no
+    /// other way to tell than the name of the type.
+    pub(super) fn read_by<D>(self) -> Self {
+        let is_json = std::any::type_name::<D>().contains("serde_json::");
+        if is_json { self } else { self.with_zeros_kept() }
+    }
 }

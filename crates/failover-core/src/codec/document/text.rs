@@ -3,10 +3,10 @@
 use crate::codec::document::Raw;
 use crate::error::{Error, ErrorKind};
 
-/// Parses a JSON text; `noun` names the document in errors.
 /// The longest text that is read, 1 MiB.
 const MAX_TEXT: usize = 1024 * 1024;
 
+/// Parses a JSON text; `noun` names the document in errors.
 pub(crate) fn from_json(text: &str, noun: &str) -> Result<Raw, Error> {
     serde_json::from_str(readable(text)?)
         .map_err(|error| not_valid(noun, "JSON", &error.to_string(), Some((error.line(), error.column()))))
