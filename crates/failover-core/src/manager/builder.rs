@@ -12,7 +12,7 @@ use crate::contract::provider::Provider;
 use crate::error::Error;
 use crate::events::EventLog;
 use crate::manager::FailoverManager;
-use crate::manager::errors::no_runtime;
+use crate::manager::errors::{ensure_timers, no_runtime};
 use crate::manager::inner::Inner;
 use crate::manager::providers::{Named, Providers, connect};
 use crate::probing::probes::Probes;
@@ -159,7 +159,8 @@ impl ManagerBuilder {
     ///
     /// Returns `Validation` if two providers have the same name, the default is not among them, a
     /// setting is out of its range, or the strategy of the configuration lacks a required part;
-    /// returns `Internal` outside of a tokio runtime.
+    /// returns `Internal` outside of a tokio runtime (code `NO_RUNTIME`), and in one without timers (code
+    /// `NO_TIMER`; with `panic = "abort"`, the latter aborts, because tokio panics).
     ///
     /// # Cancel safety
     ///
@@ -168,6 +169,7 @@ impl ManagerBuilder {
         let settings = self.settings.build()?;
         crate::config::usable::supported(settings.service_config())?;
         tokio::runtime::Handle::try_current().map_err(|_| no_runtime("build"))?;
+        ensure_timers()?;
         let mut providers = Providers::default();
         for (name, provider) in self.providers {
             providers.add(Named::new(name, provider))?;

@@ -347,6 +347,18 @@ fn outside_a_runtime_what_is_ready_works_and_what_waits_is_a_typed_error() {
     assert_eq!(service.stats().in_flight, 0);
 }
 
+#[test]
+fn in_a_runtime_without_timers_what_waits_is_a_typed_error() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let service = ServiceHandle::fixed("users", ["10.0.0.1:80"]).expect("valid");
+    runtime.block_on(async {
+        service.execute(async |_| Ok::<_, String>("yes")).await.expect("what is ready needs no timer");
+        let waits = service.execute(async |_| pending::<Result<(), String>>().await).await;
+        assert_eq!(waits.expect_err("no timer").code(), "NO_RUNTIME");
+    });
+    assert_eq!(service.stats().in_flight, 0);
+}
+
 fn without_floor(fail_fast: bool) -> FailoverConfig {
     let breaker = CircuitBreakerConfig::builder().min_available(0).jitter(0.0).build().expect("valid");
     FailoverConfig::builder().circuit_breaker(breaker).fail_fast(fail_fast).build().expect("valid")

@@ -1,6 +1,7 @@
 //! A future with a timeout, whose timer is armed only if the future has to wait.
 
 use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -15,7 +16,7 @@ pub(super) enum NoReply {
     /// The timeout has passed, and this process noticed it much later: it was stopped or starved in
     /// between, so that the missing result proves nothing.
     Stalled,
-    /// The operation waits, and there is no tokio runtime to end the wait.
+    /// The operation waits, and there is no tokio runtime with timers to end the wait.
     NoRuntime,
 }
 
@@ -36,7 +37,8 @@ pub(super) async fn timed<F: Future>(future: F, until: Time, clock: &Clock) -> R
 
 async fn wait_for<F: Future>(future: F, until: Time, clock: &Clock) -> Result<F::Output, NoReply> {
     in_runtime()?;
-    tokio::time::timeout(until.since(clock.now()), future).await.map_err(|_| NoReply::Late)
+    let timeout = with_timer(|| tokio::time::timeout(until.since(clock.now()), future))?;
+    timeout.await.map_err(|_| NoReply::Late)
 }
 
 /// Returns how late a timer may fire after an attempt of this length; one that fires later was held up
@@ -73,8 +75,13 @@ pub(super) async fn attempt<F: Future>(
 /// Waits for the duration.
 pub(super) async fn wait(duration: Duration) -> Result<(), NoReply> {
     in_runtime()?;
-    tokio::time::sleep(duration).await;
+    with_timer(|| tokio::time::sleep(duration))?.await;
     Ok(())
+}
+
+/// Creates a timer. tokio has no query for a runtime without timers, and panics instead.
+fn with_timer<T>(create: impl FnOnce() -> T) -> Result<T, NoReply> {
+    catch_unwind(AssertUnwindSafe(create)).map_err(|_| NoReply::NoRuntime)
 }
 
 fn in_runtime() -> Result<(), NoReply> {
