@@ -1,5 +1,6 @@
 //! Statistics and explanations for operators.
 
+pub(crate) mod configured;
 pub(crate) mod explain;
 pub(crate) mod service_rules;
 pub(crate) mod stats;
@@ -9,6 +10,7 @@ pub use crate::engine::availability::{Availability, UnavailableCause};
 pub use crate::engine::state::latency::Latency;
 pub use crate::model::breaker_state::BreakerState;
 pub use crate::model::forced::Forced;
+pub use configured::ConfiguredValue;
 pub use explain::{EndpointExplanation, Explanation};
 pub use service_rules::ServiceRules;
 pub use stats::{EndpointStats, ProviderStats, ServiceStats, SourceStats};

@@ -139,6 +139,11 @@ impl Document {
         path(self.section, name)
     }
 
+    /// Whether there is a value; `null` counts as absent.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.fields.get(name).is_some_and(|raw| !matches!(raw, Raw::Null))
+    }
+
     /// Removes and returns a value; `null` counts as absent.
     pub(crate) fn take(&mut self, name: &str) -> Option<Raw> {
         self.fields.remove(name).filter(|raw| !matches!(raw, Raw::Null))

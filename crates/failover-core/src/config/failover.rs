@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use crate::codec::document;
-use crate::codec::document::{Document, Raw};
 use crate::codec::{duration, range};
+use crate::config::given::{Given, Origins};
 use crate::config::{
     Algorithm, BackoffConfig, CircuitBreakerConfig, EmptyPolicy, LoadBalancerConfig, Locality, OutlierConfig,
     ProbePolicy, RemovalGuard, RetryBudgetConfig, SlowStartConfig, StrategyKind, defaults,
@@ -33,34 +32,38 @@ use crate::error::Error;
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FailoverConfig {
-    strategy: StrategyKind,
-    health_check: bool,
-    probe: ProbePolicy,
+    pub(super) strategy: StrategyKind,
+    pub(super) health_check: bool,
+    pub(super) probe: ProbePolicy,
     #[serde(serialize_with = "write_retries")]
-    max_retries: u32,
+    pub(super) max_retries: u32,
     #[serde(serialize_with = "duration::write")]
-    retry_delay: Duration,
-    circuit_breaker: CircuitBreakerConfig,
-    load_balancer: LoadBalancerConfig,
+    pub(super) retry_delay: Duration,
+    pub(super) circuit_breaker: CircuitBreakerConfig,
+    pub(super) load_balancer: LoadBalancerConfig,
     #[serde(serialize_with = "duration::write")]
-    timeout: Duration,
+    pub(super) timeout: Duration,
     #[serde(serialize_with = "duration::write_option", skip_serializing_if = "Option::is_none")]
-    attempt_timeout: Option<Duration>,
-    backoff: BackoffConfig,
-    retry_budget: RetryBudgetConfig,
-    outlier_detection: OutlierConfig,
-    fail_fast: bool,
-    panic_threshold: u32,
-    slow_start: SlowStartConfig,
+    pub(super) attempt_timeout: Option<Duration>,
+    pub(super) backoff: BackoffConfig,
+    pub(super) retry_budget: RetryBudgetConfig,
+    pub(super) outlier_detection: OutlierConfig,
+    pub(super) fail_fast: bool,
+    pub(super) panic_threshold: u32,
+    pub(super) slow_start: SlowStartConfig,
     #[serde(skip_serializing_if = "Option::is_none")]
-    locality: Option<Locality>,
+    pub(super) locality: Option<Locality>,
     /// The caller's own strategy, which no document can hold.
     #[serde(skip)]
-    custom: Option<CustomStrategy>,
-    empty_policy: EmptyPolicy,
-    removal_guard: RemovalGuard,
+    pub(super) custom: Option<CustomStrategy>,
+    pub(super) empty_policy: EmptyPolicy,
+    pub(super) removal_guard: RemovalGuard,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    metadata: BTreeMap<String, Value>,
+    pub(super) metadata: BTreeMap<String, Value>,
+    #[serde(skip)]
+    pub(super) given: Given,
+    #[serde(skip)]
+    pub(super) origins: Origins,
 }
 
 impl FailoverConfig {
@@ -72,65 +75,6 @@ impl FailoverConfig {
     /// Returns a builder with these values.
     pub fn to_builder(&self) -> FailoverConfigBuilder {
         FailoverConfigBuilder { draft: self.clone() }
-    }
-
-    /// Reads a JSON document.
-    ///
-    /// # Errors
-    ///
-    /// Returns `Validation` for text that is not JSON, with line and column, and for the first
-    /// unknown or invalid field, with its full name.
-    pub fn from_json(json: &str) -> Result<Self, Error> {
-        document::from_json(json, "configuration").and_then(Self::from_raw)
-    }
-
-    /// Reads a TOML document.
-    ///
-    /// ```
-    /// # use failover_core::FailoverConfig;
-    /// let config = FailoverConfig::from_toml(
-    ///     r#"
-    /// strategy = "least_connections"
-    /// timeout = "2s"
-    ///
-    /// [circuit_breaker]
-    /// failure_threshold = 3
-    /// "#,
-    /// )?;
-    /// assert_eq!(config.circuit_breaker().failure_threshold(), 3);
-    /// # Ok::<(), failover_core::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// See [`from_json`](Self::from_json).
-    #[cfg(feature = "toml")]
-    pub fn from_toml(text: &str) -> Result<Self, Error> {
-        document::from_toml(text, "configuration").and_then(Self::from_raw)
-    }
-
-    /// Reads a YAML document.
-    ///
-    /// ```
-    /// # use failover_core::FailoverConfig;
-    /// let config = FailoverConfig::from_yaml(
-    ///     r#"
-    /// strategy: least_connections
-    /// timeout: 2s
-    /// circuit_breaker:
-    ///   failure_threshold: 3
-    /// "#,
-    /// )?;
-    /// assert_eq!(config.circuit_breaker().failure_threshold(), 3);
-    /// # Ok::<(), failover_core::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// See [`from_json`](Self::from_json).
-    #[cfg(feature = "yaml")]
-    pub fn from_yaml(text: &str) -> Result<Self, Error> {
-        document::from_yaml(text, "configuration").and_then(Self::from_raw)
     }
 
     /// Returns the strategy, which orders endpoints into tiers. Default: round robin.
@@ -257,69 +201,29 @@ impl FailoverConfig {
         &self.metadata
     }
 
-    pub(crate) fn from_raw(raw: Raw) -> Result<Self, Error> {
-        let mut fields = Document::open(raw, "", "configuration", KEYS)?;
-        let mut builder = Self::builder();
-        let draft = &mut builder.draft;
-        draft.strategy = match fields.take("strategy") {
-            None => draft.strategy,
-            Some(Raw::Text(word)) if word.is_empty() => draft.strategy,
-            Some(raw) => StrategyKind::from_raw("strategy", &raw)?,
-        };
-        if let Some(probes) = fields.flag("health_check")? {
-            draft.health_check = probes;
+    /// Returns where a value comes from, by the full name of its field, such as
+    /// `circuit_breaker.jitter`: a stored document. `None` for a default, and for a value that was set in
+    /// code or read from a file.
+    pub fn origin(&self, field: &str) -> Option<&str> {
+        self.origins.get(field)
+    }
+
+    /// Returns the values that were given, as a document, for others to inherit from or to add to. A
+    /// section is one value.
+    pub(crate) fn given_document(&self) -> Value {
+        let mut json = serde_json::to_value(self).unwrap_or_default();
+        if let Some(fields) = json.as_object_mut() {
+            fields.retain(|key, _| self.given.contains(key));
         }
-        if let Some(raw) = fields.take("probe") {
-            draft.probe = ProbePolicy::from_raw("probe", &raw)?;
-        }
-        if let Some(retries) = read_retries(&mut fields)? {
-            draft.max_retries = retries;
-        }
-        if let Some(delay) = fields.duration("retry_delay", &defaults::RETRY_DELAY_RANGE)? {
-            draft.retry_delay = delay;
-        }
-        if let Some(raw) = fields.take("circuit_breaker") {
-            draft.circuit_breaker = CircuitBreakerConfig::from_raw(raw)?;
-        }
-        if let Some(raw) = fields.take("load_balancer") {
-            draft.load_balancer = LoadBalancerConfig::from_raw(raw)?;
-        }
-        if let Some(timeout) = fields.duration("timeout", &defaults::TIMEOUT_RANGE)? {
-            draft.timeout = timeout;
-        }
-        draft.attempt_timeout = fields.duration("attempt_timeout", &defaults::TIMEOUT_RANGE)?;
-        if let Some(raw) = fields.take("backoff") {
-            draft.backoff = BackoffConfig::from_raw(raw)?;
-        }
-        if let Some(raw) = fields.take("retry_budget") {
-            draft.retry_budget = RetryBudgetConfig::from_raw(raw)?;
-        }
-        if let Some(raw) = fields.take("outlier_detection") {
-            draft.outlier_detection = OutlierConfig::from_raw(raw)?;
-        }
-        if let Some(fail_fast) = fields.flag("fail_fast")? {
-            draft.fail_fast = fail_fast;
-        }
-        if let Some(threshold) = fields.whole("panic_threshold", &defaults::PANIC_THRESHOLD_RANGE)? {
-            draft.panic_threshold = threshold;
-        }
-        if let Some(raw) = fields.take("slow_start") {
-            draft.slow_start = SlowStartConfig::from_raw(raw)?;
-        }
-        if let Some(raw) = fields.take("locality") {
-            draft.locality = Some(Locality::from_raw(raw)?);
-        }
-        if let Some(raw) = fields.take("empty_policy") {
-            draft.empty_policy = EmptyPolicy::from_raw(raw)?;
-        }
-        if let Some(raw) = fields.take("removal_guard") {
-            draft.removal_guard = RemovalGuard::from_raw(raw)?;
-        }
-        for (key, value) in fields.object("metadata")? {
-            let value = value.into_json(&document::path("metadata", &key))?;
-            draft.metadata.insert(key, value);
-        }
-        builder.build()
+        json
+    }
+
+    /// Returns a configuration that was read from layers on top of `base`.
+    pub(super) fn layered_on(mut self, base: &Self, origins: Origins) -> Self {
+        // No document can hold the caller's own strategy.
+        self.custom = base.custom.clone().filter(|_| self.strategy == StrategyKind::Custom);
+        self.origins = origins;
+        self
     }
 }
 
@@ -346,13 +250,9 @@ impl Default for FailoverConfig {
             empty_policy: EmptyPolicy::default(),
             removal_guard: RemovalGuard::default(),
             metadata: BTreeMap::new(),
+            given: Given::default(),
+            origins: Origins::default(),
         }
-    }
-}
-
-impl<'de> Deserialize<'de> for FailoverConfig {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        document::deserialize(deserializer, Self::from_raw)
     }
 }
 
@@ -360,18 +260,20 @@ impl<'de> Deserialize<'de> for FailoverConfig {
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct FailoverConfigBuilder {
-    draft: FailoverConfig,
+    pub(super) draft: FailoverConfig,
 }
 
 impl FailoverConfigBuilder {
     /// Sets the strategy, which orders endpoints into tiers. Default: round robin.
     pub fn strategy(mut self, strategy: StrategyKind) -> Self {
+        self.draft.given.mark("strategy");
         self.draft.strategy = strategy;
         self
     }
 
     /// Sets the caller's own strategy, and [`StrategyKind::Custom`].
     pub fn custom_strategy(mut self, strategy: impl Strategy) -> Self {
+        self.draft.given.mark("strategy");
         self.draft.strategy = StrategyKind::Custom;
         self.draft.custom = Some(CustomStrategy::new(strategy));
         self
@@ -379,6 +281,7 @@ impl FailoverConfigBuilder {
 
     /// Sets whether this process probes endpoints with a health check. Default: `false`.
     pub fn probe_endpoints(mut self, probes: bool) -> Self {
+        self.draft.given.mark("health_check");
         self.draft.health_check = probes;
         self
     }
@@ -387,36 +290,42 @@ impl FailoverConfigBuilder {
     ///
     /// Default: auto, which does not.
     pub fn probe(mut self, policy: ProbePolicy) -> Self {
+        self.draft.given.mark("probe");
         self.draft.probe = policy;
         self
     }
 
     /// Sets the maximum number of retries, 0 to 20. Default: 2.
     pub fn max_retries(mut self, retries: u32) -> Self {
+        self.draft.given.mark("max_retries");
         self.draft.max_retries = retries;
         self
     }
 
     /// Sets the first wait of the back-off between retries, 0 to 5 min. Default: 25 ms.
     pub fn retry_delay(mut self, delay: Duration) -> Self {
+        self.draft.given.mark("retry_delay");
         self.draft.retry_delay = delay;
         self
     }
 
     /// Sets the circuit breaker settings.
     pub fn circuit_breaker(mut self, config: CircuitBreakerConfig) -> Self {
+        self.draft.given.mark("circuit_breaker");
         self.draft.circuit_breaker = config;
         self
     }
 
     /// Sets the load balancing settings.
     pub fn load_balancer(mut self, config: LoadBalancerConfig) -> Self {
+        self.draft.given.mark("load_balancer");
         self.draft.load_balancer = config;
         self
     }
 
     /// Sets the timeout of a call with all attempts, 1 ms to 24 h. Default: 30 s.
     pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.draft.given.mark("timeout");
         self.draft.timeout = timeout;
         self
     }
@@ -425,30 +334,35 @@ impl FailoverConfigBuilder {
     ///
     /// Default: the timeout divided by the number of attempts.
     pub fn attempt_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.draft.given.mark("attempt_timeout");
         self.draft.attempt_timeout = timeout.into();
         self
     }
 
     /// Sets the back-off settings of retries.
     pub fn backoff(mut self, config: BackoffConfig) -> Self {
+        self.draft.given.mark("backoff");
         self.draft.backoff = config;
         self
     }
 
     /// Sets the retry budget settings.
     pub fn retry_budget(mut self, config: RetryBudgetConfig) -> Self {
+        self.draft.given.mark("retry_budget");
         self.draft.retry_budget = config;
         self
     }
 
     /// Sets the outlier detection settings.
     pub fn outlier_detection(mut self, config: OutlierConfig) -> Self {
+        self.draft.given.mark("outlier_detection");
         self.draft.outlier_detection = config;
         self
     }
 
     /// Sets whether a call fails at once if no endpoint is available. Default: `false`.
     pub fn fail_fast(mut self, fail_fast: bool) -> Self {
+        self.draft.given.mark("fail_fast");
         self.draft.fail_fast = fail_fast;
         self
     }
@@ -457,6 +371,7 @@ impl FailoverConfigBuilder {
     ///
     /// If a smaller percentage of a tier's endpoints is available, availability is ignored.
     pub fn panic_threshold(mut self, percent: u32) -> Self {
+        self.draft.given.mark("panic_threshold");
         self.draft.panic_threshold = percent;
         self
     }
@@ -465,18 +380,21 @@ impl FailoverConfigBuilder {
     ///
     /// Default: no slow start.
     pub fn slow_start(mut self, config: SlowStartConfig) -> Self {
+        self.draft.given.mark("slow_start");
         self.draft.slow_start = config;
         self
     }
 
     /// Sets the locality of this process, which the strategy geographic requires.
     pub fn locality(mut self, locality: impl Into<Option<Locality>>) -> Self {
+        self.draft.given.mark("locality");
         self.draft.locality = locality.into();
         self
     }
 
     /// Sets how to treat an unconfirmed empty answer. Default: hold for 5 min.
     pub fn empty_policy(mut self, policy: EmptyPolicy) -> Self {
+        self.draft.given.mark("empty_policy");
         self.draft.empty_policy = policy;
         self
     }
@@ -485,12 +403,14 @@ impl FailoverConfigBuilder {
     ///
     /// Default: the endpoints are removed at once.
     pub fn removal_guard(mut self, guard: RemovalGuard) -> Self {
+        self.draft.given.mark("removal_guard");
         self.draft.removal_guard = guard;
         self
     }
 
     /// Adds an entry that this crate does not interpret.
     pub fn metadata(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.draft.given.mark("metadata");
         self.draft.metadata.insert(key.into(), value.into());
         self
     }
@@ -518,43 +438,8 @@ impl FailoverConfigBuilder {
     }
 }
 
-const KEYS: &[&str] = &[
-    "strategy",
-    "health_check",
-    "probe",
-    "max_retries",
-    "retry_delay",
-    "circuit_breaker",
-    "load_balancer",
-    "timeout",
-    "attempt_timeout",
-    "backoff",
-    "retry_budget",
-    "outlier_detection",
-    "fail_fast",
-    "panic_threshold",
-    "slow_start",
-    "locality",
-    "empty_policy",
-    "removal_guard",
-    "metadata",
-];
-
 /// Go writes 0 for an unset number, so -1 means no retries.
-const NO_RETRIES: i128 = -1;
-
-fn read_retries(fields: &mut Document) -> Result<Option<u32>, Error> {
-    let raw = match fields.take("max_retries") {
-        None => return Ok(None),
-        Some(raw) if raw.is_unset() => return Ok(None),
-        Some(raw) if raw.as_whole() == Some(NO_RETRIES) => return Ok(Some(0)),
-        Some(raw) => raw,
-    };
-    document::whole("max_retries", &raw, &defaults::MAX_RETRIES_RANGE).map(Some).map_err(|_| {
-        let most = defaults::MAX_RETRIES_RANGE.end();
-        Error::invalid("max_retries", raw, &format!("a whole number from 1 to {most}, or -1 for none"))
-    })
-}
+pub(super) const NO_RETRIES: i128 = -1;
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn write_retries<S: Serializer>(retries: &u32, serializer: S) -> Result<S::Ok, S::Error> {

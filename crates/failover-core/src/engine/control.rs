@@ -58,10 +58,7 @@ impl Engine {
     /// stays in use.
     pub(crate) fn configure(&self, config: Arc<FailoverConfig>) -> Result<(), Error> {
         if let Err(error) = crate::config::usable::supported(&config) {
-            self.emit_all(vec![Event::new(
-                EventKind::ConfigRejected,
-                format!("{error}; keeping the last configuration"),
-            )]);
+            self.config_rejected(&error);
             return Err(error);
         }
         let _before;
@@ -83,6 +80,12 @@ impl Engine {
         }
         self.emit_all(events);
         Ok(())
+    }
+
+    /// Reports a configuration that cannot be used.
+    pub(crate) fn config_rejected(&self, error: &Error) {
+        let reason = format!("{error}; keeping the last configuration");
+        self.emit_all(vec![Event::new(EventKind::ConfigRejected, reason).detail("code", error.code())]);
     }
 
     /// Builds the data that this algorithm reads, for calls that override the service's algorithm.

@@ -13,6 +13,7 @@ use crate::engine::breaker::{Breaker, Phase};
 use crate::engine::policy::Policy;
 use crate::engine::view::EndpointView;
 use crate::events::Event;
+use crate::inspect::configured::ConfiguredValue;
 use crate::inspect::service_rules::ServiceRules;
 use crate::inspect::stats::SourceStats;
 use crate::model::endpoint::{EndpointId, ServiceName};
@@ -31,6 +32,8 @@ pub struct Explanation {
     /// The time window of the shares.
     #[serde(serialize_with = "crate::codec::duration::write")]
     pub window: Duration,
+    /// The values of the configuration that are not the defaults, and where they come from.
+    pub config: Vec<ConfiguredValue>,
     /// The rules that concern the service as a whole.
     pub rules: ServiceRules,
     /// The endpoints, by tier and id.
@@ -74,6 +77,10 @@ impl fmt::Display for Explanation {
                 (None, None) => "not yet answered".to_owned(),
             };
             writeln!(f, "  from {} (tier {}): {state}", source.provider, source.tier)?;
+        }
+        if !self.config.is_empty() {
+            let values: Vec<_> = self.config.iter().map(ToString::to_string).collect();
+            writeln!(f, "  configured: {}", values.join(", "))?;
         }
         self.rules.fmt(f)?;
         let id = self.endpoints.iter().map(|of| of.id.as_str().chars().count()).max().unwrap_or(0);
@@ -128,6 +135,7 @@ impl Engine {
             service: self.name().clone(),
             selection: format!("strategy {}, algorithm {}", config.strategy(), config.algorithm()),
             sources: self.source_stats(),
+            config: ConfiguredValue::all_of(config),
             rules: ServiceRules::of(&view),
             window,
             endpoints: view.endpoints().map(endpoint).collect(),

@@ -1,7 +1,7 @@
 //! Live configuration: kept in a provider's store, watched, and applied while calls run.
 //!
-//! The order of precedence for a service is: its own document, the document for all services, the
-//! manager's configuration. The documents are those of the first provider of its endpoints.
+//! A value of a service comes from its own document, else from the document for all services, else
+//! from the manager's configuration. The documents are those of the first provider of its endpoints.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Weak};
@@ -10,10 +10,11 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use crate::config::{FailoverConfig, StoredDocument};
+use crate::config::{FailoverConfig, StoredDocument, Unknown};
 use crate::contract::provider::{ConfigKey, ConfigStore, ConfigStream, Query, Revision, StoredConfig};
 use crate::error::{Error, ErrorKind};
 use crate::events::{Event, EventKind};
+use crate::manager::documents::{Given, merged, what};
 use crate::manager::inner::Inner;
 use crate::manager::providers::Named;
 use crate::manager::services::Services;
@@ -56,8 +57,6 @@ impl Inner {
     /// Applies an answer of the store.
     fn document(&self, named: &Named, key: &ConfigKey, stored: Option<StoredConfig>) {
         let mut events = Vec::new();
-        // Dropped after the lock is released: it can hold the caller's own strategy.
-        let mut _replaced = None;
         {
             let mut services = self.services();
             let known = services.documents.known(&named.name, key);
@@ -67,12 +66,12 @@ impl Inner {
             if known.replaced.is_some() && known.replaced.as_ref() == revision {
                 return;
             }
-            match stored.map(|stored| read(stored.document())).transpose() {
+            match stored.map(|stored| StoredDocument::read(stored.document(), &self.config)).transpose() {
                 Ok(document) => {
                     if let Some(document) = &document {
-                        let unknown: Vec<_> =
-                            document.unknown.iter().map(crate::config::Unknown::name).collect();
-                        if !unknown.is_empty() && known.config.as_deref() != Some(&document.config) {
+                        let unknown: Vec<_> = document.unknown.iter().map(Unknown::name).collect();
+                        let told = known.unknown.iter().eq(&unknown);
+                        if !unknown.is_empty() && !told {
                             let reason = format!(
                                 "{} has a newer version; applied without {}",
                                 what(key),
@@ -83,8 +82,9 @@ impl Inner {
                             );
                         }
                     }
-                    let config = document.map(|document| Arc::new(document.config));
-                    _replaced = std::mem::replace(&mut known.config, config);
+                    known.unknown =
+                        document.iter().flat_map(|document| &document.unknown).map(Unknown::name).collect();
+                    known.given = document.map(|document| Arc::new(Given(document.given)));
                 }
                 Err(error) => {
                     let reason =
@@ -131,7 +131,14 @@ impl Inner {
     /// Applies the current configuration to each service of a provider.
     fn apply(&self, provider: &Arc<str>) {
         let changes = self.services().changes(provider, &self.config);
-        for (service, engine, mut config) in changes {
+        for (service, engine, config) in changes {
+            let mut config = match config {
+                Ok(config) => config,
+                Err(error) => {
+                    engine.config_rejected(&error);
+                    continue;
+                }
+            };
             loop {
                 // The engine reports a configuration that it cannot use, and keeps the previous
                 // one.
@@ -166,16 +173,16 @@ impl Inner {
             }
             Some(store) => {
                 let action = format!("storing {}", what(&key));
-                self.within(&action, || write(store, &key, &config)).await?
+                self.within(&action, || write(store, &key, &config, &self.config)).await?
             }
             None => None,
         };
-        let _before = {
+        {
             let mut services = self.services();
             let known = services.documents.known(&named.name, &key);
             known.replaced = replaced;
-            known.config.replace(Arc::new(config))
-        };
+            known.given = Some(Arc::new(Given(StoredDocument::replacing(None, &config).given)));
+        }
         self.apply(&named.name);
         Ok(())
     }
@@ -187,26 +194,20 @@ impl Inner {
             self.ensure_known(named, service).await?;
         }
         let Some(store) = named.provider.config_store() else {
-            let services = self.services();
-            let config = match &key {
-                ConfigKey::Service(service) => {
-                    services.documents.effective(&named.name, service, &self.config)
-                }
-                ConfigKey::Default => {
-                    let stored = services.documents.config(&named.name, ConfigKey::Default);
-                    Arc::clone(stored.unwrap_or(&self.config))
-                }
-            };
+            let config = self.services().documents.effective(&named.name, &key, &self.config)?;
             return Ok((*config).clone());
         };
-        for key in [key.clone(), ConfigKey::Default] {
+        let mut documents = Vec::new();
+        for key in [Some(ConfigKey::Default), Some(key).filter(|key| *key != ConfigKey::Default)] {
+            let Some(key) = key else { continue };
             let action = format!("reading {}", what(&key));
             if let Some(stored) = self.within(&action, || store.load(&key)).await? {
-                let document = read(stored.document()).map_err(|error| error.context(&action))?;
-                return Ok(document.config);
+                let read = StoredDocument::read(stored.document(), &self.config);
+                let given = Given(read.map_err(|error| error.context(&action))?.given);
+                documents.push((format!("{} in {}", what(&key), named.name), Arc::new(given)));
             }
         }
-        Ok((*self.config).clone())
+        Ok((*merged(&self.config, &documents)?).clone())
     }
 
     /// Rejects an unknown name, which is more often a typo than intended.
@@ -226,35 +227,24 @@ impl Inner {
     }
 }
 
-fn what(key: &ConfigKey) -> String {
-    match key {
-        ConfigKey::Default => "the configuration of all services".to_owned(),
-        ConfigKey::Service(service) => format!("the configuration of {service}"),
-    }
-}
-
-fn read(document: &str) -> Result<StoredDocument, Error> {
-    let read = StoredDocument::read(document)?;
-    crate::config::usable::supported(&read.config)?;
-    Ok(read)
-}
-
 /// Overwrites a document, keeping the fields that a newer version has added to it. Returns the
 /// revision of the replaced document.
 async fn write(
     store: &dyn ConfigStore,
     key: &ConfigKey,
     config: &FailoverConfig,
+    base: &FailoverConfig,
 ) -> Result<Option<Revision>, Error> {
     let mut conflict = None;
     for _ in 0..WRITES {
         let current = store.load(key).await?;
         // An unreadable document is replaced, which repairs it.
-        let previous = current.as_ref().and_then(|stored| StoredDocument::read(stored.document()).ok());
-        if previous.as_ref().is_some_and(|previous| previous.config == *config) {
+        let previous = current.as_ref().and_then(|stored| StoredDocument::read(stored.document(), base).ok());
+        let before = previous.as_ref().map(StoredDocument::write);
+        let document = StoredDocument::replacing(previous, config).write();
+        if before.as_ref() == Some(&document) {
             return Ok(None);
         }
-        let document = StoredDocument::replacing(previous, config.clone()).write();
         let expected = current.map(|stored| stored.revision().clone());
         match store.store(key, &document, expected.as_ref()).await {
             Ok(_) => return Ok(expected),

@@ -135,6 +135,9 @@ impl FailoverManager {
 
     /// Sets the configuration of one service, like [`configure`](Self::configure).
     ///
+    /// The values that were set on its builder are stored; the others are inherited from the
+    /// configuration of all services and from the manager's own.
+    ///
     /// # Errors
     ///
     /// Returns `Validation` for an invalid name, and `NotFound` if the provider has no endpoint of

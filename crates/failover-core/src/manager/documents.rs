@@ -1,12 +1,15 @@
 //! The known state of the providers' configuration documents.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::config::FailoverConfig;
+use crate::codec::document::Raw;
+use crate::config::{FailoverConfig, Layer, layered};
 use crate::contract::provider::{ConfigKey, Revision};
+use crate::error::Error;
 use crate::model::endpoint::ServiceName;
 use crate::runtime::task::Task;
 
@@ -16,8 +19,10 @@ pub(super) struct Documents(HashMap<(Arc<str>, ConfigKey), Known>);
 
 #[derive(Debug)]
 pub(super) struct Known {
-    /// The document's configuration, if there is a valid one.
-    pub(super) config: Option<Arc<FailoverConfig>>,
+    /// The values of the document, if there is a valid one.
+    pub(super) given: Option<Arc<Given>>,
+    /// The keys of a newer version that were reported.
+    pub(super) unknown: Vec<String>,
     /// The revision that this process's last write replaced: an answer with it is outdated.
     pub(super) replaced: Option<Revision>,
     /// Whether the store's last answer was an error, so that it is reported once.
@@ -29,10 +34,42 @@ pub(super) struct Known {
     pub(super) writing: Arc<tokio::sync::Mutex<()>>,
 }
 
+/// The values that a document gives. No `Debug` shows them, because one can be a secret.
+pub(super) struct Given(pub(super) Raw);
+
+impl fmt::Debug for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.kind())
+    }
+}
+
+/// Puts documents on a configuration, the nearest one last.
+pub(super) fn merged(
+    built: &Arc<FailoverConfig>,
+    documents: &[(String, Arc<Given>)],
+) -> Result<Arc<FailoverConfig>, Error> {
+    if documents.is_empty() {
+        return Ok(Arc::clone(built));
+    }
+    let layers: Vec<_> = documents.iter().map(|(origin, given)| Layer { origin, given: &given.0 }).collect();
+    let config = layered(built, &layers)?;
+    crate::config::usable::supported(&config)?;
+    Ok(Arc::new(config))
+}
+
+/// Names a document, for messages.
+pub(super) fn what(key: &ConfigKey) -> String {
+    match key {
+        ConfigKey::Default => "the configuration of all services".to_owned(),
+        ConfigKey::Service(service) => format!("the configuration of {service}"),
+    }
+}
+
 impl Default for Known {
     fn default() -> Self {
         Self {
-            config: None,
+            given: None,
+            unknown: Vec::new(),
             replaced: None,
             failing: false,
             answered: watch::Sender::new(false),
@@ -43,18 +80,28 @@ impl Default for Known {
 }
 
 impl Documents {
-    pub(super) fn config(&self, provider: &Arc<str>, key: ConfigKey) -> Option<&Arc<FailoverConfig>> {
-        self.0.get(&(Arc::clone(provider), key))?.config.as_ref()
+    fn given(&self, provider: &Arc<str>, key: ConfigKey) -> Option<&Arc<Given>> {
+        self.0.get(&(Arc::clone(provider), key))?.given.as_ref()
     }
 
+    /// Returns the configuration of a service or, for the default key, of a service without a document
+    /// of its own.
+    ///
+    /// # Errors
+    ///
+    /// Returns `Validation` if the document contradicts itself or lacks what its strategy requires.
     pub(super) fn effective(
         &self,
         provider: &Arc<str>,
-        service: &ServiceName,
+        key: &ConfigKey,
         built: &Arc<FailoverConfig>,
-    ) -> Arc<FailoverConfig> {
-        let own = self.config(provider, ConfigKey::Service(service.clone()));
-        Arc::clone(own.or_else(|| self.config(provider, ConfigKey::Default)).unwrap_or(built))
+    ) -> Result<Arc<FailoverConfig>, Error> {
+        let keys = [Some(ConfigKey::Default), Some(key.clone()).filter(|key| *key != ConfigKey::Default)];
+        let layers = keys.into_iter().flatten().filter_map(|key| {
+            let origin = format!("{} in {provider}", what(&key));
+            self.given(provider, key).map(|given| (origin, Arc::clone(given)))
+        });
+        merged(built, &layers.collect::<Vec<_>>())
     }
 
     pub(super) fn known(&mut self, provider: &Arc<str>, key: &ConfigKey) -> &mut Known {

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use crate::client::service::ServiceHandle;
 use crate::contract::address_policy::AddressPolicy;
+use crate::contract::provider::ConfigKey;
 use crate::discovery::{Driver, Pace};
 use crate::engine::{Engine, EngineSink, SourceId};
 use crate::error::Error;
@@ -74,7 +75,12 @@ impl Inner {
             }
             return Ok((ServiceHandle::new(Arc::clone(&entry.engine), Some(lease)), configs));
         }
-        let config = services.documents.effective(&wanted[0].0.name, &name, &self.config);
+        let key = ConfigKey::Service(name.clone());
+        let effective = services.documents.effective(&wanted[0].0.name, &key, &self.config);
+        let (config, rejected) = match effective {
+            Ok(config) => (config, None),
+            Err(error) => (Arc::clone(&self.config), Some(error)),
+        };
         let engine = Arc::new(Engine::new(
             name.clone(),
             Arc::clone(&config),
@@ -92,9 +98,13 @@ impl Inner {
             by_default: matches!(route, Route::Default),
             sources,
             applied: config,
+            rejected: rejected.as_ref().map(ToString::to_string),
             prober: self.probe(runtime, &engine),
         };
         services.entries.insert(name, entry);
+        if let Some(error) = rejected {
+            engine.config_rejected(&error);
+        }
         Ok((ServiceHandle::new(engine, Some(lease)), configs))
     }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use crate::config::FailoverConfig;
+use crate::contract::provider::ConfigKey;
 use crate::engine::{Engine, SourceId};
 use crate::error::{Error, ErrorKind};
 use crate::manager::documents::Documents;
@@ -32,9 +33,15 @@ pub(super) struct Entry {
     pub(super) sources: Vec<Followed>,
     /// The last configuration that the manager applied.
     pub(super) applied: Arc<FailoverConfig>,
+    /// Why the newest documents give no valid configuration, so that it is reported once.
+    pub(super) rejected: Option<String>,
     /// Runs its probes, if the manager has any.
     pub(super) prober: Option<Task>,
 }
+
+/// A service whose configuration has changed, with the new one, or with the error because of which it
+/// keeps the last one.
+pub(super) type Change = (ServiceName, Arc<Engine>, Result<Arc<FailoverConfig>, Error>);
 
 /// A source of a service.
 #[derive(Debug)]
@@ -88,19 +95,26 @@ impl Services {
         self.entries.get(service).map(|entry| Arc::clone(&entry.applied))
     }
 
-    /// Returns the services whose configuration has changed, each with the new one.
-    pub(super) fn changes(
-        &mut self,
-        provider: &Arc<str>,
-        built: &Arc<FailoverConfig>,
-    ) -> Vec<(ServiceName, Arc<Engine>, Arc<FailoverConfig>)> {
+    /// Returns the services whose configuration has changed.
+    pub(super) fn changes(&mut self, provider: &Arc<str>, built: &Arc<FailoverConfig>) -> Vec<Change> {
         let Self { entries, documents, .. } = self;
         let mut changes = Vec::new();
         for (name, entry) in entries.iter_mut().filter(|(_, entry)| entry.sources[0].named.name == *provider)
         {
-            let config = documents.effective(provider, name, built);
-            if *config != *entry.applied {
-                entry.applied = Arc::clone(&config);
+            let config = documents.effective(provider, &ConfigKey::Service(name.clone()), built);
+            let is_news = match &config {
+                Ok(config) => {
+                    entry.rejected = None;
+                    let changed = **config != *entry.applied;
+                    entry.applied = Arc::clone(config);
+                    changed
+                }
+                Err(error) => {
+                    let message = error.to_string();
+                    entry.rejected.replace(message.clone()) != Some(message)
+                }
+            };
+            if is_news {
                 changes.push((name.clone(), Arc::clone(&entry.engine), config));
             }
         }

@@ -129,7 +129,7 @@ async fn a_registry_elsewhere_cannot_send_calls_to_the_metadata_service_or_to_th
 #[test]
 fn in_a_runtime_without_timers_building_is_a_typed_error() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let error = runtime.block_on(FailoverManager::builder().build()).err().expect("no timers");
+    let error = runtime.block_on(FailoverManager::builder().build()).expect_err("no timers");
     assert_eq!((error.code(), error.kind()), ("NO_TIMER", crate::ErrorKind::Internal));
     assert!(error.to_string().contains("`enable_time` or `enable_all`"), "{error}");
 }

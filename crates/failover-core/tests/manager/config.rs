@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use failover_core::config::CircuitBreakerConfig;
 use failover_core::events::EventKind;
 use failover_core::provider::{ConfigKey, ConfigStore, Revision};
 use failover_core::{ErrorKind, FailoverConfig, FailoverManager, ServiceHandle};
@@ -52,6 +53,68 @@ async fn a_services_own_document_counts_before_that_of_all_and_before_what_was_b
     // A later manager has it before its first call.
     let late = virtual_manager(cluster.provider()).build().await.expect("builds");
     assert_eq!(late.service("users").await.expect("a handle").config().max_retries(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_services_document_inherits_what_it_does_not_give() {
+    let cluster = MemoryCluster::new();
+    let breaker = |failures| CircuitBreakerConfig::builder().failure_threshold(failures).jitter(0.0);
+    let built = FailoverConfig::builder()
+        .timeout(Duration::from_secs(2))
+        .attempt_timeout(Duration::from_secs(1))
+        .circuit_breaker(breaker(3).build().expect("valid"));
+    let manager = virtual_manager(cluster.provider()).service_config(built.build().expect("valid"));
+    let manager = manager.build().await.expect("builds");
+    let users = service(&manager, "users").await;
+
+    // Written in code: the values that were set are given, and no others.
+    let delay = FailoverConfig::builder().retry_delay(Duration::from_millis(7)).build().expect("valid");
+    manager.configure(delay).await.expect("stores");
+    manager.configure_service("users", retries(1)).await.expect("stores");
+    let config = users.config();
+    assert_eq!((config.max_retries(), config.timeout()), (1, Duration::from_secs(2)));
+    assert_eq!(config.retry_delay(), Duration::from_millis(7));
+    assert_eq!(config.circuit_breaker().failure_threshold(), 3);
+    assert_eq!(config.origin("max_retries"), Some("the configuration of users in memory"));
+    assert_eq!(config.origin("retry_delay"), Some("the configuration of all services in memory"));
+    assert_eq!(config.origin("timeout"), None);
+    assert_eq!(*config, manager.get_service_config("users").await.expect("reads"));
+    let text = users.explain().to_string();
+    assert!(
+        text.contains("max_retries 1 (the configuration of users in memory)")
+            && text.contains("timeout 2s (set in code)")
+            && text.contains("circuit_breaker.failure_threshold 3 (set in code)"),
+        "{text}"
+    );
+    // A value that equals the default was given nonetheless.
+    let whole = FailoverConfig::builder().timeout(Duration::from_secs(30)).build().expect("valid");
+    manager.configure_service("users", whole).await.expect("stores");
+    assert_eq!((users.config().timeout(), users.config().max_retries()), (Duration::from_secs(30), 2));
+
+    // Written by hand: single values of a section.
+    let (provider, key) = (cluster.provider(), ConfigKey::Service(users.name().clone()));
+    let replace = async |document: &str| {
+        let stored = provider.load(&key).await.expect("loads").expect("is there");
+        provider.store(&key, document, Some(stored.revision())).await.expect("stores");
+        sleep(Duration::from_millis(200)).await;
+    };
+    replace(r#"{"circuit_breaker": {"recovery_timeout": "1s"}, "timeout": "500ms"}"#).await;
+    let config = users.config();
+    let breaker = config.circuit_breaker();
+    assert_eq!((breaker.failure_threshold(), breaker.recovery_timeout()), (3, Duration::from_secs(1)));
+    assert_eq!(config.timeout(), Duration::from_millis(500), "an inherited attempt timeout gives way");
+    assert_eq!(config.max_retries(), 2);
+
+    // What only one of the layers lacks is no error; what all lack is one, and the last stays.
+    replace(r#"{"strategy": "geographic", "max_retries": 6}"#).await;
+    let rejected = emitted(&users, EventKind::ConfigRejected);
+    assert!(rejected.last().expect("emitted").contains("needs `locality.zone`"), "{rejected:?}");
+    assert_ne!(users.config().max_retries(), 6);
+    let locality = failover_core::config::Locality::zone_of("eu-1").expect("valid");
+    let here = FailoverConfig::builder().locality(locality).build().expect("valid");
+    manager.configure(here).await.expect("stores");
+    has(&users, 6).await;
+    assert_eq!(emitted(&users, EventKind::ConfigRejected).len(), rejected.len(), "reported once");
 }
 
 #[tokio::test(start_paused = true)]
