@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::contract::provider::AddressTrust;
+use crate::model::endpoint::Endpoint;
 
 /// The addresses that a source may list. Host names are not resolved here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,17 @@ impl AddressPolicy {
         Self { in_process: self.in_process && other.in_process, loopback: self.loopback && other.loopback }
     }
 
+    /// Returns the reason why the address of an endpoint is refused, if it is.
+    ///
+    /// Names are not resolved here, but those that mean this machine everywhere are loopback
+    /// addresses by name.
+    pub(crate) fn refuses_endpoint(self, endpoint: &Endpoint) -> Option<&'static str> {
+        match endpoint.ip() {
+            Some(ip) => self.refuses(ip),
+            None => (is_loopback_name(endpoint.address()) && !self.loopback).then_some(LOOPBACK),
+        }
+    }
+
     /// Returns the reason why this address is refused, if it is.
     pub(crate) fn refuses(self, ip: IpAddr) -> Option<&'static str> {
         if self.in_process {
@@ -43,12 +55,30 @@ impl AddressPolicy {
         }
         .or_else(|| {
             let refused = ip.to_canonical().is_loopback() && !self.loopback;
-            refused.then_some(
-                "is a loopback address named by a remote registry; ManagerBuilder::allow_loopback allows it",
-            )
+            refused.then_some(LOOPBACK)
         })
     }
 }
+
+/// Returns whether a host name means this machine: `localhost` and the names below it (RFC 6761),
+/// and the other names that the hosts files of common systems give to the loopback address.
+fn is_loopback_name(name: &str) -> bool {
+    const OTHERS: [&str; 7] = [
+        "localhost.localdomain",
+        "localhost4",
+        "localhost4.localdomain4",
+        "localhost6",
+        "localhost6.localdomain6",
+        "ip6-localhost",
+        "ip6-loopback",
+    ];
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let last = name.rsplit('.').next().unwrap_or(name);
+    last.eq_ignore_ascii_case("localhost") || OTHERS.iter().any(|other| other.eq_ignore_ascii_case(name))
+}
+
+const LOOPBACK: &str =
+    "is a loopback address named by a remote registry; ManagerBuilder::allow_loopback allows it";
 
 const METADATA: &str = "is the address of a cloud's metadata service, which no registry may name";
 const LINK_LOCAL: &str = "is link-local, like metadata services, and no registry may name it";
@@ -95,7 +125,6 @@ fn refuses_v6(ip: Ipv6Addr) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::endpoint::Endpoint;
 
     fn refused(policy: AddressPolicy, ip: &str) -> bool {
         policy.refuses(ip.parse().expect(ip)).is_some()
@@ -182,6 +211,38 @@ mod tests {
                 assert_eq!(refused(policy, ip), loopback, "{policy:?} {ip}");
             }
             assert_eq!(refused(policy, "169.254.169.254"), metadata, "{policy:?}");
+        }
+    }
+
+    #[test]
+    fn names_of_the_loopback_address_are_refused_like_the_address() {
+        let remote = AddressPolicy::new(AddressTrust::Remote, false);
+        let named = |name: &str| Endpoint::builder("a", "users", name, 80).build().expect("valid");
+        for name in [
+            "localhost",
+            "LocalHost",
+            "localhost.",
+            "db.localhost",
+            "a.b.LOCALHOST.",
+            "localhost.localdomain",
+            "localhost4",
+            "localhost6.localdomain6",
+            "ip6-localhost",
+            "ip6-loopback",
+            "127.0.0.1",
+        ] {
+            assert_eq!(remote.refuses_endpoint(&named(name)), Some(LOOPBACK), "{name}");
+            for allowed in [
+                AddressPolicy::new(AddressTrust::Remote, true),
+                AddressPolicy::new(AddressTrust::Loopback, false),
+                AddressPolicy::IN_PROCESS,
+            ] {
+                assert_eq!(allowed.refuses_endpoint(&named(name)), None, "{name}");
+            }
+        }
+        for name in ["notlocalhost", "localhost.example.com", "localhost-1", "my-localhost", "db.example.com"]
+        {
+            assert_eq!(remote.refuses_endpoint(&named(name)), None, "{name}");
         }
     }
 

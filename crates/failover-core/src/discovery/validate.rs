@@ -91,7 +91,7 @@ pub(super) fn fault(endpoint: &Endpoint, service: &ServiceName, addresses: Addre
     if endpoint.service() != service {
         return Some(Fault::Elsewhere);
     }
-    endpoint.ip().and_then(|ip| addresses.refuses(ip)).map(Fault::Address)
+    addresses.refuses_endpoint(endpoint).map(Fault::Address)
 }
 
 /// Why an entry is rejected.

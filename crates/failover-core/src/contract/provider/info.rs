@@ -185,14 +185,21 @@ impl Feature {
 }
 
 /// Which addresses a provider may list. Each entry with another address is rejected.
+///
+/// The trust depends on who can write the data, not on where the socket is. An agent or a proxy on
+/// this machine that serves what other machines have registered is [`Remote`](Self::Remote): its
+/// entry `127.0.0.1` means the machine that wrote it, and calls to it would reach whatever listens
+/// here. The host names that mean the loopback address (`localhost`, every name below it, and the
+/// aliases in common hosts files) count as loopback addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum AddressTrust {
     /// The program itself configured the endpoints: every address.
     InProcess,
-    /// A registry on this machine's loopback interface, as in development: loopback addresses, too.
+    /// Only programs on this machine write the data, as in development: loopback addresses, too.
     Loopback,
-    /// A registry elsewhere: no loopback addresses unless they are enabled.
+    /// Other machines can write the data: no loopback addresses, unless
+    /// [`ManagerBuilder::allow_loopback`](crate::ManagerBuilder::allow_loopback) allows them.
     Remote,
 }
