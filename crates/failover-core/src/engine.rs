@@ -121,6 +121,7 @@ impl Engine {
                 config,
                 Vec::new(),
                 &[],
+                Arc::default(),
                 None,
                 &slab,
                 &control.lock,

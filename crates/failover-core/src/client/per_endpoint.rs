@@ -6,14 +6,14 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::client::service::ServiceHandle;
-use crate::engine::snapshot::Snapshot;
 use crate::engine::{EndpointObserver, Engine};
-use crate::model::endpoint::{Endpoint, EndpointId};
+use crate::model::endpoint::Endpoint;
 
 /// One value per endpoint of a service, such as a connection pool.
 ///
 /// A value is created on first use, dropped when the endpoint is removed, and recreated when the
-/// endpoint's address changes. Clones are cheap and share the values.
+/// endpoint's address changes. Endpoints of several sources with one id have a value each; several
+/// entries for one address and port share one. Clones are cheap and share the values.
 ///
 /// ```
 /// use failover_core::{PerEndpoint, ServiceHandle};
@@ -41,13 +41,13 @@ struct Values<T> {
     engine: Arc<Engine>,
     /// Keeps the service: without it, the service could be removed and return with other endpoints.
     _lease: Option<Arc<dyn Send + Sync>>,
-    by_id: Mutex<HashMap<EndpointId, Place<T>>>,
+    /// By the number of the endpoint's state, which stays while the endpoint stays at its place.
+    by_state: Mutex<HashMap<u32, Stored<T>>>,
 }
 
-/// The value of an endpoint at one address.
-struct Place<T> {
-    address: String,
-    port: u16,
+/// The value of an endpoint, and the endpoint when the value was stored.
+struct Stored<T> {
+    endpoint: Arc<Endpoint>,
     value: Arc<Value<T>>,
 }
 
@@ -72,7 +72,7 @@ impl<T> fmt::Debug for PerEndpoint<T> {
 impl<T> PerEndpoint<T> {
     /// Returns the number of current endpoints that have a value.
     pub fn len(&self) -> usize {
-        self.0.by_id().len()
+        self.0.by_state().len()
     }
 
     /// Returns whether no current endpoint has a value.
@@ -85,7 +85,7 @@ impl<T: Send + Sync + 'static> PerEndpoint<T> {
     /// Creates an empty collection for a service.
     pub fn new<C>(service: &ServiceHandle<C>) -> Self {
         let engine = Arc::clone(service.engine());
-        let values = Arc::new(Values { engine, _lease: service.lease(), by_id: Mutex::default() });
+        let values = Arc::new(Values { engine, _lease: service.lease(), by_state: Mutex::default() });
         let observer: Arc<dyn EndpointObserver> = values.clone();
         values.engine.observe(&observer);
         Self(values)
@@ -139,57 +139,50 @@ impl<T: Send + Sync + 'static> PerEndpoint<T> {
 }
 
 impl<T> Values<T> {
-    fn by_id(&self) -> MutexGuard<'_, HashMap<EndpointId, Place<T>>> {
+    fn by_state(&self) -> MutexGuard<'_, HashMap<u32, Stored<T>>> {
         // No operation under the lock can leave the map half updated.
-        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn value(&self, endpoint: &Endpoint) -> Arc<Value<T>> {
-        let mut by_id = self.by_id();
-        let place = by_id.get(endpoint.id());
-        if let Some(place) = place.filter(|place| place.is_of(endpoint)) {
-            return Arc::clone(&place.value);
-        }
-        let value = Arc::new(Value { made: OnceLock::new(), making: tokio::sync::Mutex::new(()) });
+        let mut by_state = self.by_state();
         // `retain` takes this lock after the snapshot has changed, so a removed endpoint is not
         // kept.
-        let replaced = if current(&self.engine.snapshot(), endpoint) {
-            let (address, port) = (endpoint.address().to_owned(), endpoint.port());
-            let place = Place { address, port, value: Arc::clone(&value) };
-            by_id.insert(endpoint.id().clone(), place)
-        } else {
-            None
-        };
-        drop(by_id);
+        let snapshot = self.engine.snapshot();
+        let mut slots = snapshot.with_id(endpoint.id().as_str()).map(|index| snapshot.slot(index));
+        let slot = slots.find(|slot| slot.endpoint.place() == endpoint.place());
+        let stored = slot.and_then(|slot| by_state.get(&slot.state));
+        if let Some(stored) = stored.filter(|stored| stored.endpoint.place() == endpoint.place()) {
+            return Arc::clone(&stored.value);
+        }
+        let value = Arc::new(Value { made: OnceLock::new(), making: tokio::sync::Mutex::new(()) });
+        let replaced = slot.and_then(|slot| {
+            let stored = Stored { endpoint: Arc::clone(&slot.endpoint), value: Arc::clone(&value) };
+            by_state.insert(slot.state, stored)
+        });
+        drop(by_state);
         // Dropping a value runs the caller's code, so it happens outside the lock.
         drop(replaced);
         value
     }
 }
 
-impl<T> Place<T> {
-    fn is_of(&self, endpoint: &Endpoint) -> bool {
-        self.address == endpoint.address() && self.port == endpoint.port()
-    }
-}
-
-fn current(snapshot: &Snapshot, endpoint: &Endpoint) -> bool {
-    let slot = snapshot.find(endpoint.id().as_str()).map(|index| &snapshot.slot(index).endpoint);
-    slot.is_some_and(|now| now.address() == endpoint.address() && now.port() == endpoint.port())
-}
-
 impl<T: Send + Sync> EndpointObserver for Values<T> {
     fn retain(&self) {
         let gone: Vec<_> = {
-            let mut by_id = self.by_id();
+            let mut by_state = self.by_state();
             let snapshot = self.engine.snapshot();
-            let stays = |id: &EndpointId, place: &Place<T>| {
-                let slot = snapshot.find(id.as_str()).map(|index| &snapshot.slot(index).endpoint);
-                slot.is_some_and(|endpoint| place.is_of(endpoint))
+            let places: HashMap<_, _> =
+                snapshot.slots.iter().map(|slot| (slot.state, slot.endpoint.place())).collect();
+            let stays = |state: &u32, stored: &Stored<T>| {
+                places.get(state).is_some_and(|place| *place == stored.endpoint.place())
             };
-            let gone: Vec<_> =
-                by_id.iter().filter(|(id, place)| !stays(id, place)).map(|(id, _)| id.clone()).collect();
-            gone.iter().filter_map(|id| by_id.remove(id)).collect()
+            let gone: Vec<_> = by_state
+                .iter()
+                .filter(|(state, stored)| !stays(state, stored))
+                .map(|(state, _)| *state)
+                .collect();
+            gone.iter().filter_map(|state| by_state.remove(state)).collect()
         };
         drop(gone);
     }

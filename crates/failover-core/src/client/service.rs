@@ -295,7 +295,9 @@ impl<C> ServiceHandle<C> {
         snapshot.slots.iter().map(entry).collect()
     }
 
-    /// Returns the endpoint with this id.
+    /// Returns the endpoint with this id, or the one that `id@source` names.
+    ///
+    /// Returns `None` if there is none, and also if endpoints of several sources have the id.
     pub fn endpoint(&self, id: &str) -> Option<Arc<Endpoint>> {
         let snapshot = self.engine.snapshot();
         snapshot.find(id).map(|index| Arc::clone(&snapshot.slot(index).endpoint))
@@ -321,7 +323,8 @@ impl<C> ServiceHandle<C> {
     /// # Errors
     ///
     /// Returns `NotFound` for an endpoint that the service does not have, and `Validation` for a
-    /// value that is negative, infinite or not a number.
+    /// value that is negative, infinite or not a number, or for an id that endpoints of several
+    /// sources have: name one as `id@source`.
     pub fn report_load(&self, id: &str, report: LoadReport) -> Result<(), Error> {
         self.engine.report_load(id, &report)
     }
@@ -346,7 +349,7 @@ impl<C> ServiceHandle<C> {
     /// # Errors
     ///
     /// Returns `NotFound` for an endpoint that the service does not have, and `Validation` for a time
-    /// above 24 h.
+    /// above 24 h, or for an id that endpoints of several sources have: name one as `id@source`.
     pub fn force(&self, id: &str, forced: Forced, time: Duration) -> Result<(), Error> {
         self.engine.force(id, forced, time)
     }

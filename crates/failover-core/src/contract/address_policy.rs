@@ -27,11 +27,6 @@ impl AddressPolicy {
         }
     }
 
-    /// Returns the policy that allows what both policies allow.
-    pub(crate) fn stricter(self, other: Self) -> Self {
-        Self { in_process: self.in_process && other.in_process, loopback: self.loopback && other.loopback }
-    }
-
     /// Returns the reason why the address of an endpoint is refused, if it is.
     ///
     /// Names are not resolved here, but those that mean this machine everywhere are loopback

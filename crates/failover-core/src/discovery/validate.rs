@@ -3,7 +3,7 @@
 //! A registry's data is untrusted input: an invalid entry is skipped, counted and reported, and
 //! never affects the valid ones.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::contract::address_policy::AddressPolicy;
@@ -43,35 +43,43 @@ impl From<EndpointSet> for Validated {
     }
 }
 
-/// Rejects entries of another service, addresses that the source may not name, duplicate ids,
-/// duplicate addresses (the first entry is kept), and entries above the maximum number.
+/// Rejects entries of another service, addresses that the source may not name, duplicate ids, and
+/// entries above the maximum number.
+///
+/// Of two entries with one id the first is kept; if both name one place, with the healthier claim
+/// and the stricter lifecycle of the two. Entries with different ids may name one place.
 pub(crate) fn validate(service: &ServiceName, set: EndpointSet, addresses: AddressPolicy) -> Validated {
     let mut sifted = Validated::from(set);
     let Validated { entries, rejected, .. } = &mut sifted;
-    let size = entries.len().min(MAX_ENDPOINTS);
-    let mut ids: HashSet<&EndpointId> = HashSet::with_capacity(size);
-    let mut places: HashSet<(&str, u16)> = HashSet::with_capacity(size);
+    let mut ids: HashMap<&EndpointId, usize> = HashMap::with_capacity(entries.len().min(MAX_ENDPOINTS));
+    let mut twins = Vec::new();
     let faults: Vec<_> = entries
         .iter()
-        .map(|entry| {
+        .enumerate()
+        .map(|(index, entry)| {
             let endpoint = entry.endpoint();
-            let place = (endpoint.address(), endpoint.port());
             let fault = fault(endpoint, service, addresses);
             if fault.is_some() {
                 fault
-            } else if ids.contains(endpoint.id()) {
-                Some(Fault::IdTwice)
-            } else if places.contains(&place) {
-                Some(Fault::AddressTwice)
+            } else if let Some(first) = ids.get(endpoint.id()) {
+                if entries[*first].endpoint().place() != endpoint.place() {
+                    return Some(Fault::IdTwice);
+                }
+                twins.push((*first, entry.health(), entry.lifecycle()));
+                Some(Fault::EntryTwice)
             } else if ids.len() == MAX_ENDPOINTS {
                 Some(Fault::TooMany)
             } else {
-                ids.insert(endpoint.id());
-                places.insert(place);
+                ids.insert(endpoint.id(), index);
                 None
             }
         })
         .collect();
+    for (first, health, lifecycle) in twins {
+        let entry = &mut entries[first];
+        let health = entry.health().healthier(health);
+        *entry = entry.clone().with_health(health).with_lifecycle(entry.lifecycle().stricter(lifecycle));
+    }
     let mut faults = faults.into_iter();
     entries.retain(|entry| {
         let fault = faults.next().flatten();
@@ -100,7 +108,7 @@ pub(super) enum Fault {
     Elsewhere,
     Address(&'static str),
     IdTwice,
-    AddressTwice,
+    EntryTwice,
     TooMany,
 }
 
@@ -112,8 +120,8 @@ impl Fault {
             }
             Self::Address(why) => format!("its address {} {why}", endpoint.address()),
             Self::IdTwice => "duplicate id; keeping the first entry".to_owned(),
-            Self::AddressTwice => {
-                format!("duplicate address {}; keeping the first entry", endpoint.authority())
+            Self::EntryTwice => {
+                format!("duplicate id at {}; the healthier claim counts", endpoint.authority())
             }
             Self::TooMany => {
                 format!("more than {MAX_ENDPOINTS} endpoints; keeping the first ones")
@@ -127,6 +135,7 @@ impl Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::health::{Health, Lifecycle};
 
     fn entry(id: &str, service: &str, address: &str) -> EndpointEntry {
         EndpointEntry::new(Endpoint::builder(id, service, address, 80).build().expect("valid"))
@@ -145,7 +154,7 @@ mod tests {
         set.reject("entry 5", Error::invalid("port", 0, "a number from 1 to 65535"));
         let sifted = validate(&service, set, AddressPolicy::IN_PROCESS);
         let kept: Vec<_> = sifted.entries.iter().map(|entry| entry.endpoint().id().as_str()).collect();
-        assert_eq!(kept, ["a", "d"]);
+        assert_eq!(kept, ["a", "b", "d"]);
         let emitted: Vec<_> = sifted
             .rejected
             .kept()
@@ -157,11 +166,29 @@ mod tests {
             [
                 "entry 5: port: 0 is not allowed; give a number from 1 to 65535",
                 "endpoint a: duplicate id; keeping the first entry",
-                "endpoint b: duplicate address 10.0.0.1:80; keeping the first entry",
                 "endpoint c: belongs to service orders, not to users",
             ]
         );
         assert!(!sifted.is_garbage());
+    }
+
+    #[test]
+    fn an_entry_listed_twice_has_the_healthier_claim_and_the_stricter_lifecycle_in_any_order() {
+        let service = ServiceName::new("users").expect("valid");
+        let sick = entry("a", "users", "10.0.0.1").with_health(Health::Unhealthy);
+        let well = entry("a", "users", "::ffff:10.0.0.1").with_health(Health::Healthy);
+        let draining = entry("a", "users", "10.0.0.1").with_lifecycle(Lifecycle::Draining);
+        for (entries, lifecycle) in [
+            (vec![&sick, &well], Lifecycle::InService),
+            (vec![&well, &sick], Lifecycle::InService),
+            (vec![&sick, &well, &draining], Lifecycle::Draining),
+            (vec![&draining, &sick, &well], Lifecycle::Draining),
+        ] {
+            let set = EndpointSet::new(entries.into_iter().cloned());
+            let sifted = validate(&service, set, AddressPolicy::IN_PROCESS);
+            let [one] = &sifted.entries[..] else { panic!("{sifted:?}") };
+            assert_eq!((one.health(), one.lifecycle()), (Health::Healthy, lifecycle));
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub(crate) mod active_source;
 pub(crate) mod diff_events;
 pub(crate) mod ejection;
 pub(crate) mod forced;
+pub(crate) mod matches;
 pub(crate) mod outliers;
 pub(crate) mod probe_verdicts;
 pub(crate) mod ranking;
@@ -177,7 +178,8 @@ impl Engine {
             return;
         }
         self.reconcile(control, snapshot, index);
-        events.push(self.breaker_event(state, change, snapshot.is_all_out()));
+        let slot = snapshot.slot(index);
+        events.push(snapshot.about(slot, self.breaker_event(state, change, snapshot.is_all_out())));
         self.end_pauses_if_alone(control, snapshot);
         if all_out && snapshot.closed() > 0 {
             self.recall(snapshot, now);
@@ -295,16 +297,26 @@ impl Engine {
 
     /// Emits the event of a breaker that lets probe calls through. The rotation does not change.
     #[cold]
-    pub(super) fn emit_half_open(&self, state: &EndpointState) {
+    pub(super) fn emit_half_open(&self, number: u32) {
         let reason = "its open time has passed; sending probe calls";
-        self.emit_all(vec![Event::new(EventKind::CircuitHalfOpen, reason).endpoint(state.endpoint().id())]);
+        self.emit_all(vec![self.about(number, Event::new(EventKind::CircuitHalfOpen, reason))]);
     }
 
     /// Emits the event of a half-open round that ended because no probe call was answered in time.
-    pub(super) fn emit_half_open_expired(&self, state: &EndpointState) {
+    pub(super) fn emit_half_open_expired(&self, number: u32) {
         let limit = rough(self.breaker_rules().half_open_wait);
         let reason = format!("no probe call was answered within {limit}");
-        self.emit_all(vec![Event::new(EventKind::CircuitOpen, reason).endpoint(state.endpoint().id())]);
+        self.emit_all(vec![self.about(number, Event::new(EventKind::CircuitOpen, reason))]);
+    }
+
+    /// Adds the endpoint of a state to an event: see [`Snapshot::about`].
+    pub(crate) fn about(&self, number: u32, event: Event) -> Event {
+        let snapshot = self.snapshot.load();
+        match self.slot_of(&snapshot, number) {
+            Some(slot) => snapshot.about(slot, event),
+            // The endpoint has been removed, and calls to it are still in flight.
+            None => event.endpoint(self.slab.state(number).endpoint().id()),
+        }
     }
 
     fn breaker_event(&self, state: &EndpointState, change: Change, all_out: bool) -> Event {
@@ -343,7 +355,7 @@ impl Engine {
                 Event::new(EventKind::CircuitClose, reason)
             }
         };
-        event.endpoint(state.endpoint().id()).detail("was", was)
+        event.detail("was", was)
     }
 
     fn emit_all(&self, events: Vec<Event>) {

@@ -1,6 +1,7 @@
 //! The error of a call for which there is no endpoint.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -41,8 +42,11 @@ struct Why {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct UnavailableEndpoint {
-    /// The endpoint.
+    /// The endpoint's id, which is unique within its source.
     pub id: EndpointId,
+    /// The source that names it, if the endpoints of the service have several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<Arc<str>>,
     /// Why it is out.
     #[serde(flatten)]
     pub cause: UnavailableCause,
@@ -141,9 +145,13 @@ impl fmt::Display for NoEndpoints {
             NoEndpointsReason::AllOut => {
                 let noun = if *total == 1 { "the only endpoint is" } else { "all endpoints are" };
                 write!(f, "{service}: {noun} out (")?;
-                for (place, UnavailableEndpoint { id, cause }) in out.iter().enumerate() {
+                for (place, UnavailableEndpoint { id, source, cause }) in out.iter().enumerate() {
                     let comma = if place == 0 { "" } else { "; " };
-                    write!(f, "{comma}{id}: {cause}")?;
+                    write!(f, "{comma}{id}")?;
+                    if let Some(source) = source {
+                        write!(f, "@{source}")?;
+                    }
+                    write!(f, ": {cause}")?;
                 }
                 if *total > out.len() {
                     write!(f, "; and {} more", total - out.len())?;
@@ -206,7 +214,10 @@ impl Engine {
                 ) {
                     Availability::Out { cause } => {
                         full |= snapshot.is_all_out() && state.in_flight() >= limit;
-                        Some(UnavailableEndpoint { id: slot.endpoint.id().clone(), cause })
+                        let id = slot.endpoint.id().clone();
+                        let source =
+                            snapshot.has_several_sources().then(|| Arc::clone(snapshot.source(slot)));
+                        Some(UnavailableEndpoint { id, source, cause })
                     }
                     Availability::In { .. } => {
                         full |= state.in_flight() >= limit;

@@ -6,6 +6,7 @@
 
 pub(crate) mod busy_limit;
 pub(crate) mod fenwick;
+pub(crate) mod listing;
 pub(crate) mod load_split;
 pub(crate) mod load_weights;
 pub(crate) mod maglev;
@@ -24,21 +25,28 @@ use crate::engine::availability::Claim;
 use crate::engine::control_lock::ControlLock;
 use crate::engine::policy::Policy;
 use crate::engine::state::slab::Slab;
-use crate::model::endpoint::Endpoint;
+use crate::model::endpoint::{Endpoint, EndpointId};
 use crate::runtime::clock::Time;
 use load_split::{HostCounts, Zone, shares};
 use session_table::SessionTable;
 use zone_capacity::{Distance, limits};
 
+pub(crate) use listing::{Listing, Others};
 pub(crate) use tier::{Rank, Tier};
 
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     pub(crate) config: Arc<FailoverConfig>,
     pub(crate) policy: Policy,
-    /// By tier, then by id.
+    /// The names of all sources of the service.
+    sources: Arc<[Arc<str>]>,
+    /// By tier, then by [name](Slot::name). No two have the same place.
     pub(crate) slots: Box<[Slot]>,
+    /// The ids of slots with several entries, sorted, each with its slot.
+    aliases: Box<[(EndpointId, u32)]>,
     pub(crate) tiers: Box<[Tier]>,
+    /// Whether the entries come from more than one source.
+    several_sources: bool,
     /// How many eligible endpoints have a closed breaker.
     closed: AtomicU32,
     /// Whether there is one tier and no other feature that a pick must consult.
@@ -49,10 +57,15 @@ pub(crate) struct Snapshot {
     pub(crate) eligible: u32,
 }
 
-/// One endpoint of a snapshot.
+/// One place of a snapshot, which is one candidate however many entries name it.
 #[derive(Debug)]
 pub(crate) struct Slot {
+    /// The endpoint of the entry that counts.
     pub(crate) endpoint: Arc<Endpoint>,
+    /// The other entries that name the place.
+    pub(crate) others: Others,
+    /// The number of the source of the entry that counts.
+    pub(crate) source: u32,
     pub(crate) claim: Claim,
     /// The number of the endpoint's state, which counts its calls.
     pub(crate) state: u32,
@@ -61,12 +74,13 @@ pub(crate) struct Slot {
 }
 
 impl Snapshot {
-    /// Builds a snapshot of these slots, which are sorted by tier; `ranks` holds the rank of each
-    /// tier. Parts that are equal to those of the previous snapshot are reused.
+    /// Builds a snapshot of these slots, which are sorted by tier and name; `ranks` holds the rank of
+    /// each tier, and `sources` the name of each source. Parts that are equal to those of the previous snapshot are reused.
     pub(crate) fn new(
         config: Arc<FailoverConfig>,
         slots: Vec<Slot>,
         ranks: &[Rank],
+        sources: Arc<[Arc<str>]>,
         before: Option<&Self>,
         slab: &Slab,
         lock: &ControlLock,
@@ -87,7 +101,7 @@ impl Snapshot {
                 let matched = before.and_then(|before| before.tiers.iter().find(|tier| tier.rank == rank));
                 let panics = policy.panic_threshold > 0;
                 let tier = Tier::new(rank, of_tier, first, panics, matched, slab, lock);
-                tier.build(policy.algorithm, of_tier, matched, slab);
+                tier.build(policy.algorithm, of_tier, &sources, matched, slab);
                 first += of_tier.len() as u32;
                 tier
             })
@@ -107,7 +121,25 @@ impl Snapshot {
             && !policy.slow_start.is_on()
             && policy.max_in_flight == u32::MAX
             && policy.algorithm != Algorithm::First;
-        Self { config, policy, slots: slots.into(), tiers, closed, plain, sticky, eligible }
+        let aliases = Self::aliases(&slots);
+        let several_sources = slots.first().is_some_and(|first| {
+            let first = &sources[first.source as usize];
+            slots.iter().flat_map(|slot| slot.identities(&sources)).any(|(_, source)| source != first)
+        });
+        let slots = slots.into();
+        Self {
+            config,
+            policy,
+            sources,
+            slots,
+            aliases,
+            tiers,
+            several_sources,
+            closed,
+            plain,
+            sticky,
+            eligible,
+        }
     }
 
     /// Whether a pick needs only the endpoints of one tier, as long as the one picked has a closed
@@ -126,7 +158,7 @@ impl Snapshot {
     /// Builds the data of an algorithm other than the service's own. Requires the control lock.
     pub(crate) fn build(&self, algorithm: Algorithm, slab: &Slab) {
         for (of_tier, tier) in self.slots.chunk_by(|a, b| a.tier == b.tier).zip(&self.tiers) {
-            tier.build(algorithm, of_tier, None, slab);
+            tier.build(algorithm, of_tier, &self.sources, None, slab);
         }
     }
 
@@ -139,16 +171,6 @@ impl Snapshot {
             Algorithm::ReportedLoad => tier.reported().is_some(),
             Algorithm::RoundRobin | Algorithm::First => true,
             Algorithm::Random | Algorithm::LeastConnections | Algorithm::PeakEwma => tier.has_draw(),
-        })
-    }
-
-    /// Returns the slot of the endpoint with this id, in O(tiers · log endpoints).
-    pub(crate) fn find(&self, id: &str) -> Option<u32> {
-        let ends = self.tiers.iter().skip(1).map(Tier::first).chain([self.slots.len() as u32]);
-        self.tiers.iter().zip(ends).find_map(|(tier, end)| {
-            let of_tier = &self.slots[tier.first() as usize..end as usize];
-            let found = of_tier.binary_search_by(|slot| slot.endpoint.id().as_str().cmp(id));
-            found.ok().map(|place| tier.first() + place as u32)
         })
     }
 

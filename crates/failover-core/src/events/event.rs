@@ -28,7 +28,8 @@ pub struct Event {
     /// The endpoint, if the event concerns one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<EndpointId>,
-    /// The name of the provider, if the event concerns one.
+    /// The name of the provider, if the event concerns one. For an event about an endpoint, the
+    /// source of the endpoint if the endpoints of the service have several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<Arc<str>>,
     /// The reason, as one line of text.

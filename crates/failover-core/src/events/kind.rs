@@ -36,6 +36,9 @@ pub enum EventKind {
     EndpointAdded,
     /// The registry no longer lists an endpoint.
     EndpointRemoved,
+    /// The entries that name one place, which is one endpoint, changed: several name it, or another
+    /// one of them counts.
+    PlaceShared,
     /// An endpoint was taken out of rotation for a while: it asked for a pause.
     EndpointEjected,
     /// An endpoint that was taken out for a while returned to rotation.
@@ -84,6 +87,7 @@ impl EventKind {
             Self::Timeout => "timeout",
             Self::EndpointAdded => "endpoint_added",
             Self::EndpointRemoved => "endpoint_removed",
+            Self::PlaceShared => "place_shared",
             Self::EndpointEjected => "endpoint_ejected",
             Self::EndpointReadmitted => "endpoint_readmitted",
             Self::SourceStale => "source_stale",

@@ -53,6 +53,7 @@ fn is_caused_by_a_source(kind: EventKind) -> bool {
             | EventKind::EndpointUp
             | EventKind::EndpointDown
             | EventKind::EntryRejected
+            | EventKind::PlaceShared
             | EventKind::SourceStale
             | EventKind::SourceFresh
             | EventKind::EmptyHeld

@@ -11,12 +11,16 @@ use crate::engine::Engine;
 use crate::engine::availability::{Availability, UnavailableCause};
 use crate::engine::breaker::{Breaker, Phase};
 use crate::engine::policy::Policy;
+use crate::engine::snapshot::Listing;
+use crate::engine::snapshot::listing::Unresolved;
 use crate::engine::view::EndpointView;
-use crate::events::Event;
+use crate::error::Error;
+use crate::events::{Event, EventKind};
 use crate::inspect::configured::ConfiguredValue;
 use crate::inspect::service_rules::ServiceRules;
 use crate::inspect::stats::SourceStats;
 use crate::model::endpoint::{EndpointId, ServiceName};
+use crate::model::health::{Health, Lifecycle};
 use crate::runtime::clock::Time;
 
 /// The routing of a service's calls, with reasons. `Display` prints a table for a terminal.
@@ -44,8 +48,12 @@ pub struct Explanation {
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct EndpointExplanation {
-    /// The endpoint.
+    /// The endpoint's id, which is unique within its source.
     pub id: EndpointId,
+    /// The source that names it.
+    pub source: Arc<str>,
+    /// The name that operations accept: the id, or `id@source` if several endpoints have the id.
+    pub name: String,
     /// `host:port`.
     pub address: String,
     /// Its tier: that of its source, then its own priority.
@@ -64,6 +72,71 @@ pub struct EndpointExplanation {
     /// The newest event about a change of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Arc<Event>>,
+    /// The other entries for the same address and port, which is one endpoint. The healthiest entry
+    /// counts, then the one that this process saw first at a later time; a lifecycle applies in
+    /// whichever entry it is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<OtherEntry>,
+}
+
+/// An entry for an endpoint's address and port that does not count, because another one does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct OtherEntry {
+    /// Its id.
+    pub id: EndpointId,
+    /// Its source.
+    pub source: Arc<str>,
+    /// The health that it claims.
+    pub health: Health,
+    /// Whether it takes the endpoint out of service on purpose.
+    pub lifecycle: Lifecycle,
+}
+
+impl From<&Listing> for OtherEntry {
+    fn from(of: &Listing) -> Self {
+        let (id, source) = (of.id.clone(), Arc::clone(&of.source));
+        Self { id, source, health: of.health, lifecycle: of.lifecycle }
+    }
+}
+
+impl Explanation {
+    /// Returns the explanation of one endpoint, named by its id or by `id@source`.
+    ///
+    /// The ids of the other entries for its address and port name it as well.
+    ///
+    /// # Errors
+    ///
+    /// Returns `NotFound` if there is no such endpoint, and `Validation` if several have that id; the
+    /// message names them.
+    pub fn endpoint(&self, name: &str) -> Result<&EndpointExplanation, Error> {
+        let with = |id: &str, from: Option<&str>| -> Vec<&EndpointExplanation> {
+            let is_named = |(of, source): (&EndpointId, &Arc<str>)| {
+                of == id && from.is_none_or(|from| **source == *from)
+            };
+            self.endpoints.iter().filter(|of| of.identities().any(is_named)).collect()
+        };
+        let mut found = with(name, None);
+        if found.is_empty() {
+            found = name.rsplit_once('@').map(|(id, source)| with(id, Some(source))).unwrap_or_default();
+        }
+        let error = match found[..] {
+            [only] => return Ok(only),
+            [] => Unresolved::Unknown,
+            _ => {
+                let identities = found.iter().flat_map(|of| of.identities()).filter(|(id, _)| *id == name);
+                Unresolved::Ambiguous(identities.map(|(id, source)| format!("{id}@{source}")).collect())
+            }
+        };
+        Err(error.error(self.service.as_str(), name))
+    }
+}
+
+impl EndpointExplanation {
+    fn identities(&self) -> impl Iterator<Item = (&EndpointId, &Arc<str>)> {
+        let others = self.others.iter().map(|other| (&other.id, &other.source));
+        std::iter::once((&self.id, &self.source)).chain(others)
+    }
 }
 
 impl fmt::Display for Explanation {
@@ -83,14 +156,14 @@ impl fmt::Display for Explanation {
             writeln!(f, "  configured: {}", values.join(", "))?;
         }
         self.rules.fmt(f)?;
-        let id = self.endpoints.iter().map(|of| of.id.as_str().chars().count()).max().unwrap_or(0);
+        let id = self.endpoints.iter().map(|of| of.name.chars().count()).max().unwrap_or(0);
         let address = self.endpoints.iter().map(|of| of.address.chars().count()).max().unwrap_or(0);
         for of in &self.endpoints {
             let (state, since) = (of.availability.to_string(), rough(of.since));
             writeln!(
                 f,
                 "  {:id$}  {:address$}  tier {}.{}  {:4.1} %  {state}, for {since}; {}",
-                of.id.as_str(),
+                of.name,
                 of.address,
                 of.tier.0,
                 of.tier.1,
@@ -101,6 +174,13 @@ impl fmt::Display for Explanation {
                 (&of.evidence, of.availability == Availability::In { pinned: false })
             {
                 writeln!(f, "  {:id$}  because {}: {}", "", event.kind, event.reason)?;
+            }
+            for OtherEntry { id: other, source, health, lifecycle } in &of.others {
+                write!(f, "  {:id$}  also listed as {other}@{source}, {health}", "")?;
+                match lifecycle {
+                    Lifecycle::InService => writeln!(f)?,
+                    _ => writeln!(f, ", {lifecycle}")?,
+                }
             }
         }
         Ok(())
@@ -115,11 +195,18 @@ impl Engine {
         let events = self.events().newest(usize::MAX);
         let endpoint = |of: EndpointView<'_>| {
             let count = counts.get(&of.slot.state).copied().unwrap_or(0);
-            let id = of.slot.endpoint.id();
-            let is_evidence =
-                |event: &&Arc<Event>| event.endpoint.as_ref() == Some(id) && !event.kind.is_per_call();
+            let is_evidence = |event: &&Arc<Event>| {
+                let is_about = |(id, source): (&EndpointId, &Arc<str>)| {
+                    event.endpoint.as_ref() == Some(id)
+                        && event.provider.as_ref().is_none_or(|of| of == source)
+                };
+                let explains = !event.kind.is_per_call() && event.kind != EventKind::PlaceShared;
+                explains && view.snapshot().identities(of.slot).any(is_about)
+            };
             EndpointExplanation {
-                id: id.clone(),
+                id: of.slot.endpoint.id().clone(),
+                source: Arc::clone(view.snapshot().source(of.slot)),
+                name: view.snapshot().label(of.slot),
                 address: of.slot.endpoint.authority(),
                 tier: of.tier,
                 availability: of.availability,
@@ -128,6 +215,7 @@ impl Engine {
                 share: count as f64 / total as f64,
                 attempts: count,
                 evidence: events.iter().rev().find(is_evidence).cloned(),
+                others: of.slot.others.iter().map(OtherEntry::from).collect(),
             }
         };
         let config = &view.snapshot().config;

@@ -118,8 +118,10 @@ pub struct SourceStats {
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct EndpointStats {
-    /// The endpoint.
+    /// The endpoint's id, which is unique within its source.
     pub id: EndpointId,
+    /// The source that names it.
+    pub source: Arc<str>,
     /// `host:port`.
     pub address: String,
     /// Its tier: that of its source, then its own priority.
@@ -171,7 +173,8 @@ impl Engine {
             sum.counters = sum.counters.plus(&counters);
             sum.times.add(&times);
             sum.in_flight += u64::from(of.in_flight());
-            endpoints.push(EndpointStats::new(&of, &counters, &times));
+            let source = Arc::clone(view.snapshot().source(of.slot));
+            endpoints.push(EndpointStats::new(&of, source, &counters, &times));
         }
         let Gone { counters, times, in_flight } = sum;
         let calls = view.calls();
@@ -219,10 +222,11 @@ impl Engine {
 }
 
 impl EndpointStats {
-    fn new(of: &EndpointView<'_>, counters: &Counters, times: &Times) -> Self {
+    fn new(of: &EndpointView<'_>, source: Arc<str>, counters: &Counters, times: &Times) -> Self {
         let in_flight = of.in_flight();
         Self {
             id: of.slot.endpoint.id().clone(),
+            source,
             address: of.slot.endpoint.authority(),
             tier: of.tier,
             health: of.slot.claim.health,

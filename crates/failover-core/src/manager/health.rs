@@ -10,9 +10,11 @@ use tokio::task::JoinSet;
 use crate::codec::duration::rough;
 use crate::contract::probe::ProbeTarget;
 use crate::engine::availability::{Availability, UnavailableCause};
+use crate::engine::view::EndpointView;
 use crate::error::Error;
 use crate::manager::inner::Inner;
 use crate::manager::providers::Named;
+use crate::model::attempt_class::AttemptClass;
 use crate::model::endpoint::{EndpointEntry, EndpointId, ServiceName};
 use crate::model::health::Health;
 
@@ -63,11 +65,11 @@ impl Inner {
         let probe = match (endpoint.health_check(), self.probes.for_endpoint(endpoint)) {
             (Some(_), Some(probe)) => probe,
             (None, _) => {
-                let (health, known) = self.known_health(entry);
+                let (health, known) = self.known_health(named, entry);
                 return report(health, false, format!("it has no health_check; {known}"), None);
             }
             (_, None) => {
-                let (health, known) = self.known_health(entry);
+                let (health, known) = self.known_health(named, entry);
                 let protocol = endpoint.protocol();
                 let evidence = format!("the manager has no probe for {protocol}; {known}");
                 return report(health, false, evidence, None);
@@ -106,25 +108,32 @@ impl Inner {
     }
 
     /// Returns the health that the registry claims and that calls have shown.
-    fn known_health(&self, entry: &EndpointEntry) -> (Health, String) {
+    fn known_health(&self, named: &Named, entry: &EndpointEntry) -> (Health, String) {
         let claim = format!("its registry says {}", entry.health());
         let endpoint = entry.endpoint();
         let engine = self.services().engine(endpoint.service()).cloned();
-        let stats = engine.map(|engine| engine.stats());
-        let stats = stats.and_then(|stats| stats.endpoints.into_iter().find(|of| of.id == *endpoint.id()));
-        let Some(stats) = stats else {
+        let view = engine.as_ref().map(|engine| engine.view());
+        let found = view.as_ref().and_then(|view| {
+            let is_it = |of: &EndpointView<'_>| {
+                view.snapshot().is_listed(of.slot, endpoint.id().as_str(), &named.name)
+            };
+            view.endpoints().find(is_it)
+        });
+        let Some(of) = found else {
             return (entry.health(), format!("{claim}; this process sends it no calls"));
         };
+        let (counters, availability) = (of.counters(), of.availability);
         let calls = format!(
-            "{claim}; {} of {} attempts failed, and it is {}",
-            stats.failures, stats.attempts, stats.availability
+            "{claim}; {} of {} attempts failed, and it is {availability}",
+            counters.failures(),
+            of.attempts()
         );
-        let by_calls = match stats.availability {
+        let by_calls = match availability {
             Availability::Out {
                 cause: UnavailableCause::BreakerOpen { .. } | UnavailableCause::ProbeFailed,
             } => Health::Unhealthy,
             Availability::Out { cause: UnavailableCause::BreakerHalfOpen } => Health::Degraded,
-            _ if stats.successes > 0 => Health::Healthy,
+            _ if counters.of(AttemptClass::Success) > 0 => Health::Healthy,
             _ => Health::Unknown,
         };
         // Takes the worst known health; an unknown health is no claim.

@@ -6,6 +6,7 @@ pub(crate) mod entry;
 pub(crate) mod id;
 pub(crate) mod json;
 pub(crate) mod limits;
+pub(crate) mod place;
 pub(crate) mod url;
 
 use std::collections::BTreeMap;
@@ -69,7 +70,7 @@ impl Endpoint {
         EndpointBuilder::from_endpoint(self)
     }
 
-    /// Returns the id, unique within the service.
+    /// Returns the id, unique within one source of the service.
     pub fn id(&self) -> &EndpointId {
         &self.id
     }

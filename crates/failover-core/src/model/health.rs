@@ -28,6 +28,24 @@ words! {
     Unhealthy = "unhealthy" = 2,
 }
 
+impl Health {
+    /// Returns a number that is lower the healthier an endpoint is. No claim ranks after any claim
+    /// that the endpoint works.
+    pub(crate) fn order(self) -> u8 {
+        match self {
+            Self::Healthy => 0,
+            Self::Degraded => 1,
+            Self::Unknown => 2,
+            Self::Unhealthy => 3,
+        }
+    }
+
+    /// Returns the healthier of two claims.
+    pub(crate) fn healthier(self, other: Self) -> Self {
+        if other.order() < self.order() { other } else { self }
+    }
+}
+
 /// Whether an endpoint was taken out of service on purpose; independent of its [`Health`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -46,6 +64,17 @@ words! {
     InService = "in_service",
     Draining = "draining",
     Maintenance = "maintenance",
+}
+
+impl Lifecycle {
+    /// Returns the stricter of two claims: maintenance, then draining.
+    pub(crate) fn stricter(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Maintenance, _) | (_, Self::Maintenance) => Self::Maintenance,
+            (Self::Draining, _) | (_, Self::Draining) => Self::Draining,
+            _ => Self::InService,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,6 @@ use tokio::runtime::Handle;
 use crate::contract::probe::{Probe, ProbeTarget};
 use crate::engine::{Engine, Probed};
 use crate::error::Error;
-use crate::model::endpoint::EndpointId;
 use crate::model::health::Health;
 use crate::probing::probes::Probes;
 use crate::probing::thresholds::{Streak, Thresholds};
@@ -32,7 +31,6 @@ pub(crate) struct Scheduler {
 /// A probed endpoint. Dropping this value ends its task.
 struct Running {
     target: ProbeTarget,
-    state: u32,
     _task: Task,
 }
 
@@ -40,7 +38,7 @@ impl Scheduler {
     /// Runs until the task is aborted.
     pub(crate) async fn run(self) -> Infallible {
         let mut changes = self.engine.changes();
-        let mut running: HashMap<EndpointId, Running> = HashMap::new();
+        let mut running: HashMap<u32, Running> = HashMap::new();
         loop {
             changes.borrow_and_update();
             self.reconcile(&mut running);
@@ -51,39 +49,38 @@ impl Scheduler {
     }
 
     /// Starts probing new endpoints, and stops probing those that were removed, changed their
-    /// address, or changed their health check.
-    fn reconcile(&self, running: &mut HashMap<EndpointId, Running>) {
-        let mut wanted: HashMap<EndpointId, Probed> = self
+    /// address, or changed their health check. The keys are the numbers of the endpoints' states.
+    fn reconcile(&self, running: &mut HashMap<u32, Running>) {
+        let mut wanted: HashMap<u32, Probed> = self
             .engine
             .to_probe()
             .into_iter()
             .filter(|probed| self.probes.for_endpoint(&probed.endpoint).is_some())
-            .map(|probed| (probed.endpoint.id().clone(), probed))
+            .map(|probed| (probed.state, probed))
             .collect();
-        running.retain(|id, running| {
+        running.retain(|state, running| {
+            let before = running.target.endpoint();
             let same = |probed: &Probed| {
-                probed.state == running.state
-                    && probed.endpoint.address() == running.target.endpoint().address()
-                    && probed.endpoint.port() == running.target.endpoint().port()
+                probed.endpoint.place() == before.place()
                     && probed.addresses == running.target.addresses()
-                    && probed.endpoint.protocol() == running.target.endpoint().protocol()
-                    && probed.endpoint.server_name() == running.target.endpoint().server_name()
+                    && probed.endpoint.protocol() == before.protocol()
+                    && probed.endpoint.server_name() == before.server_name()
                     && probed.endpoint.health_check() == Some(running.target.health_check())
             };
-            match wanted.get(id) {
+            match wanted.get(state) {
                 Some(probed) if same(probed) => {
-                    wanted.remove(id);
+                    wanted.remove(state);
                     true
                 }
                 Some(_) => false,
                 None => {
                     // The endpoint is no longer probed, so its verdict no longer applies.
-                    self.engine.probe_ended(running.state);
+                    self.engine.probe_ended(*state);
                     false
                 }
             }
         });
-        for (id, probed) in wanted {
+        for (state, probed) in wanted {
             let target = ProbeTarget::within(probed.endpoint, probed.addresses);
             let Some(probe) = self.probes.for_endpoint(target.endpoint()) else { continue };
             let task = Asking {
@@ -91,11 +88,11 @@ impl Scheduler {
                 probes: Arc::clone(&self.probes),
                 probe: Arc::clone(probe),
                 target: target.clone(),
-                state: probed.state,
+                state,
             };
             let task = Task::spawn(&Handle::current(), async move { match task.run().await {} });
-            self.engine.probe_begun(probed.state);
-            running.insert(id, Running { target, state: probed.state, _task: task });
+            self.engine.probe_begun(state);
+            running.insert(state, Running { target, _task: task });
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A service with a fixed list of endpoints.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,8 +119,8 @@ impl ServiceBuilder {
     ///
     /// # Errors
     ///
-    /// Returns `Validation` if the name or an endpoint is invalid or two endpoints conflict, naming
-    /// them, or if the strategy of the configuration lacks a required part.
+    /// Returns `Validation` if the name or an endpoint is invalid, two endpoints have one id or one
+    /// address and port, naming them, or if the strategy of the configuration lacks a required part.
     pub fn build(self) -> Result<ServiceHandle, Error> {
         let service = self.service?;
         let entries = self
@@ -136,6 +137,15 @@ impl ServiceBuilder {
         if let Some(rejected) = sifted.rejected.kept().first() {
             return Err(rejected.error().clone().context(rejected.what()));
         }
+        let mut places = HashSet::with_capacity(sifted.entries.len());
+        for entry in &sifted.entries {
+            let endpoint = entry.endpoint();
+            if !places.insert(endpoint.place()) {
+                let value = format!("{} twice", endpoint.authority());
+                return Err(Error::invalid("endpoints", value, "each address and port once"));
+            }
+        }
+        drop(places);
         let clock = self.clock.unwrap_or_else(Clock::system);
         let engine = Engine::new(service, Arc::new(self.config), clock, self.random, None)?;
         let source = engine.add_source(Arc::from("fixed"), 0);

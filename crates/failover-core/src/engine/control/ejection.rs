@@ -100,7 +100,7 @@ impl Engine {
             self.reconcile(control, snapshot, placement.slot());
             self.probe_from(until);
             let reason = format!("asked for no calls for {} (Retry-After)", rough(until.since(now)));
-            events.push(Event::new(EventKind::EndpointEjected, reason).endpoint(slot.endpoint.id()));
+            events.push(snapshot.about(slot, Event::new(EventKind::EndpointEjected, reason)));
         });
     }
 
@@ -132,7 +132,7 @@ impl Engine {
             placement.set_paused_until(Time::from_nanos(0), &control.lock);
             self.reconcile(control, snapshot, placement.slot());
             let reason = "its pause has passed";
-            events.push(Event::new(EventKind::EndpointReadmitted, reason).endpoint(slot.endpoint.id()));
+            events.push(snapshot.about(slot, Event::new(EventKind::EndpointReadmitted, reason)));
         });
     }
 
@@ -221,7 +221,7 @@ impl Engine {
         state.placement().cause() == cause && state.breaker().admit_if_closed().is_none()
     }
 
-    fn slot_of<'s>(&self, snapshot: &'s Snapshot, number: u32) -> Option<&'s Slot> {
+    pub(super) fn slot_of<'s>(&self, snapshot: &'s Snapshot, number: u32) -> Option<&'s Slot> {
         let index = self.slab.state(number).placement().slot();
         snapshot.slots.get(index as usize).filter(|slot| slot.state == number)
     }

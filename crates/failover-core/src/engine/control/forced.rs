@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::codec::duration::rough;
 use crate::engine::Engine;
 use crate::engine::breaker::Input;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::events::{Event, EventKind};
 use crate::model::forced::Forced;
 use crate::runtime::clock::Time;
@@ -15,16 +15,26 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 impl Engine {
     /// Applies a decision for this time; a time of zero ends an earlier one.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if the service has no such endpoint; `Validation` if it has several, or if the time
+    /// is too long.
     pub(crate) fn force(&self, id: &str, forced: Forced, time: Duration) -> Result<(), Error> {
         if time > LONGEST {
             return Err(Error::invalid("duration", rough(time), "at most 24 h"));
         }
         let now = self.clock.now();
         let until = now + time;
-        let mut found = false;
+        let mut resolved = Ok(());
         self.change(|control, snapshot, events| {
-            let Some(index) = snapshot.find(id) else { return };
-            found = true;
+            let index = match snapshot.resolve(id) {
+                Ok(index) => index,
+                Err(unresolved) => {
+                    resolved = Err(unresolved.error(self.name.as_str(), id));
+                    return;
+                }
+            };
             let slot = snapshot.slot(index);
             let placement = self.slab.state(slot.state).placement();
             if time.is_zero() {
@@ -49,12 +59,8 @@ impl Engine {
                     (EventKind::EndpointReadmitted, format!("only observed for {}", rough(time)))
                 }
             };
-            events.push(Event::new(kind, reason).endpoint(slot.endpoint.id()));
+            events.push(snapshot.about(slot, Event::new(kind, reason)));
         });
-        if found {
-            return Ok(());
-        }
-        let message = format!("service {} has no endpoint {id}", self.name);
-        Err(Error::new(ErrorKind::NotFound, message).with_code(crate::error::codes::NOT_FOUND))
+        resolved
     }
 }

@@ -55,7 +55,7 @@ impl Engine {
                         format!("{percentage:.0} % of its attempts failed")
                     }
                 };
-                events.push(Event::new(EventKind::EndpointEjected, reason).endpoint(slot.endpoint.id()));
+                events.push(snapshot.about(slot, Event::new(EventKind::EndpointEjected, reason)));
                 self.eject(control, snapshot, slot, Cause::Outlier, now, events);
             }
         });

@@ -1,6 +1,5 @@
 //! Applies the verdicts of active probes, beside the evidence of calls and the claims of sources.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::config::ProbePolicy;
@@ -12,7 +11,7 @@ use crate::engine::control::source::SourceId;
 use crate::engine::control::state::Control;
 use crate::engine::snapshot::{Slot, Snapshot};
 use crate::events::{Event, EventKind};
-use crate::model::endpoint::{Endpoint, EndpointId};
+use crate::model::endpoint::Endpoint;
 use crate::model::health::Health;
 
 /// An endpoint that this process should probe.
@@ -33,7 +32,8 @@ impl Engine {
 
     /// Returns the endpoints to probe under the current configuration. There are none unless
     /// probing is configured. Endpoints whose registry already checks them are included only if the
-    /// configuration requires it.
+    /// configuration requires it. The addresses are those that the source of the entry that counts
+    /// may name.
     pub(crate) fn to_probe(&self) -> Vec<Probed> {
         let snapshot = self.snapshot();
         let config = &snapshot.config;
@@ -41,26 +41,22 @@ impl Engine {
             return Vec::new();
         }
         let control = self.control();
-        let checked: HashSet<&EndpointId> = control
-            .sources
-            .iter()
-            .filter(|source| source.checks_health && config.probe() == ProbePolicy::Auto)
-            .flat_map(|source| &source.entries)
-            .filter(|entry| entry.health() != Health::Unknown)
-            .map(|entry| entry.endpoint().id())
-            .collect();
-        let addresses = |tier: u32| {
-            let of_tier = control.sources.iter().filter(|source| source.tier == tier);
-            // If several sources share a tier, the policy of the least trusted one applies.
-            of_tier.map(|source| source.addresses).reduce(AddressPolicy::stricter)
+        let auto = config.probe() == ProbePolicy::Auto;
+        // Where several entries name a place, a registry that checks one of them has checked it.
+        let is_checked = |slot: &Slot| {
+            let own = (snapshot.source(slot), slot.claim.health);
+            let mut claims = slot.others.iter().map(|other| (&other.source, other.health)).chain([own]);
+            auto && claims.any(|(source, health)| {
+                health != Health::Unknown && control.source(source).is_some_and(|source| source.checks_health)
+            })
         };
-        let tiers: Vec<_> = snapshot.tiers.iter().map(|tier| addresses(tier.rank.source)).collect();
         let probed = |slot: &Slot| {
-            let addresses = tiers[slot.tier as usize].unwrap_or(AddressPolicy::IN_PROCESS);
+            let addresses = control.source(snapshot.source(slot)).map(|source| source.addresses);
+            let addresses = addresses.unwrap_or(AddressPolicy::IN_PROCESS);
             Probed { endpoint: Arc::clone(&slot.endpoint), state: slot.state, addresses }
         };
         let slots = snapshot.slots.iter().filter(|slot| slot.endpoint.health_check().is_some());
-        slots.filter(|slot| !checked.contains(slot.endpoint.id())).map(probed).collect()
+        slots.filter(|slot| !is_checked(slot)).map(probed).collect()
     }
 
     /// Records the result of a probe; `changed` is the new verdict if it differs from the previous
@@ -80,22 +76,17 @@ impl Engine {
             let snapshot = self.snapshot.load_full();
             let state = self.slab.state(number);
             let index = state.placement().slot();
-            let id = target.endpoint().id();
             // The endpoint may have been removed, its state may have been reused, or its probing
             // may have ended.
-            let theirs = |slot: &Slot| {
-                let (now, then) = (&slot.endpoint, target.endpoint());
+            let theirs = |slot: &&Slot| {
                 slot.state == number
-                    && now.id() == id
-                    && (now.address(), now.port()) == (then.address(), then.port())
+                    && slot.endpoint.place() == target.endpoint().place()
                     && state.placement().is_probing()
             };
-            if !snapshot.slots.get(index as usize).is_some_and(theirs) {
-                return;
-            }
+            let Some(slot) = snapshot.slots.get(index as usize).filter(theirs) else { return };
             let before = state.placement().set_probed(verdict, &control.lock);
             let event = |kind, reason: String| {
-                Event::new(kind, reason).endpoint(id).detail("health", verdict.as_str())
+                snapshot.about(slot, Event::new(kind, reason)).detail("health", verdict.as_str())
             };
             events.push(event(EventKind::HealthCheck, format!("its probe says {verdict}: {evidence}")));
             if (before == Health::Unhealthy) != (verdict == Health::Unhealthy) {

@@ -1,89 +1,207 @@
-//! Orders the entries of all sources into tiers, and matches them with the previous snapshot.
+//! Merges the entries of all sources by place, and orders the places into tiers.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap, HashSet, hash_map};
+use std::sync::Arc;
 
 use crate::config::{FailoverConfig, Locality, StrategyKind};
-use crate::engine::control::source::Source;
-use crate::engine::snapshot::{Rank, Snapshot};
+use crate::engine::control::source::{Sighted, Source};
+use crate::engine::snapshot::{Listing, Others, Rank};
 use crate::model::endpoint::{Endpoint, EndpointEntry, EndpointId};
-use crate::model::health::Health;
+use crate::model::health::{Health, Lifecycle};
 
-/// An entry with its rank and its effective weight.
+/// A place with its rank and its effective weight.
 pub(super) struct Ranked<'a> {
     pub(super) rank: Rank,
-    /// The number of its source.
+    /// The number of the source of the entry that counts.
     pub(super) source: u32,
+    /// The entry that counts.
     pub(super) entry: &'a EndpointEntry,
+    /// The strictest of all entries of the place, because an operator set it.
+    pub(super) lifecycle: Lifecycle,
     pub(super) weight: u32,
     /// Retained although its source no longer names it.
     pub(super) retained: bool,
+    /// The other entries of the place, by id and source.
+    pub(super) others: Vec<Entry<'a>>,
 }
 
-/// Maps slots of two snapshots that belong to the same endpoint.
-pub(super) struct Matches {
-    /// For each slot of the new snapshot, the slot in the old one.
-    pub(super) before: Vec<Option<u32>>,
-    /// For each slot of the old snapshot, the slot in the new one.
-    pub(super) after: Vec<Option<u32>>,
+/// An entry of a source.
+#[derive(Clone, Copy)]
+pub(super) struct Entry<'a> {
+    pub(super) source: u32,
+    pub(super) name: &'a Arc<str>,
+    tier: u32,
+    pub(super) sighted: &'a Sighted,
+    retained: bool,
 }
 
-impl Matches {
-    /// Both snapshots are sorted alike, so most matches follow one another; the others are looked
-    /// up.
-    pub(super) fn new(old: &Snapshot, ranked: &[Ranked<'_>]) -> Self {
-        let mut after = vec![None; old.slots.len()];
-        let mut next = 0;
-        let matched = |(ranked, index): (&Ranked<'_>, u32)| {
-            let id = ranked.entry.endpoint().id();
-            let follows = old.slots.get(next as usize).is_some_and(|slot| slot.endpoint.id() == id);
-            let found = if follows { Some(next) } else { old.find(id.as_str()) };
-            if let Some(found) = found {
-                after[found as usize] = Some(index);
-                next = found + 1;
-            }
-            found
-        };
-        let before = ranked.iter().zip(0..).map(matched).collect();
-        Self { before, after }
+impl<'a> Entry<'a> {
+    /// Id and source.
+    pub(super) fn identity(&self) -> (&'a EndpointId, &'a Arc<str>) {
+        (self.sighted.id(), self.name)
+    }
+
+    /// Whether its source leaves the decision to the engine, except for a lifecycle.
+    fn is_usable(&self) -> bool {
+        !self.retained && self.sighted.entry.health() != Health::Unhealthy
+    }
+
+    /// Of the entries of one place, the lowest counts: a named one before a retained one, then the
+    /// healthiest, then the one first seen last. The rest makes the order independent of arrival.
+    fn precedence(&self) -> impl Ord + use<'a> {
+        let health = self.sighted.entry.health().order();
+        (self.retained, health, Reverse(self.sighted.first_seen), self.tier, self.identity())
+    }
+
+    fn listing(&self) -> Listing {
+        let (id, source) = self.identity();
+        let entry = &self.sighted.entry;
+        Listing {
+            id: id.clone(),
+            source: Arc::clone(source),
+            health: entry.health(),
+            lifecycle: entry.lifecycle(),
+        }
     }
 }
 
-/// Returns all entries by tier and id, each id once: the source of the lower tier wins.
+impl Ranked<'_> {
+    pub(super) fn listings(&self) -> Others {
+        Others::from(self.others.iter().map(Entry::listing).collect::<Vec<_>>())
+    }
+}
+
+/// Returns all places by tier and name.
 pub(super) fn ranked<'a>(config: &FailoverConfig, sources: &'a [Source]) -> Vec<Ranked<'a>> {
-    let overrides = config.load_balancer().weights();
-    let mut all = Vec::with_capacity(sources.iter().map(|source| source.entries.len()).sum());
-    for (source, number) in sources.iter().zip(0..) {
-        let retained = source.retained.iter().map(|entry| (entry, true));
-        for (entry, retained) in source.entries.iter().map(|entry| (entry, false)).chain(retained) {
-            let endpoint = entry.endpoint();
-            let weight = overrides.get(endpoint.id()).copied().unwrap_or(endpoint.weight());
-            let rank = Rank { source: source.tier, priority: endpoint.priority(), step: step(config, entry) };
-            all.push(Ranked { rank, source: number, entry, weight, retained });
-        }
-    }
-    // A source names each id once. If several sources name an id, the one of the lower tier wins.
-    if sources.len() > 1 {
-        let mut by_id: HashMap<&EndpointId, Ranked<'_>> = HashMap::with_capacity(all.len());
-        for ranked in all {
-            match by_id.entry(ranked.entry.endpoint().id()) {
-                Entry::Vacant(place) => drop(place.insert(ranked)),
-                Entry::Occupied(kept) if kept.get().rank.source <= ranked.rank.source => {}
-                Entry::Occupied(mut kept) => drop(kept.insert(ranked)),
-            }
-        }
-        all = by_id.into_values().collect();
-    }
+    let weights = Weights::new(config, sources);
+    let (places, shared) = places(sources);
+    let mut all: Vec<_> = places.into_iter().map(|entries| one(config, entries, &weights)).collect();
     // With the health-based strategy, healthy endpoints of all priorities precede degraded ones.
     let by_health = config.strategy() == StrategyKind::HealthBased;
     let first = |ranked: &Ranked<'_>| if by_health { ranked.rank.step } else { 0 };
-    let key = |ranked: &Ranked<'a>| (first(ranked), ranked.rank, ranked.entry.endpoint().id());
+    let name = |ranked: &Ranked<'a>| {
+        let own = (ranked.entry.endpoint().id(), &sources[ranked.source as usize].name);
+        ranked.others.first().map_or(own, |other| own.min(other.identity()))
+    };
+    let key = |ranked: &Ranked<'a>| (first(ranked), ranked.rank, name(ranked));
     // The entries of a source are already sorted.
     let one_rank = all.windows(2).all(|two| two[0].rank == two[1].rank);
-    if sources.len() > 1 || !one_rank || sources.iter().any(|source| !source.retained.is_empty()) {
+    if sources.len() > 1 || shared || !one_rank || sources.iter().any(|source| !source.retained.is_empty()) {
         all.sort_by(|a, b| key(a).cmp(&key(b)));
     }
     all
+}
+
+/// The entries of one place.
+enum Entries<'a> {
+    One(Entry<'a>),
+    Several(Vec<Entry<'a>>),
+}
+
+/// Returns the entries of each place, and whether a place has several.
+fn places(sources: &[Source]) -> (Vec<Entries<'_>>, bool) {
+    let count = sources.iter().map(|source| source.entries.len() + source.retained.len()).sum();
+    let mut places: Vec<Entries<'_>> = Vec::with_capacity(count);
+    let mut by_place = HashMap::with_capacity(count);
+    let mut shared = false;
+    for (source, number) in sources.iter().zip(0..) {
+        let named = source.entries.iter().map(|sighted| (sighted, false));
+        let retained = source.retained.iter().map(|sighted| (sighted, true));
+        for (sighted, retained) in named.chain(retained) {
+            let entry = Entry { source: number, name: &source.name, tier: source.tier, sighted, retained };
+            match by_place.entry(sighted.entry.endpoint().place()) {
+                hash_map::Entry::Vacant(vacant) => {
+                    vacant.insert(places.len());
+                    places.push(Entries::One(entry));
+                }
+                hash_map::Entry::Occupied(occupied) => {
+                    shared = true;
+                    match &mut places[*occupied.get()] {
+                        Entries::Several(all) => all.push(entry),
+                        one @ Entries::One(_) => {
+                            let Entries::One(first) = one else { continue };
+                            *one = Entries::Several(vec![*first, entry]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    (places, shared)
+}
+
+/// Makes one candidate of the entries of a place.
+///
+/// The entry that counts gives the endpoint, its health and its weight. The rank is that of the
+/// first source tier and priority in which the place could be used, as if each entry were a
+/// candidate: a registry that claims no health does not lose a place to one that does.
+fn one<'a>(config: &FailoverConfig, entries: Entries<'a>, weights: &Weights<'_>) -> Ranked<'a> {
+    let rank = |entry: &Entry<'_>| (entry.tier, entry.sighted.entry.endpoint().priority());
+    let (counts, others) = match entries {
+        Entries::One(one) => (one, Vec::new()),
+        Entries::Several(mut all) => {
+            all.sort_by_cached_key(Entry::precedence);
+            // A source that names the place again under another id has not removed it.
+            if !all[0].retained {
+                all.retain(|entry| !entry.retained);
+            }
+            let counts = all.remove(0);
+            all.sort_by_key(Entry::identity);
+            (counts, all)
+        }
+    };
+    let entry = &counts.sighted.entry;
+    let lifecycle = others.iter().map(|other| other.sighted.entry.lifecycle());
+    let usable = others.iter().chain([&counts]).filter(|entry| entry.is_usable());
+    let (source, priority) = usable.map(rank).min().unwrap_or_else(|| rank(&counts));
+    Ranked {
+        rank: Rank { source, priority, step: step(config, entry) },
+        source: counts.source,
+        entry,
+        lifecycle: lifecycle.fold(entry.lifecycle(), Lifecycle::stricter),
+        weight: weights.of(&counts, &others),
+        retained: counts.retained,
+        others,
+    }
+}
+
+/// The configured weights, by id or by `id@source`.
+struct Weights<'a> {
+    by_name: &'a BTreeMap<EndpointId, u32>,
+    /// The names with an `@` that are ids of entries, and so qualify no other id.
+    exact: HashSet<&'a EndpointId>,
+}
+
+impl<'a> Weights<'a> {
+    fn new(config: &'a FailoverConfig, sources: &'a [Source]) -> Self {
+        let by_name = config.load_balancer().weights();
+        let mut exact = HashSet::new();
+        if by_name.keys().any(|name| name.as_str().contains('@')) {
+            let ids = sources.iter().flat_map(|source| &source.entries).map(Sighted::id);
+            exact.extend(ids.filter(|id| id.as_str().contains('@')));
+        }
+        Self { by_name, exact }
+    }
+
+    /// Returns the weight of a place: the one configured for the entry that counts, or for another
+    /// of its entries, or the endpoint's own.
+    fn of(&self, counts: &Entry<'_>, others: &[Entry<'_>]) -> u32 {
+        let own = counts.sighted.entry.endpoint().weight();
+        if self.by_name.is_empty() {
+            return own;
+        }
+        std::iter::once(counts).chain(others).find_map(|entry| self.configured(entry)).unwrap_or(own)
+    }
+
+    fn configured(&self, entry: &Entry<'_>) -> Option<u32> {
+        let (id, source) = entry.identity();
+        let qualified = || {
+            let (name, weight) = self.by_name.get_key_value(format!("{id}@{source}").as_str())?;
+            (!self.exact.contains(name)).then_some(*weight)
+        };
+        qualified().or_else(|| self.by_name.get(id).copied())
+    }
 }
 
 /// Returns the strategy's step for an endpoint within its priority; lower steps come first.

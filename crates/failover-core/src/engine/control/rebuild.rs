@@ -11,9 +11,11 @@ use crate::engine::availability::Claim;
 use crate::engine::breaker;
 use crate::engine::control::active_source::{self, shares_event};
 use crate::engine::control::diff_events;
-use crate::engine::control::ranking::{Matches, Ranked, ranked};
+use crate::engine::control::matches::Matches;
+use crate::engine::control::ranking::{Ranked, ranked};
 use crate::engine::control::state::{Control, MAX_EVENTS_PER_CHANGE};
 use crate::engine::control_lock::ControlLock;
+use crate::engine::snapshot::listing::Unresolved;
 use crate::engine::snapshot::{Rank, Slot, Snapshot};
 use crate::engine::state::slab::SlotAllocator;
 use crate::events::{Event, EventKind};
@@ -64,9 +66,10 @@ impl Engine {
     fn assemble(&self, control: &mut Control, old: &Snapshot) -> (Snapshot, Matches) {
         let Control { config, sources, allocator, lock, .. } = control;
         let ranked = ranked(config, sources);
+        let names: Arc<[Arc<str>]> = sources.iter().map(|source| Arc::clone(&source.name)).collect();
         let mut ranks: Vec<Rank> = ranked.iter().map(|ranked| ranked.rank).collect();
         ranks.dedup();
-        let matches = Matches::new(old, &ranked);
+        let matches = Matches::new(old, &ranked, &names);
         let mut slots = Vec::with_capacity(ranked.len());
         let weighted: HashSet<_> =
             ranked.iter().filter(|ranked| ranked.weight > 0).map(|ranked| ranked.rank.place()).collect();
@@ -78,7 +81,8 @@ impl Engine {
             }
         }
         self.seed_latency(&slots, &matches, old);
-        (Snapshot::new(Arc::clone(config), slots, &ranks, Some(old), &self.slab, lock), matches)
+        let config = Arc::clone(config);
+        (Snapshot::new(config, slots, &ranks, names, Some(old), &self.slab, lock), matches)
     }
 
     /// Seeds the average latency of each new endpoint with the median of the others. Without a
@@ -118,19 +122,22 @@ impl Engine {
     ) -> Slot {
         let entry = ranked.entry;
         let endpoint = Arc::clone(entry.endpoint());
-        let same_place = before.filter(|slot| {
-            slot.endpoint.address() == endpoint.address() && slot.endpoint.port() == endpoint.port()
-        });
-        let state = same_place.map_or_else(|| allocator.take(&self.slab), |slot| slot.state);
-        self.slab.state(state).set(&endpoint, ranked.weight.max(1), lock);
-        self.slab.state(state).placement().set_source(ranked.source, lock);
+        let same_place = before.filter(|slot| slot.endpoint.place() == endpoint.place());
+        let number = same_place.map_or_else(|| allocator.take(&self.slab), |slot| slot.state);
+        let state = self.slab.state(number);
+        state.set(&endpoint, ranked.weight.max(1), lock);
+        // The counters of an endpoint stay with one source as long as that one names it.
+        let mut sources = ranked.others.iter().map(|other| other.source);
+        if same_place.is_none() || !sources.any(|source| source == state.placement().source()) {
+            state.placement().set_source(ranked.source, lock);
+        }
         let claim = Claim {
             health: entry.health(),
-            lifecycle: entry.lifecycle(),
+            lifecycle: ranked.lifecycle,
             weightless: weighted && ranked.weight == 0,
             retained: ranked.retained,
         };
-        Slot { endpoint, claim, state, tier }
+        Slot { endpoint, others: ranked.listings(), source: ranked.source, claim, state: number, tier }
     }
 
     /// Places every endpoint of a new snapshot: in rotation, out of it, or pinned by the floor.
@@ -187,7 +194,7 @@ fn emit_unmatched_weights(control: &mut Control, snapshot: &Snapshot, events: &m
     }
     let unmatched_weights: Vec<_> = weights
         .keys()
-        .filter(|id| snapshot.find(id.as_str()).is_none())
+        .filter(|name| matches!(snapshot.resolve(name.as_str()), Err(Unresolved::Unknown)))
         .take(MAX_EVENTS_PER_CHANGE)
         .cloned()
         .collect();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::engine::Engine;
 use crate::engine::snapshot::Snapshot;
 use crate::engine::state::load_weight::EXPIRY;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::model::load_report::LoadReport;
 use crate::runtime::clock::Time;
 
@@ -19,14 +19,11 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// `NotFound` if the service has no such endpoint; `Validation` if the report contains an
-    /// invalid number.
+    /// `NotFound` if the service has no such endpoint; `Validation` if it has several, or if the
+    /// report contains an invalid number.
     pub(crate) fn report_load(&self, id: &str, report: &LoadReport) -> Result<(), Error> {
         let snapshot = self.snapshot.load();
-        let Some(index) = snapshot.find(id) else {
-            let message = format!("service {} has no endpoint {id}", self.name);
-            return Err(Error::new(ErrorKind::NotFound, message));
-        };
+        let index = snapshot.resolve(id).map_err(|unresolved| unresolved.error(self.name.as_str(), id))?;
         let Some(weight) = report.weight()? else { return Ok(()) };
         let now = self.clock.now();
         // The snapshot is held, so the state still belongs to this endpoint.

@@ -8,12 +8,46 @@ use crate::codec::duration::rough;
 use crate::contract::address_policy::AddressPolicy;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
-use crate::model::endpoint::EndpointEntry;
+use crate::model::endpoint::{EndpointEntry, EndpointId};
 use crate::runtime::clock::Time;
 
 /// Identifies one of a service's sources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SourceId(pub(crate) usize);
+
+/// An entry, and when this process first saw it at its place.
+#[derive(Clone, Debug)]
+pub(super) struct Sighted {
+    pub(super) entry: EndpointEntry,
+    pub(super) first_seen: Time,
+}
+
+impl Sighted {
+    pub(super) fn id(&self) -> &EndpointId {
+        self.entry.endpoint().id()
+    }
+
+    /// Whether an entry is the same endpoint at the same place.
+    pub(super) fn continues(&self, entry: &EndpointEntry) -> bool {
+        self.id() == entry.endpoint().id() && self.entry.endpoint().place() == entry.endpoint().place()
+    }
+}
+
+/// Adds to each entry when it was first seen: now, unless one of these lists has it. All lists are
+/// sorted by id.
+pub(super) fn sight(entries: Vec<EndpointEntry>, known: [&[Sighted]; 2], now: Time) -> Vec<Sighted> {
+    let mut known = known.map(|list| list.iter().peekable());
+    let mut first_seen = |entry: &EndpointEntry| {
+        let mut found = None;
+        for list in &mut known {
+            while list.next_if(|sighted| sighted.id() < entry.endpoint().id()).is_some() {}
+            let same = list.peek().filter(|sighted| sighted.continues(entry));
+            found = found.or(same.map(|sighted| sighted.first_seen));
+        }
+        found.unwrap_or(now)
+    };
+    entries.into_iter().map(|entry| Sighted { first_seen: first_seen(&entry), entry }).collect()
+}
 
 /// One source of the service's endpoints.
 #[derive(Debug)]
@@ -26,9 +60,10 @@ pub(crate) struct Source {
     pub(super) addresses: AddressPolicy,
     /// Whether the source checks the health of its endpoints itself.
     pub(super) checks_health: bool,
-    pub(super) entries: Vec<EndpointEntry>,
-    /// Entries that the source no longer names, retained as a last resort.
-    pub(super) retained: Vec<EndpointEntry>,
+    /// By id; each id occurs once.
+    pub(super) entries: Vec<Sighted>,
+    /// Entries that the source no longer names, retained as a last resort, by id.
+    pub(super) retained: Vec<Sighted>,
     pub(super) answered: Option<Time>,
     /// The age of the last good answer when it arrived.
     pub(super) age: Duration,

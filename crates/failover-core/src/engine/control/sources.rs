@@ -9,7 +9,7 @@ use crate::contract::address_policy::AddressPolicy;
 use crate::contract::provider::Rejections;
 use crate::discovery::Update;
 use crate::engine::Engine;
-use crate::engine::control::source::{Source, SourceId, SourceStatus};
+use crate::engine::control::source::{Sighted, Source, SourceId, SourceStatus, sight};
 use crate::engine::control::state::MAX_EVENTS_PER_CHANGE;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
@@ -76,7 +76,7 @@ impl Engine {
         &self,
         id: SourceId,
         mut entries: Vec<EndpointEntry>,
-        retained: Vec<EndpointEntry>,
+        mut retained: Vec<EndpointEntry>,
         unknown: bool,
         age: Option<Duration>,
     ) {
@@ -94,9 +94,16 @@ impl Engine {
             events.extend(age.and_then(|age| source.answer(now, age, entries.len())));
             // Sorting here means that each rebuild finds the entries nearly sorted, and that a
             // different order is not a change.
-            entries.sort_by(|a, b| a.endpoint().id().cmp(b.endpoint().id()));
-            if source.entries != entries || source.retained != retained || first {
-                source.entries = entries;
+            let by_id = |a: &EndpointEntry, b: &EndpointEntry| a.endpoint().id().cmp(b.endpoint().id());
+            entries.sort_by(by_id);
+            retained.sort_by(by_id);
+            let same = |known: &[Sighted], now: &[EndpointEntry]| {
+                known.len() == now.len() && known.iter().zip(now).all(|(known, now)| known.entry == *now)
+            };
+            if !same(&source.entries, &entries) || !same(&source.retained, &retained) || first {
+                let known = [&*source.entries, &*source.retained];
+                let retained = sight(retained, known, now);
+                source.entries = sight(entries, known, now);
                 source.retained = retained;
                 _before = Some(self.rebuild(&mut control, &mut events));
             }
@@ -117,18 +124,25 @@ impl Engine {
             if source.ended {
                 return;
             }
-            let place = |entries: &[EndpointEntry], id: &EndpointId| {
-                entries.binary_search_by(|entry| entry.endpoint().id().cmp(id))
+            let position = |entries: &[Sighted], id: &EndpointId| {
+                entries.binary_search_by(|sighted| sighted.id().cmp(id))
             };
+            let mut removed = Vec::new();
             for id in gone {
-                if let Ok(at) = place(&source.entries, id) {
-                    source.entries.remove(at);
+                if let Ok(at) = position(&source.entries, id) {
+                    removed.push(source.entries.remove(at));
                 }
             }
             for entry in come {
-                match place(&source.entries, entry.endpoint().id()) {
-                    Ok(at) => source.entries[at] = entry,
-                    Err(at) => source.entries.insert(at, entry),
+                let at = position(&source.entries, entry.endpoint().id());
+                // A modified entry is removed and added.
+                let known = at.ok().map(|at| &source.entries[at]).into_iter().chain(&removed);
+                let before = known.into_iter().find(|sighted| sighted.continues(&entry));
+                let first_seen = before.map_or(now, |sighted| sighted.first_seen);
+                let sighted = Sighted { entry, first_seen };
+                match at {
+                    Ok(at) => source.entries[at] = sighted,
+                    Err(at) => source.entries.insert(at, sighted),
                 }
             }
             source.unknown = false;
@@ -244,6 +258,6 @@ impl Engine {
 
     /// Returns the endpoints that a source named last.
     pub(crate) fn source_entries(&self, id: SourceId) -> Vec<EndpointEntry> {
-        self.control().sources[id.0].entries.clone()
+        self.control().sources[id.0].entries.iter().map(|sighted| sighted.entry.clone()).collect()
     }
 }

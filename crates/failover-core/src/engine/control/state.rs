@@ -43,4 +43,9 @@ impl Control {
             lock: ControlLock::new(),
         }
     }
+
+    /// Returns the source with this name.
+    pub(super) fn source(&self, name: &str) -> Option<&Source> {
+        self.sources.iter().find(|source| *source.name == *name)
+    }
 }

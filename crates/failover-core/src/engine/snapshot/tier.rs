@@ -1,5 +1,6 @@
 //! The endpoints of one rank, and the data that algorithms read.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -97,9 +98,17 @@ impl Tier {
         }
     }
 
-    /// Builds the data that this algorithm reads, unless it exists, from the slots of the tier and
-    /// its match in the previous snapshot. Requires the control lock.
-    pub(crate) fn build(&self, algorithm: Algorithm, slots: &[Slot], matched: Option<&Self>, slab: &Slab) {
+    /// Builds the data that this algorithm reads, unless it exists, from the slots of the tier, the
+    /// names of the sources, and the tier's match in the previous snapshot. Requires the control
+    /// lock.
+    pub(crate) fn build(
+        &self,
+        algorithm: Algorithm,
+        slots: &[Slot],
+        sources: &[Arc<str>],
+        matched: Option<&Self>,
+        slab: &Slab,
+    ) {
         let member = |slot: &Slot| {
             let weight = if slot.claim.eligible() { slab.state(slot.state).weight() } else { 0 };
             (slot.state, weight)
@@ -127,7 +136,7 @@ impl Tier {
             Algorithm::IpHash => {
                 self.keyed.get_or_init(|| {
                     let before = matched.and_then(|matched| matched.keyed.get());
-                    let name = |index: usize| slots[index].endpoint.id().as_str();
+                    let name = |index: usize| hash_name(slots, sources, index);
                     MaglevTable::new(slots.iter().map(member).collect(), name, before)
                 });
             }
@@ -277,5 +286,19 @@ fn draws_at_random(algorithm: Algorithm) -> bool {
     match algorithm {
         Algorithm::Random | Algorithm::LeastConnections | Algorithm::PeakEwma | Algorithm::IpHash => true,
         Algorithm::RoundRobin | Algorithm::Weighted | Algorithm::ReportedLoad | Algorithm::First => false,
+    }
+}
+
+/// Returns the name that places an endpoint in a hash table: its id, or `id@source` if another one
+/// of its tier has the same id. It is the same in all processes, whichever entry counts.
+fn hash_name<'s>(slots: &'s [Slot], sources: &'s [Arc<str>], index: usize) -> Cow<'s, str> {
+    let (id, source) = slots[index].name(sources);
+    // Slots of one name are adjacent.
+    let same =
+        |other: Option<usize>| other.and_then(|at| slots.get(at)).is_some_and(|of| of.name(sources).0 == id);
+    if same(index.checked_sub(1)) || same(Some(index + 1)) {
+        Cow::Owned(format!("{id}@{source}"))
+    } else {
+        Cow::Borrowed(id.as_str())
     }
 }

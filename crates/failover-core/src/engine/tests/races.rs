@@ -49,8 +49,15 @@ fn a_choice_is_the_endpoint_that_it_was_however_fast_endpoints_come_and_go() {
     };
     // Each id exists in one or two snapshots.
     under_load(Duration::from_secs(3), call, |round| {
-        let ids = [format!("a{round}"), format!("b{}", round / 2)];
-        engine.publish(source, ids.iter().map(|id| entry(id, 0)).collect(), false, Duration::ZERO);
+        // One place for each id: entries of one place are one endpoint.
+        let at = |kind: char, n: u32| {
+            let [_, second, third, fourth] = n.to_be_bytes();
+            let address = format!("{}.{second}.{third}.{fourth}", if kind == 'a' { 10 } else { 11 });
+            EndpointEntry::new(
+                Endpoint::builder(format!("{kind}{n}"), "users", address, 80).build().expect("valid"),
+            )
+        };
+        engine.publish(source, vec![at('a', round), at('b', round / 2)], false, Duration::ZERO);
     });
     assert_eq!(engine.stats().in_flight, 0);
 }
