@@ -12,7 +12,7 @@ mod states;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -175,8 +175,8 @@ pub(crate) async fn read_set(
 /// Parses all instances of an answer as endpoints of this service. An unusable instance is skipped
 /// and reported.
 ///
-/// An id on two nodes makes two endpoints: that of the first node by name keeps the id, the others
-/// are `id@node`.
+/// An id on several nodes makes as many endpoints, each of which is `id@node`: the id alone names
+/// none of them, whatever their order and health.
 ///
 /// # Errors
 ///
@@ -196,22 +196,27 @@ pub(crate) fn set(service: &ServiceName, body: &[u8], settings: &Settings) -> Re
         }
     }
     read.sort_by(|a, b| key(a).cmp(&key(b)));
-    let mut ids: HashSet<String> = HashSet::new();
-    let mut found = Vec::with_capacity(read.len());
+    let mut converted = Vec::with_capacity(read.len());
+    let mut holders: HashMap<EndpointId, u32> = HashMap::with_capacity(read.len());
     for instance in &read {
         let (id, node) = key(instance);
         match entry(service, instance, settings) {
             Ok(entry) => {
-                let entry = if ids.insert(entry.endpoint().id().as_str().to_owned()) {
-                    Ok(entry)
-                } else {
-                    at_node(&entry, node)
-                };
-                match entry {
-                    Ok(entry) => found.push(entry),
-                    Err(error) => rejected.add(|| format!("instance {id} on node {node}"), error),
-                }
+                *holders.entry(entry.endpoint().id().clone()).or_default() += 1;
+                converted.push((entry, node));
             }
+            Err(error) => rejected.add(|| format!("instance {id} on node {node}"), error),
+        }
+    }
+    let mut found = Vec::with_capacity(converted.len());
+    for (entry, node) in converted {
+        let id = entry.endpoint().id();
+        if holders.get(id).is_none_or(|count| *count == 1) {
+            found.push(entry);
+            continue;
+        }
+        match at_node(&entry, node) {
+            Ok(entry) => found.push(entry),
             Err(error) => rejected.add(|| format!("instance {id} on node {node}"), error),
         }
     }
@@ -253,8 +258,15 @@ pub(crate) fn node<'a>(instance: &'a Instance<'_>) -> &'a str {
 
 fn at_node(entry: &EndpointEntry, node: &str) -> Result<EndpointEntry, Error> {
     let endpoint = entry.endpoint();
-    // Only a new builder can set an id.
     let id = EndpointId::new(format!("{}@{node}", endpoint.id()))?;
+    Ok(EndpointEntry::new(with_id(endpoint, id)?)
+        .with_health(entry.health())
+        .with_lifecycle(entry.lifecycle()))
+}
+
+/// Returns the same endpoint under another id.
+pub(crate) fn with_id(endpoint: &Endpoint, id: EndpointId) -> Result<Endpoint, Error> {
+    // Only a new builder can set an id.
     let mut copy = Endpoint::builder(id, endpoint.service(), endpoint.address(), endpoint.port())
         .protocol(endpoint.protocol())
         .health_check(endpoint.health_check().cloned())
@@ -273,7 +285,7 @@ fn at_node(entry: &EndpointEntry, node: &str) -> Result<EndpointEntry, Error> {
     if let Some(zone) = endpoint.zone() {
         copy = copy.zone(zone);
     }
-    Ok(EndpointEntry::new(copy.build()?).with_health(entry.health()).with_lifecycle(entry.lifecycle()))
+    copy.build()
 }
 
 /// Converts one instance to an endpoint with the health and lifecycle of its checks.

@@ -1,5 +1,6 @@
 //! Writes of endpoints.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -161,6 +162,11 @@ impl ConsulProvider {
     async fn do_update(&self, endpoint: &Endpoint) -> Result<(), Error> {
         let client = self.opened()?;
         self.own_datacenter().await?;
+        let renamed = match self.own_id(endpoint.service(), endpoint.id()).await? {
+            Cow::Owned(id) => Some(convert::with_id(endpoint, id)?),
+            Cow::Borrowed(_) => None,
+        };
+        let endpoint = renamed.as_ref().unwrap_or(endpoint);
         let mut registration = convert::registration(endpoint, &self.owner, &client.settings)?;
         let id = registration.id.clone();
         let permit = self.permit(&id).await?;
@@ -204,6 +210,7 @@ impl ConsulProvider {
 
     async fn do_deregister(&self, service: &ServiceName, id: &EndpointId) -> Result<bool, Error> {
         let client = self.opened()?;
+        let id = &*self.own_id(service, id).await?;
         let key = encode_id(id);
         let permit = self.heartbeats.permit(&key).await;
         // From here on no heartbeat registers it again, even if the agent has just lost it.
@@ -250,10 +257,21 @@ impl ConsulProvider {
             }
         }
         let set = self.list(&Query::service(service)).await?;
-        set.into_entries()
-            .into_iter()
-            .find(|entry| entry.endpoint().id() == id)
-            .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("{service}/{id} is not registered")))
+        let entries = set.into_entries();
+        if let Some(entry) = entries.iter().find(|entry| entry.endpoint().id() == id) {
+            return Ok(entry.clone());
+        }
+        // The id alone is none of several instances with it.
+        let is_holder = |entry: &&EndpointEntry| {
+            let bare = entry.endpoint().id().as_str().rsplit_once('@');
+            bare.is_some_and(|(bare, _)| bare == id.as_str())
+        };
+        let holders: Vec<_> = entries.iter().filter(is_holder).map(|entry| entry.endpoint().id()).collect();
+        if let [first, .., last] = holders[..] {
+            let wanted = format!("{first} or {last}, with the node");
+            return Err(Error::invalid("endpoint id", format!("{id}, which is on several nodes,"), &wanted));
+        }
+        Err(Error::new(ErrorKind::NotFound, format!("{service}/{id} is not registered")))
     }
 
     async fn do_set_health(
@@ -263,6 +281,7 @@ impl ConsulProvider {
         health: Health,
     ) -> Result<(), Error> {
         let client = self.opened()?;
+        let id = &*self.own_id(service, id).await?;
         let key = encode_id(id);
         let permit = self.heartbeats.permit(&key).await;
         let mut held = self.heartbeats.hold(&key).await;
@@ -296,6 +315,7 @@ impl ConsulProvider {
         lifecycle: Lifecycle,
     ) -> Result<(), Error> {
         let client = self.opened()?;
+        let id = &*self.own_id(service, id).await?;
         let key = encode_id(id);
         let permit = self.heartbeats.permit(&key).await;
         let mut held = self.heartbeats.hold(&key).await;
@@ -324,6 +344,39 @@ impl ConsulProvider {
     async fn permit(&self, id: &str) -> Result<Permit, Error> {
         let permit = self.heartbeats.permit(id).await;
         if self.heartbeats.is_closed() { Err(error::closed()) } else { Ok(permit) }
+    }
+
+    /// Returns the id of an instance on this agent's node that `id@node` names: a registry lists an
+    /// id that is on several nodes so. Any other id is returned as it is, and an exact id comes
+    /// first.
+    ///
+    /// # Errors
+    ///
+    /// Returns `Conflict` if the instance is on another node.
+    async fn own_id<'a>(
+        &self,
+        service: &ServiceName,
+        id: &'a EndpointId,
+    ) -> Result<Cow<'a, EndpointId>, Error> {
+        let Some((bare, node)) = id.as_str().rsplit_once('@') else { return Ok(Cow::Borrowed(id)) };
+        let client = self.opened()?;
+        let key = encode_id(id);
+        if self.heartbeats.keeps(&key) || agent::local(client, &key).await?.is_some() {
+            return Ok(Cow::Borrowed(id));
+        }
+        let (Ok(bare), Some(own)) =
+            (EndpointId::new(bare), self.agent().await?.and_then(|agent| agent.node_name))
+        else {
+            return Ok(Cow::Borrowed(id));
+        };
+        if own.eq_ignore_ascii_case(node) {
+            return Ok(Cow::Owned(bare));
+        }
+        let listed = self.list(&Query::service(service)).await?;
+        if listed.entries().iter().any(|entry| entry.endpoint().id() == id) {
+            return Err(not_owner(service, &bare, node));
+        }
+        Ok(Cow::Borrowed(id))
     }
 
     /// Returns the agent's instance of an endpoint that is about to be changed. If the agent has

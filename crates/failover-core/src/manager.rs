@@ -5,6 +5,7 @@ pub(crate) mod config_sync;
 pub(crate) mod deadline_retry;
 pub(crate) mod default_provider;
 pub(crate) mod documents;
+pub(crate) mod endpoint_ref;
 pub(crate) mod errors;
 pub(crate) mod health;
 pub(crate) mod inner;
@@ -29,8 +30,9 @@ use providers::Named;
 use services::Route;
 
 pub use builder::ManagerBuilder;
+pub use endpoint_ref::EndpointRef;
 pub use health::HealthReport;
-pub use provider_scope::{EndpointRef, ProviderScope};
+pub use provider_scope::ProviderScope;
 pub use registration::Registration;
 
 /// Several providers, and the services that are discovered through them.
@@ -142,8 +144,8 @@ impl FailoverManager {
     ///
     /// # Errors
     ///
-    /// Returns `Validation` if a provider of that name exists, `Shutdown` if the manager is closed,
-    /// and `Internal` outside of a tokio runtime.
+    /// Returns `Validation` if a provider of that name exists or the name is empty or contains `@`,
+    /// `Shutdown` if the manager is closed, and `Internal` outside of a tokio runtime.
     ///
     /// # Cancel safety
     ///

@@ -294,8 +294,13 @@ fn the_same_id_on_two_nodes_is_two_endpoints_whatever_the_order() {
         let set = read(&body);
         let seen: Vec<_> =
             set.entries().iter().map(|e| (e.endpoint().id().as_str(), e.endpoint().address())).collect();
-        assert_eq!(seen, [("a", "10.0.0.1"), ("a@n2", "10.0.0.2")]);
+        assert_eq!(seen, [("a@n1", "10.0.0.1"), ("a@n2", "10.0.0.2")]);
     }
+    // An instance that cannot be used holds no id.
+    let unusable =
+        r#"{"Node":{"Node":"n3"},"Service":{"ID":"a","Service":"users","Address":"10.0.0.3","Port":0}}"#;
+    let set = read(&format!("[{unusable},{}]", on("n1", 1)));
+    assert_eq!((set.entries()[0].endpoint().id().as_str(), set.rejected_count()), ("a", 1));
 }
 
 #[test]

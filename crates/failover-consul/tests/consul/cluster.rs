@@ -191,9 +191,28 @@ async fn row_22_row_24_two_datacenters_and_two_nodes() {
             .expect("answers");
         assert_eq!(status, 200);
         until(SECOND * 5, "two endpoints", || async {
-            near.list(&Query::service(&users)).await.is_ok_and(|set| ids(&set) == ["a", "a@s2"])
+            near.list(&Query::service(&users)).await.is_ok_and(|set| ids(&set) == ["a@client", "a@s2"])
         })
         .await;
+        // Operations accept the listed names, and only the agent of a node changes its instance.
+        let [here, other] = ["a@client", "a@s2"].map(|id| failover_core::EndpointId::new(id).expect("valid"));
+        near.set_lifecycle(&users, &here, failover_core::Lifecycle::Draining).await.expect("its own");
+        let own = near.get(&users, moved.id()).await.expect("its own, by the id alone");
+        assert_eq!(own.lifecycle(), failover_core::Lifecycle::Draining);
+        near.set_lifecycle(&users, moved.id(), failover_core::Lifecycle::InService).await.expect("its own");
+        near.update(&endpoint("a@client", "users", 1)).await.expect("its own");
+        for refused in [
+            near.set_lifecycle(&users, &other, failover_core::Lifecycle::Draining)
+                .await
+                .expect_err("another's"),
+            near.deregister(&users, &other).await.expect_err("another's"),
+        ] {
+            assert_eq!(refused.code(), "NOT_OWNER", "{refused}");
+        }
+        let third = provider(&cluster.servers[0].address());
+        let ambiguous = third.get(&users, moved.id()).await.expect_err("on two nodes");
+        assert_eq!(ambiguous.kind(), failover_core::ErrorKind::Validation);
+        assert!(ambiguous.to_string().contains("a@client or a@s2"), "{ambiguous}");
         let there =
             near.get(&users, &"a@s2".try_into().expect("valid")).await.expect("the one on the other node");
         assert_eq!(there.endpoint().address(), "10.1.2.7");

@@ -352,6 +352,9 @@ impl ManagerConfigBuilder {
     /// Validates the values.
     pub fn build(self) -> Result<ManagerConfig, Error> {
         let config = self.draft;
+        if let Some(name) = config.default_provider.as_deref().filter(|name| name.contains('@')) {
+            return Err(Error::invalid("default_provider", name, PROVIDER_NAME));
+        }
         range::whole("retry_attempts", config.retry_attempts, &defaults::REGISTRY_ATTEMPTS_RANGE)?;
         range::whole("max_probes", config.max_probes, &defaults::MAX_PROBES_RANGE)?;
         for (name, value, range) in [
@@ -366,6 +369,9 @@ impl ManagerConfigBuilder {
         Ok(config)
     }
 }
+
+/// What the name of a provider must be: `id@source` is split at its last `@`.
+pub(crate) const PROVIDER_NAME: &str = "a name without @";
 
 const KEYS: &[&str] = &[
     "default_provider",

@@ -62,6 +62,8 @@ impl ManagerBuilder {
     }
 
     /// Adds a provider under the given name, for several providers of one kind.
+    ///
+    /// The name contains no `@`, because `id@source` names an endpoint.
     pub fn provider_as(mut self, name: impl Into<String>, provider: impl Provider) -> Self {
         self.providers.push((Some(name.into()), Arc::new(provider)));
         self
@@ -157,10 +159,11 @@ impl ManagerBuilder {
     ///
     /// # Errors
     ///
-    /// Returns `Validation` if two providers have the same name, the default is not among them, a
-    /// setting is out of its range, or the strategy of the configuration lacks a required part;
-    /// returns `Internal` outside of a tokio runtime (code `NO_RUNTIME`), and in one without timers (code
-    /// `NO_TIMER`; with `panic = "abort"`, the latter aborts, because tokio panics).
+    /// Returns `Validation` if two providers have the same name, a name is empty or contains `@`, the
+    /// default is not among them, a setting is out of its range, or the strategy of the configuration
+    /// lacks a required part; returns `Internal` outside of a tokio runtime (code `NO_RUNTIME`), and in
+    /// one without timers (code `NO_TIMER`; with `panic = "abort"`, the latter aborts, because tokio
+    /// panics).
     ///
     /// # Cancel safety
     ///

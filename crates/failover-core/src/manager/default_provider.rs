@@ -1,11 +1,11 @@
-//! The manager's operations on its default provider.
+//! The manager's operations on its default provider, and on the provider that `id@source` names.
 
 use crate::config::FailoverConfig;
 use crate::contract::provider::Query;
 use crate::error::Error;
 use crate::manager::FailoverManager;
+use crate::manager::endpoint_ref::EndpointRef;
 use crate::manager::health::HealthReport;
-use crate::manager::provider_scope::EndpointRef;
 use crate::model::endpoint::{Endpoint, EndpointEntry};
 use crate::model::health::{Health, Lifecycle};
 
@@ -39,32 +39,35 @@ impl FailoverManager {
         self.default_provider()?.update_endpoint(endpoint).await
     }
 
-    /// Removes an endpoint from the default provider. Returns whether it existed.
+    /// Removes an endpoint from the default provider, or from the one that `id@source` names. Returns
+    /// whether it existed.
     ///
     /// # Errors
     ///
-    /// Returns `Validation` if only an id is given and several services have it, naming them. For
-    /// other errors see [`register_endpoint`](Self::register_endpoint).
+    /// Returns `Validation` if only an id is given and several services have it, or endpoints of
+    /// several providers of a service that this manager discovers, naming them. For other errors see [`register_endpoint`](Self::register_endpoint).
     ///
     /// # Cancel safety
     ///
     /// A dropped future leaves the endpoint either removed or not; retrying is safe.
     pub async fn deregister_endpoint(&self, which: impl Into<EndpointRef>) -> Result<bool, Error> {
-        self.default_provider()?.deregister_endpoint(which).await
+        let (scope, which) = self.default_provider()?.locate(which.into()).await?;
+        scope.deregister_endpoint(which).await
     }
 
-    /// Returns one endpoint of the default provider.
+    /// Returns one endpoint of the default provider, or of the one that `id@source` names.
     ///
     /// # Errors
     ///
-    /// Returns `NotFound` if it does not exist, and `Validation` if only an id is given and several
-    /// services have it.
+    /// Returns `NotFound` if it does not exist, and `Validation` if the id is ambiguous: see
+    /// [`deregister_endpoint`](Self::deregister_endpoint).
     ///
     /// # Cancel safety
     ///
     /// Safe: it only reads.
     pub async fn get_endpoint(&self, which: impl Into<EndpointRef>) -> Result<EndpointEntry, Error> {
-        self.default_provider()?.get_endpoint(which).await
+        let (scope, which) = self.default_provider()?.locate(which.into()).await?;
+        scope.get_endpoint(which).await
     }
 
     /// Returns the endpoints of the default provider that match the query.
@@ -80,26 +83,31 @@ impl FailoverManager {
         self.default_provider()?.list_endpoints(query).await
     }
 
-    /// Sets the health of an endpoint of the default provider.
+    /// Sets the health of an endpoint of the default provider, or of the one that `id@source` names.
     ///
     /// # Errors
     ///
-    /// Returns `NotFound` if it does not exist, and `Unsupported` if the registry does not accept
-    /// health from clients.
+    /// Returns `NotFound` if it does not exist, `Unsupported` if the registry does not accept health
+    /// from clients, and `Validation` if the id is ambiguous: see
+    /// [`deregister_endpoint`](Self::deregister_endpoint).
     ///
     /// # Cancel safety
     ///
     /// A dropped future leaves the health either set or not; retrying is safe.
     pub async fn set_health(&self, which: impl Into<EndpointRef>, health: Health) -> Result<(), Error> {
-        self.default_provider()?.set_health(which, health).await
+        let (scope, which) = self.default_provider()?.locate(which.into()).await?;
+        scope.set_health(which, health).await
     }
 
     /// Sets the lifecycle of an endpoint: in service, draining or in maintenance.
     ///
+    /// The endpoint is one of the default provider, or of the one that `id@source` names.
+    ///
     /// # Errors
     ///
-    /// Returns `NotFound` if it does not exist, and `Unsupported` if the provider cannot store a
-    /// lifecycle.
+    /// Returns `NotFound` if it does not exist, `Unsupported` if the provider cannot store a
+    /// lifecycle, and `Validation` if the id is ambiguous: see
+    /// [`deregister_endpoint`](Self::deregister_endpoint).
     ///
     /// # Cancel safety
     ///
@@ -109,7 +117,8 @@ impl FailoverManager {
         which: impl Into<EndpointRef>,
         lifecycle: Lifecycle,
     ) -> Result<(), Error> {
-        self.default_provider()?.set_lifecycle(which, lifecycle).await
+        let (scope, which) = self.default_provider()?.locate(which.into()).await?;
+        scope.set_lifecycle(which, lifecycle).await
     }
 
     /// Sets the configuration of all services without one of their own.
@@ -193,7 +202,8 @@ impl FailoverManager {
     ///
     /// Safe: a dropped future drops the probe.
     pub async fn health_check(&self, which: impl Into<EndpointRef>) -> Result<HealthReport, Error> {
-        self.default_provider()?.health_check(which).await
+        let (scope, which) = self.default_provider()?.locate(which.into()).await?;
+        scope.health_check(which).await
     }
 
     /// Probes every endpoint of the default provider, like [`health_check`](Self::health_check).

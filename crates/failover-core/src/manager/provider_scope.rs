@@ -7,6 +7,7 @@ use crate::client::service::ServiceHandle;
 use crate::config::FailoverConfig;
 use crate::contract::provider::{ConfigKey, Provider, ProviderInfo, Query, Registry};
 use crate::error::{Error, ErrorKind};
+use crate::manager::endpoint_ref::EndpointRef;
 use crate::manager::errors::service_name;
 use crate::manager::health::HealthReport;
 use crate::manager::inner::Inner;
@@ -14,40 +15,6 @@ use crate::manager::providers::Named;
 use crate::manager::services::Route;
 use crate::model::endpoint::{Endpoint, EndpointEntry, EndpointId, ServiceName};
 use crate::model::health::{Health, Lifecycle};
-
-/// Identifies an endpoint of a provider.
-///
-/// Converts from `("user-service", "server-1")`, from an [`Endpoint`], and from `"server-1"` alone,
-/// which is searched for in every service of the provider.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EndpointRef {
-    service: Option<String>,
-    id: String,
-}
-
-impl From<&str> for EndpointRef {
-    fn from(id: &str) -> Self {
-        Self { service: None, id: id.to_owned() }
-    }
-}
-
-impl From<&String> for EndpointRef {
-    fn from(id: &String) -> Self {
-        Self::from(id.as_str())
-    }
-}
-
-impl From<(&str, &str)> for EndpointRef {
-    fn from((service, id): (&str, &str)) -> Self {
-        Self { service: Some(service.to_owned()), id: id.to_owned() }
-    }
-}
-
-impl From<&Endpoint> for EndpointRef {
-    fn from(endpoint: &Endpoint) -> Self {
-        Self::from((endpoint.service().as_str(), endpoint.id().as_str()))
-    }
-}
 
 /// The manager's operations, applied to one of its providers.
 #[derive(Clone, Debug)]
@@ -184,6 +151,20 @@ impl<'a> ProviderScope<'a> {
         self.inner.check_all(&self.named, entries).await
     }
 
+    /// Returns the provider that a reference addresses, and the reference within that provider: this
+    /// one, unless the reference is `id@source` with another one.
+    pub(super) async fn locate(self, which: EndpointRef) -> Result<(Self, EndpointRef), Error> {
+        if let Some((bare, named)) = which.qualifier(&self.inner.providers()) {
+            // An exact id comes first. A provider that does not answer does not keep another one's
+            // endpoint from being addressed.
+            if named.name != self.named.name && !self.lists(&which).await.unwrap_or(false) {
+                return Ok((Self { named, ..self }, bare));
+            }
+        }
+        self.inner.ensure_unambiguous(&which)?;
+        Ok((self, which))
+    }
+
     pub(super) fn parts(&self) -> (&'a Arc<Inner>, &Named) {
         (self.inner, &self.named)
     }
@@ -211,8 +192,33 @@ impl<'a> ProviderScope<'a> {
         })
     }
 
+    /// Returns whether the provider lists an endpoint with exactly this id.
+    async fn lists(&self, which: &EndpointRef) -> Result<bool, Error> {
+        let query = match &which.service {
+            Some(service) => Query::service(&service_name(service)?),
+            None => Query::all(),
+        };
+        let entries = self.list_endpoints(&query).await?;
+        Ok(entries.iter().any(|entry| *entry.endpoint().id() == which.id.as_str()))
+    }
+
+    /// Removes this provider's name from `id@source`, unless the whole text is an id.
+    async fn unqualified(&self, which: &EndpointRef) -> Result<EndpointRef, Error> {
+        let Some((bare, named)) = which.qualifier(&self.inner.providers()) else { return Ok(which.clone()) };
+        if self.lists(which).await? {
+            return Ok(which.clone());
+        }
+        if named.name == self.named.name {
+            return Ok(bare);
+        }
+        let wanted =
+            format!("an endpoint of provider {}; {} has its own operations", self.name(), named.name);
+        Err(Error::invalid("endpoint id", &which.id, &wanted))
+    }
+
     /// Resolves a reference to a service and an id. Searches every service for an id alone.
     async fn find(&self, which: &EndpointRef) -> Result<(ServiceName, EndpointId), Error> {
+        let which = &self.unqualified(which).await?;
         let id = EndpointId::new(&which.id)?;
         if let Some(service) = &which.service {
             return Ok((service_name(service)?, id));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::codec::duration::rough;
+use crate::config::manager::PROVIDER_NAME;
 use crate::contract::provider::{AddressTrust, Feature, Provider};
 use crate::error::{Error, ErrorKind};
 use crate::events::{Event, EventKind, EventLog};
@@ -49,8 +50,8 @@ impl Providers {
     /// Adds a provider, unless one of its name exists.
     pub(super) fn add(&mut self, named: Named) -> Result<(), Error> {
         let name = &named.name;
-        if name.is_empty() {
-            return Err(Error::invalid("provider", "", "a name"));
+        if name.is_empty() || name.contains('@') {
+            return Err(Error::invalid("provider", name, PROVIDER_NAME));
         }
         if self.get(name).is_some() {
             let wanted = "a unique name for each provider; use provider_as or register_provider_as";
