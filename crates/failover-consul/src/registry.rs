@@ -162,7 +162,7 @@ impl ConsulProvider {
     async fn do_update(&self, endpoint: &Endpoint) -> Result<(), Error> {
         let client = self.opened()?;
         self.own_datacenter().await?;
-        let renamed = match self.own_id(endpoint.service(), endpoint.id()).await? {
+        let renamed = match Box::pin(self.own_id(endpoint.service(), endpoint.id())).await? {
             Cow::Owned(id) => Some(convert::with_id(endpoint, id)?),
             Cow::Borrowed(_) => None,
         };
@@ -210,7 +210,7 @@ impl ConsulProvider {
 
     async fn do_deregister(&self, service: &ServiceName, id: &EndpointId) -> Result<bool, Error> {
         let client = self.opened()?;
-        let id = &*self.own_id(service, id).await?;
+        let id = &*Box::pin(self.own_id(service, id)).await?;
         let key = encode_id(id);
         let permit = self.heartbeats.permit(&key).await;
         // From here on no heartbeat registers it again, even if the agent has just lost it.
@@ -281,7 +281,7 @@ impl ConsulProvider {
         health: Health,
     ) -> Result<(), Error> {
         let client = self.opened()?;
-        let id = &*self.own_id(service, id).await?;
+        let id = &*Box::pin(self.own_id(service, id)).await?;
         let key = encode_id(id);
         let permit = self.heartbeats.permit(&key).await;
         let mut held = self.heartbeats.hold(&key).await;
@@ -315,7 +315,7 @@ impl ConsulProvider {
         lifecycle: Lifecycle,
     ) -> Result<(), Error> {
         let client = self.opened()?;
-        let id = &*self.own_id(service, id).await?;
+        let id = &*Box::pin(self.own_id(service, id)).await?;
         let key = encode_id(id);
         let permit = self.heartbeats.permit(&key).await;
         let mut held = self.heartbeats.hold(&key).await;

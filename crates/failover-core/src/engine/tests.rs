@@ -8,6 +8,7 @@ pub(crate) mod in_flight;
 pub(crate) mod oracles;
 pub(crate) mod outliers;
 pub(crate) mod pauses;
+pub(crate) mod places;
 pub(crate) mod races;
 pub(crate) mod retry_choice;
 pub(crate) mod returns;
