@@ -297,25 +297,26 @@ impl Engine {
 
     /// Emits the event of a breaker that lets probe calls through. The rotation does not change.
     #[cold]
-    pub(super) fn emit_half_open(&self, number: u32) {
+    pub(super) fn emit_half_open(&self, state: &EndpointState) {
         let reason = "its open time has passed; sending probe calls";
-        self.emit_all(vec![self.about(number, Event::new(EventKind::CircuitHalfOpen, reason))]);
+        self.emit_all(vec![self.about(state, Event::new(EventKind::CircuitHalfOpen, reason))]);
     }
 
     /// Emits the event of a half-open round that ended because no probe call was answered in time.
-    pub(super) fn emit_half_open_expired(&self, number: u32) {
+    pub(super) fn emit_half_open_expired(&self, state: &EndpointState) {
         let limit = rough(self.breaker_rules().half_open_wait);
         let reason = format!("no probe call was answered within {limit}");
-        self.emit_all(vec![self.about(number, Event::new(EventKind::CircuitOpen, reason))]);
+        self.emit_all(vec![self.about(state, Event::new(EventKind::CircuitOpen, reason))]);
     }
 
     /// Adds the endpoint of a state to an event: see [`Snapshot::about`].
-    pub(crate) fn about(&self, number: u32, event: Event) -> Event {
+    pub(crate) fn about(&self, state: &EndpointState, event: Event) -> Event {
         let snapshot = self.snapshot.load();
-        match self.slot_of(&snapshot, number) {
+        let slot = snapshot.slots.get(state.placement().slot() as usize);
+        match slot.filter(|slot| std::ptr::eq(self.slab.state(slot.state), state)) {
             Some(slot) => snapshot.about(slot, event),
             // The endpoint has been removed, and calls to it are still in flight.
-            None => event.endpoint(self.slab.state(number).endpoint().id()),
+            None => event.endpoint(state.endpoint().id()),
         }
     }
 

@@ -70,7 +70,7 @@ impl Engine {
             Transition::No => {}
             Transition::Resumed => self.resume(pick.state()),
             Transition::MovedOn => self.emit_moved_on(pick.state()),
-            Transition::HalfOpen => self.emit_half_open(pick.state()),
+            Transition::HalfOpen => self.emit_half_open(self.slab.state(pick.state())),
         }
     }
 
@@ -192,7 +192,7 @@ impl Engine {
         }
         match (decision, evidence) {
             (Decision::Suspect, Some(evidence)) => return self.suspect(number, input, evidence, now),
-            (Decision::Ignored, _) if state.take_expired() => self.emit_half_open_expired(number),
+            (Decision::Ignored, _) if state.take_expired() => self.emit_half_open_expired(state),
             _ => {}
         }
         match input {

@@ -221,7 +221,7 @@ impl Engine {
         state.placement().cause() == cause && state.breaker().admit_if_closed().is_none()
     }
 
-    pub(super) fn slot_of<'s>(&self, snapshot: &'s Snapshot, number: u32) -> Option<&'s Slot> {
+    fn slot_of<'s>(&self, snapshot: &'s Snapshot, number: u32) -> Option<&'s Slot> {
         let index = self.slab.state(number).placement().slot();
         snapshot.slots.get(index as usize).filter(|slot| slot.state == number)
     }
