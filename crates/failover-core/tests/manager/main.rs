@@ -4,6 +4,7 @@
 
 mod config;
 mod discovery;
+mod identity;
 mod lifetime;
 mod managers;
 mod probes;
