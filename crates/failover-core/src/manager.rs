@@ -2,6 +2,7 @@
 
 pub(crate) mod builder;
 pub(crate) mod config_sync;
+pub(crate) mod connecting;
 pub(crate) mod deadline_retry;
 pub(crate) mod default_provider;
 pub(crate) mod documents;
@@ -139,8 +140,8 @@ impl FailoverManager {
 
     /// Adds a provider under the name of its kind, and connects it.
     ///
-    /// Waits for the connection at most `start_timeout`. An unreachable provider is not an error.
-    /// If the configuration names no default provider, the first one is the default.
+    /// Waits for the connection at most `start_timeout`. An unreachable provider is not an error: it
+    /// is connected again in the background, with a back-off of up to 30 s. If the configuration names no default provider, the first one is the default.
     ///
     /// # Errors
     ///
@@ -149,8 +150,7 @@ impl FailoverManager {
     ///
     /// # Cancel safety
     ///
-    /// A dropped future leaves the provider registered, but possibly not connected; the next
-    /// operation that needs it connects it.
+    /// A dropped future leaves the provider registered, and its connection continues in the background.
     pub async fn register_provider(&self, provider: impl Provider) -> Result<(), Error> {
         self.0.register_provider(None, Arc::new(provider)).await
     }

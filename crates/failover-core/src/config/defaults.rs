@@ -132,3 +132,5 @@ pub(crate) const MAX_PROBES_RANGE: RangeInclusive<u32> = 1..=10_000;
 pub(crate) const ALLOW_LOOPBACK: bool = false;
 /// The time between draining and deregistering an endpoint that this process serves.
 pub(crate) const DRAIN: Duration = secs(1);
+/// The deadline of draining and deregistering such an endpoint.
+pub(crate) const CLOSE: Duration = secs(10);

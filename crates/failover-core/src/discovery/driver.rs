@@ -70,6 +70,9 @@ struct Following {
     held: Option<(Validated, Time)>,
     /// Endpoints that were removed together with many others, and the time when they are dropped.
     retained: Option<(Vec<EndpointEntry>, Time)>,
+    /// Whether the source has failed since its last good answer. The end of a watch does not replace
+    /// that error.
+    failing: bool,
     /// The last answer that was applied.
     last: LastAnswer,
 }
@@ -128,14 +131,18 @@ impl Driver {
                 following.failures = 0;
             }
             let error = match ended {
-                Ok(()) => Error::new(ErrorKind::Connection, "the provider's watch ended and restarts"),
+                // The error says more than the end that followed it.
+                Ok(()) if following.failing => None,
+                Ok(()) => Some(Error::new(ErrorKind::Connection, "the provider's watch ended and restarts")),
                 Err(panic) => {
                     let reason = format!("the provider panicked: {panic}; restarting it");
                     self.sink.event(EventKind::ProviderPanicked, reason.clone());
-                    Error::new(ErrorKind::Internal, reason)
+                    Some(Error::new(ErrorKind::Internal, reason))
                 }
             };
-            self.failed(&mut following, error);
+            if let Some(error) = error {
+                self.failed(&mut following, error);
+            }
             following.failures = following.failures.saturating_add(1);
             self.back_off(&following).await;
         }
@@ -212,6 +219,7 @@ impl Driver {
         };
         let change = following.change(&mut set);
         if change.is_some_and(Change::is_none) {
+            following.failing = false;
             following.held = None;
             self.sink.publish(Update::Unchanged, Some(set.age()));
             return true;
@@ -229,6 +237,7 @@ impl Driver {
             self.failed(following, Error::new(ErrorKind::Validation, message).with_code("BAD_ANSWER"));
             return false;
         }
+        following.failing = false;
         match self.sink.config().empty_policy() {
             EmptyPolicy::Hold(hold) if following.is_doubtful(&validated) => {
                 self.hold(validated, hold, following);
@@ -334,6 +343,7 @@ impl Driver {
     }
 
     fn failed(&self, following: &mut Following, error: Error) {
+        following.failing = true;
         // An answer from before the failure is no evidence of the current state.
         following.held = None;
         self.sink.unavailable(error, EventKind::SourceStale);

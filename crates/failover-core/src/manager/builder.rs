@@ -14,7 +14,7 @@ use crate::events::EventLog;
 use crate::manager::FailoverManager;
 use crate::manager::errors::{ensure_timers, no_runtime};
 use crate::manager::inner::Inner;
-use crate::manager::providers::{Named, Providers, connect};
+use crate::manager::providers::{Named, Providers};
 use crate::probing::probes::Probes;
 use crate::runtime::clock::Clock;
 use crate::runtime::random::Random;
@@ -154,8 +154,9 @@ impl ManagerBuilder {
 
     /// Connects the providers and builds the manager.
     ///
-    /// An unreachable provider is not an error: its connection is retried, and operations that need
-    /// it report the failure. Building waits for it at most `start_timeout`.
+    /// An unreachable provider is not an error: it is connected again in the background, with a
+    /// back-off of up to 30 s, and operations that need it report the failure meanwhile. Building waits
+    /// for it at most `start_timeout`.
     ///
     /// # Errors
     ///
@@ -171,7 +172,7 @@ impl ManagerBuilder {
     pub async fn build(self) -> Result<FailoverManager, Error> {
         let settings = self.settings.build()?;
         crate::config::usable::supported(settings.service_config())?;
-        tokio::runtime::Handle::try_current().map_err(|_| no_runtime("build"))?;
+        let runtime = tokio::runtime::Handle::try_current().map_err(|_| no_runtime("build"))?;
         ensure_timers()?;
         let mut providers = Providers::default();
         for (name, provider) in self.providers {
@@ -187,8 +188,8 @@ impl ManagerBuilder {
         let probes = Arc::new(Probes::new(self.probes, settings.max_probes()));
         let clock = self.clock.unwrap_or_else(Clock::system);
         let events = Arc::new(EventLog::of_manager(clock.clone()));
-        connect(providers.iter(), settings.start_timeout(), &events).await;
-        Ok(FailoverManager(Arc::new(Inner {
+        let added: Vec<_> = providers.iter().cloned().collect();
+        let inner = Arc::new(Inner {
             providers: RwLock::new(providers),
             config: Arc::new(settings.service_config().clone()),
             settings,
@@ -198,7 +199,10 @@ impl ManagerBuilder {
             probes,
             services: Mutex::default(),
             served: Mutex::default(),
+            connecting: Mutex::default(),
             closed: AtomicBool::new(false),
-        })))
+        });
+        inner.connect(&runtime, added).await;
+        Ok(FailoverManager(inner))
     }
 }

@@ -11,12 +11,13 @@ use crate::contract::provider::{Feature, Provider, ProviderInfo};
 use crate::error::{Error, ErrorKind};
 use crate::events::EventLog;
 use crate::manager::errors::{closed_error, no_runtime};
-use crate::manager::providers::{Named, Providers, connect};
+use crate::manager::providers::{Named, Providers};
 use crate::manager::served::Served;
 use crate::manager::services::Services;
 use crate::probing::probes::Probes;
 use crate::runtime::clock::Clock;
 use crate::runtime::random::Random;
+use crate::runtime::task::Task;
 
 #[derive(Debug)]
 pub(crate) struct Inner {
@@ -30,6 +31,8 @@ pub(crate) struct Inner {
     pub(super) probes: Arc<Probes>,
     pub(super) services: Mutex<Services>,
     pub(super) served: Mutex<Served>,
+    /// The tasks that connect the providers.
+    pub(super) connecting: Mutex<Vec<Task>>,
     pub(super) closed: AtomicBool,
 }
 
@@ -42,6 +45,11 @@ impl Inner {
     pub(super) fn served(&self) -> MutexGuard<'_, Served> {
         // No operation under the lock can leave it half updated.
         self.served.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn connecting(&self) -> MutexGuard<'_, Vec<Task>> {
+        // No operation under the lock can leave it half updated.
+        self.connecting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the current providers.
@@ -82,7 +90,7 @@ impl Inner {
         }
         // Added before connecting, so that a caller that stops waiting leaves nothing out.
         self.follow_also(&named, &runtime);
-        connect([&named], self.settings.start_timeout(), &self.events).await;
+        self.connect(&runtime, [named.clone()]).await;
         if let Err(closed) = self.ensure_open() {
             // The manager may have been closed before the connection was made.
             let _ = tokio::time::timeout(self.settings.start_timeout(), named.provider.close()).await;
@@ -99,10 +107,20 @@ impl Inner {
         const LIMIT: Duration = Duration::from_millis(900);
         /// The part of that second for the registrations of this process.
         const LEAVE: Duration = Duration::from_millis(400);
+        /// The time for the tasks to end at their next wait.
+        const ABORT: Duration = Duration::from_millis(50);
         let runtime = tokio::runtime::Handle::try_current();
         self.closed.store(true, Ordering::Release);
         self.end_discovery();
+        // Ended first, so that no provider is connected after it was closed.
+        let connecting = std::mem::take(&mut *self.connecting());
         runtime.map_err(|_| no_runtime("closing the providers"))?;
+        let ended = async {
+            for task in connecting {
+                task.end().await;
+            }
+        };
+        let _ = tokio::time::timeout(ABORT, ended).await;
         let left = self.end_serving(LEAVE).await;
         let limit = if left.is_ok() { LIMIT } else { LIMIT.saturating_sub(LEAVE) };
         let mut closing = tokio::task::JoinSet::new();

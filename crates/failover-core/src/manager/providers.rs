@@ -1,13 +1,10 @@
 //! The providers of a manager, by name.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::codec::duration::rough;
 use crate::config::manager::PROVIDER_NAME;
 use crate::contract::provider::{AddressTrust, Feature, Provider};
 use crate::error::{Error, ErrorKind};
-use crate::events::{Event, EventKind, EventLog};
 
 /// A provider and its name.
 #[derive(Clone)]
@@ -91,33 +88,5 @@ impl Providers {
             let message = format!("no provider is named \"{name}\"; there are {known}");
             Error::new(ErrorKind::NotFound, message).with_detail("provider", name)
         })
-    }
-}
-
-/// Connects all providers concurrently. A failure is reported, and retried when needed.
-pub(super) async fn connect(
-    providers: impl IntoIterator<Item = &Named>,
-    limit: Duration,
-    events: &Arc<EventLog>,
-) {
-    let mut connecting = tokio::task::JoinSet::new();
-    for Named { name, provider, .. } in providers {
-        let (name, provider) = (Arc::clone(name), Arc::clone(provider));
-        let events = Arc::clone(events);
-        connecting.spawn(async move {
-            let problem = match tokio::time::timeout(limit, provider.connect()).await {
-                Ok(Ok(())) => return,
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => format!("no connection in {}", rough(limit)),
-            };
-            let reason = format!("{problem}; connecting again when it is needed");
-            events.emit(Event::new(EventKind::SourceStale, reason).provider(&name));
-        });
-    }
-    while let Some(ended) = connecting.join_next().await {
-        if let Err(panic) = ended {
-            let reason = format!("a provider panicked while connecting: {panic}");
-            events.emit(Event::new(EventKind::ProviderPanicked, reason));
-        }
     }
 }

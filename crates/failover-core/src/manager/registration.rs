@@ -17,6 +17,10 @@ use crate::manager::inner::Inner;
 use crate::manager::provider_scope::ProviderScope;
 use crate::manager::served::Place;
 use crate::model::endpoint::{Endpoint, EndpointId, ServiceName};
+use crate::runtime::clock::Clock;
+
+/// What is left at least of a deadline that is not configured when the drain has ended.
+const AFTER_DRAIN: Duration = Duration::from_secs(9);
 
 /// Keeps an endpoint registered until it is closed or dropped.
 ///
@@ -39,7 +43,8 @@ pub struct Registration {
     manager: Weak<Inner>,
     number: u64,
     drain: Duration,
-    limit: Duration,
+    close: Option<Duration>,
+    clock: Clock,
     runtime: Handle,
     ended: bool,
 }
@@ -68,16 +73,18 @@ impl ProviderScope<'_> {
         self.register_endpoint(endpoint).await?;
         let (inner, named) = self.parts();
         let place = Place { named: named.clone(), service, id };
-        let limit = inner.settings.timeout();
+        let clock = inner.clock.clone();
         let Some(number) = inner.add_served(&place) else {
             // The manager was closed during the registration.
-            place.deregister(limit).await?;
+            let until = clock.now() + defaults::CLOSE;
+            place.deregister(&clock, until).await?;
             return Err(closed_error());
         };
         let manager = Arc::downgrade(inner);
         // A successful registration implies that there is a runtime.
         let runtime = Handle::current();
-        Ok(Registration { place, manager, number, drain: defaults::DRAIN, limit, runtime, ended: false })
+        let drain = defaults::DRAIN;
+        Ok(Registration { place, manager, number, drain, close: None, clock, runtime, ended: false })
     }
 }
 
@@ -87,6 +94,17 @@ impl Registration {
     /// It gives every caller time to learn of the change. Calls in progress continue meanwhile.
     pub fn drain_for(mut self, drain: Duration) -> Self {
         self.drain = drain;
+        self
+    }
+
+    /// Sets the deadline of [`close`](Self::close), and of what happens after a drop. Default: 10 s,
+    /// or 9 s more than the time of [`drain_for`](Self::drain_for) if that is longer.
+    ///
+    /// The deadline covers all of it: the request that drains the endpoint, the wait, and the
+    /// attempts to deregister. The first has a quarter of the deadline, and at most 2.5 s; the wait is
+    /// shortened if it would leave less than that for the deregistration.
+    pub fn close_within(mut self, deadline: Duration) -> Self {
+        self.close = Some(deadline);
         self
     }
 
@@ -102,9 +120,13 @@ impl Registration {
 
     /// Drains the endpoint, waits for callers to learn of it, and deregisters it.
     ///
+    /// Ends within 10 s, even if the registry does not answer: see
+    /// [`close_within`](Self::close_within).
+    ///
     /// # Errors
     ///
-    /// Returns an error if the registry did not accept the deregistration in three attempts.
+    /// Returns an error if the registry did not accept the deregistration in three attempts or by the
+    /// deadline.
     ///
     /// # Cancel safety
     ///
@@ -126,14 +148,18 @@ impl Registration {
             return self.runtime.spawn(ready(Ok(())));
         }
         let (place, manager, number) = (self.place.clone(), self.manager.clone(), self.number);
-        let (drain, limit) = (self.drain, self.limit);
+        let (drain, clock) = (self.drain, self.clock.clone());
+        let close = self.close.unwrap_or_else(|| defaults::CLOSE.max(drain.saturating_add(AFTER_DRAIN)));
+        let until = clock.now() + close;
+        let step = close.min(defaults::CLOSE) / 4;
         self.runtime.spawn(async move {
-            place.drain(limit).await;
-            sleep(drain).await;
+            // A registry that does not answer leaves most of the time for the deregistration.
+            place.drain(step).await;
+            sleep(drain.min(until.since(clock.now()).saturating_sub(step))).await;
             if !is_served(&manager, number) {
                 return Ok(());
             }
-            let left = place.deregister(limit).await;
+            let left = place.deregister(&clock, until).await;
             // Not earlier: a manager that is closed meanwhile deregisters the endpoint at once.
             if let Some(manager) = manager.upgrade() {
                 manager.served().entries.remove(&number);
@@ -174,8 +200,10 @@ impl Inner {
         let places: Vec<_> =
             self.served().entries.iter().map(|(number, place)| (*number, place.clone())).collect();
         for (number, place) in places {
+            let clock = self.clock.clone();
             leaving.spawn(async move {
-                let left = timeout(limit, place.deregister(limit)).await.unwrap_or_else(|_| {
+                let left = timeout(limit, place.deregister(&clock, clock.now() + limit)).await;
+                let left = left.unwrap_or_else(|_| {
                     let message =
                         format!("{}/{}: not deregistered in {}", place.service, place.id, rough(limit));
                     Err(Error::new(ErrorKind::Timeout, message))

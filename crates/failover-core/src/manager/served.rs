@@ -10,9 +10,12 @@ use crate::error::{Error, ErrorKind, RetryAdvice};
 use crate::manager::providers::Named;
 use crate::model::endpoint::{EndpointId, ServiceName};
 use crate::model::health::Lifecycle;
+use crate::runtime::clock::{Clock, Time};
 
 /// The number of attempts to deregister an endpoint that ends.
 const TRIES: u32 = 3;
+/// The time that an attempt has at least, as far as it is left.
+const ATTEMPT: Duration = Duration::from_millis(2500);
 /// The wait between two attempts.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -40,16 +43,20 @@ impl Place {
         }
     }
 
-    pub(super) async fn deregister(&self, limit: Duration) -> Result<(), Error> {
+    /// Deregisters the endpoint in up to three attempts until `until`. A registry that does not
+    /// answer an attempt leaves time for another one.
+    pub(super) async fn deregister(&self, clock: &Clock, until: Time) -> Result<(), Error> {
         let Some(registry) = self.named.provider.registry() else { return Ok(()) };
         let mut tries = 1;
         loop {
+            let left = until.since(clock.now());
+            let limit = if tries == TRIES { left } else { (left / 2).max(ATTEMPT).min(left) };
             let error = match timeout(limit, registry.deregister(&self.service, &self.id)).await {
                 Ok(Ok(_)) => return Ok(()),
                 Ok(Err(error)) => error,
                 Err(_) => Error::new(ErrorKind::Timeout, format!("no answer in {}", rough(limit))),
             };
-            if tries == TRIES || error.retry() == RetryAdvice::Never {
+            if tries == TRIES || error.retry() == RetryAdvice::Never || until.since(clock.now()) <= PAUSE {
                 return Err(error.context(format!("deregistering {}/{}", self.service, self.id)));
             }
             tries += 1;

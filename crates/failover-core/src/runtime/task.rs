@@ -16,6 +16,13 @@ impl Task {
 }
 
 impl Task {
+    /// Aborts the task and waits until its future is dropped.
+    pub(crate) async fn end(mut self) {
+        self.0.abort();
+        // An aborted task has no result.
+        let _ = (&mut self.0).await;
+    }
+
     /// Whether the task has ended, which it also does when its runtime shuts down.
     pub(crate) fn is_finished(&self) -> bool {
         self.0.is_finished()

@@ -307,3 +307,32 @@ async fn an_answer_is_not_lost_to_an_error_that_follows_it_at_once() {
     until("the error", SOON, || service.is_stale()).await;
     becomes(&service, &["users-3"]).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_error_that_the_end_of_the_watch_follows_is_kept() {
+    let (_manager, service, script) = known(ScriptedProvider::watching()).await;
+    let error = |service: &ServiceHandle| service.stats().sources[0].error.clone().unwrap_or_default();
+    script.fail(down("the token has expired"));
+    script.step(Step::End);
+    until("the error", SOON, || service.is_stale()).await;
+    // The watch restarts and ends several times.
+    for _ in 0..5 {
+        sleep(Duration::from_secs(40)).await;
+        script.step(Step::End);
+        assert_eq!(error(&service), "the token has expired");
+    }
+    assert_eq!(emitted(&service, EventKind::SourceStale).len(), 1);
+    // An answer of garbage is an error as well.
+    script.endpoints([endpoint("users-1", 1)]);
+    until("an answer", Duration::from_secs(40), || !service.is_stale()).await;
+    script.step(Step::Answer(EndpointSet::new([endpoint_of("orders", "orders-1", 3).into()])));
+    script.step(Step::End);
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(error(&service), "none of the 1 entries in its answer is valid");
+    // After a good answer, the end is what is known.
+    script.endpoints([endpoint("users-1", 1)]);
+    until("an answer", Duration::from_secs(40), || !service.is_stale()).await;
+    script.step(Step::End);
+    until("the end", SOON, || service.is_stale()).await;
+    assert_eq!(error(&service), "the provider's watch ended and restarts");
+}

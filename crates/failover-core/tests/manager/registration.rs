@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use failover_core::events::EventKind;
-use failover_core::provider::Query;
-use failover_core::{ErrorKind, FailoverManager};
-use failover_memory::MemoryCluster;
+use failover_core::provider::{
+    AddressTrust, EndpointEntry, EndpointSet, Provider, ProviderInfo, Query, Registry,
+};
+use failover_core::{
+    Endpoint, EndpointId, Error, ErrorKind, FailoverManager, Lifecycle, ServiceName, async_trait,
+};
+use failover_memory::{MemoryCluster, MemoryProvider};
 use tokio::time::{Instant, sleep};
 
 use crate::{emitted, endpoint, picked, until, virtual_manager};
@@ -71,4 +75,113 @@ async fn closing_the_manager_deregisters_what_it_serves_and_dropping_it_does_not
     assert_eq!(count(&client).await, 1, "the guard lives");
     serving.close().await.expect("deregisters");
     assert_eq!(count(&client).await, 0);
+}
+
+/// A registry whose answers to changes of an endpoint take this long.
+struct Slow(MemoryProvider, Duration);
+
+#[async_trait]
+impl Provider for Slow {
+    fn info(&self) -> ProviderInfo {
+        ProviderInfo::new("slow", "1").with_trust(AddressTrust::InProcess)
+    }
+
+    async fn connect(&self) -> Result<(), Error> {
+        self.0.connect().await
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        self.0.ping().await
+    }
+
+    async fn close(&self) -> Result<(), Error> {
+        self.0.close().await
+    }
+
+    async fn list(&self, query: &Query) -> Result<EndpointSet, Error> {
+        self.0.list(query).await
+    }
+
+    fn registry(&self) -> Option<&dyn Registry> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Registry for Slow {
+    async fn register(&self, endpoint: &Endpoint) -> Result<(), Error> {
+        Provider::registry(&self.0).expect("it has one").register(endpoint).await
+    }
+
+    async fn update(&self, endpoint: &Endpoint) -> Result<(), Error> {
+        Provider::registry(&self.0).expect("it has one").update(endpoint).await
+    }
+
+    async fn deregister(&self, service: &ServiceName, id: &EndpointId) -> Result<bool, Error> {
+        sleep(self.1).await;
+        Provider::registry(&self.0).expect("it has one").deregister(service, id).await
+    }
+
+    async fn get(&self, service: &ServiceName, id: &EndpointId) -> Result<EndpointEntry, Error> {
+        Provider::registry(&self.0).expect("it has one").get(service, id).await
+    }
+
+    async fn set_lifecycle(
+        &self,
+        service: &ServiceName,
+        id: &EndpointId,
+        lifecycle: Lifecycle,
+    ) -> Result<(), Error> {
+        sleep(self.1).await;
+        Provider::registry(&self.0).expect("it has one").set_lifecycle(service, id, lifecycle).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_the_guard_ends_by_its_deadline_though_the_registry_is_silent() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let manager = virtual_manager(Slow(MemoryProvider::new(), HOUR)).build().await.expect("builds");
+    for (drain, within, deadline) in [
+        (None, None, 10 * SECOND),
+        (None, Some(3 * SECOND), 3 * SECOND),
+        (Some(Duration::ZERO), None, 10 * SECOND),
+        (Some(30 * SECOND), None, 39 * SECOND),
+        (Some(30 * SECOND), Some(20 * SECOND), 20 * SECOND),
+        (Some(Duration::MAX), Some(20 * SECOND), 20 * SECOND),
+    ] {
+        let mut serving = manager.register_self(endpoint("me", 1)).await.expect("registers");
+        if let Some(drain) = drain {
+            serving = serving.drain_for(drain);
+        }
+        if let Some(within) = within {
+            serving = serving.close_within(within);
+        }
+        let begun = Instant::now();
+        let error = serving.close().await.expect_err("the registry is silent");
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        assert!(error.to_string().starts_with("deregistering users/me: no answer in "), "{error}");
+        let took = begun.elapsed();
+        assert!(took <= deadline && took + 3 * SECOND >= deadline, "{took:?} of {deadline:?}");
+        sleep(HOUR).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_registry_is_waited_for_within_the_deadline_and_the_drain_leaves_time_for_it() {
+    // It answers in 2 s: the drain, and then the deregistration.
+    let manager = virtual_manager(Slow(MemoryProvider::new(), 2 * SECOND)).build().await.expect("builds");
+    for (drain, within, took) in [
+        (SECOND, None, 5 * SECOND),
+        (20 * SECOND, None, 24 * SECOND),
+        (60 * SECOND, Some(20 * SECOND), 19 * SECOND),
+    ] {
+        let mut serving = manager.register_self(endpoint("me", 1)).await.expect("registers").drain_for(drain);
+        if let Some(within) = within {
+            serving = serving.close_within(within);
+        }
+        let begun = Instant::now();
+        serving.close().await.expect("it answers");
+        assert_eq!(begun.elapsed().as_secs(), took.as_secs());
+        assert_eq!(count(&manager).await, 0);
+    }
 }

@@ -106,7 +106,8 @@ async fn operations_take_an_id_or_id_at_source_and_refuse_an_ambiguous_id() {
     for text in ["a@dc2", "b@x@dc1", "mongo@dc3", "b", "x@", "@", "@dc1"] {
         assert_eq!(found(text).expect_err(text).kind(), ErrorKind::NotFound, "{text}");
     }
-    let operations: [&dyn Fn(&str) -> Result<(), crate::error::Error>; 3] = [
+    type Operation<'a> = &'a dyn Fn(&str) -> Result<(), crate::error::Error>;
+    let operations: [Operation<'_>; 3] = [
         &|id| bench.engine.force(id, crate::model::forced::Forced::Out, SECOND),
         &|id| bench.engine.report_load(id, &LoadReport::new(1.0, 0.5)),
         &|id| bench.engine.explain().endpoint(id).map(|_| ()),
