@@ -284,7 +284,10 @@ impl<C> ServiceHandle<C> {
         self.engine.sources().iter().any(|source| source.error.is_some())
     }
 
-    /// Returns the endpoints as their sources list them, by tier and id.
+    /// Returns the endpoints by tier and id, each with the claims of its sources.
+    ///
+    /// Several entries for one address and port are one endpoint: see
+    /// [`EndpointExplanation::others`](crate::inspect::EndpointExplanation::others).
     pub fn endpoints(&self) -> Vec<EndpointEntry> {
         let snapshot = self.engine.snapshot();
         let entry = |slot: &crate::engine::snapshot::Slot| {

@@ -54,9 +54,9 @@ impl LoadBalancerConfig {
         self.algorithm
     }
 
-    /// Returns the weights by endpoint id, which override the endpoints' own.
+    /// Returns the weights by endpoint id or `id@source`, which override the endpoints' own.
     ///
-    /// 0 means no new calls.
+    /// A weight for `id@source` comes before one for the id alone. 0 means no new calls.
     pub fn weights(&self) -> &BTreeMap<EndpointId, u32> {
         &self.weights
     }

@@ -27,8 +27,8 @@ use in_flight::InFlight;
 use load_weight::LoadWeight;
 use placement::Placement;
 
-/// Holds what calls to an endpoint read and write. The state outlives snapshots: it is keyed by the
-/// endpoint's id and is replaced only when the address behind the id changes.
+/// Holds what calls to an endpoint read and write. The state outlives snapshots: it stays while
+/// one of the entries that name its place stays, and is replaced when the id has another place.
 ///
 /// The first cache line holds the fields that a pick compares and a success writes; the remaining
 /// lines hold rarely used fields.

@@ -17,8 +17,8 @@ use crate::model::endpoint::limits;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceName(Arc<str>);
 
-/// The id of an endpoint within its service: 1 to 255 printable characters without white space.
-/// Cloning shares the text.
+/// The id of an endpoint within its source and service: 1 to 255 printable characters without white
+/// space. Cloning shares the text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EndpointId(Arc<str>);
 
