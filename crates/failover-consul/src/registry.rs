@@ -163,10 +163,10 @@ impl ConsulProvider {
         let client = self.opened()?;
         self.own_datacenter().await?;
         let renamed = match Box::pin(self.own_id(endpoint.service(), endpoint.id())).await? {
-            Cow::Owned(id) => Some(convert::with_id(endpoint, id)?),
+            Cow::Owned(id) => Some(Box::new(convert::with_id(endpoint, id)?)),
             Cow::Borrowed(_) => None,
         };
-        let endpoint = renamed.as_ref().unwrap_or(endpoint);
+        let endpoint = renamed.as_deref().unwrap_or(endpoint);
         let mut registration = convert::registration(endpoint, &self.owner, &client.settings)?;
         let id = registration.id.clone();
         let permit = self.permit(&id).await?;

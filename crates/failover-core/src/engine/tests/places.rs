@@ -74,6 +74,8 @@ async fn one_id_in_two_sources_is_two_endpoints_and_the_death_of_one_costs_no_ca
     }
 }
 
+type Operation<'a> = &'a dyn Fn(&str) -> Result<(), crate::error::Error>;
+
 #[tokio::test(start_paused = true)]
 async fn operations_take_an_id_or_id_at_source_and_refuse_an_ambiguous_id() {
     let (bench, [dc1, dc2]) = two(breaker(|b| b), [0, 0]);
@@ -106,7 +108,6 @@ async fn operations_take_an_id_or_id_at_source_and_refuse_an_ambiguous_id() {
     for text in ["a@dc2", "b@x@dc1", "mongo@dc3", "b", "x@", "@", "@dc1"] {
         assert_eq!(found(text).expect_err(text).kind(), ErrorKind::NotFound, "{text}");
     }
-    type Operation<'a> = &'a dyn Fn(&str) -> Result<(), crate::error::Error>;
     let operations: [Operation<'_>; 3] = [
         &|id| bench.engine.force(id, crate::model::forced::Forced::Out, SECOND),
         &|id| bench.engine.report_load(id, &LoadReport::new(1.0, 0.5)),
