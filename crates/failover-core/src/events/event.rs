@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::error::one_line;
 use crate::events::kind::{EventKind, Weight};
-use crate::model::endpoint::{EndpointId, ServiceName};
+use crate::model::endpoint::{Endpoint, EndpointId, ServiceName};
 
 /// An event, with the numbers at that moment.
 #[derive(Clone, Debug, Serialize)]
@@ -37,6 +37,10 @@ pub struct Event {
     /// The numbers behind the reason.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub details: BTreeMap<&'static str, Value>,
+    /// The number of the endpoint's state, which the endpoint keeps when another entry of its place
+    /// counts, and the endpoint, because a state can be reused at another place.
+    #[serde(skip)]
+    pub(crate) subject: Option<(u32, Arc<Endpoint>)>,
 }
 
 impl Event {
@@ -49,6 +53,7 @@ impl Event {
             provider: None,
             reason: one_line(reason.into()),
             details: BTreeMap::new(),
+            subject: None,
         }
     }
 

@@ -19,7 +19,7 @@ use crate::events::{Event, EventKind};
 use crate::inspect::configured::ConfiguredValue;
 use crate::inspect::service_rules::ServiceRules;
 use crate::inspect::stats::SourceStats;
-use crate::model::endpoint::{EndpointId, ServiceName};
+use crate::model::endpoint::{Endpoint, EndpointId, ServiceName};
 use crate::model::health::{Health, Lifecycle};
 use crate::runtime::clock::Time;
 
@@ -196,12 +196,11 @@ impl Engine {
         let endpoint = |of: EndpointView<'_>| {
             let count = counts.get(&of.slot.state).copied().unwrap_or(0);
             let is_evidence = |event: &&Arc<Event>| {
-                let is_about = |(id, source): (&EndpointId, &Arc<str>)| {
-                    event.endpoint.as_ref() == Some(id)
-                        && event.provider.as_ref().is_none_or(|of| of == source)
-                };
                 let explains = !event.kind.is_per_call() && event.kind != EventKind::PlaceShared;
-                explains && view.snapshot().identities(of.slot).any(is_about)
+                let is_about = |(state, endpoint): &(u32, Arc<Endpoint>)| {
+                    *state == of.slot.state && endpoint.place() == of.slot.endpoint.place()
+                };
+                explains && event.subject.as_ref().is_some_and(is_about)
             };
             EndpointExplanation {
                 id: of.slot.endpoint.id().clone(),

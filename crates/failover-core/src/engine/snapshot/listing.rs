@@ -172,7 +172,8 @@ impl Snapshot {
 
     /// Adds an endpoint to an event, and its source where the endpoints have several.
     pub(crate) fn about(&self, slot: &Slot, event: Event) -> Event {
-        let event = event.endpoint(slot.endpoint.id());
+        let subject = Some((slot.state, Arc::clone(&slot.endpoint)));
+        let event = Event { subject, ..event.endpoint(slot.endpoint.id()) };
         if self.several_sources { event.provider(self.source(slot)) } else { event }
     }
 
