@@ -280,11 +280,15 @@ async fn a_provider_is_not_connected_again_after_its_manager_is_closed_or_droppe
         tokio::time::sleep(Duration::from_secs(120)).await;
         let attempts = late.attempts().len();
         assert!((8..=16).contains(&attempts), "{attempts}");
-        if close {
+        let kept = if close {
             manager.close().await.expect("closes");
-        }
-        drop(manager);
+            Some(manager)
+        } else {
+            drop(manager);
+            None
+        };
         tokio::time::sleep(Duration::from_secs(120)).await;
+        drop(kept);
         assert_eq!(late.attempts().len(), attempts, "closed: {close}");
     }
     // A caller that does not wait for the connection leaves it to the manager.
