@@ -71,8 +71,9 @@ impl Engine {
 
     #[cold]
     pub(super) fn emit_moved_on(&self, number: u32) {
-        let endpoint = self.slab.state(number).endpoint();
-        let reason = format!("all calls go to {} from now on, because the one before is out", endpoint.id());
-        self.events.emit(Event::new(EventKind::LoadBalance, reason).endpoint(endpoint.id()));
+        let state = self.slab.state(number);
+        let id = state.endpoint().id().clone();
+        let reason = format!("all calls go to {id} from now on, because the one before is out");
+        self.events.emit(self.about(state, Event::new(EventKind::LoadBalance, reason)));
     }
 }
