@@ -309,6 +309,12 @@ impl Engine {
         self.emit_all(vec![self.about(state, Event::new(EventKind::CircuitOpen, reason))]);
     }
 
+    /// Like [`about`](Self::about), for the number of a state.
+    #[cold]
+    pub(crate) fn about_number(&self, number: u32, event: Event) -> Event {
+        self.about(self.slab.state(number), event)
+    }
+
     /// Adds the endpoint of a state to an event: see [`Snapshot::about`].
     pub(crate) fn about(&self, state: &EndpointState, event: Event) -> Event {
         let snapshot = self.snapshot.load();

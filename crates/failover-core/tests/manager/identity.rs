@@ -44,6 +44,8 @@ async fn two_providers_with_one_id_give_two_endpoints_and_the_second_answers_for
         assert_eq!(call("10.0.0.1").await.expect("the other one answers"), "10.0.0.2");
     }
     assert!(emitted(&service, EventKind::CircuitOpen)[0].starts_with("circuit_open users/mongo [memory]: "));
+    let failover = emitted(&service, EventKind::Failover);
+    assert!(failover[0].starts_with("failover users/mongo [dc2]: attempt 2 goes to mongo "), "{failover:?}");
     let text = service.explain().to_string();
     assert!(text.contains("mongo@memory  10.0.0.1:8080"), "{text}");
     assert!(text.contains("mongo@dc2     10.0.0.2:8080"), "{text}");

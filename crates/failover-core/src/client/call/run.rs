@@ -156,7 +156,7 @@ impl<'a> Run<'a> {
             clock: self.engine.clock().clone(),
         };
         if let Some(failed) = &self.failed {
-            self.tell_retry(failed, &attempt.endpoint);
+            self.tell_retry(failed, guard.state(), &attempt.endpoint);
         }
         Ok((guard, attempt))
     }
@@ -257,7 +257,9 @@ impl<'a> Run<'a> {
     fn record(&mut self, record: AttemptRecord, state: u32, pause: Option<Duration>) {
         if record.class == AttemptClass::Timeout {
             let reason = format!("no answer after {}", rough(record.duration));
-            self.engine.events().emit(Event::new(EventKind::Timeout, reason).endpoint(record.endpoint.id()));
+            self.engine
+                .events()
+                .emit(self.engine.about_number(state, Event::new(EventKind::Timeout, reason)));
         }
         let wait = pause.map_or(Time::from_nanos(0), |pause| self.engine.clock().now() + pause);
         let failed = self.failed.get_or_insert_default();
@@ -324,13 +326,13 @@ impl<'a> Run<'a> {
         delay
     }
 
-    fn tell_retry(&self, failed: &Failed, endpoint: &Arc<Endpoint>) {
+    fn tell_retry(&self, failed: &Failed, state: u32, endpoint: &Arc<Endpoint>) {
         let Some(last) = failed.records.last() else { return };
         let accounts = self.engine.accounts();
         if failed.records.len() == 1 {
             accounts.retry();
         }
-        let (kind, where_to) = if last.endpoint.id() == endpoint.id() {
+        let (kind, where_to) = if failed.tried.last() == Some(&state) {
             (EventKind::Retry, "again".to_owned())
         } else {
             accounts.fail_over(self.engine.clock());
@@ -338,7 +340,8 @@ impl<'a> Run<'a> {
         };
         let number = failed.records.len() + 1;
         let reason = format!("attempt {number} goes {where_to} after {last}");
-        self.engine.events().emit(Event::new(kind, reason).endpoint(endpoint.id()).detail("attempt", number));
+        let event = self.engine.about_number(state, Event::new(kind, reason));
+        self.engine.events().emit(event.detail("attempt", number));
     }
 
     #[inline]
