@@ -267,7 +267,11 @@ impl Driver {
             return self.publish_plain(last, entries, change, answer, following);
         }
         let named: HashSet<&EndpointId> = entries.iter().map(|entry| entry.endpoint().id()).collect();
-        let is_gone = |entry: &EndpointEntry| !named.contains(entry.endpoint().id());
+        let places: HashSet<_> = entries.iter().map(|entry| entry.endpoint().place()).collect();
+        // An endpoint whose address another id has now is not lost.
+        let is_gone = |entry: &EndpointEntry| {
+            !named.contains(entry.endpoint().id()) && !places.contains(&entry.endpoint().place())
+        };
         let (mut retained, mut until) = following.retained.take().unwrap_or((Vec::new(), Time::NEVER));
         retained.retain(is_gone);
         let gone: Vec<_> = last.iter().filter(|entry| is_gone(entry)).cloned().collect();

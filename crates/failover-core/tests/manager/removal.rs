@@ -47,6 +47,15 @@ async fn r5_a_mass_removal_is_believed_at_once_unless_the_guard_is_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn addresses_that_are_named_under_other_ids_have_not_disappeared() {
+    let (_manager, service, script) = ten(GUARD, ScriptedProvider::watching()).await;
+    script.endpoints((0..9).map(|number| endpoint(&format!("new-{number}"), number)));
+    until("the new ids", SOON, || named(&service).iter().all(|id| id.starts_with("new-"))).await;
+    assert!(emitted(&service, EventKind::RemovalHeld).is_empty());
+    assert_eq!((picked(&service).len(), removed(&service)), (9, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn r5_with_the_guard_what_went_at_once_is_a_last_resort_until_its_grace_ends() {
     for scripted in [ScriptedProvider::watching(), ScriptedProvider::polled()] {
         let (_manager, service, script) = ten(GUARD, scripted).await;

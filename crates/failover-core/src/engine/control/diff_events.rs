@@ -8,6 +8,9 @@ use crate::engine::snapshot::{Slot, Snapshot};
 use crate::engine::state::slab::Slab;
 use crate::events::{Event, EventKind};
 
+/// The number of entries beside the one that counts that an event names.
+const SHOWN: usize = 5;
+
 /// Collects the events of one change of snapshots.
 struct Differences<'a> {
     events: &'a mut Vec<Event>,
@@ -94,17 +97,20 @@ fn of_entries(differences: &mut Differences<'_>, before: Option<Of<'_>>, (new, s
     differences.emit(EventKind::PlaceShared, new, slot, || {
         let (id, source) = (slot.endpoint.id(), new.source(slot));
         let place = slot.endpoint.authority();
-        let others: Vec<_> = slot.others.iter().map(ToString::to_string).collect();
-        let reason = if others.is_empty() {
+        let count = slot.others.len() + 1;
+        let reason = if count == 1 {
             format!("only {id}@{source} names {place} now")
         } else {
-            let count = others.len() + 1;
             let health = slot.claim.health;
+            let mut others: Vec<_> = slot.others.iter().take(SHOWN).map(ToString::to_string).collect();
+            if slot.others.len() > SHOWN {
+                others.push(format!("and {} more", slot.others.len() - SHOWN));
+            }
             format!(
                 "{count} entries name {place}: {id}@{source} ({health}) counts, beside {}",
                 others.join(", ")
             )
         };
-        Event::new(EventKind::PlaceShared, reason).detail("entries", others.len() + 1)
+        Event::new(EventKind::PlaceShared, reason).detail("entries", count)
     });
 }

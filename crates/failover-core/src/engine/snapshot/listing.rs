@@ -125,7 +125,9 @@ impl Snapshot {
 
     /// Whether an entry of this id and source names the place.
     pub(crate) fn is_listed(&self, slot: &Slot, id: &str, source: &str) -> bool {
-        self.identities(slot).any(|(of, from)| of == id && **from == *source)
+        let is_own = slot.endpoint.id() == id && **self.source(slot) == *source;
+        let order = |other: &Listing| (other.id.as_str(), &*other.source).cmp(&(id, source));
+        is_own || slot.others.binary_search_by(order).is_ok()
     }
 
     /// Returns the slots with an entry of this id, in O(tiers · log endpoints).

@@ -452,6 +452,25 @@ async fn an_endpoint_that_keeps_its_state_under_another_name_has_the_keys_of_tha
     assert_ne!(keys(&renamed), before);
 }
 
+/// A registry with many entries for one address, which all change their ids, costs no quadratic time.
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_entries_for_one_place_is_one_endpoint_and_a_short_event() {
+    let bench = Bench::with(&[]);
+    let flood = |kind: char| {
+        bench.publish((0..20_000).map(|n| at(&format!("{kind}{n:05}"), "10.0.0.1", Health::Healthy)));
+    };
+    let begun = std::time::Instant::now();
+    for kind in ['a', 'b', 'c'] {
+        flood(kind);
+    }
+    assert!(begun.elapsed() < 10 * SECOND, "{:?}", begun.elapsed());
+    let shared = bench.emitted(EventKind::PlaceShared);
+    assert!(shared.iter().all(|event| event.len() < 500 && event.contains("and 19994 more")), "{shared:?}");
+    let explained = bench.explained();
+    assert_eq!((explained.len(), explained[0].others.len()), (1, 19_999));
+    assert_eq!(bench.engine.snapshot().resolve("c19999@test"), Ok(0));
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_entry_that_is_only_retained_gives_way_to_one_that_is_named() {
     let bench = Bench::with(&[]);
