@@ -12,16 +12,19 @@ use crate::model::endpoint::Endpoint;
 /// which is searched for in every service of the provider.
 ///
 /// Ids are unique within one provider and service. Instead of an id, `"server-1@consul-dc2"` names
-/// the provider as well. An exact id comes first; otherwise the text is split at its last `@`.
+/// the provider as well. An exact id comes first; otherwise the text is split at its last `@`. If
+/// endpoints of several providers of a discovered service have the id, an [`Endpoint`] means the one
+/// at its address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointRef {
     pub(super) service: Option<String>,
     pub(super) id: String,
+    endpoint: Option<Box<Endpoint>>,
 }
 
 impl From<&str> for EndpointRef {
     fn from(id: &str) -> Self {
-        Self { service: None, id: id.to_owned() }
+        Self { service: None, id: id.to_owned(), endpoint: None }
     }
 }
 
@@ -33,13 +36,14 @@ impl From<&String> for EndpointRef {
 
 impl From<(&str, &str)> for EndpointRef {
     fn from((service, id): (&str, &str)) -> Self {
-        Self { service: Some(service.to_owned()), id: id.to_owned() }
+        Self { service: Some(service.to_owned()), id: id.to_owned(), endpoint: None }
     }
 }
 
 impl From<&Endpoint> for EndpointRef {
     fn from(endpoint: &Endpoint) -> Self {
-        Self::from((endpoint.service().as_str(), endpoint.id().as_str()))
+        let named = Self::from((endpoint.service().as_str(), endpoint.id().as_str()));
+        Self { endpoint: Some(Box::new(endpoint.clone())), ..named }
     }
 }
 
@@ -47,25 +51,38 @@ impl EndpointRef {
     /// Returns the provider whose name follows the last `@`, and the reference without that name.
     pub(super) fn qualifier(&self, providers: &Providers) -> Option<(Self, Named)> {
         let (id, source) = self.id.rsplit_once('@')?;
-        let bare = Self { service: self.service.clone(), id: id.to_owned() };
+        let bare = Self { service: self.service.clone(), id: id.to_owned(), endpoint: None };
         providers.get(source).map(|named| (bare, named.clone()))
     }
 }
 
 impl Inner {
-    /// Refuses an id that endpoints of several providers have, as far as this process discovers
-    /// their services.
-    pub(super) fn ensure_unambiguous(&self, which: &EndpointRef) -> Result<(), Error> {
+    /// Returns the provider that a reference means if endpoints of several providers of a service
+    /// that this process discovers have the id, and `None` if only one has it.
+    ///
+    /// # Errors
+    ///
+    /// `Validation` if it is ambiguous.
+    pub(super) fn disambiguate(&self, which: &EndpointRef) -> Result<Option<Named>, Error> {
         let is_meant = |service: &str| which.service.as_ref().is_none_or(|meant| meant == service);
         let engines: Vec<_> = {
             let services = self.services();
             services.engines().filter(|engine| is_meant(engine.name().as_str())).cloned().collect()
         };
         for engine in engines {
-            if let Err(several @ Unresolved::Ambiguous(_)) = engine.snapshot().resolve(&which.id) {
-                return Err(several.error(engine.name().as_str(), &which.id));
-            }
+            let snapshot = engine.snapshot();
+            let Err(several @ Unresolved::Ambiguous(_)) = snapshot.resolve(&which.id) else { continue };
+            let slots = snapshot.with_id(&which.id).map(|index| snapshot.slot(index));
+            let place = which.endpoint.as_ref().map(|endpoint| endpoint.place());
+            let here = slots.into_iter().find(|slot| Some(slot.endpoint.place()) == place);
+            let mut sources = here.into_iter().flat_map(|slot| snapshot.identities(slot));
+            let source = sources.find(|(id, _)| *id == which.id.as_str());
+            let named = source.and_then(|(_, source)| self.providers().get(source).cloned());
+            return match named {
+                Some(named) => Ok(Some(named)),
+                None => Err(several.error(engine.name().as_str(), &which.id)),
+            };
         }
-        Ok(())
+        Ok(None)
     }
 }

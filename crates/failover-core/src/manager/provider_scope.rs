@@ -152,7 +152,7 @@ impl<'a> ProviderScope<'a> {
     }
 
     /// Returns the provider that a reference addresses, and the reference within that provider: this
-    /// one, unless the reference is `id@source` with another one.
+    /// one, unless the reference is `id@source` with another one, or an endpoint of another one.
     pub(super) async fn locate(self, which: EndpointRef) -> Result<(Self, EndpointRef), Error> {
         if let Some((bare, named)) = which.qualifier(&self.inner.providers()) {
             // An exact id comes first. A provider that does not answer does not keep another one's
@@ -161,8 +161,8 @@ impl<'a> ProviderScope<'a> {
                 return Ok((Self { named, ..self }, bare));
             }
         }
-        self.inner.ensure_unambiguous(&which)?;
-        Ok((self, which))
+        let named = self.inner.disambiguate(&which)?.unwrap_or_else(|| self.named.clone());
+        Ok((Self { named, ..self }, which))
     }
 
     pub(super) fn parts(&self) -> (&'a Arc<Inner>, &Named) {

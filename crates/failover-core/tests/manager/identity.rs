@@ -85,6 +85,14 @@ async fn operations_take_id_at_source_and_name_both_endpoints_of_an_ambiguous_id
         assert_eq!((report.id.as_str(), report.health), ("mongo", Health::Degraded));
         service.force("mongo@dc2", Forced::Out, SECOND).expect("one has it");
     }
+    // An endpoint means the one at its address.
+    for address in ["10.0.0.1", "10.0.0.2"] {
+        let entries = service.endpoints();
+        let entry = entries.iter().find(|entry| entry.endpoint().address() == address).expect("there");
+        let found = manager.get_endpoint(&**entry.endpoint()).await.expect("one is there");
+        assert_eq!(found.endpoint().address(), address);
+    }
+    ambiguous(manager.get_endpoint(&endpoint("mongo", 9)).await.expect_err("at neither"));
     // The operations of a provider need no qualifier, and accept only its own.
     let (first, second) =
         (manager.default_provider().expect("there"), manager.provider("dc2").expect("there"));
