@@ -32,7 +32,7 @@ async fn two() -> (FailoverManager, ServiceHandle) {
 
 #[tokio::test(start_paused = true)]
 async fn two_providers_with_one_id_give_two_endpoints_and_the_second_answers_for_the_first() {
-    let (_manager, service) = two().await;
+    let (manager, service) = two().await;
     assert_eq!(named(&service), ["mongo", "mongo"]);
     let call = async |dead: &str| {
         let done = service
@@ -44,6 +44,14 @@ async fn two_providers_with_one_id_give_two_endpoints_and_the_second_answers_for
         assert_eq!(call("10.0.0.1").await.expect("the other one answers"), "10.0.0.2");
     }
     assert!(emitted(&service, EventKind::CircuitOpen)[0].starts_with("circuit_open users/mongo [memory]: "));
+    for (name, health, known) in [
+        ("mongo@memory", Health::Unhealthy, "5 of 5 attempts failed, and it is out: breaker open"),
+        ("mongo@dc2", Health::Healthy, "0 of 100 attempts failed, and it is in"),
+    ] {
+        let report = manager.health_check(name).await.expect("there");
+        assert_eq!(report.health, health, "{report}");
+        assert!(report.evidence.contains(known), "{report}");
+    }
     let failover = emitted(&service, EventKind::Failover);
     assert!(failover[0].starts_with("failover users/mongo [dc2]: attempt 2 goes to mongo "), "{failover:?}");
     let text = service.explain().to_string();
