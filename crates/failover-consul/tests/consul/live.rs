@@ -33,6 +33,7 @@ both! {
     row_17_row_21_the_same_registration_is_no_event_and_the_newest_owner_wins => owners;
     row_22_the_same_id_in_another_service_is_a_conflict => same_id;
     row_23_foreign_services_are_read => foreign;
+    a_dead_registration_does_not_hide_the_living_one_at_its_address => hidden;
     row_27_closing_ends_watches_and_deregisters_what_it_keeps_alive => closing;
     row_19_what_somebody_else_removes_is_registered_again => removed;
     row_28_an_update_keeps_maintenance_and_health => maintenance;
@@ -62,6 +63,38 @@ async fn killed(server: Server) {
     assert_eq!(ids(seen.last().expect("one").as_ref().expect("good")), ["a"]);
     provider.register(&endpoint("b", "users", 2)).await.expect("registers");
     see(&mut stream, SECOND * 5, "a change after it", has(&["a", "b"])).await;
+}
+
+/// A process crashed, and its successor registered its address under another id.
+async fn hidden(server: Server) {
+    let Some(agent) = agent(server, true) else { return };
+    let register = |id: &str, status: &str| {
+        let body = format!(
+            r#"{{"Name": "users", "ID": "{id}", "Address": "10.1.2.1", "Port": 8080,
+                "Check": {{"TTL": "10m", "Status": "{status}"}}}}"#
+        );
+        let (status, _) = agent.call("PUT", "/v1/agent/service/register", &body).expect("answers");
+        assert_eq!(status, 200);
+    };
+    // The order of the ids makes no difference.
+    register("b", "passing");
+    register("a", "critical");
+    register("c", "critical");
+    let manager =
+        FailoverManager::builder().provider(provider(&agent.address())).build().await.expect("builds");
+    let users = manager.service("users").await.expect("a handle");
+    until(SECOND * 5, "the three entries", || async { users.stats().sources[0].endpoints == 3 }).await;
+    for _ in 0..1_000 {
+        let done = users.execute(async |endpoint| Ok::<_, ()>(endpoint.id().to_string())).await;
+        assert_eq!(done.expect("the living one answers").value, "b");
+    }
+    let explained = users.explain();
+    let others: Vec<_> = explained.endpoints[0].others.iter().map(|other| other.id.as_str()).collect();
+    assert_eq!((explained.endpoints.len(), others), (1, vec!["a", "c"]), "{explained}");
+    // An operator's maintenance of either entry takes the address out.
+    let maintenance = "/v1/agent/service/maintenance/a?enable=true&reason=disk";
+    assert_eq!(agent.call("PUT", maintenance, "").expect("answers").0, 200);
+    until(SECOND * 5, "it is out", || async { users.select().is_err() }).await;
 }
 
 async fn data_lost(server: Server) {
