@@ -25,7 +25,7 @@ pub struct Finished {
 
 impl Finished {
     /// Creates it from the result of [`execute`](ServiceHandle::execute), called at `began`.
-    pub fn new<T, E>(began: Instant, answer: Result<Completed<T>, CallError<E>>) -> Self {
+    pub fn new<T, E>(began: Instant, answer: Result<Completed<T>, CallError<E, T>>) -> Self {
         let served_by = match answer {
             Ok(done) => Ok(done.endpoint.id().to_string()),
             Err(error) => Err(error.to_string()),

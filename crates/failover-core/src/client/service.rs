@@ -202,8 +202,8 @@ impl<C> ServiceHandle<C> {
     ///
     /// # Errors
     ///
-    /// Returns [`CallError`] with the operation's own last error if there was one, all attempts,
-    /// and the reason why no further attempt was made.
+    /// Returns [`CallError`] with the operation's last error and last reply, all attempts, and the
+    /// reason why no further attempt was made.
     ///
     /// # Panics
     ///
@@ -212,7 +212,7 @@ impl<C> ServiceHandle<C> {
     /// # Cancel safety
     ///
     /// See [`Call::execute`].
-    pub async fn execute<F, Fut, T, E>(&self, operation: F) -> Result<Completed<T>, CallError<E>>
+    pub async fn execute<F, Fut, T, E>(&self, operation: F) -> Result<Completed<T>, CallError<E, T>>
     where
         F: FnMut(Attempt) -> Fut,
         Fut: Future<Output = Result<T, E>>,
@@ -234,7 +234,7 @@ impl<C> ServiceHandle<C> {
     /// # Cancel safety
     ///
     /// See [`Call::execute`].
-    pub async fn execute_once<F, Fut, T, E>(&self, operation: F) -> Result<Completed<T>, CallError<E>>
+    pub async fn execute_once<F, Fut, T, E>(&self, operation: F) -> Result<Completed<T>, CallError<E, T>>
     where
         F: FnOnce(Attempt) -> Fut,
         Fut: Future<Output = Result<T, E>>,

@@ -9,6 +9,7 @@ mod documentation;
 mod faults;
 mod in_flight;
 mod overload;
+mod question_mark;
 mod retries;
 mod stall;
 mod statistics;

@@ -207,12 +207,13 @@ impl<'a, C> Call<'a, C> {
     ///
     /// A reply that the classifier calls [`Rejected`](Outcome::Rejected) is returned as a reply:
     /// `Ok` stays `Ok`. A reply that the classifier calls a failure results in an error even if it
-    /// was `Ok`. To keep its content, convert it to an error inside the operation.
+    /// was `Ok`; [`CallError::into_last_reply`] returns it. Until the call ends or another such reply
+    /// replaces it, the call holds it, and with it the connection of a body that is not read.
     ///
     /// # Errors
     ///
-    /// Returns [`CallError`] with the operation's own last error if there was one, all attempts,
-    /// and the reason why no further attempt was made.
+    /// Returns [`CallError`] with the operation's last error and last reply, all attempts, and the
+    /// reason why no further attempt was made.
     ///
     /// # Panics
     ///
@@ -224,7 +225,7 @@ impl<'a, C> Call<'a, C> {
     /// Dropping the future cancels the current attempt. The attempt counts neither as success nor
     /// as failure, and the call releases its in-flight count, its half-open permit and its tokens
     /// of the retry budget.
-    pub async fn execute<F, Fut, T, E>(self, operation: F) -> Result<Completed<T>, CallError<E>>
+    pub async fn execute<F, Fut, T, E>(self, operation: F) -> Result<Completed<T>, CallError<E, T>>
     where
         F: FnMut(Attempt) -> Fut,
         Fut: Future<Output = Result<T, E>>,
@@ -248,7 +249,7 @@ impl<'a, C> Call<'a, C> {
     /// # Cancel safety
     ///
     /// See [`execute`](Self::execute).
-    pub async fn execute_once<F, Fut, T, E>(mut self, operation: F) -> Result<Completed<T>, CallError<E>>
+    pub async fn execute_once<F, Fut, T, E>(mut self, operation: F) -> Result<Completed<T>, CallError<E, T>>
     where
         F: FnOnce(Attempt) -> Fut,
         Fut: Future<Output = Result<T, E>>,

@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
@@ -12,15 +13,66 @@ use crate::model::endpoint::ServiceName;
 
 /// A failed call, with all attempts and the reason why no further one was made.
 ///
-/// `Display` is one line and does not repeat the caller's own error, which is the
-/// [`source`](StdError::source).
-#[derive(Debug)]
-pub struct CallError<E> {
-    pub(super) service: ServiceName,
-    pub(super) attempts: Vec<AttemptRecord>,
-    pub(super) reason: StopReason,
-    pub(super) error: Option<E>,
+/// Keeps the last reply and the last error that the operation returned. A timeout erases neither, and
+/// neither erases the other: after a reply `503` and then a refused connection, both are here.
+///
+/// `Display` and `Debug` are one line, so that `unwrap` and a `main` that returns an error print
+/// something short. The [`source`](StdError::source) displays the operation's last error with all of
+/// its causes if its `{:#}` does, as `anyhow::Error` does. For an error type that is generic here,
+/// the standard library's trait reaches no further: the sources of a concrete error are reached
+/// through [`last_error`](Self::last_error), or through [`Error`], which `?` converts to and which
+/// keeps the whole chain.
+///
+/// ```
+/// # use failover_core::ServiceHandle;
+/// # async fn example(users: ServiceHandle) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// let done = users.execute(async |endpoint| Err::<(), _>(format!("{} is closed", endpoint.id()))).await?;
+/// # Ok(()) }
+/// ```
+///
+/// A gateway passes the last reply on, whatever it was:
+///
+/// ```
+/// use failover_core::{Outcome, ServiceHandle};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), failover_core::Error> {
+/// # let users = ServiceHandle::fixed("users", ["10.0.0.1:80"])?;
+/// # async fn get(_: String) -> Result<(u16, &'static str), std::io::Error> { Ok((503, "try later")) }
+/// let result = users
+///     .call()
+///     .classify(|reply: Result<&(u16, &str), &std::io::Error>| match reply {
+///         Ok((status, _)) => Outcome::from_http_status(*status, None),
+///         Err(_) => Outcome::Failure,
+///     })
+///     .execute(async |endpoint| get(endpoint.url("/users/7")).await)
+///     .await;
+/// let reply = match result {
+///     Ok(done) => done.value,
+///     Err(error) => error.into_last_reply().unwrap_or((502, "no endpoint answered")),
+/// };
+/// assert_eq!(reply, (503, "try later"));
+/// # Ok(()) }
+/// ```
+// Boxed, so that the result of a call that succeeds is small.
+pub struct CallError<E, T = ()>(Box<Failure<E, T>>);
+
+struct Failure<E, T> {
+    service: ServiceName,
+    attempts: Vec<AttemptRecord>,
+    reason: StopReason,
+    kept: Kept<E, T>,
 }
+
+/// What the operation of a failed call has returned.
+pub(super) struct Kept<E, T> {
+    error: Option<LastError<E>>,
+    /// In a mutex, because a body is often not `Sync` and an error must be.
+    reply: Option<Mutex<T>>,
+}
+
+/// The last error as a source: any error that can be displayed.
+struct LastError<E>(E);
 
 /// The reason why no further attempt was made.
 #[derive(Clone, Debug, Serialize, thiserror::Error)]
@@ -60,38 +112,84 @@ pub enum StopReason {
     NoRuntime,
 }
 
-impl<E> CallError<E> {
+impl<E, T> Kept<E, T> {
+    #[cold]
+    pub(super) fn keep(&mut self, reply: Result<T, E>) {
+        match reply {
+            Ok(reply) => self.reply = Some(Mutex::new(reply)),
+            Err(error) => self.error = Some(LastError(error)),
+        }
+    }
+}
+
+impl<E, T> Default for Kept<E, T> {
+    fn default() -> Self {
+        Self { error: None, reply: None }
+    }
+}
+
+impl<E, T> CallError<E, T> {
+    #[cold]
+    pub(super) fn new(
+        service: ServiceName,
+        attempts: Vec<AttemptRecord>,
+        reason: StopReason,
+        kept: Kept<E, T>,
+    ) -> Self {
+        Self(Box::new(Failure { service, attempts, reason, kept }))
+    }
+
     /// Returns the name of the service.
     pub fn service(&self) -> &ServiceName {
-        &self.service
+        &self.0.service
     }
 
     /// Returns all attempts, in order; empty if no endpoint was available.
     pub fn attempts(&self) -> &[AttemptRecord] {
-        &self.attempts
+        &self.0.attempts
     }
 
     /// Returns the reason why no further attempt was made.
     pub fn reason(&self) -> &StopReason {
-        &self.reason
+        &self.0.reason
     }
 
-    /// Returns the operation's last error.
-    ///
-    /// `None` after a timeout, and after an `Ok` reply that the classifier called a failure.
+    /// Returns the last error that the operation returned, if it returned one. Later timeouts and
+    /// replies do not erase it.
     pub fn last_error(&self) -> Option<&E> {
-        self.error.as_ref()
+        self.0.kept.error.as_ref().map(|last| &last.0)
     }
 
-    /// Converts into the operation's last error.
+    /// Converts into the operation's last error: see [`last_error`](Self::last_error).
     pub fn into_last_error(self) -> Option<E> {
-        self.error
+        self.0.kept.error.map(|last| last.0)
+    }
+
+    /// Returns the last `Ok` reply that the classifier called a failure, if there was one. Later
+    /// timeouts and errors do not erase it.
+    ///
+    /// Needs a mutable reference, because the type of the reply need not be `Sync`.
+    pub fn last_reply(&mut self) -> Option<&mut T> {
+        let reply = self.0.kept.reply.as_mut()?;
+        Some(reply.get_mut().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Converts into the last reply: see [`last_reply`](Self::last_reply).
+    pub fn into_last_reply(self) -> Option<T> {
+        self.0.kept.reply.map(|reply| reply.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Drops the last reply and its type: for a function that returns `CallError<E>`, and for a
+    /// reply that is not `Send` or borrows something, which `?` cannot convert.
+    pub fn without_reply(self) -> CallError<E> {
+        let Failure { service, attempts, reason, kept } = *self.0;
+        CallError::new(service, attempts, reason, Kept { error: kept.error, reply: None })
     }
 
     /// Returns the kind of the failure.
     pub fn kind(&self) -> ErrorKind {
-        match &self.reason {
-            StopReason::NoEndpoints(none) if self.attempts.is_empty() => none.kind(),
+        match &self.0.reason {
+            StopReason::NoEndpoints(none) if self.0.attempts.is_empty() => none.kind(),
             StopReason::Deadline => ErrorKind::Timeout,
             StopReason::Rejected | StopReason::Answered => ErrorKind::Validation,
             StopReason::NoRuntime => ErrorKind::Internal,
@@ -101,8 +199,8 @@ impl<E> CallError<E> {
 
     /// Returns a stable code in upper case.
     pub fn code(&self) -> &'static str {
-        match &self.reason {
-            StopReason::NoEndpoints(none) if self.attempts.is_empty() => none.code(),
+        match &self.0.reason {
+            StopReason::NoEndpoints(none) if self.0.attempts.is_empty() => none.code(),
             StopReason::Rejected => "REJECTED",
             StopReason::Answered => "ANSWERED",
             StopReason::NoRuntime => "NO_RUNTIME",
@@ -120,38 +218,45 @@ impl<E> CallError<E> {
         let value = |part: Result<serde_json::Value, _>| part.unwrap_or_default();
         Error::new(self.kind(), self.to_string())
             .with_code(self.code())
-            .with_detail("service", self.service.as_str())
-            .with_detail("attempts", value(serde_json::to_value(&self.attempts)))
-            .with_detail("stopped", value(serde_json::to_value(&self.reason)))
+            .with_detail("service", self.0.service.as_str())
+            .with_detail("attempts", value(serde_json::to_value(&self.0.attempts)))
+            .with_detail("stopped", value(serde_json::to_value(&self.0.reason)))
     }
 }
 
 /// One line: the attempts, then the reason why no further one was made.
-impl<E> fmt::Display for CallError<E> {
+impl<E, T> fmt::Display for CallError<E, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let (StopReason::NoEndpoints(none), []) = (&self.reason, self.attempts.as_slice()) {
+        if let (StopReason::NoEndpoints(none), []) = (&self.0.reason, self.0.attempts.as_slice()) {
             return none.fmt(f);
         }
-        write!(f, "{}: ", self.service)?;
-        match self.attempts.len() {
+        write!(f, "{}: ", self.0.service)?;
+        match self.0.attempts.len() {
             0 => {}
             1 => f.write_str("the attempt failed (")?,
             count => write!(f, "{count} attempts failed (")?,
         }
-        for (place, attempt) in self.attempts.iter().enumerate() {
+        for (place, attempt) in self.0.attempts.iter().enumerate() {
             let comma = if place == 0 { "" } else { "; " };
             write!(f, "{comma}{attempt}")?;
         }
-        if !self.attempts.is_empty() {
+        if !self.0.attempts.is_empty() {
             f.write_str("); ")?;
         }
-        self.reason.fmt(f)
+        self.0.reason.fmt(f)
     }
 }
 
-impl<E: StdError + 'static> StdError for CallError<E> {
+/// The same line as `Display`.
+impl<E, T> fmt::Debug for CallError<E, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl<E: fmt::Display + 'static, T> StdError for CallError<E, T> {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        match (&self.error, &self.reason) {
+        match (&self.0.kept.error, &self.0.reason) {
             (Some(error), _) => Some(error),
             (None, StopReason::NoEndpoints(none)) => Some(none),
             _ => None,
@@ -159,10 +264,26 @@ impl<E: StdError + 'static> StdError for CallError<E> {
     }
 }
 
-impl<E: StdError + Send + Sync + 'static> From<CallError<E>> for Error {
-    fn from(call: CallError<E>) -> Self {
+/// All causes on one line, if the error's `{:#}` writes them.
+impl<E: fmt::Display> fmt::Display for LastError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.0)
+    }
+}
+
+impl<E: fmt::Display> fmt::Debug for LastError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl<E: fmt::Display> StdError for LastError<E> {}
+
+/// Keeps the operation's last error, with its whole chain, as the [`source`](StdError::source).
+impl<E: Into<Box<dyn StdError + Send + Sync>>, T> From<CallError<E, T>> for Error {
+    fn from(call: CallError<E, T>) -> Self {
         let error = call.to_error();
-        match call.error {
+        match call.into_last_error() {
             Some(source) => error.with_source(source),
             None => error,
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tracing::Instrument;
 
 use crate::client::call::attempt::{Attempt, AttemptRecord, Attempts, Completed};
-use crate::client::call::error::{CallError, StopReason};
+use crate::client::call::error::{CallError, Kept, StopReason};
 use crate::client::call::options::CallOptions;
 use crate::client::call::timed::{self, NoReply, timed, wait};
 use crate::codec::duration::rough;
@@ -77,20 +77,21 @@ impl<'a> Run<'a> {
         mut self,
         mut operation: F,
         classifier: &C,
-    ) -> Result<Completed<T>, CallError<E>>
+    ) -> Result<Completed<T>, CallError<E, T>>
     where
         F: FnMut(Attempt) -> Fut,
         Fut: Future<Output = Result<T, E>>,
         C: Classify<T, E>,
     {
-        let mut error = None;
+        // Boxed, because it is empty until an attempt has failed.
+        let mut kept: Option<Box<Kept<E, T>>> = None;
         if self.timeout.is_zero() {
-            return Err(self.stop(StopReason::Deadline, error));
+            return Err(self.stop(StopReason::Deadline, kept));
         }
         loop {
             let (guard, attempt) = match self.begin().await {
                 Ok(begun) => begun,
-                Err(reason) => return Err(self.stop(reason, error)),
+                Err(reason) => return Err(self.stop(reason, kept)),
             };
             let (until, state) = (attempt.until, guard.state());
             let endpoint = Arc::clone(&attempt.endpoint);
@@ -119,18 +120,18 @@ impl<'a> Run<'a> {
                     return Ok(self.done(value, record, class));
                 }
                 (AttemptClass::Success | AttemptClass::Rejected, Ok(Err(own))) => {
-                    return Err(self.answered(own, record, class));
+                    return Err(self.answered(own, kept, record, class));
                 }
                 (_, Err(NoReply::NoRuntime)) => {
                     self.failed.get_or_insert_default().records.push(record);
-                    return Err(self.stop(StopReason::NoRuntime, error));
+                    return Err(self.stop(StopReason::NoRuntime, kept));
                 }
-                (_, Ok(Err(own))) => error = Some(own),
-                (_, Ok(Ok(_)) | Err(NoReply::Late | NoReply::Stalled)) => error = None,
+                (_, Ok(reply)) => kept.get_or_insert_default().keep(reply),
+                (_, Err(NoReply::Late | NoReply::Stalled)) => {}
             }
             self.record(record, state, pause);
             if let Err(reason) = Box::pin(self.next(class)).await {
-                return Err(self.stop(reason, error));
+                return Err(self.stop(reason, kept));
             }
         }
     }
@@ -355,23 +356,30 @@ impl<'a> Run<'a> {
     }
 
     /// Ends the call with the operation's error, which is the endpoint's answer.
-    fn answered<E>(&mut self, own: E, record: AttemptRecord, class: AttemptClass) -> CallError<E> {
+    fn answered<E, T>(
+        &mut self,
+        own: E,
+        kept: Option<Box<Kept<E, T>>>,
+        record: AttemptRecord,
+        class: AttemptClass,
+    ) -> CallError<E, T> {
         if class == AttemptClass::Success && self.failed.is_none() {
             self.engine.accounts().succeed_at_once(self.policy.budget);
         }
         let reason = if class == AttemptClass::Success { StopReason::Answered } else { StopReason::Rejected };
         self.failed.get_or_insert_default().records.push(record);
-        let service = self.engine.name().clone();
-        CallError { service, attempts: self.records(), reason, error: Some(own) }
+        let mut kept = kept.unwrap_or_default();
+        kept.keep(Err(own));
+        CallError::new(self.engine.name().clone(), self.records(), reason, *kept)
     }
 
     #[cold]
-    fn stop<E>(&mut self, reason: StopReason, error: Option<E>) -> CallError<E> {
+    fn stop<E, T>(&mut self, reason: StopReason, kept: Option<Box<Kept<E, T>>>) -> CallError<E, T> {
         match reason {
             StopReason::NoEndpoints(_) => self.engine.accounts().refuse(),
             _ => self.engine.accounts().fail(),
         }
-        CallError { service: self.engine.name().clone(), attempts: self.records(), reason, error }
+        CallError::new(self.engine.name().clone(), self.records(), reason, *kept.unwrap_or_default())
     }
 
     #[inline]

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 mod dropped;
+mod kept;
 mod waiting;
 
 use super::*;
@@ -55,7 +56,7 @@ async fn answers(
     service: &ServiceHandle,
     idempotent: bool,
     words: &[Reply],
-) -> Result<Completed<&'static str>, CallError<&'static str>> {
+) -> Result<Completed<&'static str>, CallError<&'static str, &'static str>> {
     let next = Cell::new(0);
     service
         .call()
