@@ -61,7 +61,7 @@ pub(crate) fn cases<'a>(services: &'a [(Algorithm, usize, ServiceHandle)]) -> Ve
     for (_, n, service) in services.iter().filter(|(algorithm, ..)| *algorithm == Algorithm::RoundRobin) {
         cases.push(Case::new("failover", "execute", *n, move |times| {
             for _ in 0..times {
-                let done = ready(service.execute(async |attempt| Ok::<_, ()>(attempt.port())));
+                let done = ready(service.execute(async |attempt| Ok::<_, std::fmt::Error>(attempt.port())));
                 black_box(done.expect("succeeds").value);
             }
         }));

@@ -107,7 +107,7 @@ fn main() {
         calls.select_owned().expect("available").finish(Outcome::Success);
     }));
     cases.push(Case::new("execute, ready at once, round_robin, 10 endpoints", || {
-        let done = ready(calls.execute(async |attempt| Ok::<_, ()>(attempt.port())));
+        let done = ready(calls.execute(async |attempt| Ok::<_, std::fmt::Error>(attempt.port())));
         black_box(done.expect("succeeds").value);
     }));
     for _ in 0..BATCHES {

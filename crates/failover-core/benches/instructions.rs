@@ -91,7 +91,7 @@ fn part_finish(pick: Pick<'_>) {
 fn execute(count: u32) {
     let service = service(StrategyKind::RoundRobin);
     measured(count, || {
-        let done = ready(service.execute(async |attempt| Ok::<_, ()>(attempt.port())));
+        let done = ready(service.execute(async |attempt| Ok::<_, std::fmt::Error>(attempt.port())));
         black_box(done.expect("succeeds").value);
     });
 }

@@ -11,6 +11,6 @@ pub use crate::engine::state::latency::Latency;
 pub use crate::model::breaker_state::BreakerState;
 pub use crate::model::forced::Forced;
 pub use configured::ConfiguredValue;
-pub use explain::{EndpointExplanation, Explanation, OtherEntry};
+pub use explain::{EndpointExplanation, Explanation, LastFailure, OtherEntry};
 pub use service_rules::ServiceRules;
 pub use stats::{EndpointStats, ProviderStats, ServiceStats, SourceStats};

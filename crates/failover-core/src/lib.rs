@@ -68,7 +68,7 @@ pub use client::pick::{OwnedPick, Pick};
 pub use client::service::{IntoEndpoint, ServiceBuilder, ServiceHandle};
 pub use codec::retry_after::parse_retry_after;
 pub use config::{Algorithm, FailoverConfig, ManagerConfig, StrategyKind};
-pub use contract::classify::{Classify, OkIsSuccess, Outcome};
+pub use contract::classify::{Classified, Classify, OkIsSuccess, Outcome};
 pub use contract::strategy::{Candidate, Candidates, Strategy};
 pub use engine::{NoEndpoints, NoEndpointsReason};
 pub use error::{Error, ErrorKind, RetryAdvice, codes};

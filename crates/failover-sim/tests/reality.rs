@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, process, thread};
 
-use failover_core::{Classify, FailoverConfig, Outcome, ServiceHandle, StrategyKind};
+use failover_core::{Classified, Classify, FailoverConfig, Outcome, ServiceHandle, StrategyKind};
 use failover_sim::{Policy, ScenarioFile, run};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -90,11 +90,13 @@ impl Drop for Server {
 struct Replies;
 
 impl Classify<(), io::Error> for Replies {
-    fn classify(&self, reply: Result<&(), &io::Error>) -> Outcome {
+    fn classify(&self, reply: Result<&(), &io::Error>) -> Classified {
         match reply {
-            Ok(()) => Outcome::Success,
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Outcome::NotSent,
-            Err(_) => Outcome::Failure,
+            Ok(()) => Outcome::Success.into(),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                Classified::new(Outcome::NotSent, error)
+            }
+            Err(error) => Classified::new(Outcome::Failure, error),
         }
     }
 }

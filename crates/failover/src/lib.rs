@@ -83,11 +83,11 @@
 #[doc(inline)]
 pub use failover_core::{
     Algorithm, Attempt, AttemptClass, AttemptRecord, Attempts, Call, CallError, Candidate, Candidates,
-    Classify, Clock, Completed, Endpoint, EndpointBuilder, EndpointId, EndpointRef, Error, ErrorKind,
-    FailoverConfig, FailoverManager, Health, HealthCheck, HealthCheckBuilder, HealthReport, IntoEndpoint,
-    Lifecycle, LoadReport, ManagerBuilder, ManagerConfig, NoEndpoints, NoEndpointsReason, OkIsSuccess,
-    Outcome, OwnedPick, PerEndpoint, Pick, ProviderScope, Random, Registration, RetryAdvice, ServiceBuilder,
-    ServiceHandle, ServiceName, StopReason, Strategy, StrategyKind, Time, async_trait, codes,
+    Classified, Classify, Clock, Completed, Endpoint, EndpointBuilder, EndpointId, EndpointRef, Error,
+    ErrorKind, FailoverConfig, FailoverManager, Health, HealthCheck, HealthCheckBuilder, HealthReport,
+    IntoEndpoint, Lifecycle, LoadReport, ManagerBuilder, ManagerConfig, NoEndpoints, NoEndpointsReason,
+    OkIsSuccess, Outcome, OwnedPick, PerEndpoint, Pick, ProviderScope, Random, Registration, RetryAdvice,
+    ServiceBuilder, ServiceHandle, ServiceName, StopReason, Strategy, StrategyKind, Time, async_trait, codes,
     parse_retry_after,
 };
 #[doc(inline)]

@@ -20,6 +20,7 @@ fn the_types_of_the_facade_are_those_of_the_core() {
             inspect::Availability,
             inspect::BreakerState,
             CallError<()>,
+            Classified,
             Clock,
             config::CircuitBreakerConfig,
             probe::ProbeTarget,
@@ -50,8 +51,8 @@ fn the_types_of_the_facade_are_those_of_the_core() {
 
 #[test]
 fn a_classifier_of_the_core_is_one_of_the_facade() {
-    fn facade<C: failover::Classify<(), ()>>() {
-        fn core<C: failover_core::Classify<(), ()>>() {}
+    fn facade<C: failover::Classify<(), String>>() {
+        fn core<C: failover_core::Classify<(), String>>() {}
         core::<C>();
     }
     facade::<failover_core::OkIsSuccess>();

@@ -1,6 +1,6 @@
 //! The caller: a real HTTP client, and the classification of its replies.
 
-use failover::{Call, CallError, Classify, Completed, Outcome};
+use failover::{Call, CallError, Classified, Classify, Completed, Outcome};
 
 /// An HTTP client that calls a service through `execute`.
 #[derive(Clone)]
@@ -15,7 +15,7 @@ pub(crate) struct Reply {
     pub(crate) body: String,
 }
 
-pub(crate) type Answer = Result<Completed<Reply>, CallError<reqwest::Error>>;
+pub(crate) type Answer = Result<Completed<Reply>, CallError<reqwest::Error, Reply>>;
 
 impl Client {
     pub(crate) fn new() -> reqwest::Result<Self> {
@@ -42,11 +42,11 @@ impl Client {
 pub(crate) struct HttpRules;
 
 impl Classify<Reply, reqwest::Error> for HttpRules {
-    fn classify(&self, reply: Result<&Reply, &reqwest::Error>) -> Outcome {
+    fn classify(&self, reply: Result<&Reply, &reqwest::Error>) -> Classified {
         match reply {
-            Ok(reply) => Outcome::from_http_status(reply.status, None),
-            Err(error) if error.is_connect() => Outcome::NotSent,
-            Err(_) => Outcome::Failure,
+            Ok(reply) => Classified::from_http_status(reply.status, None),
+            Err(error) if error.is_connect() => Classified::from_error(Outcome::NotSent, error),
+            Err(error) => Classified::from_error(Outcome::Failure, error),
         }
     }
 }

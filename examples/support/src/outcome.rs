@@ -1,6 +1,6 @@
 //! Classification of an HTTP client's replies.
 
-use failover::{Classify, Outcome};
+use failover::{Classified, Classify, Outcome};
 
 /// Classifies replies of clients that turn error statuses into errors, as `error_for_status` does:
 /// the status decides whether the server failed, and a refused connection carried no request.
@@ -8,13 +8,14 @@ use failover::{Classify, Outcome};
 pub struct HttpRules;
 
 impl<T> Classify<T, reqwest::Error> for HttpRules {
-    fn classify(&self, reply: Result<&T, &reqwest::Error>) -> Outcome {
+    fn classify(&self, reply: Result<&T, &reqwest::Error>) -> Classified {
         match reply {
-            Ok(_) => Outcome::Success,
-            Err(error) if error.is_connect() => Outcome::NotSent,
-            Err(error) => {
-                error.status().map_or(Outcome::Failure, |it| Outcome::from_http_status(it.as_u16(), None))
-            }
+            Ok(_) => Outcome::Success.into(),
+            Err(error) if error.is_connect() => Classified::from_error(Outcome::NotSent, error),
+            Err(error) => match error.status() {
+                Some(status) => Classified::from_http_status(status.as_u16(), None),
+                None => Classified::from_error(Outcome::Failure, error),
+            },
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use crate::contract::classify::Outcome;
+use crate::contract::classify::Classified;
 use crate::engine::attempt_guard::AttemptGuard;
 use crate::engine::{Engine, RawPick};
 use crate::model::endpoint::Endpoint;
@@ -38,10 +38,11 @@ impl<'a> Pick<'a> {
         self.endpoint.get_or_init(|| self.guard.endpoint())
     }
 
-    /// Records the outcome of the call.
+    /// Records the outcome of the call: an [`Outcome`](crate::Outcome), a pair of an outcome and a
+    /// reason, or a [`Classified`].
     #[inline]
-    pub fn finish(self, outcome: Outcome) {
-        self.guard.finish(outcome);
+    pub fn finish(self, outcome: impl Into<Classified>) {
+        self.guard.finish(outcome.into());
     }
 }
 
@@ -55,9 +56,10 @@ impl OwnedPick {
         self.endpoint.get_or_init(|| self.guard.endpoint())
     }
 
-    /// Records the outcome of the call.
+    /// Records the outcome of the call: an [`Outcome`](crate::Outcome), a pair of an outcome and a
+    /// reason, or a [`Classified`].
     #[inline]
-    pub fn finish(self, outcome: Outcome) {
-        self.guard.finish(outcome);
+    pub fn finish(self, outcome: impl Into<Classified>) {
+        self.guard.finish(outcome.into());
     }
 }

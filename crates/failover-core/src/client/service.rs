@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::client::call::{Attempt, Call, CallError, Completed};
 use crate::client::pick::{OwnedPick, Pick};
 use crate::config::FailoverConfig;
-use crate::contract::classify::{Classify, OkIsSuccess, Outcome};
+use crate::contract::classify::{Classified, Classify, OkIsSuccess};
 use crate::engine::algorithm::Tried;
 use crate::engine::{Engine, NoEndpoints, SourceStatus};
 use crate::error::{Error, ErrorKind};
@@ -412,7 +412,7 @@ fn are_ready(sources: &[SourceStatus]) -> bool {
 /// A pick's outcome by the handle's own classifier.
 impl<C> ServiceHandle<C> {
     /// Classifies a reply with the handle's classifier, for [`Pick::finish`].
-    pub fn outcome<T, E>(&self, reply: &Result<T, E>) -> Outcome
+    pub fn outcome<T, E>(&self, reply: &Result<T, E>) -> Classified
     where
         C: Classify<T, E>,
     {

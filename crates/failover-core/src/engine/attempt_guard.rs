@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::contract::classify::Outcome;
+use crate::contract::classify::{Classified, Outcome};
 use crate::engine::{Engine, RawPick};
 use crate::model::attempt_class::AttemptClass;
 use crate::model::endpoint::Endpoint;
@@ -54,8 +54,15 @@ impl<E: Deref<Target = Engine>> AttemptGuard<E> {
 
     /// Ends a call that is a single attempt.
     #[inline]
-    pub(crate) fn finish(mut self, outcome: Outcome) {
+    pub(crate) fn finish(mut self, classified: Classified) {
+        let (outcome, reason) = classified.into_parts();
         let class = AttemptClass::from(outcome);
+        if class.is_failure() {
+            self.engine.note_failure(self.state(), class, reason);
+        } else {
+            // Here, so that a success knows that there is none.
+            drop(reason);
+        }
         if let Outcome::Overload(Some(pause)) = outcome {
             self.engine.charge(self.state(), pause);
         }

@@ -342,12 +342,18 @@ impl Engine {
                 };
                 let stays =
                     if pinned { "; stays in rotation, because too few others are available" } else { "" };
-                Event::new(
+                let cause = state.last_failure().and_then(|last| last.reason);
+                let last = cause.as_ref().map(|cause| format!(" (last: {cause})")).unwrap_or_default();
+                let event = Event::new(
                     EventKind::CircuitOpen,
-                    format!("{what}; next probe call in {}{stays}", rough(wait)),
+                    format!("{what}{last}; next probe call in {}{stays}", rough(wait)),
                 )
                 .detail("retry_in_ms", wait.as_millis() as u64)
-                .detail("pinned", pinned)
+                .detail("pinned", pinned);
+                match cause {
+                    Some(cause) => event.detail("last_failure", &*cause),
+                    None => event,
+                }
             }
             (from, _) => {
                 self.accounts.recover(&self.clock);

@@ -3,10 +3,12 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::contract::classify::reason::Reason;
 use crate::engine::breaker::atomic::Change;
 use crate::engine::breaker::{Admission, Decision, Input};
 use crate::engine::state::EndpointState;
 use crate::engine::state::ewma::{LONGEST_PENALTY, PENALTY};
+use crate::engine::state::last_failure::Noted;
 use crate::engine::state::placement::Cause;
 use crate::engine::strain::Evidence;
 use crate::engine::{Engine, RawPick, Transition};
@@ -47,6 +49,15 @@ impl Engine {
         }
         state.end(class, took);
         took
+    }
+
+    /// Records how an attempt failed, before its end is reported, so that the events of the end name
+    /// the reason.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn note_failure(&self, number: u32, class: AttemptClass, reason: Option<Reason>) {
+        let noted = Noted { class, reason, at: self.clock.now() };
+        self.slab.state(number).note_failure(noted);
     }
 
     /// Records that an endpoint has requested a pause, which counts as the latency of its attempt.

@@ -4,6 +4,7 @@ pub(crate) mod counters;
 pub(crate) mod ewma;
 pub(crate) mod failure_window;
 pub(crate) mod in_flight;
+pub(crate) mod last_failure;
 pub(crate) mod latency;
 pub(crate) mod load_weight;
 pub(crate) mod placement;
@@ -24,6 +25,7 @@ use crate::runtime::clock::Time;
 use counters::{CANCELLED, Counters, ENDINGS};
 use ewma::PeakEwma;
 use in_flight::InFlight;
+use last_failure::{LastFailure, Noted};
 use load_weight::LoadWeight;
 use placement::Placement;
 
@@ -49,8 +51,8 @@ struct HotState {
     weight: AtomicU32,
     /// The moving average of the latency of attempts.
     ewma: PeakEwma,
-    /// The latency histogram, allocated when the first endpoint is set.
-    times: OnceLock<Box<Histogram>>,
+    /// Allocated when the first endpoint is set.
+    apart: OnceLock<Box<Apart>>,
     /// The most recent latencies that are not yet in the histogram: bucket numbers plus 1, nine
     /// bits each.
     recent: AtomicU64,
@@ -66,6 +68,15 @@ struct HotState {
 /// Bits per latency in `recent`, which holds seven latencies.
 const RECENT: u32 = 9;
 const _: () = assert!(latency::BUCKETS < 1 << RECENT);
+
+/// What is large or rare, and has no room in the state's cache lines. In this order, so that the
+/// address of the histogram is that of the allocation.
+#[derive(Debug)]
+#[repr(C)]
+struct Apart {
+    times: Histogram,
+    last_failure: LastFailure,
+}
 
 #[derive(Debug)]
 struct ColdState {
@@ -96,7 +107,7 @@ impl EndpointState {
                 flow: InFlight::new(),
                 weight: AtomicU32::new(1),
                 ewma: PeakEwma::new(),
-                times: OnceLock::new(),
+                apart: OnceLock::new(),
                 recent: AtomicU64::new(0),
                 flushing: AtomicBool::new(false),
                 in_rotation: AtomicBool::new(false),
@@ -197,7 +208,7 @@ impl EndpointState {
     /// Moves the most recent latencies into the histogram. Returns false if another thread is doing
     /// so.
     fn flush_recent(&self) -> bool {
-        let Some(times) = self.hot.times.get() else { return false };
+        let Some(times) = self.times() else { return false };
         if self.hot.flushing.swap(true, Ordering::Acquire) {
             return false;
         }
@@ -225,12 +236,30 @@ impl EndpointState {
         if !self.cold.endpoint.load().as_ref().is_some_and(|before| Arc::ptr_eq(before, endpoint)) {
             self.cold.endpoint.store(Some(Arc::clone(endpoint)));
         }
-        self.hot.times.get_or_init(|| Box::new(Histogram::new()));
+        self.hot.apart.get_or_init(|| {
+            Box::new(Apart { times: Histogram::new(), last_failure: LastFailure::default() })
+        });
         self.hot.weight.store(weight, Ordering::Relaxed);
     }
 
     pub(crate) fn placement(&self) -> &Placement {
         &self.cold.placement
+    }
+
+    fn times(&self) -> Option<&Histogram> {
+        self.hot.apart.get().map(|apart| &apart.times)
+    }
+
+    /// Records how an attempt failed.
+    pub(crate) fn note_failure(&self, noted: Noted) {
+        if let Some(apart) = self.hot.apart.get() {
+            apart.last_failure.note(noted);
+        }
+    }
+
+    /// How the last attempt that failed ended.
+    pub(crate) fn last_failure(&self) -> Option<Noted> {
+        self.hot.apart.get()?.last_failure.get()
     }
 
     /// The load that the endpoint has reported.
@@ -329,7 +358,7 @@ impl EndpointState {
             probes: self.cold.probes.load(Ordering::Relaxed),
         };
         self.flush_recent();
-        if let Some(mean) = self.hot.times.get().and_then(|times| times.mean()) {
+        if let Some(mean) = self.times().and_then(Histogram::mean) {
             counters.time = Duration::from_secs_f64(mean.as_secs_f64() * counters.answered() as f64);
         }
         counters
@@ -338,7 +367,7 @@ impl EndpointState {
     /// Adds the latencies of the endpoint's attempts to `sum`.
     pub(crate) fn times_into(&self, sum: &mut Times) {
         self.flush_recent();
-        if let Some(times) = self.hot.times.get() {
+        if let Some(times) = self.times() {
             times.read_into(sum);
         }
     }
@@ -357,8 +386,9 @@ impl EndpointState {
             count.store(0, Ordering::Relaxed);
         }
         self.hot.recent.store(0, Ordering::Relaxed);
-        if let Some(times) = self.hot.times.get() {
-            times.clear();
+        if let Some(apart) = self.hot.apart.get() {
+            apart.times.clear();
+            apart.last_failure.clear();
         }
         self.hot.expired.store(false, Ordering::Relaxed);
         self.clear_failing();

@@ -15,6 +15,7 @@ use crate::engine::policy::Policy;
 use crate::engine::snapshot::{Slot, Snapshot};
 use crate::engine::state::EndpointState;
 use crate::engine::state::counters::Counters;
+use crate::engine::state::last_failure::Noted;
 use crate::engine::state::latency::Times;
 use crate::model::endpoint::EndpointId;
 use crate::runtime::clock::Time;
@@ -158,6 +159,10 @@ impl EndpointView<'_> {
     /// The number of times that the breaker opened.
     pub(crate) fn opened(&self) -> u64 {
         self.state.opened()
+    }
+
+    pub(crate) fn last_failure(&self) -> Option<Noted> {
+        self.state.last_failure()
     }
 
     pub(crate) fn times(&self) -> Times {

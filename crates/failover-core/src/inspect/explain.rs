@@ -19,6 +19,7 @@ use crate::events::{Event, EventKind};
 use crate::inspect::configured::ConfiguredValue;
 use crate::inspect::service_rules::ServiceRules;
 use crate::inspect::stats::SourceStats;
+use crate::model::attempt_class::AttemptClass;
 use crate::model::endpoint::{Endpoint, EndpointId, ServiceName};
 use crate::model::health::{Health, Lifecycle};
 use crate::runtime::clock::Time;
@@ -69,6 +70,9 @@ pub struct EndpointExplanation {
     pub share: f64,
     /// Its attempts in the window.
     pub attempts: u64,
+    /// How its last attempt that failed ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<LastFailure>,
     /// The newest event about a change of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Arc<Event>>,
@@ -139,6 +143,31 @@ impl EndpointExplanation {
     }
 }
 
+/// How an endpoint's last failed attempt ended.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct LastFailure {
+    /// The class of the attempt.
+    pub class: AttemptClass,
+    /// The reason that the classifier gave.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// How long ago it ended.
+    #[serde(serialize_with = "crate::codec::duration::write")]
+    pub ago: Duration,
+}
+
+/// `failure (connection refused) 3s ago`.
+impl fmt::Display for LastFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.class)?;
+        if let Some(reason) = &self.reason {
+            write!(f, " ({reason})")?;
+        }
+        write!(f, " {} ago", rough(self.ago))
+    }
+}
+
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}: {}, {} endpoints", self.service, self.selection, self.endpoints.len())?;
@@ -170,10 +199,13 @@ impl fmt::Display for Explanation {
                 of.share * 100.0,
                 of.next
             )?;
-            if let (Some(event), false) =
-                (&of.evidence, of.availability == Availability::In { pinned: false })
-            {
-                writeln!(f, "  {:id$}  because {}: {}", "", event.kind, event.reason)?;
+            if of.availability != (Availability::In { pinned: false }) {
+                if let Some(event) = &of.evidence {
+                    writeln!(f, "  {:id$}  because {}: {}", "", event.kind, event.reason)?;
+                }
+                if let Some(last) = &of.last_failure {
+                    writeln!(f, "  {:id$}  last failure: {last}", "")?;
+                }
             }
             for OtherEntry { id: other, source, health, lifecycle } in &of.others {
                 write!(f, "  {:id$}  also listed as {other}@{source}, {health}", "")?;
@@ -213,6 +245,11 @@ impl Engine {
                 next: next(of.availability, &of.breaker, view.policy(), view.now),
                 share: count as f64 / total as f64,
                 attempts: count,
+                last_failure: of.last_failure().map(|last| LastFailure {
+                    class: last.class,
+                    reason: last.reason.as_deref().map(str::to_owned),
+                    ago: view.now.since(last.at),
+                }),
                 evidence: events.iter().rev().find(is_evidence).cloned(),
                 others: of.slot.others.iter().map(OtherEntry::from).collect(),
             }

@@ -37,6 +37,12 @@ impl AttemptClass {
         Self::Local,
     ];
 
+    /// Whether an attempt of this class says something bad about its endpoint.
+    #[inline]
+    pub(crate) const fn is_failure(self) -> bool {
+        !matches!(self, Self::Success | Self::Rejected | Self::Local)
+    }
+
     /// Returns the name of this class, as in JSON.
     pub fn as_str(self) -> &'static str {
         match self {

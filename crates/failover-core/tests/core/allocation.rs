@@ -1,11 +1,12 @@
 //! The hot path must not allocate.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use allocation_counter::{AllocationInfo, measure};
-use failover_core::{FailoverConfig, Outcome, ServiceHandle, StrategyKind};
+use failover_core::{Classified, FailoverConfig, Outcome, ServiceHandle, StrategyKind};
 
 const ROUNDS: usize = 1_000;
 
@@ -63,11 +64,27 @@ fn execute_allocates_nothing_when_the_first_attempt_succeeds() {
     for strategy in STRATEGIES {
         let service = service(strategy);
         let count = allocations(|| {
-            let done = ready(service.execute(async |attempt| Ok::<_, ()>(attempt.port())));
+            let done = ready(service.execute(async |attempt| Ok::<_, Infallible>(attempt.port())));
             assert_eq!(done.expect("succeeds").value, 80);
         });
         assert_eq!(count, 0, "{strategy}");
     }
+}
+
+#[test]
+fn a_classifier_that_can_give_reasons_allocates_nothing_for_a_success() {
+    let service =
+        service(StrategyKind::RoundRobin).with_classifier(|reply: Result<&u16, &Infallible>| match reply {
+            Ok(status) => Classified::from_http_status(*status, None),
+            Err(never) => match *never {},
+        });
+    let count = allocations(|| {
+        let done = ready(service.execute(async |attempt| Ok::<_, Infallible>(120 + attempt.port())));
+        assert_eq!(done.expect("succeeds").value, 200);
+        let outcome = service.outcome(&Ok::<_, Infallible>(200));
+        service.select().expect("available").finish(outcome);
+    });
+    assert_eq!(count, 0);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Faults inside the client, each with its number in the fault matrix.
 
+use std::convert::Infallible;
 use std::future::{Future, pending};
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
@@ -41,7 +42,7 @@ async fn c2_operations_that_panic_reach_their_callers_and_harm_no_other_call() {
                 .execute(async |_| {
                     tokio::task::yield_now().await;
                     assert!(n % 11 != 0, "a bug in the operation");
-                    Ok::<_, ()>(())
+                    Ok::<_, Infallible>(())
                 })
                 .await
                 .is_ok()
@@ -69,16 +70,17 @@ async fn c2_operations_that_panic_reach_their_callers_and_harm_no_other_call() {
 async fn c3_a_classifier_that_panics_leaves_nothing_behind() {
     let service = service(FailoverConfig::default(), 1);
     for _ in 0..10 {
-        let call =
-            service.call().classify(|_: Result<&(), &()>| -> Outcome { panic!("a bug in the classifier") });
-        let mut future = Box::pin(call.execute(async |_| Ok::<_, ()>(())));
+        let call = service
+            .call()
+            .classify(|_: Result<&(), &Infallible>| -> Outcome { panic!("a bug in the classifier") });
+        let mut future = Box::pin(call.execute(async |_| Ok::<_, Infallible>(())));
         let panicked = std::panic::catch_unwind(AssertUnwindSafe(|| {
             let _ = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         }));
         assert!(panicked.is_err(), "the panic reaches the caller");
     }
     assert_eq!(service.stats().in_flight, 0);
-    service.execute(async |_| Ok::<_, ()>(())).await.expect("the next call is as any other");
+    service.execute(async |_| Ok::<_, Infallible>(())).await.expect("the next call is as any other");
 }
 
 #[tokio::test(start_paused = true)]
@@ -107,12 +109,13 @@ fn c5_a_handle_is_used_and_dropped_outside_a_runtime_and_in_two_of_them() {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let (hanging, used) = (service.clone(), service.clone());
-        runtime
-            .spawn(async move { hanging.execute(async |_| pending::<Result<(), ()>>().await).await.is_ok() });
+        runtime.spawn(async move {
+            hanging.execute(async |_| pending::<Result<(), Infallible>>().await).await.is_ok()
+        });
         runtime
             .block_on(used.execute(async |_| {
                 sleep(Duration::from_millis(1)).await;
-                Ok::<_, ()>(())
+                Ok::<_, Infallible>(())
             }))
             .expect("succeeds");
         let begun = std::time::Instant::now();
@@ -188,9 +191,9 @@ fn c7_times_and_numbers_that_mean_nothing_are_refused_by_name() {
 #[tokio::test(start_paused = true)]
 async fn c7_a_deadline_without_an_end_and_one_of_nothing_are_what_they_say() {
     let service = in_virtual_time(FailoverConfig::default(), 2);
-    let done = service.call().deadline(Duration::MAX).execute(async |_| Ok::<_, ()>(())).await;
+    let done = service.call().deadline(Duration::MAX).execute(async |_| Ok::<_, Infallible>(())).await;
     done.expect("there is time");
-    let error = service.call().deadline(Duration::ZERO).execute(async |_| Ok::<(), ()>(())).await;
+    let error = service.call().deadline(Duration::ZERO).execute(async |_| Ok::<(), Infallible>(())).await;
     let error = error.expect_err("there is none");
     assert!(error.attempts().is_empty(), "nothing was begun");
 }
@@ -289,7 +292,7 @@ async fn c10_ten_thousand_calls_at_once_are_spread_evenly_and_all_end() {
             let done = service.execute_once(async |_| {
                 begun.fetch_add(1, Ordering::Relaxed);
                 let _ = gate.recv().await;
-                Ok::<_, ()>(())
+                Ok::<_, Infallible>(())
             });
             done.await.is_ok()
         });
@@ -314,14 +317,14 @@ async fn c12_a_call_may_be_made_and_the_service_changed_inside_a_call() {
     let service = in_virtual_time(FailoverConfig::default(), 3);
     let done = service
         .execute(async |_| {
-            let inner = service.execute(async |attempt| Ok::<_, ()>(attempt.port())).await;
+            let inner = service.execute(async |attempt| Ok::<_, Infallible>(attempt.port())).await;
             let pick = service.select().expect("available");
             let config = FailoverConfig::builder().max_retries(1).build().expect("valid");
             service.configure(config).expect("configures");
             assert!(service.stats().in_flight >= 2);
             assert!(!service.endpoints().is_empty() && service.explain().endpoints.len() == 3);
             pick.finish(Outcome::Success);
-            inner.map(|done| done.value).map_err(drop)
+            inner.map(|done| done.value)
         })
         .await;
     assert_eq!(done.expect("succeeds").value, 80);
@@ -342,7 +345,7 @@ async fn c13_a_call_ends_at_its_deadline_though_no_attempt_ever_answers() {
     let done = service
         .execute(async |attempt| {
             given.lock().expect("no panic").push(attempt.time_left());
-            pending::<Result<(), ()>>().await
+            pending::<Result<(), Infallible>>().await
         })
         .await;
     let took = begun.elapsed();

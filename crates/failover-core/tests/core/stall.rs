@@ -1,5 +1,6 @@
 //! A stall of this process: timers that fire late prove nothing.
 
+use std::convert::Infallible;
 use std::future::pending;
 use std::time::Duration;
 
@@ -22,7 +23,8 @@ async fn stall(service: &ServiceHandle, attempt: Duration, late: Duration) -> Ve
     let mut calls = JoinSet::new();
     for _ in 0..200 {
         let service = service.clone();
-        calls.spawn(async move { service.execute(async |_| pending::<Result<(), ()>>().await).await });
+        calls
+            .spawn(async move { service.execute(async |_| pending::<Result<(), Infallible>>().await).await });
     }
     while service.stats().in_flight < 200 {
         yield_now().await;

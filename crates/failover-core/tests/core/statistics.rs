@@ -1,5 +1,6 @@
 //! The statistics, in virtual time.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use failover_core::inspect::Latency;
@@ -27,7 +28,7 @@ async fn the_statistics_hold_percentiles_of_each_endpoint_and_of_them_together()
             .execute(async |attempt| {
                 let slow = attempt.id().as_str() == "10.0.0.2:80";
                 sleep(Duration::from_millis(if slow { 500 } else { 20 })).await;
-                Ok::<_, ()>(())
+                Ok::<_, Infallible>(())
             })
             .await;
         done.expect("succeeds");

@@ -1,5 +1,6 @@
 //! How long an attempt may take, and what its timeout proves.
 
+use std::convert::Infallible;
 use std::future::pending;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ async fn call(service: &ServiceHandle, deadline: Option<Duration>, latency: Dura
             return pending().await;
         }
         sleep(latency).await;
-        Ok::<_, ()>(())
+        Ok::<_, Infallible>(())
     });
     done.await.is_ok()
 }
@@ -51,7 +52,7 @@ async fn attempts(service: &ServiceHandle, deadline: u64) -> Vec<u128> {
     let error = service
         .call()
         .deadline(ms(deadline))
-        .execute(async |_| pending::<Result<(), ()>>().await)
+        .execute(async |_| pending::<Result<(), Infallible>>().await)
         .await
         .expect_err("no answer");
     error.attempts().iter().map(|attempt| attempt.duration.as_millis()).collect()

@@ -1,5 +1,6 @@
 //! After a manager is closed or dropped no task runs, and handles stay usable.
 
+use std::convert::Infallible;
 use std::future::pending;
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
@@ -33,7 +34,7 @@ async fn goes_on_without_discovery(service: &ServiceHandle, provider: &MemoryPro
     until("the end of all tasks", SECOND, || tasks() == 0).await;
     assert!(service.is_stale());
     assert_eq!(picked(service), ["users-1".to_owned()].into());
-    service.execute(async |_| Ok::<_, ()>(())).await.expect("calls go on");
+    service.execute(async |_| Ok::<_, Infallible>(())).await.expect("calls go on");
     // No task is left to notice it.
     provider.register(&endpoint("users-2", 2)).await.expect("registers");
     assert_eq!(named(service), ["users-1"]);

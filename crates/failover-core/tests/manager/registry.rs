@@ -1,6 +1,7 @@
 //! Faults of a registry, each with its number in the fault matrix, in virtual time.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -222,7 +223,7 @@ async fn r4_a_registry_that_is_suddenly_empty_costs_no_call_until_its_word_is_be
     until("the mark", SECOND, || service.is_stale()).await;
     for _ in 0..290 {
         sleep(SECOND).await;
-        service.execute(async |_| Ok::<_, ()>(())).await.expect("the last answer is served");
+        service.execute(async |_| Ok::<_, Infallible>(())).await.expect("the last answer is served");
     }
     assert_eq!(emitted(&service, EventKind::EmptyHeld).len(), 1);
     until("the end of the hold", 20 * SECOND, || named(&service).is_empty()).await;
@@ -476,7 +477,7 @@ async fn r13_a_provider_that_panics_hangs_or_floods_harms_no_other() {
         EndpointSet::new(entries.map(EndpointEntry::from))
     });
     for _ in 0..1_000 {
-        orders.execute(async |_| Ok::<_, ()>(())).await.expect("the others go on");
+        orders.execute(async |_| Ok::<_, Infallible>(())).await.expect("the others go on");
         sleep(Duration::from_millis(10)).await;
     }
     assert!(!orders.is_stale());

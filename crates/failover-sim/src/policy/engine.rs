@@ -5,8 +5,8 @@ use std::time::Duration;
 use failover_core::events::EventKind;
 use failover_core::inspect::BreakerState;
 use failover_core::{
-    Attempt, Classify, Clock, Endpoint, Error, ErrorKind, FailoverManager, Outcome, Random, ServiceHandle,
-    StrategyKind,
+    Attempt, Classified, Classify, Clock, Endpoint, Error, ErrorKind, FailoverManager, Outcome, Random,
+    ServiceHandle, StrategyKind,
 };
 
 use failover_test::{Script, ScriptedProvider};
@@ -37,13 +37,14 @@ pub(crate) struct Ours {
 struct Replies;
 
 impl Classify<(), Reply> for Replies {
-    fn classify(&self, reply: Result<&(), &Reply>) -> Outcome {
-        match reply {
+    fn classify(&self, reply: Result<&(), &Reply>) -> Classified {
+        let outcome = match reply {
             Ok(()) | Err(Reply::Ok) => Outcome::Success,
             Err(Reply::Refused) => Outcome::NotSent,
             Err(Reply::Reset | Reply::Error) => Outcome::Failure,
             Err(Reply::Overload(after)) => Outcome::Overload(after.map(Duration::from_nanos)),
-        }
+        };
+        outcome.into()
     }
 }
 
@@ -126,7 +127,7 @@ impl Ours {
         let outcome = match reply {
             Some(Reply::Ok) => self.handle.outcome::<(), Reply>(&Ok(())),
             Some(reply) => self.handle.outcome::<(), Reply>(&Err(reply)),
-            None => Outcome::Failure,
+            None => Outcome::Failure.into(),
         };
         pick.finish(outcome);
         let succeeded = reply == Some(Reply::Ok);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use crate::codec::duration::rough;
+use crate::contract::classify::reason::Reason;
 use crate::model::attempt_class::AttemptClass;
 use crate::model::endpoint::Endpoint;
 use crate::runtime::clock::{Clock, Time};
@@ -58,19 +59,33 @@ pub struct AttemptRecord {
     pub endpoint: Arc<Endpoint>,
     /// How it ended.
     pub class: AttemptClass,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reason: Option<Reason>,
     /// How long it took.
     #[serde(serialize_with = "crate::codec::duration::write")]
     pub duration: Duration,
+}
+
+impl AttemptRecord {
+    /// Returns why the attempt did not succeed, if its classifier gave a reason: at most 256 bytes,
+    /// without control characters.
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
 }
 
 fn id_of<S: Serializer>(endpoint: &Arc<Endpoint>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(endpoint.id().as_str())
 }
 
-/// One line: `server-2: timeout after 250ms`.
+/// One line: `server-2: timeout after 250ms`, `server-2: failure (connection refused) after 1ms`.
 impl fmt::Display for AttemptRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} after {}", self.endpoint.id(), self.class, rough(self.duration))
+        write!(f, "{}: {}", self.endpoint.id(), self.class)?;
+        if let Some(reason) = &self.reason {
+            write!(f, " ({reason})")?;
+        }
+        write!(f, " after {}", rough(self.duration))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::client::call::options::CallOptions;
 use crate::client::call::run::Run;
 use crate::client::pick::{OwnedPick, Pick};
 use crate::config::{Algorithm, FailoverConfig};
-use crate::contract::classify::{Classify, Outcome};
+use crate::contract::classify::{Classified, Classify};
 use crate::engine::algorithm::{PickOptions, Tried};
 use crate::engine::policy::CallPolicy;
 use crate::engine::{Engine, NoEndpoints};
@@ -116,7 +116,7 @@ impl<'a, C> Call<'a, C> {
     /// Sets whether the operation is idempotent. Default: `true`.
     ///
     /// With `false`, a call is retried only if the request was provably not sent
-    /// ([`Outcome::NotSent`]).
+    /// ([`Outcome::NotSent`](crate::Outcome::NotSent)).
     pub fn idempotent(mut self, idempotent: bool) -> Self {
         self.options.not_idempotent = !idempotent;
         self
@@ -191,10 +191,12 @@ impl<'a, C> Call<'a, C> {
         Call { engine: self.engine, classifier, options: self.options }
     }
 
-    /// Sets the classifier of this call's replies to a closure.
-    pub fn classify<T, E, F>(self, classifier: F) -> Call<'a, F>
+    /// Sets the classifier of this call's replies to a closure, which returns an
+    /// [`Outcome`](crate::Outcome), a pair of an outcome and a reason, or a [`Classified`].
+    pub fn classify<T, E, R, F>(self, classifier: F) -> Call<'a, F>
     where
-        F: Fn(Result<&T, &E>) -> Outcome,
+        F: Fn(Result<&T, &E>) -> R,
+        R: Into<Classified>,
     {
         self.with_classifier(classifier)
     }
@@ -205,7 +207,7 @@ impl<'a, C> Call<'a, C> {
     /// [`Attempt`], which dereferences to the endpoint, and borrows what it captures (`async
     /// |endpoint| …`, not `async move`).
     ///
-    /// A reply that the classifier calls [`Rejected`](Outcome::Rejected) is returned as a reply:
+    /// A reply that the classifier calls [`Rejected`](crate::Outcome::Rejected) is returned as a reply:
     /// `Ok` stays `Ok`. A reply that the classifier calls a failure results in an error even if it
     /// was `Ok`; [`CallError::into_last_reply`] returns it. Until the call ends or another such reply
     /// replaces it, the call holds it, and with it the connection of a body that is not read.

@@ -12,7 +12,8 @@ use crate::client::call::options::CallOptions;
 use crate::client::call::timed::{self, NoReply, timed, wait};
 use crate::codec::duration::rough;
 use crate::config::defaults;
-use crate::contract::classify::{Classify, Outcome};
+use crate::contract::classify::reason::Reason;
+use crate::contract::classify::{Classified, Classify, Outcome};
 use crate::engine::Engine;
 use crate::engine::algorithm::Tried;
 use crate::engine::attempt_guard::AttemptGuard;
@@ -101,20 +102,23 @@ impl<'a> Run<'a> {
             let lasts = until.since(guard.began());
             let future = operation(attempt).instrument(span);
             let reply = timed::attempt(future, until, lasts, self.engine.clock()).await;
-            let (class, pause) = match &reply {
+            let (class, pause, cause) = match &reply {
                 Ok(reply) => judge(classifier.classify(reply.as_ref())),
-                Err(NoReply::Late) => (AttemptClass::Timeout, None),
-                Err(NoReply::Stalled | NoReply::NoRuntime) => (AttemptClass::Local, None),
+                Err(NoReply::Late) => (AttemptClass::Timeout, None, None),
+                Err(NoReply::Stalled | NoReply::NoRuntime) => (AttemptClass::Local, None, None),
             };
             let squeezed = class == AttemptClass::Timeout && reply.is_err() && self.is_squeezed(lasts);
             if let Some(pause) = pause {
                 self.engine.charge(state, pause);
             }
+            if class.is_failure() && !squeezed {
+                self.engine.note_failure(state, class, cause.clone());
+            }
             let duration = guard.end((!squeezed).then_some(class));
             if duration > lasts + timed::patience(lasts) {
                 self.engine.process_stalled(until);
             }
-            let record = AttemptRecord { endpoint, class, duration };
+            let record = AttemptRecord { endpoint, class, reason: cause, duration };
             match (class, reply) {
                 (AttemptClass::Success | AttemptClass::Rejected, Ok(Ok(value))) => {
                     return Ok(self.done(value, record, class));
@@ -257,10 +261,10 @@ impl<'a> Run<'a> {
 
     fn record(&mut self, record: AttemptRecord, state: u32, pause: Option<Duration>) {
         if record.class == AttemptClass::Timeout {
-            let reason = format!("no answer after {}", rough(record.duration));
-            self.engine
-                .events()
-                .emit(self.engine.about_number(state, Event::new(EventKind::Timeout, reason)));
+            let cause = record.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            let reason = format!("no answer after {}{cause}", rough(record.duration));
+            let event = self.engine.about_number(state, Event::new(EventKind::Timeout, reason));
+            self.engine.events().emit(event);
         }
         let wait = pause.map_or(Time::from_nanos(0), |pause| self.engine.clock().now() + pause);
         let failed = self.failed.get_or_insert_default();
@@ -341,8 +345,11 @@ impl<'a> Run<'a> {
         };
         let number = failed.records.len() + 1;
         let reason = format!("attempt {number} goes {where_to} after {last}");
-        let event = self.engine.about_number(state, Event::new(kind, reason));
-        self.engine.events().emit(event.detail("attempt", number));
+        let event = self.engine.about_number(state, Event::new(kind, reason)).detail("attempt", number);
+        self.engine.events().emit(match &last.reason {
+            Some(cause) => event.detail("last_failure", &**cause),
+            None => event,
+        });
     }
 
     #[inline]
@@ -388,10 +395,11 @@ impl<'a> Run<'a> {
     }
 }
 
-fn judge(outcome: Outcome) -> (AttemptClass, Option<Duration>) {
+fn judge(classified: Classified) -> (AttemptClass, Option<Duration>, Option<Reason>) {
+    let (outcome, reason) = classified.into_parts();
     let pause = match outcome {
         Outcome::Overload(pause) => pause,
         _ => None,
     };
-    (AttemptClass::from(outcome), pause)
+    (AttemptClass::from(outcome), pause, reason)
 }

@@ -1,4 +1,5 @@
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::future::{Future, pending};
 use std::pin::pin;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 mod dropped;
 mod kept;
+mod reasons;
 mod waiting;
 
 use super::*;
@@ -80,8 +82,11 @@ async fn a_call_may_bring_its_own_configuration() {
         .build()
         .expect("valid");
     let begun = tokio::time::Instant::now();
-    let hang =
-        users.call().config(&own).execute(async |_| std::future::pending::<Result<(), ()>>().await).await;
+    let hang = users
+        .call()
+        .config(&own)
+        .execute(async |_| std::future::pending::<Result<(), Infallible>>().await)
+        .await;
     let error = hang.expect_err("no endpoint answers");
     assert_eq!((error.attempts().len(), begun.elapsed()), (6, Duration::from_secs(9)));
     // Per-call options override its settings, in either order.
@@ -235,7 +240,7 @@ async fn an_attempt_that_hangs_ends_in_time_and_the_call_goes_elsewhere() {
             if hanging.fetch_sub(1, Ordering::Relaxed) == 1 {
                 pending::<()>().await;
             }
-            Ok::<_, ()>(attempt.number())
+            Ok::<_, Infallible>(attempt.number())
         })
         .await
         .expect("the second attempt");
@@ -252,7 +257,7 @@ async fn a_call_ends_at_its_deadline_whatever_the_operation_does() {
         let error = service
             .call()
             .deadline(deadline)
-            .execute(async |_| pending::<Result<(), ()>>().await)
+            .execute(async |_| pending::<Result<(), Infallible>>().await)
             .await
             .expect_err("never ready");
         assert!(began.elapsed() <= deadline + Duration::from_millis(5), "{:?}", began.elapsed());
@@ -301,7 +306,7 @@ async fn retries_end_when_the_budget_is_empty_and_successes_fill_it() {
 async fn an_operation_that_is_given_once_runs_once() {
     let service = service(3);
     let owned = String::from("given away");
-    let done = service.execute_once(async move |_| Ok::<_, ()>(owned)).await.expect("succeeds");
+    let done = service.execute_once(async move |_| Ok::<_, Infallible>(owned)).await.expect("succeeds");
     assert_eq!(done.value, "given away");
     let error = service.execute_once(async move |_| Err::<(), _>("down")).await.expect_err("one attempt");
     assert_eq!(error.attempts().len(), 1);
@@ -310,12 +315,12 @@ async fn an_operation_that_is_given_once_runs_once() {
 #[tokio::test(start_paused = true)]
 async fn without_an_endpoint_a_call_fails_at_once_with_the_reason_or_waits_up_to_its_deadline() {
     let service = ServiceHandle::builder("users").clock(Clock::tokio()).build().expect("valid");
-    let error = service.execute(async |_| Ok::<_, ()>(())).await.expect_err("none");
+    let error = service.execute(async |_| Ok::<_, Infallible>(())).await.expect_err("none");
     assert_eq!((error.kind(), error.code()), (ErrorKind::NoEndpoints, "NO_ENDPOINTS"));
     assert!(error.to_string().contains("no endpoint is registered"), "{error}");
     let began = tokio::time::Instant::now();
     let call = service.call().wait_ready(true).deadline(Duration::from_secs(3));
-    let error = call.execute(async |_| Ok::<_, ()>(())).await.expect_err("none in time");
+    let error = call.execute(async |_| Ok::<_, Infallible>(())).await.expect_err("none in time");
     assert_eq!(error.kind(), ErrorKind::NoEndpoints);
     assert!(began.elapsed().as_secs_f64() - 3.0 < 0.005, "{:?}", began.elapsed());
 }
@@ -325,7 +330,7 @@ async fn a_call_that_waits_goes_on_as_soon_as_there_is_an_endpoint() {
     let service = ServiceHandle::builder("users").clock(Clock::tokio()).build().expect("valid");
     let engine = service.engine();
     let source = engine.add_source(Arc::from("late"), 0);
-    let mut call = pin!(service.call().wait_ready(true).execute(async |_| Ok::<_, ()>("yes")));
+    let mut call = pin!(service.call().wait_ready(true).execute(async |_| Ok::<_, Infallible>("yes")));
     assert!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
     let endpoint =
         crate::model::endpoint::Endpoint::builder("a", "users", "10.0.0.1", 80).build().expect("valid");
@@ -337,10 +342,10 @@ async fn a_call_that_waits_goes_on_as_soon_as_there_is_an_endpoint() {
 fn outside_a_runtime_what_is_ready_works_and_what_waits_is_a_typed_error() {
     let service = ServiceHandle::fixed("users", ["10.0.0.1:80"]).expect("valid");
     let mut context = Context::from_waker(Waker::noop());
-    let mut ready = pin!(service.execute(async |_| Ok::<_, ()>("yes")));
+    let mut ready = pin!(service.execute(async |_| Ok::<_, Infallible>("yes")));
     let Poll::Ready(done) = ready.as_mut().poll(&mut context) else { panic!("nothing to wait for") };
     assert_eq!(done.expect("succeeds").value, "yes");
-    let mut waits = pin!(service.execute(async |_| pending::<Result<(), ()>>().await));
+    let mut waits = pin!(service.execute(async |_| pending::<Result<(), Infallible>>().await));
     let Poll::Ready(result) = waits.as_mut().poll(&mut context) else { panic!("it cannot wait") };
     let error = result.expect_err("no timer");
     assert!(matches!(error.reason(), StopReason::NoRuntime));
@@ -473,7 +478,7 @@ async fn an_attempt_has_its_share_of_the_time_unless_it_is_given_another() {
     let given = FailoverConfig::builder().attempt_timeout(seconds(2)).build().expect("valid");
     let (shared, given) = (service(3), service_with(given, 3));
     let left = async |call: Call<'_, crate::OkIsSuccess>| {
-        call.execute(async |attempt| Ok::<_, ()>(attempt.time_left())).await.expect("succeeds").value
+        call.execute(async |attempt| Ok::<_, Infallible>(attempt.time_left())).await.expect("succeeds").value
     };
     for (call, expected) in [
         (shared.call(), seconds(10)),
@@ -491,6 +496,6 @@ async fn an_attempt_has_its_share_of_the_time_unless_it_is_given_another() {
         let shown = format!("{call:?}");
         assert_eq!(left(call).await, expected, "{shown}");
     }
-    let once = shared.execute_once(async |attempt: Attempt| Ok::<_, ()>(attempt.time_left()));
+    let once = shared.execute_once(async |attempt: Attempt| Ok::<_, Infallible>(attempt.time_left()));
     assert_eq!(once.await.expect("succeeds").value, seconds(30), "the only attempt has all of it");
 }

@@ -1,3 +1,4 @@
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -50,7 +51,7 @@ async fn a_thousand_first_uses_at_once_make_one_value_for_each_endpoint() {
                     } else {
                         let making = || async {
                             tokio::time::sleep(Duration::from_millis(5)).await;
-                            Ok::<_, ()>(make(pick.endpoint()))
+                            Ok::<_, Infallible>(make(pick.endpoint()))
                         };
                         values.get_or_try_init(pick.endpoint(), making).await.expect("made")
                     };

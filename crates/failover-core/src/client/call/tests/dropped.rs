@@ -8,7 +8,7 @@ use super::*;
 async fn a_panic_reaches_the_caller_and_leaves_nothing_behind() {
     let service = service(2);
     for early in [true, false] {
-        let call = service.execute(async |_| -> Result<(), ()> {
+        let call = service.execute(async |_| -> Result<(), Infallible> {
             if !early {
                 tokio::task::yield_now().await;
             }

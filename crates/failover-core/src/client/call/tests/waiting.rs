@@ -8,7 +8,7 @@ async fn a_call_that_waits_goes_on_when_an_open_time_has_passed() {
     break_all(&service);
     let began = tokio::time::Instant::now();
     let call = service.call().wait_ready(true).deadline(Duration::from_secs(20));
-    call.execute(async |_| Ok::<_, ()>(())).await.expect("a probe call");
+    call.execute(async |_| Ok::<_, Infallible>(())).await.expect("a probe call");
     assert!(began.elapsed().as_millis().abs_diff(5_000) <= 2, "{:?}", began.elapsed());
 }
 
@@ -22,7 +22,7 @@ async fn a_call_that_waits_goes_on_when_a_permit_comes_back() {
     service.select().expect_err("no permit is left");
     let began = tokio::time::Instant::now();
     let call = service.call().wait_ready(true).deadline(Duration::from_secs(20));
-    let (done, ()) = tokio::join!(call.execute(async |_| Ok::<_, ()>(())), async {
+    let (done, ()) = tokio::join!(call.execute(async |_| Ok::<_, Infallible>(())), async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         drop(pick);
     });
@@ -49,7 +49,7 @@ async fn a_retry_at_the_same_endpoint_backs_off_though_another_one_is_broken() {
 async fn a_call_without_time_makes_no_attempt_and_one_that_runs_out_of_it_counts_against_no_endpoint() {
     let service = service(3);
     let call = service.call().deadline(Duration::ZERO);
-    let error = call.execute(async |_| pending::<Result<(), ()>>().await).await.expect_err("no time");
+    let error = call.execute(async |_| pending::<Result<(), Infallible>>().await).await.expect_err("no time");
     assert!(matches!(error.reason(), StopReason::Deadline) && error.attempts().is_empty(), "{error}");
     // The first attempt takes nearly all of the time, and leaves a tenth of an attempt's timeout.
     for _ in 0..30 {
