@@ -123,3 +123,8 @@ pub mod probe {
     #[doc(inline)]
     pub use failover_probe::*;
 }
+
+/// Compiles the examples of the guide.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide-compile-errors.md")]
+struct CompileErrors;
