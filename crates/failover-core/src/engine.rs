@@ -96,6 +96,8 @@ pub(crate) struct Engine {
     events: EventLog,
     /// Counts the changes of the rotation, for tasks that wait for one.
     changes: watch::Sender<u64>,
+    /// Notifies of changes of the list of endpoints, and of the end of discovery.
+    listed: watch::Sender<()>,
     slab: Slab,
 }
 
@@ -141,6 +143,7 @@ impl Engine {
             shares: Mutex::default(),
             events: EventLog::of_service(name.clone(), clock.clone(), parent),
             changes: watch::Sender::new(0),
+            listed: watch::Sender::new(()),
             name,
             clock,
             random,
@@ -203,6 +206,12 @@ impl Engine {
     /// Returns a receiver that is notified of each change of the rotation.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+
+    /// Returns a receiver that is notified of each change of the list of endpoints, and of the end of
+    /// discovery.
+    pub(crate) fn listed(&self) -> watch::Receiver<()> {
+        self.listed.subscribe()
     }
 
     /// Allows an endpoint out of rotation to be tried from this time on.

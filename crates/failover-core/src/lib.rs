@@ -63,6 +63,7 @@ mod runtime;
 
 pub use async_trait::async_trait;
 pub use client::call::{Attempt, AttemptRecord, Attempts, Call, CallError, Completed, StopReason};
+pub use client::changes::{EndpointChanges, EndpointList};
 pub use client::per_endpoint::PerEndpoint;
 pub use client::pick::{OwnedPick, Pick};
 pub use client::service::{IntoEndpoint, ServiceBuilder, ServiceHandle};

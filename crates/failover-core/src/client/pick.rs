@@ -1,5 +1,6 @@
 //! A picked endpoint, for a caller that owns its transport.
 
+use std::future::Future;
 use std::sync::{Arc, OnceLock};
 
 use crate::contract::classify::Classified;
@@ -38,6 +39,19 @@ impl<'a> Pick<'a> {
         self.endpoint.get_or_init(|| self.guard.endpoint())
     }
 
+    /// Waits until the endpoint leaves the service, moves to another address, or is drained.
+    ///
+    /// For connections that outlive a call, such as streams, WebSockets and HTTP/2: the future
+    /// borrows nothing. It is ready at once if that has happened already. It never completes if
+    /// discovery ends first, since nothing is known of the endpoint then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: a dropped future has no effect.
+    pub fn departed(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.endpoint().departed()
+    }
+
     /// Records the outcome of the call: an [`Outcome`](crate::Outcome), a pair of an outcome and a
     /// reason, or a [`Classified`].
     #[inline]
@@ -54,6 +68,19 @@ impl OwnedPick {
     /// Returns the endpoint to send the call to.
     pub fn endpoint(&self) -> &Arc<Endpoint> {
         self.endpoint.get_or_init(|| self.guard.endpoint())
+    }
+
+    /// Waits until the endpoint leaves the service, moves to another address, or is drained.
+    ///
+    /// For connections that outlive a call, such as streams, WebSockets and HTTP/2: the future
+    /// borrows nothing. It is ready at once if that has happened already. It never completes if
+    /// discovery ends first, since nothing is known of the endpoint then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: a dropped future has no effect.
+    pub fn departed(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.endpoint().departed()
     }
 
     /// Records the outcome of the call: an [`Outcome`](crate::Outcome), a pair of an outcome and a

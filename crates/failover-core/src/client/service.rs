@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::client::call::{Attempt, Call, CallError, Completed};
+use crate::client::changes::{EndpointChanges, entries};
 use crate::client::pick::{OwnedPick, Pick};
 use crate::config::FailoverConfig;
 use crate::contract::classify::{Classified, Classify, OkIsSuccess};
@@ -289,13 +290,14 @@ impl<C> ServiceHandle<C> {
     /// Several entries for one address and port are one endpoint: see
     /// [`EndpointExplanation::others`](crate::inspect::EndpointExplanation::others).
     pub fn endpoints(&self) -> Vec<EndpointEntry> {
-        let snapshot = self.engine.snapshot();
-        let entry = |slot: &crate::engine::snapshot::Slot| {
-            EndpointEntry::new(Arc::clone(&slot.endpoint))
-                .with_health(slot.claim.health)
-                .with_lifecycle(slot.claim.lifecycle)
-        };
-        snapshot.slots.iter().map(entry).collect()
+        entries(&self.engine.snapshot())
+    }
+
+    /// Watches the list of endpoints from now on.
+    ///
+    /// Unlike [`subscribe`](Self::subscribe), a watch never misses the last state.
+    pub fn changes(&self) -> EndpointChanges {
+        EndpointChanges::new(Arc::clone(&self.engine), self.lease())
     }
 
     /// Returns the endpoint with this id, or the one that `id@source` names.
@@ -399,6 +401,9 @@ impl<C> ServiceHandle<C> {
     }
 
     /// Subscribes to the events of this service from now on.
+    ///
+    /// A subscription can miss events, and counts them ([`EventReceiver::missed`]); to follow the
+    /// endpoints themselves, use [`changes`](Self::changes).
     pub fn subscribe(&self) -> EventReceiver {
         self.engine.events().subscribe()
     }

@@ -4,6 +4,7 @@
 //! data that another one has just replaced. Events are emitted after the lock is released.
 
 pub(crate) mod active_source;
+pub(crate) mod departures;
 pub(crate) mod diff_events;
 pub(crate) mod ejection;
 pub(crate) mod forced;

@@ -55,6 +55,8 @@ pub(crate) struct Snapshot {
     sticky: Option<Arc<SessionTable>>,
     /// The number of endpoints whose sources do not exclude them.
     pub(crate) eligible: u32,
+    /// The number of changes of the endpoints, or of their sources' claims, so far.
+    pub(crate) version: u64,
 }
 
 /// One place of a snapshot, which is one candidate however many entries name it.
@@ -139,6 +141,7 @@ impl Snapshot {
             plain,
             sticky,
             eligible,
+            version: before.map_or(0, |before| before.version),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The bounded log of events, of one service or of a whole manager.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::broadcast;
@@ -27,6 +28,8 @@ pub(crate) struct EventLog {
     capacity: usize,
     remembered: Mutex<Remembered>,
     subscribers: broadcast::Sender<Arc<Event>>,
+    /// The number of events that flood control left out.
+    suppressed: Arc<AtomicU64>,
 }
 
 /// Two rings, so that events of failing calls do not evict the event that explains them.
@@ -51,11 +54,17 @@ impl EventLog {
 
     fn new(service: Option<ServiceName>, clock: Clock, parent: Option<Arc<Self>>, capacity: usize) -> Self {
         let subscribers = broadcast::Sender::new(capacity);
-        Self { service, clock, parent, capacity, remembered: Mutex::default(), subscribers }
+        let suppressed = Arc::default();
+        Self { service, clock, parent, capacity, remembered: Mutex::default(), subscribers, suppressed }
     }
 
     pub(crate) fn emit(&self, mut event: Event) {
-        let Some(suppressed) = self.remembered().flood.admit(event.kind, self.clock.now()) else { return };
+        let Some(suppressed) = self.remembered().flood.admit(event.kind, self.clock.now()) else {
+            for log in [Some(self), self.parent.as_deref()].into_iter().flatten() {
+                log.suppressed.fetch_add(1, Ordering::Relaxed);
+            }
+            return;
+        };
         if suppressed > 0 {
             event.details.insert("suppressed", suppressed.into());
         }
@@ -99,7 +108,7 @@ impl EventLog {
     }
 
     pub(crate) fn subscribe(&self) -> EventReceiver {
-        EventReceiver::new(self.subscribers.subscribe())
+        EventReceiver::new(self.subscribers.subscribe(), Arc::clone(&self.suppressed))
     }
 
     fn remembered(&self) -> MutexGuard<'_, Remembered> {
@@ -160,5 +169,22 @@ mod tests {
         assert_eq!(json["type"], "endpoint_down");
         assert_eq!(json["details"]["failures"], 5);
         assert!(json["at"].as_str().expect("text").ends_with('Z'), "{json}");
+    }
+
+    #[test]
+    fn what_flood_control_leaves_out_is_missed_in_both_logs_and_by_no_later_subscriber() {
+        let clock = Clock::system();
+        let parent = Arc::new(EventLog::of_manager(clock.clone()));
+        let service = ServiceName::new("users").expect("valid");
+        let log = EventLog::of_service(service, clock, Some(Arc::clone(&parent)));
+        let mut receivers = [log.subscribe(), parent.subscribe()];
+        for _ in 0..150 {
+            log.emit(Event::new(EventKind::EndpointAdded, "is new"));
+        }
+        for events in &mut receivers {
+            let received = std::iter::from_fn(|| events.try_recv()).count() as u64;
+            assert_eq!((received, events.missed()), (100, 50));
+        }
+        assert_eq!((log.subscribe().missed(), parent.subscribe().missed()), (0, 0));
     }
 }

@@ -1,6 +1,7 @@
 //! A subscription that may miss events, and never slows down their source.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::broadcast::{self, error::RecvError};
 
@@ -11,11 +12,15 @@ use crate::events::event::Event;
 pub struct EventReceiver {
     receiver: broadcast::Receiver<Arc<Event>>,
     missed: u64,
+    /// The number of events that flood control has left out, now and when the subscription began.
+    suppressed: Arc<AtomicU64>,
+    suppressed_before: u64,
 }
 
 impl EventReceiver {
-    pub(super) fn new(receiver: broadcast::Receiver<Arc<Event>>) -> Self {
-        Self { receiver, missed: 0 }
+    pub(super) fn new(receiver: broadcast::Receiver<Arc<Event>>, suppressed: Arc<AtomicU64>) -> Self {
+        let suppressed_before = suppressed.load(Ordering::Relaxed);
+        Self { receiver, missed: 0, suppressed, suppressed_before }
     }
 
     /// Waits for the next event. Returns `None` once the source has ended.
@@ -45,8 +50,11 @@ impl EventReceiver {
         }
     }
 
-    /// Returns the number of events that this subscription missed because it was too slow.
+    /// Returns the number of events that this subscription missed: because it was too slow, and
+    /// because flood control left them out.
+    ///
+    /// After 100 events of a kind that a registry can cause, one in six seconds is emitted.
     pub fn missed(&self) -> u64 {
-        self.missed
+        self.missed + self.suppressed.load(Ordering::Relaxed) - self.suppressed_before
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod address;
 pub(crate) mod builder;
+pub(crate) mod departure;
 pub(crate) mod entry;
 pub(crate) mod id;
 pub(crate) mod json;
@@ -19,6 +20,7 @@ pub use entry::EndpointEntry;
 pub use id::{EndpointId, ServiceName};
 
 use crate::model::health_check::HealthCheck;
+use departure::Attached;
 
 /// An instance of a service. Immutable; a changed endpoint is a new value.
 ///
@@ -52,6 +54,7 @@ pub struct Endpoint {
     zone: Option<String>,
     created_at: Option<SystemTime>,
     updated_at: Option<SystemTime>,
+    attached: Attached,
 }
 
 impl Endpoint {

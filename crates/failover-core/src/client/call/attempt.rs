@@ -1,6 +1,7 @@
 //! The attempts of a call: the handle that the operation receives, and the record that is kept.
 
 use std::fmt;
+use std::future::Future;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +40,40 @@ impl Attempt {
     /// request.
     pub fn time_left(&self) -> Duration {
         self.until.since(self.clock.now())
+    }
+
+    /// Waits until the endpoint leaves the service, moves to another address, or is drained.
+    ///
+    /// For connections that outlive a call, such as streams, WebSockets and HTTP/2: the future
+    /// borrows nothing. It is ready at once if that has happened already. It never completes if
+    /// discovery ends first, since nothing is known of the endpoint then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: a dropped future has no effect.
+    ///
+    /// ```
+    /// # use failover_core::ServiceHandle;
+    /// # struct Socket;
+    /// # impl Socket { async fn next(&mut self) -> Option<String> { None } async fn close(self) {} }
+    /// # async fn connect(_: String) -> Result<Socket, std::io::Error> { Ok(Socket) }
+    /// # async fn example(users: ServiceHandle) -> Result<(), failover_core::Error> {
+    /// let done = users
+    ///     .execute(async |endpoint| Ok::<_, std::io::Error>((connect(endpoint.url("/")).await?, endpoint.departed())))
+    ///     .await?;
+    /// let (mut socket, departed) = done.value;
+    /// let mut departed = std::pin::pin!(departed);
+    /// loop {
+    ///     tokio::select! {
+    ///         () = &mut departed => break, // closes in good order, and connects to another endpoint
+    ///         message = socket.next() => println!("{message:?}"),
+    ///     }
+    /// }
+    /// socket.close().await;
+    /// # Ok(()) }
+    /// ```
+    pub fn departed(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.endpoint.departed()
     }
 }
 

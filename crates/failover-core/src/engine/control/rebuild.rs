@@ -10,6 +10,7 @@ use crate::engine::Engine;
 use crate::engine::availability::Claim;
 use crate::engine::breaker;
 use crate::engine::control::active_source::{self, shares_event};
+use crate::engine::control::departures;
 use crate::engine::control::diff_events;
 use crate::engine::control::matches::Matches;
 use crate::engine::control::ranking::{Ranked, ranked};
@@ -29,7 +30,10 @@ impl Engine {
     pub(super) fn rebuild(&self, control: &mut Control, events: &mut Vec<Event>) -> Arc<FailoverConfig> {
         let old = self.snapshot.load_full();
         control.allocator.sweep(&self.slab, &control.lock);
-        let (snapshot, matches) = self.assemble(control, &old);
+        let (mut snapshot, matches) = self.assemble(control, &old);
+        let listed_before = snapshot.version;
+        snapshot.version += u64::from(departures::differs(&old, &snapshot, &matches));
+        let is_new = snapshot.version != listed_before;
         diff_events::emit(&old, &snapshot, &matches, &self.slab, events);
         self.place_endpoints(control, &snapshot);
         snapshot.recompute_limits(&self.slab, self.clock.now());
@@ -54,7 +58,12 @@ impl Engine {
         self.strain.heed_all(slow_from.is_some() || snapshot.policy.failure_rate.is_some());
         let slow_from = slow_from.map_or(u64::MAX, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
         self.slow_from.store(slow_from, Ordering::Relaxed);
-        self.snapshot.store(Arc::new(snapshot));
+        let snapshot = Arc::new(snapshot);
+        self.snapshot.store(Arc::clone(&snapshot));
+        departures::announce(&old, &snapshot, &matches);
+        if is_new {
+            self.listed.send_replace(());
+        }
         control.allocator.replaced(Arc::downgrade(&old));
         let before = Arc::clone(&old.config);
         drop(old);
@@ -121,8 +130,9 @@ impl Engine {
         lock: &ControlLock,
     ) -> Slot {
         let entry = ranked.entry;
-        let endpoint = Arc::clone(entry.endpoint());
+        let endpoint = entry.endpoint();
         let same_place = before.filter(|slot| slot.endpoint.place() == endpoint.place());
+        let endpoint = departures::attached(endpoint, same_place);
         let number = same_place.map_or_else(|| allocator.take(&self.slab), |slot| slot.state);
         let state = self.slab.state(number);
         state.set(&endpoint, ranked.weight.max(1), lock);

@@ -243,6 +243,7 @@ impl Engine {
         self.emit_all(events);
         // Wakes tasks that wait for an answer, even if no event was emitted: no answer will come.
         self.changes.send_modify(|count| *count += 1);
+        self.listed.send_replace(());
     }
 
     /// Records that discovery of a source has resumed.

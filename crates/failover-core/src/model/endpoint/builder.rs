@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use crate::error::{Error, is_unprintable};
 use crate::model::defaults;
+use crate::model::endpoint::departure::Attached;
 use crate::model::endpoint::{Endpoint, EndpointId, ServiceName, address, limits};
 use crate::model::health_check::HealthCheck;
 
@@ -203,6 +204,7 @@ impl EndpointBuilder {
             zone: self.zone,
             created_at: self.created_at,
             updated_at: self.updated_at,
+            attached: Attached::default(),
         })
     }
 }
