@@ -116,6 +116,29 @@ async fn a_service_without_handles_is_removed_after_keep_idle() {
     assert_eq!(tasks(), with);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_watch_of_the_endpoints_keeps_their_discovery_and_ends_with_the_manager() {
+    let provider = MemoryProvider::new();
+    let manager =
+        virtual_manager(provider.clone()).keep_idle(Duration::from_secs(60)).build().await.expect("builds");
+    let service = manager.service("users").await.expect("a handle");
+    let mut changes = service.changes();
+    drop(service);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    provider.register(&endpoint("users-1", 1)).await.expect("registers");
+    let list = timeout(SECOND, changes.changed()).await.expect("it is still discovered").expect("a list");
+    let [first] = &list.endpoints[..] else { panic!("{list:?}") };
+    let service = manager.service("users").await.expect("a handle");
+    let departed = service.select_owned().expect("available").departed();
+    assert_eq!(first.endpoint().id().as_str(), "users-1");
+    manager.deregister_endpoint("users-1").await.expect("deregisters");
+    timeout(SECOND, departed).await.expect("the endpoint has left");
+    assert!(timeout(SECOND, changes.changed()).await.expect("in time").expect("a list").endpoints.is_empty());
+    manager.close().await.expect("closes");
+    let end = timeout(SECOND, changes.changed()).await.expect("in time").expect_err("closed");
+    assert_eq!(end.kind(), ErrorKind::Shutdown);
+}
+
 /// Answers when released, and blocks its thread until then, like an answer that arrives while a
 /// manager is dropped.
 struct Late {
