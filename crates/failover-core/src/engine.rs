@@ -51,6 +51,7 @@ use crate::engine::state::slab::Slab;
 use crate::error::Error;
 use crate::events::EventLog;
 use crate::model::endpoint::ServiceName;
+use crate::model::endpoint::departure::Owner;
 use crate::runtime::clock::{Clock, Time};
 use crate::runtime::random::Random;
 use accounting::CallAccounts;
@@ -98,6 +99,8 @@ pub(crate) struct Engine {
     changes: watch::Sender<u64>,
     /// Notifies of changes of the list of endpoints, and of the end of discovery.
     listed: watch::Sender<()>,
+    /// What the endpoints of this service are attached to.
+    owner: Arc<Owner>,
     slab: Slab,
 }
 
@@ -144,6 +147,7 @@ impl Engine {
             events: EventLog::of_service(name.clone(), clock.clone(), parent),
             changes: watch::Sender::new(0),
             listed: watch::Sender::new(()),
+            owner: Arc::default(),
             name,
             clock,
             random,

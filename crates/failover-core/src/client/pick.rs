@@ -41,8 +41,8 @@ impl<'a> Pick<'a> {
 
     /// Waits until the endpoint leaves the service, moves to another address, or is drained.
     ///
-    /// For connections that outlive a call, such as streams, WebSockets and HTTP/2: the future
-    /// borrows nothing. It is ready at once if that has happened already. It never completes if
+    /// For connections that outlive a call, such as streams and web sockets: the future borrows
+    /// nothing. It is ready at once if that has happened already. It never completes if
     /// discovery ends first, since nothing is known of the endpoint then.
     ///
     /// # Cancel safety
@@ -72,8 +72,8 @@ impl OwnedPick {
 
     /// Waits until the endpoint leaves the service, moves to another address, or is drained.
     ///
-    /// For connections that outlive a call, such as streams, WebSockets and HTTP/2: the future
-    /// borrows nothing. It is ready at once if that has happened already. It never completes if
+    /// For connections that outlive a call, such as streams and web sockets: the future borrows
+    /// nothing. It is ready at once if that has happened already. It never completes if
     /// discovery ends first, since nothing is known of the endpoint then.
     ///
     /// # Cancel safety

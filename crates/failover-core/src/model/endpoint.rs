@@ -12,7 +12,9 @@ pub(crate) mod url;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 pub use builder::EndpointBuilder;
@@ -20,7 +22,7 @@ pub use entry::EndpointEntry;
 pub use id::{EndpointId, ServiceName};
 
 use crate::model::health_check::HealthCheck;
-use departure::Attached;
+use departure::{Attached, Departure, Owner};
 
 /// An instance of a service. Immutable; a changed endpoint is a new value.
 ///
@@ -171,6 +173,34 @@ impl Endpoint {
     pub fn url(&self, path: &str) -> String {
         let slash = if path.starts_with('/') { "" } else { "/" };
         format!("{}://{}{slash}{path}", self.protocol, Authority(self))
+    }
+}
+
+/// What an engine attaches to an endpoint of its service.
+impl Endpoint {
+    /// Returns the departure of an endpoint that belongs to a service.
+    pub(crate) fn departure(&self) -> Option<&Arc<Departure>> {
+        self.attached.departure()
+    }
+
+    /// Returns the endpoint as one of this service, with the departure of its stay if that has one: the
+    /// same value, or a copy if the value belongs to another service or to an earlier stay.
+    pub(crate) fn attached_to(
+        self: &Arc<Self>,
+        owner: &Arc<Owner>,
+        departure: Option<&Arc<Departure>>,
+    ) -> Arc<Self> {
+        if self.attached.attach(owner, departure) {
+            return Arc::clone(self);
+        }
+        let own = Self::clone(self);
+        own.attached.attach(owner, departure);
+        Arc::new(own)
+    }
+
+    /// Waits until the endpoint leaves its service or is drained.
+    pub(crate) fn departed(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.attached.wait()
     }
 }
 

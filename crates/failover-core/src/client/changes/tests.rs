@@ -235,3 +235,16 @@ async fn an_endpoint_that_is_retained_as_a_last_resort_has_not_departed() {
         assert_eq!(is_ready(&mut (Box::pin(pick.departed()) as _)).await, !stays);
     }
 }
+
+#[test]
+fn what_is_attached_changes_neither_the_value_nor_the_traits_of_an_endpoint() {
+    fn holds<T: Send + Sync + std::panic::UnwindSafe + std::panic::RefUnwindSafe>() {}
+    holds::<Endpoint>();
+    let registry = Registry::new();
+    let a = entry("a");
+    registry.answer([a.clone()]);
+    let attached = registry.users.endpoint("a").expect("is there");
+    assert!(Arc::ptr_eq(&attached, a.endpoint()), "no copy is made");
+    assert_eq!(*attached, endpoint("a", "10.0.0.1").build().expect("valid"));
+    assert!(attached.departure().is_some() && Endpoint::clone(&attached).departure().is_none());
+}

@@ -5,19 +5,20 @@ use std::sync::Arc;
 use crate::engine::control::matches::Matches;
 use crate::engine::snapshot::{Slot, Snapshot};
 use crate::model::endpoint::Endpoint;
+use crate::model::endpoint::departure::Owner;
 use crate::model::health::Lifecycle;
 
-/// Returns an entry's endpoint with the departure of its stay: that of the slot before, if the entry
-/// names the same place.
-pub(super) fn attached(endpoint: &Arc<Endpoint>, before: Option<&Slot>) -> Arc<Endpoint> {
+/// Returns an entry's endpoint as one of this service, with the departure of its stay: that of the slot
+/// before, if the entry names the same place.
+pub(super) fn attached(endpoint: &Arc<Endpoint>, owner: &Arc<Owner>, before: Option<&Slot>) -> Arc<Endpoint> {
     let Some(before) = before.map(|slot| &slot.endpoint) else {
-        return endpoint.with_departure(&Arc::default());
+        return endpoint.attached_to(owner, None);
     };
     // An equal endpoint keeps its value, which may be a copy with a departure of its own.
     if Arc::ptr_eq(before, endpoint) || before == endpoint {
         return Arc::clone(before);
     }
-    before.departure().map_or_else(|| Arc::clone(endpoint), |departure| endpoint.with_departure(departure))
+    endpoint.attached_to(owner, before.departure())
 }
 
 /// Whether the list of endpoints, as the handle returns it, is another one.

@@ -132,7 +132,7 @@ impl Engine {
         let entry = ranked.entry;
         let endpoint = entry.endpoint();
         let same_place = before.filter(|slot| slot.endpoint.place() == endpoint.place());
-        let endpoint = departures::attached(endpoint, same_place);
+        let endpoint = departures::attached(endpoint, &self.owner, same_place);
         let number = same_place.map_or_else(|| allocator.take(&self.slab), |slot| slot.state);
         let state = self.slab.state(number);
         state.set(&endpoint, ranked.weight.max(1), lock);

@@ -8,8 +8,6 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
 
-use crate::model::endpoint::Endpoint;
-
 /// Whether an endpoint has left its service, or is drained. Shared by all values of the endpoint that
 /// its source has named, as long as the address stays.
 #[derive(Debug, Default)]
@@ -25,21 +23,33 @@ impl Departure {
         }
     }
 
+    fn has_happened(&self) -> bool {
+        self.departed.load(Ordering::SeqCst)
+    }
+
     async fn wait(&self) {
         let mut notified = pin!(self.notify.notified());
         // Registers first and looks then, so that no departure in between is missed.
         notified.as_mut().enable();
-        if !self.departed.load(Ordering::SeqCst) {
+        if !self.has_happened() {
             notified.await;
         }
     }
 }
 
-/// The departure that an engine has attached to an endpoint.
+/// Stands for the service that an endpoint belongs to.
+#[derive(Debug, Default)]
+pub(crate) struct Owner;
+
+/// The service that an endpoint belongs to, and its departure from there, which is made when the first
+/// waits for it.
 ///
-/// It is no part of the endpoint's value: it affects no comparison, and a clone has none.
+/// It is no part of the endpoint's value: it affects no comparison, and a clone belongs to no service.
 #[derive(Default)]
-pub(super) struct Attached(OnceLock<Arc<Departure>>);
+pub(super) struct Attached {
+    owner: OnceLock<Arc<Owner>>,
+    departure: OnceLock<Arc<Departure>>,
+}
 
 impl Clone for Attached {
     fn clone(&self) -> Self {
@@ -61,24 +71,26 @@ impl fmt::Debug for Attached {
     }
 }
 
-impl Endpoint {
-    pub(crate) fn departure(&self) -> Option<&Arc<Departure>> {
-        self.attached.0.get()
-    }
-
-    /// Returns the endpoint with this departure: the same value, unless another service, or an earlier
-    /// stay in this one, has attached its own.
-    pub(crate) fn with_departure(self: &Arc<Self>, departure: &Arc<Departure>) -> Arc<Self> {
-        if Arc::ptr_eq(self.attached.0.get_or_init(|| Arc::clone(departure)), departure) {
-            return Arc::clone(self);
+impl Attached {
+    /// Attaches the endpoint to a service, with the departure of its stay if that has one. Returns
+    /// false if the endpoint belongs to another service, or to an earlier stay in this one.
+    pub(super) fn attach(&self, owner: &Arc<Owner>, departure: Option<&Arc<Departure>>) -> bool {
+        if !Arc::ptr_eq(self.owner.get_or_init(|| Arc::clone(owner)), owner) {
+            return false;
         }
-        let own = Self::clone(self);
-        let _ = own.attached.0.set(Arc::clone(departure));
-        Arc::new(own)
+        match departure {
+            Some(departure) => Arc::ptr_eq(self.departure.get_or_init(|| Arc::clone(departure)), departure),
+            None => self.departure.get().is_none_or(|departure| !departure.has_happened()),
+        }
     }
 
-    /// Waits until the endpoint leaves its service or is drained.
-    pub(crate) fn departed(&self) -> impl Future<Output = ()> + Send + use<> {
+    /// Returns the departure of an endpoint that belongs to a service.
+    pub(super) fn departure(&self) -> Option<&Arc<Departure>> {
+        self.owner.get().map(|_| self.departure.get_or_init(Arc::default))
+    }
+
+    /// Waits for the departure; forever if the endpoint belongs to no service.
+    pub(super) fn wait(&self) -> impl Future<Output = ()> + Send + use<> {
         let departure = self.departure().cloned();
         async move {
             match departure {
