@@ -53,7 +53,8 @@ impl EventReceiver {
     /// Returns the number of events that this subscription missed: because it was too slow, and
     /// because flood control left them out.
     ///
-    /// After 100 events of a kind that a registry can cause, one in six seconds is emitted.
+    /// After 100 events of a kind that a registry can cause, one in six seconds is emitted. Changes
+    /// that one event sums up (its detail `more` is their number) are not missed.
     pub fn missed(&self) -> u64 {
         self.missed + self.suppressed.load(Ordering::Relaxed) - self.suppressed_before
     }
