@@ -235,7 +235,9 @@ impl<'a, C> Call<'a, C> {
     {
         let span = tracing::debug_span!(target: "failover", "call", service = %self.engine.name());
         let Self { engine, classifier, options } = self;
-        Run::new(engine, options).calls(operation, &classifier).instrument(span).await
+        // Here, so that the future of the loop is small where it is moved.
+        let mut run = Run::new(engine, options);
+        run.calls(operation, &classifier).instrument(span).await
     }
 
     /// Runs the operation once, on one endpoint.

@@ -75,7 +75,7 @@ impl<'a> Run<'a> {
     }
 
     pub(super) async fn calls<F, Fut, T, E, C>(
-        mut self,
+        &mut self,
         mut operation: F,
         classifier: &C,
     ) -> Result<Completed<T>, CallError<E, T>>
