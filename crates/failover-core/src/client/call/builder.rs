@@ -219,8 +219,9 @@ impl<'a, C> Call<'a, C> {
     ///
     /// # Panics
     ///
-    /// Panics if the operation panics, after releasing what the call held. Also panics if the
-    /// operation has to wait in a tokio runtime whose timer is not enabled.
+    /// Panics if the operation panics, after releasing what the call held. With `panic = "abort"`, a
+    /// wait in a tokio runtime whose timer is not enabled aborts the process; otherwise it is the error
+    /// [`StopReason::NoRuntime`](crate::StopReason::NoRuntime).
     ///
     /// # Cancel safety
     ///
