@@ -41,12 +41,12 @@ fn main() {
     }
 }
 
-/// Returns a service of ten endpoints with the weights 1 to 10, which only the weighted algorithm
-/// uses.
+/// Returns a service of ten endpoints, with the weights 1 to 10 for the algorithm weighted.
 fn service(strategy: StrategyKind) -> ServiceHandle {
     let endpoints = (1..=10).map(|n| {
         let address = format!("10.0.0.{n}");
-        Endpoint::builder(&*address, "bench", &*address, 80).weight(n).build().expect("valid")
+        let weight = if strategy == StrategyKind::Weighted { n } else { 1 };
+        Endpoint::builder(&*address, "bench", &*address, 80).weight(weight).build().expect("valid")
     });
     ServiceHandle::builder("bench")
         .endpoints(endpoints)

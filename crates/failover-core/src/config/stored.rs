@@ -62,9 +62,8 @@ impl StoredDocument {
         let mut raw = Raw::Object(fields);
         let mut unknown = Vec::new();
         loop {
-            let error = match layered(base, &[Layer { origin: "", given: &raw }]) {
-                Ok(_) => return Ok(Self { given: raw, version, unknown }),
-                Err(error) => error,
+            let Err(error) = layered(base, &[Layer { origin: "", given: &raw }]) else {
+                return Ok(Self { given: raw, version, unknown });
             };
             let Some((section, key)) = unknown_key_of(&error).filter(|_| version > VERSION) else {
                 return Err(error);

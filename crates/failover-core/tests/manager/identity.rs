@@ -154,7 +154,7 @@ async fn one_place_in_two_providers_is_one_endpoint_and_either_provider_keeps_it
     until("both are merged", SECOND, || named(&service).len() == 2).await;
     let mut calls = [0; 2];
     for _ in 0..100 {
-        let done = service.execute(async |attempt| Ok::<_, ()>(attempt.address() == "10.0.0.1")).await;
+        let done = service.execute(async |attempt| Ok::<_, String>(attempt.address() == "10.0.0.1")).await;
         calls[usize::from(done.expect("answers").value)] += 1;
     }
     assert_eq!(calls, [50, 50]);
