@@ -38,7 +38,8 @@ fn endpoint(id: &str, address: &str) -> crate::model::endpoint::EndpointBuilder 
 }
 
 fn entry(id: &str) -> EndpointEntry {
-    EndpointEntry::new(endpoint(id, "10.0.0.1").build().expect("valid"))
+    let address = format!("10.0.0.{}", id.bytes().map(|byte| u32::from(byte % 32)).sum::<u32>());
+    EndpointEntry::new(endpoint(id, &address).build().expect("valid"))
 }
 
 /// Waits for what must happen: a test that cannot end has failed.
