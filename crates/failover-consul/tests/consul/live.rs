@@ -85,7 +85,7 @@ async fn hidden(server: Server) {
     let users = manager.service("users").await.expect("a handle");
     until(SECOND * 5, "the three entries", || async { users.stats().sources[0].endpoints == 3 }).await;
     for _ in 0..1_000 {
-        let done = users.execute(async |endpoint| Ok::<_, ()>(endpoint.id().to_string())).await;
+        let done = users.execute(async |endpoint| Ok::<_, String>(endpoint.id().to_string())).await;
         assert_eq!(done.expect("the living one answers").value, "b");
     }
     let explained = users.explain();

@@ -23,7 +23,7 @@ const DIGITS: u32 = 9;
 /// The bucket within a doubling, indexed by those bits.
 const PARTS: [u8; 1 << DIGITS] = parts();
 /// The number of buckets whose count can exceed one byte.
-const CARRIES: usize = 32;
+const CARRIES: usize = 28;
 /// The number of carries (256 counts each) in one bucket at which all counts are halved.
 const MAX_CARRIES: u32 = 255;
 /// Layout of a table entry, from the lowest bit: the number of carries, then the bucket plus 1.
@@ -338,7 +338,7 @@ mod tests {
 
     #[test]
     fn it_is_small_enough_for_one_of_each_endpoint() {
-        assert!(size_of::<Histogram>() <= 648, "{}", size_of::<Histogram>());
+        assert!(size_of::<Histogram>() <= 632, "{}", size_of::<Histogram>());
     }
 
     #[test]
