@@ -230,7 +230,9 @@ impl Engine {
         let slot = snapshot.slots.get(state.placement().slot() as usize);
         if let Some(slot) = slot.filter(|slot| slot.state == number) {
             let counts = self.strain.is_frozen(now) || !(leaving || silent);
-            snapshot.tier_of(slot).update_gate(counts, &self.slab, now);
+            let tier = snapshot.tier_of(slot);
+            tier.update_gate(counts, &self.slab, now);
+            tier.avoid_busy(now);
         }
     }
 

@@ -13,7 +13,6 @@
 
 use crate::engine::algorithm::candidates::{Candidates, Picked};
 use crate::engine::algorithm::sharded_counter::ShardedCounter;
-use crate::engine::snapshot::busy_limit::SPARE;
 use crate::runtime::clock::Time;
 
 /// The maximum number of endpoints that a pick passes over.
@@ -29,7 +28,11 @@ pub(super) fn pick<'s>(candidates: Candidates<'s, '_>, turns: &ShardedCounter, n
         Err(_) => (turn % u64::from(len)) as u32,
     };
     let found = candidates.untried_from(place);
-    if found.state.in_flight() <= SPARE { found } else { less_busy(candidates, place, found, now) }
+    if found.state.in_flight() <= candidates.tier.spare() {
+        found
+    } else {
+        less_busy(candidates, place, found, now)
+    }
 }
 
 /// Returns the next one in turn that is not much busier than the others; `found` if all of the next

@@ -88,7 +88,7 @@ impl Tier {
             upto: AtomicU32::new(0),
             limit: AtomicU32::new(100),
             panic: AtomicBool::new(false),
-            busy_limit: BusyLimit::default(),
+            busy_limit: BusyLimit::after(matched.map(|matched| &matched.busy_limit)),
             gate,
             schedule: OnceLock::new(),
             draw: OnceLock::new(),
@@ -227,6 +227,17 @@ impl Tier {
     /// The number of endpoints that are not out on purpose.
     pub(crate) fn hosts(&self) -> u32 {
         (self.members.len() + self.unhealthy.len()) as u32
+    }
+
+    /// The number of calls in flight up to which no endpoint is busy.
+    #[inline]
+    pub(crate) fn spare(&self) -> u32 {
+        self.busy_limit.spare()
+    }
+
+    /// Makes round robin avoid busy endpoints for a minute, because one did not answer in time.
+    pub(crate) fn avoid_busy(&self, now: Time) {
+        self.busy_limit.be_strict(now);
     }
 
     /// The number of calls in flight above which round robin passes an endpoint over.

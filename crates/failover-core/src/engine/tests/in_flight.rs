@@ -1,4 +1,4 @@
-//! The limit on the calls in flight to one endpoint.
+//! Calls in flight: the configured limit, and how round robin avoids busy endpoints.
 
 use super::*;
 use crate::config::LoadBalancerConfig;
@@ -41,4 +41,27 @@ async fn a_probe_call_waits_for_room_and_gives_its_permit_back() {
     pass(2 * SECOND).await;
     assert_eq!(bench.calls(5, &[])["b"], 1, "a probe call");
     assert_eq!(bench.emitted(EventKind::CircuitHalfOpen).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn for_a_minute_after_a_timeout_round_robin_passes_over_every_busier_endpoint() {
+    for class in [AttemptClass::Timeout, AttemptClass::Overload, AttemptClass::Failure] {
+        let bench = Bench::with(&["a", "b", "c"]);
+        let mut picks: Vec<_> = (0..3).filter_map(|_| bench.engine.pick(Tried::NONE, true)).collect();
+        picks.sort_by_key(|pick| bench.id(pick));
+        let held = picks.remove(0);
+        bench.engine.report(picks.remove(0), AttemptClass::Success);
+        bench.engine.report(picks.remove(0), AttemptClass::Success);
+        let share = || bench.calls(30, &[]).get("a").copied().unwrap_or(0);
+        assert_eq!(share(), 10, "one call more is not far more");
+        let failed = bench.engine.pick(Tried::NONE, true).expect("available");
+        bench.engine.report(failed, class);
+        pass(Duration::from_millis(10)).await;
+        let expected = if class == AttemptClass::Failure { 10 } else { 0 };
+        assert_eq!(share(), expected, "{class}");
+        pass(61 * SECOND).await;
+        bench.calls(3, &[]);
+        assert_eq!(share(), 10, "{class}");
+        bench.engine.cancel(held);
+    }
 }
