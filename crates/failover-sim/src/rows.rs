@@ -13,6 +13,7 @@ mod standby;
 mod tail;
 mod target;
 mod unrepeatable;
+mod zones;
 
 pub use collapse::{cells, hard_cells};
 pub use row::Row;
@@ -31,6 +32,7 @@ pub fn all() -> Vec<Row> {
         tail::rows(),
         stall::rows(),
         standby::rows(),
+        zones::rows(),
         unrepeatable::rows(),
         discovery::rows(),
     ];

@@ -56,8 +56,14 @@ impl Ours {
         seed: u64,
     ) -> Result<Self, Error> {
         let mut config = scenario.config.to_builder();
-        if let Some(strategy) = strategy {
-            config = config.strategy(strategy);
+        match strategy {
+            Some(strategy) if scenario.config.strategy() == StrategyKind::Geographic => {
+                // Within the zones, which no other strategy knows.
+                let balancer = scenario.config.load_balancer().to_builder();
+                config = config.load_balancer(balancer.algorithm(strategy.default_algorithm()).build()?);
+            }
+            Some(strategy) => config = config.strategy(strategy),
+            None => {}
         }
         let endpoints = scenario.endpoints.iter().enumerate().map(|(index, model)| {
             let id = format!("endpoint-{index:05}");

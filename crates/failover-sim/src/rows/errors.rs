@@ -57,7 +57,7 @@ fn returning() -> Row {
     let scenario = scenario.fault(FaultKind::Refuse, [0], (BEGINS * SECOND, ends * SECOND));
     let targets = vec![
         none_visible(),
-        Target::NoBurst { endpoint: 0, span: (ends as usize, length as usize) },
+        Target::NoBurst { endpoint: 0, fair: 0.1, span: (ends as usize, length as usize) },
         Target::Share {
             endpoints: vec![0],
             span: (ends as usize + 50, length as usize),

@@ -22,6 +22,10 @@ pub(super) fn rows() -> Vec<Row> {
         retry_after(false),
         all(),
         above_capacity(),
+        most(2, 3, true),
+        most(9, 10, true),
+        most(2, 3, false),
+        most(9, 10, false),
     ]
 }
 
@@ -36,6 +40,28 @@ fn one_of_three(repeatable: bool) -> Row {
     let targets = vec![
         Target::Share { endpoints: vec![0], span: (from, 125), bounds: (0.0, 0.01) },
         Target::Visible { from, most },
+    ];
+    Row::new(scenario, Policy::Random, targets)
+}
+
+/// Most of the endpoints answer nothing else for a minute, and the others can serve all calls. They do after 3 s: each
+/// of those that fail has to fail several calls until it is out. Afterwards it gets its share again.
+fn most(broken: usize, endpoints: usize, repeatable: bool) -> Row {
+    const TIME: u64 = 60;
+    const LENGTH: usize = (BEGINS + TIME) as usize + 60;
+    let suffix = if repeatable { "" } else { "_unrepeatable" };
+    let name = format!("overload_503_{broken}_of_{endpoints}{suffix}");
+    let mut scenario = Scenario::new(&name, LENGTH as u64 * SECOND, quick(endpoints), Load::Open(300.0));
+    scenario.idempotent = if repeatable { 1.0 } else { 0.0 };
+    let span = (BEGINS * SECOND, (BEGINS + TIME) * SECOND);
+    let scenario = scenario.fault(FaultKind::Overload(None), 0..broken, span);
+    let most = if repeatable { 0.001 } else { 0.01 };
+    let fair = broken as f64 / endpoints as f64;
+    let share = |span, bounds| Target::Share { endpoints: (0..broken).collect(), span, bounds };
+    let targets = vec![
+        Target::Visible { from: BEGINS as usize + 3, most },
+        share((BEGINS as usize + 10, (BEGINS + TIME) as usize), (0.0, 0.02)),
+        share((LENGTH - 20, LENGTH), (0.9 * fair, 1.02 * fair)),
     ];
     Row::new(scenario, Policy::Random, targets)
 }

@@ -30,8 +30,8 @@ pub(crate) enum Target {
     P99 { from: usize, most: Nanos },
     /// At most this many attempts for each call of these seconds.
     Amplification { span: (usize, usize), most: f64 },
-    /// In each tenth of these seconds an endpoint gets at most twice its share of the attempts, and two more.
-    NoBurst { endpoint: usize, span: (usize, usize) },
+    /// In each tenth of these seconds an endpoint gets at most twice its fair share of the attempts, and two more.
+    NoBurst { endpoint: usize, fair: f64, span: (usize, usize) },
     /// This many stalls of the own process are reported, by a policy that reports any.
     Stalls(u64),
 }
@@ -117,7 +117,7 @@ impl Target {
                 let attempts = attempts as f64 / calls.max(1) as f64;
                 Verdict::new(attempts <= *most, format!("{attempts:.2} attempts for each call in {span:?} s"))
             }
-            Self::NoBurst { endpoint, span } => no_burst(report, *endpoint, *span),
+            Self::NoBurst { endpoint, fair, span } => no_burst(report, *endpoint, *fair, *span),
             Self::Stalls(stalls) => {
                 let Some(reported) = report.stalls else {
                     return Verdict::new(true, "no stalls reported".to_owned());
@@ -151,10 +151,10 @@ fn recovers(report: &Report, after: usize, random: impl Fn() -> Option<usize>) -
     Verdict::new(passed, figure)
 }
 
-fn no_burst(report: &Report, endpoint: usize, span: (usize, usize)) -> Verdict {
+fn no_burst(report: &Report, endpoint: usize, fair: f64, span: (usize, usize)) -> Verdict {
     let tenths = report.tenths.iter().take(span.1 * 10).skip(span.0 * 10);
     let excess = tenths.map(|tenth| {
-        let share = f64::from(tenth.iter().sum::<u32>()) / tenth.len() as f64;
+        let share = f64::from(tenth.iter().sum::<u32>()) * fair;
         f64::from(tenth[endpoint]) - (2.0 * share + 2.0)
     });
     let worst = excess.fold(f64::MIN, f64::max);
