@@ -19,7 +19,7 @@ const USAGE: &str = "usage: failover-sim COMMAND
   rows [NAME] [--seeds N]           rows or cells of that name, beside a control that must fail; NAME may end in *
   names                             prints the names of all rows and cells
   matrix [--full FILE] [--seeds N]  the hard cells of M1, and every row; or all cells, resumed from FILE
-  effect [--seeds N]                prints docs/effect.md, from 5 seeds
+  effect [--seeds N]                prints the effect table, from 5 seeds
   shrink NAME SEED [POLICY]         a smaller scenario in which a failing seed still fails
   check                             compares every row with what expected.txt records
   record                            prints a new expected.txt";

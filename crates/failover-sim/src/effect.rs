@@ -1,15 +1,19 @@
 //! The effect table: what callers see of each fault, under the engine and under what it is compared with.
 
+mod page;
 mod tails;
 
 use failover_core::Error;
 
 use crate::judge::each_on_every_core;
+use crate::peer::Peer;
 use crate::policy::Policy;
 use crate::rows::{self, Row};
 use crate::run::run;
 use crate::scenario::Scenario;
 use crate::summary::Summary;
+
+pub use page::page;
 
 /// The columns of others' published figures leave out the first 15 s, and so do these.
 const WARM_UP: usize = 15;
@@ -42,6 +46,8 @@ const ROWS: &[&str] = &[
     "errors_everywhere",
     "overload_503_1_of_3",
     "overload_503_burst",
+    "overload_503_9_of_10",
+    "zone_down_silent",
     "all_refused_held_of_3_returns_100_per_s",
     "returns_without_a_burst",
     "own_stall_5s",
@@ -75,17 +81,20 @@ pub struct Line {
     pub summary: Summary,
 }
 
-/// Runs every scenario of the table under every policy, with seeds 1 to `seeds`. Each run has a state of its own.
+/// Runs every scenario of the table under every policy and these peers, with seeds 1 to `seeds`. Each run has a state of
+/// its own.
 ///
 /// # Errors
 ///
 /// As [`run`].
-pub fn table(seeds: u64) -> Result<Vec<Section>, Error> {
+pub fn table(seeds: u64, peers: &[Peer]) -> Result<Vec<Section>, Error> {
+    let policies: Vec<_> = POLICIES.into_iter().chain(peers.iter().copied().map(Policy::Peer)).collect();
     let rows: Vec<_> = rows::all().into_iter().filter(|row| ROWS.contains(&row.name())).collect();
     let mut parts: Vec<(Scenario, Option<Row>, &str)> =
         rows.into_iter().map(|row| (row.scenario().clone(), Some(row), "")).collect();
     parts.extend(tails::all().into_iter().map(|(scenario, note)| (scenario, None, note)));
-    let jobs: Vec<_> = parts.iter().flat_map(|part| POLICIES.map(|policy| (part, policy))).collect();
+    let jobs: Vec<_> =
+        parts.iter().flat_map(|part| policies.iter().map(move |policy| (part, *policy))).collect();
     let mut sections: Vec<Section> = Vec::new();
     let mut failed = None;
     each_on_every_core(

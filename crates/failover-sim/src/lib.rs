@@ -18,6 +18,7 @@ pub mod effect;
 mod fault;
 pub mod html;
 pub mod judge;
+mod peer;
 mod policy;
 mod record;
 mod registry;
@@ -33,6 +34,7 @@ mod world;
 #[cfg(test)]
 mod tests;
 
+pub use peer::{Balancer, Check, Peer};
 pub use policy::Policy;
 pub use record::{Report, Second};
 pub use run::run;

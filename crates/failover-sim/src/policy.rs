@@ -2,6 +2,7 @@
 
 mod control;
 mod engine;
+mod peer;
 mod probing;
 mod request_budget;
 mod tower;
@@ -11,8 +12,10 @@ use std::fmt;
 use failover_core::{Error, StrategyKind};
 
 use crate::Nanos;
+use crate::peer::Peer;
 use crate::policy::control::{Choice, Control};
 use crate::policy::engine::Ours;
+use crate::policy::peer::Other;
 use crate::policy::probing::Probing;
 use crate::policy::tower::Tower;
 use crate::record::{Ended, SECOND};
@@ -56,6 +59,8 @@ pub enum Policy {
     Tower,
     /// Probes for load, after Prequal, with the retries of `RequestBudget`.
     Probing,
+    /// A balancer of another library, on which this crate does not depend; scenario files cannot name it.
+    Peer(Peer),
 }
 
 const NAMES: &[(Policy, &str)] = &[
@@ -80,6 +85,9 @@ const NAMES: &[(Policy, &str)] = &[
 impl Policy {
     /// The name, as scenario files write it.
     pub fn as_str(self) -> &'static str {
+        if let Self::Peer(peer) = self {
+            return peer.name();
+        }
         NAMES.iter().find(|(policy, _)| *policy == self).map_or("", |(_, name)| name)
     }
 
@@ -122,6 +130,7 @@ impl Policy {
             Self::RequestBudget => control(Choice::Random, retries, true),
             Self::Tower => Ok(Client::Tower(Box::new(Tower::new(scenario, seed)))),
             Self::Probing => Ok(Client::Probing(Box::new(Probing::new(scenario, seed)))),
+            Self::Peer(peer) => Ok(Client::Peer(Other::new(scenario, peer))),
         }
     }
 }
@@ -138,6 +147,7 @@ pub(crate) enum Client {
     Control(Box<Control>),
     Tower(Box<Tower>),
     Probing(Box<Probing>),
+    Peer(Other),
 }
 
 impl Client {
@@ -147,6 +157,7 @@ impl Client {
             Self::Control(control) => control.call(world, idempotent).await,
             Self::Tower(tower) => tower.call(world, idempotent).await,
             Self::Probing(probing) => probing.call(world, idempotent).await,
+            Self::Peer(peer) => peer.call(world).await,
         }
     }
 
@@ -154,8 +165,13 @@ impl Client {
     pub(crate) fn stalls(&self) -> Option<u64> {
         match self {
             Self::Ours(ours) => Some(ours.stalls()),
-            Self::Control(_) | Self::Tower(_) | Self::Probing(_) => None,
+            Self::Control(_) | Self::Tower(_) | Self::Probing(_) | Self::Peer(_) => None,
         }
+    }
+
+    /// Lets time pass for a policy that waits for it, and returns when to do so again.
+    pub(crate) fn advance(&self, world: &Shared) -> Option<Nanos> {
+        if let Self::Peer(peer) = self { Some(peer.advance(world)) } else { None }
     }
 
     /// The registry answers.
@@ -171,6 +187,7 @@ impl Client {
             Self::Ours(ours) => ours.state(endpoints),
             Self::Control(control) => (control.out(endpoints, now), None),
             Self::Tower(_) | Self::Probing(_) => (vec![false; endpoints], None),
+            Self::Peer(peer) => (peer.out(endpoints), None),
         }
     }
 }

@@ -131,6 +131,9 @@ impl<'a> Run<'a> {
         if let Some(at) = self.scenario.held_returns {
             world.push(at, Event::HeldReturns);
         }
+        if matches!(self.clients[0].as_ref(), Client::Peer(_)) {
+            (0..self.clients.len()).for_each(|client| world.push(0, Event::Advance(client)));
+        }
         for second in 1..=self.scenario.duration / SECOND {
             world.push(second * SECOND, Event::Second);
         }
@@ -197,6 +200,7 @@ impl<'a> Run<'a> {
             Event::Resume => self.resume().await,
             Event::Registry(index) => self.registry(index).await,
             Event::HeldReturns => self.held_returns(),
+            Event::Advance(client) => self.advance_client(client),
             Event::Second => self.second(),
             other => self.world.borrow_mut().happen(other),
         }
@@ -245,6 +249,15 @@ impl<'a> Run<'a> {
         for index in 0..self.scenario.faults.len() {
             world.servers[held].recovers(index);
         }
+    }
+
+    /// A client lets time pass, unless its process is stopped.
+    fn advance_client(&mut self, client: usize) {
+        let stopped = self.world.borrow().held.is_some();
+        let next = if stopped { None } else { self.clients[client].advance(&self.world) };
+        let mut world = self.world.borrow_mut();
+        let next = next.unwrap_or(world.now + TICK);
+        world.push(next, Event::Advance(client));
     }
 
     /// Health checks, and the state of the endpoints for the report.

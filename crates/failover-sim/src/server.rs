@@ -7,6 +7,7 @@ use rand::{RngExt, SeedableRng};
 
 use crate::Nanos;
 use crate::fault::FaultKind;
+use crate::peer::Check;
 use crate::service_time::ServiceTime;
 
 /// The time in which an endpoint answers that it will not work on a request.
@@ -174,6 +175,17 @@ impl Server {
     /// Whether a health check succeeds: it is answered, however slowly.
     pub(crate) fn is_healthy(&self) -> bool {
         self.faults.iter().all(|(_, kind, share)| matches!(kind, FaultKind::Slow(_)) || *share < 1.0)
+    }
+
+    /// How a health check would be answered.
+    pub(crate) fn check(&self) -> Check {
+        let silent =
+            self.faults.iter().any(|(_, kind, share)| *kind == FaultKind::BlackHole && *share >= 1.0);
+        match (self.is_healthy(), silent) {
+            (true, _) => Check::Passes,
+            (false, false) => Check::Fails,
+            (false, true) => Check::Silent,
+        }
     }
 
     /// The requests in flight and the time that requests took at about that load, 0 if that is unknown; none from a

@@ -1,6 +1,10 @@
 //! The simulator against what is known without it.
 
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
 use crate::fault::FaultKind;
+use crate::peer::{Balancer, Check, Peer};
 use crate::policy::Policy;
 use crate::record::{Report, SECOND};
 use crate::registry::Answer;
@@ -137,4 +141,52 @@ fn a_registry_is_believed_at_its_time() {
     assert_eq!(ours.hash, report(&scenario, Policy::Default, 1).hash);
     let listed = report(&scenario, Policy::Listed, 1);
     assert_eq!(listed.failed, listed.failed_between(10, 15).0, "it takes an error for an empty list");
+}
+
+/// A balancer of a library that is not part of this crate: in turn over what has passed its check each second.
+#[derive(Default)]
+struct InTurn {
+    turn: Cell<usize>,
+    answers: RefCell<Vec<Check>>,
+}
+
+impl Balancer for InTurn {
+    fn choose(&self) -> Option<usize> {
+        let endpoints = self.answers.borrow().len();
+        let start = self.turn.get() + 1;
+        let next =
+            (start..start + endpoints).map(|index| index % endpoints).find(|index| !self.is_out(*index))?;
+        self.turn.set(next);
+        Some(next)
+    }
+
+    fn advance(&self, now: Duration, answers: &[Check]) -> Duration {
+        *self.answers.borrow_mut() = answers.to_vec();
+        now + Duration::from_secs(1)
+    }
+
+    fn is_out(&self, endpoint: usize) -> bool {
+        self.answers.borrow()[endpoint] != Check::Passes
+    }
+}
+
+#[test]
+fn a_peer_sees_checks_at_its_times() {
+    let service = ServiceTime::Constant(10_000_000);
+    let models = models(3, service, usize::MAX);
+    let scenario = Scenario::new("peer", 20 * SECOND, models, Load::Open(300.0))
+        .fault(FaultKind::Refuse, [1], (5 * SECOND + SECOND / 2, 10 * SECOND))
+        .fault(FaultKind::BlackHole, 0..3, (15 * SECOND + SECOND / 2, u64::MAX));
+    let peer = Policy::Peer(Peer::new("in_turn", "a test", |_| Box::new(InTurn::default())));
+    let report = report(&scenario, peer, 1);
+    assert_eq!(report.policy, "in_turn");
+    assert_eq!((report.seconds[6].out[1], report.seconds[11].out[1]), (true, false));
+    assert!(report.failed_between(5, 6).1 > 20, "not seen before the check at 6 s");
+    assert_eq!(report.failed_between(6, 15).1, 0, "it is left out, and comes back");
+    assert_eq!(report.attempts_at(1, 6, 10), 0);
+    assert!(report.attempts_at(1, 11, 15) > 200);
+    let (calls, failed) = report.failed_between(16, 20);
+    let attempts: u64 = (0..3).map(|endpoint| report.attempts_at(endpoint, 16, 20)).sum();
+    assert!(calls > 1000 && failed == calls && attempts == 0, "calls fail at once without an endpoint");
+    assert_eq!(report.hash, run(&scenario, peer, 1).expect("the scenario is valid").hash);
 }

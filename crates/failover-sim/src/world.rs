@@ -35,6 +35,8 @@ pub(crate) enum Event {
     Stall,
     /// It goes on.
     Resume,
+    /// A client of this index lets time pass.
+    Advance(usize),
     /// A second ends.
     Second,
 }

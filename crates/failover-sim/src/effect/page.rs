@@ -1,0 +1,55 @@
+//! The page of the effect table.
+
+use std::fmt::Write;
+
+use failover_core::Error;
+
+use crate::effect::table;
+use crate::peer::Peer;
+use crate::summary::Summary;
+
+const POLICIES: &str = "\
+# Effect
+
+What callers see of a fault, under the engine and under what it is compared with. The first three policies of each table
+are the engine of today with its defaults and an algorithm each (`default` is round robin). `random`, `round_robin` and
+`least_busy` make one attempt and look at no health; `health_checks` takes part in a check each second; `request_budget` is
+random with retries that a fifth of the requests pays for; `tower` is tower's own power of two choices with `PeakEwma`,
+retries and budget; `probing` is a model after Prequal, with the retries of `request_budget`.";
+
+const FIGURES: &str = "\
+Attempts take at most 1 s and calls 3 s, with two retries. Each run has a state of its own. `met` is the number of seeds
+that met the row's target; it is absent where there is none. The other figures are those of all seeds together: `back s`
+is the time from the end of the fault, or from its beginning where it lasts, until 99 % of the calls of five seconds
+succeed; `share %` the smallest and the largest share of the attempts of an endpoint. The last tables leave out the first
+15 s; what their publishers do not say of the servers is assumed.
+
+No policy of the comparison knows tiers, so that the rows with a standby are not here. Every row with its target and today's
+result is in [expected.txt](../crates/failover-sim/expected.txt).
+";
+
+/// The page docs/effect.md, with a line for each of these peers in each table; `command` is what prints it.
+///
+/// # Errors
+///
+/// As [`table`].
+pub fn page(seeds: u64, peers: &[Peer], command: &str) -> Result<String, Error> {
+    let mut page = POLICIES.to_owned();
+    for peer in peers {
+        let _ = write!(page, "\n`{}` is {}.", peer.name(), peer.about());
+    }
+    let _ = write!(page, "\n\n{FIGURES}\nMeasured by `{command}`.\n");
+    for section in table(seeds, peers)? {
+        let _ = writeln!(page, "\n## {}\n", section.name);
+        if !section.note.is_empty() {
+            let _ = writeln!(page, "{}\n", section.note);
+        }
+        let _ = writeln!(page, "```text\n{:18} {:>6} {}", "policy", "met", Summary::header());
+        for line in section.lines {
+            let met = line.met.map_or_else(String::new, |met| format!("{met}/{seeds}"));
+            let _ = writeln!(page, "{:18} {met:>6} {}", line.policy, line.summary.line());
+        }
+        page.push_str("```\n");
+    }
+    Ok(page)
+}
