@@ -24,8 +24,8 @@ is the time from the end of the fault, or from its beginning where it lasts, unt
 succeed; `share %` the smallest and the largest share of the attempts of an endpoint. The last tables leave out the first
 15 s; what their publishers do not say of the servers is assumed.
 
-No policy of the comparison knows tiers, so that the rows with a standby are not here. Every row with its target and today's
-result is in [expected.txt](../crates/failover-sim/expected.txt).
+No policy of the comparison knows tiers, so that the rows with a standby are not here, or zones: in `zone_down_silent` they
+use all zones, and the engine its own. Every row with its target and today's result is in [expected.txt](../crates/failover-sim/expected.txt).
 ";
 
 /// The page docs/effect.md, with a line for each of these peers in each table; `command` is what prints it.

@@ -11,8 +11,9 @@ use failover_sim::effect;
 
 const PINGORA: Peer = Peer::new(
     "pingora",
-    "pingora-load-balancing's own round robin and health: one attempt, a check of one endpoint after the other each second, \
-     which takes 1 s at a silent one, and no call where none is healthy",
+    "pingora-load-balancing's own round robin and health: one attempt, and none where no endpoint is healthy. Its\n\
+     checks begin each second, half a second after the times at which faults do. They go from endpoint to endpoint, and\n\
+     wait 1 s for a silent one",
     pingora::balancer,
 );
 
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     let command = format!(
-        "cargo run --release --manifest-path crates/failover-bench/Cargo.toml --bin effect -- --seeds {seeds}"
+        "cargo run --release --manifest-path crates/failover-bench/Cargo.toml --bin effect -- --seeds {seeds} > docs/effect.md"
     );
     match effect::page(seeds, &[PINGORA], &command) {
         Ok(page) => {

@@ -36,7 +36,8 @@ pub(crate) fn balancer(endpoints: usize) -> Box<dyn Balancer> {
         backends,
         model,
         pass: RefCell::new(None),
-        next: Cell::new(Duration::ZERO),
+        // Faults begin at whole seconds: the checks run in the middle between them, so that they are late by the mean.
+        next: Cell::new(FREQUENCY / 2),
     })
 }
 
@@ -149,17 +150,17 @@ mod tests {
     #[test]
     fn checks_run_one_after_the_other_and_a_silent_endpoint_holds_them_up() {
         let balancer = balancer(3);
-        let now = advance(&*balancer, 0, 1000, &[Check::Passes; 3]);
-        assert_eq!((now, chosen(&*balancer)), (1000, vec![Some(0), Some(1), Some(2)]));
+        let now = advance(&*balancer, 0, 1500, &[Check::Passes; 3]);
+        assert_eq!((now, chosen(&*balancer)), (1500, vec![Some(0), Some(1), Some(2)]));
         let answers = [Check::Silent, Check::Silent, Check::Fails];
-        advance(&*balancer, now, 1999, &answers);
-        assert!(!balancer.is_out(0), "its check ends at 2 s");
-        advance(&*balancer, 2000, 2001, &answers);
+        advance(&*balancer, now, 2499, &answers);
+        assert!(!balancer.is_out(0), "its check ends at 2.5 s");
+        advance(&*balancer, 2500, 2501, &answers);
         assert!(balancer.is_out(0) && !balancer.is_out(1));
-        advance(&*balancer, 3000, 3002, &answers);
+        advance(&*balancer, 3500, 3502, &answers);
         assert!(balancer.is_out(1) && balancer.is_out(2));
         assert_eq!(chosen(&*balancer), [None], "no call where none is healthy");
-        advance(&*balancer, 3002, 6000, &[Check::Passes, Check::Silent, Check::Passes]);
+        advance(&*balancer, 3502, 7000, &[Check::Passes, Check::Silent, Check::Passes]);
         assert_eq!(chosen(&*balancer), [Some(0), Some(2)]);
     }
 }
