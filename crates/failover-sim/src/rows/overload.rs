@@ -44,8 +44,9 @@ fn one_of_three(repeatable: bool) -> Row {
     Row::new(scenario, Policy::Random, targets)
 }
 
-/// Most of the endpoints answer nothing else for a minute, and the others can serve all calls. They do after 3 s: each
-/// of those that fail has to fail several calls until it is out. Afterwards it gets its share again.
+/// Most of the endpoints answer nothing else for a minute, and the others can serve all calls. They do after 3 s: the
+/// engine takes an endpoint out for 503 once it has answered nothing else for that long. After the minute it gets its
+/// share again.
 fn most(broken: usize, endpoints: usize, repeatable: bool) -> Row {
     const TIME: u64 = 60;
     const LENGTH: usize = (BEGINS + TIME) as usize + 60;
