@@ -67,8 +67,8 @@ impl CircuitBreakerConfig {
     /// suspect, 0.01 to 1, if configured. Default: the failure rate does not count.
     ///
     /// The rule works beside [`failure_threshold`](Self::failure_threshold), as in resilience4j. While
-    /// it is on, a half-open breaker judges a round by the rate as well: it opens when so many of
-    /// [`success_threshold`](Self::success_threshold) probe calls have failed, and not at the first.
+    /// it is on, a half-open breaker judges a round by the rate as well: it opens when that share of
+    /// [`success_threshold`](Self::success_threshold) probe calls has failed, and not at the first one.
     pub fn failure_rate(&self) -> Option<f64> {
         self.failure_rate
     }

@@ -102,8 +102,8 @@ impl BreakerPolicy {
         level.saturating_sub(u8::try_from(steps).unwrap_or(u8::MAX))
     }
 
-    /// Whether so many failed probe calls open a half-open breaker: the first one or, if the failure
-    /// rate counts, so many that the round cannot end below it.
+    /// Whether this number of failed probe calls opens a half-open breaker: one or, if the failure rate
+    /// counts, the number from which on the round cannot end below it.
     fn fails_round(&self, failures: u32, level: u8) -> bool {
         let share = f64::from(failures) / f64::from(self.successes(level));
         self.failure_rate.is_none_or(|rate| share >= rate)

@@ -14,10 +14,10 @@ const PAUSE: Duration = Duration::from_secs(6);
 
 /// The emitted and suppressed events of each kind, for one service.
 #[derive(Debug, Default)]
-pub(super) struct Flood(HashMap<EventKind, Told>);
+pub(super) struct Flood(HashMap<EventKind, Bucket>);
 
 #[derive(Debug)]
-struct Told {
+struct Bucket {
     /// The number of events that may still be emitted at `at`.
     left: u32,
     at: Time,
@@ -31,7 +31,7 @@ impl Flood {
         if !is_caused_by_a_source(kind) {
             return Some(0);
         }
-        let emitted = self.0.entry(kind).or_insert(Told { left: BURST, at: now, suppressed: 0 });
+        let emitted = self.0.entry(kind).or_insert(Bucket { left: BURST, at: now, suppressed: 0 });
         let earned = (now.since(emitted.at).as_nanos() / PAUSE.as_nanos()).min(BURST.into()) as u32;
         emitted.left = (emitted.left + earned).min(BURST);
         emitted.at = if emitted.left == BURST { now } else { emitted.at + PAUSE * earned };

@@ -70,8 +70,8 @@ impl Inner {
                 Ok(document) => {
                     if let Some(document) = &document {
                         let unknown: Vec<_> = document.unknown.iter().map(Unknown::name).collect();
-                        let told = known.unknown.iter().eq(&unknown);
-                        if !unknown.is_empty() && !told {
+                        let reported = known.unknown.iter().eq(&unknown);
+                        if !unknown.is_empty() && !reported {
                             let reason = format!(
                                 "{} has a newer version; applied without {}",
                                 what(key),

@@ -12,7 +12,7 @@ use crate::runtime::clock::Time;
 
 /// The number of slices.
 const SLICES: usize = 10;
-/// Slices are numbered from here, so that 0 stands for none.
+/// Slices are numbered from here, so that 0 means none.
 const FIRST: u64 = 1;
 
 /// The rule of the failure rate, as plain numbers.
