@@ -24,6 +24,7 @@ const RULES: BreakerPolicy = BreakerPolicy {
     half_open_calls: Some(1),
     half_open_wait: Duration::from_secs(30),
     success_threshold: Some(1),
+    failure_rate: None,
 };
 
 const BEGIN: Time = Time::from_nanos(1);
