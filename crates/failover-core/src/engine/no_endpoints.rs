@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
 use crate::engine::Engine;
 use crate::engine::availability::{Availability, UnavailableCause};
 use crate::engine::control::SourceStatus;
+use crate::engine::snapshot::Snapshot;
 use crate::error::{Error, ErrorKind};
 use crate::model::endpoint::{EndpointId, ServiceName};
 
@@ -26,7 +28,7 @@ struct Why {
     service: ServiceName,
     reason: NoEndpointsReason,
     total: usize,
-    /// The endpoints in rotation.
+    /// The endpoints that calls may go to, if all of them are full.
     usable: usize,
     /// The configured maximum of calls in flight, if endpoints that could be used have reached it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -134,8 +136,6 @@ impl fmt::Display for NoEndpoints {
             NoEndpointsReason::Empty => write!(f, "{service}: no endpoint is registered")?,
             NoEndpointsReason::Overloaded => {
                 let limit = max_in_flight.unwrap_or_default();
-                // Without an endpoint in use, calls go to all of them in turn.
-                let usable = if *usable == 0 { total } else { usable };
                 write!(
                     f,
                     "{service}: {usable} of {total} endpoints may be used, and each has {limit} calls in flight, \
@@ -195,10 +195,11 @@ impl Engine {
     #[cold]
     pub(crate) fn why_none(&self) -> NoEndpoints {
         let snapshot = self.snapshot();
+        if self.is_full(&snapshot) {
+            return self.overloaded(&snapshot);
+        }
         let sources = self.sources();
         let now = self.clock.now();
-        let limit = snapshot.policy.max_in_flight;
-        let mut full = false;
         let mut out: Vec<_> = snapshot
             .slots
             .iter()
@@ -213,22 +214,16 @@ impl Engine {
                     now,
                 ) {
                     Availability::Out { cause } => {
-                        full |= snapshot.is_all_out() && state.in_flight() >= limit;
                         let id = slot.endpoint.id().clone();
                         let source =
                             snapshot.has_several_sources().then(|| Arc::clone(snapshot.source(slot)));
                         Some(UnavailableEndpoint { id, source, cause })
                     }
-                    Availability::In { .. } => {
-                        full |= state.in_flight() >= limit;
-                        None
-                    }
+                    Availability::In { .. } => None,
                 }
             })
             .collect();
-        let reason = if full {
-            NoEndpointsReason::Overloaded
-        } else if !snapshot.slots.is_empty() {
+        let reason = if !snapshot.slots.is_empty() {
             NoEndpointsReason::AllOut
         } else if sources.iter().any(|source| source.answered && !source.unknown) {
             NoEndpointsReason::Empty
@@ -237,8 +232,6 @@ impl Engine {
         } else {
             NoEndpointsReason::NotYetKnown
         };
-        let usable = snapshot.slots.len() - out.len();
-        let max_in_flight = full.then_some(limit);
         let by_breaker = out.iter().any(|endpoint| endpoint.cause.is_breaker());
         out.truncate(NAMED);
         let source_error = sources.into_iter().find_map(|SourceStatus { error, .. }| error);
@@ -247,11 +240,42 @@ impl Engine {
             service,
             reason,
             total,
-            usable,
-            max_in_flight,
+            usable: 0,
+            max_in_flight: None,
             by_breaker,
             out,
             source_error,
+        }))
+    }
+
+    /// Whether endpoints that calls may go to have no room for one more.
+    fn is_full(&self, snapshot: &Snapshot) -> bool {
+        let limit = snapshot.policy.max_in_flight;
+        let at_limit = |state: u32| self.slab.state(state).in_flight() >= limit;
+        if limit == u32::MAX {
+            return false;
+        }
+        if snapshot.is_all_out() {
+            return snapshot.slots.iter().any(|slot| at_limit(slot.state));
+        }
+        let mut in_use = snapshot.tiers.iter().flat_map(|tier| tier.members.available());
+        in_use.any(|state| at_limit(state.load(Ordering::Relaxed)))
+    }
+
+    /// A refusal under load is cheap: it takes no lock and visits few endpoints.
+    fn overloaded(&self, snapshot: &Snapshot) -> NoEndpoints {
+        let total = snapshot.slots.len();
+        // Without an endpoint in use, calls go to all of them in turn.
+        let usable = if snapshot.is_all_out() { total } else { snapshot.available() };
+        NoEndpoints(Box::new(Why {
+            service: self.name.clone(),
+            reason: NoEndpointsReason::Overloaded,
+            total,
+            usable,
+            max_in_flight: Some(snapshot.policy.max_in_flight),
+            by_breaker: false,
+            out: Vec::new(),
+            source_error: None,
         }))
     }
 }
