@@ -14,7 +14,7 @@ pub(super) fn draw<'s>(
     weights: &WeightedDraw,
     random: &Random,
 ) -> Option<Picked<'s>> {
-    (0..MAX_DRAWS).find_map(|_| one(candidates, weights, random.bits()))
+    (0..MAX_DRAWS).find_map(|_| candidates.usable(weights.draw(random.bits())?))
 }
 
 /// Draws two different endpoints, of which the first has the probability of its weight.
@@ -25,13 +25,10 @@ pub(super) fn pair<'s>(
 ) -> Option<(Picked<'s>, Picked<'s>)> {
     // The upper bits decide, so that one random number is enough for two draws.
     let bits = random.bits();
-    let first = one(candidates, weights, bits).or_else(|| draw(candidates, weights, random))?;
+    let one = |of: Candidates<'s, '_>, bits| of.usable(weights.draw(bits)?);
+    let first = one(candidates, bits).or_else(|| draw(candidates, weights, random))?;
     let others = Candidates { tried: candidates.tried.and(first.number), ..candidates };
-    let second = one(others, weights, bits << 32).or_else(|| draw(others, weights, random));
+    let second = one(others, bits << 32).or_else(|| draw(others, weights, random));
     // If one endpoint has nearly all of the weight, any other one will do.
     Some((first, second.unwrap_or_else(|| others.untried_from(random.below(others.len())))))
-}
-
-fn one<'s>(candidates: Candidates<'s, '_>, weights: &WeightedDraw, bits: u64) -> Option<Picked<'s>> {
-    weights.draw(bits).map(|number| candidates.at(number)).filter(|found| candidates.takes(found))
 }

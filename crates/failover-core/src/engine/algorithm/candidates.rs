@@ -99,11 +99,13 @@ impl<'s> Candidates<'s, '_> {
         self.members.len() as u32
     }
 
-    /// Whether a state of the tier is usable: in rotation (or the tier is in panic mode) and not
+    /// Returns a state of the tier if it is usable: in rotation (or the tier is in panic mode) and not
     /// tried.
     #[inline]
-    pub(super) fn takes(self, found: &Picked<'_>) -> bool {
-        (found.state.is_in_rotation() || self.tier.in_panic()) && !self.tried.contains(found.number)
+    pub(super) fn usable(self, number: u32) -> Option<Picked<'s>> {
+        let found = self.at(number);
+        let takes_calls = found.state.is_in_rotation() || self.tier.in_panic();
+        (takes_calls && !self.tried.contains(number)).then_some(found)
     }
 
     /// Returns the state at `place`, or the next untried one after it, wrapping around. It inspects

@@ -13,8 +13,8 @@ const MAX_SCANS: u64 = 16;
 
 #[inline]
 pub(super) fn pick<'s>(candidates: Candidates<'s, '_>, keyed: &MaglevTable, key: u64) -> Picked<'s> {
-    let looks = (0..MAX_SCANS).filter_map(|again| keyed.at(key, again));
-    let found = looks.map(|number| candidates.at(number)).find(|found| candidates.takes(found));
+    let mut looks = (0..MAX_SCANS).filter_map(|again| keyed.at(key, again));
+    let found = looks.find_map(|number| candidates.usable(number));
     found.unwrap_or_else(|| {
         let place = (key % u64::from(candidates.len())) as u32;
         candidates.untried_from(place)

@@ -21,7 +21,7 @@ pub(super) fn pick<'s>(
     now: Time,
 ) -> Picked<'s> {
     let reported = candidates.tier.reported();
-    let draws = (0..MAX_DRAWS).map_while(|_| reported?.draw(random.bits(), now));
-    let drawn = draws.map(|number| candidates.at(number)).find(|found| candidates.takes(found));
+    let mut draws = (0..MAX_DRAWS).map_while(|_| reported?.draw(random.bits(), now));
+    let drawn = draws.find_map(|number| candidates.usable(number));
     drawn.unwrap_or_else(|| round_robin::pick(candidates, turns, now))
 }

@@ -19,8 +19,8 @@ pub(super) fn pick<'s>(
     random: &Random,
     now: Time,
 ) -> Picked<'s> {
-    let scheduled = schedule.at(turns.take(now)).map(|number| candidates.at(number));
-    if let Some(found) = scheduled.filter(|found| candidates.takes(found)) {
+    let scheduled = schedule.at(turns.take(now)).and_then(|number| candidates.usable(number));
+    if let Some(found) = scheduled {
         return found;
     }
     let drawn = by_weight::draw(candidates, &schedule.draw, random);
