@@ -197,7 +197,14 @@ impl Engine {
     pub(crate) fn gate_is_open(&self) -> bool {
         let snapshot = self.snapshot.load();
         let limit = snapshot.policy.max_ambiguous;
-        snapshot.available() == 0 || snapshot.tiers.iter().any(|tier| tier.admits_retries(limit))
+        // A failed probe call updates no share, so that the successes since the last update may be missing.
+        let admits = |tier: &Tier| {
+            tier.admits_retries(limit) || {
+                tier.update_gate(false, &self.slab, self.clock.now());
+                tier.admits_retries(limit)
+            }
+        };
+        snapshot.available() == 0 || snapshot.tiers.iter().any(admits)
     }
 
     /// Whether a call that has tried these endpoints can go to another one.

@@ -171,6 +171,15 @@ async fn endpoints_that_all_stop_together_are_overloaded_and_close_the_gate() {
     assert!(!bench.engine.gate_is_open());
 }
 
+#[tokio::test(start_paused = true)]
+async fn successes_open_the_gate_without_another_failure_that_counts() {
+    let bench = Bench::of(breaker(|b| b), 10);
+    stop(&bench, &["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"]).await;
+    assert!(!bench.engine.gate_is_open());
+    bench.together(300, success);
+    assert!(bench.engine.gate_is_open(), "the retry of a failed probe call has somewhere to go");
+}
+
 /// Makes five calls per endpoint in half an attempt, and as many afterwards. Those to the `stopped`
 /// endpoints time out, the others succeed at once.
 async fn stop(bench: &Bench, stopped: &[&str]) {
