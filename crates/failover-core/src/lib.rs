@@ -75,7 +75,7 @@ pub use engine::{NoEndpoints, NoEndpointsReason};
 pub use error::{Error, ErrorKind, RetryAdvice, codes};
 pub use manager::{EndpointRef, FailoverManager, HealthReport, ManagerBuilder, ProviderScope, Registration};
 pub use model::attempt_class::AttemptClass;
-pub use model::endpoint::{Endpoint, EndpointBuilder, EndpointId, ServiceName};
+pub use model::endpoint::{ConnectTo, Endpoint, EndpointBuilder, EndpointId, ServiceName};
 pub use model::health::{Health, Lifecycle};
 pub use model::health_check::{HealthCheck, HealthCheckBuilder};
 pub use model::load_report::LoadReport;

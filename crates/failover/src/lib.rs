@@ -83,12 +83,12 @@
 #[doc(inline)]
 pub use failover_core::{
     Algorithm, Attempt, AttemptClass, AttemptRecord, Attempts, Call, CallError, Candidate, Candidates,
-    Classified, Classify, Clock, Completed, Endpoint, EndpointBuilder, EndpointChanges, EndpointId,
-    EndpointList, EndpointRef, Error, ErrorKind, FailoverConfig, FailoverManager, Health, HealthCheck,
-    HealthCheckBuilder, HealthReport, IntoEndpoint, Lifecycle, LoadReport, ManagerBuilder, ManagerConfig,
-    NoEndpoints, NoEndpointsReason, OkIsSuccess, Outcome, OwnedPick, PerEndpoint, Pick, ProviderScope,
-    Random, Registration, RetryAdvice, ServiceBuilder, ServiceHandle, ServiceName, StopReason, Strategy,
-    StrategyKind, Time, async_trait, codes, parse_retry_after,
+    Classified, Classify, Clock, Completed, ConnectTo, Endpoint, EndpointBuilder, EndpointChanges,
+    EndpointId, EndpointList, EndpointRef, Error, ErrorKind, FailoverConfig, FailoverManager, Health,
+    HealthCheck, HealthCheckBuilder, HealthReport, IntoEndpoint, Lifecycle, LoadReport, ManagerBuilder,
+    ManagerConfig, NoEndpoints, NoEndpointsReason, OkIsSuccess, Outcome, OwnedPick, PerEndpoint, Pick,
+    ProviderScope, Random, Registration, RetryAdvice, ServiceBuilder, ServiceHandle, ServiceName, StopReason,
+    Strategy, StrategyKind, Time, async_trait, codes, parse_retry_after,
 };
 #[doc(inline)]
 pub use failover_core::{config, events, inspect, provider};

@@ -1,13 +1,18 @@
 //! An endpoint's health check.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use failover_core::probe::ProbeTarget;
 use failover_core::{Endpoint, Error, Health, HealthCheck};
 
 use crate::error::unsupported;
 use crate::settings::Settings;
 use crate::wire::Check;
+
+/// The statuses that pass in an HTTP check of an agent.
+const AGENT_EXPECTS: RangeInclusive<u16> = 200..=299;
 
 /// Returns the id of the only check of an instance registered by this library.
 pub(crate) fn has_check(id: &str) -> String {
@@ -45,10 +50,11 @@ pub(super) fn check(endpoint: &Endpoint, id: &str, settings: &Settings) -> Resul
         failures_before_critical: Some(asked.unhealthy_threshold()),
         ..base
     };
+    let probed = ProbeTarget::new(endpoint.clone()).authority();
     match endpoint.protocol() {
-        "http" | "https" => http(endpoint, asked, base, settings),
+        "http" | "https" => http(endpoint, &probed, asked, base, settings),
         "grpc" | "grpcs" => Ok(Check {
-            grpc: Some(format!("{}{}", endpoint.authority(), service_path(asked.path()))),
+            grpc: Some(format!("{probed}{}", service_path(asked.grpc_service().unwrap_or(asked.path())))),
             grpc_tls: (endpoint.protocol() == "grpcs").then_some(true),
             tls_server_name: endpoint
                 .server_name()
@@ -56,11 +62,22 @@ pub(super) fn check(endpoint: &Endpoint, id: &str, settings: &Settings) -> Resul
                 .map(str::to_owned),
             ..base
         }),
-        _ => Ok(Check { tcp: Some(endpoint.authority()), ..base }),
+        _ => Ok(Check { tcp: Some(probed), ..base }),
     }
 }
 
-fn http(endpoint: &Endpoint, asked: &HealthCheck, base: Check, settings: &Settings) -> Result<Check, Error> {
+fn http(
+    endpoint: &Endpoint,
+    probed: &str,
+    asked: &HealthCheck,
+    base: Check,
+    settings: &Settings,
+) -> Result<Check, Error> {
+    if asked.expected_statuses().iter().any(|statuses| *statuses != AGENT_EXPECTS) {
+        let why = "a check of the agent expects 200 to 299, and has no setting for it; agent_checks(false) does \
+                   without one";
+        return Err(unsupported("health_check.expected_statuses", why));
+    }
     let open = asked.without_secrets();
     if !settings.secret_headers && (asked.body() != open.body() || asked.headers() != open.headers()) {
         let field = if asked.body() == open.body() { "health_check.headers" } else { "health_check.body" };
@@ -76,7 +93,7 @@ fn http(endpoint: &Endpoint, asked: &HealthCheck, base: Check, settings: &Settin
         }
     }
     Ok(Check {
-        http: Some(endpoint.url(asked.path())),
+        http: Some(format!("{}://{probed}{}", endpoint.protocol(), asked.path())),
         method: Some(asked.method().to_owned()),
         tls_server_name: endpoint.server_name().filter(|_| endpoint.protocol() == "https").map(str::to_owned),
         header,

@@ -173,6 +173,25 @@ fn the_check_is_the_one_that_the_endpoint_asks_for() {
     let whole = HealthCheck::builder().build().expect("valid");
     let grpcs = check(plain("a").protocol("grpcs").health_check(whole));
     assert_eq!((&grpcs["GRPC"], &grpcs["GRPCUseTLS"]), (&"10.0.0.1:8080".into(), &true.into()));
+    let elsewhere = || asked().to_builder().port(9_090).grpc_service("shop.Users").build().expect("valid");
+    let at = |protocol| check(plain("a").protocol(protocol).health_check(elsewhere()));
+    assert_eq!(at("http")["HTTP"], "http://10.0.0.1:9090/health");
+    assert_eq!(at("grpc")["GRPC"], "10.0.0.1:9090/shop.Users");
+    assert_eq!(at("postgres")["TCP"], "10.0.0.1:9090");
+}
+
+#[test]
+fn statuses_that_an_agent_cannot_expect_are_refused() {
+    let provider = provider(|b| b);
+    for (statuses, refused) in [(200..=299, false), (401..=401, true), (200..=399, true)] {
+        let check = HealthCheck::builder().expect_status(statuses.clone()).build().expect("valid");
+        let endpoint = plain("a").protocol("http").health_check(check).build().expect("valid");
+        let registered = registration(&endpoint, "me", &provider.client.settings);
+        assert_eq!(registered.is_err(), refused, "{statuses:?}");
+        if let Err(error) = registered {
+            assert!(error.to_string().starts_with("health_check.expected_statuses: "), "{error}");
+        }
+    }
 }
 
 fn read(body: &str) -> EndpointSet {

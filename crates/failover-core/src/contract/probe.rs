@@ -15,7 +15,8 @@ use crate::model::health_check::HealthCheck;
 
 /// Checks whether an endpoint works.
 ///
-/// A closure is a probe:
+/// A closure is a probe. The endpoint that it receives has the port of its health check, if that
+/// has one:
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -47,7 +48,7 @@ where
     E: fmt::Display + Send,
 {
     async fn probe(&self, target: &ProbeTarget) -> Result<ProbeOutcome, Error> {
-        match self(Arc::clone(target.endpoint())).await {
+        match self(target.probed()).await {
             Ok(()) => Ok(ProbeOutcome::healthy("the probe succeeded")),
             Err(error) => Err(Error::new(ErrorKind::Connection, error.to_string())),
         }
@@ -87,6 +88,24 @@ impl ProbeTarget {
     /// Returns the settings of the probe; every value has a default.
     pub fn health_check(&self) -> &HealthCheck {
         &self.check
+    }
+
+    /// Returns the port to probe: that of the health check, or else that of the endpoint.
+    pub fn port(&self) -> u16 {
+        self.check.port().unwrap_or(self.endpoint.port())
+    }
+
+    /// Returns `host:port` to probe, with an IPv6 address in brackets.
+    pub fn authority(&self) -> String {
+        self.probed().authority()
+    }
+
+    /// Returns the endpoint, at the port to probe.
+    fn probed(&self) -> Arc<Endpoint> {
+        match self.check.port() {
+            Some(port) if port != self.endpoint.port() => Arc::new(self.endpoint.at_port(port)),
+            _ => Arc::clone(&self.endpoint),
+        }
     }
 
     /// Returns the policy for the addresses that the endpoint's source may list.

@@ -2,6 +2,7 @@
 
 pub(crate) mod address;
 pub(crate) mod builder;
+pub(crate) mod connect_to;
 pub(crate) mod departure;
 pub(crate) mod entry;
 pub(crate) mod id;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 pub use builder::EndpointBuilder;
+pub use connect_to::ConnectTo;
 pub use entry::EndpointEntry;
 pub use id::{EndpointId, ServiceName};
 
@@ -169,10 +171,31 @@ impl Endpoint {
 
     /// Returns `protocol://host:port` and the path, which may have a query.
     ///
-    /// Inserts a missing `/` before the path.
+    /// Inserts a missing `/` before the path. The host is the address, so that a client connects to
+    /// this endpoint and no other. Where the certificate is for the server name, use
+    /// [`connect_to`](Self::connect_to).
     pub fn url(&self, path: &str) -> String {
-        let slash = if path.starts_with('/') { "" } else { "/" };
-        format!("{}://{}{slash}{path}", self.protocol, Authority(self))
+        self.url_as(&self.protocol, path)
+    }
+
+    /// Returns `scheme://host:port` and the path, for a client that does not know the endpoint's
+    /// protocol as a scheme: `grpc` is `http` to tonic, and `tcp` may be `https` to reqwest.
+    ///
+    /// ```
+    /// # use failover_core::Endpoint;
+    /// let endpoint = Endpoint::builder("users-1", "users", "10.0.0.1", 8443).protocol("grpcs").build()?;
+    /// assert_eq!(endpoint.url_as("https", "/users/7"), "https://10.0.0.1:8443/users/7");
+    /// # Ok::<(), failover_core::Error>(())
+    /// ```
+    pub fn url_as(&self, scheme: &str, path: &str) -> String {
+        url_of(scheme, Authority(self), path)
+    }
+}
+
+impl Endpoint {
+    /// Returns a copy at another port of the same address.
+    pub(crate) fn at_port(&self, port: u16) -> Self {
+        Self { port, ..self.clone() }
     }
 }
 
@@ -209,6 +232,11 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}://{})", self.id, self.protocol, Authority(self))
     }
+}
+
+fn url_of(scheme: &str, authority: impl fmt::Display, path: &str) -> String {
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    format!("{scheme}://{authority}{slash}{path}")
 }
 
 struct Authority<'a>(&'a Endpoint);

@@ -1,27 +1,42 @@
 //! Health check settings.
 
+mod builder;
+mod names;
+mod statuses;
+
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::codec::document;
 use crate::codec::document::{Document, Raw};
-use crate::codec::{duration, range};
-use crate::error::{Error, is_unprintable};
+use crate::codec::duration;
+use crate::error::Error;
 use crate::model::defaults;
+use names::{SECTION, field, header_path, name_part};
+
+pub use builder::HealthCheckBuilder;
 
 /// The settings of an endpoint's health check. Every value has a default.
 ///
 /// Header values and the body can hold secrets: `Debug` and errors never show them, and
 /// [`without_secrets`](Self::without_secrets) removes them before storing the settings where others
 /// can read them. serde does write them, with the JSON names of the Go package: `path interval
-/// timeout method headers body`, and `healthy_threshold unhealthy_threshold`. Durations are written
-/// as `"10s"`; an integer is nanoseconds; 0, `""` and `null` are absent.
+/// timeout method headers body`, and `port expected_statuses grpc_service healthy_threshold
+/// unhealthy_threshold`. Durations are written as `"10s"`; an integer is nanoseconds; 0, `""` and
+/// `null` are absent. `expected_statuses` is a list of `204` or `"200-299"`.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct HealthCheck {
     path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
+    #[serde(serialize_with = "statuses::write", skip_serializing_if = "Vec::is_empty")]
+    expected_statuses: Vec<RangeInclusive<u16>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grpc_service: Option<String>,
     #[serde(serialize_with = "duration::write")]
     interval: Duration,
     #[serde(serialize_with = "duration::write_option", skip_serializing_if = "Option::is_none")]
@@ -38,17 +53,36 @@ pub struct HealthCheck {
 impl HealthCheck {
     /// Returns a builder with the defaults.
     pub fn builder() -> HealthCheckBuilder {
-        HealthCheckBuilder { draft: Self::default() }
+        HealthCheckBuilder::new(Self::default())
     }
 
     /// Returns a builder with these values.
     pub fn to_builder(&self) -> HealthCheckBuilder {
-        HealthCheckBuilder { draft: self.clone() }
+        HealthCheckBuilder::new(self.clone())
     }
 
     /// Returns the path to request, with its query. Default: `/`.
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// Returns the port to probe, 1 to 65535. Default: none, which is the port of the endpoint.
+    pub fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// Returns the HTTP statuses of a healthy endpoint, each from 100 to 599.
+    ///
+    /// Default: none, which leaves them to the probe; the HTTP probe of `failover-probe` then expects
+    /// 200 to 299.
+    pub fn expected_statuses(&self) -> &[RangeInclusive<u16>] {
+        &self.expected_statuses
+    }
+
+    /// Returns the name that a gRPC health check asks for. Default: none, which is the server as a
+    /// whole.
+    pub fn grpc_service(&self) -> Option<&str> {
+        self.grpc_service.as_deref()
     }
 
     /// Returns the time between two probes, 100 ms to 1 h. Default: 10 s.
@@ -112,6 +146,11 @@ impl HealthCheck {
         if let Some(path) = fields.text("path")? {
             draft.path = path;
         }
+        draft.port = fields.whole("port", &(1..=u16::MAX.into()))?.map(|port| port as u16);
+        if let Some(statuses) = fields.take("expected_statuses") {
+            draft.expected_statuses = statuses::read(&field("expected_statuses"), statuses)?;
+        }
+        draft.grpc_service = fields.text("grpc_service")?;
         if let Some(interval) = fields.duration("interval", &defaults::PROBE_INTERVAL_RANGE)? {
             draft.interval = interval;
         }
@@ -145,6 +184,9 @@ impl Default for HealthCheck {
     fn default() -> Self {
         Self {
             path: defaults::PROBE_PATH.to_owned(),
+            port: None,
+            expected_statuses: Vec::new(),
+            grpc_service: None,
             interval: defaults::PROBE_INTERVAL,
             timeout: None,
             method: defaults::PROBE_METHOD.to_owned(),
@@ -162,6 +204,9 @@ impl fmt::Debug for HealthCheck {
             self.headers.keys().map(|name| (name_part(name), "<redacted>")).collect();
         f.debug_struct("HealthCheck")
             .field("path", &self.path)
+            .field("port", &self.port)
+            .field("expected_statuses", &self.expected_statuses)
+            .field("grpc_service", &self.grpc_service)
             .field("interval", &self.interval)
             .field("timeout", &self.timeout())
             .field("method", &self.method)
@@ -179,181 +224,19 @@ impl<'de> Deserialize<'de> for HealthCheck {
     }
 }
 
-/// Builds a [`HealthCheck`]. Values that are not set have their defaults.
-#[derive(Clone, Debug)]
-#[must_use = "a builder does nothing until `build` is called"]
-pub struct HealthCheckBuilder {
-    draft: HealthCheck,
-}
-
-impl HealthCheckBuilder {
-    /// Sets the path to request, with its query. Default: `/`.
-    ///
-    /// It starts with `/` and has at most 2048 bytes.
-    pub fn path(mut self, path: impl Into<String>) -> Self {
-        self.draft.path = path.into();
-        self
-    }
-
-    /// Sets the time between two probes, 100 ms to 1 h. Default: 10 s.
-    pub fn interval(mut self, interval: Duration) -> Self {
-        self.draft.interval = interval;
-        self
-    }
-
-    /// Sets the timeout of a probe, 10 ms to 5 min and at most the interval. Default: 2 s.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.draft.timeout = Some(timeout);
-        self
-    }
-
-    /// Sets the HTTP method, converted to upper case. Default: `GET`.
-    pub fn method(mut self, method: impl Into<String>) -> Self {
-        self.draft.method = method.into();
-        self
-    }
-
-    /// Adds a header, at most 64 of them; a value is visible ASCII, spaces and tabs, at most 8 KiB.
-    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.draft.headers.insert(name.into(), value.into());
-        self
-    }
-
-    /// Replaces all headers.
-    pub fn headers<K: Into<String>, V: Into<String>>(
-        mut self,
-        headers: impl IntoIterator<Item = (K, V)>,
-    ) -> Self {
-        self.draft.headers = headers.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        self
-    }
-
-    /// Sets the body to send, at most 64 KiB. Default: none.
-    pub fn body(mut self, body: impl Into<String>) -> Self {
-        self.draft.body = Some(body.into());
-        self
-    }
-
-    /// Sets how many consecutive probes must succeed, 1 to 100. Default: 2.
-    pub fn healthy_threshold(mut self, threshold: u32) -> Self {
-        self.draft.healthy_threshold = threshold;
-        self
-    }
-
-    /// Sets how many consecutive probes must fail, 1 to 100. Default: 3.
-    pub fn unhealthy_threshold(mut self, threshold: u32) -> Self {
-        self.draft.unhealthy_threshold = threshold;
-        self
-    }
-
-    /// Validates the values.
-    ///
-    /// # Errors
-    ///
-    /// Returns the first invalid value; a header's value and the body are never shown.
-    pub fn build(self) -> Result<HealthCheck, Error> {
-        let mut check = self.draft;
-        check_path(&check.path)?;
-        range::duration(&field("interval"), check.interval, &defaults::PROBE_INTERVAL_RANGE)?;
-        if let Some(timeout) = check.timeout {
-            range::duration(&field("timeout"), timeout, &defaults::PROBE_TIMEOUT_RANGE)?;
-            if timeout > check.interval {
-                let wanted = format!("at most the interval, {}", duration::short(check.interval));
-                return Err(Error::invalid(&field("timeout"), duration::short(timeout), &wanted));
-            }
-        }
-        if check.method.len() > MAX_METHOD || !is_token(&check.method) {
-            return Err(Error::invalid(&field("method"), check.method, "an HTTP method, such as GET"));
-        }
-        check.method.make_ascii_uppercase();
-        check_headers(&check.headers)?;
-        check.body = check.body.filter(|body| !body.is_empty());
-        if let Some(size) = check.body.as_ref().map(String::len).filter(|size| *size > MAX_BODY) {
-            return Err(Error::invalid(&field("body"), format!("{size} bytes"), "at most 65536 bytes"));
-        }
-        let thresholds = &defaults::PROBE_THRESHOLD_RANGE;
-        range::whole(&field("healthy_threshold"), check.healthy_threshold, thresholds)?;
-        range::whole(&field("unhealthy_threshold"), check.unhealthy_threshold, thresholds)?;
-        Ok(check)
-    }
-}
-
-const SECTION: &str = "health_check";
-
-const KEYS: &[&str] =
-    &["path", "interval", "timeout", "method", "headers", "body", "healthy_threshold", "unhealthy_threshold"];
-
-const MAX_PATH: usize = 2048;
-const MAX_METHOD: usize = 32;
-const MAX_HEADERS: usize = 64;
-const MAX_HEADER_NAME: usize = 256;
-const MAX_HEADER_VALUE: usize = 8 * 1024;
-const MAX_BODY: usize = 64 * 1024;
-
-fn field(name: &str) -> String {
-    document::path(SECTION, name)
-}
-
-fn check_path(path: &str) -> Result<(), Error> {
-    let wanted = if !path.starts_with('/') || path.starts_with("//") {
-        "a path that begins with one /, not a whole URL; the address and port are the endpoint's"
-    } else if path.chars().any(|c| c.is_whitespace() || is_unprintable(c)) {
-        "a path without white space and control characters"
-    } else if path.len() > MAX_PATH {
-        "a path of at most 2048 bytes"
-    } else {
-        return Ok(());
-    };
-    Err(Error::invalid(&field("path"), path, wanted))
-}
-
-fn check_headers(headers: &BTreeMap<String, String>) -> Result<(), Error> {
-    if headers.len() > MAX_HEADERS {
-        return Err(Error::invalid(&field("headers"), headers.len(), "at most 64 headers"));
-    }
-    let mut seen = std::collections::BTreeSet::new();
-    for (name, value) in headers {
-        if name.len() > MAX_HEADER_NAME || !is_token(name) {
-            return Err(Error::invalid(
-                &field("headers"),
-                format!("the name \"{}\"", name_part(name)),
-                "a name of at most 256 letters, digits and !#$%&'*+-.^_`|~",
-            ));
-        }
-        if !seen.insert(name.to_ascii_lowercase()) {
-            return Err(Error::invalid(&header_path(name), "a second value", "each header once"));
-        }
-        let visible = |b: u8| b == b'\t' || (b' '..=b'~').contains(&b);
-        if value.len() > MAX_HEADER_VALUE || !value.bytes().all(visible) {
-            return Err(Error::invalid(
-                &header_path(name),
-                "this value, which is not shown,",
-                "at most 8192 visible ASCII characters, spaces and tabs",
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn header_path(name: &str) -> String {
-    document::path("health_check.headers", name_part(name))
-}
-
-/// Returns the part that can be a header's name, so that a header given as
-/// `Authorization: Bearer …` does not reach a log.
-fn name_part(name: &str) -> &str {
-    let end = name.find(|c: char| !c.is_ascii() || !is_token_byte(c as u8)).unwrap_or(name.len());
-    &name[..end.min(MAX_HEADER_NAME)]
-}
-
-fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(is_token_byte)
-}
-
-/// RFC 9110, section 5.6.2.
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
+const KEYS: &[&str] = &[
+    "path",
+    "port",
+    "expected_statuses",
+    "grpc_service",
+    "interval",
+    "timeout",
+    "method",
+    "headers",
+    "body",
+    "healthy_threshold",
+    "unhealthy_threshold",
+];
 
 #[cfg(test)]
 mod tests;

@@ -469,3 +469,41 @@ proptest! {
         let _ = Endpoint::from_url(&ServiceName::new("s").unwrap(), &url);
     }
 }
+
+#[test]
+fn an_endpoint_is_reached_by_its_server_name_or_as_another_scheme() {
+    let at = |address: &str, name: Option<&str>| {
+        let builder = Endpoint::builder("a", "users", address, 8443).protocol("https");
+        let builder = if let Some(name) = name { builder.server_name(name) } else { builder };
+        builder.build().unwrap()
+    };
+    for (endpoint, url, by_name, name) in [
+        (at("10.0.0.1", None), "https://10.0.0.1:8443/a?b", "https://10.0.0.1:8443/a?b", "10.0.0.1"),
+        (
+            at("10.0.0.1", Some("u.example")),
+            "https://10.0.0.1:8443/a?b",
+            "https://u.example:8443/a?b",
+            "u.example",
+        ),
+        (
+            at("2001:db8::1", None),
+            "https://[2001:db8::1]:8443/a?b",
+            "https://[2001:db8::1]:8443/a?b",
+            "2001:db8::1",
+        ),
+        (
+            at("h.example", Some("u.example")),
+            "https://h.example:8443/a?b",
+            "https://u.example:8443/a?b",
+            "u.example",
+        ),
+    ] {
+        assert_eq!((endpoint.url("a?b"), endpoint.url("/a?b")), (url.to_owned(), url.to_owned()));
+        let to = endpoint.connect_to();
+        assert_eq!((to.url("a?b"), to.name()), (by_name.to_owned(), name));
+        assert_eq!(to.address(), (endpoint.address(), 8443));
+        assert_eq!(format!("https://{}/a?b", to.authority()), by_name);
+        assert_eq!(endpoint.url_as("http", "/a?b"), url.replace("https", "http"));
+        assert_eq!(to.url_as("wss", "/a?b"), by_name.replace("https", "wss"));
+    }
+}

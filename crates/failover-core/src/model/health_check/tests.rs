@@ -50,9 +50,29 @@ fn the_quick_start_of_the_go_package_is_read_as_meant() {
 }
 
 #[test]
+fn statuses_are_read_as_people_write_them() {
+    for (written, expected) in [
+        (json!(204), vec![204..=204]),
+        (json!("204"), vec![204..=204]),
+        (json!("200-299"), vec![200..=299]),
+        (json!([204, "300 - 399", 4.01e2]), vec![204..=204, 300..=399, 401..=401]),
+        (json!([]), vec![]),
+        (json!(null), vec![]),
+    ] {
+        let check = read(&json!({"expected_statuses": written})).unwrap();
+        assert_eq!(check.expected_statuses(), expected, "{written}");
+    }
+    assert_eq!(read(&json!({"port": 0, "grpc_service": ""})).unwrap(), HealthCheck::default());
+}
+
+#[test]
 fn it_comes_back_as_it_went_out() {
     let check = HealthCheck::builder()
         .path("/health?deep=1")
+        .port(9_090)
+        .expect_status(200..=299)
+        .expect_status(401..=401)
+        .grpc_service("shop.v1.Users")
         .interval(Duration::from_secs(90))
         .timeout(Duration::from_millis(1500))
         .method("post")
@@ -66,6 +86,9 @@ fn it_comes_back_as_it_went_out() {
     assert_eq!(check.method(), "POST");
     let json = serde_json::to_value(&check).unwrap();
     assert_eq!(json["interval"], "1m30s");
+    assert_eq!(json["port"], 9_090);
+    assert_eq!(json["expected_statuses"], json!(["200-299", 401]));
+    assert_eq!(json["grpc_service"], "shop.v1.Users");
     assert_eq!(json["timeout"], "1.5s");
     assert_eq!(read(&json).unwrap(), check);
     assert_eq!(check.to_builder().build().unwrap(), check);
@@ -87,6 +110,19 @@ fn a_bad_value_in_json_is_refused_with_its_field_and_what_it_is() {
         (json!({"path": "x".repeat(3000)}), "health_check.path", "xxx"),
         (json!({"path": format!("/{}", "x".repeat(2048))}), "health_check.path", "2049 bytes"),
         (json!({"path": 1}), "health_check.path", "1"),
+        (json!({"port": 65_536}), "health_check.port", "65536"),
+        (json!({"port": -1}), "health_check.port", "-1"),
+        (json!({"port": "metrics"}), "health_check.port", "\"metrics\""),
+        (json!({"expected_statuses": ["2xx"]}), "health_check.expected_statuses", "\"2xx\""),
+        (json!({"expected_statuses": 99}), "health_check.expected_statuses", "99"),
+        (json!({"expected_statuses": "200-600"}), "health_check.expected_statuses", "200-600"),
+        (json!({"expected_statuses": "299-200"}), "health_check.expected_statuses", "299-200"),
+        (json!({"expected_statuses": "200-+299"}), "health_check.expected_statuses", "200-+299"),
+        (json!({"expected_statuses": 65_736}), "health_check.expected_statuses", "65736"),
+        (json!({"expected_statuses": [[200]]}), "health_check.expected_statuses", "a list"),
+        (json!({"expected_statuses": vec![200; 33]}), "health_check.expected_statuses", "33 ranges"),
+        (json!({"grpc_service": "a b"}), "health_check.grpc_service", "a b"),
+        (json!({"grpc_service": "s".repeat(257)}), "health_check.grpc_service", "257 bytes"),
         (json!({"interval": "1x"}), "health_check.interval", "\"1x\""),
         (json!({"interval": ""}), "health_check.interval", "\"\""),
         (json!({"interval": "-1s"}), "health_check.interval", "\"-1s\""),
@@ -130,6 +166,9 @@ fn a_bad_value_in_code_is_refused_as_well() {
         (builder().interval(Duration::MAX), "health_check.interval: "),
         (builder().timeout(Duration::from_secs(20)), "health_check.timeout: 20s"),
         (builder().path(""), "health_check.path: an empty value"),
+        (builder().port(0), "health_check.port: 0"),
+        (builder().expect_status(200..=99), "health_check.expected_statuses: 200-99"),
+        (builder().grpc_service("a\n"), "health_check.grpc_service: "),
         (builder().method(""), "health_check.method: an empty value"),
         (builder().healthy_threshold(0), "health_check.healthy_threshold: 0"),
         (
