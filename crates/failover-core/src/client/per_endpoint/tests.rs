@@ -114,3 +114,116 @@ async fn what_could_not_be_made_is_made_by_the_next_use() {
     assert_eq!(*values.get_or_try_init(&a, || async { Ok::<_, ()>(7) }).await.expect("made"), 7);
     assert_eq!(*values.get_or_init(&a, |_| unreachable!("it is made")), 7);
 }
+
+/// Publishes one endpoint, and returns it as the service has it.
+fn put(users: &ServiceHandle, source: SourceId, endpoint: crate::EndpointBuilder) -> Arc<Endpoint> {
+    let endpoint = endpoint.build().expect("valid");
+    let id = endpoint.id().to_string();
+    users.engine().publish(source, vec![EndpointEntry::new(endpoint)], false, Duration::ZERO);
+    users.endpoint(&id).expect("is there")
+}
+
+fn base() -> crate::EndpointBuilder {
+    base_at("10.0.0.2", 80)
+}
+
+fn base_at(address: &str, port: u16) -> crate::EndpointBuilder {
+    let check = crate::HealthCheck::builder().path("/a").build().expect("valid");
+    let builder = Endpoint::builder("b", "users", address, port);
+    builder.protocol("http").metadata("pool", "8").health_check(check)
+}
+
+#[test]
+fn a_change_that_a_client_is_made_of_makes_a_new_value_and_no_other_does() {
+    let check = crate::HealthCheck::builder().path("/b").build().expect("valid");
+    let at = |seconds| std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    for (what, changed, kept) in [
+        ("protocol", base().protocol("https"), false),
+        ("server name", base().server_name("users.example"), false),
+        ("metadata", base().metadata("pool", "9"), false),
+        ("more metadata", base().metadata("schema", "2"), false),
+        ("tags", base().tag("canary"), false),
+        ("zone", base().zone("eu-1"), false),
+        ("region", base().region("eu"), false),
+        ("port", base_at("10.0.0.2", 81), false),
+        ("weight", base().weight(7), true),
+        ("priority", base().priority(3), true),
+        ("health check", base().health_check(check), true),
+        ("times", base().created_at(at(1)).updated_at(at(2)), true),
+    ] {
+        let (users, source) = service(&[("a", "10.0.0.1")]);
+        let before = put(&users, source, base());
+        let values = PerEndpoint::<Arc<Endpoint>>::new(&users);
+        let first = values.get_or_init(&before, |endpoint| Arc::new(endpoint.clone()));
+        let now = put(&users, source, changed);
+        assert_eq!(values.get(&now).is_some(), kept, "{what}");
+        // A call that still has the endpoint as it was.
+        let late = values.get_or_init(&before, |endpoint| Arc::new(endpoint.clone()));
+        assert_eq!(Arc::ptr_eq(&late, &first), kept, "{what}");
+        assert_eq!((**late).protocol(), before.protocol(), "{what}: made for what the call has");
+        let new = values.get_or_init(&now, |endpoint| Arc::new(endpoint.clone()));
+        assert_eq!(Arc::ptr_eq(&new, &first), kept, "{what}");
+        assert!(kept || **new == *now, "{what}");
+        assert_eq!(values.len(), 1, "{what}");
+    }
+}
+
+#[test]
+fn the_caller_chooses_what_counts() {
+    let (users, source) = service(&[("a", "10.0.0.1")]);
+    let before = put(&users, source, base());
+    let values = PerEndpoint::<u8>::with_identity(&users, |before, now| before.weight() == now.weight());
+    values.replace(&before, 1);
+    let now = put(&users, source, base().protocol("https"));
+    assert_eq!(values.get(&now).as_deref(), Some(&1));
+    let now = put(&users, source, base().weight(9));
+    assert_eq!(values.get(&now), None);
+    // At another place a value is new whatever the choice.
+    let always = PerEndpoint::<u8>::with_identity(&users, |_, _| true);
+    always.replace(&now, 1);
+    let moved = put(&users, source, base_at("10.0.0.22", 80));
+    assert_eq!((always.get(&moved), always.len()), (None, 0));
+    let panics = PerEndpoint::<u8>::with_identity(&users, |_, _| panic!("a bug of the caller"));
+    assert_eq!(*panics.get_or_init(&moved, |_| 5), 5);
+    put(&users, source, base());
+    assert!(panics.is_empty());
+}
+
+#[tokio::test]
+async fn a_dead_value_is_made_anew_once() {
+    let (users, _) = service(&[("a", "10.0.0.1")]);
+    let a = users.endpoint("a").expect("is there");
+    let values = PerEndpoint::<u32>::new(&users);
+    assert_eq!((values.get(&a), values.remove(&a)), (None, None));
+    let dead = values.get_or_init(&a, |_| 1);
+    assert!(values.remove_if_same(&a, &dead));
+    let new = values.get_or_init(&a, |_| 2);
+    assert!(!values.remove_if_same(&a, &dead), "the second caller with the dead one");
+    assert!(Arc::ptr_eq(&values.get(&a).expect("stays"), &new));
+    assert_eq!(values.replace(&a, 3).as_deref(), Some(&2));
+    assert_eq!(values.remove(&a).as_deref(), Some(&3));
+    assert!(values.is_empty());
+
+    // A value that is being made is received by its caller, and not stored after its removal.
+    let (begin, begun) = tokio::sync::oneshot::channel::<()>();
+    let making = values.get_or_try_init(&a, || async {
+        begun.await.expect("sent");
+        Ok::<_, Infallible>(4)
+    });
+    let others = async {
+        assert_eq!(values.remove(&a), None, "nothing is made yet");
+        assert_eq!(values.replace(&a, 5), None);
+        begin.send(()).expect("waits");
+    };
+    let (made, ()) = tokio::join!(making, others);
+    assert_eq!((*made.expect("made"), *values.get(&a).expect("replaced")), (4, 5));
+}
+
+#[test]
+fn a_value_for_an_endpoint_that_left_is_not_stored() {
+    let (users, source) = service(&[("a", "10.0.0.1")]);
+    let gone = put(&users, source, base());
+    publish(&users, source, &[]);
+    let values = PerEndpoint::<u8>::new(&users);
+    assert_eq!((values.replace(&gone, 1), values.get(&gone), values.len()), (None, None, 0));
+}
