@@ -4,5 +4,6 @@ pub(crate) mod backoff;
 pub(crate) mod catch_panic;
 pub(crate) mod clock;
 pub(crate) mod random;
+pub(crate) mod require;
 pub(crate) mod sync;
 pub(crate) mod task;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::client::service::fixed::Origin;
 use crate::engine::Engine;
 use crate::engine::snapshot::{Slot, Snapshot};
 use crate::error::{Error, ErrorKind};
@@ -39,7 +40,7 @@ pub struct EndpointList {
 pub struct EndpointChanges {
     engine: Arc<Engine>,
     /// Keeps the service's discovery.
-    _lease: Option<Arc<dyn Send + Sync>>,
+    _origin: Origin,
     receiver: watch::Receiver<()>,
     seen: u64,
 }
@@ -54,10 +55,10 @@ impl std::fmt::Debug for EndpointChanges {
 }
 
 impl EndpointChanges {
-    pub(super) fn new(engine: Arc<Engine>, lease: Option<Arc<dyn Send + Sync>>) -> Self {
+    pub(super) fn new(engine: Arc<Engine>, origin: Origin) -> Self {
         let receiver = engine.listed();
         let seen = engine.snapshot().version;
-        Self { engine, _lease: lease, receiver, seen }
+        Self { engine, _origin: origin, receiver, seen }
     }
 
     /// Returns the current list, which then counts as seen.

@@ -1,6 +1,7 @@
 //! The handle of a service.
 
 pub(crate) mod builder;
+pub(crate) mod fixed;
 
 use std::fmt;
 use std::future::Future;
@@ -23,6 +24,7 @@ use crate::model::forced::Forced;
 use crate::model::load_report::LoadReport;
 
 pub use builder::{IntoEndpoint, ServiceBuilder};
+pub(crate) use fixed::Origin;
 
 /// A service to call: cheap to clone, shared by all threads.
 ///
@@ -44,8 +46,8 @@ pub use builder::{IntoEndpoint, ServiceBuilder};
 pub struct ServiceHandle<C = OkIsSuccess> {
     engine: Arc<Engine>,
     classifier: C,
-    /// Signals the drop of the last handle, if a manager discovers the service.
-    lease: Option<Arc<dyn Send + Sync>>,
+    /// What the service needs while it has a handle.
+    origin: Origin,
 }
 
 impl<C: Clone> Clone for ServiceHandle<C> {
@@ -53,7 +55,7 @@ impl<C: Clone> Clone for ServiceHandle<C> {
         Self {
             engine: Arc::clone(&self.engine),
             classifier: self.classifier.clone(),
-            lease: self.lease.clone(),
+            origin: self.origin.clone(),
         }
     }
 }
@@ -69,10 +71,11 @@ impl<C> fmt::Debug for ServiceHandle<C> {
 }
 
 impl ServiceHandle {
-    /// Creates a service with a fixed list of endpoints.
+    /// Creates a service with a list of endpoints that the program itself has.
     ///
     /// An endpoint is `http://10.0.0.1:8080`, `10.0.0.1:8080`, or an [`Endpoint`](crate::Endpoint).
-    /// The service spawns no task and needs no runtime to select.
+    /// The service spawns no task and needs no runtime to select. The list stays until
+    /// [`replace_endpoints`](ServiceHandle::replace_endpoints).
     ///
     /// # Errors
     ///
@@ -85,19 +88,19 @@ impl ServiceHandle {
         Self::builder(service).endpoints(endpoints).build()
     }
 
-    /// Returns a builder for a service with a fixed list of endpoints.
+    /// Returns a builder for a service with a list of endpoints, and with probes.
     pub fn builder(service: &str) -> ServiceBuilder {
         ServiceBuilder::new(service)
     }
 
-    pub(crate) fn new(engine: Arc<Engine>, lease: Option<Arc<dyn Send + Sync>>) -> Self {
-        Self { engine, classifier: OkIsSuccess, lease }
+    pub(crate) fn new(engine: Arc<Engine>, origin: Origin) -> Self {
+        Self { engine, classifier: OkIsSuccess, origin }
     }
 }
 
 impl<C> ServiceHandle<C> {
-    pub(crate) fn lease(&self) -> Option<Arc<dyn Send + Sync>> {
-        self.lease.clone()
+    pub(crate) fn origin(&self) -> Origin {
+        self.origin.clone()
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
@@ -119,7 +122,7 @@ impl<C> ServiceHandle<C> {
     /// # Ok::<(), failover_core::Error>(())
     /// ```
     pub fn with_classifier<D>(self, classifier: D) -> ServiceHandle<D> {
-        ServiceHandle { engine: self.engine, classifier, lease: self.lease }
+        ServiceHandle { engine: self.engine, classifier, origin: self.origin }
     }
 
     /// Returns the name of the service.
@@ -293,11 +296,46 @@ impl<C> ServiceHandle<C> {
         entries(&self.engine.snapshot())
     }
 
+    /// Replaces the endpoints of a service that was built from a list.
+    ///
+    /// The change is atomic: calls see the old list or the new one, and endpoints that stay keep
+    /// their state. An empty list is valid, and leaves no endpoint to call.
+    ///
+    /// ```
+    /// use failover_core::ServiceHandle;
+    ///
+    /// let users = ServiceHandle::fixed("users", ["10.0.0.1:80", "10.0.0.2:80"])?;
+    /// users.replace_endpoints(["10.0.0.2:80", "10.0.0.3:80"])?;
+    /// assert_eq!(users.endpoints().len(), 2);
+    /// # Ok::<(), failover_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns `Validation` for an invalid endpoint or for two of one id or one address and port; the
+    /// list then stays as it was. Returns `Unsupported` for a service of a manager, whose endpoints
+    /// come from its providers.
+    pub fn replace_endpoints<I>(&self, endpoints: I) -> Result<(), Error>
+    where
+        I: IntoIterator,
+        I::Item: IntoEndpoint,
+    {
+        let Origin::Fixed(list) = &self.origin else {
+            let message = format!(
+                "the endpoints of {} come from a provider of its manager; register and deregister them there",
+                self.name()
+            );
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        };
+        let read = |endpoint: I::Item| endpoint.into_endpoint(self.name());
+        list.replace(&self.engine, endpoints.into_iter().map(read))
+    }
+
     /// Watches the list of endpoints from now on.
     ///
     /// Unlike [`subscribe`](Self::subscribe), a watch never misses the last state.
     pub fn changes(&self) -> EndpointChanges {
-        EndpointChanges::new(Arc::clone(&self.engine), self.lease())
+        EndpointChanges::new(Arc::clone(&self.engine), self.origin())
     }
 
     /// Returns the endpoint with this id, or the one that `id@source` names.
@@ -372,6 +410,10 @@ impl<C> ServiceHandle<C> {
     ///
     /// Returns `Validation` if its strategy lacks a required part; the previous one stays in use.
     pub fn configure(&self, config: FailoverConfig) -> Result<(), Error> {
+        let config = match &self.origin {
+            Origin::Fixed(list) => list.configured(config),
+            Origin::Manager { .. } => config,
+        };
         self.engine.configure(Arc::new(config))
     }
 

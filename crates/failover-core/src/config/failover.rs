@@ -131,6 +131,12 @@ impl FailoverConfig {
         self.attempt_timeout.unwrap_or(self.timeout / (self.max_retries + 1))
     }
 
+    /// Returns the configuration with probing on, unless it says otherwise.
+    pub(crate) fn probing_by_default(mut self) -> Self {
+        self.health_check |= !self.given.contains("health_check");
+        self
+    }
+
     /// Returns the timeout of one attempt, if it was set.
     pub(crate) fn given_attempt_timeout(&self) -> Option<Duration> {
         self.attempt_timeout

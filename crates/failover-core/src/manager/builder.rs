@@ -12,12 +12,12 @@ use crate::contract::provider::Provider;
 use crate::error::Error;
 use crate::events::EventLog;
 use crate::manager::FailoverManager;
-use crate::manager::errors::{ensure_timers, no_runtime};
 use crate::manager::inner::Inner;
 use crate::manager::providers::{Named, Providers};
 use crate::probing::probes::Probes;
 use crate::runtime::clock::Clock;
 use crate::runtime::random::Random;
+use crate::runtime::require::{current_runtime, ensure_timers};
 
 /// Builds a [`FailoverManager`].
 ///
@@ -172,7 +172,7 @@ impl ManagerBuilder {
     pub async fn build(self) -> Result<FailoverManager, Error> {
         let settings = self.settings.build()?;
         crate::config::usable::supported(settings.service_config())?;
-        let runtime = tokio::runtime::Handle::try_current().map_err(|_| no_runtime("build"))?;
+        let runtime = current_runtime("build")?;
         ensure_timers()?;
         let mut providers = Providers::default();
         for (name, provider) in self.providers {

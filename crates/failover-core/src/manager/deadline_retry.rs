@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::codec::duration::rough;
 use crate::error::{Error, ErrorKind, RetryAdvice};
-use crate::manager::errors::no_runtime;
 use crate::manager::inner::Inner;
 use crate::runtime::backoff::Backoff;
+use crate::runtime::require::current_runtime;
 
 /// The longest wait before a retry, unless the registry requests a longer one.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -20,7 +20,7 @@ impl Inner {
         Fut: Future<Output = Result<T, Error>>,
     {
         self.ensure_open()?;
-        tokio::runtime::Handle::try_current().map_err(|_| no_runtime(what))?;
+        current_runtime(what)?;
         let limit = self.settings.timeout();
         let mut last = None;
         let tries = async {

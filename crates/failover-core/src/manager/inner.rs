@@ -10,13 +10,14 @@ use crate::config::{FailoverConfig, ManagerConfig};
 use crate::contract::provider::{Feature, Provider, ProviderInfo};
 use crate::error::{Error, ErrorKind};
 use crate::events::EventLog;
-use crate::manager::errors::{closed_error, no_runtime};
+use crate::manager::errors::closed_error;
 use crate::manager::providers::{Named, Providers};
 use crate::manager::served::Served;
 use crate::manager::services::Services;
 use crate::probing::probes::Probes;
 use crate::runtime::clock::Clock;
 use crate::runtime::random::Random;
+use crate::runtime::require::current_runtime;
 use crate::runtime::task::Task;
 
 #[derive(Debug)]
@@ -81,7 +82,7 @@ impl Inner {
         name: Option<String>,
         provider: Arc<dyn Provider>,
     ) -> Result<(), Error> {
-        let runtime = tokio::runtime::Handle::try_current().map_err(|_| no_runtime("register_provider"))?;
+        let runtime = current_runtime("register_provider")?;
         let named = Named::new(name, provider);
         {
             let mut providers = self.providers.write().unwrap_or_else(PoisonError::into_inner);
@@ -109,12 +110,12 @@ impl Inner {
         const LEAVE: Duration = Duration::from_millis(400);
         /// The time for the tasks to end at their next wait.
         const ABORT: Duration = Duration::from_millis(50);
-        let runtime = tokio::runtime::Handle::try_current();
+        let runtime = current_runtime("closing the providers");
         self.closed.store(true, Ordering::Release);
         self.end_discovery();
         // Ended first, so that no provider is connected after it was closed.
         let connecting = std::mem::take(&mut *self.connecting());
-        runtime.map_err(|_| no_runtime("closing the providers"))?;
+        runtime?;
         let ended = async {
             for task in connecting {
                 task.end().await;

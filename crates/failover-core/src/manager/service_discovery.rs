@@ -5,18 +5,19 @@ use std::sync::{Arc, Weak};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use crate::client::service::ServiceHandle;
+use crate::client::service::{Origin, ServiceHandle};
 use crate::contract::address_policy::AddressPolicy;
 use crate::contract::provider::ConfigKey;
 use crate::discovery::{Driver, Pace};
 use crate::engine::{Engine, EngineSink, SourceId};
 use crate::error::Error;
-use crate::manager::errors::{closed_error, no_runtime, service_name};
+use crate::manager::errors::{closed_error, service_name};
 use crate::manager::inner::Inner;
 use crate::manager::providers::Named;
 use crate::manager::services::{Entry, Followed, Lease, Released, Route};
 use crate::model::endpoint::ServiceName;
 use crate::probing::scheduler::Scheduler;
+use crate::runtime::require::current_runtime;
 use crate::runtime::task::Task;
 
 impl Inner {
@@ -31,7 +32,7 @@ impl Inner {
 
     pub(super) async fn service(self: &Arc<Self>, name: &str, route: Route) -> Result<ServiceHandle, Error> {
         let name = service_name(name)?;
-        let runtime = Handle::try_current().map_err(|_| no_runtime("service"))?;
+        let runtime = current_runtime("service")?;
         let (handle, configs) = self.handle(name, &route, &runtime)?;
         let begun = async {
             // Before the endpoints, so that no call uses a configuration that is about to be
@@ -73,7 +74,10 @@ impl Inner {
             if entry.prober.as_ref().is_some_and(Task::is_finished) {
                 entry.prober = self.probe(runtime, &entry.engine);
             }
-            return Ok((ServiceHandle::new(Arc::clone(&entry.engine), Some(lease)), configs));
+            return Ok((
+                ServiceHandle::new(Arc::clone(&entry.engine), Origin::Manager { _lease: lease }),
+                configs,
+            ));
         }
         let key = ConfigKey::Service(name.clone());
         let effective = services.documents.effective(&wanted[0].0.name, &key, &self.config);
@@ -105,7 +109,7 @@ impl Inner {
         if let Some(error) = rejected {
             engine.config_rejected(&error);
         }
-        Ok((ServiceHandle::new(engine, Some(lease)), configs))
+        Ok((ServiceHandle::new(engine, Origin::Manager { _lease: lease }), configs))
     }
 
     /// Resolves a route to its current providers, at least one, each with its tier.

@@ -8,6 +8,7 @@ mod client;
 mod documentation;
 mod faults;
 mod in_flight;
+mod lists;
 mod overload;
 mod question_mark;
 mod retries;

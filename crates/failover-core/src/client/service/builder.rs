@@ -1,16 +1,17 @@
 //! A service with a fixed list of endpoints.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::client::service::ServiceHandle;
+use crate::client::service::fixed::{FixedList, Origin};
 use crate::config::FailoverConfig;
-use crate::contract::address_policy::AddressPolicy;
-use crate::contract::provider::EndpointSet;
+use crate::contract::probe::Probe;
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::model::endpoint::{Endpoint, EndpointEntry, ServiceName};
+use crate::model::endpoint::{Endpoint, ServiceName};
+use crate::model::health_check::HealthCheck;
 use crate::runtime::clock::Clock;
 use crate::runtime::random::Random;
 
@@ -58,8 +59,7 @@ impl IntoEndpoint for Endpoint {
     }
 }
 
-/// Builds a [`ServiceHandle`] with a fixed list of endpoints.
-#[derive(Debug)]
+/// Builds a [`ServiceHandle`] with a list of endpoints that the program itself has.
 #[must_use = "a builder does nothing until it builds"]
 pub struct ServiceBuilder {
     service: Result<ServiceName, Error>,
@@ -67,6 +67,8 @@ pub struct ServiceBuilder {
     config: FailoverConfig,
     clock: Option<Clock>,
     random: Random,
+    probes: HashMap<String, Arc<dyn Probe>>,
+    health_check: Option<HealthCheck>,
 }
 
 impl ServiceBuilder {
@@ -77,6 +79,8 @@ impl ServiceBuilder {
             config: FailoverConfig::default(),
             clock: None,
             random: Random::system(),
+            probes: HashMap::new(),
+            health_check: None,
         }
     }
 
@@ -115,41 +119,76 @@ impl ServiceBuilder {
         self
     }
 
+    /// Adds a probe for the endpoints of a protocol, such as `"http"` or `"postgres"`.
+    ///
+    /// Each endpoint of that protocol is then probed in the background while a handle of the service
+    /// exists: by its own health check, or by [`health_check`](Self::health_check) if it has none. A
+    /// later probe for the same protocol replaces this one.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use failover_core::{Endpoint, ServiceHandle};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), failover_core::Error> {
+    /// let databases = ServiceHandle::builder("orders-db")
+    ///     .endpoints(["postgres://10.0.0.1:5432", "postgres://10.0.0.2:5432"])
+    ///     .probe("postgres", |endpoint: Arc<Endpoint>| async move {
+    ///         tokio::net::TcpStream::connect(endpoint.authority()).await.map(drop)
+    ///     })
+    ///     .build()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn probe(self, protocol: impl Into<String>, probe: impl Probe) -> Self {
+        self.probes([(protocol, Arc::new(probe) as Arc<dyn Probe>)])
+    }
+
+    /// Adds several probes, such as the ready-made ones of `failover-probe`.
+    pub fn probes<P: Into<String>>(mut self, probes: impl IntoIterator<Item = (P, Arc<dyn Probe>)>) -> Self {
+        let lower = |(protocol, probe): (P, _)| (protocol.into().to_ascii_lowercase(), probe);
+        self.probes.extend(probes.into_iter().map(lower));
+        self
+    }
+
+    /// Sets the health check of the endpoints that have none. Default: [`HealthCheck::default`] for
+    /// those that a probe is added for.
+    pub fn health_check(mut self, check: HealthCheck) -> Self {
+        self.health_check = Some(check);
+        self
+    }
+
     /// Builds the handle.
+    ///
+    /// With a probe, it spawns a task in the current tokio runtime, which ends with the last handle.
+    /// A configuration that does not say whether to probe (`probe_endpoints`) is taken to say yes.
     ///
     /// # Errors
     ///
     /// Returns `Validation` if the name or an endpoint is invalid, two endpoints have one id or one
     /// address and port, naming them, or if the strategy of the configuration lacks a required part.
+    /// With a probe, returns `Internal` outside of a tokio runtime (code `NO_RUNTIME`), and in one
+    /// without timers (code `NO_TIMER`; with `panic = "abort"`, the latter aborts).
     pub fn build(self) -> Result<ServiceHandle, Error> {
         let service = self.service?;
-        let entries = self
-            .endpoints
-            .into_iter()
-            .map(|endpoint| endpoint.map(EndpointEntry::new))
-            .collect::<Result<Vec<_>, _>>()?;
-        let sifted = crate::discovery::validate::validate(
-            &service,
-            EndpointSet::new(entries),
-            AddressPolicy::IN_PROCESS,
-        );
-        // An error in a fixed list is an error of the program, so it is returned at once.
-        if let Some(rejected) = sifted.rejected.kept().first() {
-            return Err(rejected.error().clone().context(rejected.what()));
-        }
-        let mut places = HashSet::with_capacity(sifted.entries.len());
-        for entry in &sifted.entries {
-            let endpoint = entry.endpoint();
-            if !places.insert(endpoint.place()) {
-                let value = format!("{} twice", endpoint.authority());
-                return Err(Error::invalid("endpoints", value, "each address and port once"));
-            }
-        }
-        drop(places);
         let clock = self.clock.unwrap_or_else(Clock::system);
-        let engine = Engine::new(service, Arc::new(self.config), clock, self.random, None)?;
-        let source = engine.add_source(Arc::from("fixed"), 0);
-        engine.publish(source, sifted.entries, false, Duration::ZERO);
-        Ok(ServiceHandle::new(Arc::new(engine), None))
+        let config = if self.probes.is_empty() { self.config } else { self.config.probing_by_default() };
+        let engine = Arc::new(Engine::new(service, Arc::new(config), clock, self.random, None)?);
+        let list = FixedList::start(&engine, self.probes, self.health_check)?;
+        list.replace(&engine, self.endpoints)?;
+        Ok(ServiceHandle::new(engine, Origin::Fixed(Arc::new(list))))
+    }
+}
+
+impl fmt::Debug for ServiceBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A probe may hold credentials and need not implement `Debug`.
+        f.debug_struct("ServiceBuilder")
+            .field("service", &self.service)
+            .field("endpoints", &self.endpoints)
+            .field("config", &self.config)
+            .field("probes", &self.probes.keys())
+            .field("health_check", &self.health_check)
+            .finish_non_exhaustive()
     }
 }
