@@ -16,7 +16,7 @@ use crate::cargo::{self, cargo};
 type Counts = BTreeMap<String, f64>;
 
 /// The maximum growth of a count over the recorded one, in percent.
-const LIMIT: f64 = 5.0;
+const LIMIT: f64 = 3.0;
 
 /// The two numbers of operations whose difference in instructions is measured. Latencies, which
 /// affect branches, vary between runs; with this many operations the counts repeat within 0.1 %.

@@ -5,4 +5,5 @@ pub(crate) mod duration;
 pub(crate) mod ordinal;
 pub(crate) mod range;
 pub(crate) mod retry_after;
+pub(crate) mod seconds;
 pub(crate) mod time;

@@ -21,6 +21,7 @@ pub(crate) mod observers;
 pub(crate) mod outlier;
 pub(crate) mod pick;
 pub(crate) mod policy;
+pub(crate) mod readings;
 pub(crate) mod report;
 pub(crate) mod retry_budget;
 pub(crate) mod retry_gate;
@@ -33,6 +34,7 @@ pub(crate) mod stay_first;
 pub(crate) mod strain;
 pub(crate) mod usual_latency;
 pub(crate) mod view;
+pub(crate) mod windows;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -57,6 +59,7 @@ use crate::runtime::random::Random;
 use accounting::CallAccounts;
 use control::state::Control;
 use latency_cache::LatencyCache;
+use readings::Readings;
 use strain::Strain;
 
 pub(crate) use control::{Probed, SourceId, SourceStatus};
@@ -81,6 +84,7 @@ pub(crate) struct Engine {
     /// When the weights from reported load are next recomputed, in nanoseconds.
     weights_due: AtomicU64,
     accounts: CallAccounts,
+    readings: Readings,
     strain: Strain,
     /// From which duration on a success is slow, in nanoseconds.
     slow_from: AtomicU64,
@@ -118,10 +122,11 @@ impl Engine {
         parent: Option<Arc<EventLog>>,
     ) -> Result<Self, Error> {
         crate::config::usable::supported(&config)?;
-        let slab = Slab::new();
+        let (slab, began) = (Slab::new(), clock.now());
         let control = Control::new(Arc::clone(&config));
         Ok(Self {
-            began: clock.now(),
+            began,
+            readings: Readings::new(began),
             snapshot: ArcSwap::from_pointee(Snapshot::new(
                 config,
                 Vec::new(),

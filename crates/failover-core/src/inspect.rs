@@ -7,10 +7,12 @@ pub(crate) mod stats;
 
 pub use crate::engine::UnavailableEndpoint;
 pub use crate::engine::availability::{Availability, UnavailableCause};
+pub use crate::engine::state::counters::AttemptCounts;
+pub use crate::engine::state::durations::{DurationBucket, Durations};
 pub use crate::engine::state::latency::Latency;
 pub use crate::model::breaker_state::BreakerState;
 pub use crate::model::forced::Forced;
 pub use configured::ConfiguredValue;
 pub use explain::{EndpointExplanation, Explanation, LastFailure, OtherEntry};
 pub use service_rules::ServiceRules;
-pub use stats::{EndpointStats, ProviderStats, ServiceStats, SourceStats};
+pub use stats::{EndpointStats, ProviderStats, ServiceStats, SourceStats, WindowStats};

@@ -45,12 +45,14 @@ pub struct PerEndpoint<T>(Arc<Values<T>>);
 struct Values<T> {
     engine: Arc<Engine>,
     /// Whether a value made for the first endpoint serves the second, at the same place.
-    is_same: Box<dyn Fn(&Endpoint, &Endpoint) -> bool + Send + Sync>,
+    is_same: Box<IsSame>,
     /// Keeps the service: without it, the service could be removed and return with other endpoints.
     _origin: Origin,
     /// By the number of the endpoint's state, which stays while the endpoint stays at its place.
     by_state: Mutex<HashMap<u32, Stored<T>>>,
 }
+
+type IsSame = dyn Fn(&Endpoint, &Endpoint) -> bool + Send + Sync;
 
 /// The value of an endpoint, and the endpoint when the value was stored.
 struct Stored<T> {

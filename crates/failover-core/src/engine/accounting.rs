@@ -3,9 +3,12 @@
 //! Attempts are counted where they end, in `report`; everything counted per call is counted here.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::engine::retry_budget::{Budget, BudgetPolicy, Withdrawal};
+use crate::engine::state::buckets::bucket;
+use crate::engine::state::durations::{DurationCounts, Durations};
 use crate::model::attempt_class::AttemptClass;
 use crate::runtime::clock::Clock;
 
@@ -14,6 +17,7 @@ use crate::runtime::clock::Clock;
 #[derive(Debug)]
 pub(crate) struct CallAccounts {
     budget: Budget,
+    durations: CallDurations,
     failed: AtomicU64,
     refused: AtomicU64,
     retried: AtomicU64,
@@ -23,6 +27,19 @@ pub(crate) struct CallAccounts {
     /// Wall time in milliseconds since 1970; 0 for never.
     last_failover: AtomicU64,
     last_recovery: AtomicU64,
+}
+
+/// What tells the durations of calls from those of attempts.
+///
+/// A call with a single attempt takes as long as that, and costs nothing more. The attempts of other
+/// calls, and failed ones, are subtracted from all attempts, and these calls are added.
+#[derive(Debug)]
+struct CallDurations {
+    parts: DurationCounts,
+    calls: DurationCounts,
+    /// The last reading. An attempt that ends during a reading may be in one part of it and not in the
+    /// other; no reading is below the one before for that reason.
+    last: Mutex<Durations>,
 }
 
 /// The counters at the time they were read.
@@ -40,6 +57,11 @@ impl CallAccounts {
     pub(super) fn new() -> Self {
         Self {
             budget: Budget::new(),
+            durations: CallDurations {
+                parts: DurationCounts::new(),
+                calls: DurationCounts::new(),
+                last: Mutex::new(Durations::NONE),
+            },
             failed: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             retried: AtomicU64::new(0),
@@ -75,6 +97,26 @@ impl CallAccounts {
     pub(crate) fn refuse(&self) {
         self.fail();
         self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Records an attempt that was not a whole call.
+    pub(crate) fn attempted(&self, duration: Duration) {
+        self.durations.parts.record(bucket(nanos(duration)));
+    }
+
+    /// Records a call whose attempts are recorded like that.
+    pub(crate) fn took(&self, duration: Duration) {
+        self.durations.calls.record(bucket(nanos(duration)));
+    }
+
+    /// Returns the durations of all calls, given those of all attempts.
+    pub(crate) fn call_durations(&self, attempts: &Durations) -> Durations {
+        let CallDurations { parts, calls, last } = &self.durations;
+        let mut all = attempts.since(&parts.read());
+        all.add(&calls.read());
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = last.max(&all);
+        *last
     }
 
     /// Withdraws the cost of a retry. Returns `None` if the budget is exhausted.
@@ -119,6 +161,10 @@ impl CallAccounts {
             last_recovery: time(count(&self.last_recovery)),
         }
     }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn milliseconds(clock: &Clock) -> u64 {

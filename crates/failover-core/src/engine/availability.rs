@@ -102,7 +102,7 @@ pub enum UnavailableCause {
     /// Its breaker is open.
     BreakerOpen {
         /// Time until the breaker lets probe calls through.
-        #[serde(serialize_with = "crate::codec::duration::write")]
+        #[serde(flatten, serialize_with = "crate::codec::seconds::retry_in")]
         retry_in: Duration,
     },
     /// Its breaker lets only probe calls through.
@@ -110,13 +110,13 @@ pub enum UnavailableCause {
     /// An operator forced it out (`force`).
     ForcedOut {
         /// Time until it gets calls again.
-        #[serde(serialize_with = "crate::codec::duration::write")]
+        #[serde(flatten, serialize_with = "crate::codec::seconds::retry_in")]
         retry_in: Duration,
     },
     /// It asked for a pause (Retry-After).
     Paused {
         /// Time until it gets calls again.
-        #[serde(serialize_with = "crate::codec::duration::write")]
+        #[serde(flatten, serialize_with = "crate::codec::seconds::retry_in")]
         retry_in: Duration,
     },
 }

@@ -112,6 +112,16 @@ impl Engine {
         (counters, times, in_flight)
     }
 
+    /// Adds the counters of the endpoints that the service has and of those that it had, unless the
+    /// control lock is taken.
+    pub(crate) fn try_counters(&self) -> Option<Counters> {
+        let control = self.control.try_lock().ok()?;
+        let retired = control.allocator.retired().values().fold(Counters::NONE, Counters::plus);
+        let snapshot = self.snapshot.load();
+        let states = snapshot.slots.iter().map(|slot| slot.state).chain(control.allocator.leaving());
+        Some(states.fold(retired, |counters, number| counters.plus(&self.slab.state(number).counters())))
+    }
+
     /// Returns the attempt counters and the number of attempts in flight, by the number of the
     /// source that named the endpoint.
     pub(crate) fn counters_by_source(&self) -> BTreeMap<u32, (Counters, u64)> {

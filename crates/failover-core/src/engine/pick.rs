@@ -67,6 +67,12 @@ impl RawPick {
         Self { word: NonZeroU64::MIN | (word << 1), began }
     }
 
+    /// Whether the pick holds no permit and made no change: then its success changes nothing.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.bits() & (PERMIT | TRANSITION_MASK) == 0
+    }
+
     #[inline]
     fn bits(&self) -> u64 {
         self.word.get() >> 1

@@ -29,26 +29,48 @@ impl Engine {
     #[inline]
     pub(crate) fn report(&self, mut pick: RawPick, class: impl Into<Option<AttemptClass>>) -> u64 {
         let class = class.into();
-        self.emit_transition(&mut pick);
+        let plain = pick.is_plain();
+        if !plain {
+            self.emit_transition(&mut pick);
+        }
         let (number, admission, began) = (pick.state(), pick.admission(), pick.began());
         let state = self.slab.state(number);
         let now = self.clock.now();
         let took = now.nanos_since(began);
         // The breaker comes first: once the call has ended, the state may be reused for another
         // endpoint.
-        if class != Some(AttemptClass::Success)
-            || admission.permit
-            || !state.breaker().is_quiet()
-            || self.strain.heeds_successes(now)
-        {
+        let due = if class == Some(AttemptClass::Success) {
+            if !plain || !state.breaker().is_quiet() || self.strain.heeds_successes(now) {
+                self.weigh(number, admission, class, began, now);
+            }
+            state.ewma().update(took, now);
+            state.succeed(took)
+        } else {
             self.weigh(number, admission, class, began, now);
+            self.report_other(number, class, began, took, now)
+        };
+        if due {
+            self.note_reading(now);
         }
+        took
+    }
+
+    /// Ends an attempt that was no success. Returns whether other work is due.
+    #[inline(never)]
+    fn report_other(
+        &self,
+        number: u32,
+        class: Option<AttemptClass>,
+        began: Time,
+        took: u64,
+        now: Time,
+    ) -> bool {
+        let state = self.slab.state(number);
         match class {
-            Some(AttemptClass::Success | AttemptClass::Rejected) => state.ewma().update(took, now),
+            Some(AttemptClass::Rejected) => state.ewma().update(took, now),
             _ => self.penalise(number, class, began, took, now),
         }
-        state.end(class, took);
-        took
+        state.end(class, took)
     }
 
     /// Records how an attempt failed, before its end is reported, so that the events of the end name
@@ -177,6 +199,7 @@ impl Engine {
     }
 
     fn count_failure(&self, now: Time) {
+        self.note_reading(now);
         self.compare_if_due(now);
         if self.strain.failed(now, || self.latest_success(now)) > self.snapshot.load().eligible {
             // Every call consults the rotation of a service whose endpoints all fail.

@@ -1,6 +1,8 @@
 //! The engine's state of one endpoint, laid out for the calls that access it.
 
+pub(crate) mod buckets;
 pub(crate) mod counters;
+pub(crate) mod durations;
 pub(crate) mod ewma;
 pub(crate) mod failure_window;
 pub(crate) mod in_flight;
@@ -18,11 +20,13 @@ use arc_swap::ArcSwapOption;
 
 use crate::engine::breaker::atomic::AtomicBreaker;
 use crate::engine::control_lock::ControlLock;
+use crate::engine::state::buckets::{BUCKETS, bucket};
+use crate::engine::state::durations::Durations;
 use crate::engine::state::latency::{Histogram, Times};
 use crate::model::attempt_class::AttemptClass;
 use crate::model::endpoint::Endpoint;
 use crate::runtime::clock::Time;
-use counters::{CANCELLED, Counters, ENDINGS};
+use counters::{AttemptCounts, CANCELLED, Counters, ENDINGS};
 use ewma::PeakEwma;
 use in_flight::InFlight;
 use last_failure::{LastFailure, Noted};
@@ -65,9 +69,10 @@ struct HotState {
     expired: AtomicBool,
 }
 
-/// Bits per latency in `recent`, which holds seven latencies.
+/// Bits per latency in `recent`, and the number of latencies that it holds.
 const RECENT: u32 = 9;
-const _: () = assert!(latency::BUCKETS < 1 << RECENT);
+const HELD: u32 = u64::BITS / RECENT;
+const _: () = assert!(BUCKETS < 1 << RECENT);
 
 /// What is large or rare, and has no room in the state's cache lines. In this order, so that the
 /// address of the histogram is that of the allocation.
@@ -172,54 +177,67 @@ impl EndpointState {
         begun
     }
 
-    #[inline]
-    pub(crate) fn end(&self, class: Option<AttemptClass>, nanos: u64) {
-        if class.is_some() {
-            self.record(nanos);
-        }
-        // Updates `flow` last, so that a reader that sees no call in flight also sees the counts.
+    /// Ends an attempt. Returns whether this was one of every few attempts after which other work is
+    /// due.
+    pub(crate) fn end(&self, class: Option<AttemptClass>, nanos: u64) -> bool {
         if class == Some(AttemptClass::Success) {
-            self.hot.flow.succeed();
-        } else {
-            self.cold.others[class.map_or(CANCELLED, |class| class as usize) - 1]
-                .fetch_add(1, Ordering::Relaxed);
-            self.hot.flow.end();
+            return self.succeed(nanos);
         }
+        let due = class.is_some() && self.record(nanos);
+        self.cold.others[class.map_or(CANCELLED, |class| class as usize) - 1].fetch_add(1, Ordering::Relaxed);
+        // Last, so that a reader that sees no call in flight also sees the counts.
+        self.hot.flow.end();
+        due
+    }
+
+    /// Like [`end`](Self::end), for a success.
+    #[inline]
+    pub(crate) fn succeed(&self, nanos: u64) -> bool {
+        let due = self.record(nanos);
+        self.hot.flow.succeed();
+        due
     }
 
     /// Records the latency of an attempt: first in this cache line, and with every seventh attempt
-    /// in the histogram, which is allocated separately. If calls on several threads end within the
-    /// same nanoseconds, a latency may be lost or counted twice, so the latencies are a sample. The
-    /// numbers of calls are exact.
+    /// in the histogram, which is allocated separately; then returns true. If calls on several threads end
+    /// within the same nanoseconds, a latency may be lost or counted twice, so the latencies are a
+    /// sample. The numbers of calls are exact.
     #[inline]
-    fn record(&self, nanos: u64) {
+    fn record(&self, nanos: u64) -> bool {
         let recent = self.hot.recent.load(Ordering::Relaxed);
-        let with = recent << RECENT | (latency::bucket(nanos) as u64 + 1);
-        if recent >> (6 * RECENT) == 0 {
-            self.hot.recent.store(with, Ordering::Relaxed);
-        } else if !self.flush_recent() {
-            // Another thread is flushing: drop the oldest of the seven.
-            self.hot.recent.store(with & ((1 << (7 * RECENT)) - 1), Ordering::Relaxed);
+        let one = bucket(nanos) as u64 + 1;
+        let full = recent >> ((HELD - 1) * RECENT) != 0;
+        if full {
+            self.make_room(one);
         } else {
-            self.hot.recent.store(with & ((1 << RECENT) - 1), Ordering::Relaxed);
+            self.hot.recent.store(recent << RECENT | one, Ordering::Relaxed);
         }
+        full
     }
 
-    /// Moves the most recent latencies into the histogram. Returns false if another thread is doing
-    /// so.
-    fn flush_recent(&self) -> bool {
-        let Some(times) = self.times() else { return false };
+    #[cold]
+    #[inline(never)]
+    fn make_room(&self, one: u64) {
+        // If another thread is moving them, these are dropped.
+        self.flush_recent(0);
+        self.hot.recent.store(one, Ordering::Relaxed);
+    }
+
+    /// Moves the most recent latencies into the histogram, unless another thread is doing so. A reader
+    /// passes the number of attempts so far.
+    fn flush_recent(&self, attempts: u64) {
+        let Some(apart) = self.hot.apart.get() else { return };
         if self.hot.flushing.swap(true, Ordering::Acquire) {
-            return false;
+            return;
         }
         let mut recent = self.hot.recent.load(Ordering::Relaxed);
         self.hot.recent.store(0, Ordering::Relaxed);
         while recent > 0 {
-            times.record((recent & ((1 << RECENT) - 1)) as usize - 1);
+            apart.times.record((recent & ((1 << RECENT) - 1)) as usize - 1);
             recent >>= RECENT;
         }
+        apart.times.keep_taken(attempts);
         self.hot.flushing.store(false, Ordering::Release);
-        true
     }
 
     /// Returns the endpoint that this state belongs to.
@@ -346,27 +364,36 @@ impl EndpointState {
         self.hot.flow.is_idle()
     }
 
-    pub(crate) fn counters(&self) -> Counters {
-        let mut ended = [self.hot.flow.successes(); ENDINGS];
-        for (to, from) in ended[1..].iter_mut().zip(&self.cold.others) {
+    /// The number of attempts that ended in each way.
+    pub(crate) fn ended(&self) -> AttemptCounts {
+        let mut ended = AttemptCounts::NONE;
+        ended.0[0] = self.hot.flow.successes();
+        for (to, from) in ended.0[1..].iter_mut().zip(&self.cold.others) {
             *to = from.load(Ordering::Relaxed);
         }
+        ended
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
         let mut counters = Counters {
-            ended,
+            ended: self.ended(),
             time: Duration::ZERO,
+            durations: Durations::NONE,
             recovered: self.cold.recovered.load(Ordering::Relaxed),
             probes: self.cold.probes.load(Ordering::Relaxed),
         };
-        self.flush_recent();
-        if let Some(mean) = self.times().and_then(Histogram::mean) {
-            counters.time = Duration::from_secs_f64(mean.as_secs_f64() * counters.answered() as f64);
+        let answered = counters.ended.answered();
+        self.flush_recent(answered);
+        if let Some(times) = self.times() {
+            let (durations, mean) = times.durations();
+            (counters.durations, counters.time) = (durations, mean.mul_f64(answered as f64));
         }
         counters
     }
 
     /// Adds the latencies of the endpoint's attempts to `sum`.
     pub(crate) fn times_into(&self, sum: &mut Times) {
-        self.flush_recent();
+        self.flush_recent(0);
         if let Some(times) = self.times() {
             times.read_into(sum);
         }
@@ -422,8 +449,8 @@ mod tests {
         state.end(Some(AttemptClass::Success), 3_000_000);
         assert_eq!(state.in_flight(), 1);
         state.end(None, 9_000_000_000);
-        let counters = state.counters();
-        assert_eq!((counters.of(AttemptClass::Success), counters.cancelled(), counters.ended()), (1, 1, 2));
+        let counters = state.counters().ended;
+        assert_eq!((counters.of(AttemptClass::Success), counters.cancelled(), counters.total()), (1, 1, 2));
         assert!(state.is_idle());
     }
 
@@ -449,7 +476,7 @@ mod tests {
                 });
             }
         });
-        assert_eq!(state.counters().of(AttemptClass::Success), 64_000);
+        assert_eq!(state.counters().ended.of(AttemptClass::Success), 64_000);
         let mut times = Times::none();
         state.times_into(&mut times);
         // Threads that do nothing else lose the most.
@@ -487,7 +514,7 @@ mod tests {
                 state.end(class, 0);
             }
         }
-        let counters = state.counters();
+        let counters = state.counters().ended;
         assert_eq!(AttemptClass::ALL.map(|class| counters.of(class)), [1, 2, 3, 4, 5, 6, 7]);
         assert_eq!(counters.cancelled(), 8);
         assert_eq!(counters.failures(), 2 + 3 + 4 + 5);

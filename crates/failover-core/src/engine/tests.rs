@@ -528,8 +528,7 @@ async fn statistics_have_the_names_of_the_go_package() {
     assert_eq!((&source["provider"], &source["stale"]), (&"test".into(), &false.into()));
     let b = &json["endpoints"][1];
     assert_eq!((&b["id"], &b["breaker"], &b["failures"]), (&"b".into(), &"open".into(), &5.into()));
-    let availability =
-        serde_json::json!({"state": "out", "cause": "breaker_open", "retry_in": "4.999999999s"});
+    let availability = serde_json::json!({"state": "out", "cause": "breaker_open", "retry_in": "4.999999999s", "retry_in_seconds": 4.999_999_999});
     assert_eq!(b["availability"], availability);
 }
 

@@ -27,10 +27,10 @@ impl Engine {
         let (mut ended, mut timeouts) = (0, 0);
         for slot in snapshot.slots.iter().step_by(snapshot.slots.len().div_ceil(SAMPLE).max(1)) {
             let state = self.slab.state(slot.state);
-            let counters = state.counters();
+            let counts = state.ended();
             state.times_into(&mut times);
-            ended += counters.ended() - counters.cancelled();
-            timeouts += counters.of(AttemptClass::Timeout);
+            ended += counts.answered();
+            timeouts += counts.of(AttemptClass::Timeout);
         }
         let answers = ended - timeouts;
         // The attempts that timed out are taken to be the longest ones.

@@ -153,7 +153,7 @@ impl EndpointView<'_> {
 
     /// Attempts that have begun.
     pub(crate) fn attempts(&self) -> u64 {
-        self.counters().ended() + u64::from(self.in_flight())
+        self.counters().ended.total() + u64::from(self.in_flight())
     }
 
     /// The number of times that the breaker opened.

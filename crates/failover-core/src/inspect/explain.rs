@@ -35,7 +35,7 @@ pub struct Explanation {
     /// The sources of the endpoints.
     pub sources: Vec<SourceStats>,
     /// The time window of the shares.
-    #[serde(serialize_with = "crate::codec::duration::write")]
+    #[serde(flatten, serialize_with = "crate::codec::seconds::window")]
     pub window: Duration,
     /// The values of the configuration that are not the defaults, and where they come from.
     pub config: Vec<ConfiguredValue>,
@@ -62,7 +62,7 @@ pub struct EndpointExplanation {
     /// Whether it receives calls, and why not.
     pub availability: Availability,
     /// How long this has been the case.
-    #[serde(serialize_with = "crate::codec::duration::write")]
+    #[serde(flatten, serialize_with = "crate::codec::seconds::since")]
     pub since: Duration,
     /// What changes it next.
     pub next: String,
@@ -153,7 +153,7 @@ pub struct LastFailure {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// How long ago it ended.
-    #[serde(serialize_with = "crate::codec::duration::write")]
+    #[serde(flatten, serialize_with = "crate::codec::seconds::ago")]
     pub ago: Duration,
 }
 

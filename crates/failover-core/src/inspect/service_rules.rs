@@ -26,10 +26,7 @@ pub struct ServiceRules {
     pub retry_gate_closed: bool,
     /// How much longer timeouts and overload answers take no endpoint out, after an overload was
     /// recognised; absent if the service is not frozen.
-    #[serde(
-        serialize_with = "crate::codec::duration::write_option",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(flatten, serialize_with = "crate::codec::seconds::frozen_for")]
     pub frozen_for: Option<Duration>,
     /// Whether calls go to all endpoints in turn, because none is in use or all of them fail.
     pub rotates: bool,

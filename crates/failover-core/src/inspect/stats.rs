@@ -9,7 +9,9 @@ use serde::Serialize;
 
 use crate::engine::Engine;
 use crate::engine::availability::Availability;
-use crate::engine::state::counters::Counters;
+use crate::engine::readings::Reading;
+use crate::engine::state::counters::{AttemptCounts, Counters};
+use crate::engine::state::durations::Durations;
 use crate::engine::state::latency::{Latency, Times};
 use crate::engine::view::{EndpointView, Gone};
 use crate::model::attempt_class::AttemptClass;
@@ -52,10 +54,7 @@ pub struct ServiceStats {
     /// The mean duration of attempts that were not cancelled, within 2 %.
     ///
     /// The newest hundred thousand weigh most.
-    #[serde(
-        serialize_with = "crate::codec::duration::write_option",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(flatten, serialize_with = "crate::codec::seconds::average_response_time")]
     pub average_response_time: Option<Duration>,
     /// The durations of attempts; absent if none has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,11 +72,22 @@ pub struct ServiceStats {
     )]
     pub last_recovery: Option<SystemTime>,
     /// How long the service has been discovered.
-    #[serde(serialize_with = "crate::codec::duration::write")]
+    #[serde(flatten, serialize_with = "crate::codec::seconds::uptime")]
     pub uptime: Duration,
     /// When the statistics were read.
     #[serde(serialize_with = "crate::codec::time::write_time")]
     pub last_update: SystemTime,
+    /// The ended attempts on all endpoints, also on those that have left, by class.
+    pub attempts: AttemptCounts,
+    /// The durations of these attempts, without the cancelled ones, in fixed buckets.
+    pub attempt_durations: Durations,
+    /// The durations of whole calls: of all finished ones (`total_requests`), with their retries and
+    /// the waits between.
+    pub call_durations: Durations,
+    /// The last 10 s.
+    pub last_ten_seconds: WindowStats,
+    /// The last minute.
+    pub last_minute: WindowStats,
     /// The remaining tokens of the retry budget.
     pub retry_tokens: u32,
     /// How often an endpoint stayed in use although it failed, because too many others were out
@@ -87,6 +97,40 @@ pub struct ServiceStats {
     pub sources: Vec<SourceStats>,
     /// The endpoints, by tier and id.
     pub endpoints: Vec<EndpointStats>,
+}
+
+/// What happened at a service in a period up to now: the difference of two readings of its totals.
+///
+/// Readings are at most about 1 s apart while calls are made (5 s for those more than 12 s old, and
+/// 1 ms for each endpoint of a service with more than 1 000), so that a period is that much longer than
+/// its name says. After a time without calls it is longer still, unless somebody reads the statistics
+/// regularly.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[non_exhaustive]
+pub struct WindowStats {
+    /// The length of the period; shorter than its name says if the service is younger.
+    #[serde(flatten, serialize_with = "crate::codec::seconds::length")]
+    pub length: Duration,
+    /// The ended attempts, by class.
+    pub attempts: AttemptCounts,
+    /// Calls that failed, except rejected ones.
+    pub failed_requests: u64,
+    /// Failed calls for which no endpoint was available.
+    pub refused: u64,
+    /// The durations of whole calls.
+    pub call_durations: Durations,
+}
+
+impl WindowStats {
+    fn new(now: &Reading, before: &Reading) -> Self {
+        Self {
+            length: now.at.since(before.at),
+            attempts: now.attempts.since(&before.attempts),
+            failed_requests: now.failed.saturating_sub(before.failed),
+            refused: now.refused.saturating_sub(before.refused),
+            call_durations: now.durations.since(&before.durations),
+        }
+    }
 }
 
 /// One source of a service's endpoints.
@@ -100,10 +144,7 @@ pub struct SourceStats {
     /// Whether its last answer was an error, so that an older answer is used.
     pub stale: bool,
     /// The age of its last good answer; absent if there was none.
-    #[serde(
-        serialize_with = "crate::codec::duration::write_option",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(flatten, serialize_with = "crate::codec::seconds::age")]
     pub age: Option<Duration>,
     /// The number of endpoints that it listed.
     pub endpoints: usize,
@@ -144,6 +185,10 @@ pub struct EndpointStats {
     pub timeouts: u64,
     /// Attempts that were dropped before they ended.
     pub cancelled: u64,
+    /// The ended attempts, by class.
+    pub by_class: AttemptCounts,
+    /// The durations of the attempts, without the cancelled ones, in fixed buckets.
+    pub durations: Durations,
     /// Attempts in flight.
     pub in_flight: u32,
     /// Number of times that its breaker opened.
@@ -153,10 +198,7 @@ pub struct EndpointStats {
     /// The mean duration of attempts that were not cancelled, within 2 %.
     ///
     /// The newest hundred thousand weigh most.
-    #[serde(
-        serialize_with = "crate::codec::duration::write_option",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(flatten, serialize_with = "crate::codec::seconds::average_response_time")]
     pub average_response_time: Option<Duration>,
     /// The durations of its attempts; absent if none has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -177,15 +219,19 @@ impl Engine {
             endpoints.push(EndpointStats::new(&of, source, &counters, &times));
         }
         let Gone { counters, times, in_flight } = sum;
-        let calls = view.calls();
-        let (succeeded, rejected) = (counters.of(AttemptClass::Success), counters.of(AttemptClass::Rejected));
+        let (calls, ended) = (view.calls(), counters.ended);
+        let (succeeded, rejected) = (ended.of(AttemptClass::Success), ended.of(AttemptClass::Rejected));
+        self.note_reading(view.now);
+        let call_durations = self.accounts().call_durations(&counters.durations);
+        let now = Reading::new(view.now, ended, &calls, call_durations);
+        let since = |age| WindowStats::new(&now, &self.reading_before(view.now, age));
         ServiceStats {
             service: self.name().clone(),
             total_requests: succeeded + rejected + calls.failed,
             successful_requests: succeeded,
             failed_requests: calls.failed,
             rejected_requests: rejected,
-            cancelled: counters.cancelled(),
+            cancelled: ended.cancelled(),
             refused: calls.refused,
             retried: calls.retried,
             failovers: calls.failovers,
@@ -198,6 +244,11 @@ impl Engine {
             last_recovery: calls.last_recovery,
             uptime: view.uptime(),
             last_update: self.clock().wall(),
+            attempts: ended,
+            attempt_durations: counters.durations,
+            call_durations,
+            last_ten_seconds: since(Duration::from_secs(10)),
+            last_minute: since(Duration::from_secs(60)),
             retry_tokens: view.retry_tokens(),
             unenforced: view.unenforced(),
             sources: self.source_stats(),
@@ -233,11 +284,13 @@ impl EndpointStats {
             lifecycle: of.slot.claim.lifecycle,
             availability: of.availability,
             breaker: of.breaker.state(),
-            attempts: counters.ended() + u64::from(in_flight),
-            successes: counters.of(AttemptClass::Success),
-            failures: counters.failures(),
-            timeouts: counters.of(AttemptClass::Timeout),
-            cancelled: counters.cancelled(),
+            attempts: counters.ended.total() + u64::from(in_flight),
+            successes: counters.ended.of(AttemptClass::Success),
+            failures: counters.ended.failures(),
+            timeouts: counters.ended.of(AttemptClass::Timeout),
+            cancelled: counters.ended.cancelled(),
+            by_class: counters.ended,
+            durations: counters.durations,
             in_flight,
             opened: of.opened(),
             recoveries: counters.recovered,

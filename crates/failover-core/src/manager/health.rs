@@ -33,10 +33,7 @@ pub struct HealthReport {
     /// The evidence, as one line of text.
     pub evidence: String,
     /// How long the probe took.
-    #[serde(
-        serialize_with = "crate::codec::duration::write_option",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(flatten, serialize_with = "crate::codec::seconds::took")]
     pub took: Option<Duration>,
 }
 
@@ -125,7 +122,7 @@ impl Inner {
         let (counters, availability) = (of.counters(), of.availability);
         let calls = format!(
             "{claim}; {} of {} attempts failed, and it is {availability}",
-            counters.failures(),
+            counters.ended.failures(),
             of.attempts()
         );
         let by_calls = match availability {
@@ -133,7 +130,7 @@ impl Inner {
                 cause: UnavailableCause::BreakerOpen { .. } | UnavailableCause::ProbeFailed,
             } => Health::Unhealthy,
             Availability::Out { cause: UnavailableCause::BreakerHalfOpen } => Health::Degraded,
-            _ if counters.of(AttemptClass::Success) > 0 => Health::Healthy,
+            _ if counters.ended.of(AttemptClass::Success) > 0 => Health::Healthy,
             _ => Health::Unknown,
         };
         // Takes the worst known health; an unknown health is no claim.

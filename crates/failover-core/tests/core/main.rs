@@ -5,6 +5,7 @@
 mod allocation;
 mod bench;
 mod client;
+mod counts;
 mod documentation;
 mod faults;
 mod in_flight;

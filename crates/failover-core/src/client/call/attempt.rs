@@ -97,7 +97,7 @@ pub struct AttemptRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reason: Option<Reason>,
     /// How long it took.
-    #[serde(serialize_with = "crate::codec::duration::write")]
+    #[serde(flatten, serialize_with = "crate::codec::seconds::duration")]
     pub duration: Duration,
 }
 

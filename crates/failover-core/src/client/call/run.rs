@@ -127,11 +127,15 @@ impl<'a> Run<'a> {
                     return Err(self.answered(own, kept, record, class));
                 }
                 (_, Err(NoReply::NoRuntime)) => {
+                    self.engine.accounts().attempted(duration);
                     self.failed.get_or_insert_default().records.push(record);
                     return Err(self.stop(StopReason::NoRuntime, kept));
                 }
                 (_, Ok(reply)) => kept.get_or_insert_default().keep(reply),
                 (_, Err(NoReply::Late | NoReply::Stalled)) => {}
+            }
+            if !squeezed {
+                self.engine.accounts().attempted(duration);
             }
             self.record(record, state, pause);
             if let Err(reason) = Box::pin(self.next(class)).await {
@@ -352,11 +356,33 @@ impl<'a> Run<'a> {
         });
     }
 
+    /// Accounts for a call that ends with an answer of this class.
     #[inline]
-    fn done<T>(&mut self, value: T, record: AttemptRecord, class: AttemptClass) -> Completed<T> {
+    fn answered_with(&self, last: &AttemptRecord, class: AttemptClass) {
         if class == AttemptClass::Success && self.failed.is_none() {
             self.engine.accounts().succeed_at_once(self.policy.budget);
+        } else {
+            self.engine.accounts().attempted(last.duration);
+            self.took();
         }
+    }
+
+    /// Records the duration of a call that is not told by its only attempt.
+    #[cold]
+    #[inline(never)]
+    fn took(&self) {
+        // The deadline is set when the call begins to wait or to attempt.
+        let took = if self.deadline == Time::NEVER {
+            Duration::ZERO
+        } else {
+            (self.engine.clock().now() + self.timeout).since(self.deadline)
+        };
+        self.engine.accounts().took(took);
+    }
+
+    #[inline]
+    fn done<T>(&mut self, value: T, record: AttemptRecord, class: AttemptClass) -> Completed<T> {
+        self.answered_with(&record, class);
         // Dropping `paid` returns the tokens of a retry that succeeded.
         let endpoint = Arc::clone(&record.endpoint);
         Completed { value, endpoint, attempts: Attempts { failed: self.records(), last: record } }
@@ -370,9 +396,7 @@ impl<'a> Run<'a> {
         record: AttemptRecord,
         class: AttemptClass,
     ) -> CallError<E, T> {
-        if class == AttemptClass::Success && self.failed.is_none() {
-            self.engine.accounts().succeed_at_once(self.policy.budget);
-        }
+        self.answered_with(&record, class);
         let reason = if class == AttemptClass::Success { StopReason::Answered } else { StopReason::Rejected };
         self.failed.get_or_insert_default().records.push(record);
         let mut kept = kept.unwrap_or_default();
@@ -386,6 +410,7 @@ impl<'a> Run<'a> {
             StopReason::NoEndpoints(_) => self.engine.accounts().refuse(),
             _ => self.engine.accounts().fail(),
         }
+        self.took();
         CallError::new(self.engine.name().clone(), self.records(), reason, *kept.unwrap_or_default())
     }
 

@@ -185,7 +185,7 @@ fn the_caller_chooses_what_counts() {
     assert_eq!((always.get(&moved), always.len()), (None, 0));
     let panics = PerEndpoint::<u8>::with_identity(&users, |_, _| panic!("a bug of the caller"));
     assert_eq!(*panics.get_or_init(&moved, |_| 5), 5);
-    put(&users, source, base());
+    put(&users, source, base_at("10.0.0.22", 80).weight(3));
     assert!(panics.is_empty());
 }
 

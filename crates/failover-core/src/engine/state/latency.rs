@@ -1,29 +1,22 @@
 //! Latency percentiles of attempts: bounded in size, mergeable, and readable during writes.
 //!
-//! The buckets are those of `DDSketch` (Masson, Rim and Lee, VLDB 2019), with the logarithm taken
-//! from a table: each bucket is at most 4 % wide, so a value read is within 2 % of the value
-//! recorded, from 1 µs to 2 min. A bucket is one byte, because there are many buckets and nearly
-//! all of them are nearly empty; every 256th count of a bucket is carried to a small table. When
+//! A bucket is one byte, because there are many buckets and nearly all of them are nearly empty;
+//! every 256th count of a bucket is carried to a small table. When
 //! that table is full, all counts are halved, so the histogram describes roughly the last hundred
 //! thousand attempts.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering, fence};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use serde::Serialize;
 
-pub(crate) const BUCKETS: usize = 511;
-/// The number of buckets per doubling; `STEP` is 2 to the power of 1 / `PER_DOUBLING`.
-const PER_DOUBLING: usize = 19;
-const STEP: f64 = 1.037_155_044_446_191_9;
-/// Bucket 0 holds latencies below this number of nanoseconds, a power of two.
-const SHORTEST: u64 = 1 << 10;
-/// The number of bits after the highest that determine a number's bucket.
-const DIGITS: u32 = 9;
-/// The bucket within a doubling, indexed by those bits.
-const PARTS: [u8; 1 << DIGITS] = parts();
+use crate::engine::state::buckets::{BUCKETS, middle};
+use crate::engine::state::durations::{DurationCounts, Durations};
+
 /// The number of buckets whose count can exceed one byte.
-const CARRIES: usize = 28;
+const CARRIES: usize = 26;
 /// The number of carries (256 counts each) in one bucket at which all counts are halved.
 const MAX_CARRIES: u32 = 255;
 /// Layout of a table entry, from the lowest bit: the number of carries, then the bucket plus 1.
@@ -40,7 +33,13 @@ pub(crate) struct Histogram {
     high: [AtomicU32; CARRIES],
     /// Odd while a change that affects more than one count is in progress.
     turn: AtomicU32,
+    /// What halving has taken away, so that there are numbers that never decrease. Kept from the first
+    /// reading of an endpoint with [`MANY`] attempts on.
+    taken: ArcSwapOption<DurationCounts>,
 }
+
+/// The number of attempts from which on the counts may be halved soon.
+pub(super) const MANY: u64 = 4_096;
 
 /// Latencies at the time they were read, of one endpoint or of many.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,16 +55,16 @@ pub(crate) struct Times(Box<[u64]>);
 #[non_exhaustive]
 pub struct Latency {
     /// The median: 50 % of the attempts took at most this long.
-    #[serde(serialize_with = "crate::codec::duration::write")]
+    #[serde(flatten, serialize_with = "crate::codec::seconds::p50")]
     pub p50: Duration,
     /// The 90th percentile: 90 % of the attempts took at most this long.
-    #[serde(serialize_with = "crate::codec::duration::write")]
+    #[serde(flatten, serialize_with = "crate::codec::seconds::p90")]
     pub p90: Duration,
     /// The 99th percentile: 99 % of the attempts took at most this long.
-    #[serde(serialize_with = "crate::codec::duration::write")]
+    #[serde(flatten, serialize_with = "crate::codec::seconds::p99")]
     pub p99: Duration,
     /// The 99.9th percentile: 99.9 % of the attempts took at most this long.
-    #[serde(serialize_with = "crate::codec::duration::write")]
+    #[serde(flatten, serialize_with = "crate::codec::seconds::p999")]
     pub p999: Duration,
 }
 
@@ -75,6 +74,7 @@ impl Histogram {
             low: [const { AtomicU8::new(0) }; BUCKETS],
             high: [const { AtomicU32::new(0) }; CARRIES],
             turn: AtomicU32::new(0),
+            taken: ArcSwapOption::const_empty(),
         }
     }
 
@@ -95,6 +95,7 @@ impl Histogram {
         if !self.carry(bucket, 1) {
             // The table is full. Halving frees an entry, and these 256 counts are halved as well.
             self.halve();
+            self.take(|taken| taken.add_fine(bucket, HALF.into()));
             let (sum, wrapped) = self.low[bucket].load(Ordering::Relaxed).overflowing_add(HALF);
             self.low[bucket].store(sum, Ordering::Relaxed);
             if wrapped {
@@ -107,6 +108,35 @@ impl Histogram {
     pub(crate) fn clear(&self) {
         self.low.iter().for_each(|count| count.store(0, Ordering::Relaxed));
         self.high.iter().for_each(|count| count.store(0, Ordering::Relaxed));
+        self.taken.store(None);
+    }
+
+    /// Prepares for numbers that never decrease, given the number of attempts so far. One thread writes
+    /// at a time.
+    pub(super) fn keep_taken(&self, attempts: u64) {
+        if attempts < MANY || self.taken.load().is_some() {
+            return;
+        }
+        // The attempts that are not recorded any more are taken to be like those that are.
+        let (now, _) = self.durations();
+        let taken = DurationCounts::new();
+        taken.add(&now.scaled_to(attempts.saturating_sub(now.count())));
+        self.taken.store(Some(Arc::new(taken)));
+    }
+
+    /// Returns the durations in fixed buckets, and their mean with the precision of the percentiles.
+    pub(super) fn durations(&self) -> (Durations, Duration) {
+        let mut durations = Durations::NONE;
+        let mut taken = Durations::NONE;
+        let counts = self.read_while(|| {
+            taken = self.taken.load().as_ref().map_or(Durations::NONE, |taken| taken.read());
+        });
+        for (bucket, count) in counts.into_iter().enumerate().filter(|(_, count)| *count > 0) {
+            durations.add_fine(bucket, count.into());
+        }
+        let mean = durations.mean().unwrap_or_default();
+        durations.add(&taken);
+        (durations, mean)
     }
 
     /// Adds the counts of this histogram to `times`.
@@ -116,22 +146,19 @@ impl Histogram {
         }
     }
 
-    /// The mean, with the same precision as the percentiles.
-    pub(crate) fn mean(&self) -> Option<Duration> {
-        let (mut all, mut sum) = (0.0, 0.0);
-        for (index, count) in self.counts().into_iter().enumerate().filter(|(_, count)| *count > 0) {
-            all += f64::from(count);
-            sum += middle(index) * f64::from(count);
-        }
-        (all > 0.0).then(|| Duration::from_nanos((sum / all) as u64))
-    }
-
     /// Returns the current counts. Writers continue in the meantime.
     fn counts(&self) -> [u32; BUCKETS] {
+        self.read_while(|| {})
+    }
+
+    /// Returns the current counts, and runs `also` so that no change of several counts comes between
+    /// the two.
+    fn read_while(&self, mut also: impl FnMut()) -> [u32; BUCKETS] {
         let mut read = [0; BUCKETS];
         for _ in 0..READS {
             let turn = self.turn.load(Ordering::Acquire);
             self.read(&mut read);
+            also();
             fence(Ordering::Acquire);
             if turn % 2 == 0 && self.turn.load(Ordering::Relaxed) == turn {
                 break;
@@ -186,10 +213,12 @@ impl Histogram {
         // One of every two odd counts is rounded up. Otherwise a long tail of one attempt per
         // bucket would be lost.
         let mut up = false;
+        let mut taken = Durations::NONE;
         for (bucket, full) in full.into_iter().enumerate() {
             let odd = full % 2 == 1;
             let count = full / 2 + u32::from(odd && up);
             up ^= odd;
+            taken.add_fine(bucket, u64::from(full - count));
             let low = (count & u32::from(u8::MAX)) as u8;
             self.low[bucket].store(low, Ordering::Relaxed);
             let times = count >> u8::BITS;
@@ -197,64 +226,22 @@ impl Histogram {
                 self.carry(bucket, times);
             }
         }
+        self.take(|all| all.add(&taken));
+    }
+
+    /// Records counts that are taken away, if that is kept.
+    fn take(&self, add: impl FnOnce(&mut Durations)) {
+        if let Some(all) = &*self.taken.load() {
+            let mut taken = Durations::NONE;
+            add(&mut taken);
+            all.add(&taken);
+        }
     }
 }
 
 fn unpack(place: u32) -> (Option<usize>, u32) {
     let bucket = (place >> BUCKET_AT).checked_sub(1).map(|bucket| bucket as usize);
     (bucket, place & ((1 << BUCKET_AT) - 1))
-}
-
-const fn parts() -> [u8; 1 << DIGITS] {
-    let mut parts = [0; 1 << DIGITS];
-    let (mut digits, mut part, mut end) = (0, 0, STEP);
-    while digits < parts.len() {
-        while (digits + parts.len()) as f64 >= end * parts.len() as f64 && part < PER_DOUBLING as u8 - 1 {
-            part += 1;
-            end *= STEP;
-        }
-        parts[digits] = part;
-        digits += 1;
-    }
-    parts
-}
-
-/// Returns the bucket of a latency.
-#[inline]
-pub(crate) fn bucket(nanos: u64) -> usize {
-    let nanos = nanos.max(SHORTEST);
-    let zeros = nanos.leading_zeros();
-    let doublings = (SHORTEST.leading_zeros() - zeros) as usize;
-    let digits = (nanos << zeros) >> (u64::BITS - 1 - DIGITS) & ((1 << DIGITS) - 1);
-    let bucket = doublings * PER_DOUBLING + usize::from(PARTS[digits as usize]);
-    bucket.min(BUCKETS - 1)
-}
-
-/// The start of each bucket within a doubling, in those bits.
-const STARTS: [u16; PER_DOUBLING] = starts();
-
-const fn starts() -> [u16; PER_DOUBLING] {
-    let mut starts = [0; PER_DOUBLING];
-    let mut digits = 1;
-    while digits < PARTS.len() {
-        if PARTS[digits] != PARTS[digits - 1] {
-            starts[PARTS[digits] as usize] = digits as u16;
-        }
-        digits += 1;
-    }
-    starts
-}
-
-/// Returns the smallest number of nanoseconds that falls into a bucket.
-fn begin(index: usize) -> u64 {
-    let digits = u64::from(STARTS[index % PER_DOUBLING]) + (1 << DIGITS);
-    digits << (index / PER_DOUBLING) << (SHORTEST.trailing_zeros() - DIGITS)
-}
-
-/// Returns the value that represents a bucket: its relative error is the same for both bounds.
-fn middle(index: usize) -> f64 {
-    let (low, high) = (begin(index) as f64, begin(index + 1) as f64);
-    2.0 * low * high / (low + high)
 }
 
 impl Times {
@@ -309,6 +296,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::engine::state::buckets::{PER_DOUBLING, begin, bucket};
 
     fn read(histogram: &Histogram) -> Times {
         let mut times = Times::none();
@@ -362,14 +350,14 @@ mod tests {
     fn the_mean_is_as_near_as_a_percentile() {
         let histogram = Histogram::new();
         record(&histogram, &[1_000_000, 3_000_000, 8_000_000]);
-        let mean = histogram.mean().expect("recorded");
+        let (_, mean) = histogram.durations();
         assert!(mean.abs_diff(Duration::from_millis(4)) < Duration::from_micros(80), "{mean:?}");
     }
 
     #[test]
     fn nothing_recorded_is_no_percentile() {
         assert_eq!(read(&Histogram::new()).latency(), None);
-        assert_eq!(Histogram::new().mean(), None);
+        assert_eq!(Histogram::new().durations(), (Durations::NONE, Duration::ZERO));
     }
 
     proptest! {

@@ -225,7 +225,7 @@ mod tests {
         slab.state(first).end(Some(AttemptClass::Success), 0);
         allocator.sweep(&slab, &ControlLock::new());
         assert_eq!(allocator.take(&slab), first);
-        assert_eq!(slab.state(first).counters().ended(), 0, "as new");
-        assert_eq!(allocator.retired()[&0].ended(), 1);
+        assert_eq!(slab.state(first).counters().ended.total(), 0, "as new");
+        assert_eq!(allocator.retired()[&0].ended.total(), 1);
     }
 }

@@ -220,7 +220,7 @@ proptest! {
             for step in before.into_iter().chain(close).chain(after) {
                 world.step(step).await;
             }
-            world.end().await;
+            Box::pin(world.end()).await;
         });
     }
 }

@@ -44,10 +44,7 @@ pub struct ProviderStats {
     /// Attempts in flight.
     pub in_flight: u64,
     /// The mean duration of an attempt that received a reply.
-    #[serde(
-        serialize_with = "crate::codec::duration::write_option",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(flatten, serialize_with = "crate::codec::seconds::average_response_time")]
     pub average_response_time: Option<Duration>,
     /// When an attempt last went to another endpoint.
     #[serde(
@@ -62,7 +59,7 @@ pub struct ProviderStats {
     )]
     pub last_recovery: Option<SystemTime>,
     /// How long its oldest service has been discovered.
-    #[serde(serialize_with = "crate::codec::duration::write")]
+    #[serde(flatten, serialize_with = "crate::codec::seconds::uptime")]
     pub uptime: Duration,
     /// When the statistics were read.
     #[serde(serialize_with = "crate::codec::time::write_time")]
@@ -100,11 +97,11 @@ impl ProviderStats {
 
     fn add(&mut self, counters: &Counters, in_flight: u64) {
         self.counters = self.counters.plus(counters);
-        self.total_requests = self.counters.ended() - self.counters.cancelled();
-        self.successful_requests = self.counters.of(AttemptClass::Success);
-        self.failed_requests = self.counters.failures();
-        self.rejected_requests = self.counters.of(AttemptClass::Rejected);
-        self.cancelled = self.counters.cancelled();
+        self.total_requests = self.counters.ended.answered();
+        self.successful_requests = self.counters.ended.of(AttemptClass::Success);
+        self.failed_requests = self.counters.ended.failures();
+        self.rejected_requests = self.counters.ended.of(AttemptClass::Rejected);
+        self.cancelled = self.counters.ended.cancelled();
         self.health_checks = self.counters.probes;
         self.recoveries = self.counters.recovered;
         self.in_flight += in_flight;

@@ -167,7 +167,7 @@ fn a_bad_value_in_code_is_refused_as_well() {
         (builder().timeout(Duration::from_secs(20)), "health_check.timeout: 20s"),
         (builder().path(""), "health_check.path: an empty value"),
         (builder().port(0), "health_check.port: 0"),
-        (builder().expect_status(200..=99), "health_check.expected_statuses: 200-99"),
+        (builder().expect_status(600..=600), "health_check.expected_statuses: 600-600"),
         (builder().grpc_service("a\n"), "health_check.grpc_service: "),
         (builder().method(""), "health_check.method: an empty value"),
         (builder().healthy_threshold(0), "health_check.healthy_threshold: 0"),
