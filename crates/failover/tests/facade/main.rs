@@ -1,0 +1,4 @@
+//! Tests of the facade.
+
+mod identity;
+mod tls_by_name;
