@@ -73,7 +73,10 @@ pub use contract::classify::{Classified, Classify, OkIsSuccess, Outcome};
 pub use contract::strategy::{Candidate, Candidates, Strategy};
 pub use engine::{NoEndpoints, NoEndpointsReason};
 pub use error::{Error, ErrorKind, RetryAdvice, codes};
-pub use manager::{EndpointRef, FailoverManager, HealthReport, ManagerBuilder, ProviderScope, Registration};
+pub use manager::{
+    EndpointRef, FailoverManager, HealthReport, ManagerBuilder, ProviderScope, Registration,
+    RegistrationState, RegistrationWatch,
+};
 pub use model::attempt_class::AttemptClass;
 pub use model::endpoint::{ConnectTo, Endpoint, EndpointBuilder, EndpointId, ServiceName};
 pub use model::health::{Health, Lifecycle};
@@ -86,7 +89,8 @@ pub use runtime::random::Random;
 pub mod provider {
     pub use crate::contract::provider::{
         AddressTrust, ConfigKey, ConfigStore, ConfigStream, ConnectionInfo, ConnectionStatus, EndpointSet,
-        Feature, Provider, ProviderInfo, Query, Registry, RejectedEntry, Revision, StoredConfig, WatchStream,
+        Feature, Provider, ProviderInfo, Query, RegistrationStatus, Registry, RejectedEntry, Revision,
+        StoredConfig, WatchStream,
     };
     pub use crate::model::endpoint::EndpointEntry;
 }

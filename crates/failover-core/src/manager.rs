@@ -13,9 +13,11 @@ pub(crate) mod inner;
 pub(crate) mod provider_scope;
 pub(crate) mod providers;
 pub(crate) mod registration;
+pub(crate) mod registration_state;
 pub(crate) mod served;
 pub(crate) mod service_discovery;
 pub(crate) mod services;
+pub(crate) mod supervision;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,6 +37,8 @@ pub use endpoint_ref::EndpointRef;
 pub use health::HealthReport;
 pub use provider_scope::ProviderScope;
 pub use registration::Registration;
+pub use registration_state::RegistrationState;
+pub use supervision::RegistrationWatch;
 
 /// Several providers, and the services that are discovered through them.
 ///

@@ -87,8 +87,9 @@ pub use failover_core::{
     EndpointId, EndpointList, EndpointRef, Error, ErrorKind, FailoverConfig, FailoverManager, Health,
     HealthCheck, HealthCheckBuilder, HealthReport, IntoEndpoint, Lifecycle, LoadReport, ManagerBuilder,
     ManagerConfig, NoEndpoints, NoEndpointsReason, OkIsSuccess, Outcome, OwnedPick, PerEndpoint, Pick,
-    ProviderScope, Random, Registration, RetryAdvice, ServiceBuilder, ServiceHandle, ServiceName, StopReason,
-    Strategy, StrategyKind, Time, async_trait, codes, parse_retry_after,
+    ProviderScope, Random, Registration, RegistrationState, RegistrationWatch, RetryAdvice, ServiceBuilder,
+    ServiceHandle, ServiceName, StopReason, Strategy, StrategyKind, Time, async_trait, codes,
+    parse_retry_after,
 };
 #[doc(inline)]
 pub use failover_core::{config, events, inspect, provider};

@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::contract::provider::AddressTrust;
+use crate::error::{Error, ErrorKind};
 use crate::model::endpoint::Endpoint;
 
 /// The addresses that a source may list. Host names are not resolved here.
@@ -36,6 +37,28 @@ impl AddressPolicy {
             Some(ip) => self.refuses(ip),
             None => (is_loopback_name(endpoint.address()) && !self.loopback).then_some(LOOPBACK),
         }
+    }
+
+    /// Returns an error if no caller could use an endpoint at this address: one that means no single
+    /// host, and one that a registry of this trust may not list. Callers may be on this machine, so
+    /// loopback addresses are allowed.
+    pub(crate) fn ensure_callable(trust: AddressTrust, endpoint: &Endpoint) -> Result<(), Error> {
+        let policy = Self::new(trust, true);
+        let why = match endpoint.ip() {
+            Some(ip) if policy.in_process => {
+                let remote = Self { in_process: false, loopback: true };
+                remote.refuses(ip).filter(|why| *why == NO_HOST)
+            }
+            _ => policy.refuses_endpoint(endpoint),
+        };
+        let Some(why) = why else { return Ok(()) };
+        let message = format!(
+            "address: {} {why}: every caller would leave the endpoint out; register the address at which others \
+             reach this process",
+            endpoint.address()
+        );
+        let error = Error::new(ErrorKind::Validation, message).with_code("ADDRESS_REFUSED");
+        Err(error.with_detail("field", "address").with_detail("value", endpoint.address()))
     }
 
     /// Returns the reason why this address is refused, if it is.

@@ -7,6 +7,7 @@
 
 pub(crate) mod info;
 pub(crate) mod query;
+pub(crate) mod registration;
 pub(crate) mod set;
 pub(crate) mod store;
 
@@ -22,6 +23,7 @@ use crate::model::health::{Health, Lifecycle};
 
 pub use info::{AddressTrust, ConnectionInfo, ConnectionStatus, Feature, ProviderInfo};
 pub use query::Query;
+pub use registration::RegistrationStatus;
 pub(crate) use set::Rejections;
 pub use set::{EndpointSet, RejectedEntry, Revision};
 pub use store::{ConfigKey, ConfigStore, ConfigStream, StoredConfig};
@@ -169,6 +171,23 @@ pub trait Registry: Send + Sync {
     ///
     /// Returns `NotFound` if it does not exist.
     async fn get(&self, service: &ServiceName, id: &EndpointId) -> Result<EndpointEntry, Error>;
+
+    /// Returns what became of an endpoint that this process has registered.
+    ///
+    /// The manager asks about every 10 s for each endpoint that it keeps registered. The default reads
+    /// the endpoint and compares it ([`RegistrationStatus::compare`]). A registry that knows owners, or
+    /// a provider that looks after its registrations anyway, answers better, and without a request.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the registry did not answer.
+    async fn registration(&self, endpoint: &Endpoint) -> Result<RegistrationStatus, Error> {
+        match self.get(endpoint.service(), endpoint.id()).await {
+            Ok(found) => Ok(RegistrationStatus::compare(endpoint, found.endpoint())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(RegistrationStatus::Missing),
+            Err(error) => Err(error),
+        }
+    }
 
     /// Sets the health of an endpoint.
     ///

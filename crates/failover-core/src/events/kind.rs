@@ -55,6 +55,14 @@ pub enum EventKind {
     RemovalHeld,
     /// An entry of the registry's answer was invalid and was skipped.
     EntryRejected,
+    /// An endpoint of this process is registered: after a start in the background, a loss or a failure.
+    Registered,
+    /// The registry lost an endpoint of this process; it is being registered again.
+    RegistrationLost,
+    /// The registry does not answer for an endpoint of this process, or refuses it.
+    RegistrationFailed,
+    /// Another process has registered an endpoint with the id of this process's; it is left alone.
+    RegistrationTakenOver,
     /// A new configuration was applied.
     ConfigApplied,
     /// A new configuration is invalid; the last valid one stays in use.
@@ -96,6 +104,10 @@ impl EventKind {
             Self::EmptyHeld => "empty_held",
             Self::RemovalHeld => "removal_held",
             Self::EntryRejected => "entry_rejected",
+            Self::Registered => "registered",
+            Self::RegistrationLost => "registration_lost",
+            Self::RegistrationFailed => "registration_failed",
+            Self::RegistrationTakenOver => "registration_taken_over",
             Self::ConfigApplied => "config_applied",
             Self::ConfigRejected => "config_rejected",
             Self::ProviderPanicked => "provider_panicked",
@@ -120,6 +132,9 @@ impl EventKind {
             | Self::EmptyHeld
             | Self::RemovalHeld
             | Self::EntryRejected
+            | Self::RegistrationLost
+            | Self::RegistrationFailed
+            | Self::RegistrationTakenOver
             | Self::ConfigRejected
             | Self::ProviderPanicked
             | Self::ProcessStalled

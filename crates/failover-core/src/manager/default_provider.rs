@@ -14,8 +14,9 @@ impl FailoverManager {
     ///
     /// # Errors
     ///
-    /// Returns `Unsupported` if the provider is read-only, and `Timeout` after the manager's
-    /// timeout. For other errors see [`Registry::register`](crate::provider::Registry::register).
+    /// Returns `Validation` (code `ADDRESS_REFUSED`) for an address that no caller could use, such as
+    /// `0.0.0.0`, a multicast address, or one of a cloud's metadata service; `Unsupported` if the
+    /// provider is read-only, and `Timeout` after the manager's timeout. For other errors see [`Registry::register`](crate::provider::Registry::register).
     ///
     /// # Cancel safety
     ///

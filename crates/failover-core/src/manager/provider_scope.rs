@@ -5,14 +5,17 @@ use std::sync::Arc;
 
 use crate::client::service::ServiceHandle;
 use crate::config::FailoverConfig;
-use crate::contract::provider::{ConfigKey, Provider, ProviderInfo, Query, Registry};
+use crate::contract::address_policy::AddressPolicy;
+use crate::contract::provider::{ConfigKey, Provider, ProviderInfo, Query, RegistrationStatus, Registry};
 use crate::error::{Error, ErrorKind};
 use crate::manager::endpoint_ref::EndpointRef;
 use crate::manager::errors::service_name;
 use crate::manager::health::HealthReport;
 use crate::manager::inner::Inner;
 use crate::manager::providers::Named;
+use crate::manager::registration_state::RegistrationState;
 use crate::manager::services::Route;
+use crate::manager::supervision::{look, proceed};
 use crate::model::endpoint::{Endpoint, EndpointEntry, EndpointId, ServiceName};
 use crate::model::health::{Health, Lifecycle};
 
@@ -54,14 +57,22 @@ impl<'a> ProviderScope<'a> {
 
     /// See [`FailoverManager::register_endpoint`](super::FailoverManager::register_endpoint).
     pub async fn register_endpoint(&self, endpoint: Endpoint) -> Result<(), Error> {
-        let registry = self.registry()?;
+        let registry = self.ensure_registrable(&endpoint)?;
         self.within(&format!("registering {endpoint}"), || registry.register(&endpoint)).await
     }
 
     /// See [`FailoverManager::update_endpoint`](super::FailoverManager::update_endpoint).
     pub async fn update_endpoint(&self, endpoint: Endpoint) -> Result<(), Error> {
-        let registry = self.registry()?;
-        self.within(&format!("updating {endpoint}"), || registry.update(&endpoint)).await
+        let registry = self.ensure_registrable(&endpoint)?;
+        let own = self.ensure_own(endpoint.service(), endpoint.id()).await?;
+        let Some(number) = own else {
+            return self.within(&format!("updating {endpoint}"), || registry.update(&endpoint)).await;
+        };
+        let endpoint = Arc::new(endpoint);
+        self.inner.served().begin_update(number, &endpoint);
+        self.within(&format!("updating {endpoint}"), || registry.update(&endpoint)).await?;
+        self.inner.served().end_update(number, endpoint);
+        Ok(())
     }
 
     /// See [`FailoverManager::deregister_endpoint`](super::FailoverManager::deregister_endpoint).
@@ -74,7 +85,13 @@ impl<'a> ProviderScope<'a> {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error),
         };
-        self.within(&format!("deregistering {service}/{id}"), || registry.deregister(&service, &id)).await
+        let own = self.ensure_own(&service, &id).await?;
+        let what = format!("deregistering {service}/{id}");
+        let existed = self.within(&what, || registry.deregister(&service, &id)).await?;
+        if let Some(number) = own {
+            self.inner.served().close(number);
+        }
+        Ok(existed)
     }
 
     /// See [`FailoverManager::get_endpoint`](super::FailoverManager::get_endpoint).
@@ -99,6 +116,7 @@ impl<'a> ProviderScope<'a> {
     pub async fn set_health(&self, which: impl Into<EndpointRef>, health: Health) -> Result<(), Error> {
         let registry = self.registry()?;
         let (service, id) = self.find(&which.into()).await?;
+        self.ensure_own(&service, &id).await?;
         let what = format!("setting the health of {service}/{id}");
         self.within(&what, || registry.set_health(&service, &id, health)).await
     }
@@ -111,6 +129,7 @@ impl<'a> ProviderScope<'a> {
     ) -> Result<(), Error> {
         let registry = self.registry()?;
         let (service, id) = self.find(&which.into()).await?;
+        self.ensure_own(&service, &id).await?;
         let what = format!("setting the lifecycle of {service}/{id}");
         self.within(&what, || registry.set_lifecycle(&service, &id, lifecycle)).await
     }
@@ -190,6 +209,41 @@ impl<'a> ProviderScope<'a> {
             );
             Error::new(ErrorKind::Unsupported, message).with_detail("provider", self.name())
         })
+    }
+
+    /// Returns the provider's registry, if it accepts endpoints and a caller could use this one.
+    pub(super) fn ensure_registrable(&self, endpoint: &Endpoint) -> Result<&dyn Registry, Error> {
+        let registry = self.registry()?;
+        AddressPolicy::ensure_callable(self.named.trust, endpoint).map_err(|error| self.here(error))?;
+        Ok(registry)
+    }
+
+    /// Returns the number of this process's own registration of an endpoint, if it has one.
+    ///
+    /// # Errors
+    ///
+    /// Returns `Conflict` if another process has taken it over: that one's endpoint is left alone.
+    async fn ensure_own(&self, service: &ServiceName, id: &EndpointId) -> Result<Option<u64>, Error> {
+        let found = {
+            let served = self.inner.served();
+            let number = served.number_of(&self.named, service, id);
+            number.and_then(|number| {
+                let serving = served.entries.get(&number)?;
+                Some((number, serving.place.clone(), serving.state.clone()))
+            })
+        };
+        let Some((number, place, state)) = found else { return Ok(None) };
+        let ours = !matches!(*state.borrow(), RegistrationState::TakenOver { .. });
+        if ours {
+            // An error says nothing about the owner; the operation itself will report it.
+            if let Ok(found @ RegistrationStatus::TakenOver { .. }) = look(&place).await {
+                proceed(Some(self.inner), &state, &place, Ok(found));
+            }
+        }
+        let RegistrationState::TakenOver { by } = state.borrow().clone() else { return Ok(Some(number)) };
+        let message = format!("{service}/{id} was registered by this process and taken over by {by} since");
+        let error = Error::new(ErrorKind::Conflict, message).with_code("TAKEN_OVER");
+        Err(self.here(error.with_detail("by", by)))
     }
 
     /// Returns whether the provider lists an endpoint with exactly this id.

@@ -2,22 +2,28 @@
 
 use std::future::ready;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::codec::duration::rough;
 use crate::config::defaults;
+use crate::contract::provider::RegistrationStatus;
 use crate::error::{Error, ErrorKind};
 use crate::manager::FailoverManager;
 use crate::manager::errors::closed_error;
 use crate::manager::inner::Inner;
 use crate::manager::provider_scope::ProviderScope;
-use crate::manager::served::Place;
+use crate::manager::registration_state::RegistrationState;
+use crate::manager::served::{Place, Serving};
+use crate::manager::supervision::{RegistrationWatch, Supervision, look, proceed};
 use crate::model::endpoint::{Endpoint, EndpointId, ServiceName};
 use crate::runtime::clock::Clock;
+use crate::runtime::require::current_runtime;
+use crate::runtime::task::Task;
 
 /// What is left at least of a deadline that is not configured when the drain has ended.
 const AFTER_DRAIN: Duration = Duration::from_secs(9);
@@ -25,7 +31,15 @@ const AFTER_DRAIN: Duration = Duration::from_secs(9);
 /// Keeps an endpoint registered until it is closed or dropped.
 ///
 /// [`close`](Self::close) and drop both drain the endpoint and then deregister it. Closing the
-/// manager deregisters it, too.
+/// manager deregisters it, too. A process that ends by a signal drops nothing: await the signal, and
+/// close the guard before the server stops.
+///
+/// About every 10 s the manager looks at what became of the registration. One that the registry has
+/// lost is made again. One that a newer process has taken over, by registering the same id, is given
+/// up: closing the guard, and the manager's operations on that id, then leave the other process's
+/// endpoint alone. Each change is an event, and [`state`](Self::state) and [`watch`](Self::watch) show
+/// it. An endpoint without `created_at` gets the time of its registration as such, which tells two
+/// processes at one address apart.
 ///
 /// ```
 /// # use failover_core::{Endpoint, Error, FailoverManager};
@@ -33,6 +47,8 @@ const AFTER_DRAIN: Duration = Duration::from_secs(9);
 /// let endpoint = Endpoint::builder("users-1", "user-service", "10.0.0.1", 8080).build()?;
 /// let serving = manager.register_self(endpoint).await?;
 /// // … answer requests until the process is asked to end …
+/// # async fn terminated() {}
+/// terminated().await; // on Unix: tokio::signal::unix::signal(SignalKind::terminate())
 /// serving.close().await?;
 /// # Ok(()) }
 /// ```
@@ -42,6 +58,7 @@ pub struct Registration {
     place: Place,
     manager: Weak<Inner>,
     number: u64,
+    state: watch::Sender<RegistrationState>,
     drain: Duration,
     close: Option<Duration>,
     clock: Clock,
@@ -64,27 +81,55 @@ impl FailoverManager {
     pub async fn register_self(&self, endpoint: Endpoint) -> Result<Registration, Error> {
         self.default_provider()?.register_self(endpoint).await
     }
+
+    /// Registers an endpoint that this process serves with the default provider, in the background.
+    ///
+    /// Returns at once, for a process that starts while the registry is down. It is tried until it
+    /// succeeds, with a back-off of up to 10 s; [`Registration::watch`] tells when.
+    ///
+    /// # Errors
+    ///
+    /// Returns `Validation` (code `ADDRESS_REFUSED`) for an address that no caller could use,
+    /// `Unsupported` if the provider is read-only, `Shutdown` if the manager is closed, and `Internal`
+    /// (code `NO_RUNTIME`) outside of a tokio runtime.
+    pub fn register_in_background(&self, endpoint: Endpoint) -> Result<Registration, Error> {
+        self.default_provider()?.register_in_background(endpoint)
+    }
 }
 
 impl ProviderScope<'_> {
     /// See [`FailoverManager::register_self`].
     pub async fn register_self(&self, endpoint: Endpoint) -> Result<Registration, Error> {
-        let (service, id) = (endpoint.service().clone(), endpoint.id().clone());
-        self.register_endpoint(endpoint).await?;
+        let endpoint = self.stamped(endpoint)?;
+        self.register_endpoint(endpoint.clone()).await?;
         let (inner, named) = self.parts();
-        let place = Place { named: named.clone(), service, id };
-        let clock = inner.clock.clone();
-        let Some(number) = inner.add_served(&place) else {
+        let place = Place { named: named.clone(), endpoint: Arc::new(endpoint), update: None };
+        let Some(serving) = inner.serve(&place, RegistrationState::Registered) else {
             // The manager was closed during the registration.
-            let until = clock.now() + defaults::CLOSE;
-            place.deregister(&clock, until).await?;
+            let clock = &inner.clock;
+            place.deregister(clock, clock.now() + defaults::CLOSE).await?;
             return Err(closed_error());
         };
-        let manager = Arc::downgrade(inner);
-        // A successful registration implies that there is a runtime.
-        let runtime = Handle::current();
-        let drain = defaults::DRAIN;
-        Ok(Registration { place, manager, number, drain, close: None, clock, runtime, ended: false })
+        serving
+    }
+
+    /// See [`FailoverManager::register_in_background`].
+    pub fn register_in_background(&self, endpoint: Endpoint) -> Result<Registration, Error> {
+        let (inner, named) = self.parts();
+        self.ensure_registrable(&endpoint)?;
+        let place = Place { named: named.clone(), endpoint: Arc::new(self.stamped(endpoint)?), update: None };
+        inner.serve(&place, RegistrationState::Registering).unwrap_or_else(|| Err(closed_error()))
+    }
+
+    /// Returns the endpoint with the time of its registration, which tells it from another process's.
+    fn stamped(&self, endpoint: Endpoint) -> Result<Endpoint, Error> {
+        if endpoint.created_at().is_some() {
+            return Ok(endpoint);
+        }
+        // Whole milliseconds, which every registry preserves.
+        let since = self.parts().0.clock.wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::UNIX_EPOCH + Duration::from_millis(since.as_millis() as u64);
+        endpoint.to_builder().created_at(now).build()
     }
 }
 
@@ -110,12 +155,34 @@ impl Registration {
 
     /// Returns the service of the endpoint.
     pub fn service(&self) -> &ServiceName {
-        &self.place.service
+        self.place.service()
     }
 
     /// Returns the endpoint's id.
     pub fn id(&self) -> &EndpointId {
-        &self.place.id
+        self.place.id()
+    }
+
+    /// Returns the state of the registration.
+    pub fn state(&self) -> RegistrationState {
+        self.state.borrow().clone()
+    }
+
+    /// Watches the state of the registration from now on.
+    ///
+    /// ```
+    /// # use failover_core::{Registration, RegistrationState};
+    /// # async fn example(serving: Registration) {
+    /// let mut states = serving.watch();
+    /// while !matches!(states.current(), RegistrationState::Registered) {
+    ///     println!("{}", states.changed().await);
+    /// }
+    /// # }
+    /// ```
+    pub fn watch(&self) -> RegistrationWatch {
+        let mut states = self.state.subscribe();
+        states.mark_unchanged();
+        RegistrationWatch { states, _sender: self.state.clone() }
     }
 
     /// Drains the endpoint, waits for callers to learn of it, and deregisters it.
@@ -143,34 +210,60 @@ impl Registration {
 
     fn leave(&mut self) -> tokio::task::JoinHandle<Result<(), Error>> {
         self.ended = true;
-        if !is_served(&self.manager, self.number) {
-            // The manager was closed and has deregistered the endpoint.
+        let (manager, number) = (self.manager.clone(), self.number);
+        let Some((place, supervisor)) = take_over(&manager, number, &self.place) else {
+            // The manager was closed and has deregistered the endpoint, or another process has it.
+            if let Some(manager) = manager.upgrade() {
+                manager.served().close(number);
+            }
             return self.runtime.spawn(ready(Ok(())));
-        }
-        let (place, manager, number) = (self.place.clone(), self.manager.clone(), self.number);
-        let (drain, clock) = (self.drain, self.clock.clone());
+        };
+        let (drain, clock, state) = (self.drain, self.clock.clone(), self.state.clone());
         let close = self.close.unwrap_or_else(|| defaults::CLOSE.max(drain.saturating_add(AFTER_DRAIN)));
         let until = clock.now() + close;
         let step = close.min(defaults::CLOSE) / 4;
         self.runtime.spawn(async move {
+            if let Some(supervisor) = supervisor {
+                supervisor.end().await;
+            }
             // A registry that does not answer leaves most of the time for the deregistration.
-            place.drain(step).await;
+            let begun = async {
+                let found = look(&place).await;
+                if !matches!(found, Ok(RegistrationStatus::TakenOver { .. })) {
+                    place.drain().await;
+                }
+                found
+            };
+            let found = timeout(step, begun).await;
+            if let Ok(Ok(found @ RegistrationStatus::TakenOver { .. })) = found {
+                let inner = manager.upgrade();
+                proceed(inner.as_deref(), &state, &place, Ok(found));
+                inner.inspect(|inner| inner.served().close(number));
+                return Ok(());
+            }
             sleep(drain.min(until.since(clock.now()).saturating_sub(step))).await;
-            if !is_served(&manager, number) {
+            if manager.upgrade().is_some_and(|manager| manager.served().place(number).is_none()) {
                 return Ok(());
             }
             let left = place.deregister(&clock, until).await;
             // Not earlier: a manager that is closed meanwhile deregisters the endpoint at once.
             if let Some(manager) = manager.upgrade() {
-                manager.served().entries.remove(&number);
+                manager.served().close(number);
+            } else {
+                state.send_replace(RegistrationState::Closed);
             }
             left
         })
     }
 }
 
-fn is_served(manager: &Weak<Inner>, number: u64) -> bool {
-    manager.upgrade().is_none_or(|manager| manager.served().entries.contains_key(&number))
+/// Returns what is still served under a number, and what looks after it. A manager that is gone has
+/// left it to its guard.
+fn take_over(manager: &Weak<Inner>, number: u64, place: &Place) -> Option<(Place, Option<Task>)> {
+    let Some(manager) = manager.upgrade() else { return Some((place.clone(), None)) };
+    let mut served = manager.served();
+    let place = served.place(number)?;
+    Some((place, served.entries.get_mut(&number)?.supervisor.take()))
 }
 
 impl Drop for Registration {
@@ -182,30 +275,68 @@ impl Drop for Registration {
 }
 
 impl Inner {
-    /// Notes what is served, unless the manager is closed.
-    fn add_served(&self, place: &Place) -> Option<u64> {
+    /// Notes what is served and looks after it, unless the manager is closed.
+    fn serve(
+        self: &Arc<Self>,
+        place: &Place,
+        state: RegistrationState,
+    ) -> Option<Result<Registration, Error>> {
+        let runtime = match current_runtime("register_self") {
+            Ok(runtime) => runtime,
+            Err(error) => return Some(Err(error)),
+        };
         let mut served = self.served();
         // Under the lock that closing takes afterwards: it finds what was noted before.
         self.ensure_open().ok()?;
         served.next += 1;
-        let number = served.next;
-        served.entries.insert(number, place.clone());
-        Some(number)
+        let (number, state, manager) = (served.next, watch::Sender::new(state), Arc::downgrade(self));
+        let supervision = Supervision { manager: manager.clone(), number, state: state.clone() };
+        let supervisor = Some(Task::spawn(&runtime, supervision.run()));
+        let serving = Serving { place: place.clone(), state: state.clone(), supervisor };
+        served.entries.insert(number, serving);
+        let (clock, drain) = (self.clock.clone(), defaults::DRAIN);
+        let place = place.clone();
+        Some(Ok(Registration {
+            place,
+            manager,
+            number,
+            state,
+            drain,
+            close: None,
+            clock,
+            runtime,
+            ended: false,
+        }))
     }
 
     /// Deregisters all that this process serves, each within the limit. What could not be
-    /// deregistered is left to its guard, and to another try.
+    /// deregistered is left to its guard, and to another try. What another process has taken over is
+    /// left alone.
     pub(super) async fn end_serving(&self, limit: Duration) -> Result<(), Error> {
         let mut leaving = JoinSet::new();
-        let places: Vec<_> =
-            self.served().entries.iter().map(|(number, place)| (*number, place.clone())).collect();
-        for (number, place) in places {
+        let numbers: Vec<_> = self.served().entries.keys().copied().collect();
+        for number in numbers {
+            let (place, supervisor) = {
+                let mut served = self.served();
+                let Some(place) = served.place(number) else { continue };
+                (place, served.entries.get_mut(&number).and_then(|serving| serving.supervisor.take()))
+            };
             let clock = self.clock.clone();
             leaving.spawn(async move {
-                let left = timeout(limit, place.deregister(&clock, clock.now() + limit)).await;
-                let left = left.unwrap_or_else(|_| {
-                    let message =
-                        format!("{}/{}: not deregistered in {}", place.service, place.id, rough(limit));
+                let until = clock.now() + limit;
+                let left = timeout(limit, async {
+                    if let Some(supervisor) = supervisor {
+                        supervisor.end().await;
+                    }
+                    // A registry that does not answer this leaves time for the deregistration.
+                    match timeout(limit / 4, look(&place)).await {
+                        Ok(Ok(RegistrationStatus::TakenOver { .. })) => Ok(()),
+                        _ => place.deregister(&clock, until).await,
+                    }
+                });
+                let left = left.await.unwrap_or_else(|_| {
+                    let (service, id) = (place.service(), place.id());
+                    let message = format!("{service}/{id}: not deregistered in {}", rough(limit));
                     Err(Error::new(ErrorKind::Timeout, message))
                 });
                 (number, left)
@@ -215,7 +346,7 @@ impl Inner {
         while let Some(ended) = leaving.join_next().await {
             let Ok((number, left)) = ended else { continue };
             if left.is_ok() {
-                self.served().entries.remove(&number);
+                self.served().close(number);
             }
             first = first.and(left);
         }

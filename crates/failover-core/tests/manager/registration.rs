@@ -1,5 +1,9 @@
 //! Self-registration for as long as a guard lives.
 
+mod states;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use failover_core::events::EventKind;
@@ -77,8 +81,21 @@ async fn closing_the_manager_deregisters_what_it_serves_and_dropping_it_does_not
     assert_eq!(count(&client).await, 0);
 }
 
-/// A registry whose answers to changes of an endpoint take this long.
-struct Slow(MemoryProvider, Duration);
+/// A registry whose answers to changes of an endpoint take this long, and that can be down.
+struct Slow(MemoryProvider, Duration, Arc<AtomicBool>);
+
+impl Slow {
+    fn new(answers_in: Duration) -> Self {
+        Self(MemoryProvider::new(), answers_in, Arc::default())
+    }
+
+    fn up(&self) -> Result<&dyn Registry, Error> {
+        match self.2.load(Ordering::SeqCst) {
+            true => Err(Error::new(ErrorKind::Connection, "connection refused")),
+            false => Ok(Provider::registry(&self.0).expect("it has one")),
+        }
+    }
+}
 
 #[async_trait]
 impl Provider for Slow {
@@ -110,20 +127,20 @@ impl Provider for Slow {
 #[async_trait]
 impl Registry for Slow {
     async fn register(&self, endpoint: &Endpoint) -> Result<(), Error> {
-        Provider::registry(&self.0).expect("it has one").register(endpoint).await
+        self.up()?.register(endpoint).await
     }
 
     async fn update(&self, endpoint: &Endpoint) -> Result<(), Error> {
-        Provider::registry(&self.0).expect("it has one").update(endpoint).await
+        self.up()?.update(endpoint).await
     }
 
     async fn deregister(&self, service: &ServiceName, id: &EndpointId) -> Result<bool, Error> {
         sleep(self.1).await;
-        Provider::registry(&self.0).expect("it has one").deregister(service, id).await
+        self.up()?.deregister(service, id).await
     }
 
     async fn get(&self, service: &ServiceName, id: &EndpointId) -> Result<EndpointEntry, Error> {
-        Provider::registry(&self.0).expect("it has one").get(service, id).await
+        self.up()?.get(service, id).await
     }
 
     async fn set_lifecycle(
@@ -133,14 +150,14 @@ impl Registry for Slow {
         lifecycle: Lifecycle,
     ) -> Result<(), Error> {
         sleep(self.1).await;
-        Provider::registry(&self.0).expect("it has one").set_lifecycle(service, id, lifecycle).await
+        self.up()?.set_lifecycle(service, id, lifecycle).await
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn closing_the_guard_ends_by_its_deadline_though_the_registry_is_silent() {
     const HOUR: Duration = Duration::from_secs(3600);
-    let manager = virtual_manager(Slow(MemoryProvider::new(), HOUR)).build().await.expect("builds");
+    let manager = virtual_manager(Slow::new(HOUR)).build().await.expect("builds");
     for (drain, within, deadline) in [
         (None, None, 10 * SECOND),
         (None, Some(3 * SECOND), 3 * SECOND),
@@ -169,7 +186,7 @@ async fn closing_the_guard_ends_by_its_deadline_though_the_registry_is_silent() 
 #[tokio::test(start_paused = true)]
 async fn a_slow_registry_is_waited_for_within_the_deadline_and_the_drain_leaves_time_for_it() {
     // It answers in 2 s: the drain, and then the deregistration.
-    let manager = virtual_manager(Slow(MemoryProvider::new(), 2 * SECOND)).build().await.expect("builds");
+    let manager = virtual_manager(Slow::new(2 * SECOND)).build().await.expect("builds");
     for (drain, within, took) in [
         (SECOND, None, 5 * SECOND),
         (20 * SECOND, None, 24 * SECOND),
