@@ -90,10 +90,10 @@ impl Slow {
     }
 
     fn up(&self) -> Result<&dyn Registry, Error> {
-        match self.2.load(Ordering::SeqCst) {
-            true => Err(Error::new(ErrorKind::Connection, "connection refused")),
-            false => Ok(Provider::registry(&self.0).expect("it has one")),
+        if self.2.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::Connection, "connection refused"));
         }
+        Ok(Provider::registry(&self.0).expect("it has one"))
     }
 }
 
