@@ -48,7 +48,7 @@ pub(crate) async fn run() -> Outcome {
     println!("registered here, seen by another manager after {} ms", begun.elapsed().as_millis());
 
     let tagged = Query::service(users.name()).tag("discovered");
-    println!("{} endpoints have the tag", here.list_endpoints(&tagged).await?.len());
+    println!("{} endpoints have the tag", here.list_endpoints(&tagged).await?.entries().len());
     here.deregister_endpoint("user-a").await?; // the id alone is enough if it belongs to one service only
     let begun = Instant::now();
     while users.endpoints().len() > 1 {

@@ -67,6 +67,10 @@ pub enum EventKind {
     ConfigApplied,
     /// A new configuration is invalid; the last valid one stays in use.
     ConfigRejected,
+    /// The store of the configuration does not answer; the last one stays in use.
+    ConfigStale,
+    /// The store of the configuration answers again.
+    ConfigFresh,
     /// A provider panicked; restarting it.
     ProviderPanicked,
     /// This process stalled; measurements from that time are ignored.
@@ -110,6 +114,8 @@ impl EventKind {
             Self::RegistrationTakenOver => "registration_taken_over",
             Self::ConfigApplied => "config_applied",
             Self::ConfigRejected => "config_rejected",
+            Self::ConfigStale => "config_stale",
+            Self::ConfigFresh => "config_fresh",
             Self::ProviderPanicked => "provider_panicked",
             Self::ProcessStalled => "process_stalled",
             Self::CommonCause => "common_cause",

@@ -179,6 +179,9 @@ impl fmt::Display for Explanation {
                 (None, None) => "not yet answered".to_owned(),
             };
             writeln!(f, "  from {} (tier {}): {state}", source.provider, source.tier)?;
+            for fault in &source.left_out {
+                writeln!(f, "    left out: {fault}")?;
+            }
         }
         if !self.config.is_empty() {
             let values: Vec<_> = self.config.iter().map(ToString::to_string).collect();

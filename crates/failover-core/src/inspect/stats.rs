@@ -148,8 +148,11 @@ pub struct SourceStats {
     pub age: Option<Duration>,
     /// The number of endpoints that it listed.
     pub endpoints: usize,
-    /// The number of its entries that were rejected.
+    /// The number of its entries that were rejected, in all answers.
     pub rejected_entries: u64,
+    /// The entries that are left out of its last answer, each with the reason: the first 20.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
     /// The error that it returned instead of an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -266,6 +269,7 @@ impl Engine {
                 age: source.age,
                 endpoints: source.endpoints,
                 rejected_entries: source.rejected,
+                left_out: source.left_out,
                 error: source.error.map(|error| error.to_string()),
             })
             .collect()

@@ -60,11 +60,15 @@ impl Inner {
         {
             let mut services = self.services();
             let known = services.documents.known(&named.name, key);
-            known.failing = false;
+            if std::mem::take(&mut known.failing) {
+                let reason = format!("{} can be read again", what(key));
+                events.push(Event::new(EventKind::ConfigFresh, reason));
+            }
             known.answered.send_replace(true);
             let revision = stored.as_ref().map(StoredConfig::revision);
             if known.replaced.is_some() && known.replaced.as_ref() == revision {
-                return;
+                drop(services);
+                return self.emit(named, key, events);
             }
             match stored.map(|stored| StoredDocument::read(stored.document(), &self.config)).transpose() {
                 Ok(document) => {
@@ -110,8 +114,11 @@ impl Inner {
                 return;
             }
         }
-        let reason = format!("{} cannot be read: {error}; keeping the last configuration", what(key));
-        self.emit(named, key, vec![Event::new(EventKind::SourceStale, reason).detail("code", error.code())]);
+        if error.kind() != ErrorKind::Shutdown {
+            let reason = format!("{} cannot be read: {error}; keeping the last configuration", what(key));
+            let event = Event::new(EventKind::ConfigStale, reason).detail("code", error.code());
+            self.emit(named, key, vec![event]);
+        }
     }
 
     fn emit(&self, named: &Named, key: &ConfigKey, events: Vec<Event>) {

@@ -1,7 +1,7 @@
 //! The manager's operations on its default provider, and on the provider that `id@source` names.
 
 use crate::config::FailoverConfig;
-use crate::contract::provider::Query;
+use crate::contract::provider::{EndpointSet, Query};
 use crate::error::Error;
 use crate::manager::FailoverManager;
 use crate::manager::endpoint_ref::EndpointRef;
@@ -71,7 +71,9 @@ impl FailoverManager {
         scope.get_endpoint(which).await
     }
 
-    /// Returns the endpoints of the default provider that match the query.
+    /// Returns the endpoints of the default provider that match the query, and what it left out.
+    ///
+    /// [`EndpointSet::rejected`] names the entries that could not be read, with the reasons.
     ///
     /// # Errors
     ///
@@ -80,7 +82,7 @@ impl FailoverManager {
     /// # Cancel safety
     ///
     /// Safe: it only reads.
-    pub async fn list_endpoints(&self, query: &Query) -> Result<Vec<EndpointEntry>, Error> {
+    pub async fn list_endpoints(&self, query: &Query) -> Result<EndpointSet, Error> {
         self.default_provider()?.list_endpoints(query).await
     }
 

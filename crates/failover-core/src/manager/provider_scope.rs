@@ -6,7 +6,9 @@ use std::sync::Arc;
 use crate::client::service::ServiceHandle;
 use crate::config::FailoverConfig;
 use crate::contract::address_policy::AddressPolicy;
-use crate::contract::provider::{ConfigKey, Provider, ProviderInfo, Query, RegistrationStatus, Registry};
+use crate::contract::provider::{
+    ConfigKey, EndpointSet, Provider, ProviderInfo, Query, RegistrationStatus, Registry,
+};
 use crate::error::{Error, ErrorKind};
 use crate::manager::endpoint_ref::EndpointRef;
 use crate::manager::errors::service_name;
@@ -101,15 +103,15 @@ impl<'a> ProviderScope<'a> {
             return self.within(&format!("reading {service}/{id}"), || registry.get(&service, &id)).await;
         }
         let entries = self.list_endpoints(&Query::service(&service)).await?;
-        entries.into_iter().find(|entry| *entry.endpoint().id() == id).ok_or_else(|| {
+        entries.into_entries().into_iter().find(|entry| *entry.endpoint().id() == id).ok_or_else(|| {
             let message = format!("{service}/{id}: provider {} has no such endpoint", self.named.name);
             Error::new(ErrorKind::NotFound, message).with_detail("id", id.as_str())
         })
     }
 
     /// See [`FailoverManager::list_endpoints`](super::FailoverManager::list_endpoints).
-    pub async fn list_endpoints(&self, query: &Query) -> Result<Vec<EndpointEntry>, Error> {
-        Ok(self.within("listing endpoints", || self.named.provider.list(query)).await?.into_entries())
+    pub async fn list_endpoints(&self, query: &Query) -> Result<EndpointSet, Error> {
+        self.within("listing endpoints", || self.named.provider.list(query)).await
     }
 
     /// See [`FailoverManager::set_health`](super::FailoverManager::set_health).
@@ -167,7 +169,7 @@ impl<'a> ProviderScope<'a> {
     /// See [`FailoverManager::health_check_all`](super::FailoverManager::health_check_all).
     pub async fn health_check_all(&self) -> Result<Vec<HealthReport>, Error> {
         let entries = self.list_endpoints(&Query::all()).await?;
-        self.inner.check_all(&self.named, entries).await
+        self.inner.check_all(&self.named, entries.into_entries()).await
     }
 
     /// Returns the provider that a reference addresses, and the reference within that provider: this
@@ -253,7 +255,7 @@ impl<'a> ProviderScope<'a> {
             None => Query::all(),
         };
         let entries = self.list_endpoints(&query).await?;
-        Ok(entries.iter().any(|entry| *entry.endpoint().id() == which.id.as_str()))
+        Ok(entries.entries().iter().any(|entry| *entry.endpoint().id() == which.id.as_str()))
     }
 
     /// Removes this provider's name from `id@source`, unless the whole text is an id.
@@ -278,7 +280,7 @@ impl<'a> ProviderScope<'a> {
             return Ok((service_name(service)?, id));
         }
         let entries = self.list_endpoints(&Query::all()).await?;
-        let with_id = entries.iter().filter(|entry| *entry.endpoint().id() == id);
+        let with_id = entries.entries().iter().filter(|entry| *entry.endpoint().id() == id);
         let services: BTreeSet<_> = with_id.map(|entry| entry.endpoint().service().clone()).collect();
         let mut found = services.iter();
         match (found.next(), found.next()) {

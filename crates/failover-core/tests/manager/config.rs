@@ -1,14 +1,22 @@
 //! Configuration that is stored, watched and applied during calls.
 
-use std::sync::Arc;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use failover_core::config::CircuitBreakerConfig;
 use failover_core::events::EventKind;
-use failover_core::provider::{ConfigKey, ConfigStore, Revision};
-use failover_core::{ErrorKind, FailoverConfig, FailoverManager, ServiceHandle};
+use failover_core::provider::{
+    ConfigKey, ConfigStore, ConfigStream, EndpointSet, Provider, ProviderInfo, Query, Registry, Revision,
+    StoredConfig, WatchStream,
+};
+use failover_core::{
+    Error, ErrorKind, FailoverConfig, FailoverManager, ServiceHandle, ServiceName, async_trait,
+};
 use failover_memory::{MemoryCluster, MemoryProvider};
+use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use crate::{emitted, endpoint, endpoint_of, until, users, virtual_manager};
@@ -242,4 +250,99 @@ async fn a_change_takes_effect_in_another_manager_within_100_ms_under_load_and_f
     assert!(calls > 200, "{calls}");
     assert_eq!(failed.load(Ordering::Relaxed), 0);
     assert_eq!(emitted(&service, EventKind::ConfigApplied).len(), 5);
+}
+
+/// A store whose watch of the document of all services yields what the test sends.
+struct Told(MemoryProvider, Mutex<Option<Answers>>);
+
+/// What the test sends.
+struct Answers(mpsc::UnboundedReceiver<Result<Option<StoredConfig>, Error>>);
+
+impl futures_core::Stream for Answers {
+    type Item = Result<Option<StoredConfig>, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_recv(context)
+    }
+}
+
+#[async_trait]
+impl Provider for Told {
+    fn info(&self) -> ProviderInfo {
+        self.0.info()
+    }
+
+    async fn connect(&self) -> Result<(), Error> {
+        self.0.connect().await
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        self.0.ping().await
+    }
+
+    async fn close(&self) -> Result<(), Error> {
+        Provider::close(&self.0).await
+    }
+
+    async fn list(&self, query: &Query) -> Result<EndpointSet, Error> {
+        self.0.list(query).await
+    }
+
+    fn watch(&self, service: &ServiceName) -> Option<WatchStream<'_>> {
+        Provider::watch(&self.0, service)
+    }
+
+    fn registry(&self) -> Option<&dyn Registry> {
+        self.0.registry()
+    }
+
+    fn config_store(&self) -> Option<&dyn ConfigStore> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl ConfigStore for Told {
+    async fn load(&self, key: &ConfigKey) -> Result<Option<StoredConfig>, Error> {
+        self.0.load(key).await
+    }
+
+    async fn store(&self, key: &ConfigKey, document: &str, at: Option<&Revision>) -> Result<Revision, Error> {
+        self.0.store(key, document, at).await
+    }
+
+    fn watch(&self, key: &ConfigKey) -> ConfigStream<'_> {
+        let told = (*key == ConfigKey::Default).then(|| self.1.lock().expect("whole").take()).flatten();
+        told.map_or_else(|| ConfigStore::watch(&self.0, key), |told| Box::pin(told))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_is_no_stale_source_and_its_return_is_told() {
+    let (tell, told) = mpsc::unbounded_channel();
+    let manager = virtual_manager(Told(MemoryProvider::new(), Mutex::new(Some(Answers(told)))));
+    let manager = manager.build().await.expect("builds");
+    tell.send(Ok(None)).expect("is watched");
+    let users = service(&manager, "users").await;
+    let seen = || {
+        let all = manager.events(usize::MAX).into_iter().chain(users.events(usize::MAX));
+        let kinds: Vec<_> = all.map(|event| event.kind.to_string()).collect();
+        kinds
+            .into_iter()
+            .filter(|kind| kind.ends_with("_stale") || kind.ends_with("_fresh"))
+            .collect::<Vec<_>>()
+    };
+    for kind in [ErrorKind::Permission, ErrorKind::Connection] {
+        tell.send(Err(Error::new(kind, "no leader"))).expect("is watched");
+    }
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(seen(), ["config_stale"]);
+    assert!(!users.is_stale() && users.stats().sources.iter().all(|source| !source.stale));
+    tell.send(Ok(None)).expect("is watched");
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(seen(), ["config_stale", "config_fresh"]);
+    manager.close().await.expect("closes");
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(seen(), ["config_stale", "config_fresh"], "closing is no outage");
+    assert!(users.is_stale(), "the endpoints are the last known ones");
 }

@@ -258,6 +258,9 @@ async fn bad_entries_are_skipped_counted_and_named_and_the_good_ones_stay() {
     );
     assert_eq!(service.stats().sources[0].rejected_entries, 3);
     assert_eq!(service.stats().sources[0].endpoints, 3);
+    let explained = service.explain();
+    assert_eq!(explained.sources[0].left_out.len(), 3);
+    assert!(explained.to_string().contains("    left out: entry 5: port: 0 is not allowed"), "{explained}");
     assert_eq!(
         emitted(&service, EventKind::EntryRejected),
         [

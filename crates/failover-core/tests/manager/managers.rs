@@ -100,6 +100,6 @@ async fn a_storm_of_changes_reaches_the_other_manager_as_its_last_state() {
             provider.drain(&users(), &id(&format!("users-{last}"))).await.expect("drains");
         }
     }
-    let expected = manager.list_endpoints(&Query::service(&users())).await.expect("lists");
+    let expected = manager.list_endpoints(&Query::service(&users())).await.expect("lists").into_entries();
     until("the last state", LIMIT, || service.endpoints() == expected).await;
 }

@@ -27,7 +27,7 @@ async fn two(cluster: &MemoryCluster) -> (FailoverManager, FailoverManager) {
 }
 
 async fn count(manager: &FailoverManager) -> usize {
-    manager.list_endpoints(&Query::all()).await.expect("lists").len()
+    manager.list_endpoints(&Query::all()).await.expect("lists").entries().len()
 }
 
 #[tokio::test(start_paused = true)]

@@ -132,7 +132,7 @@ async fn a_guard_that_is_dropped_right_before_the_manager_is_closed_is_deregiste
     drop(manager.register_self(ep("me", 1)).await.expect("works"));
     manager.close().await.expect("works");
     sleep(Duration::from_secs(60)).await;
-    assert_eq!(client.list_endpoints(&Query::all()).await.expect("works").len(), 0);
+    assert_eq!(client.list_endpoints(&Query::all()).await.expect("works").entries().len(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -375,7 +375,7 @@ async fn a_close_that_was_cancelled_forgets_no_guard() {
     serving.close().await.expect("works");
     let _ = manager.close().await;
     sleep(Duration::from_secs(60)).await;
-    assert_eq!(client.list_endpoints(&Query::all()).await.expect("works").len(), 0);
+    assert_eq!(client.list_endpoints(&Query::all()).await.expect("works").entries().len(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -392,7 +392,7 @@ async fn serving_that_closing_overtakes_is_an_error_and_leaves_nothing() {
     assert!(
         served.is_err(),
         "a guard of a closed manager; registered: {}",
-        client.list_endpoints(&Query::all()).await.expect("works").len()
+        client.list_endpoints(&Query::all()).await.expect("works").entries().len()
     );
 }
 

@@ -1,7 +1,9 @@
 //! Every operation on a named provider: those with `WithProvider` in their Go name.
 
-use failover_core::provider::Query;
-use failover_core::{EndpointRef, ErrorKind, FailoverConfig, FailoverManager, Health, Lifecycle};
+use failover_core::provider::{EndpointSet, Provider, ProviderInfo, Query};
+use failover_core::{
+    EndpointRef, Error, ErrorKind, FailoverConfig, FailoverManager, Health, Lifecycle, async_trait,
+};
 use failover_memory::MemoryProvider;
 
 use crate::{endpoint, endpoint_of, virtual_manager};
@@ -19,8 +21,8 @@ async fn each_operation_works_on_a_named_provider_and_leaves_the_default_one_alo
     second.update_endpoint(endpoint("a", 2)).await.expect("updates");
     assert_eq!(second.get_endpoint("a").await.expect("is there").endpoint().address(), "10.0.0.2");
     assert_eq!(manager.get_endpoint("a").await.expect_err("not there").kind(), ErrorKind::NotFound);
-    assert_eq!(second.list_endpoints(&Query::all()).await.expect("lists").len(), 1);
-    assert_eq!(manager.list_endpoints(&Query::all()).await.expect("lists").len(), 0);
+    assert_eq!(second.list_endpoints(&Query::all()).await.expect("lists").entries().len(), 1);
+    assert_eq!(manager.list_endpoints(&Query::all()).await.expect("lists").entries().len(), 0);
 
     let users = second.service("users").await.expect("a handle");
     assert_eq!(users.select().expect("one").endpoint().id().as_str(), "a");
@@ -65,4 +67,42 @@ async fn what_is_not_there_or_not_clear_is_named() {
     let unknown = virtual_manager(MemoryProvider::new()).default_provider("consul").build().await;
     let error = unknown.expect_err("not registered");
     assert!(error.to_string().starts_with("default_provider: \"consul\" is not allowed"), "{error}");
+}
+
+/// A registry in which one of two entries cannot be read.
+struct HalfReadable;
+
+#[async_trait]
+impl Provider for HalfReadable {
+    fn info(&self) -> ProviderInfo {
+        ProviderInfo::new("half", "1")
+    }
+
+    async fn connect(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn close(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn list(&self, _query: &Query) -> Result<EndpointSet, Error> {
+        let mut set = EndpointSet::new([endpoint("a", 1).into()]);
+        set.reject("entry 2", Error::invalid("port", 0, "a number from 1 to 65535"));
+        Ok(set)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_tells_what_it_leaves_out_and_why() {
+    let manager = virtual_manager(HalfReadable).build().await.expect("builds");
+    let listed = manager.list_endpoints(&Query::all()).await.expect("lists");
+    assert_eq!((listed.entries().len(), listed.rejected_count()), (1, 1));
+    let [left_out] = listed.rejected() else { unreachable!("one") };
+    assert_eq!(left_out.what(), "entry 2");
+    assert!(left_out.error().to_string().starts_with("port: 0 is not allowed"), "{}", left_out.error());
 }

@@ -11,6 +11,9 @@ use crate::events::{Event, EventKind};
 use crate::model::endpoint::{EndpointEntry, EndpointId};
 use crate::runtime::clock::Time;
 
+/// The number of rejected entries that statistics and explanations name.
+const MAX_SHOWN_FAULTS: usize = 20;
+
 /// Identifies one of a service's sources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SourceId(pub(crate) usize);
@@ -84,12 +87,22 @@ pub(crate) struct SourceStatus {
     pub(crate) unknown: bool,
     pub(crate) endpoints: usize,
     pub(crate) rejected: u64,
+    /// What is left out of the last answer, with the reasons: the first ones.
+    pub(crate) left_out: Vec<String>,
     /// The age of the last good answer.
     pub(crate) age: Option<Duration>,
     pub(crate) error: Option<Error>,
 }
 
 impl Source {
+    /// Returns the first faults of the last answer.
+    pub(super) fn first_faults(&self) -> Vec<String> {
+        let mut faults: Vec<_> = self.faults.iter().cloned().collect();
+        faults.sort_unstable();
+        faults.truncate(MAX_SHOWN_FAULTS);
+        faults
+    }
+
     /// Records a good answer with `count` endpoints. Returns an event if the source had failed
     /// before.
     pub(super) fn answer(&mut self, now: Time, age: Duration, count: usize) -> Option<Event> {

@@ -11,7 +11,7 @@ use crate::discovery::Update;
 use crate::engine::Engine;
 use crate::engine::control::source::{Sighted, Source, SourceId, SourceStatus, sight};
 use crate::engine::control::state::MAX_EVENTS_PER_CHANGE;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::events::{Event, EventKind};
 use crate::model::endpoint::{EndpointEntry, EndpointId};
 
@@ -48,6 +48,7 @@ impl Engine {
                 unknown: source.unknown,
                 endpoints: source.entries.len(),
                 rejected: source.rejected,
+                left_out: source.first_faults(),
                 age: source.answered.map(|at| now.since(at) + source.age),
                 error: source.error.clone(),
             })
@@ -240,7 +241,10 @@ impl Engine {
                 source.failed(why.clone(), EventKind::SourceStale, now, &mut events);
             }
         }
-        self.emit_all(events);
+        // Closing the manager is no outage.
+        if why.kind() != ErrorKind::Shutdown {
+            self.emit_all(events);
+        }
         // Wakes tasks that wait for an answer, even if no event was emitted: no answer will come.
         self.changes.send_modify(|count| *count += 1);
         self.listed.send_replace(());
