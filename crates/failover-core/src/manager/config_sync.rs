@@ -168,9 +168,6 @@ impl Inner {
     ) -> Result<(), Error> {
         self.ensure_open()?;
         crate::config::usable::supported(&config)?;
-        if let ConfigKey::Service(service) = &key {
-            self.ensure_known(named, service).await?;
-        }
         let writing = self.writing(named, &key);
         let _turn = writing.lock().await;
         let replaced = match named.provider.config_store() {
@@ -197,9 +194,6 @@ impl Inner {
     /// Returns the configuration that applies to all services, or to one.
     pub(super) async fn get_config(&self, named: &Named, key: ConfigKey) -> Result<FailoverConfig, Error> {
         self.ensure_open()?;
-        if let ConfigKey::Service(service) = &key {
-            self.ensure_known(named, service).await?;
-        }
         let Some(store) = named.provider.config_store() else {
             let config = self.services().documents.effective(&named.name, &key, &self.config)?;
             return Ok((*config).clone());
@@ -215,22 +209,6 @@ impl Inner {
             }
         }
         Ok((*merged(&self.config, &documents)?).clone())
-    }
-
-    /// Rejects an unknown name, which is more often a typo than intended.
-    async fn ensure_known(&self, named: &Named, service: &ServiceName) -> Result<(), Error> {
-        let in_use =
-            self.services().engine(service).is_some_and(|engine| !engine.snapshot().slots.is_empty());
-        if in_use {
-            return Ok(());
-        }
-        let query = Query::service(service);
-        let found = self.within(&format!("looking for {service}"), || named.provider.list(&query)).await?;
-        if found.entries().is_empty() {
-            let message = format!("provider {} has no endpoint of {service}; register one first", named.name);
-            return Err(Error::new(ErrorKind::NotFound, message).with_detail("service", service.as_str()));
-        }
-        Ok(())
     }
 }
 

@@ -152,8 +152,7 @@ impl FailoverManager {
     ///
     /// # Errors
     ///
-    /// Returns `Validation` for an invalid name, and `NotFound` if the provider has no endpoint of
-    /// the service. For other errors see [`configure`](Self::configure).
+    /// Returns `Validation` for an invalid name. For other errors see [`configure`](Self::configure).
     ///
     /// # Cancel safety
     ///
@@ -181,8 +180,7 @@ impl FailoverManager {
     ///
     /// # Errors
     ///
-    /// Returns `Validation` for an invalid name, and `NotFound` if the provider has no endpoint of
-    /// the service. For other errors see [`get_config`](Self::get_config).
+    /// Returns `Validation` for an invalid name. For other errors see [`get_config`](Self::get_config).
     ///
     /// # Cancel safety
     ///

@@ -186,18 +186,43 @@ async fn two_writers_never_lose_a_document_and_compare_and_swap_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_service_is_configured_before_its_first_endpoint_exists() {
+    let cluster = MemoryCluster::new();
+    let manager = virtual_manager(cluster.provider()).build().await.expect("builds");
+    let before = manager.get_service_config("users").await.expect("reads");
+    assert_eq!(before.max_retries(), FailoverConfig::default().max_retries());
+    manager.configure_service("users", retries(7)).await.expect("stores");
+    assert_eq!(manager.get_service_config("users").await.expect("reads").max_retries(), 7);
+    let other = virtual_manager(cluster.provider()).build().await.expect("builds");
+    assert_eq!(service(&other, "users").await.config().max_retries(), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_document_that_cannot_be_read_is_rejected_and_replaced_by_the_next_one() {
+    for garbage in ["", "\u{fffd}\u{fffd}\u{0}", "[]", "{", "{\"max_retries\": \"x\"}"] {
+        let cluster = MemoryCluster::new();
+        let provider = cluster.provider();
+        provider.connect().await.expect("connects");
+        let key = ConfigKey::Service(users());
+        provider.store(&key, garbage, None).await.expect("stores");
+        let manager = virtual_manager(cluster.provider()).build().await.expect("builds");
+        let users = service(&manager, "users").await;
+        assert_eq!(emitted(&users, EventKind::ConfigRejected).len(), 1, "{garbage:?}");
+        manager.configure_service("users", retries(4)).await.expect("replaces it");
+        has(&users, 4).await;
+        assert_eq!(manager.get_service_config("users").await.expect("reads").max_retries(), 4);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_cannot_be_configured_says_why_and_changes_nothing() {
     let cluster = MemoryCluster::new();
     let manager = virtual_manager(cluster.provider()).build().await.expect("builds");
     let users = service(&manager, "users").await;
-    let error = manager.configure_service("absent", retries(1)).await.expect_err("the service is unknown");
-    assert_eq!(error.kind(), ErrorKind::NotFound);
-    assert!(error.to_string().contains("memory has no endpoint of absent"), "{error}");
     assert_eq!(
         manager.configure_service("a/b", retries(1)).await.expect_err("no name").kind(),
         ErrorKind::Validation
     );
-    assert_eq!(manager.get_service_config("absent").await.expect_err("unknown").kind(), ErrorKind::NotFound);
     // The store is unreachable: the default configuration stays, here too.
     failover_core::provider::Provider::close(&**manager.default_provider().expect("there is one").provider())
         .await
