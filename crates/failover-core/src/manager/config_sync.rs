@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::config::{FailoverConfig, StoredDocument, Unknown};
-use crate::contract::provider::{ConfigKey, ConfigStore, ConfigStream, Query, Revision, StoredConfig};
+use crate::contract::provider::{ConfigKey, ConfigStore, ConfigStream, Revision, StoredConfig};
 use crate::error::{Error, ErrorKind};
 use crate::events::{Event, EventKind};
 use crate::manager::documents::{Given, merged, what};
