@@ -31,6 +31,13 @@ const SETS: &[Set] = &[
     Set { package: "failover-core", features: &["--all-features"], network: false, except: &[], most: 60 },
     Set { package: "failover-memory", features: &[], network: false, except: &[], most: 40 },
     Set { package: "failover-provider-kit", features: &[], network: false, except: &[], most: 42 },
+    Set {
+        package: "failover-provider-kit",
+        features: &["--all-features"],
+        network: true,
+        except: &[],
+        most: 100,
+    },
     Set { package: "failover-test", features: &[], network: false, except: &[], most: 40 },
     Set { package: "failover-sim", features: &[], network: false, except: &[], most: 55 },
     Set { package: "failover-probe", features: &["--all-features"], network: true, except: &[], most: 90 },

@@ -46,8 +46,14 @@
 //!
 //! Time and randomness come from core's [`Clock`](failover_core::Clock) and
 //! [`Random`](failover_core::Random), bundled as [`Timing`], so that tests run in virtual time and
-//! from a seed. The crate has no features. It needs Rust 1.85 and a tokio runtime with its timer
-//! enabled, and with I/O for [`Reconnect`].
+//! from a seed. The crate needs Rust 1.85 and a tokio runtime with its timer enabled, and with I/O
+//! for [`Reconnect`] and the HTTP client.
+//!
+//! # Features
+//!
+//! `http-client`, off by default, adds `HttpClient` with its TLS settings, and `Dialer`: deadlines,
+//! size limits after decompression, HTTP/1 or HTTP/2, and errors that name the address, the cause
+//! and the option that would help.
 //!
 //! # Logging
 //!
@@ -56,6 +62,8 @@
 mod backoff;
 mod blocking;
 mod documents;
+#[cfg(feature = "http-client")]
+mod http_client;
 mod keyed_locks;
 mod matching;
 mod pacer;
@@ -74,6 +82,11 @@ struct Readme;
 pub use backoff::{Backoff, BackoffSteps};
 pub use blocking::{BlockingWork, Deadline};
 pub use documents::MAX_DOCUMENT_BYTES;
+#[cfg(feature = "http-client")]
+pub use http_client::{
+    BaseUrl, ConnectTarget, Dialer, HttpClient, HttpClientBuilder, HttpError, HttpErrorKind, HttpOption,
+    HttpProtocol, HttpResponse, Tls, TlsBuilder,
+};
 pub use keyed_locks::{KeyedLocks, Slot};
 pub use matching::matching;
 pub use pacer::RequestPacer;

@@ -41,6 +41,20 @@ impl Secret {
     pub fn expose(&self) -> &str {
         &self.0
     }
+
+    /// Returns the value of a request's header, such as `Bearer TOKEN` with the prefix `Bearer `. It
+    /// is marked as sensitive, so that no log shows it.
+    ///
+    /// # Errors
+    ///
+    /// Returns `Validation` if the prefix cannot be part of a header.
+    #[cfg(feature = "http-client")]
+    pub fn header(&self, prefix: &str) -> Result<http::HeaderValue, Error> {
+        let mut value = http::HeaderValue::try_from(format!("{prefix}{}", self.0))
+            .map_err(|_| Error::invalid("prefix", "this text", "visible ASCII characters and spaces"))?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
 }
 
 impl fmt::Debug for Secret {

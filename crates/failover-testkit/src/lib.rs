@@ -4,6 +4,8 @@
 #![allow(clippy::disallowed_methods, reason = "real servers take real time")]
 
 #[cfg(feature = "net")]
+mod black_hole;
+#[cfg(feature = "net")]
 pub mod certificates;
 #[cfg(feature = "net")]
 pub mod consul;
@@ -17,6 +19,8 @@ pub mod servers;
 #[cfg(feature = "net")]
 mod until;
 
+#[cfg(feature = "net")]
+pub use black_hole::BlackHole;
 #[cfg(feature = "net")]
 pub use fault::{FaultServer, Reply, Request};
 pub use ports::{free_port, free_ports};
