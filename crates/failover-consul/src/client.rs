@@ -1,23 +1,16 @@
 //! The client of the agent. Every request goes through it, with its deadline, size limit and token.
 
-use std::io::{self, Write};
-
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use failover_core::provider::{ConnectionInfo, ConnectionStatus};
-use failover_core::{Error, ErrorKind, Time, codes};
-use failover_provider_kit::{Backoff, Reconnect, Secret, Timing};
-use flate2::write::GzDecoder;
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client as Http;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use failover_core::{Error, Time, codes};
+use failover_provider_kit::{
+    Backoff, Dialer, HttpClient, HttpClientBuilder, HttpOption, Reconnect, Secret, Timing, Tls,
+};
+use http::header::{CONTENT_TYPE, HeaderValue};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::timeout;
 
@@ -27,7 +20,6 @@ use crate::wire::Call;
 use crate::wire::answer::{Answer, read_head};
 
 const CONNECT: Duration = Duration::from_secs(2);
-const KEEPALIVE: Duration = Duration::from_secs(15);
 /// Time allowed beyond the requested wait, for the server's own delay and the round trip.
 const SLACK: Duration = Duration::from_secs(15);
 /// How long an idle connection is kept.
@@ -37,7 +29,7 @@ const AGENT: &str = concat!("failover-consul/", env!("CARGO_PKG_VERSION"));
 /// One agent.
 #[derive(Debug)]
 pub(crate) struct Client {
-    http: Http<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    http: HttpClient,
     pub(crate) settings: Arc<Settings>,
     /// For requests that are not watches.
     request_permits: Semaphore,
@@ -68,30 +60,25 @@ pub(crate) enum Limit {
 }
 
 impl Client {
-    pub(crate) fn new(settings: Settings, tls: rustls::ClientConfig, timing: Timing) -> Self {
-        let (host, port) = settings.address.socket();
-        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-        let reconnect = Reconnect::new(Some(format!("{host}:{port}")), timing.clone());
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(CONNECT.min(settings.deadline)));
-        tcp.set_keepalive(Some(KEEPALIVE));
-        // HTTP/2 is off: its streams would block one another. The connector follows neither proxies
-        // nor redirects, so neither the environment nor a response can divert the token.
-        let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
-        let http = Http::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(settings.connections)
-            .build(connector);
+    /// # Errors
+    ///
+    /// Returns an error for a setting that the HTTP client refuses.
+    pub(crate) fn new(settings: Settings, tls: Option<Tls>, timing: Timing) -> Result<Self, Error> {
+        let reconnect = Reconnect::new(Some(settings.address.authority()), timing.clone());
+        // HTTP/2 is off: its streams would block one another.
+        let http = HttpClient::builder()
+            .dialer(Dialer::new().with_connect_timeout(CONNECT.min(settings.deadline)))
+            .deadline(settings.deadline)
+            .max_body_bytes(settings.answer_bytes)
+            .idle_connections(settings.connections, IDLE)
+            .user_agent(AGENT)
+            .option_name(HttpOption::Authority, "ca_file")
+            .option_name(HttpOption::ClientCertificate, "client_certificate")
+            .option_name(HttpOption::MaxBodyBytes, "answer_bytes");
+        let http = tls.into_iter().fold(http, HttpClientBuilder::tls).build()?;
         let short = (settings.connections / 4).clamp(1, 16);
         let beats = short / 4;
-        Self {
+        Ok(Self {
             http,
             request_permits: Semaphore::new(short - beats),
             heartbeat_permits: (beats > 0).then(|| Semaphore::new(beats)),
@@ -105,7 +92,7 @@ impl Client {
             open: watch::Sender::new(true),
             requests: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
-        }
+        })
     }
 
     /// Sends a request and returns the response, whatever its status.
@@ -177,63 +164,27 @@ impl Client {
         let token = self.settings.token.current().await;
         let request = self.request(call, token.as_ref())?;
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let what = &call.what;
-        let sent =
-            timeout(head, self.http.request(request)).await.map_err(|_| Error::timed_out(what, head))?;
-        let response = sent.map_err(|error| error::of_transport(what, &error, error.is_connect()))?;
+        let failed = |error: failover_provider_kit::HttpError| error.into_error(&call.what);
+        let mut response = self.http.send_within(request, head).await.map_err(failed)?;
         let mut answer = read_head(response.status().as_u16(), response.headers());
         answer.token = token;
-        let is_packed = response.headers().get(CONTENT_ENCODING).is_some_and(|value| value == "gzip");
-        let reading = self.read(what, response.into_body(), is_packed);
-        answer.body = timeout(deadline, reading).await.map_err(|_| Error::timed_out(what, deadline))??;
+        answer.body = response.read().await.map_err(failed)?;
         self.bytes.fetch_add(answer.body.len() as u64, Ordering::Relaxed);
         Ok(answer)
     }
 
-    fn request(&self, call: &Call, token: Option<&Secret>) -> Result<http::Request<Full<Bytes>>, Error> {
-        let mut request = http::Request::new(Full::new(Bytes::from(call.body.clone())));
+    fn request(&self, call: &Call, token: Option<&Secret>) -> Result<http::Request<Bytes>, Error> {
+        let mut request = http::Request::new(Bytes::from(call.body.clone()));
         request.method_mut().clone_from(&call.method);
-        let url = format!("{}{}", self.settings.address.base(), call.target);
-        *request.uri_mut() = url.parse().map_err(|error| {
-            Error::new(ErrorKind::Internal, format!("{}: the request cannot be made: {error}", call.what))
-        })?;
+        *request.uri_mut() = self.settings.address.join(&call.target)?;
         let headers = request.headers_mut();
-        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         if !call.body.is_empty() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         if let Some(token) = token {
-            let mut value = HeaderValue::from_str(token.expose())
-                .map_err(|_| Error::new(ErrorKind::Validation, "the token cannot stand in a header"))?;
-            value.set_sensitive(true);
-            headers.insert("x-consul-token", value);
+            headers.insert("x-consul-token", token.header("")?);
         }
         Ok(request)
-    }
-
-    async fn read(&self, what: &str, mut body: Incoming, is_packed: bool) -> Result<Vec<u8>, Error> {
-        let most = self.settings.answer_bytes;
-        let mut out = if is_packed {
-            Unpacking::Packed(Box::new(GzDecoder::new(Capped { bytes: Vec::new(), most })))
-        } else {
-            Unpacking::Plain(Capped { bytes: Vec::new(), most })
-        };
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| error::of_transport(what, &error, false))?;
-            let Some(data) = frame.data_ref() else { continue };
-            let written = match &mut out {
-                Unpacking::Plain(out) => out.write_all(data),
-                Unpacking::Packed(out) => out.write_all(data),
-            };
-            written.map_err(|error| too_large_or_broken(what, most, &error))?;
-        }
-        match out {
-            Unpacking::Plain(out) => Ok(out.bytes),
-            Unpacking::Packed(out) => {
-                out.finish().map(|out| out.bytes).map_err(|error| too_large_or_broken(what, most, &error))
-            }
-        }
     }
 
     fn note(&self, answer: &Result<Answer, Error>, is_state: bool) {
@@ -293,7 +244,7 @@ impl Client {
             FAILED => ConnectionStatus::Error,
             _ => ConnectionStatus::Disconnected,
         };
-        ConnectionInfo::new(status).with_address(self.settings.address.base())
+        ConnectionInfo::new(status).with_address(self.settings.address.as_str())
     }
 
     /// Returns the requests sent and the bytes of responses after decompression.
@@ -311,36 +262,4 @@ async fn closing(open: &mut watch::Receiver<bool>) {
     if open.wait_for(|open| !open).await.is_err() {
         std::future::pending::<()>().await;
     }
-}
-
-enum Unpacking {
-    Plain(Capped),
-    Packed(Box<GzDecoder<Capped>>),
-}
-
-/// Accepts at most `most` bytes.
-struct Capped {
-    bytes: Vec<u8>,
-    most: usize,
-}
-
-impl Write for Capped {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.bytes.len() + bytes.len() > self.most {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        self.bytes.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn too_large_or_broken(what: &str, most: usize, error: &io::Error) -> Error {
-    if error.kind() == io::ErrorKind::FileTooLarge {
-        return Error::answer_too_large(what, most, Some("answer_bytes"));
-    }
-    Error::bad_answer(what, "it is not packed as it says")
 }

@@ -1,10 +1,7 @@
 //! Errors of responses and connections, mapped to core's table of codes.
 
-use std::io;
-
 use failover_core::{Error, ErrorKind};
 use failover_provider_kit::Secret;
-use rustls::{AlertDescription as Alert, CertificateError as Of};
 
 use crate::wire::answer::Answer;
 
@@ -41,72 +38,6 @@ fn said(body: &[u8], token: Option<&Secret>) -> String {
         Some(token) if text.contains(token.expose()) => String::new(),
         _ => format!(": {text}"),
     }
-}
-
-/// Returns the error of a request without a complete response. `connects` means that nothing was
-/// sent.
-pub(crate) fn of_transport(what: &str, error: &(dyn std::error::Error + 'static), connects: bool) -> Error {
-    let (mut cause, mut is_canceled) = (error, false);
-    loop {
-        is_canceled |= cause.downcast_ref().is_some_and(hyper::Error::is_canceled);
-        if let Some(tls) = cause.downcast_ref() {
-            return Error::tls(what, of_tls(tls));
-        }
-        // An I/O error does not list the error that it wraps among its sources.
-        match cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(held) => cause = held,
-            None => match cause.source() {
-                Some(deeper) => cause = deeper,
-                None => break,
-            },
-        }
-    }
-    // With TLS 1.3, a server refuses a client certificate after the client considers the connection
-    // established; its alert may be lost.
-    let hint = if is_canceled {
-        "; the server closed the connection at once, as one does that refuses this client's certificate"
-    } else {
-        ""
-    };
-    let why = format_args!("{cause}{hint}").to_string();
-    if connects { Error::unreachable(what, why) } else { Error::connection_lost(what, why) }
-}
-
-/// Describes a TLS error: the cause, the side at fault, and rustls's message.
-fn of_tls(error: &rustls::Error) -> String {
-    let why = match error {
-        rustls::Error::InvalidCertificate(of_server) => match of_server {
-            Of::Expired | Of::ExpiredContext { .. } => {
-                "the server's certificate has expired; it needs a new one, if the clock here is right"
-            }
-            Of::NotValidYet | Of::NotValidYetContext { .. } => {
-                "the server's certificate is not valid yet, if the clock here is right"
-            }
-            Of::NotValidForName | Of::NotValidForNameContext { .. } => {
-                "the server's certificate is for another name than that of the address"
-            }
-            Of::UnknownIssuer => {
-                "the server's certificate is of no authority that is trusted; its file can be given with ca_file"
-            }
-            _ => "the server's certificate cannot be trusted",
-        },
-        rustls::Error::AlertReceived(of_client) => match of_client {
-            Alert::CertificateExpired => "the server refuses this client's certificate, which has expired",
-            Alert::UnknownCA => "the server does not trust the authority of this client's certificate",
-            Alert::CertificateRequired => {
-                "the server asks for a certificate of this client; give it with client_certificate"
-            }
-            Alert::BadCertificate | Alert::CertificateUnknown | Alert::UnsupportedCertificate => {
-                "the server refuses this client's certificate, or that there is none (client_certificate)"
-            }
-            Alert::ProtocolVersion => "the server speaks no version of TLS that is safe",
-            _ => "the server ends TLS",
-        },
-        rustls::Error::PeerIncompatible(_) => "the server speaks no TLS that is safe",
-        rustls::Error::InvalidMessage(_) => "the server does not speak TLS; is this a port for http?",
-        _ => "TLS",
-    };
-    format!("{why}: {error}")
 }
 
 /// Returns the error for unexpected JSON.

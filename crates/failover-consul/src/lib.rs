@@ -36,7 +36,6 @@
 //! The crate has no features. It needs Rust 1.85, a tokio runtime with timer and I/O enabled, and
 //! OpenSSL's headers at build time (see the README).
 
-mod address;
 mod agent;
 mod backoff;
 mod blocking_query;
@@ -51,7 +50,6 @@ mod metrics;
 mod provider;
 mod registry;
 mod settings;
-mod tls;
 mod token;
 mod wire;
 

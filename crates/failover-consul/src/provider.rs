@@ -12,7 +12,7 @@ use failover_core::provider::{
     StoredConfig, WatchStream,
 };
 use failover_core::{Error, ErrorKind, ServiceName, async_trait};
-use failover_provider_kit::{SharedWatches, Timing, matching};
+use failover_provider_kit::{SharedWatches, Timing, Tls, matching};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -72,8 +72,8 @@ const AT_ONCE: usize = 8;
 const CLOSING: Duration = Duration::from_millis(900);
 
 impl ConsulProvider {
-    pub(crate) fn new(settings: Settings, tls: rustls::ClientConfig, timing: Timing) -> Self {
-        Self {
+    pub(crate) fn new(settings: Settings, tls: Option<Tls>, timing: Timing) -> Result<Self, Error> {
+        Ok(Self {
             heartbeats: Heartbeats::default(),
             owner: format!("{:016x}", timing.bits()),
             counts: Arc::default(),
@@ -81,8 +81,8 @@ impl ConsulProvider {
             services: SharedWatches::new(timing.clone()).with_age(aged),
             documents: SharedWatches::new(timing.clone()),
             agent: Mutex::default(),
-            client: Arc::new(Client::new(settings, tls, timing)),
-        }
+            client: Arc::new(Client::new(settings, tls, timing)?),
+        })
     }
 
     /// Returns the provider's counters.
@@ -219,7 +219,7 @@ impl ConsulProvider {
 impl fmt::Debug for ConsulProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConsulProvider")
-            .field("address", &self.client.settings.address.base())
+            .field("address", &self.client.settings.address.as_str())
             .field("datacenter", &self.client.settings.datacenter)
             .field("open", &self.client.is_open())
             .field("activity", &self.metrics())

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::address::Address;
+use failover_provider_kit::BaseUrl;
+
 use crate::token::TokenSource;
 
 /// The consistency mode of watches.
@@ -24,6 +25,8 @@ pub(crate) mod defaults {
     use std::time::Duration;
 
     pub(crate) const ADDRESS: &str = "127.0.0.1:8500";
+    /// The port of an agent's HTTP interface.
+    pub(crate) const PORT: u16 = 8500;
     pub(crate) const MAX_STALE: Duration = Duration::from_secs(10);
     pub(crate) const CONNECTIONS: usize = 100;
     pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -40,7 +43,7 @@ pub(crate) mod defaults {
 /// The settings, validated.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    pub(crate) address: Address,
+    pub(crate) address: BaseUrl,
     pub(crate) token: TokenSource,
     pub(crate) datacenter: Option<String>,
     pub(crate) namespace: Option<String>,

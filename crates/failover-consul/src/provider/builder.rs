@@ -5,13 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use failover_core::{Endpoint, Error, ErrorKind};
-use failover_provider_kit::{Secret, Timing, TokenFile};
+use failover_provider_kit::{BaseUrl, Secret, Timing, Tls, TlsBuilder, TokenFile};
 
 use super::env::{self, Variables};
-use crate::address::Address;
 use crate::provider::ConsulProvider;
 use crate::settings::{Consistency, Settings, defaults};
-use crate::tls;
 use crate::token::TokenSource;
 
 /// Builds a [`ConsulProvider`]. Unset options have their defaults; the environment is not read.
@@ -300,7 +298,7 @@ impl ConsulBuilder {
     ///
     /// Returns an error for the first invalid value or unreadable file. The token is never shown.
     pub fn build(self) -> Result<ConsulProvider, Error> {
-        let address = Address::parse(&self.address, self.tls)?;
+        let address = self.base_url()?;
         let timing = Timing::tokio();
         let token = match (self.token, self.token_file) {
             (Some(_), Some(_)) => {
@@ -313,10 +311,10 @@ impl ConsulBuilder {
             (None, Some(path)) => TokenSource::File(TokenFile::open(&path, timing.clone())?),
             (None, None) => TokenSource::None,
         };
-        if token.is_some() && !address.is_https() && !address.is_loopback() && !self.token_in_clear {
+        if token.is_some() && !address.keeps_secrets() && !self.token_in_clear {
             let wanted = "an https address where there is a token: over http everyone on the way reads it \
                           (dangerous_token_over_http allows that)";
-            return Err(Error::invalid("address", address.base(), wanted));
+            return Err(Error::invalid("address", address.as_str(), wanted));
         }
         if let Consistency::Stale(most) = self.consistency {
             range("consistency", most, Duration::from_millis(100), Duration::from_secs(86_400))?;
@@ -352,7 +350,7 @@ impl ConsulBuilder {
         }
         // Applies the model's own rule for protocols.
         Endpoint::builder("a", "a", "localhost", 1).protocol(&self.protocol).build()?;
-        let tls = tls::config(&self.ca_files, self.client.as_ref(), address.is_https())?;
+        let tls = tls(&self.ca_files, self.client.as_ref(), address.is_https())?;
         let settings = Settings {
             address,
             token,
@@ -373,17 +371,34 @@ impl ConsulBuilder {
             config_prefix: prefix.to_owned(),
             protocol: self.protocol.to_ascii_lowercase(),
         };
-        Ok(ConsulProvider::new(settings, tls, timing))
+        ConsulProvider::new(settings, tls, timing)
     }
+
+    fn base_url(&self) -> Result<BaseUrl, Error> {
+        BaseUrl::parse("address", &self.address, defaults::PORT, self.tls)
+    }
+}
+
+/// Returns the TLS settings of an `https` address.
+fn tls(ca_files: &[PathBuf], client: Option<&(PathBuf, PathBuf)>, https: bool) -> Result<Option<Tls>, Error> {
+    if !https && (!ca_files.is_empty() || client.is_some()) {
+        let message = "certificates are set, but the address is http: they would not be used";
+        return Err(Error::new(ErrorKind::Validation, message));
+    }
+    let mut tls = ca_files.iter().fold(Tls::builder(), TlsBuilder::ca_file);
+    if let Some((certificate, key)) = client {
+        tls = tls.client_certificate(certificate, key);
+    }
+    https.then(|| tls.build()).transpose()
 }
 
 /// Omits the token.
 impl fmt::Debug for ConsulBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // An address that is not validated yet may contain a password.
-        let address = Address::parse(&self.address, self.tls);
+        let address = self.base_url();
         f.debug_struct("ConsulBuilder")
-            .field("address", &address.as_ref().map_or("<not an address>", Address::base))
+            .field("address", &address.as_ref().map_or("<not an address>", BaseUrl::as_str))
             .field("token", &self.token.as_ref().map(|_| "<redacted>"))
             .field("token_file", &self.token_file)
             .field("ca_files", &self.ca_files)
