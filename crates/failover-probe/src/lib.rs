@@ -1,4 +1,4 @@
-//! Active health probes for `failover`: HTTP, HTTPS and TCP.
+//! Active health probes for `failover`: HTTP, HTTPS, gRPC and TCP.
 //!
 //! ```
 //! use failover_core::{Endpoint, FailoverConfig, FailoverManager, HealthCheck};
@@ -22,25 +22,39 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A probe uses only the status of a response: it ignores the body, does not follow redirects, and
-//! ignores proxies of the environment. It checks every address that a host name resolves to. TLS is
-//! rustls with ring; the crate installs nothing process-wide.
+//! An HTTP probe uses only the status of a response: it ignores the body, does not follow redirects,
+//! and ignores proxies of the environment. A gRPC probe calls `grpc.health.v1.Health/Check`. Probes
+//! check every address that a host name resolves to, and try the next one after 250 ms without an
+//! answer. TLS is rustls with ring and the authorities of the platform; the crate installs nothing
+//! process-wide.
 //!
 //! The crate has no features. It needs Rust 1.85.
 
-mod connect;
+mod client;
+mod grpc;
 mod http;
 mod tcp;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
 use failover_core::probe::Probe;
 
 pub use crate::http::{HttpProbe, HttpProbeBuilder};
+pub use grpc::{GrpcProbe, GrpcProbeBuilder};
 pub use tcp::TcpProbe;
 
-/// Returns the probes for `http`, `https` and `tcp` with default settings.
-pub fn standard() -> [(&'static str, Arc<dyn Probe>); 3] {
-    let http: Arc<dyn Probe> = Arc::new(HttpProbe::new());
-    [("http", Arc::clone(&http)), ("https", http), ("tcp", Arc::new(TcpProbe::new()))]
+/// Returns the probes for `http`, `https`, `grpc`, `grpcs` and `tcp` with default settings.
+pub fn standard() -> [(&'static str, Arc<dyn Probe>); 5] {
+    let (http, grpc): (Arc<dyn Probe>, Arc<dyn Probe>) =
+        (Arc::new(HttpProbe::new()), Arc::new(GrpcProbe::new()));
+    [
+        ("http", Arc::clone(&http)),
+        ("https", http),
+        ("grpc", Arc::clone(&grpc)),
+        ("grpcs", grpc),
+        ("tcp", Arc::new(TcpProbe::new())),
+    ]
 }

@@ -71,7 +71,7 @@
 //! |---|---|
 //! | `memory`, on by default | `failover::memory`: the provider that keeps its endpoints in memory |
 //! | `toml`, `yaml` | `from_toml`, `from_yaml` of the configurations |
-//! | `probe` | `failover::probe`: health probes over HTTP, HTTPS and TCP; brings hyper and rustls |
+//! | `probe` | `failover::probe`: health probes over HTTP, HTTPS, gRPC and TCP; brings hyper and rustls |
 //! | `full` | all of the above |
 //! | `consul` | `failover::consul`: the provider for Consul; brings consulrs, hyper and rustls, and its build needs the headers of OpenSSL |
 //! | `k8s` | `failover::k8s`: the provider for Kubernetes; brings kube, hyper and rustls, and needs Rust 1.89 |
@@ -116,7 +116,7 @@ pub mod k8s {
 }
 
 /// Active health checks: the trait [`Probe`](probe::Probe), and with the feature `probe` its
-/// implementations for HTTP, HTTPS and TCP.
+/// implementations for HTTP, HTTPS, gRPC and TCP.
 pub mod probe {
     #[doc(inline)]
     pub use failover_core::probe::*;

@@ -1,7 +1,9 @@
 //! The probe's request, and the meaning of responses.
 
-use failover_core::{ErrorKind, Health, HealthCheck};
-use failover_probe::HttpProbe;
+use failover_core::{Endpoint, ErrorKind, Health, HealthCheck};
+use failover_probe::{HttpProbe, TcpProbe};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use crate::{Server, probe};
 
@@ -48,6 +50,59 @@ async fn the_server_name_or_a_header_of_ones_own_is_the_host() {
         "{requests:?}"
     );
     assert!(requests[1].contains("host: other.example\r\n"), "{requests:?}");
+}
+
+/// The health check's own port and statuses come before those of the endpoint and the probe.
+#[tokio::test]
+async fn the_port_and_the_statuses_of_the_health_check_count() {
+    let server = Server::saying("HTTP/1.1 401 Unauthorized\r\n\r\n").await;
+    let elsewhere = || Endpoint::builder("a", "users", "127.0.0.1", 1).protocol("http");
+    let check = || HealthCheck::builder().port(server.address.port());
+    let expecting = check().expect_status(401..=401).expect_status(204..=204).build().expect("valid");
+    let none = check().build().expect("valid");
+    let own = HttpProbe::builder().expect_status(401..=401).build().expect("valid");
+    probe(&HttpProbe::new(), elsewhere().health_check(expecting.clone())).await.expect("401 is expected");
+    probe(&own, elsewhere().health_check(none.clone())).await.expect("the probe expects it");
+    let error = probe(&HttpProbe::new(), elsewhere().health_check(none)).await.expect_err("401");
+    assert_eq!(error.to_string(), "answered 401 Unauthorized, not 200 to 299");
+    let ok = Server::saying("HTTP/1.1 200 OK\r\n\r\n").await;
+    let expecting = expecting.to_builder().port(ok.address.port()).build().expect("valid");
+    let error = probe(&own, elsewhere().health_check(expecting)).await.expect_err("200 is not expected");
+    assert_eq!(error.to_string(), "answered 200 OK, not 401 to 401 or 204 to 204");
+    assert!(
+        server.requests()[0].contains(&format!("host: {}\r\n", server.address)),
+        "{:?}",
+        server.requests()
+    );
+    let tcp = HealthCheck::builder().port(ok.address.port()).build().expect("valid");
+    let tcp = Endpoint::builder("a", "users", "127.0.0.1", 1).health_check(tcp);
+    let found = probe(&TcpProbe::new(), tcp).await.expect("connects");
+    assert_eq!(found.evidence(), format!("connected to {}", ok.address));
+}
+
+/// Every server answers as soon as it is connected, before the request or without reading it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn four_hundred_probes_of_a_server_that_answers_before_the_request_are_healthy() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(async move {
+        for number in 0.. {
+            let (mut stream, _) = listener.accept().await.expect("accepts");
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+            if number % 2 == 0 {
+                let _ = stream.read(&mut [0; 4096]).await;
+            }
+        }
+    });
+    let post = HealthCheck::builder().method("POST").body("x".repeat(60_000)).build().expect("valid");
+    for number in 0..400 {
+        let endpoint = match number % 4 {
+            0 => crate::endpoint(address).health_check(post.clone()),
+            _ => crate::endpoint(address),
+        };
+        let found = probe(&HttpProbe::new(), endpoint).await;
+        assert_eq!(found.unwrap_or_else(|error| panic!("{number}: {error}")).evidence(), "200 OK");
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests measure time")]
 
 mod faults;
+mod grpc;
 mod http;
 mod tls;
 
@@ -13,7 +14,6 @@ use std::time::Duration;
 use failover_core::probe::{Probe, ProbeOutcome, ProbeTarget};
 use failover_core::{Endpoint, EndpointBuilder, Error, FailoverManager, HealthCheck, HealthReport};
 use failover_memory::MemoryProvider;
-use failover_probe::HttpProbe;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -86,7 +86,7 @@ async fn read_request(stream: &mut TcpStream) -> String {
     }
 }
 
-async fn probe(probe: &HttpProbe, endpoint: EndpointBuilder) -> Result<ProbeOutcome, Error> {
+async fn probe(probe: &dyn Probe, endpoint: EndpointBuilder) -> Result<ProbeOutcome, Error> {
     let target = ProbeTarget::new(endpoint.build().expect("valid"));
     let limit = Duration::from_secs(20);
     tokio::time::timeout(limit, probe.probe(&target)).await.expect("it does not hang")

@@ -88,6 +88,42 @@ async fn an_authority_of_ones_own_is_trusted_for_the_name_and_no_other_is() {
     ask(&trusting(&ours), endpoint(address)).await.expect("healthy");
 }
 
+/// A program in an image without certificates probes over plain HTTP, and learns what it needs for
+/// TLS.
+#[tokio::test]
+async fn plain_http_needs_no_authorities_of_the_platform() {
+    let me = std::env::current_exe().expect("this program");
+    let out = tokio::process::Command::new(me)
+        .args(["--exact", "tls::probes_for_another_test", "--ignored", "--nocapture"])
+        .env("SSL_CERT_FILE", "/does/not/exist")
+        .env("SSL_CERT_DIR", "/does/not/exist")
+        .output();
+    let out = out.await.expect("it runs");
+    assert!(
+        out.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&out.stdout),
+        String::from_utf8_lossy(&out.stderr)
+    );
+}
+
+#[tokio::test]
+#[ignore = "the other half of plain_http_needs_no_authorities_of_the_platform"]
+async fn probes_for_another_test() {
+    if std::env::var("SSL_CERT_FILE").as_deref() != Ok("/does/not/exist") {
+        return;
+    }
+    let plain = Server::saying("HTTP/1.1 200 OK\r\n\r\n").await;
+    probe(&HttpProbe::new(), plain.endpoint()).await.expect("healthy");
+    let error = ask(&HttpProbe::new(), plain.endpoint()).await.expect_err("no authorities");
+    for part in ["authority_pem", "the authorities of the platform", "No CA certificates were loaded"] {
+        assert!(error.to_string().contains(part), "{part}: {error}");
+    }
+    let ours = authority();
+    let address = server(&ours, "users.example").await;
+    ask(&trusting(&ours), endpoint(address).server_name("users.example")).await.expect("its own authority");
+}
+
 #[tokio::test]
 async fn a_server_that_speaks_no_tls_is_not_spoken_to_without_it() {
     let plain = Server::saying("HTTP/1.1 200 OK\r\n\r\n").await;
