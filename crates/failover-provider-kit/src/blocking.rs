@@ -38,6 +38,23 @@ impl Deadline {
     pub async fn run<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         self.timing.timeout_at(self.until, future).await
     }
+
+    /// Runs `future` until the deadline. `what` names it in the error.
+    ///
+    /// # Errors
+    ///
+    /// Returns the future's own error, or `Timeout` if it is not done by then.
+    ///
+    /// # Cancel safety
+    ///
+    /// As safe as `future` itself.
+    pub async fn enforce<T>(
+        &self,
+        what: &str,
+        future: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        self.run(future).await.unwrap_or_else(|| Err(Error::timed_out(what, self.limit)))
+    }
 }
 
 /// Blocking work of one kind, such as reading one file, one piece at a time.
@@ -99,8 +116,7 @@ impl BlockingWork {
             started.map_err(|error| internal(&format!("cannot start a thread: {error}")))?;
             result.await.map_err(|_| internal("it panicked"))
         };
-        let late = || Err(Error::timed_out(what, deadline.limit()));
-        deadline.run(done).await.unwrap_or_else(late)
+        deadline.enforce(what, done).await
     }
 }
 
@@ -139,6 +155,14 @@ mod tests {
         drop(end);
         let work = hang(Arc::clone(&begun), None);
         files.run("read it", &within(Duration::from_secs(5)), work).await.expect("it goes on");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_names_what_was_late() {
+        let limit = within(Duration::from_secs(5));
+        assert_eq!(limit.enforce("list", async { Ok(7) }).await.expect("in time"), 7);
+        let late: Result<(), Error> = limit.enforce("list", std::future::pending()).await;
+        assert_eq!(late.expect_err("late").to_string(), "list: not done within 5s");
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! One HTTP client for every provider: deadlines, size limits, TLS, and errors that name the address.
 
 mod base_url;
+mod body;
 mod builder;
 mod connector;
 mod dialer;
@@ -33,6 +34,7 @@ use early_answer::EarlyAnswer;
 use response::Limits;
 
 pub use base_url::BaseUrl;
+pub use body::{ReadBodyError, read_body};
 pub use builder::HttpClientBuilder;
 pub use dialer::{ConnectTarget, Dialer};
 pub use error::{HttpError, HttpErrorKind, HttpOption};

@@ -85,7 +85,7 @@ pub use documents::MAX_DOCUMENT_BYTES;
 #[cfg(feature = "http-client")]
 pub use http_client::{
     BaseUrl, ConnectTarget, Dialer, HttpClient, HttpClientBuilder, HttpError, HttpErrorKind, HttpOption,
-    HttpProtocol, HttpResponse, Tls, TlsBuilder,
+    HttpProtocol, HttpResponse, ReadBodyError, Tls, TlsBuilder, read_body,
 };
 pub use keyed_locks::{KeyedLocks, Slot};
 pub use matching::matching;

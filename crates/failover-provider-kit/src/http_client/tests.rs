@@ -120,6 +120,24 @@ async fn a_body_that_is_not_encoded_as_it_says_is_an_error() {
 }
 
 #[tokio::test]
+async fn the_body_of_another_client_has_the_same_limits() {
+    let full = |bytes: Vec<u8>| Full::new(Bytes::from(bytes));
+    let plain = HeaderMap::new();
+    let mut packed = HeaderMap::new();
+    packed.insert("content-encoding", HeaderValue::from_static("gzip"));
+    assert_eq!(read_body(&plain, full(vec![b'x'; 10]), 10).await, Ok(vec![b'x'; 10]));
+    assert_eq!(read_body(&plain, full(vec![b'x'; 11]), 10).await, Err(ReadBodyError::TooLarge(10)));
+    assert_eq!(read_body(&packed, full(gzip(&[b'x'; 10])), 10).await, Ok(vec![b'x'; 10]));
+    let bomb = read_body(&packed, full(gzip(&vec![b'x'; 1 << 20])), 1000).await.expect_err("a bomb");
+    assert_eq!(bomb, ReadBodyError::TooLarge(1000));
+    let error = bomb.into_error("list pods", |never| match never {});
+    assert_eq!(error.to_string(), "list pods: the answer is larger than 1000 bytes");
+    let half = read_body(&packed, full(gzip(&[b'x'; 100])[..15].to_vec()), 1000).await.expect_err("half");
+    let error = half.into_error("list pods", |never| match never {});
+    assert_eq!(error.code(), codes::BAD_ANSWER);
+}
+
+#[tokio::test]
 async fn silence_and_a_trickle_end_at_the_deadline() {
     let client = HttpClient::builder().deadline(SECOND / 2).build().expect("valid");
     let silent = serving(Reply::hang).await;
