@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use failover_core::provider::{AddressTrust, ConnectionInfo, ConnectionStatus};
 use failover_core::{Error, ErrorKind};
-use failover_provider_kit::{Reconnect, Timing};
+use failover_provider_kit::{Deadline, Reconnect, Timing, read_body};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use kube::client::Body;
@@ -214,12 +214,12 @@ impl ApiClient {
     }
 
     pub(crate) async fn ask_within(&self, ask: &ApiRequest, limit: Duration) -> Result<Vec<u8>, Error> {
-        let asked = timeout(limit, async {
+        let asked = async {
             let answer = self.answer(ask).await?;
-            read(answer.into_body(), MAX_BYTES, &ask.what).await
-        });
-        let asked = async { asked.await.unwrap_or_else(|_| Err(Error::timed_out(&ask.what, limit))) };
-        let result = self.until_closed(asked).await;
+            read(answer, MAX_BYTES, &ask.what).await
+        };
+        let deadline = Deadline::after(&self.timing, limit);
+        let result = self.until_closed(deadline.enforce(&ask.what, Box::pin(asked))).await;
         self.note(result.as_ref().err());
         result
     }
@@ -232,10 +232,8 @@ impl ApiClient {
 
     /// Opens a watch. Its head must arrive within the deadline; events follow, one per line.
     pub(crate) async fn events(&self, ask: &ApiRequest) -> Result<EventReceiver, Error> {
-        let opened = timeout(self.deadline, self.answer(ask));
-        let opened =
-            async { opened.await.unwrap_or_else(|_| Err(Error::timed_out(&ask.what, self.deadline))) };
-        let opened = self.until_closed(opened).await;
+        let deadline = Deadline::after(&self.timing, self.deadline);
+        let opened = self.until_closed(deadline.enforce(&ask.what, Box::pin(self.answer(ask)))).await;
         self.note(opened.as_ref().err());
         Ok(EventReceiver::new(opened?.into_body(), ask.what.clone()))
     }
@@ -263,7 +261,7 @@ impl ApiClient {
             }
             let seconds = answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
             let seconds = seconds.and_then(|value| value.trim().parse().ok());
-            let body = read(answer.into_body(), MAX_ERROR, &ask.what).await.unwrap_or_default();
+            let body = read(answer, MAX_ERROR, &ask.what).await.unwrap_or_default();
             return Err(error::refused(&ask.what, status.as_u16(), seconds, &body));
         }
     }
@@ -313,18 +311,10 @@ enum Status {
     Failed,
 }
 
-async fn read(mut body: Body, most: usize, what: &str) -> Result<Vec<u8>, Error> {
-    let mut bytes = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| error::of_kube(what, &error))?;
-        if let Some(data) = frame.data_ref() {
-            if bytes.len() + data.len() > most {
-                return Err(Error::answer_too_large(what, most, None));
-            }
-            bytes.extend_from_slice(data);
-        }
-    }
-    Ok(bytes)
+async fn read(answer: Response<Body>, most: usize, what: &str) -> Result<Vec<u8>, Error> {
+    let (head, body) = answer.into_parts();
+    let read = read_body(&head.headers, body, most).await;
+    read.map_err(|error| error.into_error(what, |broken| error::of_kube(what, &broken)))
 }
 
 /// The events of a watch. Dropping it closes the connection.

@@ -160,11 +160,7 @@ fn token_file(path: &Path) -> Result<TokenFile, Error> {
 
 /// Returns the value of the `Authorization` header.
 pub(crate) async fn bearer(token: &TokenFile) -> Result<HeaderValue, Error> {
-    let invalid = |_| Error::no_credentials("the token file", "its token does not fit into a header");
-    let mut header =
-        HeaderValue::from_str(&format!("Bearer {}", token.current().await.expose())).map_err(invalid)?;
-    header.set_sensitive(true);
-    Ok(header)
+    token.current().await.header("Bearer ")
 }
 
 /// Returns kube's configuration of a client.
