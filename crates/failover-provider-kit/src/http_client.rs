@@ -47,8 +47,8 @@ const MAX_HEAD: usize = 64 << 10;
 
 /// An HTTP client with deadlines and size limits.
 ///
-/// It follows no redirect, reads no proxy from the environment and retries nothing, so that nothing
-/// but the caller decides where a token goes. Cloning it shares its connections. It needs a tokio
+/// It follows no redirect, reads no proxy from the environment and repeats no request that may have
+/// reached the server, so that nothing but the caller decides where a token goes. Cloning it shares its connections. It needs a tokio
 /// runtime with I/O and time.
 ///
 /// ```no_run
@@ -208,6 +208,10 @@ impl HttpClient {
     fn prepare(&self, request: Request<Bytes>) -> Result<Prepared, HttpError> {
         let (mut head, body) = request.into_parts();
         let is_https = head.uri.scheme() == Some(&Scheme::HTTPS);
+        if head.uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+            let why = "the URL has a user or password (not shown); give credentials in a header";
+            return Err(HttpError::new(HttpErrorKind::BadRequest, why));
+        }
         let (host, port) = host_and_port(&head.uri, is_https);
         if host.is_empty() || !(is_https || head.uri.scheme() == Some(&Scheme::HTTP)) {
             let why = "the URL of a request is absolute: http or https, and a host";

@@ -183,8 +183,9 @@ impl fmt::Debug for Dialer {
 async fn open(address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
     let late = |_| io::Error::new(io::ErrorKind::TimedOut, format!("not accepted within {limit:?}"));
     let stream = timeout(limit, TcpStream::connect(address)).await.map_err(late)??;
-    stream.set_nodelay(true)?;
-    SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+    // The connection works without them; a system may refuse both for one that was reset already.
+    let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
     Ok(stream)
 }
 

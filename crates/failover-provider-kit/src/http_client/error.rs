@@ -129,7 +129,9 @@ impl HttpError {
     /// contract has for the cause.
     pub fn into_error(self, what: impl fmt::Display) -> Error {
         let (kind, code) = match self.0.kind {
-            HttpErrorKind::BadRequest => (ErrorKind::Validation, codes::REFUSED),
+            HttpErrorKind::BadRequest => {
+                return Error::new(ErrorKind::Validation, format!("{what}: {self}"));
+            }
             HttpErrorKind::Unresolved | HttpErrorKind::NotConnected => {
                 (ErrorKind::Connection, codes::CONNECTION_ERROR)
             }
@@ -151,6 +153,7 @@ impl fmt::Display for HttpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Inner { kind, address, cause, hint, .. } = &*self.0;
         let doing = match kind {
+            HttpErrorKind::BadRequest => return f.write_str(cause),
             HttpErrorKind::Unresolved
             | HttpErrorKind::AddressRefused
             | HttpErrorKind::NotConnected

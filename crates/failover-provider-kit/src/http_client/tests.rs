@@ -243,6 +243,9 @@ async fn what_has_no_absolute_url_is_not_sent() {
         assert_eq!(error.kind(), HttpErrorKind::BadRequest, "{url}: {error}");
         assert_eq!(error.into_error("list").kind(), ErrorKind::Validation);
     }
+    let error = client.send(get("http://user:hunter2@127.0.0.1/")).await.expect_err("a password");
+    assert!(error.to_string().contains("a user or password"), "{error}");
+    assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
     for builder in [
         HttpClient::builder().deadline(Duration::ZERO),
         HttpClient::builder().deadline(Duration::MAX),

@@ -109,6 +109,34 @@ async fn a_client_has_a_certificate_or_learns_that_it_needs_one() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_comes_before_the_request_counts_over_tls_too() {
+    let ours = Authority::new("ours");
+    let acceptor = TlsAcceptor::from(Arc::new(server_config(&ours.server(&["registry.example"]), None)));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(async move {
+        for number in 0.. {
+            let (stream, _) = listener.accept().await.expect("accepts");
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await;
+            let _ = stream.shutdown().await;
+            if number % 2 == 0 {
+                let _ = stream.read(&mut [0; 4096]).await;
+            }
+        }
+    });
+    let client =
+        client().tls(Tls::builder().ca_pem(ours.pem()).build().expect("valid")).build().expect("valid");
+    let host = address.ip().to_string();
+    // The name is that of this target alone.
+    let target = ConnectTarget::new(&host, address.port()).server_name("registry.example");
+    for number in 0..50 {
+        let response = client.send_once(get("https://registry.example/"), &target).await;
+        assert_eq!(response.unwrap_or_else(|error| panic!("{number}: {error}")).status().as_u16(), 200);
+    }
+}
+
 #[tokio::test]
 async fn https_without_tls_on_either_side_is_never_http() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
