@@ -30,7 +30,6 @@ use tokio::time::timeout;
 
 use crate::AbortOnDrop;
 use connector::{Connector, host_and_port};
-use early_answer::EarlyAnswer;
 use response::Limits;
 
 pub use base_url::BaseUrl;
@@ -103,7 +102,9 @@ impl HttpClient {
     /// Sends a request to the host of its URL, on a connection that is kept for later requests, and
     /// returns the answer once its head has arrived, whatever its status.
     ///
-    /// The URL is absolute. The client adds `Host`, `User-Agent` and `Accept-Encoding`.
+    /// The URL is absolute. The client adds `Host`, `User-Agent` and `Accept-Encoding`. Over HTTP/1,
+    /// an answer counts even if the server sends it before it has read the request, as servers with
+    /// too many connections do.
     ///
     /// # Errors
     ///
@@ -149,7 +150,7 @@ impl HttpClient {
     /// Sends a request to a given target, on a connection of its own, which ends with the response.
     ///
     /// The URL gives the scheme, the `Host` header and the path; the target gives the host and port
-    /// to connect to. An answer counts even if the server sends it before it has read the request.
+    /// to connect to.
     ///
     /// # Errors
     ///
@@ -170,8 +171,8 @@ impl HttpClient {
                 |error: hyper::Error| self.limits.describe(&error, is_https, HttpErrorKind::ConnectionLost);
             match self.limits.protocol {
                 HttpProtocol::Http1 => {
-                    let stream = TokioIo::new(EarlyAnswer::new(stream));
-                    let builder = http1::Builder::new().max_buf_size(MAX_HEAD).handshake(stream).await;
+                    let builder =
+                        http1::Builder::new().max_buf_size(MAX_HEAD).handshake(TokioIo::new(stream)).await;
                     let (mut sender, connection) = builder.map_err(lost)?;
                     let task = AbortOnDrop::spawn(async { drop(connection.await) });
                     let response = sender.send_request(in_origin_form(request)).await.map_err(lost)?;

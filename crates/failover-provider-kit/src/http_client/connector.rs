@@ -17,6 +17,7 @@ use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
 use super::dialer::{ConnectTarget, Dialer};
+use super::early_answer::EarlyAnswer;
 use super::error::{self, HttpError, HttpErrorKind, OptionNames};
 use super::protocol::HttpProtocol;
 use super::tls::{Tls, server_name};
@@ -56,7 +57,7 @@ impl Connector {
     pub(super) async fn open(&self, https: bool, target: &ConnectTarget<'_>) -> Result<Stream, HttpError> {
         let Settings { dialer, tls, protocol, deadline, names } = &*self.0;
         if !https {
-            return Ok(Stream(Box::new(dialer.connect(target).await?)));
+            return Ok(Stream::new(dialer.connect(target).await?, *protocol));
         }
         let bad = |why: String| HttpError::new(HttpErrorKind::BadRequest, why);
         let Some((config, own_name)) = tls else {
@@ -77,7 +78,7 @@ impl Connector {
             let why = format!("TLS with {address} as {name}: the server does not offer HTTP/2");
             return Err(HttpError::new(HttpErrorKind::Tls, why));
         }
-        Ok(Stream(Box::new(stream)))
+        Ok(Stream::new(stream, *protocol))
     }
 }
 
@@ -112,6 +113,16 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// A connection, with or without TLS.
 pub(super) struct Stream(Box<dyn Io>);
+
+impl Stream {
+    fn new(io: impl Io + 'static, protocol: HttpProtocol) -> Self {
+        match protocol {
+            HttpProtocol::Http1 => Self(Box::new(EarlyAnswer::new(io))),
+            // Both sides speak first.
+            HttpProtocol::Http2 => Self(Box::new(io)),
+        }
+    }
+}
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
