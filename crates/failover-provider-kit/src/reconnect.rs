@@ -2,11 +2,14 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::{Publisher, SharedWatches, Timing};
@@ -17,6 +20,8 @@ const INTERVAL: Duration = Duration::from_millis(1500);
 /// second.
 const RANDOM: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+/// How many addresses of a name are tried.
+const MAX_ADDRESSES: usize = 8;
 /// Waiters continue at different times, up to this much later.
 const SPREAD: Duration = Duration::from_millis(300);
 
@@ -78,16 +83,29 @@ impl fmt::Debug for Reconnect {
 async fn search(address: Arc<str>, was_gone: Arc<AtomicBool>, timing: Timing, found: Publisher<()>) {
     loop {
         sleep(INTERVAL + RANDOM.mul_f64(timing.unit())).await;
-        match timeout(CONNECT_TIMEOUT, TcpStream::connect(&*address)).await {
-            Ok(Ok(_)) if was_gone.load(Ordering::Relaxed) => return found.publish(()),
-            Ok(Ok(_)) => {}
+        let accepted = timeout(CONNECT_TIMEOUT, async { accepts(lookup_host(&*address).await?).await }).await;
+        match accepted {
+            Ok(Ok(())) if was_gone.load(Ordering::Relaxed) => return found.publish(()),
+            Ok(Ok(())) => {}
             _ => was_gone.store(true, Ordering::Relaxed),
         }
     }
 }
 
+/// Connects to all addresses at once, because one that swallows packets would take all the time.
+async fn accepts(addresses: impl Iterator<Item = SocketAddr>) -> io::Result<()> {
+    let mut attempts: JoinSet<_> = addresses.take(MAX_ADDRESSES).map(TcpStream::connect).collect();
+    while let Some(attempt) = attempts.join_next().await {
+        if matches!(attempt, Ok(Ok(_))) {
+            return Ok(());
+        }
+    }
+    Err(io::ErrorKind::NotConnected.into())
+}
+
 #[cfg(test)]
 mod tests {
+    use failover_testkit::BlackHole;
     use tokio::net::TcpListener;
 
     use super::*;
@@ -113,6 +131,17 @@ mod tests {
         let (_, (_listener, since)) = tokio::join!(waits, returns);
         let taken = timing.now().since(since);
         assert!(taken < Duration::from_secs(5), "{taken:?}");
+    }
+
+    #[tokio::test]
+    async fn an_address_that_swallows_packets_hides_no_other() {
+        let (hole, (listener, address)) = (BlackHole::start().await, address().await);
+        let here = listener.local_addr().expect("bound");
+        let both = || [hole.address(), here].into_iter();
+        timeout(CONNECT_TIMEOUT, accepts(both())).await.expect("in time").expect("the second accepts");
+        drop((listener, address));
+        assert!(timeout(CONNECT_TIMEOUT, accepts([here].into_iter())).await.expect("at once").is_err());
+        assert!(timeout(CONNECT_TIMEOUT, accepts(both())).await.is_err(), "the first may still accept");
     }
 
     #[tokio::test]
