@@ -47,8 +47,8 @@ const MAX_HEAD: usize = 64 << 10;
 /// An HTTP client with deadlines and size limits.
 ///
 /// It follows no redirect, reads no proxy from the environment and repeats no request that may have
-/// reached the server, so that nothing but the caller decides where a token goes. Cloning it shares its connections. It needs a tokio
-/// runtime with I/O and time.
+/// reached the server, so that nothing but the caller decides where a token goes. Cloning it shares
+/// its connections. It needs a tokio runtime with I/O and time.
 ///
 /// ```no_run
 /// use std::time::Duration;

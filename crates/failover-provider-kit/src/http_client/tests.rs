@@ -303,5 +303,14 @@ async fn a_connection_of_ones_own_ends_with_its_response() {
     let request = &server.requests()[0];
     assert_eq!((request.header("host"), request.target.as_str()), (Some("users.example"), "/health?x=y"));
     drop(response);
+    // A dropped request closes it as well, also while the server is silent.
+    let silent = serving(Reply::hang).await;
+    let silent_target = ConnectTarget::new(&host, silent.address().port());
+    for protocol in [HttpProtocol::Http1, HttpProtocol::Http2] {
+        let client = crate::HttpClient::builder().protocol(protocol).build().expect("valid");
+        let asked = client.send_once(get("http://users.example/"), &silent_target);
+        timeout(SECOND / 5, asked).await.expect_err("it is silent");
+    }
+    failover_testkit::until(SECOND * 5, "both are closed", || async { silent.open_connections() == 0 }).await;
     failover_testkit::until(SECOND * 5, "it is closed", || async { server.open_connections() == 0 }).await;
 }
