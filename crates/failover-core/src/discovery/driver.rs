@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_core::Stream;
 
 use crate::codec::duration::rough;
-use crate::config::{EmptyPolicy, RemovalGuard};
+use crate::config::{EmptyPolicy, RemovalGuard, defaults};
 use crate::contract::address_policy::AddressPolicy;
 use crate::contract::provider::{EndpointSet, Provider, Query};
 use crate::discovery::diff::Change;
@@ -232,9 +232,7 @@ impl Driver {
         };
         self.sink.rejected(&validated.rejected);
         if validated.is_garbage() {
-            let count = validated.rejected.count();
-            let message = format!("none of the {count} entries in its answer is valid");
-            self.failed(following, Error::new(ErrorKind::Validation, message).with_code("BAD_ANSWER"));
+            self.hold_unusable(validated, following);
             return false;
         }
         following.failing = false;
@@ -340,10 +338,39 @@ impl Driver {
         following.held = Some((validated, until));
     }
 
-    fn believe(&self, following: &mut Following) {
-        if let Some((validated, _)) = following.held.take() {
-            self.publish(validated, None, following);
+    /// Reports a whole answer without a valid entry. It is an error and no empty set, but the
+    /// endpoints before it do not outlast it for ever: the source names none of them any more.
+    fn hold_unusable(&self, validated: Validated, following: &mut Following) {
+        let before = following.held.take().filter(|(held, _)| held.is_garbage());
+        let count = validated.rejected.count();
+        let message = format!("none of the {count} entries in its answer is valid");
+        self.failed(following, Error::new(ErrorKind::Validation, message.clone()).with_code("BAD_ANSWER"));
+        let known = following.last.entries.len();
+        if known == 0 {
+            return;
         }
+        let until = before.map(|(_, until)| until).unwrap_or_else(|| {
+            let hold = match self.sink.config().empty_policy() {
+                EmptyPolicy::Hold(hold) => hold,
+                // Trust in empty answers is no trust in unreadable ones.
+                EmptyPolicy::AddressTrust => defaults::EMPTY_HOLD,
+            };
+            let reason = format!("{message}; the last {known} endpoints are removed after {}", rough(hold));
+            self.sink.event(EventKind::EmptyHeld, reason);
+            self.sink.clock().now() + hold
+        });
+        following.held = Some((validated, until));
+    }
+
+    fn believe(&self, following: &mut Following) {
+        let Some((validated, _)) = following.held.take() else { return };
+        if !validated.is_garbage() {
+            return self.publish(validated, None, following);
+        }
+        (following.last, following.retained) = (LastAnswer::default(), None);
+        let update = Update::Whole { entries: Vec::new(), retained: Vec::new(), unknown: false };
+        // Without an age: the source has not given a usable answer.
+        self.sink.publish(update, None);
     }
 
     fn failed(&self, following: &mut Following, error: Error) {

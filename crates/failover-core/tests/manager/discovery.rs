@@ -292,6 +292,39 @@ async fn an_answer_of_nothing_but_bad_entries_is_an_error_and_no_endpoint_goes()
     assert_eq!(error.as_deref(), Some("none of the 1 entries in its answer is valid"));
 }
 
+/// A registry that names no usable endpoint any more, as a service whose port was renamed does, does
+/// not keep its last endpoints for ever.
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_nothing_but_bad_entries_ends_the_endpoints_before_it_after_the_hold() {
+    let (_manager, service, script) = known(ScriptedProvider::watching()).await;
+    let garbage = || Step::Answer(EndpointSet::new([endpoint_of("orders", "orders-1", 3).into()]));
+    script.step(garbage());
+    until("the answer", SOON, || service.is_stale()).await;
+    let held = emitted(&service, EventKind::EmptyHeld);
+    assert_eq!(held.len(), 1, "{held:?}");
+    assert!(held[0].contains("removed after 5m"), "{held:?}");
+    sleep(Duration::from_secs(200)).await;
+    // The same again does not begin the time again.
+    script.step(garbage());
+    sleep(Duration::from_secs(95)).await;
+    assert_eq!(named(&service), ["users-1", "users-2"]);
+    assert!(emitted(&service, EventKind::EndpointRemoved).is_empty());
+    sleep(Duration::from_secs(10)).await;
+    assert!(named(&service).is_empty());
+    assert_eq!(emitted(&service, EventKind::EndpointRemoved).len(), 2);
+    assert_eq!(emitted(&service, EventKind::EmptyHeld).len(), 1);
+    let error = service.stats().sources[0].error.clone();
+    assert_eq!(error.as_deref(), Some("none of the 1 entries in its answer is valid"), "it is no empty set");
+    // A good answer ends it, and a fault of the connection ends the hold.
+    script.endpoints([endpoint("users-1", 1)]);
+    becomes(&service, &["users-1"]).await;
+    script.step(garbage());
+    until("the answer", SOON, || service.is_stale()).await;
+    script.fail(down("the registry is down"));
+    sleep(Duration::from_secs(3600)).await;
+    assert_eq!(named(&service), ["users-1"], "nothing is known about what it would answer");
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_newest_of_many_waiting_answers_is_taken() {
     let (_manager, service, script) = known(ScriptedProvider::watching()).await;
