@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use failover_core::{Error, ErrorKind};
+use failover_core::{Error, ErrorKind, codes};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -16,6 +16,8 @@ const PAGE: usize = 100;
 const MAX_OBJECTS: usize = 100_000;
 /// The maximum number of pages of a list: a server may return smaller pages than requested.
 const MAX_PAGES: usize = 2 * MAX_OBJECTS / PAGE;
+/// The user of requests without credentials.
+const ANONYMOUS: &str = "system:anonymous";
 /// How often a list restarts if it expires between two pages.
 const RESTARTS: usize = 3;
 
@@ -258,6 +260,35 @@ impl Api<'_> {
         let options = json!({"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": preconditions});
         ask.body = Some(("application/json", options));
         Ok(absent(self.client.object(&ask).await)?.is_some())
+    }
+
+    /// Returns an error if the server takes this client for an anonymous one: its credentials are
+    /// missing or were dropped on the way.
+    pub(crate) async fn ensure_known(&self) -> Result<(), Error> {
+        let review = json!({"kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v1"});
+        let ask = ApiRequest {
+            method: Method::POST,
+            target: "/apis/authentication.k8s.io/v1/selfsubjectreviews".to_owned(),
+            body: Some(("application/json", review)),
+            what: format!("ask {} who we are", self.client.named()),
+        };
+        let is_anonymous = match self.client.object(&ask).await {
+            Ok(review) => {
+                review.pointer("/status/userInfo/username").and_then(Value::as_str) == Some(ANONYMOUS)
+            }
+            // The server shows whom it refuses. Others may lack the right, or be older than 1.28.
+            Err(error) if error::status(&error) == Some(403) => error.to_string().contains(ANONYMOUS),
+            Err(error) if error::status(&error).is_some_and(|status| status != 401) => false,
+            Err(error) => return Err(error),
+        };
+        if !is_anonymous {
+            return Ok(());
+        }
+        let message = format!(
+            "{}: the API server takes this client for {ANONYMOUS}: it names no credentials that the server knows",
+            self.client.named()
+        );
+        Err(Error::new(ErrorKind::Permission, message).with_code(codes::UNAUTHENTICATED))
     }
 
     /// Returns an error that names the missing permission if this user lacks it.

@@ -2,27 +2,42 @@
 //! of the one that triggered it.
 
 use std::fmt;
+use std::future::pending;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use failover_core::{Error, Time};
-use failover_provider_kit::{AbortOnDrop, Deadline, Timing};
+use failover_provider_kit::{AbortOnDrop, Deadline, Secret, Timing};
+use http::Request;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::Client;
+use kube::client::Body;
 use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
 
 use crate::credentials::{Credentials, Server, Session, Sources};
+use crate::signal::SharedSignal;
 
 /// The minimum interval between renewals after refused credentials.
 const RENEWAL: Duration = Duration::from_secs(30);
 /// Credentials are renewed this long before they expire; the old ones stay in use meanwhile.
 const EARLY: SignedDuration = SignedDuration::from_secs(60);
 
+/// The interval at which files with refused credentials are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// The minimum interval between requests to a server whose connections break, and its random part.
+const INTERVAL: Duration = Duration::from_millis(1500);
+const RANDOM: Duration = Duration::from_secs(2);
+/// How long such a request may take.
+const ANSWER: Duration = Duration::from_secs(1);
+const SPREAD: Duration = Duration::from_millis(300);
+
 /// The current session and its renewal. `Debug` shows no secret.
 pub(crate) struct Auth {
     shared: Arc<Shared>,
     /// A task of its own: as part of a request, each dropped request would abort it.
     renewal: Mutex<Option<AbortOnDrop>>,
+    changes: SharedSignal,
 }
 
 struct Shared {
@@ -46,6 +61,8 @@ struct Now {
     /// When the last renewal started, and its error.
     tried: Option<Time>,
     error: Option<Error>,
+    /// The token that the server refused last.
+    refused: Option<Secret>,
 }
 
 impl fmt::Debug for Auth {
@@ -64,12 +81,14 @@ impl Auth {
     ) -> Result<(Self, Server), Error> {
         let sources = Sources::new();
         let (way, server) = if let Credentials::Client(client) = &credentials {
-            let way = Session { client: Client::clone(client), token: None, ends: None };
-            (way, Server { namespace: client.default_namespace().to_owned(), url: None })
+            let namespace = client.default_namespace().to_owned();
+            let origin = "KubernetesProvider::from_client".to_owned();
+            (Session::of_client(Client::clone(client)), Server { namespace, url: None, origin })
         } else {
             sources.open(&credentials, dangerous, &Deadline::after(&timing, deadline)).await?
         };
-        let now = Now { way, generation: 0, renews: false, tried: None, error: None };
+        let now = Now { way, generation: 0, renews: false, tried: None, error: None, refused: None };
+        let changes = SharedSignal::new(&timing);
         let shared = Shared {
             credentials,
             dangerous,
@@ -79,7 +98,45 @@ impl Auth {
             now: Mutex::new(now),
             ended: watch::Sender::new(0),
         };
-        Ok((Self { shared: Arc::new(shared), renewal: Mutex::default() }, server))
+        Ok((Self { shared: Arc::new(shared), renewal: Mutex::default(), changes }, server))
+    }
+
+    /// Records that the server refused the current credentials, with this token.
+    pub(crate) fn refused(&self, token: Option<Secret>) {
+        self.shared.lock().refused = token;
+    }
+
+    /// Waits until the files with the refused credentials have another content. The next request
+    /// then uses it.
+    pub(crate) async fn until_changed(&self) {
+        let shared = Arc::clone(&self.shared);
+        let search = async move {
+            while !shared.have_changed().await {
+                sleep(LOOK).await;
+            }
+        };
+        self.changes.wait(Box::pin(search)).await;
+    }
+
+    /// Waits until the server answers a request, whatever its answer.
+    pub(crate) fn until_answered(&self) -> impl Future<Output = ()> + Send + use<> {
+        let shared = Arc::clone(&self.shared);
+        async move {
+            loop {
+                sleep(INTERVAL + RANDOM.mul_f64(shared.timing.unit())).await;
+                let ask = Request::get("/version").body(Body::empty());
+                let (Ok(ask), (session, _)) = (ask, shared.current()) else { continue };
+                match timeout(ANSWER, session.client.send(ask)).await {
+                    Ok(Ok(_)) => break,
+                    Ok(Err(_)) => {}
+                    // It takes requests and does not answer them: more of them would only add to
+                    // its load.
+                    Err(_) => pending().await,
+                }
+            }
+            // Those that wait for it do not return together.
+            sleep(SPREAD.mul_f64(shared.timing.unit())).await;
+        }
     }
 
     /// Returns the current session and its generation.
@@ -102,7 +159,11 @@ impl Auth {
     /// Refreshes credentials of this generation. Returns false if no newer ones are available.
     pub(crate) async fn renew(&self, generation: u64) -> Result<bool, Error> {
         let mut ended = self.shared.ended.subscribe();
-        match self.begin(generation) {
+        let mut begun = self.begin(generation);
+        if matches!(begun, Renewal::Rests(_)) && self.shared.have_changed().await {
+            begun = self.begin(generation);
+        }
+        match begun {
             Renewal::Done => return Ok(true),
             Renewal::Rests(error) => return error.map_or(Ok(false), Err),
             Renewal::Runs => {}
@@ -158,6 +219,25 @@ impl Shared {
     fn current(&self) -> (Session, u64) {
         let now = self.lock();
         (now.way.clone(), now.generation)
+    }
+
+    /// Returns whether the files with the credentials have another content than what was refused. If
+    /// so, they are read again by the next renewal, however recent the last one is.
+    async fn have_changed(&self) -> bool {
+        let (session, refused) = {
+            let now = self.lock();
+            (now.way.clone(), now.refused.clone())
+        };
+        if let (Some(file), Some(refused)) = (&session.token, refused)
+            && file.current().await != refused
+        {
+            return true;
+        }
+        let changed = self.sources.have_changed(&session.files, &Deadline::after(&self.timing, LOOK)).await;
+        if changed {
+            self.lock().tried = None;
+        }
+        changed
     }
 
     async fn renew(&self) {

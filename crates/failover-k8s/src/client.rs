@@ -1,6 +1,8 @@
 //! Requests to the API server. Each has a deadline, none is retried implicitly, and no response
 //! exceeds its size limit.
 
+use std::borrow::Cow;
+use std::future::pending;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
@@ -16,9 +18,10 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::auth::Auth;
-use crate::credentials::{Credentials, Server, bearer};
+use crate::credentials::{Credentials, Server};
 use crate::error;
 use crate::server_url::is_loopback;
+use crate::signal::SharedSignal;
 
 /// The maximum size of a response, many times a page of full slices.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
@@ -67,8 +70,12 @@ pub(crate) struct ApiClient {
     access: Auth,
     deadline: Duration,
     namespace: String,
+    /// Where server and credentials are configured.
+    origin: String,
     /// Without credentials; `None` for a client that was passed in.
     url: Option<String>,
+    /// Detects that a server behind something that accepts and breaks connections answers again.
+    answers: SharedSignal,
     /// Detects that an unreachable server accepts connections again.
     pub(crate) reconnect: Reconnect,
     pub(crate) timing: Timing,
@@ -99,7 +106,7 @@ impl ApiClient {
             // in. Another thread may install one first; any will do.
             let _ = ring::default_provider().install_default();
         }
-        let (access, Server { namespace, url }) =
+        let (access, Server { namespace, url, origin }) =
             Auth::open(credentials, dangerous, deadline, timing.clone()).await?;
         let here = url.as_ref().and_then(http::Uri::host).is_some_and(is_loopback);
         let address = url.as_ref().and_then(|url| {
@@ -114,7 +121,9 @@ impl ApiClient {
             access,
             deadline,
             namespace,
+            origin,
             url: shown,
+            answers: SharedSignal::new(&timing),
             reconnect: Reconnect::new(address, timing.clone()),
             timing,
             trust: if here { AddressTrust::Loopback } else { AddressTrust::Remote },
@@ -125,6 +134,30 @@ impl ApiClient {
 
     pub(crate) fn namespace(&self) -> &str {
         &self.namespace
+    }
+
+    /// Names the server and where it is configured, for messages.
+    pub(crate) fn named(&self) -> String {
+        match &self.url {
+            Some(url) => format!("{url} (from {})", self.origin),
+            None => format!("the server of {}", self.origin),
+        }
+    }
+
+    /// Waits until the cause of an error may be gone: the server is reachable again, or refused
+    /// credentials were replaced on disk. Resolves within 2 s of the latter and 5 s of the former,
+    /// and never for errors without such a sign.
+    pub(crate) async fn until_mended(&self, error: &Error) {
+        if error::is_unauthenticated(error) {
+            self.access.until_changed().await;
+        } else if error::status(error).is_some() {
+            pending::<()>().await;
+        } else if error::is_lost(error) {
+            // That something accepts connections is no proof.
+            self.answers.wait(Box::pin(self.access.until_answered())).await;
+        } else {
+            self.reconnect.wait(error::is_gone(error)).await;
+        }
     }
 
     pub(crate) fn deadline(&self) -> Duration {
@@ -245,24 +278,32 @@ impl ApiClient {
         loop {
             let (way, generation) = self.access.way().await;
             let mut request = ask.request()?;
-            if let Some(token) = &way.token {
-                request.headers_mut().insert(header::AUTHORIZATION, bearer(token).await?);
+            let token = match &way.token {
+                Some(file) => Some(file.current().await),
+                None => None,
+            };
+            if let Some(token) = &token {
+                request.headers_mut().insert(header::AUTHORIZATION, token.header("Bearer ")?);
             }
             let answer = way.client.send(request).await.map_err(|error| error::of_kube(&ask.what, &error))?;
             let status = answer.status();
             if status.is_success() {
                 return Ok(answer);
             }
-            if status == StatusCode::UNAUTHORIZED
-                && std::mem::take(&mut again)
-                && self.access.renew(generation).await?
-            {
-                continue;
+            let mut what = Cow::from(&ask.what);
+            if status == StatusCode::UNAUTHORIZED {
+                self.access.refused(token);
+                if std::mem::take(&mut again) && self.access.renew(generation).await? {
+                    continue;
+                }
+                if let Some(expired) = way.expired() {
+                    what = format!("{what} ({expired})").into();
+                }
             }
             let seconds = answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
             let seconds = seconds.and_then(|value| value.trim().parse().ok());
             let body = read(answer, MAX_ERROR, &ask.what).await.unwrap_or_default();
-            return Err(error::refused(&ask.what, status.as_u16(), seconds, &body));
+            return Err(error::refused(&what, status.as_u16(), seconds, &body));
         }
     }
 

@@ -1,7 +1,7 @@
 //! One namespace of a cluster: its API, its settings, and what is known about its Services.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use failover_core::provider::EndpointSet;
@@ -10,18 +10,28 @@ use serde_json::Value;
 
 use crate::api::{Api, Kind, Scope};
 use crate::client::ApiClient;
-use crate::settings::Settings;
+use crate::convert::{ServicePort, UsedPort};
+use crate::settings::{PortChoice, Reading, Settings};
 use crate::slices::Slices;
+use crate::target::Target;
 use crate::{convert, error, names};
 
 /// How long it is remembered that a Service allows registrations, or that Services may not be read.
 const SERVICE_KNOWN: Duration = Duration::from_secs(30);
+
+/// The maximum number of services about which something is remembered.
+const MAX_SERVICES: usize = 4096;
 
 /// State shared by the provider and its tasks.
 pub(crate) struct Cluster {
     pub(crate) client: ApiClient,
     pub(crate) settings: Settings,
     services: Mutex<HashMap<ServiceName, Time>>,
+    /// The port that each service's endpoints are called on, so that it stays in use when others
+    /// join it.
+    ports: Mutex<HashMap<ServiceName, UsedPort>>,
+    /// The ports of Service objects, for a port that is chosen by the number it has there.
+    service_ports: Mutex<HashMap<ServiceName, Vec<ServicePort>>>,
     /// When reading Services was refused. The refusal is harmless and expires: an API server
     /// refuses every request while it starts.
     refused: Mutex<Option<Time>>,
@@ -29,25 +39,88 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) fn new(client: ApiClient, settings: Settings) -> Self {
-        Self { client, settings, services: Mutex::default(), refused: Mutex::default() }
+        Self {
+            client,
+            settings,
+            services: Mutex::default(),
+            ports: Mutex::default(),
+            service_ports: Mutex::default(),
+            refused: Mutex::default(),
+        }
     }
 
     pub(crate) fn api(&self) -> Api<'_> {
-        Api { client: &self.client, namespace: &self.settings.namespace }
+        self.api_in(None)
     }
 
-    /// Returns the scope of a service's slices, or of all slices.
-    pub(crate) fn scope(service: Option<&ServiceName>) -> Scope {
-        match service {
-            Some(service) => Scope::labelled(Kind::Slices, format!("{}={service}", names::SERVICE)),
-            None => Scope::labelled(Kind::Slices, names::SERVICE),
+    fn api_in<'a>(&'a self, target: Option<&'a Target>) -> Api<'a> {
+        let namespace = target.and_then(|target| target.namespace.as_deref());
+        Api { client: &self.client, namespace: namespace.unwrap_or(&self.settings.namespace) }
+    }
+
+    fn target(&self, service: &ServiceName) -> Option<&Target> {
+        self.settings.targets.get(service)
+    }
+
+    /// Returns the API and the scope of a service's slices.
+    pub(crate) fn slices_of(&self, service: &ServiceName) -> (Api<'_>, Scope) {
+        let target = self.target(service);
+        let name = target.map_or(service, |target| &target.service);
+        let label = self.settings.reading.label;
+        (self.api_in(target), Scope::labelled(Kind::Slices, format!("{label}={name}")))
+    }
+
+    /// Returns how the slices of a service are read now.
+    pub(crate) fn reading(&self, service: &ServiceName) -> Reading {
+        let mut reading = self.settings.reading.clone();
+        if let Some(target) = self.target(service) {
+            reading.named = Some(service.clone());
+            reading.port = target.port.clone().unwrap_or(reading.port);
+        }
+        reading.used = lock(&self.ports).get(service).cloned();
+        reading.service_ports = lock(&self.service_ports).get(service).cloned().unwrap_or_default();
+        reading
+    }
+
+    /// Remembers the port that a service's endpoints are called on.
+    pub(crate) fn remember_port(&self, service: &ServiceName, used: UsedPort) {
+        let mut ports = lock(&self.ports);
+        let known = ports.get(service);
+        if known == Some(&used) || known.is_none() && ports.len() >= MAX_SERVICES {
+            return;
+        }
+        if let Some(before) = ports.insert(service.clone(), used.clone()) {
+            tracing::info!(target: "failover::k8s", "{service}: port {} instead of {}", shown(&used), shown(&before));
+        }
+    }
+
+    /// Reads the ports of a Service, so that a port can be chosen by the number it has there.
+    pub(crate) async fn read_service_ports(&self, service: &ServiceName) {
+        if !matches!(self.reading(service).port, PortChoice::Number(_)) {
+            return;
+        }
+        // Without the right to read Services, the number is that of the pods.
+        let Ok(Some(object)) = self.service(service).await else { return };
+        let mut ports = lock(&self.service_ports);
+        if ports.len() < MAX_SERVICES || ports.contains_key(service) {
+            ports.insert(service.clone(), convert::of_service(&object));
         }
     }
 
     pub(crate) async fn list(&self, service: Option<&ServiceName>) -> Result<EndpointSet, Error> {
-        let reading = &self.settings.reading;
-        let read = |object: Value| convert::read(&object, reading);
-        let (slices, version) = self.api().list(&Self::scope(service), read).await?;
+        let (api, scope, reading) = match service {
+            Some(service) => {
+                self.read_service_ports(service).await;
+                let (api, scope) = self.slices_of(service);
+                (api, scope, self.reading(service))
+            }
+            None => {
+                let reading = self.settings.reading.clone();
+                (self.api(), Scope::labelled(Kind::Slices, reading.label), reading)
+            }
+        };
+        let read = |object: Value| convert::read(&object, &reading);
+        let (slices, version) = api.list(&scope, read).await?;
         let mut services: HashMap<ServiceName, Vec<convert::Slice>> = HashMap::new();
         let mut unreadable = Vec::new();
         for slice in slices {
@@ -62,9 +135,12 @@ impl Cluster {
         let mut entries = Vec::new();
         let mut rejected = Vec::new();
         let (mut confirmed, mut unknown) = (false, services.is_empty() && service.is_some());
-        for slices in services.into_values() {
+        for (service, slices) in services {
             let mut one = Slices::new(reading.family, Duration::ZERO);
             one.listed(slices, &version);
+            if one.is_undecided() {
+                one.decide(&self.reading(&service));
+            }
             let Some(set) = one.next_set(self.client.timing.now()) else { continue };
             confirmed |= set.is_confirmed();
             unknown |= set.is_unknown_service();
@@ -89,16 +165,18 @@ impl Cluster {
 
     /// Returns the Service object, if it exists and may be read.
     async fn service(&self, service: &ServiceName) -> Result<Option<Value>, Error> {
+        let target = self.target(service);
+        let service = target.map_or(service, |target| &target.service);
         let can_exist =
             service.as_str().bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase() || b == b'-');
-        let refused = *self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = *lock(&self.refused);
         let is_blind = refused.is_some_and(|at| self.client.timing.now().since(at) < SERVICE_KNOWN);
         if !can_exist || is_blind {
             return Ok(None);
         }
-        match self.api().get(Kind::Services, service.as_str()).await {
+        match self.api_in(target).get(Kind::Services, service.as_str()).await {
             Err(error) if error::status(&error) == Some(403) => {
-                *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.client.timing.now());
+                *lock(&self.refused) = Some(self.client.timing.now());
                 tracing::debug!(target: "failover::k8s", "no right to get services: a Service with a selector is not noticed");
                 Ok(None)
             }
@@ -120,10 +198,8 @@ impl Cluster {
     /// Refuses a Service whose endpoints Kubernetes itself writes.
     pub(crate) async fn ensure_ours(&self, service: &ServiceName) -> Result<(), Error> {
         names::check_service(service)?;
-        let known = {
-            let services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
-            services.get(service).copied()
-        };
+        self.ensure_here(service)?;
+        let known = lock(&self.services).get(service).copied();
         if known.is_some_and(|known| self.client.timing.now().since(known) < SERVICE_KNOWN) {
             return Ok(());
         }
@@ -141,13 +217,38 @@ impl Cluster {
                 return Err(Error::new(ErrorKind::Unsupported, message).with_code("SERVICE_HAS_SELECTOR"));
             }
         }
-        let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
-        if services.len() >= 1024 {
+        let mut services = lock(&self.services);
+        if services.len() >= MAX_SERVICES {
             services.clear();
         }
         services.insert(service.clone(), self.client.timing.now());
         Ok(())
     }
+}
+
+impl Cluster {
+    /// Refuses to register under a name that stands for another Service.
+    fn ensure_here(&self, service: &ServiceName) -> Result<(), Error> {
+        let Some(target) = self.target(service) else { return Ok(()) };
+        let namespace = target.namespace.as_deref().unwrap_or(&self.settings.namespace);
+        if target.service == *service && namespace == self.settings.namespace {
+            return Ok(());
+        }
+        let message = format!(
+            "{service} stands for the Service {} in namespace {namespace}; register under that name, with a provider for \
+             that namespace",
+            target.service
+        );
+        Err(Error::new(ErrorKind::Unsupported, message))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn shown(port: &UsedPort) -> String {
+    if port.name.is_empty() { port.number.to_string() } else { format!("{} ({})", port.name, port.number) }
 }
 
 fn external(service: &ServiceName) -> Error {

@@ -8,6 +8,7 @@
 
 mod conditions;
 mod document;
+mod port;
 mod read;
 mod write;
 
@@ -15,5 +16,6 @@ mod write;
 mod tests;
 
 pub(crate) use document::{claims, is_expired};
+pub(crate) use port::{ServicePort, UsedPort, of_service};
 pub(crate) use read::{Candidate, Family, Slice, read};
 pub(crate) use write::{Owner, address_type, amend, expire, slice};

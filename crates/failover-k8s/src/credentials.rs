@@ -7,16 +7,17 @@ use std::time::Duration;
 
 use failover_core::{Error, ErrorKind};
 use failover_provider_kit::{BlockingWork, Deadline, Timing, TokenFile};
-use http::{HeaderValue, Uri};
+use http::Uri;
 use k8s_openapi::ByteString;
 use k8s_openapi::jiff::Timestamp;
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use serde_json::json;
 
-use crate::error;
+use crate::credential_files::CredentialFiles;
 use crate::exec_credential::{ExecCredential, Printed};
-use crate::server_url::check_server;
+use crate::kubeconfig::Source;
+use crate::server_url::{check_server, check_url};
+use crate::{auth_info, certificate, error};
 
 /// How long reading the token may take before the previous one is used.
 const TOKEN: Duration = Duration::from_millis(500);
@@ -48,7 +49,10 @@ impl fmt::Debug for Credentials {
 impl Credentials {
     fn named(&self) -> String {
         match self {
-            Self::Environment => "read the kubeconfig that KUBECONFIG names, or ~/.kube/config".to_owned(),
+            Self::Environment => match environment() {
+                Some(source) => format!("read the {}", source.named()),
+                None => "read the service account of the pod".to_owned(),
+            },
             Self::Kubeconfig { file, .. } => format!("read the kubeconfig {}", file.display()),
             Self::Server { token_file: Some(file), .. } => format!("read the token file {}", file.display()),
             Self::Server { .. } | Self::Client(_) => "read the configuration".to_owned(),
@@ -61,6 +65,15 @@ pub(crate) struct Server {
     pub(crate) namespace: String,
     /// `None` for a client that was passed in.
     pub(crate) url: Option<Uri>,
+    /// Where it was configured, such as `kubeconfig /etc/kube, context dev`.
+    pub(crate) origin: String,
+}
+
+/// kube's configuration of a client.
+struct Configured {
+    config: Config,
+    origin: String,
+    files: CredentialFiles,
 }
 
 /// A client with its credentials.
@@ -70,19 +83,50 @@ pub(crate) struct Session {
     pub(crate) token: Option<Arc<TokenFile>>,
     /// When its credentials expire, if known.
     pub(crate) ends: Option<Timestamp>,
+    /// The client certificate and when it expires.
+    certificate: Option<(Arc<str>, Timestamp)>,
+    /// The other files that it was read from.
+    pub(crate) files: CredentialFiles,
 }
 
 impl Session {
     /// Creates the client. A token file is read here instead of by kube, which would send a
     /// trailing line break and reread the file only after a minute. Reads certificates and keys
     /// from their files.
-    fn new(mut config: Config, ends: Option<Timestamp>) -> Result<Self, Error> {
+    fn new(configured: Configured, ends: Option<Timestamp>) -> Result<Self, Error> {
+        let Configured { mut config, files, .. } = configured;
+        let certificate = client_certificate(&config);
         let auth = &mut config.auth_info;
         let file = if auth.token.is_none() { auth.token_file.take() } else { None };
         let token = file.map(|file| token_file(Path::new(&file))).transpose()?.map(Arc::new);
         let client = Client::try_from(config).map_err(|error| error::of_kube("make a client", &error))?;
-        Ok(Self { client, token, ends })
+        Ok(Self { client, token, ends, certificate, files })
     }
+
+    pub(crate) fn of_client(client: Client) -> Self {
+        Self { client, token: None, ends: None, certificate: None, files: CredentialFiles::default() }
+    }
+
+    /// Returns what is wrong with a client certificate that has expired: the API server does not say
+    /// so.
+    pub(crate) fn expired(&self) -> Option<String> {
+        let (name, ends) = self.certificate.as_ref().filter(|(_, ends)| *ends <= Timestamp::now())?;
+        Some(format!("{name} expired on {ends}"))
+    }
+}
+
+/// Returns the name of the client certificate and when it expires.
+fn client_certificate(config: &Config) -> Option<(Arc<str>, Timestamp)> {
+    let auth = &config.auth_info;
+    let (name, pem) = match (&auth.client_certificate_data, &auth.client_certificate) {
+        (Some(data), _) => {
+            let bytes: ByteString = serde_json::from_value(json!(data)).ok()?;
+            ("the client certificate".to_owned(), bytes.0)
+        }
+        (None, Some(file)) => (format!("the client certificate {file}"), std::fs::read(file).ok()?),
+        (None, None) => return None,
+    };
+    Some((name.into(), certificate::expiry(&pem)?))
 }
 
 /// Runs blocking reads and plugins. Files and programs may hang, so at most one of each kind runs,
@@ -111,20 +155,35 @@ impl Sources {
             #[allow(clippy::disallowed_methods, reason = "it is a thread of its own, not the runtime's")]
             tokio::runtime::Handle::current().block_on(configuration(&credentials, dangerous))
         };
-        let mut config = self.files.run(&what, deadline, read).await??;
+        let mut configured = self.files.run(&what, deadline, read).await??;
+        let config = &mut configured.config;
         let mut ends = None;
-        if asks_plugin(&config)
+        if asks_plugin(config)
             && let Some(exec) = config.auth_info.exec.take()
         {
             let printed = self.plugin.run(&exec, deadline).await?;
             ends = printed.ends;
-            take(&mut config, printed);
+            take(config, printed);
         }
-        let server =
-            Server { namespace: config.default_namespace.clone(), url: Some(config.cluster_url.clone()) };
+        let server = Server {
+            namespace: config.default_namespace.clone(),
+            url: Some(config.cluster_url.clone()),
+            origin: configured.origin.clone(),
+        };
         let what = if server_alone { what } else { format!("{what}, and the files that it names") };
-        let way = self.files.run(&what, deadline, move || Session::new(config, ends)).await??;
+        let way = self.files.run(&what, deadline, move || Session::new(configured, ends)).await??;
         Ok((way, server))
+    }
+
+    /// Returns whether one of the files has another content than when it was read.
+    pub(crate) async fn have_changed(&self, files: &CredentialFiles, deadline: &Deadline) -> bool {
+        if files.is_empty() {
+            return false;
+        }
+        let before = files.clone();
+        let changed =
+            self.files.run("read the credentials again", deadline, move || before.have_changed()).await;
+        changed.unwrap_or(false)
     }
 }
 
@@ -158,84 +217,78 @@ fn token_file(path: &Path) -> Result<TokenFile, Error> {
     Ok(TokenFile::open(path, Timing::tokio())?.with_reuse(Duration::ZERO).with_read_timeout(TOKEN))
 }
 
-/// Returns the value of the `Authorization` header.
-pub(crate) async fn bearer(token: &TokenFile) -> Result<HeaderValue, Error> {
-    token.current().await.header("Bearer ")
-}
-
 /// Returns kube's configuration of a client.
-async fn configuration(credentials: &Credentials, dangerous: bool) -> Result<Config, Error> {
-    let mut config = match credentials {
-        Credentials::Environment => environment().await?,
-        Credentials::Kubeconfig { file, context } => {
-            let kubeconfig = Kubeconfig::read_from(file).map_err(|error| error::of_kubeconfig(&error))?;
-            let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
-            Config::from_custom_kubeconfig(kubeconfig, &options)
-                .await
-                .map_err(|error| error::of_kubeconfig(&error))?
+async fn configuration(credentials: &Credentials, dangerous: bool) -> Result<Configured, Error> {
+    let source = match credentials {
+        Credentials::Environment => environment(),
+        Credentials::Kubeconfig { file, context } => Some(Source::file(file, context.as_deref())),
+        _ => None,
+    };
+    // Hashed before they are read: a change in between is found later.
+    let mut files = CredentialFiles::of(source.iter().flat_map(|source| source.files.iter().cloned()));
+    let (mut config, origin) = match (credentials, &source) {
+        (_, Some(source)) => source.read().await?,
+        (Credentials::Server { url, authority, token_file }, _) => {
+            (server(url, authority, token_file.as_ref())?, "KubernetesProviderBuilder::api_server".to_owned())
         }
-        Credentials::Server { url, authority, token_file } => server(url, authority, token_file.as_ref())?,
-        Credentials::Client(_) => {
+        (Credentials::Client(_), _) => {
             return Err(Error::new(ErrorKind::Internal, "a client that was given has no configuration"));
         }
+        _ => (in_cluster()?, "the pod's service account".to_owned()),
     };
+    check_url(&config.cluster_url).map_err(|error| error.context(&origin))?;
+    auth_info::check(&mut config.auth_info, &origin)?;
     let auth = &config.auth_info;
+    files.add([&auth.client_certificate, &auth.client_key].into_iter().flatten().map(PathBuf::from));
     if auth.auth_provider.as_ref().is_some_and(|provider| provider.config.contains_key("cmd-path")) {
         // kube would run the command on the runtime's threads, without a deadline. kubectl no
         // longer supports it.
-        let message = "kubeconfig: auth-provider with a command is not supported; name a credentials plugin by exec \
-                       (for GKE gke-gcloud-auth-plugin)";
+        let message = format!(
+            "{origin}: auth-provider with a command is not supported; name a credentials plugin by exec (for GKE \
+             gke-gcloud-auth-plugin)"
+        );
         return Err(Error::new(ErrorKind::Unsupported, message));
     }
     let has_secret =
         auth.token.is_some() || auth.token_file.is_some() || auth.password.is_some() || auth.exec.is_some();
     if !dangerous {
-        check_server(&config.cluster_url, has_secret)?;
+        check_server(&config.cluster_url, has_secret).map_err(|error| error.context(&origin))?;
         if config.accept_invalid_certs {
-            let message = "kubeconfig: insecure-skip-tls-verify gives the token to any attacker in between; \
-                 name the certificate authority instead";
+            let message = format!(
+                "{origin}: insecure-skip-tls-verify gives the token to any attacker in between; name the certificate \
+                 authority instead, or accept that with KubernetesProviderBuilder::dangerous_accept_any_server"
+            );
             return Err(Error::new(ErrorKind::Validation, message));
         }
     }
-    // A proxy variable meant for web traffic must not divert these requests. A proxy in the
-    // kubeconfig is an error, because the client does not support proxies.
-    let proxies = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
-    let is_of_the_environment = |proxy: &http::Uri| {
-        proxies
-            .iter()
-            .filter_map(|name| std::env::var(name).ok())
-            .any(|value| value.parse::<http::Uri>().is_ok_and(|value| value == *proxy))
-    };
-    config.proxy_url = config.proxy_url.take().filter(|proxy| !is_of_the_environment(proxy));
     // kube's own retries take minutes and also repeat writes.
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(5));
     config.write_timeout = Some(Duration::from_secs(10));
     config.read_timeout = None;
-    Ok(config)
+    Ok(Configured { config, origin, files })
 }
 
-/// Loads the configuration as `kubectl` does, or from the pod's service account. An existing but
-/// invalid kubeconfig is an error.
-async fn environment() -> Result<Config, Error> {
-    match Config::from_kubeconfig(&KubeConfigOptions::default()).await {
-        Ok(config) => Ok(config),
-        Err(KubeconfigError::FindPath | KubeconfigError::ReadConfig(..)) => Config::incluster().map_err(|error| {
-            let message = format!(
-                "no kubeconfig (KUBECONFIG or ~/.kube/config), and this is no pod with a service account: {error}"
-            );
-            Error::new(ErrorKind::Validation, message)
-        }),
-        Err(error) => Err(error::of_kubeconfig(&error)),
-    }
+/// Returns the kubeconfig that kubectl would use, if there is one.
+fn environment() -> Option<Source> {
+    Source::find(std::env::var_os("KUBECONFIG").as_deref(), std::env::home_dir().as_deref())
+}
+
+fn in_cluster() -> Result<Config, Error> {
+    let mut config = Config::incluster().map_err(|error| {
+        let message = format!(
+            "no kubeconfig (KUBECONFIG is not set, and there is no ~/.kube/config), and this is no pod with a service \
+             account: {error}"
+        );
+        Error::new(ErrorKind::Validation, message)
+    })?;
+    config.default_namespace = config.default_namespace.trim().to_owned();
+    Ok(config)
 }
 
 fn server(url: &str, authority: &[u8], token_file: Option<&PathBuf>) -> Result<Config, Error> {
     let uri: http::Uri =
         url.parse().map_err(|_| Error::invalid("server", "this URL", "https://HOST:PORT"))?;
-    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-        return Err(Error::invalid("server", "a URL with a user", "https://HOST:PORT"));
-    }
     let mut config = Config::new(uri);
     if !authority.is_empty() {
         use rustls::pki_types::CertificateDer;

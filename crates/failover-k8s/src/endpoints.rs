@@ -8,22 +8,33 @@ use failover_provider_kit::Publisher;
 use serde_json::Value;
 use tokio::sync::Notify;
 
+use crate::cluster::Cluster;
 use crate::convert::{self, Slice};
 use crate::reflector::ReflectorStore;
-use crate::settings::{Reading, Settings};
+use crate::settings::Reading;
 use crate::slices::Slices;
 
 /// The minimum interval between sets: changes in between are published together.
 const SPACING: Duration = Duration::from_millis(10);
 
+/// Pauses between looks at a Service whose slices have no port to use, and the time for one look.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+const LAST_LOOK: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_millis(300);
+
 /// Stores the slices of one service and publishes their set of endpoints.
 pub(crate) struct Endpoints<'a> {
+    cluster: &'a Cluster,
     service: ServiceName,
+    /// Contains the port in use.
     reading: Reading,
     slices: Slices,
     publisher: Publisher<EndpointSet>,
     /// Notified when the service has no slices.
     unknown: &'a Notify,
+    /// Notified when the port to use is unknown: the Service may name it.
+    undecided: &'a Notify,
+    looks: Option<Looks>,
     listed: bool,
     published: Option<Time>,
     /// When a delayed change is published.
@@ -34,27 +45,70 @@ pub(crate) struct Endpoints<'a> {
     down: bool,
 }
 
+/// Looks at the Service object, while no port of some slice is the one to use.
+#[derive(Clone, Copy)]
+struct Looks {
+    /// When the Service is asked for, or its answer is used.
+    next: Time,
+    pause: Duration,
+    asked: bool,
+}
+
 impl<'a> Endpoints<'a> {
     pub(crate) fn new(
+        cluster: &'a Cluster,
         service: ServiceName,
-        settings: &Settings,
         publisher: Publisher<EndpointSet>,
         unknown: &'a Notify,
+        undecided: &'a Notify,
     ) -> Self {
-        let reading = settings.reading.clone();
-        let slices = Slices::new(reading.family, settings.settle);
+        let reading = cluster.reading(&service);
+        let slices = Slices::new(reading.family, cluster.settings.settle);
         Self {
+            cluster,
             service,
             reading,
             slices,
             publisher,
             unknown,
+            undecided,
+            looks: None,
             listed: false,
             published: None,
             waits: None,
             error: None,
             down: false,
         }
+    }
+
+    /// Chooses the port of slices that have several, and remembers the one in use.
+    fn decide(&mut self, now: Time) {
+        if self.looks.is_some_and(|looks| looks.asked && looks.next <= now) {
+            self.reading = Reading { used: self.reading.used.take(), ..self.cluster.reading(&self.service) };
+        }
+        if let Some(used) = self.slices.decide(&self.reading) {
+            if self.reading.used.as_ref() != Some(&used) {
+                self.cluster.remember_port(&self.service, used.clone());
+            }
+            self.reading.used = Some(used);
+        }
+        if !self.slices.is_undecided() {
+            self.looks = None;
+            return;
+        }
+        // The Service may be created, or changed, later than its slices.
+        let looks = self.looks.get_or_insert(Looks { next: now, pause: FIRST_LOOK, asked: false });
+        if looks.next > now {
+            return;
+        }
+        if looks.asked {
+            looks.next = now + looks.pause;
+            looks.pause = (looks.pause * 2).min(LAST_LOOK);
+        } else {
+            looks.next = now + LOOK;
+            self.undecided.notify_one();
+        }
+        looks.asked = !looks.asked;
     }
 }
 
@@ -101,6 +155,7 @@ impl ReflectorStore for Endpoints<'_> {
             return;
         }
         self.waits = None;
+        self.decide(now);
         if let Some(set) = self.slices.next_set(now) {
             self.published = Some(now);
             let is_unknown = set.is_unknown_service();
@@ -112,7 +167,9 @@ impl ReflectorStore for Endpoints<'_> {
     }
 
     fn due(&self) -> Option<Time> {
-        let due = self.waits.into_iter().chain(self.slices.due()).min().filter(|_| !self.down)?;
+        let looks = self.looks.map(|looks| looks.next);
+        let due = self.waits.into_iter().chain(self.slices.due()).chain(looks).min();
+        let due = due.filter(|_| !self.down)?;
         Some(self.published.map_or(due, |at| due.max(at + SPACING)))
     }
 }

@@ -7,14 +7,16 @@ use std::error::Error as StdError;
 use std::io;
 use std::time::Duration;
 
-use failover_core::{Error, ErrorKind};
-use kube::config::KubeconfigError;
+use failover_core::{Error, ErrorKind, codes};
+use kube::config::{KubeconfigError, LoadDataError};
 use serde_json::Value;
 
 /// The detail with the HTTP status, or with the code of an error in a watch.
 const STATUS: &str = "status";
 /// The detail of a refused connection.
 const GONE: &str = "refused";
+/// The detail of a connection that was accepted and then broke, without an answer.
+const LOST: &str = "lost";
 /// The maximum length of a server's message that is passed on.
 const SHOWN: usize = 400;
 
@@ -76,6 +78,17 @@ pub(crate) fn is_gone(error: &Error) -> bool {
     error.details().contains_key(GONE)
 }
 
+/// Returns whether something accepted the connection and broke it without an answer, as a load
+/// balancer without a server behind it does.
+pub(crate) fn is_lost(error: &Error) -> bool {
+    error.details().contains_key(LOST)
+}
+
+/// Returns whether the credentials were refused, or could not be loaded.
+pub(crate) fn is_unauthenticated(error: &Error) -> bool {
+    status(error) == Some(401) || error.code() == codes::UNAUTHENTICATED
+}
+
 /// Returns whether the watch can continue only after a new list.
 pub(crate) fn wants_list(error: &Error) -> bool {
     status(error) == Some(410)
@@ -96,7 +109,7 @@ pub(crate) fn of_kube(what: &str, error: &kube::Error) -> Error {
             );
             Error::new(ErrorKind::Unsupported, message)
         }
-        kube::Error::InferKubeconfig(error) => of_kubeconfig(error),
+        kube::Error::InferKubeconfig(error) => of_kubeconfig("kubeconfig", error),
         kube::Error::RustlsTls(error) => {
             Error::new(ErrorKind::Validation, format!("{what}: its certificates cannot be used: {error}"))
         }
@@ -124,13 +137,14 @@ fn is_of_credentials(error: &kube::Error) -> bool {
 fn unreachable_server(what: &str, error: &(dyn StdError + 'static)) -> Error {
     // The outermost message is "client error"; the cause is at the end of the chain.
     let mut chain: Vec<String> = Vec::new();
-    let (mut connects, mut is_refused, mut is_tls) = (false, false, false);
+    let (mut connects, mut is_refused, mut is_tls, mut is_late) = (false, false, false, false);
     let mut next = Some(error);
     while let (Some(error), true) = (next, chain.len() < 8) {
         connects |= error.downcast_ref().is_some_and(hyper_util::client::legacy::Error::is_connect);
         is_tls |= error.is::<rustls::Error>();
         let io = error.downcast_ref::<io::Error>();
         is_refused |= io.is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused);
+        is_late |= io.is_some_and(|io| io.kind() == io::ErrorKind::TimedOut);
         let text = error.to_string();
         if !chain.contains(&text) {
             chain.push(text);
@@ -143,26 +157,39 @@ fn unreachable_server(what: &str, error: &(dyn StdError + 'static)) -> Error {
     if is_tls {
         return Error::tls(what, text);
     }
-    if !connects {
-        return Error::connection_lost(what, format_args!("the connection to the API server broke: {text}"));
+    let error = if connects {
+        Error::unreachable(what, format_args!("the API server cannot be reached: {text}"))
+    } else {
+        Error::connection_lost(what, format_args!("the connection to the API server broke: {text}"))
+    };
+    match (is_refused, is_late) {
+        (true, _) => error.with_detail(GONE, true),
+        (false, true) => error,
+        (false, false) => error.with_detail(LOST, true),
     }
-    let error = Error::unreachable(what, format_args!("the API server cannot be reached: {text}"));
-    if is_refused { error.with_detail(GONE, true) } else { error }
 }
 
-/// Describes what is wrong with a kubeconfig, without its content.
-pub(crate) fn of_kubeconfig(error: &KubeconfigError) -> Error {
+/// Describes what is wrong with a kubeconfig, which `what` names, without its content.
+pub(crate) fn of_kubeconfig(what: &str, error: &KubeconfigError) -> Error {
+    let unread = |name: &str, error: &LoadDataError| match error {
+        LoadDataError::ReadFile(error, file) => {
+            format!("its {name} {} cannot be read: {error}", file.display())
+        }
+        _ => format!("its {name} is not base64"),
+    };
     let why = match error {
         KubeconfigError::Parse(_) => "it is not YAML of the form of a kubeconfig".to_owned(),
-        KubeconfigError::LoadCertificateAuthority(_) => "its certificate authority cannot be read".to_owned(),
-        KubeconfigError::LoadClientCertificate(_) => "its client certificate cannot be read".to_owned(),
-        KubeconfigError::LoadClientKey(_) => "its client key cannot be read".to_owned(),
+        KubeconfigError::ReadConfig(error, _) => format!("it cannot be read: {error}"),
+        KubeconfigError::MissingClusterUrl => "its cluster names no server".to_owned(),
+        KubeconfigError::LoadCertificateAuthority(error) => unread("certificate-authority", error),
+        KubeconfigError::LoadClientCertificate(error) => unread("client-certificate", error),
+        KubeconfigError::LoadClientKey(error) => unread("client-key", error),
         KubeconfigError::ParseCertificates(_) => "its certificates are not PEM".to_owned(),
         KubeconfigError::ParseClusterUrl(_) => "the server's URL cannot be read".to_owned(),
         KubeconfigError::ParseProxyUrl(_) => "the proxy's URL cannot be read".to_owned(),
         other => short(other),
     };
-    Error::new(ErrorKind::Validation, format!("kubeconfig: {why}"))
+    Error::new(ErrorKind::Validation, format!("{what}: {why}"))
 }
 
 fn short(error: &dyn std::fmt::Display) -> String {
@@ -235,7 +262,7 @@ mod tests {
         assert!(refused("register", 422, None, long.as_bytes()).to_string().len() < 600);
         let broken = kube::config::Kubeconfig::from_yaml("users: [{name: a, user: {token: hunter2, }}, }")
             .expect_err("broken");
-        let error = of_kubeconfig(&broken);
+        let error = of_kubeconfig("kubeconfig", &broken);
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }
 

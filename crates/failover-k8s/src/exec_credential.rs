@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use failover_core::{Error, ErrorKind};
 use failover_provider_kit::Deadline;
+use http::HeaderValue;
 use k8s_openapi::jiff::Timestamp;
 use kube::config::{ExecConfig, ExecInteractiveMode, Kubeconfig};
 use serde_json::{Value, json};
@@ -63,9 +64,17 @@ impl ExecCredential {
         if !status.success() {
             return Err(refused(&what, &format!("it ended with {status}; run it by hand to see why")));
         }
-        read(&printed).ok_or_else(|| {
+        let mut printed = read(&printed).ok_or_else(|| {
             refused(&what, "what it printed is no ExecCredential with a token or a certificate")
-        })
+        })?;
+        printed.token = printed.token.map(|token| token.trim().to_owned());
+        if printed.token.as_deref().is_some_and(|token| HeaderValue::from_str(token).is_err()) {
+            return Err(refused(
+                &what,
+                "the token that it printed does not fit into a header; it is not shown",
+            ));
+        }
+        Ok(printed)
     }
 }
 
@@ -117,7 +126,7 @@ fn read(printed: &[u8]) -> Option<Printed> {
         None => None,
     };
     let identity = text("clientCertificateData").zip(text("clientKeyData"));
-    let token = text("token").filter(|token| !token.is_empty());
+    let token = text("token").filter(|token| !token.trim().is_empty());
     (token.is_some() || identity.is_some()).then_some(Printed { token, identity, ends })
 }
 
@@ -240,6 +249,7 @@ mod tests {
                 "no ExecCredential",
             ),
             ("printf '\\377\\376hunter2'", "no ExecCredential"),
+            (r#"printf '%s' '{"status":{"token":"hunter2\nX-Evil: 1"}}'"#, "not shown"),
             // Output above the maximum is not read further.
             ("exec yes hunter2", "signal"),
         ] {

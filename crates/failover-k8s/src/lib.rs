@@ -46,15 +46,19 @@
 
 mod api;
 mod auth;
+mod auth_info;
 mod backoff;
+mod certificate;
 mod client;
 mod cluster;
 mod config_store;
 mod convert;
+mod credential_files;
 mod credentials;
 mod endpoints;
 mod error;
 mod exec_credential;
+mod kubeconfig;
 mod lease;
 mod names;
 mod provider;
@@ -63,8 +67,10 @@ mod reflector;
 mod registry;
 mod server_url;
 mod settings;
+mod signal;
 mod slice_store;
 mod slices;
+mod target;
 mod timestamp;
 
 pub use provider::KubernetesProvider;

@@ -8,6 +8,8 @@ use ring::digest::{SHA256, digest};
 
 /// The label that associates slices with a service.
 pub(crate) const SERVICE: &str = "kubernetes.io/service-name";
+/// The label that associates slices with a `ServiceImport` of the Multi-Cluster Services API.
+pub(crate) const IMPORT: &str = "multicluster.kubernetes.io/service-name";
 /// The label that names the writer of a slice.
 pub(crate) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 /// The value of [`MANAGED_BY`] on what this crate writes, and its field manager.
@@ -48,6 +50,11 @@ pub(crate) fn config_key(key: &ConfigKey) -> String {
         ConfigKey::Service(service) => format!("service/{service}"),
         _ => "default".to_owned(),
     }
+}
+
+/// Returns whether a text is a valid name of a namespace.
+pub(crate) fn is_namespace(name: &str) -> bool {
+    is_label(name) && name.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase() || b == b'-')
 }
 
 /// Returns whether a text is a valid label value.

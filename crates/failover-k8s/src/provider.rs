@@ -106,11 +106,19 @@ async fn follow_service(cluster: Arc<Cluster>, service: ServiceName, publisher: 
     }
     let settings = &cluster.settings;
     let periods = Periods { watch: settings.watch, relist: settings.relist };
-    let unknown = Notify::new();
+    cluster.read_service_ports(&service).await;
+    let (unknown, undecided) = (Notify::new(), Notify::new());
     let check = report_external_name(&cluster, &service, &publisher, &unknown);
-    let store = Endpoints::new(service.clone(), settings, publisher.clone(), &unknown);
-    let following = follow(cluster.api(), Cluster::scope(Some(&service)), periods, store);
-    tokio::join!(following, check);
+    let ports = async {
+        loop {
+            undecided.notified().await;
+            cluster.read_service_ports(&service).await;
+        }
+    };
+    let store = Endpoints::new(&cluster, service.clone(), publisher.clone(), &unknown, &undecided);
+    let (api, scope) = cluster.slices_of(&service);
+    let following = follow(api, scope, periods, store);
+    let ((), (), ()) = tokio::join!(following, check, ports);
 }
 
 /// Publishes an error if a service without slices is an `ExternalName`.
@@ -162,6 +170,7 @@ impl Provider for KubernetesProvider {
         self.cluster.client.reopen();
         self.ping().await?;
         let api = self.cluster.api();
+        api.ensure_known().await?;
         api.ensure_allowed("list", Kind::Slices).await?;
         api.ensure_allowed("watch", Kind::Slices).await?;
         if self.lease.registrations.kept() > 0 {
@@ -175,7 +184,8 @@ impl Provider for KubernetesProvider {
 
     async fn ping(&self) -> Result<(), Error> {
         self.cluster.client.ensure_open()?;
-        let ask = ApiRequest::get("/version".to_owned(), "ask for the version".to_owned());
+        let what = format!("ask {} for its version", self.cluster.client.named());
+        let ask = ApiRequest::get("/version".to_owned(), what);
         self.cluster.client.object(&ask).await.map(drop)
     }
 

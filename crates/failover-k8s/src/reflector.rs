@@ -16,6 +16,9 @@ const STEADY: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_secs(5);
 /// Attempts to open a watch before a new list.
 const TRIES: u32 = 3;
+/// Watches in a row that end before they are [`STEADY`] until they count as failing. One alone is
+/// the end of a connection.
+const EARLY: u32 = 3;
 
 /// A local copy of the objects.
 pub(crate) trait ReflectorStore: Send {
@@ -67,29 +70,26 @@ enum Over {
 /// Follows the objects of a scope until dropped.
 pub(crate) async fn follow<M: ReflectorStore>(api: Api<'_>, scope: Scope, pace: Periods, mut store: M) {
     let mut backoff = Backoff::default();
-    let mut failed = false;
+    let mut state = State::default();
     loop {
         let (items, mut version) = match api.list(&scope, |object| store.read(object)).await {
             Ok(listed) => listed,
             Err(error) => {
-                failed = true;
-                store.failed(error.clone());
-                store.publish(api.client.timing.now());
+                state.fail(&api, &mut store, &error);
                 rest(&api, &mut store, &mut backoff, &error).await;
                 continue;
             }
         };
-        if std::mem::take(&mut failed) {
-            store.recovered();
-        }
+        state.recover(&mut store);
         store.listed(items, &version);
         store.publish(api.client.timing.now());
         let relist = api.client.timing.now() + api.client.timing.jittered(pace.relist, 0.2);
         let mut tries = 0;
         loop {
             let began = api.client.timing.now();
-            let over = watch(&api, &scope, pace, relist, &mut version, &mut store, &mut failed).await;
+            let over = watch(&api, &scope, pace, relist, &mut version, &mut store, &mut state).await;
             let steady = api.client.timing.now().since(began) >= STEADY;
+            state.ended(&over, steady);
             if steady && !matches!(over, Over::Refused(_)) {
                 // A successful list alone does not reset the back-off: a server that lists but
                 // refuses to watch would be asked without pause.
@@ -101,6 +101,9 @@ pub(crate) async fn follow<M: ReflectorStore>(api: Api<'_>, scope: Scope, pace: 
                 Over::Ended => None,
                 Over::Relist(Some(error)) => {
                     // The new list shows whether the failure persists.
+                    if state.keeps_ending() {
+                        state.fail(&api, &mut store, &error);
+                    }
                     rest(&api, &mut store, &mut backoff, &error).await;
                     break;
                 }
@@ -108,12 +111,18 @@ pub(crate) async fn follow<M: ReflectorStore>(api: Api<'_>, scope: Scope, pace: 
             };
             match error {
                 None if steady => {}
-                None => rest(&api, &mut store, &mut backoff, &closed()).await,
+                None => {
+                    let error = state.closed();
+                    if state.keeps_ending() {
+                        // Changes arrive only with the next watch or list.
+                        tries += 1;
+                        state.fail(&api, &mut store, &error);
+                    }
+                    rest(&api, &mut store, &mut backoff, &error).await;
+                }
                 Some(error) => {
                     tries += 1;
-                    failed = true;
-                    store.failed(error.clone());
-                    store.publish(api.client.timing.now());
+                    state.fail(&api, &mut store, &error);
                     rest(&api, &mut store, &mut backoff, &error).await;
                 }
             }
@@ -124,8 +133,56 @@ pub(crate) async fn follow<M: ReflectorStore>(api: Api<'_>, scope: Scope, pace: 
     }
 }
 
-fn closed() -> Error {
-    Error::new(ErrorKind::Connection, "the watch was closed")
+/// Whether the objects can be followed.
+#[derive(Debug, Default)]
+struct State {
+    /// Whether the store was told of a failure since the last success.
+    failed: bool,
+    /// Watches in a row that ended early.
+    early: u32,
+}
+
+impl State {
+    fn fail<M: ReflectorStore>(&mut self, api: &Api<'_>, store: &mut M, error: &Error) {
+        self.failed = true;
+        store.failed(error.clone());
+        store.publish(api.client.timing.now());
+    }
+
+    /// Tells the store of a success. Returns whether it is one after a failure.
+    fn recover<M: ReflectorStore>(&mut self, store: &mut M) -> bool {
+        let was_failed = std::mem::take(&mut self.failed);
+        if was_failed {
+            store.recovered();
+        }
+        was_failed
+    }
+
+    /// Counts watches that end early. One that could not be opened is a failure in any case.
+    fn ended(&mut self, over: &Over, steady: bool) {
+        match over {
+            _ if steady => self.early = 0,
+            Over::Ended | Over::Failed(_) | Over::Relist(Some(_)) => {
+                self.early = self.early.saturating_add(1)
+            }
+            Over::Refused(_) | Over::Relist(None) => {}
+        }
+    }
+
+    /// Returns whether the end of a watch counts as a failure, and the start of one as no success.
+    fn keeps_ending(&self) -> bool {
+        self.early >= EARLY
+    }
+
+    fn closed(&self) -> Error {
+        let message = match self.early {
+            0..EARLY => "the watch was closed".to_owned(),
+            early => {
+                format!("the watch keeps ending early: {early} times in a row after less than {STEADY:?}")
+            }
+        };
+        Error::new(ErrorKind::Connection, message).with_code("WATCH_CLOSED")
+    }
 }
 
 /// Runs one watch. `version` is updated to where the next one continues.
@@ -136,7 +193,7 @@ async fn watch<M: ReflectorStore>(
     relist: Time,
     version: &mut String,
     store: &mut M,
-    failed: &mut bool,
+    state: &mut State,
 ) -> Over {
     if api.client.timing.now() >= relist {
         return Over::Relist(None);
@@ -147,14 +204,17 @@ async fn watch<M: ReflectorStore>(
         Err(error) if error::wants_list(&error) => return Over::Relist(Some(error)),
         Err(error) => return Over::Refused(error),
     };
-    if std::mem::take(failed) {
-        store.recovered();
+    if !state.keeps_ending() && state.recover(store) {
         store.publish(api.client.timing.now());
     }
+    let steady = api.client.timing.now() + STEADY;
     let silent = api.client.timing.now() + lasts + GRACE;
     loop {
         let due = store.due();
-        let until = due.unwrap_or(silent).min(silent).min(relist);
+        let mut until = due.unwrap_or(silent).min(silent).min(relist);
+        if state.failed {
+            until = until.min(steady);
+        }
         let event = match api.client.timing.timeout_at(until, events.next()).await {
             Some(Ok(Some(event))) => event,
             Some(Err(error)) if error.code() == codes::BAD_ANSWER => return Over::Relist(Some(error)),
@@ -162,6 +222,9 @@ async fn watch<M: ReflectorStore>(
             Some(Ok(None) | Err(_)) => return Over::Ended,
             None => {
                 let now = api.client.timing.now();
+                if now >= steady {
+                    state.recover(store);
+                }
                 store.publish(now);
                 if now >= silent {
                     let message =
@@ -175,6 +238,10 @@ async fn watch<M: ReflectorStore>(
             }
         };
         let mut over = take(event, version, store);
+        if over.is_none() {
+            // What arrives is current.
+            state.recover(store);
+        }
         // Events that arrive together are published together.
         while over.is_none() {
             over = match events.waiting() {
@@ -221,12 +288,9 @@ async fn rest<M: ReflectorStore>(api: &Api<'_>, store: &mut M, backoff: &mut Bac
         }
         api.client.timing.sleep_until(until).await;
     };
-    if error::status(error).is_some() {
-        return waits.await;
-    }
-    // The server was unreachable. Its return is detected without a request.
+    // The pause ends early when the cause of the failure is gone.
     tokio::select! {
         () = waits => {}
-        () = api.client.reconnect.wait(error::is_gone(error)) => *backoff = Backoff::default(),
+        () = api.client.until_mended(error) => *backoff = Backoff::default(),
     }
 }

@@ -3,6 +3,17 @@
 use failover_core::{Error, ErrorKind};
 use http::Uri;
 
+/// Refuses URLs with a user or a query, which may be secrets and would be shown in errors.
+pub(crate) fn check_url(url: &Uri) -> Result<(), Error> {
+    if url.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err(Error::invalid("server", "a URL with a user", "https://HOST:PORT"));
+    }
+    if url.query().is_some() {
+        return Err(Error::invalid("server", "a URL with a query", "https://HOST:PORT"));
+    }
+    Ok(())
+}
+
 /// Refuses URLs that would expose the token on the network.
 pub(crate) fn check_server(url: &Uri, has_token: bool) -> Result<(), Error> {
     let host = url.host().unwrap_or_default();
@@ -13,7 +24,10 @@ pub(crate) fn check_server(url: &Uri, has_token: bool) -> Result<(), Error> {
         Some("https") => Ok(()),
         Some("http") if !has_token || is_loopback(host) => Ok(()),
         Some("http") => {
-            let message = format!("server: http://{host} would get the token in the clear; use https");
+            let message = format!(
+                "server: http://{host} would get the token in the clear; use https, or \
+                 KubernetesProviderBuilder::dangerous_accept_any_server"
+            );
             Err(Error::new(ErrorKind::Validation, message).with_detail("field", "server"))
         }
         _ => Err(Error::invalid("server", host, "a URL that begins with https://")),

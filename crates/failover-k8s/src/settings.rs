@@ -1,6 +1,13 @@
 //! The validated configuration of a provider.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use failover_core::ServiceName;
+
+use crate::convert::{ServicePort, UsedPort};
+use crate::names;
+use crate::target::Target;
 
 /// All defaults of this crate.
 pub(crate) mod defaults {
@@ -48,6 +55,28 @@ pub(crate) struct Reading {
     pub(crate) port: PortChoice,
     pub(crate) family: AddressFamily,
     pub(crate) protocol: String,
+    /// The port in use until now, for slices of which `port` selects none.
+    pub(crate) used: Option<UsedPort>,
+    /// The ports of the Service object, if it was read.
+    pub(crate) service_ports: Vec<ServicePort>,
+    /// The label with the name of the service.
+    pub(crate) label: &'static str,
+    /// The name of the service here, if it differs from that in the cluster.
+    pub(crate) named: Option<ServiceName>,
+}
+
+impl Reading {
+    pub(crate) fn new(port: PortChoice, family: AddressFamily, protocol: impl Into<String>) -> Self {
+        Self {
+            port,
+            family,
+            protocol: protocol.into(),
+            used: None,
+            service_ports: Vec::new(),
+            label: names::SERVICE,
+            named: None,
+        }
+    }
 }
 
 /// The settings, validated.
@@ -65,4 +94,6 @@ pub(crate) struct Settings {
     pub(crate) reaper: Option<bool>,
     pub(crate) drain: Duration,
     pub(crate) secrets: bool,
+    /// What services of the manager are in the cluster, if not what their name says.
+    pub(crate) targets: BTreeMap<ServiceName, Target>,
 }

@@ -2,15 +2,16 @@
 //!
 //! A pure state machine: timed events go in, sets to publish come out.
 
+use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::hash::BuildHasher;
 use std::time::Duration;
 
 use failover_core::provider::{EndpointEntry, EndpointSet};
-use failover_core::{EndpointId, Error, Health, Lifecycle, Time};
+use failover_core::{Error, Health, Lifecycle, Time};
 
-use crate::convert::{Candidate, Family, Slice};
-use crate::settings::AddressFamily;
+use crate::convert::{self, Candidate, Family, Slice, UsedPort};
+use crate::settings::{AddressFamily, Reading};
 
 /// The slices of one service.
 #[derive(Debug)]
@@ -18,24 +19,45 @@ pub(crate) struct Slices {
     family: AddressFamily,
     settle: Duration,
     /// By name.
-    known: BTreeMap<String, Slice>,
+    known: BTreeMap<String, Known>,
+    /// Random, because the text that is hashed comes from outside.
+    hasher: RandomState,
     /// The version up to which events are applied, if versions are numbers.
     position: Option<u64>,
-    /// Endpoints that are in no slice any more but may be moving to another, with the time at which
-    /// they are removed.
-    leaving: BTreeMap<EndpointId, Time>,
+    /// Endpoints that are in no slice any more but may be moving to another, by key, with the time
+    /// at which they are removed.
+    leaving: BTreeMap<u64, Time>,
     /// The last published set.
-    published: Option<BTreeMap<EndpointId, Published>>,
+    published: Option<Vec<Published>>,
+    /// What was unreadable in it.
+    rejected: Vec<(String, Error)>,
     /// Whether the last slice was deleted by an event.
     emptied: bool,
     /// Whether the next set is published even if unchanged.
     again: bool,
 }
 
+/// A slice and the keys of its candidates.
+#[derive(Debug)]
+struct Known {
+    slice: Slice,
+    keys: Vec<Keys>,
+}
+
+/// Hashes of what identifies a candidate, computed once, because each change compares all of them.
+#[derive(Clone, Copy, Debug)]
+struct Keys {
+    id: u64,
+    place: u64,
+    target: Option<u64>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Published {
     entry: EndpointEntry,
     managed: bool,
+    id: u64,
+    place: u64,
 }
 
 impl Slices {
@@ -44,9 +66,11 @@ impl Slices {
             family,
             settle,
             known: BTreeMap::new(),
+            hasher: RandomState::new(),
             position: None,
             leaving: BTreeMap::new(),
             published: None,
+            rejected: Vec::new(),
             emptied: false,
             again: false,
         }
@@ -56,7 +80,10 @@ impl Slices {
     pub(crate) fn listed(&mut self, slices: Vec<Slice>, version: &str) {
         self.emptied &= slices.is_empty();
         self.position = version.parse().ok();
-        self.known = slices.into_iter().map(|slice| (slice.name.clone(), slice)).collect();
+        let before = std::mem::take(&mut self.known);
+        for slice in slices {
+            self.put(slice, &before);
+        }
     }
 
     /// Adds or replaces a slice.
@@ -65,16 +92,44 @@ impl Slices {
             return;
         }
         self.emptied = false;
-        self.known.insert(slice.name.clone(), slice);
+        let before: BTreeMap<_, _> = self.known.remove_entry(&slice.name).into_iter().collect();
+        self.put(slice, &before);
+    }
+
+    fn put(&mut self, mut slice: Slice, before: &BTreeMap<String, Known>) {
+        if let Some(before) = before.get(&slice.name) {
+            // What did not change stays the same object, which is compared without a look at it.
+            for (now, before) in slice.candidates.iter_mut().zip(&before.slice.candidates) {
+                if now.entry == before.entry {
+                    now.entry = before.entry.clone();
+                }
+            }
+        }
+        slice.candidates.sort_by(|a, b| a.entry.endpoint().id().cmp(b.entry.endpoint().id()));
+        let keys = slice.candidates.iter().map(|candidate| self.keys(candidate)).collect();
+        self.known.insert(slice.name.clone(), Known { slice, keys });
+    }
+
+    fn keys(&self, candidate: &Candidate) -> Keys {
+        let endpoint = candidate.entry.endpoint();
+        let place = (endpoint.address(), endpoint.port(), endpoint.protocol() == "udp");
+        Keys {
+            id: self.hasher.hash_one(endpoint.id()),
+            place: self.hasher.hash_one(place),
+            target: candidate.target.as_ref().map(|target| self.hasher.hash_one(target)),
+        }
     }
 
     /// Removes a slice.
+    ///
+    /// The uid names the object, which cannot return: the version does not matter, and that of a
+    /// deletion may be older than the deletion. Without a uid, an event older than what is known is
+    /// ignored.
     pub(crate) fn deleted(&mut self, name: &str, uid: &str, version: Option<u64>) {
-        if self.is_old(version) {
-            return;
-        }
+        let is_old = self.is_old(version);
         // A newer slice of the same name is another object.
-        if self.known.get(name).is_some_and(|slice| uid.is_empty() || slice.uid == uid) {
+        let is_meant = |known: &Known| if uid.is_empty() { !is_old } else { known.slice.uid == uid };
+        if self.known.get(name).is_some_and(is_meant) {
             self.known.remove(name);
             self.emptied = self.known.is_empty();
         }
@@ -92,6 +147,44 @@ impl Slices {
         }
     }
 
+    /// Returns whether the port to use is unknown for some slice.
+    pub(crate) fn is_undecided(&self) -> bool {
+        self.known.values().any(|known| known.slice.undecided.is_some())
+    }
+
+    /// Reads slices again whose port was unknown, with the port that the others use. Returns the
+    /// port in use.
+    pub(crate) fn decide(&mut self, reading: &Reading) -> Option<UsedPort> {
+        let used = self.port_in_use(reading.used.as_ref());
+        if !self.is_undecided() {
+            return used;
+        }
+        let reading = Reading { used, ..reading.clone() };
+        let undecided: Vec<_> =
+            self.known.values().filter_map(|known| known.slice.undecided.as_deref().cloned()).collect();
+        for object in undecided {
+            if let Ok(slice) = convert::read(&object, &reading)
+                && slice.undecided.is_none()
+            {
+                let before: BTreeMap<_, _> = self.known.remove_entry(&slice.name).into_iter().collect();
+                self.put(slice, &before);
+            }
+        }
+        self.port_in_use(reading.used.as_ref())
+    }
+
+    /// Returns the port that the slices use: the one in use until now if a slice has it, else that of
+    /// the newest slice.
+    fn port_in_use(&self, before: Option<&UsedPort>) -> Option<UsedPort> {
+        let all = || {
+            self.known.values().filter_map(|known| Some((known.slice.version, known.slice.used.as_ref()?)))
+        };
+        if let Some(before) = before.filter(|before| all().any(|(_, used)| used == *before)) {
+            return Some(before.clone());
+        }
+        all().max_by_key(|(version, _)| *version).map(|(_, used)| used.clone()).or_else(|| before.cloned())
+    }
+
     /// Makes the next set be published even if unchanged, so that listeners learn after an error
     /// that it is current.
     pub(crate) fn republish(&mut self) {
@@ -105,14 +198,16 @@ impl Slices {
 
     /// Returns the current set if it differs from the last one.
     pub(crate) fn next_set(&mut self, now: Time) -> Option<EndpointSet> {
-        let mut rejected = Vec::new();
-        let mut union = union(self.known.values(), self.family, &mut rejected);
+        let mut union = self.union();
         self.keep_leaving(&mut union, now);
-        if !self.again && self.published.as_ref() == Some(&union) {
+        let rejected: Vec<_> =
+            self.known.values().flat_map(|known| known.slice.rejected.iter().cloned()).collect();
+        let same = self.published.as_ref() == Some(&union) && are_same(&self.rejected, &rejected);
+        if !self.again && same {
             return None;
         }
         self.again = false;
-        let mut set = EndpointSet::new(union.values().map(|one| one.entry.clone()));
+        let mut set = EndpointSet::new(union.iter().map(|one| one.entry.clone()));
         if union.is_empty() && rejected.is_empty() {
             set = match (self.known.is_empty(), self.emptied) {
                 // Slices without endpoints, or events that deleted each slice, prove that there are
@@ -121,26 +216,29 @@ impl Slices {
                 (true, false) => EndpointSet::unknown_service(),
             };
         }
-        self.published = Some(union);
-        for (what, error) in rejected {
-            set.reject(what, error);
+        for (what, error) in &rejected {
+            set.reject(what.as_str(), error.clone());
         }
+        (self.published, self.rejected) = (Some(union), rejected);
         Some(set)
     }
 
     /// Keeps endpoints of others that are in no slice for a moment: they may be moving to another
     /// slice.
-    fn keep_leaving(&mut self, union: &mut BTreeMap<EndpointId, Published>, now: Time) {
+    fn keep_leaving(&mut self, union: &mut Vec<Published>, now: Time) {
+        let before = self.published.as_deref().unwrap_or_default();
+        if before == union.as_slice() {
+            self.leaving.clear();
+            return;
+        }
+        let ids: HashSet<u64> = union.iter().map(|one| one.id).collect();
         let mut leaving = BTreeMap::new();
         let mut kept = Vec::new();
-        for (id, one) in self.published.iter().flatten() {
-            if one.managed || union.contains_key(id) {
-                continue;
-            }
-            let until = self.leaving.get(id).copied().unwrap_or(now + self.settle);
+        for one in before.iter().filter(|one| !one.managed && !ids.contains(&one.id)) {
+            let until = self.leaving.get(&one.id).copied().unwrap_or(now + self.settle);
             if until > now {
-                leaving.insert(id.clone(), until);
-                kept.push((id.clone(), one.clone()));
+                leaving.insert(one.id, until);
+                kept.push(one.clone());
             }
         }
         self.leaving = leaving;
@@ -148,75 +246,96 @@ impl Slices {
             return;
         }
         // The address of a leaving endpoint may already belong to another.
-        let places: HashSet<Place> = union.values().map(|one| place(&one.entry)).collect();
-        union.extend(kept.into_iter().filter(|(_, one)| !places.contains(&place(&one.entry))));
+        let places: HashSet<u64> = union.iter().map(|one| one.place).collect();
+        union.extend(kept.into_iter().filter(|one| !places.contains(&one.place)));
+        sort(union);
     }
-}
 
-/// Address, port, and whether the transport is UDP.
-type Place = (String, u16, bool);
-
-fn place(entry: &EndpointEntry) -> Place {
-    let endpoint = entry.endpoint();
-    (endpoint.address().to_owned(), endpoint.port(), endpoint.protocol() == "udp")
-}
-
-/// Returns the endpoints of all slices without duplicates, and the unreadable parts.
-fn union<'s>(
-    slices: impl Iterator<Item = &'s Slice>,
-    family: AddressFamily,
-    rejected: &mut Vec<(String, Error)>,
-) -> BTreeMap<EndpointId, Published> {
-    let mut best: HashMap<Place, (&Candidate, Option<u64>)> = HashMap::new();
-    for slice in slices {
-        rejected.extend(slice.rejected.iter().cloned());
-        for candidate in &slice.candidates {
-            let newer = |(known, version): &(&Candidate, Option<u64>)| {
-                // As in kube-proxy, a running endpoint takes precedence over a terminating one,
-                // then the newer slice.
-                (candidate.rank, candidate.managed, slice.version) > (known.rank, known.managed, *version)
-            };
-            let place = place(&candidate.entry);
-            if best.get(&place).is_none_or(newer) {
-                best.insert(place, (candidate, slice.version));
-            }
+    /// Returns the endpoints of all slices, without duplicates.
+    fn union(&self) -> Vec<Published> {
+        let mut chosen: Vec<(&Candidate, Keys, Option<u64>)> = Vec::new();
+        for Known { slice, keys } in self.known.values() {
+            chosen.extend(slice.candidates.iter().zip(keys).map(|(one, keys)| (one, *keys, slice.version)));
         }
-    }
-    let mut chosen: Vec<_> = best.into_values().collect();
-    let preferred = match family {
-        AddressFamily::PreferIpv4 => Some(Family::V4),
-        AddressFamily::PreferIpv6 => Some(Family::V6),
-        _ => None,
-    };
-    if let Some(preferred) = preferred {
-        // A pod with an address of the preferred family is used only once.
-        let targets: HashSet<Arc<str>> = chosen
-            .iter()
-            .filter(|(candidate, _)| candidate.family == preferred)
-            .filter_map(|(candidate, _)| candidate.target.clone())
-            .collect();
-        chosen.retain(|(candidate, _)| {
-            candidate.family == preferred
-                || candidate.target.as_ref().is_none_or(|target| !targets.contains(target))
-        });
-    }
-    // If no endpoint is ready, terminating endpoints that still serve are used, as in kube-proxy.
-    let is_usable = |entry: &EndpointEntry| {
-        entry.health() != Health::Unhealthy && entry.lifecycle() == Lifecycle::InService
-    };
-    let nothing_ready = !chosen.iter().any(|(candidate, _)| is_usable(&candidate.entry));
-    chosen.sort_by_key(|(candidate, version)| (candidate.rank, candidate.managed, *version));
-    chosen
-        .into_iter()
-        .map(|(candidate, _)| {
+        // As in kube-proxy, a running endpoint takes precedence over a terminating one, then the
+        // newer slice.
+        keep_best(&mut chosen, |keys| keys.place);
+        self.keep_one_family(&mut chosen);
+        keep_best(&mut chosen, |keys| keys.id);
+        // If no endpoint is ready, terminating endpoints that still serve are used, as in kube-proxy.
+        let is_usable = |entry: &EndpointEntry| {
+            entry.health() != Health::Unhealthy && entry.lifecycle() == Lifecycle::InService
+        };
+        let nothing_ready = !chosen.iter().any(|(candidate, ..)| is_usable(&candidate.entry));
+        let publish = |(candidate, keys, _): (&Candidate, Keys, Option<u64>)| {
             let mut entry = candidate.entry.clone();
             if nothing_ready && candidate.is_last_resort {
                 entry = entry.with_health(Health::Degraded).with_lifecycle(Lifecycle::InService);
             }
-            // The best candidate of an id comes last and replaces the others.
-            (entry.endpoint().id().clone(), Published { entry, managed: candidate.managed })
-        })
-        .collect()
+            Published { entry, managed: candidate.managed, id: keys.id, place: keys.place }
+        };
+        let mut union: Vec<_> = chosen.into_iter().map(publish).collect();
+        sort(&mut union);
+        union
+    }
+
+    /// Keeps one address family of each pod: the better one, and of equals the preferred one. A pod
+    /// that is ready by IPv6 alone is ready.
+    fn keep_one_family(&self, chosen: &mut Vec<(&Candidate, Keys, Option<u64>)>) {
+        let preferred = match self.family {
+            AddressFamily::PreferIpv4 => Family::V4,
+            AddressFamily::PreferIpv6 => Family::V6,
+            _ => return,
+        };
+        if chosen.iter().all(|(candidate, ..)| candidate.family == preferred) {
+            return;
+        }
+        let mut best: HashMap<u64, (u8, bool, Family)> = HashMap::new();
+        for (candidate, keys, _) in chosen.iter() {
+            let Some(target) = keys.target else { continue };
+            let now = (candidate.rank, candidate.family == preferred, candidate.family);
+            let known = best.entry(target).or_insert(now);
+            if (now.0, now.1) > (known.0, known.1) {
+                *known = now;
+            }
+        }
+        chosen.retain(|(candidate, keys, _)| {
+            let best = keys.target.and_then(|target| best.get(&target));
+            best.is_none_or(|(.., family)| *family == candidate.family)
+        });
+    }
+}
+
+/// Keeps the best candidate of each key: by rank, then one written by this crate, then the newest.
+fn keep_best(chosen: &mut Vec<(&Candidate, Keys, Option<u64>)>, key: impl Fn(&Keys) -> u64) {
+    let mut best: HashMap<u64, usize> = HashMap::with_capacity(chosen.len());
+    let value = |(candidate, _, version): &(&Candidate, Keys, Option<u64>)| {
+        (candidate.rank, candidate.managed, *version)
+    };
+    for (index, one) in chosen.iter().enumerate() {
+        let known = best.entry(key(&one.1)).or_insert(index);
+        if value(one) > value(&chosen[*known]) {
+            *known = index;
+        }
+    }
+    if best.len() == chosen.len() {
+        return;
+    }
+    let mut index = 0;
+    chosen.retain(|one| {
+        index += 1;
+        best.get(&key(&one.1)) == Some(&(index - 1))
+    });
+}
+
+/// Sorts by id. The endpoints of each slice are sorted, so that few comparisons are needed.
+fn sort(union: &mut [Published]) {
+    union.sort_by(|a, b| a.entry.endpoint().id().cmp(b.entry.endpoint().id()));
+}
+
+fn are_same(before: &[(String, Error)], now: &[(String, Error)]) -> bool {
+    let mut pairs = before.iter().zip(now);
+    before.len() == now.len() && pairs.all(|(a, b)| a.0 == b.0 && a.1.to_string() == b.1.to_string())
 }
 
 #[cfg(test)]

@@ -12,8 +12,9 @@ use serde_json::Value;
 
 use super::conditions::Conditions;
 use super::document::Document;
+use super::port::{PORT_NOT_FOUND, UsedPort, choose, protocol};
 use crate::names;
-use crate::settings::{AddressFamily, PortChoice, Reading};
+use crate::settings::{AddressFamily, Reading};
 
 /// The maximum number of endpoints per slice, as in Kubernetes. An endpoint takes more memory than
 /// its encoding.
@@ -28,6 +29,11 @@ pub(crate) struct Slice {
     /// Its version, if it is a number.
     pub(crate) version: Option<u64>,
     pub(crate) candidates: Vec<Candidate>,
+    /// The port of the endpoints that others wrote.
+    pub(crate) used: Option<UsedPort>,
+    /// The object itself if none of its ports is the one to use, for another look when the port in
+    /// use is known.
+    pub(crate) undecided: Option<Box<Value>>,
     /// The unreadable parts: what they are, and why.
     pub(crate) rejected: Vec<(String, Error)>,
 }
@@ -78,9 +84,10 @@ pub(crate) fn read(object: &Value, reading: &Reading) -> Result<Slice, Error> {
     let metadata = object.get("metadata");
     let text = |key: &str| metadata.and_then(|metadata| metadata.get(key)).and_then(Value::as_str);
     let name = text("name").unwrap_or_default().to_owned();
-    let label = metadata.and_then(|m| m.get("labels")).and_then(|labels| labels.get(names::SERVICE));
+    let label = metadata.and_then(|m| m.get("labels")).and_then(|labels| labels.get(reading.label));
     let service = ServiceName::new(label.and_then(Value::as_str).unwrap_or_default())
-        .map_err(|error| error.context(format!("slice {name}: label {}", names::SERVICE)))?;
+        .map_err(|error| error.context(format!("slice {name}: label {}", reading.label)))?;
+    let service = reading.named.clone().unwrap_or(service);
     if name.is_empty() {
         return Err(Error::new(ErrorKind::Validation, "a slice without a name"));
     }
@@ -91,6 +98,8 @@ pub(crate) fn read(object: &Value, reading: &Reading) -> Result<Slice, Error> {
         service,
         version: text("resourceVersion").and_then(|version| version.parse().ok()),
         candidates: Vec::new(),
+        used: None,
+        undecided: None,
         rejected: Vec::new(),
     };
     let created =
@@ -118,6 +127,8 @@ impl Slice {
             service: service.clone(),
             version: text("resourceVersion").and_then(|version| version.parse().ok()),
             candidates: Vec::new(),
+            used: None,
+            undecided: None,
         }
     }
 
@@ -192,7 +203,12 @@ impl Slice {
         if endpoints.is_empty() {
             return;
         }
-        let port = port_of(object, reading);
+        let port = choose(object, reading);
+        match &port {
+            Ok(chosen) => self.used = Some(chosen.used.clone()),
+            Err(error) if error.code() == PORT_NOT_FOUND => self.undecided = Some(Box::new(object.clone())),
+            Err(_) => {}
+        }
         if endpoints.len() > MAX_ENDPOINTS {
             let count = endpoints.len();
             let why = format!("it has {count} endpoints; the first {MAX_ENDPOINTS} are read");
@@ -202,15 +218,15 @@ impl Slice {
             let address = address(native).unwrap_or_default();
             let shown: String = address.chars().take(64).collect();
             let what = || format!("slice {}, endpoint {number} ({shown})", self.name);
-            let (port, protocol) = match &port {
-                Ok(port) => port,
+            let chosen = match &port {
+                Ok(chosen) => chosen,
                 Err(error) => {
                     let what = what();
                     self.reject(what, error.clone());
                     continue;
                 }
             };
-            match self.candidate(native, address, *port, protocol, reading.family) {
+            match self.candidate(native, address, chosen.used.number, &chosen.protocol, reading.family) {
                 Ok(candidate) if candidate.family.is_wanted(reading.family) => {
                     self.candidates.push(candidate);
                 }
@@ -287,77 +303,9 @@ impl Slice {
     }
 }
 
-/// Returns the port and protocol of all endpoints of this slice: a port name can have a different
-/// number in each slice.
-fn port_of(object: &Value, reading: &Reading) -> Result<(u16, String), Error> {
-    let kind = object.get("addressType").and_then(Value::as_str).unwrap_or_default();
-    if !matches!(kind, "IPv4" | "IPv6" | "FQDN") {
-        return Err(Error::invalid("addressType", kind, "IPv4, IPv6 or FQDN"));
-    }
-    let ports = object.get("ports").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let name = |port: &Value| port.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let number = |port: &Value| port.get("port").and_then(Value::as_i64);
-    let found = match &reading.port {
-        PortChoice::Only => match ports {
-            [only] => Some(only),
-            [] => return Err(Error::new(ErrorKind::Validation, "the slice names no port")),
-            several => {
-                let names: Vec<_> = several.iter().take(8).map(name).collect();
-                let message = format!(
-                    "the slice names several ports ({}); choose one with KubernetesProviderBuilder::port_name",
-                    names.join(", ")
-                );
-                return Err(Error::new(ErrorKind::Validation, message));
-            }
-        },
-        PortChoice::Name(wanted) => ports.iter().find(|port| name(port) == *wanted),
-        PortChoice::Number(wanted) => {
-            let exact = ports.iter().find(|port| number(port) == Some(i64::from(*wanted)));
-            // A port without a number means all ports.
-            exact.or_else(|| ports.iter().find(|port| port.get("port").is_none_or(Value::is_null)))
-        }
-    };
-    let Some(found) = found else {
-        let wanted = match &reading.port {
-            PortChoice::Name(name) => format!("named {name}"),
-            PortChoice::Number(number) => number.to_string(),
-            PortChoice::Only => String::new(),
-        };
-        return Err(Error::new(ErrorKind::Validation, format!("the slice has no port {wanted}")));
-    };
-    let port = match (number(found), &reading.port) {
-        (None, PortChoice::Number(wanted)) => i64::from(*wanted),
-        (number, _) => number.unwrap_or(0),
-    };
-    let port = u16::try_from(port)
-        .ok()
-        .filter(|port| *port > 0)
-        .ok_or_else(|| Error::invalid("port", port, "a number from 1 to 65535"))?;
-    Ok((port, protocol(found, &reading.protocol)))
-}
-
 /// Returns the first address; Kubernetes ignores the others.
 fn address(native: &Value) -> Option<&str> {
     native.get("addresses")?.get(0)?.as_str()
-}
-
-/// Returns the protocol that the port states: `appProtocol`, or the transport.
-fn protocol(port: &Value, default: &str) -> String {
-    let said = port.get("appProtocol").and_then(Value::as_str).unwrap_or_default().to_ascii_lowercase();
-    let known = said.strip_prefix("kubernetes.io/").or_else(|| said.strip_prefix("failover.rs/"));
-    let word = known.unwrap_or(&said);
-    let is_scheme = !word.is_empty()
-        && word.len() <= 32
-        && word.starts_with(|c: char| c.is_ascii_alphabetic())
-        && word.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
-    if is_scheme {
-        return word.to_owned();
-    }
-    match port.get("protocol").and_then(Value::as_str) {
-        Some("UDP") => "udp".to_owned(),
-        Some("SCTP") => "sctp".to_owned(),
-        _ => default.to_owned(),
-    }
 }
 
 /// Builds an entry from the slice's own fields, for an endpoint whose annotation is unreadable.

@@ -12,7 +12,7 @@ use crate::names;
 use crate::settings::{AddressFamily, PortChoice, Reading};
 
 fn reading() -> Reading {
-    Reading { port: PortChoice::Only, family: AddressFamily::PreferIpv4, protocol: "tcp".into() }
+    Reading::new(PortChoice::Only, AddressFamily::PreferIpv4, "tcp")
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "it is made where it is given")]
@@ -168,7 +168,7 @@ fn the_port_is_chosen_by_name_or_number_and_a_name_is_another_number_in_each_sli
     };
     assert_eq!(port(&slice, PortChoice::Only), None);
     let why = read_all(&slice, &reading()).rejected[0].1.to_string();
-    assert!(why.contains("http, admin") && why.contains("port_name"), "{why}");
+    assert!(why.contains("http (8080), admin (9090)") && why.contains("port_name"), "{why}");
     assert_eq!(port(&slice, PortChoice::Name("http".into())), Some(8080));
     assert_eq!(port(&slice, PortChoice::Number(9090)), Some(9090));
     assert_eq!(port(&slice, PortChoice::Name("grpc".into())), None);

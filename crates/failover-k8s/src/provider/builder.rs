@@ -1,10 +1,11 @@
 //! Configuration of a provider.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use failover_core::Error;
+use failover_core::{Error, ServiceName};
 
 use crate::client::ApiClient;
 use crate::credentials::Credentials;
@@ -23,6 +24,8 @@ pub struct KubernetesProviderBuilder {
     namespace: Option<String>,
     dangerous: bool,
     settings: Settings,
+    /// Services and their targets, not yet parsed.
+    targets: Vec<(String, String)>,
 }
 
 impl KubernetesProvider {
@@ -63,11 +66,7 @@ impl KubernetesProvider {
 
 impl KubernetesProviderBuilder {
     pub(crate) fn new() -> Self {
-        let reading = Reading {
-            port: PortChoice::default(),
-            family: AddressFamily::default(),
-            protocol: defaults::PROTOCOL.to_owned(),
-        };
+        let reading = Reading::new(PortChoice::default(), AddressFamily::default(), defaults::PROTOCOL);
         let settings = Settings {
             namespace: String::new(),
             deadline: defaults::DEADLINE,
@@ -80,8 +79,15 @@ impl KubernetesProviderBuilder {
             reaper: None,
             drain: defaults::DRAIN,
             secrets: false,
+            targets: BTreeMap::new(),
         };
-        Self { credentials: Credentials::Environment, namespace: None, dangerous: false, settings }
+        Self {
+            credentials: Credentials::Environment,
+            namespace: None,
+            dangerous: false,
+            settings,
+            targets: Vec::new(),
+        }
     }
 
     /// Sets a kubeconfig file and one of its contexts; `None` selects the current context.
@@ -154,15 +160,44 @@ impl KubernetesProviderBuilder {
         self
     }
 
+    /// Sets what a service is in the cluster, as `SERVICE.NAMESPACE:PORT`, for example
+    /// `users.shop:http` or `users:8080`; namespace and port may be omitted. By default, a service is
+    /// the Service of the same name in the provider's namespace, with the provider's port.
+    ///
+    /// Endpoints of such a service can be read, but not registered, unless it has the same name and
+    /// namespace in the cluster. Reading another namespace needs the right to list and watch slices
+    /// there.
+    ///
+    /// ```
+    /// use failover_k8s::KubernetesProvider;
+    ///
+    /// let builder = KubernetesProvider::builder()
+    ///     .service("users", "users.shop:http")
+    ///     .service("users-admin", "users.shop:admin");
+    /// # drop(builder);
+    /// ```
+    pub fn service(mut self, name: impl Into<String>, target: impl Into<String>) -> Self {
+        self.targets.push((name.into(), target.into()));
+        self
+    }
+
+    /// Sets whether services are `ServiceImport`s of the Multi-Cluster Services API, whose slices
+    /// have the label `multicluster.kubernetes.io/service-name`, instead of Services; default false.
+    pub fn service_imports(mut self, imports: bool) -> Self {
+        self.settings.reading.label = if imports { names::IMPORT } else { names::SERVICE };
+        self
+    }
+
     /// Sets the name of the port to call, for slices written by others. By default, the slice must
-    /// have a single port.
+    /// have a single port; a port that was in use stays in use if it gets others.
     pub fn port_name(mut self, name: impl Into<String>) -> Self {
         self.settings.reading.port = PortChoice::Name(name.into());
         self
     }
 
-    /// Sets the number of the port to call, for slices written by others. By default, the slice
-    /// must have a single port.
+    /// Sets the number of the port to call, for slices written by others: that of the pods, or that
+    /// of the Service if this process may read Services. By default, the slice must have a single
+    /// port. Slices without ports, which a headless Service may have, need it.
     pub fn port_number(mut self, number: u16) -> Self {
         self.settings.reading.port = PortChoice::Number(number);
         self
@@ -258,6 +293,10 @@ impl KubernetesProviderBuilder {
         if let Some(lease) = settings.lease {
             check("lease_duration", lease, Duration::from_secs(3), Duration::from_secs(3600))?;
         }
+        for (name, target) in self.targets {
+            let name = ServiceName::new(name)?;
+            settings.targets.insert(name, target.parse()?);
+        }
         if let PortChoice::Number(0) = settings.reading.port {
             return Err(Error::invalid("port_number", 0, "a number from 1 to 65535"));
         }
@@ -276,7 +315,7 @@ impl KubernetesProviderBuilder {
             Some(namespace) => namespace,
             None => connection.namespace().to_owned(),
         };
-        if !is_namespace(&settings.namespace) {
+        if !names::is_namespace(&settings.namespace) {
             let wanted = "the name of a namespace: at most 63 lower-case letters, digits and hyphens";
             return Err(Error::invalid("namespace", &settings.namespace, wanted));
         }
@@ -309,8 +348,4 @@ fn check_protocol(protocol: &str) -> Result<(), Error> {
         .build()
         .map(drop)
         .map_err(|error| error.context("default_protocol"))
-}
-
-fn is_namespace(name: &str) -> bool {
-    names::is_label(name) && name.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase() || b == b'-')
 }

@@ -18,6 +18,7 @@ mod lost_leases;
 mod managers;
 mod measure;
 mod outage;
+mod ports;
 mod registration;
 mod scripted;
 mod security;
