@@ -128,7 +128,7 @@ impl Api<'_> {
             let mut next = String::new();
             let mut pages = 0;
             loop {
-                let page = match self.page(scope, &next).await {
+                let page = match self.page(scope, &next, PAGE).await {
                     // The server no longer keeps this version of the list; the pages read so far
                     // are discarded.
                     Err(error)
@@ -177,8 +177,24 @@ impl Api<'_> {
         }
     }
 
-    async fn page(&self, scope: &Scope, next: &str) -> Result<Value, Error> {
-        let mut target = format!("{}?{}limit={PAGE}", self.target(scope.kind, ""), scope.query());
+    /// Lists the first objects of a scope, by name. Returns whether these are all.
+    pub(crate) async fn first<T>(
+        &self,
+        scope: &Scope,
+        limit: usize,
+        read: impl FnMut(Value) -> T,
+    ) -> Result<(Vec<T>, bool), Error> {
+        let mut page = self.page(scope, "", limit).await?;
+        let is_whole = page.pointer("/metadata/continue").and_then(Value::as_str).is_none_or(str::is_empty);
+        match page.get_mut("items").map(Value::take) {
+            Some(Value::Array(items)) => Ok((items.into_iter().take(limit).map(read).collect(), is_whole)),
+            None | Some(Value::Null) if page.get("metadata").is_some() => Ok((Vec::new(), is_whole)),
+            _ => Err(Error::bad_answer(self.what("list", scope.kind, ""), "it is no list")),
+        }
+    }
+
+    async fn page(&self, scope: &Scope, next: &str, limit: usize) -> Result<Value, Error> {
+        let mut target = format!("{}?{}limit={limit}", self.target(scope.kind, ""), scope.query());
         if !next.is_empty() {
             let _ = write!(target, "&continue={}", encoded(next));
         }

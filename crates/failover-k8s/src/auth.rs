@@ -12,6 +12,7 @@ use http::Request;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use kube::client::Body;
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
@@ -28,7 +29,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The minimum interval between requests to a server whose connections break, and its random part.
 const INTERVAL: Duration = Duration::from_millis(1500);
 const RANDOM: Duration = Duration::from_secs(2);
-/// How long such a request may take.
+/// How long a connection and such a request may take.
+const CONNECT: Duration = Duration::from_millis(500);
 const ANSWER: Duration = Duration::from_secs(1);
 const SPREAD: Duration = Duration::from_millis(300);
 
@@ -118,12 +120,21 @@ impl Auth {
         self.changes.wait(Box::pin(search)).await;
     }
 
-    /// Waits until the server answers a request, whatever its answer.
-    pub(crate) fn until_answered(&self) -> impl Future<Output = ()> + Send + use<> {
+    /// Waits until the server at this address answers a request, whatever its answer.
+    pub(crate) fn until_answered(
+        &self,
+        address: Option<Arc<str>>,
+    ) -> impl Future<Output = ()> + Send + use<> {
         let shared = Arc::clone(&self.shared);
         async move {
             loop {
                 sleep(INTERVAL + RANDOM.mul_f64(shared.timing.unit())).await;
+                // A request only to what accepts connections.
+                if let Some(address) = &address
+                    && !matches!(timeout(CONNECT, TcpStream::connect(&**address)).await, Ok(Ok(_)))
+                {
+                    continue;
+                }
                 let ask = Request::get("/version").body(Body::empty());
                 let (Ok(ask), (session, _)) = (ask, shared.current()) else { continue };
                 match timeout(ANSWER, session.client.send(ask)).await {

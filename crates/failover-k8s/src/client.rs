@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::future::pending;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
@@ -74,6 +75,8 @@ pub(crate) struct ApiClient {
     origin: String,
     /// Without credentials; `None` for a client that was passed in.
     url: Option<String>,
+    /// `host:port` of the server, if it is known.
+    address: Option<Arc<str>>,
     /// Detects that a server behind something that accepts and breaks connections answers again.
     answers: SharedSignal,
     /// Detects that an unreachable server accepts connections again.
@@ -123,6 +126,7 @@ impl ApiClient {
             namespace,
             origin,
             url: shown,
+            address: address.as_deref().map(Arc::from),
             answers: SharedSignal::new(&timing),
             reconnect: Reconnect::new(address, timing.clone()),
             timing,
@@ -154,7 +158,8 @@ impl ApiClient {
             pending::<()>().await;
         } else if error::is_lost(error) {
             // That something accepts connections is no proof.
-            self.answers.wait(Box::pin(self.access.until_answered())).await;
+            let address = self.address.clone();
+            self.answers.wait(Box::pin(self.access.until_answered(address))).await;
         } else {
             self.reconnect.wait(error::is_gone(error)).await;
         }

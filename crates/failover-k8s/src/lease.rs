@@ -14,13 +14,17 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use crate::api::Kind;
+use crate::api::{Kind, Scope};
 use crate::cluster::Cluster;
 use crate::convert::{self, Owner};
+use crate::ownership::{self, Ownership};
 use crate::slice_store::{apply, entry_of, identity, registrant};
 use crate::{error, names, timestamp};
 
 pub(crate) type Key = (ServiceName, EndpointId);
+
+/// The longest pause after a renewal that failed.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// The entries that this process has registered, by key. Each is locked while it is written, so
 /// that a deregistration and the restoration after a lost lease exclude each other.
@@ -33,9 +37,12 @@ pub(crate) struct ProcessLease {
     lease: tokio::sync::Mutex<Option<HeldLease>>,
     /// Whether a lease was deleted and its registrations are not restored yet.
     lost: AtomicBool,
-    /// Notified if registrations need to be restored.
+    /// Notified after each renewal: registrations are checked, and restored if necessary.
     mends: Notify,
+    /// Whether this process removes registrations of others; its lease tells.
+    pub(crate) reaps: AtomicBool,
     pub(crate) registrations: Registrations,
+    pub(crate) ownership: Ownership,
 }
 
 /// A lease that this process holds.
@@ -60,6 +67,15 @@ enum Behind {
     Register,
 }
 
+/// What became of the slice of a registration.
+enum Found {
+    /// It is there, and not marked.
+    Whole,
+    Gone,
+    /// It is bound to another lease.
+    TakenOver,
+}
+
 /// The entries already registered again under a lease, so that one refused entry does not make
 /// every attempt rewrite the others.
 #[derive(Default)]
@@ -69,7 +85,12 @@ struct Registered {
 }
 
 impl ProcessLease {
-    pub(crate) fn new(readable: Option<&str>, duration: Option<Duration>, timing: &Timing) -> Self {
+    pub(crate) fn new(
+        readable: Option<&str>,
+        duration: Option<Duration>,
+        reaps: bool,
+        timing: &Timing,
+    ) -> Self {
         let host = readable.map_or_else(host, str::to_owned);
         let name = format!("fo-{host}-{:016x}", timing.bits());
         Self {
@@ -78,7 +99,9 @@ impl ProcessLease {
             lease: tokio::sync::Mutex::new(None),
             lost: AtomicBool::new(false),
             mends: Notify::new(),
+            reaps: AtomicBool::new(reaps),
             registrations: KeyedLocks::new(Option::is_some),
+            ownership: Ownership::default(),
         }
     }
 
@@ -151,11 +174,10 @@ impl ProcessLease {
         loop {
             sleep(cluster.client.timing.jittered(pause, 0.2)).await;
             match self.renew(cluster, duration).await {
-                Ok(true) => {
+                Ok(()) => {
                     failures = 0;
                     self.mends.notify_one();
                 }
-                Ok(false) => failures = 0,
                 Err(error) => {
                     if failures == 0 {
                         tracing::warn!(target: "failover::k8s", lease = %self.name, "cannot renew the lease: {error}");
@@ -164,7 +186,7 @@ impl ProcessLease {
                 }
             }
             // Shorter after a failure, so that several attempts fit into the lease.
-            pause = if failures == 0 { duration / 3 } else { duration / 12 };
+            pause = if failures == 0 { duration / 3 } else { (duration / 12).min(LONGEST_PAUSE) };
         }
     }
 
@@ -180,15 +202,19 @@ impl ProcessLease {
                 failures = failures.saturating_add(1);
                 sleep(cluster.client.timing.jittered(pause, 0.2)).await;
             }
+            if let Err(error) = self.verify(cluster).await {
+                // The next renewal is followed by another look.
+                tracing::debug!(target: "failover::k8s", lease = %self.name, "cannot check the registrations: {error}");
+            }
         }
     }
 
-    /// Renews the lease or creates another. Returns whether registrations need to be restored.
-    async fn renew(&self, cluster: &Cluster, duration: Duration) -> Result<bool, Error> {
+    /// Renews the lease, or creates another.
+    async fn renew(&self, cluster: &Cluster, duration: Duration) -> Result<(), Error> {
         let mut lease = self.lease.lock().await;
         if lease.is_none() {
             if self.registrations.kept() == 0 {
-                return Ok(false);
+                return Ok(());
             }
             // The lease was lost and creating a new one failed.
             self.lost.store(true, Ordering::Release);
@@ -196,7 +222,7 @@ impl ProcessLease {
         } else {
             self.renew_held(cluster, duration, &mut lease).await?;
         }
-        Ok(lease.as_ref().is_some_and(|held| held.behind != Behind::Nothing))
+        Ok(())
     }
 
     /// Renews the held lease, or creates another in its place.
@@ -254,8 +280,13 @@ impl ProcessLease {
                 if identity(&object).0 != identity(&held.object).0 {
                     return Ok(None);
                 }
+                // Removed by the write, and therefore remembered before it.
+                self.ownership.note(ownership::deregistered(&object), cluster.client.timing.now());
+                // A note of a deregistration leaves what others go by as it was.
+                let parts = ["/spec", "/metadata/labels"];
+                let touched = parts.iter().any(|part| object.pointer(part) != held.object.pointer(part));
                 let written = api.replace(Kind::Leases, &self.name, self.renewed(object, duration)?).await?;
-                Ok(written.map(|object| (object, true)))
+                Ok(written.map(|object| (object, touched)))
             }
             other => Ok(other?.map(|object| (object, false))),
         }
@@ -279,6 +310,14 @@ impl ProcessLease {
             *labels = json!({});
         }
         labels[names::REGISTRANT] = self.name.as_str().into();
+        if self.reaps.load(Ordering::Relaxed) {
+            labels[names::REAPER] = "true".into();
+        } else if let Some(labels) = labels.as_object_mut() {
+            labels.remove(names::REAPER);
+        }
+        if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+            annotations.remove(names::DEREGISTERED);
+        }
         Ok(object)
     }
 
@@ -304,9 +343,7 @@ impl ProcessLease {
                     let done = match self.is_taken_over(cluster, &entry).await {
                         Ok(false) => apply(cluster, &entry, Some(&owner)).await,
                         Ok(true) => {
-                            let (service, id) = place.key();
-                            tracing::warn!(target: "failover::k8s", "{service}/{id} was registered by another process; leaving it");
-                            *slot = None;
+                            self.give_up(place.key(), &mut slot);
                             Ok(())
                         }
                         Err(error) => Err(error),
@@ -316,16 +353,7 @@ impl ProcessLease {
                     }
                     done
                 }
-                Behind::Restore => match self.restore(cluster, &entry).await {
-                    Ok(true) => Ok(()),
-                    Ok(false) => self.ensure_held(cluster, &owner).await.map(|()| {
-                        // The lease still exists, so the endpoint was deregistered.
-                        let (service, id) = place.key();
-                        tracing::warn!(target: "failover::k8s", "{service}/{id} was deregistered or registered again by another process; leaving it");
-                        *slot = None;
-                    }),
-                    Err(error) => Err(error),
-                },
+                Behind::Restore => self.mend(cluster, &owner, place.key(), &mut slot, &entry).await,
             };
             if let Err(error) = mended {
                 failed = Some(error);
@@ -348,12 +376,80 @@ impl ProcessLease {
         }
     }
 
-    /// Returns an error if the lease is gone. Read from the server, because this process may have
-    /// been suspended.
-    async fn ensure_held(&self, cluster: &Cluster, owner: &Owner) -> Result<(), Error> {
+    /// Checks that the registrations are there, and restores those that are not: somebody may have
+    /// deleted a slice. One list, however many there are.
+    async fn verify(&self, cluster: &Cluster) -> Result<(), Error> {
+        let owner = match self.lease.lock().await.as_ref() {
+            Some(held) if held.behind == Behind::Nothing && self.registrations.kept() > 0 => {
+                Owner { lease: self.name.clone(), uid: identity(&held.object).0.to_owned() }
+            }
+            _ => return Ok(()),
+        };
+        let bound = Scope::labelled(Kind::Slices, format!("{}={}", names::REGISTRANT, self.name));
+        let name =
+            |object: &Value| object.pointer("/metadata/name").and_then(Value::as_str).map(str::to_owned);
+        let read = |object: Value| name(&object).filter(|_| !convert::is_expired(&object));
+        let (found, _) = cluster.api().list(&bound, read).await?;
+        let found: HashSet<String> = found.into_iter().flatten().collect();
+        let mut failed = None;
+        for place in self.registrations.all() {
+            let (service, id) = place.key();
+            if found.contains(&names::slice(&cluster.settings.namespace, service, id)) {
+                continue;
+            }
+            let mut slot = place.lock().await;
+            let Some(entry) = slot.clone() else { continue };
+            failed = failed.or(self.mend(cluster, &owner, place.key(), &mut slot, &entry).await.err());
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Restores a registration whose slice is marked or gone. One that another process has taken
+    /// over or deregistered is given up.
+    async fn mend(
+        &self,
+        cluster: &Cluster,
+        owner: &Owner,
+        key: &Key,
+        slot: &mut Option<EndpointEntry>,
+        entry: &EndpointEntry,
+    ) -> Result<(), Error> {
+        let (service, id) = key;
+        match self.restore(cluster, entry).await? {
+            Found::Whole => {}
+            Found::TakenOver => self.give_up(key, slot),
+            Found::Gone => {
+                let lease = self.ensure_held(cluster, owner).await?;
+                let now = cluster.client.timing.now();
+                self.ownership.note(ownership::deregistered(&lease), now);
+                let name = names::slice(&cluster.settings.namespace, service, id);
+                let valid = self.duration.unwrap_or_default();
+                if self.ownership.is_deregistered(&name, now, valid) {
+                    tracing::warn!(target: "failover::k8s", "{service}/{id} was deregistered by another process; leaving it");
+                    *slot = None;
+                } else {
+                    apply(cluster, entry, Some(owner)).await?;
+                    tracing::warn!(target: "failover::k8s", "{service}/{id} was deleted in the cluster; registered it again");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves a registration to the process that has taken it over.
+    pub(crate) fn give_up(&self, key: &Key, slot: &mut Option<EndpointEntry>) {
+        let (service, id) = key;
+        tracing::warn!(target: "failover::k8s", "{service}/{id} was registered by another process; leaving it");
+        *slot = None;
+        self.ownership.take_over(key.clone());
+    }
+
+    /// Returns the lease, and an error if it is gone. Read from the server, because this process may
+    /// have been suspended.
+    async fn ensure_held(&self, cluster: &Cluster, owner: &Owner) -> Result<Value, Error> {
         let found = cluster.api().get(Kind::Leases, &self.name).await?;
-        if found.is_some_and(|lease| identity(&lease).0 == owner.uid) {
-            return Ok(());
+        if let Some(lease) = found.filter(|lease| identity(lease).0 == owner.uid) {
+            return Ok(lease);
         }
         Err(Error::new(
             ErrorKind::Conflict,
@@ -375,21 +471,23 @@ impl ProcessLease {
     /// Returns whether a slice is bound to another lease, or to none although this process uses
     /// one.
     pub(crate) fn is_anothers(&self, slice: &Value) -> bool {
-        self.duration.is_some() && registrant(slice) != Some(&self.name)
+        registrant(slice) != self.duration.map(|_| self.name())
     }
 
-    /// Removes the expired mark from a slice. Returns false if the slice is gone or belongs to
-    /// another process now.
-    async fn restore(&self, cluster: &Cluster, entry: &EndpointEntry) -> Result<bool, Error> {
+    /// Removes the expired mark from a slice.
+    async fn restore(&self, cluster: &Cluster, entry: &EndpointEntry) -> Result<Found, Error> {
         let (service, id) = (entry.endpoint().service(), entry.endpoint().id());
         let name = names::slice(&cluster.settings.namespace, service, id);
         for _ in 0..3 {
-            let Some(object) = cluster.api().get(Kind::Slices, &name).await? else { return Ok(false) };
+            let Some(object) = cluster.api().get(Kind::Slices, &name).await? else { return Ok(Found::Gone) };
+            if identity(&object).0.is_empty() {
+                return Err(Error::bad_answer(format!("get the slice of {service}/{id}"), "it is no slice"));
+            }
             if registrant(&object) != Some(self.name()) {
-                return Ok(false);
+                return Ok(Found::TakenOver);
             }
             if !convert::is_expired(&object) {
-                return Ok(true);
+                return Ok(Found::Whole);
             }
             // Health and lifecycle are restored; other changes of the endpoint are kept.
             let (now, secrets) = match entry_of(cluster, &object, id) {
@@ -399,7 +497,7 @@ impl ProcessLease {
             };
             let amended = convert::amend(object, &now, secrets, false)?;
             match cluster.api().replace(Kind::Slices, &name, amended).await {
-                Ok(written) => return Ok(written.is_some()),
+                Ok(written) => return Ok(if written.is_some() { Found::Whole } else { Found::Gone }),
                 Err(error) if error::status(&error) == Some(409) => {}
                 Err(error) => return Err(error),
             }
@@ -415,13 +513,26 @@ impl ProcessLease {
         if self.registrations.kept() > 0 {
             return Ok(());
         }
+        self.release(cluster).await
+    }
+
+    /// Deletes the lease unless a registration is bound to it or about to be.
+    pub(crate) async fn release(&self, cluster: &Cluster) -> Result<(), Error> {
         let mut lease = self.lease.lock().await;
+        // A registration in progress counts: its slot is locked.
+        if self.registrations.kept() > 0 {
+            return Ok(());
+        }
         let Some(held) = lease.take() else { return Ok(()) };
         let uid = identity(&held.object).0;
         match cluster.api().delete(Kind::Leases, &self.name, uid, None).await {
             Ok(_) => Ok(()),
             Err(error) if error::status(&error) == Some(409) => Ok(()),
-            Err(error) => Err(error),
+            Err(error) => {
+                // It is still there, for the next registration or the next attempt.
+                *lease = Some(held);
+                Err(error)
+            }
         }
     }
 }

@@ -18,6 +18,10 @@ pub(crate) const MANAGER: &str = "failover.rs";
 pub(crate) const HEADLESS: &str = "service.kubernetes.io/headless";
 /// The label on slices and leases that names the process that registered them.
 pub(crate) const REGISTRANT: &str = "failover.rs/registrant";
+/// The label on leases of processes that remove the registrations of others that are gone.
+pub(crate) const REAPER: &str = "failover.rs/reaper";
+/// The annotation on a lease with the slices of its process that another one has deregistered.
+pub(crate) const DEREGISTERED: &str = "failover.rs/deregistered";
 /// The annotation with the whole endpoint as JSON.
 pub(crate) const ENDPOINT: &str = "failover.rs/endpoint";
 /// The label of a `ConfigMap` with a configuration document.

@@ -47,7 +47,8 @@ pub struct KubernetesProvider {
 impl KubernetesProvider {
     pub(crate) fn new(client: ApiClient, settings: Settings) -> Self {
         let timing = client.timing.clone();
-        let lease = ProcessLease::new(settings.registrant.as_deref(), settings.lease, &timing);
+        let may_reap = settings.reaper != Some(false);
+        let lease = ProcessLease::new(settings.registrant.as_deref(), settings.lease, may_reap, &timing);
         let reaps = settings.reaper == Some(true);
         let provider = Self {
             cluster: Arc::new(Cluster::new(client, settings)),
@@ -80,7 +81,7 @@ impl KubernetesProvider {
     fn start_reaper(&self) {
         self.ensure(&self.reaper_task, || {
             let (cluster, lease) = (Arc::clone(&self.cluster), Arc::clone(&self.lease));
-            AbortOnDrop::spawn(async move { reaper::reap(&cluster, lease.name()).await })
+            AbortOnDrop::spawn(async move { reaper::reap(&cluster, &lease).await })
         });
     }
 

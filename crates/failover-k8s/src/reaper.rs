@@ -1,9 +1,11 @@
 //! Removes registrations of processes that are gone.
 //!
-//! Any number of processes may do this concurrently, without a leader: each write names the version
-//! that it replaces, so at most one succeeds, and none if the process turns out to be alive.
+//! Any number of processes may do this concurrently: each write names the version that it replaces,
+//! so at most one succeeds, and none if the process turns out to be alive. Few of them need to: see
+//! [`election`](crate::election).
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use failover_core::{Error, Time};
@@ -11,6 +13,8 @@ use serde_json::Value;
 
 use crate::api::{Kind, Scope};
 use crate::cluster::Cluster;
+use crate::election::Election;
+use crate::lease::ProcessLease;
 use crate::settings::defaults;
 use crate::slice_store::identity;
 use crate::{convert, error, names};
@@ -124,17 +128,37 @@ impl Sightings {
     }
 }
 
-/// Observes the leases of the namespace except `own` until dropped.
-pub(crate) async fn reap(cluster: &Cluster, own: &str) {
+/// Observes the leases of the namespace except this process's own until dropped.
+pub(crate) async fn reap(cluster: &Cluster, lease: &ProcessLease) {
+    let own = lease.name();
     let period = cluster.settings.lease.unwrap_or(defaults::LEASE) / 3;
     let mut sightings = Sightings::default();
+    // A process that was told to reap does so in any case.
+    let mut election = (cluster.settings.reaper != Some(true)).then(|| Election::new(own));
     let mut orphans: HashMap<String, Time> = HashMap::new();
     let (mut complained, mut refusals) = (false, 0_u32);
     for round in 1_u32.. {
         let next = cluster.client.timing.now() + period.mul_f64(0.8 + 0.2 * cluster.client.timing.unit());
-        match look(cluster, own, &mut sightings, period * 2).await {
-            Ok(names) => {
+        let elected = match &mut election {
+            Some(election) => elect(cluster, election).await,
+            None => Ok(true),
+        };
+        let looked = match elected {
+            Ok(true) => look(cluster, own, &mut sightings, period * 2).await.map(Some),
+            Ok(false) => Ok(None),
+            Err(error) => Err(error),
+        };
+        match looked {
+            Ok(None) => {
                 (complained, refusals) = (false, 0);
+                orphans.clear();
+                lease.reaps.store(true, Ordering::Relaxed);
+                cluster.client.timing.sleep_until(next).await;
+                continue;
+            }
+            Ok(Some(names)) => {
+                (complained, refusals) = (false, 0);
+                lease.reaps.store(true, Ordering::Relaxed);
                 if round % ORPHANS == 0 {
                     let found = look_for_orphans(cluster, own, &names, &mut orphans, period * 3).await;
                     if let Err(error) = found {
@@ -151,6 +175,10 @@ pub(crate) async fn reap(cluster: &Cluster, own: &str) {
                 // reduces the rate.
                 refusals = if error::status(&error) == Some(403) { refusals.saturating_add(1) } else { 0 };
                 let pause = if refusals > 4 { period * 10 } else { period };
+                if refusals > 4 {
+                    // Others must not rely on this process.
+                    lease.reaps.store(false, Ordering::Relaxed);
+                }
                 cluster
                     .client
                     .timing
@@ -163,6 +191,20 @@ pub(crate) async fn reap(cluster: &Cluster, own: &str) {
         let soonest = cluster.client.timing.now() + Duration::from_millis(50);
         let due = sightings.due().map(|due| due.max(soonest));
         cluster.client.timing.sleep_until(due.map_or(next, |due| due.min(next))).await;
+    }
+}
+
+/// Reads the leases that stand for election and returns whether this process is elected.
+async fn elect(cluster: &Cluster, election: &mut Election) -> Result<bool, Error> {
+    let scope = Scope::labelled(Kind::Leases, format!("{0},{1}=true", names::REGISTRANT, names::REAPER));
+    loop {
+        let (leases, is_whole) =
+            cluster.api().first(&scope, election.limit(), |object| seen(&object)).await?;
+        let leases = leases.into_iter().flatten();
+        let leases = leases.map(|seen| (seen.name, format!("{}/{}", seen.uid, seen.mark), seen.duration));
+        if let Some(elected) = election.look(leases.collect(), is_whole, cluster.client.timing.now()) {
+            return Ok(elected);
+        }
     }
 }
 

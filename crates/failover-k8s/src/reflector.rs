@@ -101,9 +101,6 @@ pub(crate) async fn follow<M: ReflectorStore>(api: Api<'_>, scope: Scope, pace: 
                 Over::Ended => None,
                 Over::Relist(Some(error)) => {
                     // The new list shows whether the failure persists.
-                    if state.keeps_ending() {
-                        state.fail(&api, &mut store, &error);
-                    }
                     rest(&api, &mut store, &mut backoff, &error).await;
                     break;
                 }
@@ -162,10 +159,9 @@ impl State {
     fn ended(&mut self, over: &Over, steady: bool) {
         match over {
             _ if steady => self.early = 0,
-            Over::Ended | Over::Failed(_) | Over::Relist(Some(_)) => {
-                self.early = self.early.saturating_add(1)
-            }
-            Over::Refused(_) | Over::Relist(None) => {}
+            Over::Ended | Over::Failed(_) => self.early = self.early.saturating_add(1),
+            // The list that follows is current.
+            Over::Refused(_) | Over::Relist(_) => {}
         }
     }
 

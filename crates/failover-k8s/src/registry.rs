@@ -13,7 +13,7 @@ use crate::provider::KubernetesProvider;
 use crate::slice_store::{
     apply, entry_of, gone, has_other_type, identity, missing, registrant, replace_by_new,
 };
-use crate::{convert, error, names};
+use crate::{convert, error, names, ownership};
 
 /// Attempts of a change if there are concurrent changes.
 const TRIES: u32 = 5;
@@ -35,13 +35,24 @@ impl Registry for KubernetesProvider {
         cluster.ensure_ours(endpoint.service()).await?;
         let place = self.lease.registrations.slot((endpoint.service().clone(), endpoint.id().clone()));
         let mut slot = wait_for(cluster, &place, endpoint.id()).await?;
-        let owner = self.lease.owner(cluster).await?;
         let entry = EndpointEntry::new(endpoint.clone());
-        apply(cluster, &entry, owner.as_ref()).await?;
-        if owner.is_some() {
-            *slot = Some(entry);
-            self.start_renewing();
+        let registered = match self.lease.owner(cluster).await {
+            Ok(owner) => apply(cluster, &entry, owner.as_ref()).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = registered {
+            drop(slot);
+            // A lease to which nothing is bound is left by nobody. A server that did not answer
+            // would only be waited for again.
+            if error::status(&error).is_some() || error.kind() == ErrorKind::Unsupported {
+                let _ = self.lease.release(cluster).await;
+            }
+            return Err(error);
         }
+        let name = names::slice(&cluster.settings.namespace, endpoint.service(), endpoint.id());
+        self.lease.ownership.register(place.key(), &name);
+        *slot = Some(entry);
+        self.start_renewing();
         Ok(())
     }
 
@@ -67,7 +78,8 @@ impl Registry for KubernetesProvider {
     ///
     /// Returns false, and leaves the registration alone, if another process has registered the id
     /// since this provider did: a process that ends does not remove the registration of its next
-    /// release. A provider that has not registered the endpoint deregisters it in any case.
+    /// release. A provider that has not registered the endpoint deregisters it in any case, and
+    /// leaves a note in the owner's lease, so that the owner does not restore it.
     ///
     /// # Cancel safety
     ///
@@ -127,8 +139,17 @@ async fn wait_for<'a>(
     cluster.client.wait_for(&format!("endpoint {id}"), slot.lock()).await
 }
 
+fn taken_over(service: &ServiceName, id: &EndpointId) -> Error {
+    let message = format!(
+        "{service}/{id}: another process has registered it since this one did; register it again to take it back"
+    );
+    Error::new(ErrorKind::Conflict, message).with_code("TAKEN_OVER")
+}
+
 impl KubernetesProvider {
-    /// Changes an existing entry. `secrets` states whether the secrets of the new entry are stored;
+    /// Changes an existing entry. One that another process has taken over from this one is left
+    /// alone.
+    /// `secrets` states whether the secrets of the new entry are stored;
     /// an entry read from a slice contains only secrets that the registering process stored
     /// intentionally.
     async fn change(
@@ -159,6 +180,15 @@ impl KubernetesProvider {
             }
             let Some(object) = api.get(Kind::Slices, &name).await? else { return Err(missing(service, id)) };
             let Some(before) = entry_of(cluster, &object, id) else { return Err(missing(service, id)) };
+            if self.lease.is_anothers(&object) {
+                let key = (service.clone(), id.clone());
+                if let Some(slot) = own.as_deref_mut().filter(|slot| slot.is_some()) {
+                    self.lease.give_up(&key, slot);
+                }
+                if self.lease.ownership.is_taken_over(&key) {
+                    return Err(taken_over(service, id));
+                }
+            }
             let expired = convert::is_expired(&object);
             let before = match convert::claims(&object) {
                 // The expired mark makes the endpoint unhealthy to readers; storing that as its
@@ -167,8 +197,7 @@ impl KubernetesProvider {
                 _ => before,
             };
             let entry = changed(before.clone());
-            let is_own = own.as_ref().is_some_and(|slot| slot.is_some())
-                && registrant(&object) == Some(self.lease.name());
+            let is_own = own.as_ref().is_some_and(|slot| slot.is_some()) && !self.lease.is_anothers(&object);
             // A change that does not affect the health does not show that the process is alive.
             let stays_marked = expired && !is_own && entry.health() == before.health();
             if entry == before && stays_marked == expired {
@@ -213,12 +242,20 @@ impl KubernetesProvider {
         let api = cluster.api();
         let mut own = wait_for(cluster, slot, id).await?;
         // First, so that no repair restores it.
-        let was_ours = own.take().is_some();
+        let key = (service.clone(), id.clone());
+        let was_ours = own.take().is_some() || self.lease.ownership.is_taken_over(&key);
         let Some(mut object) = api.get(Kind::Slices, &name).await? else { return Ok(false) };
-        if was_ours && self.lease.is_anothers(&object) {
-            tracing::info!(target: "failover::k8s", "{service}/{id} was registered by another process since; leaving it");
+        let is_anothers = self.lease.is_anothers(&object);
+        if was_ours && is_anothers {
+            self.lease.give_up(&key, &mut own);
             return Ok(false);
         }
+        let of_another = registrant(&object).filter(|_| is_anothers).map(str::to_owned);
+        let deregisters = async || {
+            if let Some(lease) = &of_another {
+                ownership::leave_note(cluster, lease, &name).await;
+            }
+        };
         let drain = cluster.settings.drain;
         let mut drains = false;
         for _ in 0..TRIES {
@@ -242,6 +279,7 @@ impl KubernetesProvider {
         }
         let uid = identity(&object).0.to_owned();
         if !drains {
+            deregisters().await;
             return gone(api.delete(Kind::Slices, &name, &uid, None).await).map(|_| true);
         }
         // Released while it drains: registrations and the restoration after a lost lease would wait
@@ -249,6 +287,7 @@ impl KubernetesProvider {
         drop(own);
         cluster.client.pause(drain).await?;
         let own = wait_for(cluster, slot, id).await?;
+        deregisters().await;
         for _ in 0..TRIES {
             let Some(now) = api.get(Kind::Slices, &name).await? else { return Ok(true) };
             // A new registration keeps the object and takes it over.
