@@ -13,6 +13,7 @@ mod deploy;
 mod discovery;
 mod garbage;
 mod harness;
+mod kubeconfig;
 mod leases;
 mod lost_leases;
 mod managers;
