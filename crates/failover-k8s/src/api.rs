@@ -222,6 +222,12 @@ impl Api<'_> {
         absent(self.client.object(&self.ask(Method::GET, "get", kind, name)).await)
     }
 
+    /// Returns a node, which is in no namespace.
+    pub(crate) async fn node(&self, name: &str) -> Result<Value, Error> {
+        let ask = ApiRequest::get(format!("/api/v1/nodes/{}", encoded(name)), format!("get node {name}"));
+        self.client.object(&ask).await
+    }
+
     /// Creates an object; returns `Conflict` if it exists.
     pub(crate) async fn create(&self, kind: Kind, name: &str, object: Value) -> Result<Value, Error> {
         let mut ask = self.ask(Method::POST, "create", kind, name);

@@ -32,6 +32,8 @@ pub(crate) struct Cluster {
     ports: Mutex<HashMap<ServiceName, UsedPort>>,
     /// The ports of Service objects, for a port that is chosen by the number it has there.
     service_ports: Mutex<HashMap<ServiceName, Vec<ServicePort>>>,
+    /// The zone of this process's node, once it was looked up.
+    zone: Mutex<Option<String>>,
     /// When reading Services was refused. The refusal is harmless and expires: an API server
     /// refuses every request while it starts.
     refused: Mutex<Option<Time>>,
@@ -45,6 +47,7 @@ impl Cluster {
             services: Mutex::default(),
             ports: Mutex::default(),
             service_ports: Mutex::default(),
+            zone: Mutex::default(),
             refused: Mutex::default(),
         }
     }
@@ -77,6 +80,7 @@ impl Cluster {
             reading.named = Some(service.clone());
             reading.port = target.port.clone().unwrap_or(reading.port);
         }
+        reading.zone = reading.zone.or_else(|| lock(&self.zone).clone());
         reading.used = lock(&self.ports).get(service).cloned();
         reading.service_ports = lock(&self.service_ports).get(service).cloned().unwrap_or_default();
         reading
@@ -91,6 +95,23 @@ impl Cluster {
         }
         if let Some(before) = ports.insert(service.clone(), used.clone()) {
             tracing::info!(target: "failover::k8s", "{service}: port {} instead of {}", shown(&used), shown(&before));
+        }
+    }
+
+    /// Looks up the zone of this process's node, unless it is known.
+    pub(crate) async fn find_zone(&self) {
+        let reading = &self.settings.reading;
+        let (Some(node), None) = (&reading.node, &reading.zone) else { return };
+        if lock(&self.zone).is_some() {
+            return;
+        }
+        match self.api().node(node).await {
+            Ok(object) => {
+                let label = object.pointer("/metadata/labels").and_then(|labels| labels.get(names::ZONE));
+                *lock(&self.zone) = label.and_then(Value::as_str).map(str::to_owned);
+            }
+            // Without the right to read nodes, hints for zones are not followed.
+            Err(error) => tracing::debug!(target: "failover::k8s", "the zone of node {node} is unknown: {error}"),
         }
     }
 
@@ -110,6 +131,7 @@ impl Cluster {
     pub(crate) async fn list(&self, service: Option<&ServiceName>) -> Result<EndpointSet, Error> {
         let (api, scope, reading) = match service {
             Some(service) => {
+                self.find_zone().await;
                 self.read_service_ports(service).await;
                 let (api, scope) = self.slices_of(service);
                 (api, scope, self.reading(service))

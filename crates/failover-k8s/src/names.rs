@@ -10,6 +10,8 @@ use ring::digest::{SHA256, digest};
 pub(crate) const SERVICE: &str = "kubernetes.io/service-name";
 /// The label that associates slices with a `ServiceImport` of the Multi-Cluster Services API.
 pub(crate) const IMPORT: &str = "multicluster.kubernetes.io/service-name";
+/// The label on a node with its zone.
+pub(crate) const ZONE: &str = "topology.kubernetes.io/zone";
 /// The label that names the writer of a slice.
 pub(crate) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 /// The value of [`MANAGED_BY`] on what this crate writes, and its field manager.

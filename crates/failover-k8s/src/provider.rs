@@ -107,6 +107,7 @@ async fn follow_service(cluster: Arc<Cluster>, service: ServiceName, publisher: 
     }
     let settings = &cluster.settings;
     let periods = Periods { watch: settings.watch, relist: settings.relist };
+    cluster.find_zone().await;
     cluster.read_service_ports(&service).await;
     let (unknown, undecided) = (Notify::new(), Notify::new());
     let check = report_external_name(&cluster, &service, &publisher, &unknown);

@@ -63,6 +63,9 @@ pub(crate) struct Reading {
     pub(crate) label: &'static str,
     /// The name of the service here, if it differs from that in the cluster.
     pub(crate) named: Option<ServiceName>,
+    /// The zone and the node of this process, whose hints are followed.
+    pub(crate) zone: Option<String>,
+    pub(crate) node: Option<String>,
 }
 
 impl Reading {
@@ -75,6 +78,8 @@ impl Reading {
             service_ports: Vec::new(),
             label: names::SERVICE,
             named: None,
+            zone: None,
+            node: None,
         }
     }
 }

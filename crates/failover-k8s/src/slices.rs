@@ -103,6 +103,9 @@ impl Slices {
                 if now.entry == before.entry {
                     now.entry = before.entry.clone();
                 }
+                if now.fallback == before.fallback {
+                    now.fallback.clone_from(&before.fallback);
+                }
             }
         }
         slice.candidates.sort_by(|a, b| a.entry.endpoint().id().cmp(b.entry.endpoint().id()));
@@ -267,8 +270,11 @@ impl Slices {
             entry.health() != Health::Unhealthy && entry.lifecycle() == Lifecycle::InService
         };
         let nothing_ready = !chosen.iter().any(|(candidate, ..)| is_usable(&candidate.entry));
+        let hint = hint_to_follow(chosen.iter().map(|(one, ..)| *one).filter(|one| is_usable(&one.entry)));
         let publish = |(candidate, keys, _): (&Candidate, Keys, Option<u64>)| {
-            let mut entry = candidate.entry.clone();
+            let is_elsewhere = hint.is_some_and(|hint| hint(candidate) == Some(false));
+            let fallback = candidate.fallback.as_ref().filter(|_| is_elsewhere);
+            let mut entry = fallback.unwrap_or(&candidate.entry).clone();
             if nothing_ready && candidate.is_last_resort {
                 entry = entry.with_health(Health::Degraded).with_lifecycle(Lifecycle::InService);
             }
@@ -304,6 +310,19 @@ impl Slices {
             best.is_none_or(|(.., family)| *family == candidate.family)
         });
     }
+}
+
+type Hint = fn(&Candidate) -> Option<bool>;
+
+/// Returns the hint that is followed: as in kube-proxy, one that every ready endpoint has and that
+/// names this node or zone for one of them.
+fn hint_to_follow<'a>(ready: impl Iterator<Item = &'a Candidate> + Clone) -> Option<Hint> {
+    let hints: [Hint; 2] = [|one| one.for_node, |one| one.for_zone];
+    let is_followed = |hint: &Hint| {
+        let mut all = ready.clone().map(hint);
+        all.clone().all(|meant| meant.is_some()) && all.any(|meant| meant == Some(true))
+    };
+    hints.into_iter().find(is_followed)
 }
 
 /// Keeps the best candidate of each key: by rank, then one written by this crate, then the newest.

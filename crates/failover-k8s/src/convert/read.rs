@@ -12,13 +12,16 @@ use serde_json::Value;
 
 use super::conditions::Conditions;
 use super::document::Document;
-use super::port::{PORT_NOT_FOUND, UsedPort, choose, protocol};
+use super::port::{Chosen, PORT_NOT_FOUND, UsedPort, choose, protocol};
 use crate::names;
 use crate::settings::{AddressFamily, Reading};
 
 /// The maximum number of endpoints per slice, as in Kubernetes. An endpoint takes more memory than
 /// its encoding.
 const MAX_ENDPOINTS: usize = 1000;
+
+/// The priority of endpoints that are meant for callers elsewhere.
+const FALLBACK: u32 = 1;
 
 /// A parsed slice.
 #[derive(Clone, Debug)]
@@ -51,6 +54,11 @@ pub(crate) struct Candidate {
     pub(crate) family: Family,
     /// The pod's uid, which connects the addresses of one pod.
     pub(crate) target: Option<Arc<str>>,
+    /// Whether it is meant for callers in this zone, and on this node; `None` without such a hint.
+    pub(crate) for_zone: Option<bool>,
+    pub(crate) for_node: Option<bool>,
+    /// The entry as a fallback, if it is meant for other callers.
+    pub(crate) fallback: Option<EndpointEntry>,
 }
 
 /// The kind of an address.
@@ -196,6 +204,9 @@ impl Slice {
             is_last_resort: false,
             family,
             target: None,
+            for_zone: None,
+            for_node: None,
+            fallback: None,
         });
     }
 
@@ -226,7 +237,7 @@ impl Slice {
                     continue;
                 }
             };
-            match self.candidate(native, address, chosen.used.number, &chosen.protocol, reading.family) {
+            match self.candidate(native, address, chosen, reading) {
                 Ok(candidate) if candidate.family.is_wanted(reading.family) => {
                     self.candidates.push(candidate);
                 }
@@ -243,10 +254,10 @@ impl Slice {
         &self,
         native: &Value,
         address: &str,
-        port: u16,
-        protocol: &str,
-        family: AddressFamily,
+        chosen: &Chosen,
+        reading: &Reading,
     ) -> Result<Candidate, Error> {
+        let (family, port, protocol) = (reading.family, chosen.used.number, &chosen.protocol);
         let target = native.get("targetRef");
         let of_target = |key: &str| target.and_then(|target| target.get(key)).and_then(Value::as_str);
         let uid = of_target("uid").filter(|uid| !uid.is_empty());
@@ -267,14 +278,7 @@ impl Slice {
                 builder = builder.metadata(key, value);
             }
         }
-        let hints = native.get("hints").and_then(|hints| hints.get("forZones")).and_then(Value::as_array);
-        let zones: Vec<_> = hints
-            .into_iter()
-            .flatten()
-            .take(8)
-            .filter_map(|hint| hint.get("name").and_then(Value::as_str))
-            .filter(|zone| zone.len() <= 253)
-            .collect();
+        let zones = hints(native, "forZones");
         if !zones.is_empty() {
             builder = builder.metadata("k8s.zone_hints", zones.join(","));
         }
@@ -292,8 +296,22 @@ impl Slice {
             (false, true) => 1,
             (false, false) => 0,
         };
+        let meant = |hints: &[&str], own: &Option<String>| {
+            let own = own.as_deref()?;
+            (!hints.is_empty()).then(|| hints.contains(&own))
+        };
+        let for_zone = meant(&zones, &reading.zone);
+        let for_node = meant(&hints(native, "forNodes"), &reading.node);
+        let claim = |endpoint: Endpoint| EndpointEntry::new(endpoint).with_health(health).with_lifecycle(lifecycle);
+        let fallback = match (for_zone, for_node) {
+            (Some(false), _) | (_, Some(false)) => endpoint.to_builder().priority(FALLBACK).build().ok().map(claim),
+            _ => None,
+        };
         Ok(Candidate {
-            entry: EndpointEntry::new(endpoint).with_health(health).with_lifecycle(lifecycle),
+            entry: claim(endpoint),
+            for_zone,
+            for_node,
+            fallback,
             managed: false,
             rank,
             is_last_resort: !said.ready() && said.serving() && said.terminating(),
@@ -301,6 +319,13 @@ impl Slice {
             target: uid.map(Arc::from),
         })
     }
+}
+
+/// Returns the zones or nodes for whose callers an endpoint is meant.
+fn hints<'a>(native: &'a Value, key: &str) -> Vec<&'a str> {
+    let hints = native.get("hints").and_then(|hints| hints.get(key)).and_then(Value::as_array);
+    let names = hints.into_iter().flatten().take(8).filter_map(|hint| hint.get("name").and_then(Value::as_str));
+    names.filter(|name| name.len() <= 253).collect()
 }
 
 /// Returns the first address; Kubernetes ignores the others.

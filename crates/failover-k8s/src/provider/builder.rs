@@ -209,6 +209,25 @@ impl KubernetesProviderBuilder {
         self
     }
 
+    /// Sets the zone of this process, so that topology hints (`hints.forZones`, which Kubernetes sets
+    /// for a Service with a `trafficDistribution`) are followed. By default, they are not.
+    ///
+    /// As in kube-proxy, hints count only while every ready endpoint has one and one of them names
+    /// this zone. Endpoints that are meant for other zones then have priority 1: they are used when
+    /// those of this zone fail, where kube-proxy would not use them at all.
+    pub fn zone(mut self, zone: impl Into<String>) -> Self {
+        self.settings.reading.zone = Some(zone.into()).filter(|zone| !zone.is_empty());
+        self
+    }
+
+    /// Sets the name of the node of this process, as the downward API gives it (`spec.nodeName`). Its
+    /// zone is looked up, if this process may get nodes, unless [`zone`](Self::zone) states it; and
+    /// hints for nodes (`hints.forNodes`) are followed like those for zones, before them.
+    pub fn node_name(mut self, node: impl Into<String>) -> Self {
+        self.settings.reading.node = Some(node.into()).filter(|node| !node.is_empty());
+        self
+    }
+
     /// Sets the protocol of endpoints whose slice has no `appProtocol`, such as `http`; default
     /// `tcp`.
     pub fn default_protocol(mut self, protocol: impl Into<String>) -> Self {

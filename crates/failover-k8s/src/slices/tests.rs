@@ -246,6 +246,41 @@ fn a_pod_that_is_ready_by_one_of_its_addresses_is_one_endpoint_that_is_ready() {
     }
 }
 
+/// The rule of kube-proxy, except that endpoints elsewhere stay as a fallback.
+#[test]
+fn hints_are_followed_while_every_ready_endpoint_has_one_and_one_is_meant_for_us() {
+    let endpoint = |number: u8, zones: &[&str], nodes: &[&str], ready: bool| {
+        let named = |all: &[&str]| all.iter().map(|name| json!({"name": name})).collect::<Vec<_>>();
+        json!({"addresses": [format!("10.0.0.{number}")], "conditions": {"ready": ready},
+            "hints": {"forZones": named(zones), "forNodes": named(nodes)}})
+    };
+    let priorities = |endpoints: &[Value], zone: Option<&str>, node: Option<&str>| {
+        let mut reading = Reading::new(PortChoice::Only, AddressFamily::PreferIpv4, "tcp");
+        (reading.zone, reading.node) = (zone.map(str::to_owned), node.map(str::to_owned));
+        let object = json!({
+            "metadata": {"name": "a", "uid": "a", "resourceVersion": "1", "labels": {names::SERVICE: "users"}},
+            "addressType": "IPv4", "endpoints": endpoints, "ports": [{"port": 80}],
+        });
+        let mut slices = slices();
+        slices.listed(vec![read(&object, &reading).expect("valid")], "10");
+        let set = slices.next_set(Timing::tokio().now()).expect("new");
+        set.entries().iter().map(|entry| entry.endpoint().priority()).collect::<Vec<_>>()
+    };
+    let (a, b) = (endpoint(1, &["a"], &[], true), endpoint(2, &["b"], &[], true));
+    let none = endpoint(3, &[], &[], true);
+    let broken = endpoint(4, &[], &[], false);
+    assert_eq!(priorities(&[a.clone(), b.clone()], Some("a"), None), [0, 1]);
+    assert_eq!(priorities(&[a.clone(), b.clone()], Some("b"), None), [1, 0]);
+    assert_eq!(priorities(&[a.clone(), b.clone()], Some("c"), None), [0, 0], "none is meant for us");
+    assert_eq!(priorities(&[a.clone(), b.clone()], None, None), [0, 0], "our zone is unknown");
+    assert_eq!(priorities(&[a.clone(), b.clone(), none], Some("a"), None), [0, 0, 0], "one has no hint");
+    assert_eq!(priorities(&[a.clone(), b, broken], Some("a"), None), [0, 1, 0], "one that is not ready does not count");
+    let (here, there) = (endpoint(1, &["a"], &["n1"], true), endpoint(2, &["a"], &["n2"], true));
+    assert_eq!(priorities(&[here.clone(), there.clone()], Some("a"), Some("n1")), [0, 1], "nodes before zones");
+    assert_eq!(priorities(&[here, there], Some("a"), Some("n3")), [0, 0]);
+    assert_eq!(priorities(&[a, endpoint(2, &["a", "b"], &[], true)], Some("b"), None), [1, 0]);
+}
+
 /// Some servers send a deletion with the last version of the object. Name and uid say what is gone.
 #[test]
 fn a_deletion_with_an_old_version_is_taken_by_name_and_uid() {
