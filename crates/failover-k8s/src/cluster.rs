@@ -111,7 +111,9 @@ impl Cluster {
                 *lock(&self.zone) = label.and_then(Value::as_str).map(str::to_owned);
             }
             // Without the right to read nodes, hints for zones are not followed.
-            Err(error) => tracing::debug!(target: "failover::k8s", "the zone of node {node} is unknown: {error}"),
+            Err(error) => {
+                tracing::debug!(target: "failover::k8s", "the zone of node {node} is unknown: {error}")
+            }
         }
     }
 

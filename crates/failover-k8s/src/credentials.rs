@@ -83,7 +83,7 @@ pub(crate) struct Session {
     pub(crate) token: Option<Arc<TokenFile>>,
     /// When its credentials expire, if known.
     pub(crate) ends: Option<Timestamp>,
-    /// The client certificate and when it expires.
+    /// The file of the client certificate and when it expires.
     certificate: Option<(Arc<str>, Timestamp)>,
     /// The other files that it was read from.
     pub(crate) files: CredentialFiles,
@@ -110,23 +110,21 @@ impl Session {
     /// Returns what is wrong with a client certificate that has expired: the API server does not say
     /// so.
     pub(crate) fn expired(&self) -> Option<String> {
-        let (name, ends) = self.certificate.as_ref().filter(|(_, ends)| *ends <= Timestamp::now())?;
-        Some(format!("{name} expired on {ends}"))
+        let (file, ends) = self.certificate.as_ref().filter(|(_, ends)| *ends <= Timestamp::now())?;
+        let colon = if file.is_empty() { "" } else { ": " };
+        Some(format!("the client certificate expired on {ends}{colon}{file}"))
     }
 }
 
-/// Returns the name of the client certificate and when it expires.
+/// Returns the file of the client certificate, empty if it is inline, and when it expires.
 fn client_certificate(config: &Config) -> Option<(Arc<str>, Timestamp)> {
     let auth = &config.auth_info;
-    let (name, pem) = match (&auth.client_certificate_data, &auth.client_certificate) {
-        (Some(data), _) => {
-            let bytes: ByteString = serde_json::from_value(json!(data)).ok()?;
-            ("the client certificate".to_owned(), bytes.0)
-        }
-        (None, Some(file)) => (format!("the client certificate {file}"), std::fs::read(file).ok()?),
+    let (file, pem) = match (&auth.client_certificate_data, &auth.client_certificate) {
+        (Some(data), _) => ("", serde_json::from_value::<ByteString>(json!(data)).ok()?.0),
+        (None, Some(file)) => (file.as_str(), std::fs::read(file).ok()?),
         (None, None) => return None,
     };
-    Some((name.into(), certificate::expiry(&pem)?))
+    Some((file.into(), certificate::expiry(&pem)?))
 }
 
 /// Runs blocking reads and plugins. Files and programs may hang, so at most one of each kind runs,

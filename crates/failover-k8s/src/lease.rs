@@ -386,7 +386,8 @@ impl ProcessLease {
             _ => return Ok(()),
         };
         let bound = Scope::labelled(Kind::Slices, format!("{}={}", names::REGISTRANT, self.name));
-        let name = |object: Value| object.pointer("/metadata/name").and_then(Value::as_str).map(str::to_owned);
+        let name =
+            |object: Value| object.pointer("/metadata/name").and_then(Value::as_str).map(str::to_owned);
         let (found, _) = cluster.api().list(&bound, name).await?;
         let found: HashSet<String> = found.into_iter().flatten().collect();
         let mut failed = None;

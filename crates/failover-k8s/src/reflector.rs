@@ -263,7 +263,12 @@ fn take<M: ReflectorStore>(mut event: Value, version: &mut String, store: &mut M
         return Some(Over::Relist(Some(error::of_status("watch", code.unwrap_or(500), None, &object))));
     }
     if let Some(newer) = object.pointer("/metadata/resourceVersion").and_then(Value::as_str) {
-        newer.clone_into(version);
+        // A deletion may have the last version of the object, which is older than what came before.
+        let is_older = |known: u64, newer: u64| newer < known;
+        let numbers = version.parse().ok().zip(newer.parse().ok());
+        if !numbers.is_some_and(|(known, newer)| is_older(known, newer)) {
+            newer.clone_into(version);
+        }
     }
     match kind {
         "ADDED" | "MODIFIED" => store.changed(store.read(object)),

@@ -302,9 +302,12 @@ impl Slice {
         };
         let for_zone = meant(&zones, &reading.zone);
         let for_node = meant(&hints(native, "forNodes"), &reading.node);
-        let claim = |endpoint: Endpoint| EndpointEntry::new(endpoint).with_health(health).with_lifecycle(lifecycle);
+        let claim =
+            |endpoint: Endpoint| EndpointEntry::new(endpoint).with_health(health).with_lifecycle(lifecycle);
         let fallback = match (for_zone, for_node) {
-            (Some(false), _) | (_, Some(false)) => endpoint.to_builder().priority(FALLBACK).build().ok().map(claim),
+            (Some(false), _) | (_, Some(false)) => {
+                endpoint.to_builder().priority(FALLBACK).build().ok().map(claim)
+            }
             _ => None,
         };
         Ok(Candidate {
@@ -324,7 +327,8 @@ impl Slice {
 /// Returns the zones or nodes for whose callers an endpoint is meant.
 fn hints<'a>(native: &'a Value, key: &str) -> Vec<&'a str> {
     let hints = native.get("hints").and_then(|hints| hints.get(key)).and_then(Value::as_array);
-    let names = hints.into_iter().flatten().take(8).filter_map(|hint| hint.get("name").and_then(Value::as_str));
+    let names =
+        hints.into_iter().flatten().take(8).filter_map(|hint| hint.get("name").and_then(Value::as_str));
     names.filter(|name| name.len() <= 253).collect()
 }
 

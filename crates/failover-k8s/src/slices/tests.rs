@@ -274,9 +274,17 @@ fn hints_are_followed_while_every_ready_endpoint_has_one_and_one_is_meant_for_us
     assert_eq!(priorities(&[a.clone(), b.clone()], Some("c"), None), [0, 0], "none is meant for us");
     assert_eq!(priorities(&[a.clone(), b.clone()], None, None), [0, 0], "our zone is unknown");
     assert_eq!(priorities(&[a.clone(), b.clone(), none], Some("a"), None), [0, 0, 0], "one has no hint");
-    assert_eq!(priorities(&[a.clone(), b, broken], Some("a"), None), [0, 1, 0], "one that is not ready does not count");
+    assert_eq!(
+        priorities(&[a.clone(), b, broken], Some("a"), None),
+        [0, 1, 0],
+        "one that is not ready does not count"
+    );
     let (here, there) = (endpoint(1, &["a"], &["n1"], true), endpoint(2, &["a"], &["n2"], true));
-    assert_eq!(priorities(&[here.clone(), there.clone()], Some("a"), Some("n1")), [0, 1], "nodes before zones");
+    assert_eq!(
+        priorities(&[here.clone(), there.clone()], Some("a"), Some("n1")),
+        [0, 1],
+        "nodes before zones"
+    );
     assert_eq!(priorities(&[here, there], Some("a"), Some("n3")), [0, 0]);
     assert_eq!(priorities(&[a, endpoint(2, &["a", "b"], &[], true)], Some("b"), None), [1, 0]);
 }

@@ -26,3 +26,4 @@ mod recovery;
 mod registration;
 mod scripted;
 mod security;
+mod topology;

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use failover_core::provider::{Provider, Query};
+use failover_k8s::{KubernetesProvider, KubernetesProviderBuilder};
 use failover_testkit::{FaultServer, Reply, Request};
 use futures_util::StreamExt;
 use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
-use crate::harness::service;
+use crate::harness::{calm, service};
 use crate::scripted::{SOON, addresses, builder, event, is_watch, item, list, quiet, slice, status};
 
 /// A watch that ends at once, again and again, although each one is opened: what arrives in between
@@ -57,6 +58,42 @@ async fn a_watch_that_keeps_ending_early_counts_as_failing() {
     }
 }
 
+/// A deletion with the last version of the object, as some servers send it: it is applied, and the
+/// next watch goes on from where this one was.
+#[tokio::test]
+async fn a_deletion_with_an_old_version_is_applied_and_nothing_is_repeated() {
+    let server = FaultServer::start(move |request: Request| async move {
+        match (is_watch(&request), request.query("resourceVersion")) {
+            (true, Some("50")) if request.number <= 1 => {
+                let (sender, reply) = Reply::stream(200);
+                tokio::spawn(async move {
+                    let _ = sender.send(event("DELETED", &slice("a", 7, &[1]))).await;
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                });
+                reply
+            }
+            (true, Some("50")) => quiet(),
+            (true, _) => Reply::json(410, status(410, "Expired").to_string()),
+            (false, _) => list(50, &[slice("a", 7, &[1]), slice("b", 8, &[2])]),
+        }
+    })
+    .await;
+    let (_directory, builder) = builder(&server.url());
+    let provider = builder.build().await.expect("builds");
+    let mut watch = provider.watch(&service("users")).expect("it watches");
+    let until = Instant::now() + Duration::from_secs(3);
+    let mut last = Vec::new();
+    while let Ok(Some(set)) = tokio::time::timeout_at(until, watch.next()).await {
+        last = addresses(&set.expect("no error")).iter().map(|&address| address.to_owned()).collect();
+    }
+    assert_eq!(last, ["10.0.0.2"]);
+    let versions: Vec<_> = crate::scripted::watches(&server)
+        .iter()
+        .map(|watch| watch.query("resourceVersion").map(str::to_owned))
+        .collect();
+    assert_eq!(versions, [Some("50".to_owned()), Some("50".to_owned())], "none from an old version");
+}
+
 /// One connection that ends early is no failure: it is what a restarted load balancer does.
 #[tokio::test]
 async fn a_watch_that_ends_early_once_is_no_failure() {
@@ -94,51 +131,85 @@ enum Breaks {
 /// that the back-off has become long: the return is noticed within 5 s.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_behind_a_load_balancer_that_accepts_and_resets_is_back_within_five_seconds() {
-    let tests =
-        [Breaks::AtOnce, Breaks::AfterTheRequest].map(|breaks| tokio::spawn(back_behind_a_balancer(breaks)));
-    for test in tests {
-        test.await.expect("it is back in time");
-    }
-}
-
-async fn back_behind_a_balancer(breaks: Breaks) {
     let answer =
         async |request: Request| if is_watch(&request) { quiet() } else { list(5, &[slice("a", 1, &[1])]) };
     let server = FaultServer::start(answer).await;
-    let to = server.url().rsplit(':').next().and_then(|port| port.parse::<u16>().ok()).expect("a port");
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let url = format!("http://{}", listener.local_addr().expect("bound"));
-    let up = Arc::new(AtomicBool::new(false));
-    let is_up = Arc::clone(&up);
-    let balancer = tokio::spawn(async move {
-        let mut connections = tokio::task::JoinSet::new();
-        while let Ok((mut here, _)) = listener.accept().await {
-            let up = is_up.load(Ordering::Relaxed);
-            connections.spawn(async move {
-                if up {
-                    let mut there =
-                        tokio::net::TcpStream::connect(("127.0.0.1", to)).await.expect("it is there");
-                    let _ = tokio::io::copy_bidirectional(&mut here, &mut there).await;
-                    return;
-                }
-                if breaks == Breaks::AfterTheRequest {
-                    let _ = here.read(&mut [0; 4096]).await;
-                }
-                // Unread data or no lingering makes it a reset.
-                let _ = here.set_zero_linger();
-            });
-        }
-    });
-    let (_directory, builder) = builder(&url);
+    let port = |url: &str| url.rsplit(':').next().and_then(|port| port.parse::<u16>().ok()).expect("a port");
+    let mut tests = tokio::task::JoinSet::new();
+    for breaks in [Breaks::AtOnce, Breaks::AfterTheRequest] {
+        let balancer = Balancer::new(port(&server.url()), breaks).await;
+        let (directory, builder) = builder(&format!("http://127.0.0.1:{}", balancer.port));
+        tests.spawn(async move {
+            back_behind_a_balancer(&balancer, builder).await;
+            drop(directory);
+        });
+    }
+    // The real server, and TLS.
+    if let Some(space) = calm().await {
+        let balancer = Balancer::new(port(&space.plane.url()), Breaks::AtOnce).await;
+        let url = format!("https://127.0.0.1:{}", balancer.port);
+        let builder =
+            KubernetesProvider::builder().api_server(url, space.plane.authority(), &space.token_file);
+        let builder = builder.namespace(&space.namespace);
+        tests.spawn(async move { back_behind_a_balancer(&balancer, builder).await });
+    }
+    while let Some(test) = tests.join_next().await {
+        test.expect("it is back in time");
+    }
+}
+
+/// Accepts connections, and forwards them while it is up.
+struct Balancer {
+    port: u16,
+    up: Arc<AtomicBool>,
+    breaks: Breaks,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Balancer {
+    async fn new(to: u16, breaks: Breaks) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        let up = Arc::new(AtomicBool::new(false));
+        let is_up = Arc::clone(&up);
+        let task = tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            while let Ok((mut here, _)) = listener.accept().await {
+                let up = is_up.load(Ordering::Relaxed);
+                connections.spawn(async move {
+                    if up {
+                        let there = tokio::net::TcpStream::connect(("127.0.0.1", to)).await;
+                        let _ =
+                            tokio::io::copy_bidirectional(&mut here, &mut there.expect("it is there")).await;
+                        return;
+                    }
+                    if breaks == Breaks::AfterTheRequest {
+                        let _ = here.read(&mut [0; 4096]).await;
+                    }
+                    // Without lingering, it is a reset.
+                    let _ = here.set_zero_linger();
+                });
+            }
+        });
+        Self { port, up, breaks, task }
+    }
+}
+
+impl Drop for Balancer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn back_behind_a_balancer(balancer: &Balancer, builder: KubernetesProviderBuilder) {
     let provider = builder.build().await.expect("builds");
     let mut watch = provider.watch(&service("users")).expect("it watches");
     item(&mut watch, SOON).await.expect_err("no server");
     tokio::time::sleep(Duration::from_secs(25)).await;
-    up.store(true, Ordering::Relaxed);
+    balancer.up.store(true, Ordering::Relaxed);
     let begun = Instant::now();
     while item(&mut watch, Duration::from_secs(40)).await.is_err() {}
-    assert!(begun.elapsed() < Duration::from_secs(5), "{breaks:?}: {:?}", begun.elapsed());
-    balancer.abort();
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}: {:?}", balancer.breaks, begun.elapsed());
 }
 
 /// After a refusal has lasted so long that requests are rare, a new token is tried within 2 s of its
@@ -178,7 +249,7 @@ async fn back_with_a_new_token(kubeconfig: bool) {
         std::fs::rename(&new, &file).expect("renames");
     };
     write("first");
-    let builder = failover_k8s::KubernetesProvider::builder();
+    let builder = KubernetesProvider::builder();
     let builder = match kubeconfig {
         true => builder.kubeconfig(&file, None),
         false => builder.api_server(server.url(), "", &file).namespace("shop"),
