@@ -10,10 +10,8 @@ use serde_json::Value;
 
 use crate::api::{Api, Kind, Scope};
 use crate::client::ApiClient;
-use crate::convert::{ServicePort, UsedPort};
-use crate::settings::{PortChoice, Reading, Settings};
+use crate::settings::{PortChoice, Reading, ServicePort, Settings, Target, UsedPort};
 use crate::slices::Slices;
-use crate::target::Target;
 use crate::{convert, error, names};
 
 /// How long it is remembered that a Service allows registrations, or that Services may not be read.
@@ -87,14 +85,14 @@ impl Cluster {
     }
 
     /// Remembers the port that a service's endpoints are called on.
-    pub(crate) fn remember_port(&self, service: &ServiceName, used: UsedPort) {
+    pub(crate) fn remember_port(&self, service: &ServiceName, used: &UsedPort) {
         let mut ports = lock(&self.ports);
         let known = ports.get(service);
-        if known == Some(&used) || known.is_none() && ports.len() >= MAX_SERVICES {
+        if known == Some(used) || known.is_none() && ports.len() >= MAX_SERVICES {
             return;
         }
         if let Some(before) = ports.insert(service.clone(), used.clone()) {
-            tracing::info!(target: "failover::k8s", "{service}: port {} instead of {}", shown(&used), shown(&before));
+            tracing::info!(target: "failover::k8s", "{service}: port {} instead of {}", shown(used), shown(&before));
         }
     }
 
@@ -112,7 +110,7 @@ impl Cluster {
             }
             // Without the right to read nodes, hints for zones are not followed.
             Err(error) => {
-                tracing::debug!(target: "failover::k8s", "the zone of node {node} is unknown: {error}")
+                tracing::debug!(target: "failover::k8s", "the zone of node {node} is unknown: {error}");
             }
         }
     }

@@ -16,6 +16,6 @@ mod write;
 mod tests;
 
 pub(crate) use document::{claims, is_expired};
-pub(crate) use port::{ServicePort, UsedPort, of_service};
+pub(crate) use port::of_service;
 pub(crate) use read::{Candidate, Family, Slice, read};
 pub(crate) use write::{Owner, address_type, amend, expire, slice};

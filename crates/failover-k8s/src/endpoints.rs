@@ -88,7 +88,7 @@ impl<'a> Endpoints<'a> {
         }
         if let Some(used) = self.slices.decide(&self.reading) {
             if self.reading.used.as_ref() != Some(&used) {
-                self.cluster.remember_port(&self.service, used.clone());
+                self.cluster.remember_port(&self.service, &used);
             }
             self.reading.used = Some(used);
         }

@@ -173,7 +173,7 @@ mod tests {
     }
 
     async fn fails(source: &Source) -> String {
-        let error = source.read().await.err().expect("it cannot be used");
+        let error = source.read().await.expect_err("it cannot be used");
         assert_eq!(error.kind(), ErrorKind::Validation, "{error}");
         error.to_string()
     }
@@ -210,7 +210,10 @@ mod tests {
         let text = fails(&source).await;
         assert!(text.contains("konfig") && text.contains("KUBECONFIG"), "{text}");
         for empty in [None, Some(OsStr::new("")), Some(OsStr::new(":"))] {
-            assert_eq!(Source::find(empty, Some(home)).expect("the default").files, [default.clone()]);
+            assert_eq!(
+                Source::find(empty, Some(home)).expect("the default").files,
+                std::slice::from_ref(&default)
+            );
         }
         assert!(Source::find(None, Some(&home.join("elsewhere"))).is_none());
         let explicit = Source::file(&mistyped, None);

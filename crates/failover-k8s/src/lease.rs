@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use failover_core::provider::EndpointEntry;
-use failover_core::{EndpointId, Error, ErrorKind, ServiceName, Time};
+use failover_core::{Error, ErrorKind, Time};
 use failover_provider_kit::{KeyedLocks, Timing};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -17,11 +17,9 @@ use tokio::time::{sleep, timeout};
 use crate::api::{Kind, Scope};
 use crate::cluster::Cluster;
 use crate::convert::{self, Owner};
-use crate::ownership::{self, Ownership};
+use crate::ownership::{self, Key, Ownership};
 use crate::slice_store::{apply, entry_of, identity, registrant};
 use crate::{error, names, timestamp};
-
-pub(crate) type Key = (ServiceName, EndpointId);
 
 /// The longest pause after a renewal that failed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -194,7 +192,7 @@ impl ProcessLease {
         loop {
             self.mends.notified().await;
             let (mut registered, mut failures) = (Registered::default(), 0_u32);
-            while let Err(error) = self.catch_up(cluster, &mut registered).await {
+            while let Err(error) = Box::pin(self.catch_up(cluster, &mut registered)).await {
                 if failures == 0 {
                     tracing::warn!(target: "failover::k8s", lease = %self.name, "cannot restore the registrations: {error}");
                 }
@@ -202,7 +200,7 @@ impl ProcessLease {
                 failures = failures.saturating_add(1);
                 sleep(cluster.client.timing.jittered(pause, 0.2)).await;
             }
-            if let Err(error) = self.verify(cluster).await {
+            if let Err(error) = Box::pin(self.verify(cluster)).await {
                 // The next renewal is followed by another look.
                 tracing::debug!(target: "failover::k8s", lease = %self.name, "cannot check the registrations: {error}");
             }

@@ -7,13 +7,15 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use failover_core::{Error, Time};
+use failover_core::{EndpointId, Error, ServiceName, Time};
 use serde_json::{Value, json};
 
 use crate::api::Kind;
 use crate::cluster::Cluster;
-use crate::lease::Key;
 use crate::{error, names};
+
+/// What identifies a registration.
+pub(crate) type Key = (ServiceName, EndpointId);
 
 /// The maximum number of slices in a note; the oldest ones go first.
 const MAX_NOTED: usize = 256;

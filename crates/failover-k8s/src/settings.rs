@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use failover_core::ServiceName;
 
-use crate::convert::{ServicePort, UsedPort};
 use crate::names;
-use crate::target::Target;
 
 /// All defaults of this crate.
 pub(crate) mod defaults {
@@ -47,6 +45,32 @@ pub(crate) enum PortChoice {
     Only,
     Name(String),
     Number(u16),
+}
+
+/// The port that a service's endpoints are called on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UsedPort {
+    /// Empty for an unnamed port.
+    pub(crate) name: String,
+    pub(crate) number: u16,
+}
+
+/// A port of a Service object, whose name its slices use, too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ServicePort {
+    pub(crate) name: String,
+    pub(crate) number: u16,
+}
+
+/// What a service of the manager is in the cluster: a Service, possibly in another namespace, and
+/// one of its ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) service: ServiceName,
+    /// If `None`, the namespace of the provider.
+    pub(crate) namespace: Option<String>,
+    /// If `None`, the port of the provider's settings.
+    pub(crate) port: Option<PortChoice>,
 }
 
 /// How endpoints in slices written by others are read.

@@ -10,8 +10,8 @@ use std::time::Duration;
 use failover_core::provider::{EndpointEntry, EndpointSet};
 use failover_core::{Error, Health, Lifecycle, Time};
 
-use crate::convert::{self, Candidate, Family, Slice, UsedPort};
-use crate::settings::{AddressFamily, Reading};
+use crate::convert::{self, Candidate, Family, Slice};
+use crate::settings::{AddressFamily, Reading, UsedPort};
 
 /// The slices of one service.
 #[derive(Debug)]
@@ -270,7 +270,7 @@ impl Slices {
             entry.health() != Health::Unhealthy && entry.lifecycle() == Lifecycle::InService
         };
         let nothing_ready = !chosen.iter().any(|(candidate, ..)| is_usable(&candidate.entry));
-        let hint = hint_to_follow(chosen.iter().map(|(one, ..)| *one).filter(|one| is_usable(&one.entry)));
+        let hint = hint_to_follow(&chosen.iter().map(|(one, ..)| *one).filter(|one| is_usable(&one.entry)));
         let publish = |(candidate, keys, _): (&Candidate, Keys, Option<u64>)| {
             let is_elsewhere = hint.is_some_and(|hint| hint(candidate) == Some(false));
             let fallback = candidate.fallback.as_ref().filter(|_| is_elsewhere);
@@ -316,7 +316,7 @@ type Hint = fn(&Candidate) -> Option<bool>;
 
 /// Returns the hint that is followed: as in kube-proxy, one that every ready endpoint has and that
 /// names this node or zone for one of them.
-fn hint_to_follow<'a>(ready: impl Iterator<Item = &'a Candidate> + Clone) -> Option<Hint> {
+fn hint_to_follow<'a>(ready: &(impl Iterator<Item = &'a Candidate> + Clone)) -> Option<Hint> {
     let hints: [Hint; 2] = [|one| one.for_node, |one| one.for_zone];
     let is_followed = |hint: &Hint| {
         let mut all = ready.clone().map(hint);

@@ -5,18 +5,7 @@ use std::str::FromStr;
 use failover_core::{Error, ServiceName};
 
 use crate::names;
-use crate::settings::PortChoice;
-
-/// What a service of the manager is in the cluster: a Service, possibly in another namespace, and
-/// one of its ports.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Target {
-    pub(crate) service: ServiceName,
-    /// If `None`, the namespace of the provider.
-    pub(crate) namespace: Option<String>,
-    /// If `None`, the port of the provider's settings.
-    pub(crate) port: Option<PortChoice>,
-}
+use crate::settings::{PortChoice, Target};
 
 const WANTED: &str = "SERVICE, SERVICE.NAMESPACE or SERVICE.NAMESPACE:PORT, such as users.shop:http";
 

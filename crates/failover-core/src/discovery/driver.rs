@@ -349,7 +349,7 @@ impl Driver {
         if known == 0 {
             return;
         }
-        let until = before.map(|(_, until)| until).unwrap_or_else(|| {
+        let begin = || {
             let hold = match self.sink.config().empty_policy() {
                 EmptyPolicy::Hold(hold) => hold,
                 // Trust in empty answers is no trust in unreadable ones.
@@ -358,7 +358,8 @@ impl Driver {
             let reason = format!("{message}; the last {known} endpoints are removed after {}", rough(hold));
             self.sink.event(EventKind::EmptyHeld, reason);
             self.sink.clock().now() + hold
-        });
+        };
+        let until = before.map_or_else(begin, |(_, until)| until);
         following.held = Some((validated, until));
     }
 

@@ -7,22 +7,7 @@
 use failover_core::{Error, ErrorKind};
 use serde_json::Value;
 
-use crate::settings::{PortChoice, Reading};
-
-/// The port that a service's endpoints are called on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct UsedPort {
-    /// Empty for an unnamed port.
-    pub(crate) name: String,
-    pub(crate) number: u16,
-}
-
-/// A port of a Service object, whose name its slices use, too.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ServicePort {
-    pub(crate) name: String,
-    pub(crate) number: u16,
-}
+use crate::settings::{PortChoice, Reading, ServicePort, UsedPort};
 
 /// The port and protocol of all endpoints of a slice.
 #[derive(Debug)]

@@ -12,9 +12,9 @@ use serde_json::Value;
 
 use super::conditions::Conditions;
 use super::document::Document;
-use super::port::{Chosen, PORT_NOT_FOUND, UsedPort, choose, protocol};
+use super::port::{Chosen, PORT_NOT_FOUND, choose, protocol};
 use crate::names;
-use crate::settings::{AddressFamily, Reading};
+use crate::settings::{AddressFamily, Reading, UsedPort};
 
 /// The maximum number of endpoints per slice, as in Kubernetes. An endpoint takes more memory than
 /// its encoding.

@@ -250,9 +250,10 @@ async fn back_with_a_new_token(kubeconfig: bool) {
     };
     write("first");
     let builder = KubernetesProvider::builder();
-    let builder = match kubeconfig {
-        true => builder.kubeconfig(&file, None),
-        false => builder.api_server(server.url(), "", &file).namespace("shop"),
+    let builder = if kubeconfig {
+        builder.kubeconfig(&file, None)
+    } else {
+        builder.api_server(server.url(), "", &file).namespace("shop")
     };
     let provider = builder.build().await.expect("builds");
     let mut watch = provider.watch(&service("users")).expect("it watches");
