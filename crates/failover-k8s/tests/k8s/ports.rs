@@ -71,7 +71,7 @@ async fn a_second_port_strands_no_caller() {
     has(&users, &[5], 8081).await;
     // Whoever asks for a list gets the same.
     let set = manager.list_endpoints(&Query::service(&service("users"))).await.expect("lists");
-    assert_eq!(set.len(), 1);
+    assert_eq!(set.entries().len(), 1);
     // A name that was chosen explicitly is renamed: the same.
     let chosen = space.builder().port_name("web").build().await.expect("builds");
     let chosen = FailoverManager::builder().provider(chosen).build().await.expect("builds");
