@@ -53,7 +53,8 @@ impl Registry for ConsulProvider {
     ///
     /// See [`register`](Registry::register).
     async fn update(&self, endpoint: &Endpoint) -> Result<(), Error> {
-        self.in_time("update", self.do_update(endpoint)).await
+        // On the heap: it is larger than a future should be.
+        self.in_time("update", Box::pin(self.do_update(endpoint))).await
     }
 
     /// Deregisters an endpoint from the agent and verifies that it is gone. Returns false, and

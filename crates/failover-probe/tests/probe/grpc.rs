@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use ::http::{HeaderMap, Request, Response};
@@ -16,17 +15,14 @@ use hyper::body::{Body, Frame, Incoming};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server as Tonic;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use crate::{Server, endpoint, probe, report};
+use crate::{Server, acceptor, endpoint, probe, report};
 
 const SECOND: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -282,19 +278,7 @@ async fn metadata_timeout_and_authority_are_sent() {
 #[tokio::test]
 async fn grpcs_is_tls_with_the_authorities_that_are_trusted() {
     let authority = Authority::new("ours");
-    let signed = authority.server(&["users.example"]);
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![CertificateDer::from_pem_slice(signed.certificate.as_bytes()).expect("PEM")],
-            PrivateKeyDer::from_pem_slice(signed.key.as_bytes()).expect("PEM"),
-        )
-        .expect("a pair");
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let acceptor = acceptor(&authority.server(&["users.example"]), &["h2"], None);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
     let address = listener.local_addr().expect("bound");
     tokio::spawn(async move {

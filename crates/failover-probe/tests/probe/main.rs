@@ -14,8 +14,14 @@ use std::time::Duration;
 use failover_core::probe::{Probe, ProbeOutcome, ProbeTarget};
 use failover_core::{Endpoint, EndpointBuilder, Error, FailoverManager, HealthCheck, HealthReport};
 use failover_memory::MemoryProvider;
+use failover_testkit::certificates::{Authority, Signed};
+use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
 /// A scripted server, which reads one request per connection.
 struct Server {
@@ -59,6 +65,29 @@ impl Server {
     fn requests(&self) -> Vec<String> {
         self.requests.lock().expect("whole").clone()
     }
+}
+
+/// Returns the TLS of a server with this certificate, which offers these protocols, and asks for a
+/// certificate of `clients`.
+fn acceptor(signed: &Signed, protocols: &[&str], clients: Option<&Authority>) -> TlsAcceptor {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let clients = clients.map(|authority| {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).expect("PEM")).expect("a root");
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+        verifier.build().expect("roots")
+    });
+    let clients = clients.unwrap_or_else(WebPkiClientVerifier::no_client_auth);
+    let certificate = CertificateDer::from_pem_slice(signed.certificate.as_bytes()).expect("PEM");
+    let key = PrivateKeyDer::from_pem_slice(signed.key.as_bytes()).expect("PEM");
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_client_cert_verifier(clients)
+        .with_single_cert(vec![certificate], key)
+        .expect("a pair");
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    TlsAcceptor::from(Arc::new(config))
 }
 
 fn endpoint(address: SocketAddr) -> EndpointBuilder {

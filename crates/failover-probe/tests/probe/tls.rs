@@ -1,48 +1,23 @@
 //! TLS with a private authority, and with certificates that must not be trusted.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use failover_core::probe::ProbeOutcome;
 use failover_core::{EndpointBuilder, Error};
 use failover_probe::HttpProbe;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::pki_types::PrivateKeyDer;
+use failover_testkit::certificates::Authority;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::{Server, endpoint, probe};
-
-struct Authority {
-    pem: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-fn authority() -> Authority {
-    let mut params = CertificateParams::new(Vec::new()).expect("valid");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate().expect("a key");
-    let pem = params.self_signed(&key).expect("signs").pem();
-    Authority { pem, issuer: Issuer::new(params, key) }
-}
+use crate::{Server, acceptor, endpoint, probe};
 
 /// Starts a server whose certificate is for `name` and which answers 200.
 async fn server(authority: &Authority, name: &str) -> SocketAddr {
-    let key = KeyPair::generate().expect("a key");
-    let params = CertificateParams::new(vec![name.to_owned()]).expect("valid");
-    let certificate = params.signed_by(&key, &authority.issuer).expect("signs");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![certificate.der().clone()],
-            PrivateKeyDer::try_from(key.serialize_der()).expect("a key"),
-        )
-        .expect("a certificate");
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    serving(acceptor(&authority.server(&[name]), &[], None)).await
+}
+
+async fn serving(acceptor: TlsAcceptor) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
     let address = listener.local_addr().expect("bound");
     tokio::spawn(async move {
@@ -59,7 +34,7 @@ async fn server(authority: &Authority, name: &str) -> SocketAddr {
 }
 
 fn trusting(authority: &Authority) -> HttpProbe {
-    let builder = HttpProbe::builder().authority_pem(authority.pem.as_str());
+    let builder = HttpProbe::builder().authority_pem(authority.pem());
     builder.only_own_authorities().build().expect("valid")
 }
 
@@ -69,7 +44,7 @@ async fn ask(of: &HttpProbe, endpoint: EndpointBuilder) -> Result<ProbeOutcome, 
 
 #[tokio::test]
 async fn an_authority_of_ones_own_is_trusted_for_the_name_and_no_other_is() {
-    let (ours, others) = (authority(), authority());
+    let (ours, others) = (Authority::new("ours"), Authority::new("others"));
     let address = server(&ours, "users.example").await;
     let named = || endpoint(address).server_name("users.example");
     let found = ask(&trusting(&ours), named()).await.expect("healthy");
@@ -119,9 +94,26 @@ async fn probes_for_another_test() {
     for part in ["authority_pem", "the authorities of the platform", "No CA certificates were loaded"] {
         assert!(error.to_string().contains(part), "{part}: {error}");
     }
-    let ours = authority();
+    let ours = Authority::new("ours");
     let address = server(&ours, "users.example").await;
     ask(&trusting(&ours), endpoint(address).server_name("users.example")).await.expect("its own authority");
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_a_certificate_gets_that_of_the_probe() {
+    let ours = Authority::new("ours");
+    let address = serving(acceptor(&ours.server(&["127.0.0.1"]), &[], Some(&ours))).await;
+    let client = ours.client("probe", None);
+    let builder = || HttpProbe::builder().authority_pem(ours.pem()).only_own_authorities();
+    let with = builder().client_certificate_pem(client.certificate.as_str(), client.key.as_str());
+    assert!(!format!("{with:?}").contains("BEGIN"), "{with:?}");
+    ask(&with.build().expect("valid"), endpoint(address)).await.expect("healthy");
+    let error = ask(&trusting(&ours), endpoint(address)).await.expect_err("no certificate");
+    assert!(error.to_string().contains("certificate"), "{error}");
+    let swapped =
+        builder().client_certificate_pem(client.key, client.certificate).build().expect_err("swapped");
+    assert!(swapped.to_string().starts_with("client_certificate_pem: "), "{swapped}");
+    assert!(!format!("{swapped:?}").contains("BEGIN"), "{swapped:?}");
 }
 
 #[tokio::test]
