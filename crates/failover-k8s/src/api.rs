@@ -28,6 +28,7 @@ pub(crate) enum Kind {
     Leases,
     ConfigMaps,
     Services,
+    Pods,
 }
 
 impl Kind {
@@ -37,6 +38,7 @@ impl Kind {
             Self::Leases => "leases",
             Self::ConfigMaps => "configmaps",
             Self::Services => "services",
+            Self::Pods => "pods",
         }
     }
 
@@ -44,7 +46,7 @@ impl Kind {
         match self {
             Self::Slices => "/apis/discovery.k8s.io/v1",
             Self::Leases => "/apis/coordination.k8s.io/v1",
-            Self::ConfigMaps | Self::Services => "/api/v1",
+            Self::ConfigMaps | Self::Services | Self::Pods => "/api/v1",
         }
     }
 
@@ -52,7 +54,7 @@ impl Kind {
         match self {
             Self::Slices => "discovery.k8s.io",
             Self::Leases => "coordination.k8s.io",
-            Self::ConfigMaps | Self::Services => "",
+            Self::ConfigMaps | Self::Services | Self::Pods => "",
         }
     }
 }

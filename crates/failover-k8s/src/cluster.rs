@@ -1,15 +1,19 @@
 //! One namespace of a cluster: its API, its settings, and what is known about its Services.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use failover_core::provider::EndpointSet;
 use failover_core::{Error, ErrorKind, ServiceName, Time};
+use failover_provider_kit::SharedWatches;
 use serde_json::Value;
 
 use crate::api::{Api, Kind, Scope};
 use crate::client::ApiClient;
+use crate::pods::{LatestLabels, PodLabels, PodStore};
+use crate::reflector::{Periods, follow};
 use crate::settings::{PortChoice, Reading, ServicePort, Settings, Target, UsedPort};
 use crate::slices::Slices;
 use crate::{convert, error, names};
@@ -32,6 +36,8 @@ pub(crate) struct Cluster {
     service_ports: Mutex<HashMap<ServiceName, Vec<ServicePort>>>,
     /// The zone of this process's node, once it was looked up.
     zone: Mutex<Option<String>>,
+    /// The labels of the pods of each namespace.
+    pods: SharedWatches<String, Arc<PodLabels>>,
     /// When reading Services was refused. The refusal is harmless and expires: an API server
     /// refuses every request while it starts.
     refused: Mutex<Option<Time>>,
@@ -39,6 +45,7 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) fn new(client: ApiClient, settings: Settings) -> Self {
+        let pods = SharedWatches::new(client.timing.clone());
         Self {
             client,
             settings,
@@ -46,6 +53,7 @@ impl Cluster {
             ports: Mutex::default(),
             service_ports: Mutex::default(),
             zone: Mutex::default(),
+            pods,
             refused: Mutex::default(),
         }
     }
@@ -93,6 +101,25 @@ impl Cluster {
         }
         if let Some(before) = ports.insert(service.clone(), used.clone()) {
             tracing::info!(target: "failover::k8s", "{service}: port {} instead of {}", shown(used), shown(&before));
+        }
+    }
+
+    /// Follows the labels of the pods of a service's namespace, until dropped.
+    pub(crate) async fn follow_pods(self: &Arc<Self>, service: &ServiceName, labels: &LatestLabels) {
+        if !self.settings.pod_labels {
+            return;
+        }
+        let namespace = self.slices_of(service).0.namespace.to_owned();
+        let (cluster, of) = (Arc::clone(self), namespace.clone());
+        let mut watch = self.pods.listen(namespace, |publisher| async move {
+            let api = Api { client: &cluster.client, namespace: &of };
+            let periods = Periods { watch: cluster.settings.watch, relist: cluster.settings.relist };
+            follow(api, Scope::labelled(Kind::Pods, ""), periods, PodStore::new(publisher)).await;
+        });
+        while let Some(found) = poll_fn(|context| watch.as_mut().poll_next(context)).await {
+            if let Ok(found) = found {
+                labels.put(found);
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use crate::cluster::Cluster;
 use crate::convert::{self, Slice};
+use crate::pods::LatestLabels;
 use crate::reflector::ReflectorStore;
 use crate::settings::Reading;
 use crate::slices::Slices;
@@ -21,6 +22,8 @@ const SPACING: Duration = Duration::from_millis(10);
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 const LAST_LOOK: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(300);
+/// The interval between looks for labels of pods.
+const LABELS: Duration = Duration::from_millis(500);
 
 /// Stores the slices of one service and publishes their set of endpoints.
 pub(crate) struct Endpoints<'a> {
@@ -30,10 +33,9 @@ pub(crate) struct Endpoints<'a> {
     reading: Reading,
     slices: Slices,
     publisher: Publisher<EndpointSet>,
-    /// Notified when the service has no slices.
-    unknown: &'a Notify,
-    /// Notified when the port to use is unknown: the Service may name it.
-    undecided: &'a Notify,
+    notices: Notices<'a>,
+    /// When to look for labels of pods.
+    looks_for_labels: Option<Time>,
     looks: Option<Looks>,
     listed: bool,
     published: Option<Time>,
@@ -43,6 +45,17 @@ pub(crate) struct Endpoints<'a> {
     /// Whether the API server is unreachable. Nothing is published meanwhile, because a published
     /// set counts as fresh.
     down: bool,
+}
+
+/// What the store of a service exchanges with the tasks beside it.
+#[derive(Clone, Copy)]
+pub(crate) struct Notices<'a> {
+    /// Notified when the service has no slices.
+    pub(crate) unknown: &'a Notify,
+    /// Notified when the port to use is unknown: the Service may name it.
+    pub(crate) undecided: &'a Notify,
+    /// The labels of pods, as they arrive.
+    pub(crate) labels: &'a LatestLabels,
 }
 
 /// Looks at the Service object, while no port of some slice is the one to use.
@@ -59,8 +72,7 @@ impl<'a> Endpoints<'a> {
         cluster: &'a Cluster,
         service: ServiceName,
         publisher: Publisher<EndpointSet>,
-        unknown: &'a Notify,
-        undecided: &'a Notify,
+        notices: Notices<'a>,
     ) -> Self {
         let reading = cluster.reading(&service);
         let slices = Slices::new(reading.family, cluster.settings.settle);
@@ -70,8 +82,8 @@ impl<'a> Endpoints<'a> {
             reading,
             slices,
             publisher,
-            unknown,
-            undecided,
+            notices,
+            looks_for_labels: None,
             looks: None,
             listed: false,
             published: None,
@@ -106,7 +118,7 @@ impl<'a> Endpoints<'a> {
             looks.pause = (looks.pause * 2).min(LAST_LOOK);
         } else {
             looks.next = now + LOOK;
-            self.undecided.notify_one();
+            self.notices.undecided.notify_one();
         }
         looks.asked = !looks.asked;
     }
@@ -156,19 +168,26 @@ impl ReflectorStore for Endpoints<'_> {
         }
         self.waits = None;
         self.decide(now);
+        if self.cluster.settings.pod_labels {
+            self.looks_for_labels = Some(now + LABELS);
+            if let Some(labels) = self.notices.labels.take() {
+                self.slices.label(labels);
+            }
+        }
         if let Some(set) = self.slices.next_set(now) {
             self.published = Some(now);
             let is_unknown = set.is_unknown_service();
             self.publisher.publish(set);
             if is_unknown {
-                self.unknown.notify_one();
+                self.notices.unknown.notify_one();
             }
         }
     }
 
     fn due(&self) -> Option<Time> {
         let looks = self.looks.map(|looks| looks.next);
-        let due = self.waits.into_iter().chain(self.slices.due()).chain(looks).min();
+        let due =
+            self.waits.into_iter().chain(self.slices.due()).chain(looks).chain(self.looks_for_labels).min();
         let due = due.filter(|_| !self.down)?;
         Some(self.published.map_or(due, |at| due.max(at + SPACING)))
     }

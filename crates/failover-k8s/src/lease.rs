@@ -21,6 +21,8 @@ use crate::ownership::{self, Key, Ownership};
 use crate::slice_store::{apply, entry_of, identity, registrant};
 use crate::{error, names, timestamp};
 
+/// Up to this many registrations are read one by one.
+const FEW: usize = 3;
 /// The longest pause after a renewal that failed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -375,7 +377,7 @@ impl ProcessLease {
     }
 
     /// Checks that the registrations are there, and restores those that are not: somebody may have
-    /// deleted a slice. One list, however many there are.
+    /// deleted a slice. Reads each of a few, and lists many at once.
     async fn verify(&self, cluster: &Cluster) -> Result<(), Error> {
         let owner = match self.lease.lock().await.as_ref() {
             Some(held) if held.behind == Behind::Nothing && self.registrations.kept() > 0 => {
@@ -383,15 +385,27 @@ impl ProcessLease {
             }
             _ => return Ok(()),
         };
-        let bound = Scope::labelled(Kind::Slices, format!("{}={}", names::REGISTRANT, self.name));
-        let name =
-            |object: Value| object.pointer("/metadata/name").and_then(Value::as_str).map(str::to_owned);
-        let (found, _) = cluster.api().list(&bound, name).await?;
-        let found: HashSet<String> = found.into_iter().flatten().collect();
+        let all = self.registrations.all();
+        let slice = |key: &Key| names::slice(&cluster.settings.namespace, &key.0, &key.1);
+        let mut found = HashSet::new();
+        if all.len() <= FEW {
+            for place in &all {
+                let name = slice(place.key());
+                let object = cluster.api().get(Kind::Slices, &name).await?;
+                if object.is_some_and(|object| registrant(&object) == Some(&self.name)) {
+                    found.insert(name);
+                }
+            }
+        } else {
+            let bound = Scope::labelled(Kind::Slices, format!("{}={}", names::REGISTRANT, self.name));
+            let name =
+                |object: Value| object.pointer("/metadata/name").and_then(Value::as_str).map(str::to_owned);
+            let (listed, _) = cluster.api().list(&bound, name).await?;
+            found.extend(listed.into_iter().flatten());
+        }
         let mut failed = None;
-        for place in self.registrations.all() {
-            let (service, id) = place.key();
-            if found.contains(&names::slice(&cluster.settings.namespace, service, id)) {
+        for place in all {
+            if found.contains(&slice(place.key())) {
                 continue;
             }
             let mut slot = place.lock().await;

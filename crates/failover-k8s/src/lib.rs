@@ -63,6 +63,7 @@ mod kubeconfig;
 mod lease;
 mod names;
 mod ownership;
+mod pods;
 mod provider;
 mod reaper;
 mod reflector;

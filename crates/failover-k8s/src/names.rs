@@ -10,6 +10,8 @@ use ring::digest::{SHA256, digest};
 pub(crate) const SERVICE: &str = "kubernetes.io/service-name";
 /// The label that associates slices with a `ServiceImport` of the Multi-Cluster Services API.
 pub(crate) const IMPORT: &str = "multicluster.kubernetes.io/service-name";
+/// The label of a pod with the weight of its endpoint.
+pub(crate) const WEIGHT: &str = "failover.rs/weight";
 /// The label on a node with its zone.
 pub(crate) const ZONE: &str = "topology.kubernetes.io/zone";
 /// The label that names the writer of a slice.

@@ -18,8 +18,9 @@ use tokio::time::timeout;
 use crate::api::Kind;
 use crate::client::{ApiClient, ApiRequest};
 use crate::cluster::Cluster;
-use crate::endpoints::Endpoints;
+use crate::endpoints::{Endpoints, Notices};
 use crate::lease::ProcessLease;
+use crate::pods::LatestLabels;
 use crate::reflector::{Periods, follow};
 use crate::settings::Settings;
 use crate::{names, reaper};
@@ -117,10 +118,13 @@ async fn follow_service(cluster: Arc<Cluster>, service: ServiceName, publisher: 
             cluster.read_service_ports(&service).await;
         }
     };
-    let store = Endpoints::new(&cluster, service.clone(), publisher.clone(), &unknown, &undecided);
+    let labels = LatestLabels::default();
+    let notices = Notices { unknown: &unknown, undecided: &undecided, labels: &labels };
+    let store = Endpoints::new(&cluster, service.clone(), publisher.clone(), notices);
     let (api, scope) = cluster.slices_of(&service);
     let following = follow(api, scope, periods, store);
-    let ((), (), ()) = tokio::join!(following, check, ports);
+    let pods = cluster.follow_pods(&service, &labels);
+    let ((), (), (), ()) = tokio::join!(following, check, ports, pods);
 }
 
 /// Publishes an error if a service without slices is an `ExternalName`.

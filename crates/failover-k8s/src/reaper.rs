@@ -153,7 +153,8 @@ pub(crate) async fn reap(cluster: &Cluster, lease: &ProcessLease) {
                 (complained, refusals) = (false, 0);
                 orphans.clear();
                 lease.reaps.store(true, Ordering::Relaxed);
-                cluster.client.timing.sleep_until(next).await;
+                // Half a lease: it is not urgent, because another reaper lives.
+                cluster.client.timing.sleep_until(next + period / 2).await;
                 continue;
             }
             Ok(Some(names)) => {

@@ -123,6 +123,8 @@ pub(crate) struct Settings {
     pub(crate) reaper: Option<bool>,
     pub(crate) drain: Duration,
     pub(crate) secrets: bool,
+    /// Whether the labels of pods are read.
+    pub(crate) pod_labels: bool,
     /// What services of the manager are in the cluster, if not what their name says.
     pub(crate) targets: BTreeMap<ServiceName, Target>,
 }

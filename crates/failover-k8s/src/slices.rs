@@ -5,12 +5,14 @@
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::BuildHasher;
+use std::sync::Arc;
 use std::time::Duration;
 
 use failover_core::provider::{EndpointEntry, EndpointSet};
 use failover_core::{Error, Health, Lifecycle, Time};
 
 use crate::convert::{self, Candidate, Family, Slice};
+use crate::pods::{PodLabels, labelled};
 use crate::settings::{AddressFamily, Reading, UsedPort};
 
 /// The slices of one service.
@@ -20,6 +22,8 @@ pub(crate) struct Slices {
     settle: Duration,
     /// By name.
     known: BTreeMap<String, Known>,
+    /// The labels of pods, if they are read.
+    labels: Option<Arc<PodLabels>>,
     /// Random, because the text that is hashed comes from outside.
     hasher: RandomState,
     /// The version up to which events are applied, if versions are numbers.
@@ -41,6 +45,8 @@ pub(crate) struct Slices {
 #[derive(Debug)]
 struct Known {
     slice: Slice,
+    /// The slice without the labels of pods, if these are read.
+    plain: Option<Slice>,
     keys: Vec<Keys>,
 }
 
@@ -66,6 +72,7 @@ impl Slices {
             family,
             settle,
             known: BTreeMap::new(),
+            labels: None,
             hasher: RandomState::new(),
             position: None,
             leaving: BTreeMap::new(),
@@ -96,7 +103,26 @@ impl Slices {
         self.put(slice, &before);
     }
 
+    /// Gives the endpoints of pods the labels of these.
+    pub(crate) fn label(&mut self, labels: Arc<PodLabels>) {
+        self.labels = Some(labels);
+        let before = std::mem::take(&mut self.known);
+        for (name, known) in &before {
+            // The unlabelled slice is kept beside the labelled one.
+            let slice = known.plain.clone().unwrap_or_else(|| known.slice.clone());
+            debug_assert_eq!(*name, slice.name);
+            self.put(slice, &before);
+        }
+    }
+
     fn put(&mut self, mut slice: Slice, before: &BTreeMap<String, Known>) {
+        let plain = self.labels.is_some().then(|| slice.clone());
+        for candidate in &mut slice.candidates {
+            let labels = self.labels.as_ref().zip(candidate.target.as_ref());
+            let Some(labels) = labels.and_then(|(labels, target)| labels.get(target)) else { continue };
+            candidate.entry = labelled(&candidate.entry, labels);
+            candidate.fallback = candidate.fallback.as_ref().map(|entry| labelled(entry, labels));
+        }
         if let Some(before) = before.get(&slice.name) {
             // What did not change stays the same object, which is compared without a look at it.
             for (now, before) in slice.candidates.iter_mut().zip(&before.slice.candidates) {
@@ -110,7 +136,7 @@ impl Slices {
         }
         slice.candidates.sort_by(|a, b| a.entry.endpoint().id().cmp(b.entry.endpoint().id()));
         let keys = slice.candidates.iter().map(|candidate| self.keys(candidate)).collect();
-        self.known.insert(slice.name.clone(), Known { slice, keys });
+        self.known.insert(slice.name.clone(), Known { slice, plain, keys });
     }
 
     fn keys(&self, candidate: &Candidate) -> Keys {
@@ -257,7 +283,7 @@ impl Slices {
     /// Returns the endpoints of all slices, without duplicates.
     fn union(&self) -> Vec<Published> {
         let mut chosen: Vec<(&Candidate, Keys, Option<u64>)> = Vec::new();
-        for Known { slice, keys } in self.known.values() {
+        for Known { slice, keys, .. } in self.known.values() {
             chosen.extend(slice.candidates.iter().zip(keys).map(|(one, keys)| (one, *keys, slice.version)));
         }
         // As in kube-proxy, a running endpoint takes precedence over a terminating one, then the

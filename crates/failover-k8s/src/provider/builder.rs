@@ -79,6 +79,7 @@ impl KubernetesProviderBuilder {
             reaper: None,
             drain: defaults::DRAIN,
             secrets: false,
+            pod_labels: false,
             targets: BTreeMap::new(),
         };
         Self {
@@ -225,6 +226,17 @@ impl KubernetesProviderBuilder {
     /// hints for nodes (`hints.forNodes`) are followed like those for zones, before them.
     pub fn node_name(mut self, node: impl Into<String>) -> Self {
         self.settings.reading.node = Some(node.into()).filter(|node| !node.is_empty());
+        self
+    }
+
+    /// Sets whether the labels of pods become metadata of their endpoints (`k8s.label.NAME`), for
+    /// example for versions, and the label `failover.rs/weight` their weight; default false.
+    ///
+    /// Needs the right to list and watch pods in the namespace; without it, endpoints have no labels.
+    /// One watch for all services of a namespace follows all its pods. Labels appear shortly after the
+    /// endpoint, and only in watched services, not in lists.
+    pub fn pod_labels(mut self, reads: bool) -> Self {
+        self.settings.pod_labels = reads;
         self
     }
 
