@@ -34,9 +34,10 @@
 //! # Logging
 //!
 //! Events have the target `failover::k8s`. `WARN`: a lease is not renewed, was lost or may have
-//! expired; endpoints of processes that are gone; credentials are not renewed. `INFO`: another
-//! process has taken over a registration. Neither tokens nor the output of credentials plugins are
-//! logged.
+//! expired; a registration was deleted in the cluster and is back, or another process has taken it
+//! over or deregistered it; endpoints of processes that are gone; credentials are not renewed.
+//! `INFO`: the port of a service has changed. Neither tokens nor the output of credentials plugins
+//! are logged.
 //!
 //! # Process-wide effects
 //!

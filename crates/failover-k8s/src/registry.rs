@@ -15,6 +15,8 @@ use crate::slice_store::{
 };
 use crate::{convert, error, names, ownership};
 
+/// The code of a change of what another process has taken over.
+const TAKEN_OVER: &str = "TAKEN_OVER";
 /// Attempts of a change if there are concurrent changes.
 const TRIES: u32 = 5;
 
@@ -28,7 +30,8 @@ impl Registry for KubernetesProvider {
     /// # Cancel safety
     ///
     /// If the future is dropped or times out, the endpoint may still have been registered; it then
-    /// stays as long as this process renews its lease. Register or deregister it again.
+    /// stays as long as this process renews its lease. Register or deregister it again. A registration
+    /// that the server refuses leaves nothing, not even the lease of this process.
     async fn register(&self, endpoint: &Endpoint) -> Result<(), Error> {
         let cluster = &*self.cluster;
         cluster.client.ensure_open()?;
@@ -58,6 +61,9 @@ impl Registry for KubernetesProvider {
 
     /// Replaces an endpoint by compare-and-swap, with up to five attempts. Fields that others wrote
     /// into the slice are kept.
+    ///
+    /// Like `set_health`, it returns `Conflict` (`TAKEN_OVER`), and changes nothing, if another process
+    /// has registered the endpoint since this provider did.
     ///
     /// If the address changes between IPv4 and IPv6, see [`register`](Self::register).
     async fn update(&self, endpoint: &Endpoint) -> Result<(), Error> {
@@ -118,6 +124,9 @@ impl Registry for KubernetesProvider {
         self.change(service, id, true, |entry| entry.with_health(health)).await
     }
 
+    /// Sets whether the endpoint is in service. Succeeds without effect if another process has
+    /// registered it since this provider did: a process that drains before it ends has nothing to
+    /// drain then.
     async fn set_lifecycle(
         &self,
         service: &ServiceName,
@@ -125,7 +134,10 @@ impl Registry for KubernetesProvider {
         lifecycle: Lifecycle,
     ) -> Result<(), Error> {
         self.cluster.client.ensure_open()?;
-        self.change(service, id, true, |entry| entry.with_lifecycle(lifecycle)).await
+        match self.change(service, id, true, |entry| entry.with_lifecycle(lifecycle)).await {
+            Err(error) if error.code() == TAKEN_OVER => Ok(()),
+            changed => changed,
+        }
     }
 }
 
@@ -143,7 +155,7 @@ fn taken_over(service: &ServiceName, id: &EndpointId) -> Error {
     let message = format!(
         "{service}/{id}: another process has registered it since this one did; register it again to take it back"
     );
-    Error::new(ErrorKind::Conflict, message).with_code("TAKEN_OVER")
+    Error::new(ErrorKind::Conflict, message).with_code(TAKEN_OVER)
 }
 
 impl KubernetesProvider {

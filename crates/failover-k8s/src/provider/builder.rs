@@ -269,8 +269,8 @@ impl KubernetesProviderBuilder {
         self
     }
 
-    /// Sets whether this process removes registrations of processes that are gone. By default, it
-    /// does so once it has registered an endpoint itself, because it then has the permissions.
+    /// Sets whether this process removes registrations of processes that are gone. By default, two
+    /// of the processes that have registered an endpoint do so, elected by their leases.
     pub fn reaper(mut self, reaps: bool) -> Self {
         self.settings.reaper = Some(reaps);
         self

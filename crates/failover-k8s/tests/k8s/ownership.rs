@@ -121,8 +121,8 @@ async fn an_old_owner_undoes_nothing_of_its_successor() {
         new.register(&new_one).await.expect("registers");
         let before = state(&space).await;
         let old_one = endpoint("a", "10.0.0.1");
+        old.set_lifecycle(&users, &id("a"), Lifecycle::Draining).await.expect("there is nothing to drain");
         for error in [
-            old.set_lifecycle(&users, &id("a"), Lifecycle::Draining).await,
             old.set_health(&users, &id("a"), Health::Unhealthy).await,
             old.update(&old_one).await,
             old.set_health(&users, &id("a"), Health::Unhealthy).await,
