@@ -356,7 +356,7 @@ impl Driver {
                 EmptyPolicy::AddressTrust => defaults::EMPTY_HOLD,
             };
             let reason = format!("{message}; the last {known} endpoints are removed after {}", rough(hold));
-            self.sink.event(EventKind::EmptyHeld, reason);
+            self.sink.event(EventKind::RemovalHeld, reason);
             self.sink.clock().now() + hold
         };
         let until = before.map_or_else(begin, |(_, until)| until);

@@ -51,7 +51,8 @@ pub enum EventKind {
     SourceChanged,
     /// An unconfirmed empty answer is held and not yet applied.
     EmptyHeld,
-    /// Many endpoints were removed at once; they are retained as a last resort for a while.
+    /// Many endpoints were removed at once, or an answer has no valid entry any more; the endpoints
+    /// before are retained for a while.
     RemovalHeld,
     /// An entry of the registry's answer was invalid and was skipped.
     EntryRejected,

@@ -300,7 +300,7 @@ async fn an_answer_of_nothing_but_bad_entries_ends_the_endpoints_before_it_after
     let garbage = || Step::Answer(EndpointSet::new([endpoint_of("orders", "orders-1", 3).into()]));
     script.step(garbage());
     until("the answer", SOON, || service.is_stale()).await;
-    let held = emitted(&service, EventKind::EmptyHeld);
+    let held = emitted(&service, EventKind::RemovalHeld);
     assert_eq!(held.len(), 1, "{held:?}");
     assert!(held[0].contains("removed after 5m"), "{held:?}");
     sleep(Duration::from_secs(200)).await;
@@ -312,7 +312,7 @@ async fn an_answer_of_nothing_but_bad_entries_ends_the_endpoints_before_it_after
     sleep(Duration::from_secs(10)).await;
     assert!(named(&service).is_empty());
     assert_eq!(emitted(&service, EventKind::EndpointRemoved).len(), 2);
-    assert_eq!(emitted(&service, EventKind::EmptyHeld).len(), 1);
+    assert_eq!(emitted(&service, EventKind::RemovalHeld).len(), 1);
     let error = service.stats().sources[0].error.clone();
     assert_eq!(error.as_deref(), Some("none of the 1 entries in its answer is valid"), "it is no empty set");
     // A good answer ends it, and a fault of the connection ends the hold.

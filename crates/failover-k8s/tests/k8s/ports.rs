@@ -201,7 +201,7 @@ async fn endpoints_of_which_nothing_can_be_used_any_more_end_after_the_hold() {
     })
     .await;
     put(&space, &[1, 2], json!([port("grpc", 1), port("metrics", 2)])).await;
-    until(SOON, "it is told", async || !emitted(&users, EventKind::EmptyHeld).is_empty()).await;
+    until(SOON, "it is told", async || !emitted(&users, EventKind::RemovalHeld).is_empty()).await;
     let rejected = emitted(&users, EventKind::EntryRejected).join("\n");
     assert!(rejected.contains("grpc (1), metrics (2)"), "{rejected}");
     assert_eq!(users.endpoints().len(), 2, "they stay for the hold");
