@@ -29,7 +29,8 @@ use crate::engine::breaker::atomic::Change;
 use crate::engine::breaker::{Input, Phase};
 use crate::engine::snapshot::Snapshot;
 use crate::engine::state::EndpointState;
-use crate::engine::state::counters::Counters;
+use crate::engine::state::counters::{AttemptCounts, Counters};
+use crate::engine::state::durations::Durations;
 use crate::engine::state::latency::Times;
 use crate::engine::state::placement::Cause;
 use crate::error::Error;
@@ -112,14 +113,25 @@ impl Engine {
         (counters, times, in_flight)
     }
 
-    /// Adds the counters of the endpoints that the service has and of those that it had, unless the
-    /// control lock is taken.
-    pub(crate) fn try_counters(&self) -> Option<Counters> {
+    /// Counts the attempts on the endpoints that the service has and on those that it had, with their
+    /// durations if that is asked for. Returns `None` if the control lock is taken.
+    pub(crate) fn try_counts(&self, with_durations: bool) -> Option<(AttemptCounts, Option<Durations>)> {
         let control = self.control.try_lock().ok()?;
         let retired = control.allocator.retired().values().fold(Counters::NONE, Counters::plus);
+        let (mut counts, mut durations) = (retired.ended, with_durations.then_some(retired.durations));
         let snapshot = self.snapshot.load();
         let states = snapshot.slots.iter().map(|slot| slot.state).chain(control.allocator.leaving());
-        Some(states.fold(retired, |counters, number| counters.plus(&self.slab.state(number).counters())))
+        for state in states.map(|number| self.slab.state(number)) {
+            match &mut durations {
+                None => counts.add(&state.ended()),
+                Some(durations) => {
+                    let counters = state.counters();
+                    counts.add(&counters.ended);
+                    durations.add(&counters.durations);
+                }
+            }
+        }
+        Some((counts, durations))
     }
 
     /// Returns the attempt counters and the number of attempts in flight, by the number of the

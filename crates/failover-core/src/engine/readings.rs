@@ -17,11 +17,14 @@ use crate::runtime::clock::Time;
 /// The minimum time between two readings, and of that for each endpoint: a reading visits all of them.
 pub(super) const SPACING: Duration = Duration::from_secs(1);
 pub(super) const SPACING_BY_ENDPOINT: Duration = Duration::from_millis(1);
-/// The number of the newest readings that are kept.
-const FINE: usize = 12;
+/// The number of the newest readings that are kept: for the shortest window and its delay, from attempts
+/// and from those who read the statistics.
+const FINE: usize = 24;
 /// The minimum time between two older ones, and the number that is kept.
 const COARSE_SPACING: Duration = Duration::from_secs(5);
 const COARSE: usize = 14;
+/// The part of a window by which it may be longer to have durations.
+const LONGER: u32 = 5;
 
 /// The totals of a service at one time.
 #[derive(Clone, Copy, Debug)]
@@ -30,16 +33,22 @@ pub(crate) struct Reading {
     pub(crate) attempts: AttemptCounts,
     pub(crate) failed: u64,
     pub(crate) refused: u64,
-    pub(crate) durations: Durations,
+    /// Of whole calls; absent where reading them would have taken too long.
+    pub(crate) durations: Option<Durations>,
 }
 
 impl Reading {
-    pub(crate) fn new(at: Time, attempts: AttemptCounts, calls: &CallTotals, durations: Durations) -> Self {
+    pub(crate) fn new(
+        at: Time,
+        attempts: AttemptCounts,
+        calls: &CallTotals,
+        durations: Option<Durations>,
+    ) -> Self {
         Self { at, attempts, failed: calls.failed, refused: calls.refused, durations }
     }
 
     pub(super) const fn nothing(at: Time) -> Self {
-        Self { at, attempts: AttemptCounts::NONE, failed: 0, refused: 0, durations: Durations::NONE }
+        Self { at, attempts: AttemptCounts::NONE, failed: 0, refused: 0, durations: Some(Durations::NONE) }
     }
 }
 
@@ -87,6 +96,11 @@ impl Readings {
         }
     }
 
+    /// Keeps a reading with durations, unless there is one that is hardly older.
+    pub(super) fn add_full(&self, reading: Reading) {
+        self.kept().add_full(reading);
+    }
+
     /// Returns the newest reading that is at least this old, or else the oldest.
     pub(super) fn before(&self, now: Time, age: Duration) -> Option<Reading> {
         self.kept().before(now, age)
@@ -100,16 +114,38 @@ impl Readings {
 
 impl Kept {
     fn add(&mut self, reading: Reading) {
-        let before = self.coarse.back().map_or(Time::from_nanos(0), |reading| reading.at);
-        if reading.at.since(before) >= COARSE_SPACING {
-            push(&mut self.coarse, COARSE, reading);
+        let is_full = |reading: &Reading| reading.durations.is_some();
+        match self.coarse.back_mut() {
+            Some(before) if reading.at.since(before.at) < COARSE_SPACING => {
+                if is_full(&reading) && !is_full(before) {
+                    *before = reading;
+                }
+            }
+            _ => push(&mut self.coarse, COARSE, reading),
         }
         push(&mut self.fine, FINE, reading);
     }
 
+    /// Adds a reading with durations, unless there is one that is hardly older.
+    fn add_full(&mut self, reading: Reading) {
+        let before = self.fine.iter().rev().find(|before| before.durations.is_some());
+        if before.is_none_or(|before| reading.at.since(before.at) >= SPACING) {
+            self.add(reading);
+        }
+    }
+
     fn before(&self, now: Time, age: Duration) -> Option<Reading> {
         let mut newest_first = self.fine.iter().rev().chain(self.coarse.iter().rev());
-        newest_first.find(|reading| now.since(reading.at) >= age).or(self.coarse.front()).copied()
+        let Some(first) = newest_first.find(|reading| now.since(reading.at) >= age) else {
+            return self.coarse.front().copied();
+        };
+        // One with durations is worth a window that is a little longer.
+        let is_better = |reading: &&Reading| {
+            let is_older = reading.at <= first.at && first.at.since(reading.at) <= age / LONGER;
+            is_older && reading.durations.is_some()
+        };
+        let better = first.durations.is_none().then(|| newest_first.find(is_better)).flatten();
+        Some(*better.unwrap_or(first))
     }
 }
 
@@ -129,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_reading_that_is_old_enough_is_found_and_no_more_than_26_are_kept() {
+    fn the_newest_reading_that_is_old_enough_is_found_and_a_fixed_number_is_kept() {
         let readings = Readings::new(at(100));
         let before = |now, age| {
             readings

@@ -117,8 +117,10 @@ pub struct WindowStats {
     pub failed_requests: u64,
     /// Failed calls for which no endpoint was available.
     pub refused: u64,
-    /// The durations of whole calls.
-    pub call_durations: Durations,
+    /// The durations of whole calls. Absent for a service with more than 64 endpoints, unless somebody
+    /// reads the statistics regularly: an ending attempt that read them would take too long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call_durations: Option<Durations>,
 }
 
 impl WindowStats {
@@ -128,7 +130,7 @@ impl WindowStats {
             attempts: now.attempts.since(&before.attempts),
             failed_requests: now.failed.saturating_sub(before.failed),
             refused: now.refused.saturating_sub(before.refused),
-            call_durations: now.durations.since(&before.durations),
+            call_durations: now.durations.zip(before.durations).map(|(now, before)| now.since(&before)),
         }
     }
 }
@@ -224,9 +226,9 @@ impl Engine {
         let Gone { counters, times, in_flight } = sum;
         let (calls, ended) = (view.calls(), counters.ended);
         let (succeeded, rejected) = (ended.of(AttemptClass::Success), ended.of(AttemptClass::Rejected));
-        self.note_reading(view.now);
         let call_durations = self.accounts().call_durations(&counters.durations);
-        let now = Reading::new(view.now, ended, &calls, call_durations);
+        let now = Reading::new(view.now, ended, &calls, Some(call_durations));
+        self.keep_reading(now);
         let since = |age| WindowStats::new(&now, &self.reading_before(view.now, age));
         ServiceStats {
             service: self.name().clone(),
