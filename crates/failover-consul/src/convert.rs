@@ -47,6 +47,9 @@ const UPDATED: &str = "fo-utime";
 const OWNER: &str = "fo-owner";
 const OURS: &str = "fo-";
 
+/// The error code for a sidecar or a gateway.
+const NOT_AN_INSTANCE: &str = "NOT_AN_INSTANCE";
+
 /// Returns the registration of an endpoint by the provider identified as `owner`.
 ///
 /// # Errors
@@ -66,7 +69,7 @@ pub(crate) fn registration(
         address: address(endpoint)?,
         port: endpoint.port(),
         meta: meta(endpoint, owner, settings)?,
-        weights: Weights { passing: i64::from(endpoint.weight().clamp(1, MAX_WEIGHT)), warning: 1 },
+        weights: Weights { passing: i64::from(endpoint.weight().clamp(1, MAX_WEIGHT)), warning: Some(1) },
         enable_tag_override: false,
         check,
     })
@@ -147,6 +150,11 @@ fn time(millis: &str) -> Option<SystemTime> {
 /// Returns the provider that registered an instance, if it was registered by this library.
 pub(crate) fn owner<'a>(service: &'a Service<'_>) -> Option<&'a str> {
     service.meta.as_ref()?.get(OWNER)?.as_deref()
+}
+
+/// Returns whether Consul takes two names for the same service: it ignores their case.
+pub(crate) fn is_service(service: &ServiceName, name: &str) -> bool {
+    service.as_str().eq_ignore_ascii_case(name)
 }
 
 /// Records another provider as the owner of a registration.
@@ -302,13 +310,16 @@ pub(crate) fn entry(
         return Err(Error::new(ErrorKind::Validation, "it has no service"));
     };
     let name = found.name.as_deref().unwrap_or_default();
-    // Consul ignores case in names; this library does not.
-    if service != name {
+    if !is_service(service, name) {
         let message = format!("it belongs to service {name}, not to {service}");
         return Err(Error::new(ErrorKind::Validation, message));
     }
-    let endpoint = endpoint(service, instance, found, settings)?;
+    if let Some(kind) = found.kind.as_deref().filter(|kind| !matches!(*kind, "" | "typical")) {
+        let message = format!("its kind is {kind}: it is not an instance of the service itself");
+        return Err(Error::new(ErrorKind::Validation, message).with_code(NOT_AN_INSTANCE));
+    }
     let Claims { health, lifecycle } = claims(instance.checks.as_deref(), settings.ignore_node_checks);
+    let endpoint = endpoint(service, instance, found, health, settings)?;
     Ok(EndpointEntry::new(endpoint).with_health(health).with_lifecycle(lifecycle))
 }
 
@@ -316,13 +327,15 @@ fn endpoint(
     service: &ServiceName,
     instance: &Instance<'_>,
     found: &Service<'_>,
+    health: Health,
     settings: &Settings,
 ) -> Result<Endpoint, Error> {
     let empty = BTreeMap::new();
     let meta = found.meta.as_ref().unwrap_or(&empty);
     let get = |key: &str| meta.get(key).and_then(Option::as_deref);
     let ours = get(SCHEMA).is_some();
-    let id = found.id.as_deref().filter(|id| !id.is_empty()).unwrap_or(service.as_str());
+    let id = found.id.as_deref().filter(|id| !id.is_empty()).or(found.name.as_deref());
+    let id = id.unwrap_or_default();
     let id = if ours { id::decode(id) } else { id.into() };
     let port = found.port.unwrap_or(0);
     let port = u16::try_from(port).map_err(|_| Error::invalid("port", port, "a number from 1 to 65535"))?;
@@ -331,9 +344,11 @@ fn endpoint(
     let address = own.or_else(|| node.and_then(|node| node.address.as_deref())).unwrap_or_default();
     let weight = match get(WEIGHT).filter(|_| ours).and_then(|weight| weight.parse().ok()) {
         Some(exact) => exact,
-        None => {
-            found.weights.as_ref().map_or(1, |weights| weights.passing.clamp(0, i64::from(u32::MAX)) as u32)
-        }
+        None => found.weights.as_ref().map_or(1, |weights| {
+            // An endpoint of this library has one weight, whatever its health.
+            let warning = weights.warning.filter(|_| !ours && health == Health::Degraded);
+            warning.unwrap_or(weights.passing).clamp(0, i64::from(u32::MAX)) as u32
+        }),
     };
     let overflow = if ours { Overflow::read(&get) } else { Overflow::default() };
     let plain = meta.iter().filter(|(key, _)| !(ours && key.starts_with(OURS)));

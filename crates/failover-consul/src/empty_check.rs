@@ -48,8 +48,7 @@ pub(crate) async fn verify(
     let listed = client.done(client.settings.services(Read::now(Mode::Leader))?).await?;
     let names =
         names(&listed.body).map_err(|error| error::of_json("reading the names of all services", &error))?;
-    // Consul ignores case here; this comparison does not.
-    if names.iter().any(|name| name == service.as_str()) {
+    if names.iter().any(|name| convert::is_service(service, name)) {
         return Err(filtered(service, "the catalog names the service, and shows none of its instances"));
     }
     if let Some(allowed) = may_read(client, service).await {

@@ -3,6 +3,7 @@
 pub(crate) mod builder;
 mod env;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -181,14 +182,16 @@ impl ConsulProvider {
         let names = names(&answer.body)
             .map_err(|error| error::of_json("reading the names of all services", &error))?;
         let mut rejected = Vec::new();
-        let mut left = Vec::new();
-        for name in names {
+        // Consul lists every spelling, and returns the instances of all of them for each. The last one
+        // in order stays, which is the one in lower case.
+        let mut spellings = BTreeMap::new();
+        for name in BTreeSet::from_iter(names) {
             match ServiceName::new(&name) {
-                Ok(name) => left.push(name),
+                Ok(service) => drop(spellings.insert(name.to_ascii_lowercase(), service)),
                 Err(error) => rejected.push((format!("service {name}"), error)),
             }
         }
-        left.sort_by(|a, b| b.cmp(a));
+        let mut left: Vec<_> = spellings.into_values().rev().collect();
         let mut reading = JoinSet::new();
         let mut entries = Vec::new();
         loop {

@@ -217,7 +217,7 @@ impl ConsulProvider {
         // From here on no heartbeat registers it again, even if the agent has just lost it.
         let held = self.heartbeats.hold(&key).await;
         match agent::local(client, &key).await? {
-            Some(local) if service != local.service.as_str() => return Ok(false),
+            Some(local) if !convert::is_service(service, &local.service) => return Ok(false),
             // This provider's registration has been replaced by another process, such as a newer
             // release of the program. The id is still remembered, so that a second call has the
             // same result.
@@ -251,7 +251,7 @@ impl ConsulProvider {
         if client.settings.datacenter.is_none() {
             let local = agent::local(client, &encode_id(id)).await;
             // A token without permission to read it here may be able to list it.
-            let local = local.ok().flatten().filter(|local| service == local.service.as_str());
+            let local = local.ok().flatten().filter(|local| convert::is_service(service, &local.service));
             // An instance without an address has its node's, which this response does not contain.
             if let Some(Ok(entry)) = local.map(|local| local.entry(client, service)) {
                 return Ok(entry);
@@ -393,7 +393,7 @@ impl ConsulProvider {
         let client = self.opened()?;
         let mut found = agent::local(client, key).await?;
         if let (None, Some(kept)) = (&found, kept) {
-            if service == kept.registration.name.as_str() && self.heartbeats.keeps(key) {
+            if convert::is_service(service, &kept.registration.name) && self.heartbeats.keeps(key) {
                 tracing::info!(target: "failover::consul",
                     id = key,
                     "the agent has lost an endpoint that is changed; it is registered again"
@@ -404,7 +404,7 @@ impl ConsulProvider {
             }
         }
         match found {
-            Some(local) if service == local.service.as_str() => Ok(local),
+            Some(local) if convert::is_service(service, &local.service) => Ok(local),
             found => {
                 if found.is_none() {
                     if let Some(node) = self.elsewhere(service, key).await {
@@ -466,7 +466,7 @@ fn alive_beside(body: &[u8], own: &str) -> Option<String> {
 
 /// Refuses an id of another service: ids are unique per agent in Consul, but per service here.
 fn own_service(local: &Local, service: &ServiceName, id: &str) -> Result<(), Error> {
-    if service == local.service.as_str() {
+    if convert::is_service(service, &local.service) {
         return Ok(());
     }
     let message = format!(

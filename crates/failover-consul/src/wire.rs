@@ -330,8 +330,7 @@ pub(crate) struct Registration {
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Weights {
     pub(crate) passing: i64,
-    #[serde(default)]
-    pub(crate) warning: i64,
+    pub(crate) warning: Option<i64>,
 }
 
 #[derive(Clone, Default, PartialEq, Serialize)]

@@ -17,6 +17,9 @@ pub(crate) struct Claims {
 }
 
 /// Returns the worst status of all checks. Maintenance is also a check, but does not affect health.
+///
+/// Servers store any status that somebody writes to the catalog, and count a check as passing for
+/// exactly one word.
 pub(crate) fn claims(checks: Option<&[CheckState<'_>]>, ignore_node_checks: bool) -> Claims {
     let mut claims = Claims { health: Health::Healthy, lifecycle: Lifecycle::InService };
     for check in checks.unwrap_or_default() {
@@ -33,10 +36,14 @@ pub(crate) fn claims(checks: Option<&[CheckState<'_>]>, ignore_node_checks: bool
         if is_of_node && ignore_node_checks {
             continue;
         }
-        match check.status.as_deref() {
-            Some("critical") => claims.health = Health::Unhealthy,
-            Some("warning") if claims.health == Health::Healthy => claims.health = Health::Degraded,
-            _ => {}
+        match check.status.as_deref().unwrap_or_default() {
+            "passing" => {}
+            status if status.eq_ignore_ascii_case("warning") => {
+                if claims.health == Health::Healthy {
+                    claims.health = Health::Degraded;
+                }
+            }
+            _ => claims.health = Health::Unhealthy,
         }
     }
     claims
@@ -84,7 +91,14 @@ mod tests {
                 Healthy,
                 Maintenance,
             ),
-            (vec![own("unheard of")], false, Healthy, InService),
+            (vec![own("Warning")], false, Degraded, InService),
+            (vec![own("Critical")], false, Unhealthy, InService),
+            (vec![own("fail"), own("passing")], false, Unhealthy, InService),
+            (vec![own("maintenance")], false, Unhealthy, InService),
+            (vec![own("Passing")], false, Unhealthy, InService),
+            (vec![own("")], false, Unhealthy, InService),
+            (vec![CheckState { status: None, ..own("") }], false, Unhealthy, InService),
+            (vec![serf("fail"), own("passing")], true, Healthy, InService),
         ] {
             let found = claims(Some(&checks), ignore);
             assert_eq!(found, Claims { health, lifecycle }, "{checks:?}");

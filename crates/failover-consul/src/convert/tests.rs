@@ -241,7 +241,15 @@ fn an_instance_that_cannot_be_used_is_left_out_and_named() {
         ),
         (bad(r#"{"ID":"x","Service":"users","Address":"http://a","Port":80}"#), "address"),
         (bad(r#"{"ID":"x y","Service":"users","Address":"10.0.0.2","Port":80}"#), "endpoint id"),
-        (bad(r#"{"ID":"x","Service":"Users","Address":"10.0.0.2","Port":80}"#), "belongs to service Users"),
+        (bad(r#"{"ID":"x","Service":"user","Address":"10.0.0.2","Port":80}"#), "belongs to service user"),
+        (
+            bad(r#"{"ID":"x","Service":"users","Kind":"connect-proxy","Address":"10.0.0.2","Port":80}"#),
+            "its kind is connect-proxy",
+        ),
+        (
+            bad(r#"{"ID":"x","Service":"users","Kind":"api-gateway","Address":"10.0.0.2","Port":80}"#),
+            "its kind is api-gateway",
+        ),
         (bad("null"), "no service"),
         ("7".to_owned(), "cannot be read"),
         ("null".to_owned(), ""),
@@ -260,6 +268,31 @@ fn an_instance_that_cannot_be_used_is_left_out_and_named() {
     let all: Vec<_> = cases.iter().map(|(entry, _)| entry.as_str()).chain([good.as_str()]).collect();
     let set = read(&format!("[{}]", all.join(",")));
     assert_eq!((set.entries().len(), set.rejected_count()), (1, cases.len() as u64));
+}
+
+#[test]
+fn the_weight_for_a_warning_counts_while_there_is_one() {
+    for (status, weights, weight) in [
+        ("passing", r#"{"Passing":5,"Warning":2}"#, 5),
+        ("warning", r#"{"Passing":5,"Warning":2}"#, 2),
+        ("warning", r#"{"Passing":5,"Warning":0}"#, 0),
+        ("warning", r#"{"Passing":5}"#, 5),
+        ("warning", r#"{"Passing":5,"Warning":-1}"#, 0),
+        ("critical", r#"{"Passing":5,"Warning":2}"#, 5),
+        ("warning", "null", 1),
+    ] {
+        let of = |meta: &str| {
+            let set = read(&format!(
+                r#"[{{"Service":{{"ID":"a","Service":"users","Address":"10.0.0.1","Port":80,"Weights":{weights},
+                     "Meta":{meta}}},"Checks":[{{"CheckID":"c","Status":"{status}"}}]}}]"#
+            ));
+            set.entries()[0].endpoint().weight()
+        };
+        assert_eq!(of("null"), weight, "{status} {weights}");
+        if weights != "null" {
+            assert_eq!(of(r#"{"fo-v":"1"}"#), 5, "an endpoint of this library: {status} {weights}");
+        }
+    }
 }
 
 /// Row 23: an invalid zone of a node does not exclude its instances.

@@ -96,6 +96,9 @@ pub(crate) struct Service<'a> {
     pub(crate) id: Option<Cow<'a, str>>,
     #[serde(rename = "Service", borrow)]
     pub(crate) name: Option<Cow<'a, str>>,
+    /// Empty for the service itself; names the kind of proxy or gateway otherwise.
+    #[serde(rename = "Kind", borrow)]
+    pub(crate) kind: Option<Cow<'a, str>>,
     #[serde(rename = "Address", borrow)]
     pub(crate) address: Option<Cow<'a, str>>,
     #[serde(rename = "Port")]

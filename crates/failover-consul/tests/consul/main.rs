@@ -9,6 +9,7 @@ mod conformance;
 mod emptiness;
 mod fake;
 mod faults;
+mod foreign;
 mod grpc;
 mod live;
 mod many;
