@@ -235,6 +235,10 @@ impl ServiceWatch {
         if set.entries().is_empty() && set.rejected_count() == 0 {
             return self.take_empty(&answer, set, index, state).await;
         }
+        let mut set = set;
+        if answer.filtered {
+            set.reject(format!("service {}", self.service), empty_check::partly_hidden());
+        }
         state.empty_from = None;
         state.highest = index;
         let waited_for_nothing = has_waited && after.is_some_and(|(old, _)| old == index);
@@ -266,6 +270,7 @@ impl ServiceWatch {
         if before.is_some_and(|last| last.entries().is_empty())
             && !state.failing
             && state.empty_from.is_none()
+            && !answer.filtered
         {
             // It has already been verified.
             state.highest = index;

@@ -9,6 +9,9 @@ use crate::wire::answer::Answer;
 use crate::wire::{Mode, Read, names};
 use crate::{convert, error};
 
+/// The error code for data that the token may not read.
+pub(crate) const FILTERED: &str = "FILTERED";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Emptiness {
     /// The leader and the list of names agree that there are none.
@@ -51,7 +54,7 @@ pub(crate) async fn verify(
     if names.iter().any(|name| convert::is_service(service, name)) {
         return Err(filtered(service, "the catalog names the service, and shows none of its instances"));
     }
-    if let Some(allowed) = may_read(client, service).await {
+    if let Some(allowed) = may_read(client, service.as_str()).await {
         return if allowed {
             Ok(Emptiness::Certain)
         } else {
@@ -68,10 +71,39 @@ pub(crate) async fn verify(
     }
 }
 
+/// Verifies that a list of all services without any endpoint is complete. `named` is the number of
+/// names in it.
+///
+/// # Errors
+///
+/// Returns `Permission` with the code `FILTERED` if something is hidden.
+pub(crate) async fn verify_all(client: &Client, named: usize, is_filtered: bool) -> Result<(), Error> {
+    let why = if is_filtered {
+        "the server says that it left out what the token may not read"
+    } else if named > 0 {
+        "the catalog names services, and shows no instance of any"
+    } else if may_read(client, "consul").await == Some(true) {
+        return Ok(());
+    } else {
+        // Every cluster has it, and registers it itself.
+        "not even the service consul is visible"
+    };
+    let message = format!(
+        "listing all services: there is none, or all are hidden: {why}; the token needs service:read for the services and node:read for their nodes"
+    );
+    Err(Error::new(ErrorKind::Permission, message).with_code(FILTERED))
+}
+
+/// Returns the reason why an answer that holds some instances may lack others.
+pub(crate) fn partly_hidden() -> Error {
+    let message = "the server left out what the token may not read (service:read, node:read)";
+    Error::new(ErrorKind::Permission, message).with_code(FILTERED)
+}
+
 /// Returns whether the token may read the service, if the servers say so. Consul's user interface
 /// uses the same request.
-async fn may_read(client: &Client, service: &ServiceName) -> Option<bool> {
-    let answer = client.ask(client.settings.may_read(service.as_str()).ok()?, Limit::Short).await.ok()?;
+async fn may_read(client: &Client, service: &str) -> Option<bool> {
+    let answer = client.ask(client.settings.may_read(service).ok()?, Limit::Short).await.ok()?;
     match answer.status {
         200 => {
             let answers: Vec<Authorized> = serde_json::from_slice(&answer.body).ok()?;
@@ -93,5 +125,5 @@ fn filtered(service: &ServiceName, why: &str) -> Error {
     let message = format!(
         "service {service} is empty, or hidden: {why}; the token needs service:read for it and node:read for its nodes"
     );
-    Error::new(ErrorKind::Permission, message).with_code("FILTERED")
+    Error::new(ErrorKind::Permission, message).with_code(FILTERED)
 }

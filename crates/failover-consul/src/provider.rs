@@ -154,7 +154,7 @@ impl ConsulProvider {
         let client = self.opened()?;
         let mut answer = client.done(client.settings.health(service.as_str(), None, self.once())?).await?;
         let what = format!("reading service {service}");
-        let set = convert::read_set(&client.settings, service, std::mem::take(&mut answer.body)).await?;
+        let mut set = convert::read_set(&client.settings, service, std::mem::take(&mut answer.body)).await?;
         if set.entries().is_empty() && set.rejected_count() == 0 {
             return match empty_check::verify(client, service, &answer).await? {
                 Emptiness::Certain => Ok(EndpointSet::unknown_service().confirmed()),
@@ -164,6 +164,9 @@ impl ConsulProvider {
                     Err(Error::new(ErrorKind::Connection, message))
                 }
             };
+        }
+        if answer.filtered {
+            set.reject(format!("service {service}"), empty_check::partly_hidden());
         }
         Ok(set)
     }
@@ -192,6 +195,11 @@ impl ConsulProvider {
             }
         }
         let mut left: Vec<_> = spellings.into_values().rev().collect();
+        let named = left.len();
+        let mut is_filtered = answer.filtered;
+        if is_filtered {
+            rejected.push(("the list of services".to_owned(), empty_check::partly_hidden()));
+        }
         let mut reading = JoinSet::new();
         let mut entries = Vec::new();
         loop {
@@ -200,16 +208,26 @@ impl ConsulProvider {
                 let (client, read) = (Arc::clone(client), self.once());
                 reading.spawn(async move {
                     let answer = client.done(client.settings.health(name.as_str(), None, read)?).await?;
-                    convert::read_set(&client.settings, &name, answer.body).await
+                    let mut set = convert::read_set(&client.settings, &name, answer.body).await?;
+                    // An older server names a service without the instances that it hides.
+                    if answer.filtered || (set.entries().is_empty() && set.rejected_count() == 0) {
+                        set.reject(format!("service {name}"), empty_check::partly_hidden());
+                    }
+                    Ok::<_, Error>((set, answer.filtered))
                 });
             }
             let Some(done) = reading.join_next().await else { break };
-            let set =
+            let (set, hides) =
                 done.map_err(|error| Error::new(ErrorKind::Internal, format!("listing: {error}")))??;
+            is_filtered |= hides;
             let count = set.rejected_count() as usize;
             rejected
                 .extend(set.rejected().iter().take(count).map(|r| (r.what().to_owned(), r.error().clone())));
             entries.extend(set.into_entries());
+        }
+        let is_hidden = |(_, error): &(_, Error)| error.code() == empty_check::FILTERED;
+        if entries.is_empty() && rejected.iter().all(is_hidden) {
+            empty_check::verify_all(client, named, is_filtered).await?;
         }
         let mut set = EndpointSet::new(entries);
         for (what, error) in rejected {

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use crate::agent::{self, Local};
 use crate::convert::{self, encode_id, status_of};
+use crate::empty_check::FILTERED;
 use crate::error;
 use crate::heartbeat::{Permit, Registered, report, restore};
 use crate::provider::ConsulProvider;
@@ -258,6 +259,8 @@ impl ConsulProvider {
             }
         }
         let set = self.list(&Query::service(service)).await?;
+        let hidden = set.rejected().iter().find(|entry| entry.error().code() == FILTERED);
+        let hidden = hidden.map(|entry| entry.error().clone().context(format!("{service}/{id}")));
         let entries = set.into_entries();
         if let Some(entry) = entries.iter().find(|entry| entry.endpoint().id() == id) {
             return Ok(entry.clone());
@@ -272,7 +275,9 @@ impl ConsulProvider {
             let wanted = format!("{first} or {last}, with the node");
             return Err(Error::invalid("endpoint id", format!("{id}, which is on several nodes,"), &wanted));
         }
-        Err(Error::new(ErrorKind::NotFound, format!("{service}/{id} is not registered")))
+        // What the server left out may be what was asked for.
+        let missing = || Error::new(ErrorKind::NotFound, format!("{service}/{id} is not registered"));
+        Err(hidden.unwrap_or_else(missing))
     }
 
     async fn do_set_health(

@@ -85,6 +85,61 @@ async fn rights(server: Server) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_server_left_out_is_said_for_every_read_on_the_newest() {
+    left_out(Server::Consul).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_server_left_out_is_said_for_every_read_on_debian() {
+    left_out(Server::ConsulDebian).await;
+}
+
+async fn left_out(server: Server) {
+    let Some(agent) = agent(server) else { return };
+    let users = name("users");
+    for n in [1, 2] {
+        let body = format!(
+            r#"{{"Node": "n{n}", "Address": "10.1.2.{n}", "Service": {{"ID": "s{n}", "Service": "users", "Port": 80}}}}"#
+        );
+        let (status, said) = agent.call("PUT", "/v1/catalog/register", &body).expect("answers");
+        assert_eq!(status, 200, "{said}");
+    }
+    // Tokens that may see nothing, or names without instances.
+    for (token, rules) in [
+        ("nothing", r#"key_prefix "failover/" { policy = "read" }"#),
+        ("no-nodes", r#"service_prefix "" { policy = "read" }"#),
+        ("one-name", r#"service "users" { policy = "read" }"#),
+        ("no-service", r#"node_prefix "" { policy = "read" }"#),
+    ] {
+        let (_, token_of) = agent.token(token, rules);
+        let error =
+            with(&agent, &token_of).build().expect("valid").list(&Query::all()).await.expect_err(token);
+        assert_eq!((error.kind(), error.code()), (ErrorKind::Permission, "FILTERED"), "{token}: {error}");
+    }
+    let all = with(&agent, MANAGEMENT).build().expect("valid").list(&Query::all()).await.expect("all");
+    assert_eq!((all.entries().len(), all.rejected_count()), (3, 0), "{all:?}");
+    if agent.is_old() {
+        // It does not tell.
+        return;
+    }
+    let (_, half) =
+        agent.token("half", r#"service "users" { policy = "read" } node "n1" { policy = "read" }"#);
+    let consul = with(&agent, &half).build().expect("valid");
+    let filtered = |set: &failover_core::provider::EndpointSet| {
+        set.rejected().iter().filter(|entry| entry.error().code() == "FILTERED").count()
+    };
+    let set = consul.list(&Query::service(&users)).await.expect("one of two");
+    assert_eq!((ids(&set), filtered(&set)), (vec!["s1".to_owned()], 1));
+    let all = consul.list(&Query::all()).await.expect("one of three");
+    assert_eq!((ids(&all), filtered(&all)), (vec!["s1".to_owned()], 2), "{all:?}");
+    let mut stream = consul.watch(&users).expect("it watches");
+    let set = next(&mut stream, SECOND * 5).await.expect("one of two");
+    assert_eq!((ids(&set), filtered(&set)), (vec!["s1".to_owned()], 1));
+    let error = consul.get(&users, &"s2".try_into().expect("valid")).await.expect_err("hidden");
+    assert_eq!(error.code(), "FILTERED", "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_13_row_14_rights_that_are_taken_away_keep_the_endpoints_on_the_newest() {
     taken_away(Server::Consul).await;
 }

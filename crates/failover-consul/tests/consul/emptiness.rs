@@ -129,3 +129,19 @@ async fn an_empty_answer_that_cannot_be_confirmed_is_not_published() {
     let seen = see(&mut stream, SECOND * 5, "the empty set is published", has(&[])).await;
     assert!(seen.last().expect("one").as_ref().expect("good").is_confirmed());
 }
+
+/// A service that was empty for certain is not so any longer once the server says that it filters.
+#[tokio::test]
+async fn an_empty_service_is_an_error_once_the_server_says_that_it_filtered() {
+    let fake = Fake::start(&[]).await;
+    let provider = builder(&fake.address()).token("t").build().expect("valid");
+    let users = name("users");
+    let mut stream = provider.watch(&users).expect("it watches");
+    assert!(next(&mut stream, SECOND).await.expect("good").entries().is_empty());
+    fake.fail(|request| {
+        let is_read = request.path() == "/v1/health/service/users";
+        is_read.then(|| good(101, "[]").header("X-Consul-Results-Filtered-By-ACLs", "true"))
+    });
+    let error = next(&mut stream, SECOND * 2).await.expect_err("filtered");
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Permission, "FILTERED"));
+}
