@@ -31,7 +31,9 @@ fn said(body: &[u8], token: Option<&Secret>) -> String {
     const LONGEST: usize = 200;
     let Ok(text) = std::str::from_utf8(body) else { return String::new() };
     let text = text.trim();
-    if text.is_empty() || text.len() > LONGEST || text.contains(['<', '\n', '{']) {
+    // The query of a URL can hold a secret.
+    let has_query = text.split_once("://").is_some_and(|(_, rest)| rest.contains('?'));
+    if text.is_empty() || text.len() > LONGEST || text.contains(['<', '\n', '{']) || has_query {
         return String::new();
     }
     match token {
@@ -104,7 +106,8 @@ mod tests {
 
     #[test]
     fn pages_long_texts_and_tokens_are_not_shown() {
-        for body in ["<html>502</html>", &"x".repeat(500), "bad token canary", "{\"a\":1}"] {
+        let query = "Get http://10.0.0.1/health?key=secret: refused";
+        for body in ["<html>502</html>", &"x".repeat(500), "bad token canary", "{\"a\":1}", query] {
             let error = of_status("asking", &answer(500, body)).to_string();
             assert_eq!(error, "asking: consul answered 500");
         }

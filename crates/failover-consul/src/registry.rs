@@ -213,7 +213,7 @@ impl ConsulProvider {
     async fn do_deregister(&self, service: &ServiceName, id: &EndpointId) -> Result<bool, Error> {
         let client = self.opened()?;
         let id = &*Box::pin(self.own_id(service, id)).await?;
-        let key = encode_id(id);
+        let key = Box::pin(self.own_key(service, id)).await?;
         let permit = self.heartbeats.permit(&key).await;
         // From here on no heartbeat registers it again, even if the agent has just lost it.
         let held = self.heartbeats.hold(&key).await;
@@ -288,7 +288,7 @@ impl ConsulProvider {
     ) -> Result<(), Error> {
         let client = self.opened()?;
         let id = &*Box::pin(self.own_id(service, id)).await?;
-        let key = encode_id(id);
+        let key = Box::pin(self.own_key(service, id)).await?;
         let permit = self.heartbeats.permit(&key).await;
         let mut held = self.heartbeats.hold(&key).await;
         self.owned(&permit, held.as_deref(), service, id, &key).await?;
@@ -322,7 +322,7 @@ impl ConsulProvider {
     ) -> Result<(), Error> {
         let client = self.opened()?;
         let id = &*Box::pin(self.own_id(service, id)).await?;
-        let key = encode_id(id);
+        let key = Box::pin(self.own_key(service, id)).await?;
         let permit = self.heartbeats.permit(&key).await;
         let mut held = self.heartbeats.hold(&key).await;
         let before = self.owned(&permit, held.as_deref(), service, id, &key).await?.claims.lifecycle;
@@ -383,6 +383,23 @@ impl ConsulProvider {
             return Err(not_owner(service, &bare, node));
         }
         Ok(Cow::Borrowed(id))
+    }
+
+    /// Returns the id that an endpoint has in Consul. Other software registers ids that this library
+    /// would encode, such as ones with a capital, and those are listed as they are.
+    async fn own_key(&self, service: &ServiceName, id: &EndpointId) -> Result<String, Error> {
+        let client = self.opened()?;
+        let (key, plain) = (encode_id(id), id.as_str());
+        if key == plain || self.heartbeats.keeps(&key) || client.settings.local(plain).is_err() {
+            return Ok(key);
+        }
+        if agent::local(client, &key).await?.is_some() {
+            return Ok(key);
+        }
+        let foreign = agent::local(client, plain).await?;
+        let is_it = foreign
+            .is_some_and(|local| local.owner.is_none() && convert::is_service(service, &local.service));
+        Ok(if is_it { plain.to_owned() } else { key })
     }
 
     /// Returns the agent's instance of an endpoint that is about to be changed. If the agent has

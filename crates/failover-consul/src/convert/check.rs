@@ -50,6 +50,7 @@ pub(super) fn check(endpoint: &Endpoint, id: &str, settings: &Settings) -> Resul
         failures_before_critical: Some(asked.unhealthy_threshold()),
         ..base
     };
+    refuse_lost(endpoint.protocol(), asked)?;
     let probed = ProbeTarget::new(endpoint.clone()).authority();
     match endpoint.protocol() {
         "http" | "https" => http(endpoint, &probed, asked, base, settings),
@@ -64,6 +65,42 @@ pub(super) fn check(endpoint: &Endpoint, id: &str, settings: &Settings) -> Resul
         }),
         _ => Ok(Check { tcp: Some(probed), ..base }),
     }
+}
+
+/// Refuses settings for which the agent's check of this protocol has no place.
+///
+/// # Errors
+///
+/// Returns `Unsupported`, naming the first such field.
+fn refuse_lost(protocol: &str, asked: &HealthCheck) -> Result<(), Error> {
+    let plain = HealthCheck::default();
+    let is_http = matches!(protocol, "http" | "https");
+    let is_grpc = matches!(protocol, "grpc" | "grpcs");
+    let has_path = asked.path() != plain.path();
+    // In a gRPC check, the path names the service where nothing else does.
+    let loses_path = if is_grpc { asked.grpc_service().is_some() && has_path } else { !is_http && has_path };
+    let kind = match protocol {
+        _ if is_http => "HTTP",
+        _ if is_grpc => "gRPC",
+        _ => "TCP",
+    };
+    for (field, is_lost) in [
+        ("path", loses_path),
+        ("method", !is_http && asked.method() != plain.method()),
+        ("headers", !is_http && !asked.headers().is_empty()),
+        ("body", !is_http && asked.body().is_some()),
+        ("expected_statuses", !is_http && !asked.expected_statuses().is_empty()),
+        ("grpc_service", !is_grpc && asked.grpc_service().is_some()),
+    ] {
+        if is_lost {
+            let why = format!(
+                "the agent checks an endpoint of protocol {protocol} by {kind}, and has no place for it; another protocol of the \
+                 endpoint, or agent_checks(false), helps"
+            );
+            return Err(unsupported(&format!("health_check.{field}"), &why));
+        }
+    }
+    Ok(())
 }
 
 fn http(

@@ -166,18 +166,50 @@ fn the_check_is_the_one_that_the_endpoint_asks_for() {
     );
     assert_eq!((&v6["HTTP"], &v6["TLSServerName"]), (&"https://[::1]:80/health".into(), &"u.example".into()));
     assert_eq!(v6["Header"]["Host"][0], "u.example");
-    let tcp = check(plain("a").protocol("postgres").health_check(asked()));
+    let bare = || HealthCheck::builder().build().expect("valid");
+    let tcp = check(plain("a").protocol("postgres").health_check(bare()));
     assert_eq!((&tcp["TCP"], &tcp["HTTP"]), (&"10.0.0.1:8080".into(), &serde_json::Value::Null));
     let grpc = check(plain("a").protocol("grpc").health_check(asked()));
     assert_eq!(grpc["GRPC"], "10.0.0.1:8080/health");
-    let whole = HealthCheck::builder().build().expect("valid");
-    let grpcs = check(plain("a").protocol("grpcs").health_check(whole));
+    let grpcs = check(plain("a").protocol("grpcs").health_check(bare()));
     assert_eq!((&grpcs["GRPC"], &grpcs["GRPCUseTLS"]), (&"10.0.0.1:8080".into(), &true.into()));
-    let elsewhere = || asked().to_builder().port(9_090).grpc_service("shop.Users").build().expect("valid");
-    let at = |protocol| check(plain("a").protocol(protocol).health_check(elsewhere()));
-    assert_eq!(at("http")["HTTP"], "http://10.0.0.1:9090/health");
-    assert_eq!(at("grpc")["GRPC"], "10.0.0.1:9090/shop.Users");
-    assert_eq!(at("postgres")["TCP"], "10.0.0.1:9090");
+    let at = |protocol, asked: failover_core::HealthCheckBuilder| {
+        check(plain("a").protocol(protocol).health_check(asked.port(9_090).build().expect("valid")))
+    };
+    assert_eq!(at("http", asked().to_builder())["HTTP"], "http://10.0.0.1:9090/health");
+    let named = bare().to_builder().grpc_service("shop.Users");
+    assert_eq!(at("grpc", named)["GRPC"], "10.0.0.1:9090/shop.Users");
+    assert_eq!(at("postgres", bare().to_builder())["TCP"], "10.0.0.1:9090");
+}
+
+#[test]
+fn what_the_kind_of_a_check_cannot_carry_is_refused_by_name() {
+    let provider = provider(|b| b);
+    let without = super::tests::provider(|b| b.agent_checks(false));
+    let bare = HealthCheck::builder;
+    for (protocol, check, field) in [
+        ("postgres", bare().path("/health?key=canary"), "path"),
+        ("postgres", bare().method("HEAD"), "method"),
+        ("postgres", bare().header("Accept", "canary"), "headers"),
+        ("postgres", bare().body("canary").method("POST"), "method"),
+        ("tcp", bare().body("canary"), "body"),
+        ("tcp", bare().expect_status(200..=299), "expected_statuses"),
+        ("tcp", bare().grpc_service("users"), "grpc_service"),
+        ("grpc", bare().method("HEAD"), "method"),
+        ("grpc", bare().header("Authorization", "canary"), "headers"),
+        ("grpcs", bare().body("canary"), "body"),
+        ("grpcs", bare().expect_status(200..=200), "expected_statuses"),
+        ("grpc", bare().path("/canary").grpc_service("users"), "path"),
+        ("http", bare().grpc_service("users"), "grpc_service"),
+    ] {
+        let Ok(check) = check.build() else { panic!("{protocol} {field}") };
+        let endpoint = plain("a").protocol(protocol).health_check(check).build().expect("valid");
+        let error = registration(&endpoint, "me", &provider.client.settings).expect_err(field);
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.to_string().starts_with(&format!("health_check.{field}: ")), "{error}");
+        assert!(!format!("{error:?}").contains("canary"), "{error:?}");
+        registration(&endpoint, "me", &without.client.settings).expect("no check of the agent needs it");
+    }
 }
 
 #[test]

@@ -22,6 +22,7 @@ pub struct ConsulBuilder {
     token_file: Option<PathBuf>,
     ca_files: Vec<PathBuf>,
     client: Option<(PathBuf, PathBuf)>,
+    tls_server_name: Option<String>,
     datacenter: Option<String>,
     namespace: Option<String>,
     consistency: Consistency,
@@ -66,6 +67,7 @@ impl ConsulBuilder {
             token_file: None,
             ca_files: Vec::new(),
             client: None,
+            tls_server_name: None,
             datacenter: None,
             namespace: None,
             consistency: Consistency::Stale(defaults::MAX_STALE),
@@ -88,15 +90,15 @@ impl ConsulBuilder {
 
     /// Returns a builder configured from Consul's own variables: `CONSUL_HTTP_ADDR`,
     /// `CONSUL_HTTP_SSL`, `CONSUL_HTTP_TOKEN`, `CONSUL_HTTP_TOKEN_FILE`, `CONSUL_CACERT`,
-    /// `CONSUL_CLIENT_CERT`, `CONSUL_CLIENT_KEY`, `CONSUL_DATACENTER` and `CONSUL_NAMESPACE`. An
-    /// empty variable counts as unset. The token file takes precedence over the token, as in
-    /// Consul.
+    /// `CONSUL_CLIENT_CERT`, `CONSUL_CLIENT_KEY`, `CONSUL_TLS_SERVER_NAME`, `CONSUL_DATACENTER` and
+    /// `CONSUL_NAMESPACE`. An empty variable counts as unset. The token file takes precedence over
+    /// the token, as in Consul.
     ///
     /// # Errors
     ///
-    /// Returns an error if a value cannot be read; for `CONSUL_HTTP_SSL_VERIFY=false` and
-    /// `CONSUL_CAPATH`, which are not supported; and if only one of `CONSUL_CLIENT_CERT` and
-    /// `CONSUL_CLIENT_KEY` is set.
+    /// Returns an error if a value cannot be read; for `CONSUL_HTTP_SSL_VERIFY=false`,
+    /// `CONSUL_CAPATH`, `CONSUL_HTTP_AUTH` and `CONSUL_PARTITION`, which are not supported; and if
+    /// only one of `CONSUL_CLIENT_CERT` and `CONSUL_CLIENT_KEY` is set.
     pub fn from_env() -> Result<Self, Error> {
         let variables = env::read(|name| match std::env::var(name) {
             Ok(value) => Ok(Some(value)),
@@ -117,6 +119,7 @@ impl ConsulBuilder {
             token_file: read.token_file,
             ca_files: Vec::from_iter(read.ca_file),
             client: read.client_certificate,
+            tls_server_name: read.tls_server_name,
             datacenter: read.datacenter,
             namespace: read.namespace,
             ..new
@@ -164,6 +167,12 @@ impl ConsulBuilder {
     /// Sets the client's certificate chain and private key (PKCS#8, SEC1 or PKCS#1), both PEM.
     pub fn client_certificate(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         self.client = Some((certificate.into(), key.into()));
+        self
+    }
+
+    /// Sets the name that the agent's certificate must be for; default the host of the address.
+    pub fn tls_server_name(mut self, name: impl Into<String>) -> Self {
+        self.tls_server_name = Some(name.into());
         self
     }
 
@@ -300,15 +309,15 @@ impl ConsulBuilder {
     pub fn build(self) -> Result<ConsulProvider, Error> {
         let address = self.base_url()?;
         let timing = Timing::tokio();
-        let token = match (self.token, self.token_file) {
+        let token = match (&self.token, &self.token_file) {
             (Some(_), Some(_)) => {
                 let message = "token and token_file: give one of them";
                 return Err(Error::new(ErrorKind::Validation, message));
             }
             (Some(token), None) => {
-                Secret::parse(&token, "token")?.map_or(TokenSource::None, TokenSource::Text)
+                Secret::parse(token, "token")?.map_or(TokenSource::None, TokenSource::Text)
             }
-            (None, Some(path)) => TokenSource::File(TokenFile::open(&path, timing.clone())?),
+            (None, Some(path)) => TokenSource::File(TokenFile::open(path, timing.clone())?),
             (None, None) => TokenSource::None,
         };
         if token.is_some() && !address.keeps_secrets() && !self.token_in_clear {
@@ -350,7 +359,7 @@ impl ConsulBuilder {
         }
         // Applies the model's own rule for protocols.
         Endpoint::builder("a", "a", "localhost", 1).protocol(&self.protocol).build()?;
-        let tls = tls(&self.ca_files, self.client.as_ref(), address.is_https())?;
+        let tls = self.tls_settings(address.is_https())?;
         let settings = Settings {
             address,
             token,
@@ -375,21 +384,34 @@ impl ConsulBuilder {
     }
 
     fn base_url(&self) -> Result<BaseUrl, Error> {
+        // An error of the parser would show it, and what it holds can be a secret.
+        if self.address.contains(['?', '#']) {
+            let wanted = "an address without a query; a token has options of its own (token, token_file)";
+            return Err(Error::invalid("address", "one with a query or fragment (not shown)", wanted));
+        }
         BaseUrl::parse("address", &self.address, defaults::PORT, self.tls)
     }
-}
 
-/// Returns the TLS settings of an `https` address.
-fn tls(ca_files: &[PathBuf], client: Option<&(PathBuf, PathBuf)>, https: bool) -> Result<Option<Tls>, Error> {
-    if !https && (!ca_files.is_empty() || client.is_some()) {
-        let message = "certificates are set, but the address is http: they would not be used";
-        return Err(Error::new(ErrorKind::Validation, message));
+    /// Returns the TLS settings of an `https` address.
+    fn tls_settings(&self, https: bool) -> Result<Option<Tls>, Error> {
+        let is_set = !self.ca_files.is_empty() || self.client.is_some() || self.tls_server_name.is_some();
+        if !https && is_set {
+            let message =
+                "certificates or tls_server_name are set, but the address is http: they would not be used";
+            return Err(Error::new(ErrorKind::Validation, message));
+        }
+        let mut tls = self.ca_files.iter().fold(Tls::builder(), TlsBuilder::ca_file);
+        if let Some((certificate, key)) = &self.client {
+            tls = tls.client_certificate(certificate, key);
+        }
+        if let Some(name) = &self.tls_server_name {
+            tls = tls.server_name(name);
+        }
+        https.then(|| tls.build()).transpose().map_err(|error| match &self.tls_server_name {
+            Some(_) if error.to_string().starts_with("server_name") => error.context("tls_server_name"),
+            _ => error,
+        })
     }
-    let mut tls = ca_files.iter().fold(Tls::builder(), TlsBuilder::ca_file);
-    if let Some((certificate, key)) = client {
-        tls = tls.client_certificate(certificate, key);
-    }
-    https.then(|| tls.build()).transpose()
 }
 
 /// Omits the token.
@@ -403,6 +425,7 @@ impl fmt::Debug for ConsulBuilder {
             .field("token_file", &self.token_file)
             .field("ca_files", &self.ca_files)
             .field("client_certificate", &self.client.as_ref().map(|(certificate, _)| certificate))
+            .field("tls_server_name", &self.tls_server_name)
             .field("datacenter", &self.datacenter)
             .field("namespace", &self.namespace)
             .field("consistency", &self.consistency)
@@ -471,6 +494,26 @@ mod tests {
         assert!(ConsulBuilder::new().address("127.0.0.1:8500").token("canary").build().is_ok());
         assert!(ConsulBuilder::new().address("https://consul.example").token("canary").build().is_ok());
         assert!(ConsulBuilder::new().address("consul.example").build().is_ok(), "without a token");
+    }
+
+    #[test]
+    fn a_secret_in_the_query_of_an_address_is_not_shown() {
+        for address in
+            ["http://host?token=canary", "host:8500/a?canary", "http://host/#canary", "ftp://host?t=canary"]
+        {
+            let builder = ConsulBuilder::new().address(address);
+            assert!(!format!("{builder:?}").contains("canary"), "{address}");
+            let error = builder.build().expect_err("no query");
+            assert!(error.to_string().contains("query"), "{error}");
+            assert!(!format!("{error} {error:?}").contains("canary"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_for_tls_needs_tls() {
+        assert!(refused(|b| b.tls_server_name("server.dc1.consul")).contains("tls_server_name"));
+        let wrong = refused(|b| b.address("https://10.0.0.1").tls_server_name("two words"));
+        assert!(wrong.starts_with("tls_server_name"), "{wrong}");
     }
 
     #[test]

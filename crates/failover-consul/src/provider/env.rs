@@ -13,6 +13,7 @@ pub(super) struct Variables {
     pub(super) token_file: Option<PathBuf>,
     pub(super) ca_file: Option<PathBuf>,
     pub(super) client_certificate: Option<(PathBuf, PathBuf)>,
+    pub(super) tls_server_name: Option<String>,
     pub(super) datacenter: Option<String>,
     pub(super) namespace: Option<String>,
 }
@@ -36,10 +37,18 @@ pub(super) fn read(variable: impl Fn(&str) -> Variable) -> Result<Variables, Err
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
     }
-    if get("CONSUL_CAPATH")?.is_some() {
-        let message =
-            "CONSUL_CAPATH: directories are not supported; name a bundle of certificates with CONSUL_CACERT";
-        return Err(Error::new(ErrorKind::Unsupported, message));
+    // Ignoring one would reach another place, or with other rights, than the variable says.
+    for (name, why) in [
+        ("CONSUL_CAPATH", "directories are not supported; name a bundle of certificates with CONSUL_CACERT"),
+        ("CONSUL_HTTP_AUTH", "a user and a password are not supported; use a token (CONSUL_HTTP_TOKEN)"),
+        (
+            "CONSUL_PARTITION",
+            "admin partitions are not supported; use an agent in the partition, and unset the variable",
+        ),
+    ] {
+        if get(name)?.is_some() {
+            return Err(Error::new(ErrorKind::Unsupported, format!("{name}: {why}")));
+        }
     }
     match (get("CONSUL_HTTP_TOKEN_FILE")?, get("CONSUL_HTTP_TOKEN")?) {
         (Some(path), _) => read.token_file = Some(path.into()),
@@ -54,6 +63,7 @@ pub(super) fn read(variable: impl Fn(&str) -> Variable) -> Result<Variables, Err
             return Err(Error::new(ErrorKind::Validation, message));
         }
     }
+    read.tls_server_name = get("CONSUL_TLS_SERVER_NAME")?.map(|value| value.trim().to_owned());
     read.datacenter = get("CONSUL_DATACENTER")?.map(|value| value.trim().to_owned());
     read.namespace = get("CONSUL_NAMESPACE")?.map(|value| value.trim().to_owned());
     Ok(read)

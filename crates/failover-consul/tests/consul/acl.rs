@@ -274,6 +274,11 @@ async fn a_certificate_that_is_over_or_for_another_name_is_refused() {
             let Some(agent) = (AgentOptions { tls, ..AgentOptions::new(server) }).start() else { return };
             let builder = || builder(&agent.https()).ca_file(&ca).client_certificate(&client.0, &client.1);
             refused(builder(), parts).await;
+            if parts.contains("another name") {
+                let named =
+                    builder().tls_server_name("consul.example").token("of-a-test").build().expect("valid");
+                named.connect().await.expect("the certificate is for that name");
+            }
             let consul = builder().build().expect("valid");
             let users = name("users");
             let mut stream = consul.watch(&users).expect("it watches");
@@ -403,11 +408,7 @@ fn errors_of_builds(token: &str, shown: &mut String) {
     {
         let builder = builder(&address);
         let _ = write!(shown, "{builder:?}");
-        // Only addresses with a user or password are rejected; Consul no longer reads a token from
-        // a query.
-        if address.contains('@') {
-            let _ = write!(shown, "{:?}", builder.build().expect_err("not an address"));
-        }
+        let _ = write!(shown, "{:?}", builder.build().expect_err("not an address"));
     }
     let remote = builder("consul.example").token(token);
     let _ = write!(shown, "{:?}", remote.build().expect_err("over http"));

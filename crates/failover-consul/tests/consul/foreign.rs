@@ -1,7 +1,7 @@
 //! What other software registers with a real agent.
 
 use failover_core::provider::{EndpointSet, Provider, Query, Registry};
-use failover_core::{ErrorKind, Health, ServiceName};
+use failover_core::{ErrorKind, Health, Lifecycle, ServiceName};
 use failover_testkit::consul::{Agent, AgentOptions};
 use failover_testkit::servers::Server;
 use failover_testkit::until;
@@ -119,5 +119,54 @@ async fn a_sidecar_and_a_gateway_are_not_taken_for_the_service() {
         assert!(set.entries().is_empty() && set.rejected_count() == 1, "{set:?}");
         let all = consul.list(&Query::all()).await.expect("lists");
         assert_eq!(all.rejected_count(), 2, "{:?}", all.rejected());
+    }
+}
+
+/// Ids in a form that this library would encode, and `id@node`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_list_shows_can_be_drained_set_and_deregistered() {
+    for agent in agents() {
+        let consul = provider(&agent.address());
+        let web = name("web");
+        for id in ["Web-1", "web/2", "fo.x"] {
+            let body = format!(
+                r#"{{"Name": "Web", "ID": "{id}", "Address": "10.1.2.1", "Port": 80, "Check": {{"TTL": "10m"}}}}"#
+            );
+            put(&agent, "/v1/agent/service/register", &body);
+        }
+        // The same id on another node makes both `id@node`.
+        put(
+            &agent,
+            "/v1/catalog/register",
+            r#"{"Node": "far", "Address": "10.1.2.9", "Service": {"ID": "Web-1", "Service": "web", "Port": 80}}"#,
+        );
+        let set = listed(&consul, &web, 4).await;
+        let (mut own, far): (Vec<_>, Vec<_>) = set
+            .entries()
+            .iter()
+            .map(|entry| entry.endpoint().id().clone())
+            .partition(|id| !id.as_str().ends_with("@far"));
+        own.sort();
+        let near = format!("Web-1@{}", agent.node());
+        assert_eq!(own.iter().map(|id| id.as_str()).collect::<Vec<_>>(), [near.as_str(), "fo.x", "web/2"]);
+        for id in &own {
+            consul.set_health(&web, id, Health::Degraded).await.expect(id.as_str());
+            consul.set_lifecycle(&web, id, Lifecycle::Draining).await.expect(id.as_str());
+        }
+        until(SECOND * 5, "all of them", || async {
+            let set = consul.list(&Query::service(&web)).await.expect("lists");
+            let claims = |entry: &&failover_core::provider::EndpointEntry| {
+                (entry.health(), entry.lifecycle()) == (Health::Degraded, Lifecycle::Draining)
+            };
+            set.entries().iter().filter(claims).count() == 3
+        })
+        .await;
+        let error =
+            consul.set_lifecycle(&web, &far[0], Lifecycle::Draining).await.expect_err("of another node");
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+        for id in &own {
+            assert!(consul.deregister(&web, id).await.expect(id.as_str()), "{id}");
+        }
+        assert_eq!(listed(&consul, &web, 1).await.entries()[0].endpoint().address(), "10.1.2.9");
     }
 }

@@ -17,11 +17,20 @@ fn every_variable_is_read() {
         ("CONSUL_CACERT", "/ca.pem"),
         ("CONSUL_CLIENT_CERT", "/client.pem"),
         ("CONSUL_CLIENT_KEY", "/client.key"),
+        ("CONSUL_TLS_SERVER_NAME", "server.dc1.consul"),
         ("CONSUL_DATACENTER", "dc2"),
         ("CONSUL_NAMESPACE", "team"),
     ])
     .expect("valid");
-    for part in ["https://consul.example:8501", "redacted", "/ca.pem", "/client.pem", "\"dc2\"", "\"team\""] {
+    for part in [
+        "https://consul.example:8501",
+        "redacted",
+        "/ca.pem",
+        "/client.pem",
+        "\"server.dc1.consul\"",
+        "\"dc2\"",
+        "\"team\"",
+    ] {
         assert!(shown.contains(part), "{part} in {shown}");
     }
     assert!(!shown.contains("canary"), "{shown}");
@@ -44,9 +53,12 @@ fn what_is_not_offered_or_half_set_is_said() {
         ([("CONSUL_HTTP_SSL", "yes")], "true or false"),
         ([("CONSUL_CAPATH", "/certs")], "CONSUL_CACERT"),
         ([("CONSUL_CLIENT_CERT", "/a")], "CONSUL_CLIENT_KEY"),
+        ([("CONSUL_HTTP_AUTH", "me:canary")], "CONSUL_HTTP_TOKEN"),
+        ([("CONSUL_PARTITION", "canary")], "admin partitions"),
     ] {
         let error = from(&pairs).expect_err(part).to_string();
-        assert!(error.contains(part), "{error}");
+        assert!(error.contains(part) && error.contains(pairs[0].0), "{error}");
+        assert!(!error.contains("canary"), "{error}");
     }
     assert!(from(&[("CONSUL_HTTP_SSL_VERIFY", "true")]).is_ok());
 }
