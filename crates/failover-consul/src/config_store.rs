@@ -19,7 +19,7 @@ use crate::wire::{Call, KeyValue, Mode, Read};
 const REFUSED: Duration = Duration::from_secs(30);
 
 /// A document is a key under the prefix: `default` or `service/NAME`. Its revision is the key's
-/// modify index.
+/// modify index. In a value that is not UTF-8, U+FFFD stands for each invalid sequence of bytes.
 #[async_trait]
 impl ConfigStore for ConsulProvider {
     /// # Cancel safety
@@ -153,7 +153,9 @@ fn stored(what: &str, answer: &Answer) -> Result<Option<(String, u64)>, Error> {
     let bytes = STANDARD
         .decode(first.value.unwrap_or_default())
         .map_err(|_| Error::bad_answer(what, "its value is not base64"))?;
-    let document = String::from_utf8(bytes).map_err(|_| Error::bad_answer(what, "its value is not UTF-8"))?;
+    // Bytes that are no text are a document, too: one that is rejected, and can be replaced.
+    let document = String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
     Ok(Some((document, first.modify_index)))
 }
 

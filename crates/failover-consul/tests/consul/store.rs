@@ -3,14 +3,49 @@
 use std::future::poll_fn;
 use std::time::Duration;
 
+use failover_core::events::EventKind;
 use failover_core::provider::{ConfigKey, ConfigStore, ConfigStream, Provider, Revision, StoredConfig};
-use failover_core::{Error, ErrorKind};
+use failover_core::{Error, ErrorKind, FailoverConfig, FailoverManager};
 use failover_testkit::consul::AgentOptions;
 use failover_testkit::servers::Server;
-use failover_testkit::{FaultServer, Reply, Request};
+use failover_testkit::{FaultServer, Reply, Request, until};
 use tokio::time::timeout;
 
 use crate::support::{SECOND, builder, name, provider};
+
+/// A value that is no text or no document is rejected with an event, and replaced.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_that_is_no_text_is_rejected_and_can_be_replaced() {
+    use base64::Engine as _;
+
+    let base64 = |bytes: &[u8]| base64::engine::general_purpose::STANDARD.encode(bytes);
+    let valid = br#"{"max_retries": 1}"#;
+    let values: [&[u8]; 5] =
+        [b"\xff\x00\xfe\xc3(", b"", b"{", b"\xff{\"max_retries\": 1}", &[b"\xff\xfe", &valid[..]].concat()];
+    for server in [Server::Consul, Server::ConsulDebian] {
+        let Some(agent) = (AgentOptions { dev: true, ..AgentOptions::new(server) }).start() else { continue };
+        for (number, value) in values.iter().enumerate() {
+            let service = format!("users-{number}");
+            let path = format!("failover/config/service/{service}");
+            let body =
+                format!(r#"[{{"KV": {{"Verb": "set", "Key": "{path}", "Value": "{}"}}}}]"#, base64(value));
+            let (status, said) = agent.call("PUT", "/v1/txn", &body).expect("answers");
+            assert_eq!(status, 200, "{said}");
+            let consul = provider(&agent.address());
+            let manager = FailoverManager::builder().provider(consul).build().await.expect("builds");
+            let users = manager.service(&service).await.expect("a handle");
+            until(SECOND * 5, "it is rejected", || async {
+                users.events(100).iter().any(|event| event.kind == EventKind::ConfigRejected)
+            })
+            .await;
+            let config = FailoverConfig::builder().max_retries(7).build().expect("valid");
+            manager.configure_service(&service, config).await.expect("replaces it");
+            until(SECOND * 5, "the new one", || async { users.config().max_retries() == 7 }).await;
+            let (_, stored) = agent.call("GET", &format!("/v1/kv/{path}?raw"), "").expect("answers");
+            assert!(stored.contains("max_retries"), "{stored}");
+        }
+    }
+}
 
 type Item = Result<Option<StoredConfig>, Error>;
 
@@ -162,13 +197,7 @@ async fn row_26_a_404_of_something_else_is_no_missing_document() {
     let store = consul.config_store().expect("it keeps configuration");
     let error = store.load(&ConfigKey::Default).await.expect_err("not consul's");
     assert_eq!(error.code(), "BAD_ANSWER");
-    for body in [
-        "[]",
-        "[{\"Value\":\"%%%\",\"ModifyIndex\":1}]",
-        "[{\"Value\":\"/w==\",\"ModifyIndex\":1}]",
-        "{}",
-        "",
-    ] {
+    for body in ["[]", "[{\"Value\":\"%%%\",\"ModifyIndex\":1}]", "{}", ""] {
         let server = FaultServer::start(move |_| async move { Reply::json(200, body) }).await;
         let consul = builder(&server.address().to_string()).build().expect("valid");
         let store = consul.config_store().expect("it keeps configuration");
