@@ -41,7 +41,7 @@ pub(crate) async fn local(client: &Client, id: &str) -> Result<Option<Local>, Er
     // for this answer, so it must arrive well within the time to live.
     let limit = client.settings.deadline.min(client.settings.ttl / 2);
     let asking = timeout(limit, client.ask(call, Limit::Short));
-    let answer = asking.await.unwrap_or_else(|_| Err(Error::timed_out(&what, limit)))?;
+    let answer = asking.await.unwrap_or_else(|_| Err(client.timed_out(&what, limit)))?;
     // The status reflects the instance's checks: 429 for warning and 503 for critical, both with
     // the instance in the body. An overloaded agent returns the same codes without it.
     match answer.status {

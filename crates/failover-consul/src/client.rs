@@ -8,7 +8,7 @@ use bytes::Bytes;
 use failover_core::provider::{ConnectionInfo, ConnectionStatus};
 use failover_core::{Error, Time, codes};
 use failover_provider_kit::{
-    Backoff, Dialer, HttpClient, HttpClientBuilder, HttpOption, Reconnect, Secret, Timing, Tls,
+    Backoff, Dialer, HttpClient, HttpClientBuilder, HttpError, HttpOption, Reconnect, Secret, Timing, Tls,
 };
 use http::header::{CONTENT_TYPE, HeaderValue};
 use tokio::sync::{Notify, Semaphore, watch};
@@ -111,7 +111,7 @@ impl Client {
                 // the deadline.
                 Limit::Short => timeout(deadline, trying)
                     .await
-                    .unwrap_or_else(|_| Err(Error::timed_out(&call.what, deadline))),
+                    .unwrap_or_else(|_| Err(self.timed_out(&call.what, deadline))),
                 Limit::Wait(_) => trying.await,
             };
             self.note(&answer, call.is_state);
@@ -145,7 +145,7 @@ impl Client {
         // Other requests that wait since the same moment have expired, too; sending would only pass
         // the permit on.
         if matches!(limit, Limit::Short) && self.timing.now().since(begun) >= deadline {
-            return Err(Error::timed_out(&call.what, deadline));
+            return Err(self.timed_out(&call.what, deadline));
         }
         let answer = self.send(call, limit).await?;
         let is_refused = matches!(answer.status, 401 | 403);
@@ -164,13 +164,31 @@ impl Client {
         let token = self.settings.token.current().await;
         let request = self.request(call, token.as_ref())?;
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let failed = |error: failover_provider_kit::HttpError| error.into_error(&call.what);
+        let failed = |error: HttpError| self.failed(&call.what, error);
         let mut response = self.http.send_within(request, head).await.map_err(failed)?;
         let mut answer = read_head(response.status().as_u16(), response.headers());
         answer.token = token;
         answer.body = response.read().await.map_err(failed)?;
         self.bytes.fetch_add(answer.body.len() as u64, Ordering::Relaxed);
         Ok(answer)
+    }
+
+    /// Returns the error of a request that had no answer, with the address and where it came from.
+    fn failed(&self, what: &str, error: HttpError) -> Error {
+        let (text, address) = (error.to_string(), error.address().to_owned());
+        let error = error.into_error(what);
+        if address.is_empty() || !text.contains(&address) {
+            return error;
+        }
+        let shown = format!("{address} ({})", self.settings.origin.text());
+        let text = text.replacen(&address, &shown, 1);
+        Error::new(error.kind(), format!("{what}: {text}")).with_code(error.code()).with_retry(error.retry())
+    }
+
+    /// Returns the error of an operation that was not done in time.
+    pub(crate) fn timed_out(&self, what: &str, limit: Duration) -> Error {
+        let (address, origin) = (self.settings.address.as_str(), self.settings.origin.text());
+        Error::timed_out(format!("{what} at {address} ({origin})"), limit)
     }
 
     fn request(&self, call: &Call, token: Option<&Secret>) -> Result<http::Request<Bytes>, Error> {

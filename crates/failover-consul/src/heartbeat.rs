@@ -219,7 +219,7 @@ async fn keep(client: Arc<Client>, owner: String, kept: Arc<tokio::sync::Mutex<R
         // A heartbeat without an answer must leave time for another one within the time to live.
         let limit = if has_ttl { client.settings.ttl / 2 } else { client.settings.deadline };
         let beating = timeout(limit, beat(&client, &owner, &kept, verifies));
-        match beating.await.unwrap_or_else(|_| Err(Error::timed_out("heartbeat", limit))) {
+        match beating.await.unwrap_or_else(|_| Err(client.timed_out("heartbeat", limit))) {
             Ok(Beat::Alive) => failures = 0,
             Ok(Beat::Lost) => {
                 tracing::info!(target: "failover::consul",

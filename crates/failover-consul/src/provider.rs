@@ -109,7 +109,7 @@ impl ConsulProvider {
         operation: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         let limit = self.client.settings.deadline;
-        timeout(limit, operation).await.unwrap_or_else(|_| Err(Error::timed_out(what, limit)))
+        timeout(limit, operation).await.unwrap_or_else(|_| Err(self.client.timed_out(what, limit)))
     }
 
     /// Returns the agent's configuration, or `None` if the token may not read it.

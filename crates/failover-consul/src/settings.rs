@@ -40,10 +40,30 @@ pub(crate) mod defaults {
     pub(crate) const PROTOCOL: &str = "tcp";
 }
 
+/// Where the address of the agent came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Default,
+    Builder,
+    Environment,
+}
+
+impl Origin {
+    /// Describes it, as in `http://127.0.0.1:8500 (from CONSUL_HTTP_ADDR)`.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::Default => "the default",
+            Self::Builder => "from ConsulBuilder::address",
+            Self::Environment => "from CONSUL_HTTP_ADDR",
+        }
+    }
+}
+
 /// The settings, validated.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) address: BaseUrl,
+    pub(crate) origin: Origin,
     pub(crate) token: TokenSource,
     pub(crate) datacenter: Option<String>,
     pub(crate) namespace: Option<String>,

@@ -9,7 +9,7 @@ use failover_provider_kit::{BaseUrl, Secret, Timing, Tls, TlsBuilder, TokenFile}
 
 use super::env::{self, Variables};
 use crate::provider::ConsulProvider;
-use crate::settings::{Consistency, Settings, defaults};
+use crate::settings::{Consistency, Origin, Settings, defaults};
 use crate::token::TokenSource;
 
 /// Builds a [`ConsulProvider`]. Unset options have their defaults; the environment is not read.
@@ -17,6 +17,7 @@ use crate::token::TokenSource;
 #[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct ConsulBuilder {
     address: String,
+    origin: Origin,
     tls: bool,
     token: Option<String>,
     token_file: Option<PathBuf>,
@@ -62,6 +63,7 @@ impl ConsulBuilder {
     pub(crate) fn new() -> Self {
         Self {
             address: defaults::ADDRESS.to_owned(),
+            origin: Origin::Default,
             tls: false,
             token: None,
             token_file: None,
@@ -113,6 +115,7 @@ impl ConsulBuilder {
     pub(super) fn from_variables(read: Variables) -> Self {
         let new = Self::new();
         Self {
+            origin: read.address.as_ref().map_or(new.origin, |_| Origin::Environment),
             address: read.address.unwrap_or(new.address),
             tls: read.tls.unwrap_or(new.tls),
             token: read.token,
@@ -132,6 +135,7 @@ impl ConsulBuilder {
     /// it outlives the loss of any server, and checks run where the endpoint is registered.
     pub fn address(mut self, address: impl Into<String>) -> Self {
         self.address = address.into();
+        self.origin = Origin::Builder;
         self
     }
 
@@ -323,7 +327,7 @@ impl ConsulBuilder {
         if token.is_some() && !address.keeps_secrets() && !self.token_in_clear {
             let wanted = "an https address where there is a token: over http everyone on the way reads it \
                           (dangerous_token_over_http allows that)";
-            return Err(Error::invalid("address", address.as_str(), wanted));
+            return Err(Error::invalid(self.address_field(), address.as_str(), wanted));
         }
         if let Consistency::Stale(most) = self.consistency {
             range("consistency", most, Duration::from_millis(100), Duration::from_secs(86_400))?;
@@ -362,6 +366,7 @@ impl ConsulBuilder {
         let tls = self.tls_settings(address.is_https())?;
         let settings = Settings {
             address,
+            origin: self.origin,
             token,
             datacenter: self.datacenter,
             namespace: self.namespace,
@@ -383,13 +388,25 @@ impl ConsulBuilder {
         ConsulProvider::new(settings, tls, timing)
     }
 
+    /// Returns the name of what an invalid address was set with.
+    fn address_field(&self) -> &'static str {
+        match self.origin {
+            Origin::Environment => "CONSUL_HTTP_ADDR",
+            _ => "address",
+        }
+    }
+
     fn base_url(&self) -> Result<BaseUrl, Error> {
         // An error of the parser would show it, and what it holds can be a secret.
         if self.address.contains(['?', '#']) {
             let wanted = "an address without a query; a token has options of its own (token, token_file)";
-            return Err(Error::invalid("address", "one with a query or fragment (not shown)", wanted));
+            return Err(Error::invalid(
+                self.address_field(),
+                "one with a query or fragment (not shown)",
+                wanted,
+            ));
         }
-        BaseUrl::parse("address", &self.address, defaults::PORT, self.tls)
+        BaseUrl::parse(self.address_field(), &self.address, defaults::PORT, self.tls)
     }
 
     /// Returns the TLS settings of an `https` address.
