@@ -78,6 +78,19 @@ impl Local {
         convert::entry(service, &instance, &client.settings)
     }
 
+    /// Returns the address and port, as far as the instance has them.
+    pub(crate) fn place(&self) -> String {
+        let read = serde_json::from_slice::<Answered<'_>>(&self.body).ok();
+        let service = read.and_then(|read| read.service);
+        let address = service.as_ref().and_then(|service| service.address.as_deref()).unwrap_or_default();
+        let port = service.as_ref().and_then(|service| service.port).unwrap_or_default();
+        match address {
+            "" => format!("another process on this node, port {port}"),
+            ip if ip.contains(':') => format!("[{ip}]:{port}"),
+            _ => format!("{address}:{port}"),
+        }
+    }
+
     /// Returns whether the agent's instance matches the registration. Used if a response was lost.
     fn is(&self, registration: &Registration) -> bool {
         let Ok(read) = serde_json::from_slice::<Answered<'_>>(&self.body) else { return false };

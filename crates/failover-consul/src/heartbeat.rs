@@ -1,11 +1,14 @@
 //! Keeps registrations alive: heartbeats, and another registration when the agent has lost one.
 
+mod fate;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use failover_core::provider::RegistrationStatus;
 use failover_core::{Error, ErrorKind, Health, Lifecycle};
 use failover_provider_kit::{AbortOnDrop, SerialWrites, WritePermit};
 use tokio::sync::OwnedMutexGuard;
@@ -15,6 +18,8 @@ use crate::client::Client;
 use crate::convert::{has_check, status_of};
 use crate::wire::Registration;
 use crate::{agent, error};
+
+pub(crate) use fate::Fate;
 
 /// Interval at which agent-checked registrations are verified.
 const VERIFY_INTERVAL: Duration = Duration::from_secs(10);
@@ -33,6 +38,15 @@ impl Registered {
     fn has_ttl(&self) -> bool {
         self.registration.check.ttl.is_some()
     }
+
+    /// Returns whether this is the same registration, whatever the health of the endpoint. An older
+    /// agent has the check without `TLSServerName`.
+    pub(crate) fn is(&self, registration: &Registration) -> bool {
+        let mut own = self.registration.clone();
+        own.check.status.clone_from(&registration.check.status);
+        own.check.tls_server_name.clone_from(&registration.check.tls_server_name);
+        own == *registration
+    }
 }
 
 /// One endpoint, under a lock that is held while it is written to the agent.
@@ -40,6 +54,7 @@ impl Registered {
 struct Heartbeat {
     registered: Arc<tokio::sync::Mutex<Registered>>,
     has_ttl: bool,
+    fate: Arc<Mutex<Fate>>,
     /// `None` once the endpoint is no longer kept alive.
     task: Option<AbortOnDrop>,
 }
@@ -125,9 +140,11 @@ impl Heartbeats {
         let registered = Arc::new(tokio::sync::Mutex::new(registered));
         let mut all = self.all();
         if !all.closed {
-            let task =
-                AbortOnDrop::spawn(keep(Arc::clone(client), owner.to_owned(), Arc::clone(&registered)));
-            all.heartbeats.insert(id, Heartbeat { registered, has_ttl, task: Some(task) });
+            let fate = Arc::default();
+            let keeping =
+                keep(Arc::clone(client), owner.to_owned(), Arc::clone(&registered), Arc::clone(&fate));
+            let task = Some(AbortOnDrop::spawn(keeping));
+            all.heartbeats.insert(id, Heartbeat { registered, has_ttl, fate, task });
         }
         !all.closed
     }
@@ -178,6 +195,31 @@ impl Heartbeats {
         self.all().heartbeats.get(id).is_some_and(Heartbeat::is_running)
     }
 
+    /// Returns what the heartbeats of this id know of it; `None` if there are none.
+    pub(crate) fn status(&self, id: &str) -> Option<Result<RegistrationStatus, Error>> {
+        let all = self.all();
+        let heartbeat = all.heartbeats.get(id)?;
+        let mut fate = lock(&heartbeat.fate);
+        // Heartbeats end by themselves for an id that was taken over.
+        let knows = heartbeat.is_running() || matches!(*fate, Fate::TakenOver { .. });
+        knows.then(|| fate.tell())
+    }
+
+    /// Returns whether the agent has lost what the heartbeats of this id keep, and registering it as it
+    /// was is the answer to that.
+    pub(crate) fn is_lost(&self, id: &str) -> bool {
+        let all = self.all();
+        let heartbeat = all.heartbeats.get(id).filter(|heartbeat| heartbeat.is_running());
+        heartbeat.is_some_and(|heartbeat| lock(&heartbeat.fate).is_repaired_by_registering())
+    }
+
+    /// Records that the agent has it again as it was.
+    pub(crate) fn is_repaired(&self, id: &str) {
+        if let Some(heartbeat) = self.all().heartbeats.get(id) {
+            *lock(&heartbeat.fate) = Fate::Kept;
+        }
+    }
+
     /// Returns the number of endpoints that are kept alive.
     pub(crate) fn count(&self) -> usize {
         self.all().heartbeats.values().filter(|heartbeat| heartbeat.is_running()).count()
@@ -190,10 +232,21 @@ enum Beat {
     /// The agent no longer knows the endpoint.
     Lost,
     /// Another process has registered the id.
-    Taken,
+    Taken {
+        by: String,
+    },
 }
 
-async fn keep(client: Arc<Client>, owner: String, kept: Arc<tokio::sync::Mutex<Registered>>) {
+fn lock(fate: &Mutex<Fate>) -> MutexGuard<'_, Fate> {
+    fate.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn keep(
+    client: Arc<Client>,
+    owner: String,
+    kept: Arc<tokio::sync::Mutex<Registered>>,
+    fate: Arc<Mutex<Fate>>,
+) {
     let (id, has_ttl) = {
         let kept = kept.lock().await;
         (kept.registration.id.clone(), kept.has_ttl())
@@ -220,21 +273,29 @@ async fn keep(client: Arc<Client>, owner: String, kept: Arc<tokio::sync::Mutex<R
         let limit = if has_ttl { client.settings.ttl / 2 } else { client.settings.deadline };
         let beating = timeout(limit, beat(&client, &owner, &kept, verifies));
         match beating.await.unwrap_or_else(|_| Err(client.timed_out("heartbeat", limit))) {
-            Ok(Beat::Alive) => failures = 0,
+            Ok(Beat::Alive) => {
+                failures = 0;
+                lock(&fate).alive();
+            }
             Ok(Beat::Lost) => {
+                lock(&fate).lost();
                 tracing::info!(target: "failover::consul",
                     id,
                     "the agent has lost the endpoint; registering it again"
                 );
                 match restore(&client, &kept).await {
-                    Ok(()) => failures = 0,
+                    Ok(()) => {
+                        failures = 0;
+                        lock(&fate).alive();
+                    }
                     Err(error) => {
                         failures += 1;
                         tracing::warn!(target: "failover::consul", id, %error, "cannot register the endpoint again");
                     }
                 }
             }
-            Ok(Beat::Taken) => {
+            Ok(Beat::Taken { by }) => {
+                *lock(&fate) = Fate::TakenOver { by };
                 tracing::warn!(target: "failover::consul",
                     id,
                     "another process has registered this id on the agent; heartbeats stop"
@@ -246,6 +307,7 @@ async fn keep(client: Arc<Client>, owner: String, kept: Arc<tokio::sync::Mutex<R
                 if failures == 1 {
                     tracing::warn!(target: "failover::consul", id, %error, "heartbeat failed");
                 }
+                lock(&fate).failing(error);
             }
         }
     }
@@ -256,7 +318,9 @@ async fn beat(client: &Client, owner: &str, kept: &Registered, verifies: bool) -
     if verifies {
         match agent::local(client, &registration.id).await? {
             None => return Ok(Beat::Lost),
-            Some(local) if local.owner.as_deref() != Some(owner) => return Ok(Beat::Taken),
+            Some(local) if local.owner.as_deref() != Some(owner) => {
+                return Ok(Beat::Taken { by: local.place() });
+            }
             Some(_) => {}
         }
     }
@@ -269,7 +333,7 @@ async fn beat(client: &Client, owner: &str, kept: &Registered, verifies: bool) -
         Err(error) if error.kind() == ErrorKind::NotFound => {
             match agent::local(client, &registration.id).await? {
                 // It exists without such a check: another process registered it.
-                Some(local) if local.owner.as_deref() != Some(owner) => Ok(Beat::Taken),
+                Some(local) if local.owner.as_deref() != Some(owner) => Ok(Beat::Taken { by: local.place() }),
                 _ => Ok(Beat::Lost),
             }
         }

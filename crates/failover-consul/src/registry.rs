@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use failover_core::provider::{EndpointEntry, Provider, Query, Registry};
+use failover_core::provider::{EndpointEntry, Provider, Query, RegistrationStatus, Registry};
 use failover_core::{Endpoint, EndpointId, Error, ErrorKind, Health, Lifecycle, ServiceName, async_trait};
 
 use tokio::time::timeout;
@@ -28,7 +28,8 @@ const LEADER: Duration = Duration::from_secs(2);
 impl Registry for ConsulProvider {
     /// Registers an endpoint on the agent. An endpoint with a health check is checked by the agent;
     /// any other lives as long as this provider sends heartbeats. Registering resets the endpoint
-    /// to in service and healthy.
+    /// to in service and healthy, unless it is the answer to a loss by the agent: what this provider
+    /// keeps is then registered as it was.
     ///
     /// # Errors
     ///
@@ -83,6 +84,30 @@ impl Registry for ConsulProvider {
         self.in_time("get", self.do_get(service, id)).await
     }
 
+    /// Returns what the heartbeats of this provider know, without a request: as of the last one, which
+    /// is at most a third of the time to live ago, and 10 s for an endpoint that the agent checks; a
+    /// new owner of an endpoint with a time to live is noticed by every third one. A loss that was
+    /// repaired before anybody asked is told once. Another endpoint is read from the agent.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the last heartbeat.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: it only reads.
+    async fn registration(&self, endpoint: &Endpoint) -> Result<RegistrationStatus, Error> {
+        self.opened()?;
+        if let Some(status) = self.heartbeats.status(&encode_id(endpoint.id())) {
+            return status;
+        }
+        match self.get(endpoint.service(), endpoint.id()).await {
+            Ok(found) => Ok(RegistrationStatus::compare(endpoint, found.endpoint())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(RegistrationStatus::Missing),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Sets the health of an endpoint with a time to live; other endpoints are checked by the
     /// agent. Each heartbeat of the process that registered the endpoint repeats that process's own
     /// value, so a health set by another process does not last.
@@ -125,8 +150,13 @@ impl ConsulProvider {
         let id = registration.id.clone();
         let permit = self.permit(&id).await?;
         // If this fails, the previous registration keeps its heartbeats.
-        let _held = self.heartbeats.hold(&id).await;
+        let held = self.heartbeats.hold(&id).await;
         let local = agent::local(client, &id).await?;
+        if let Some(kept) =
+            held.as_ref().filter(|kept| kept.is(&registration) && self.heartbeats.is_lost(&id))
+        {
+            return self.repair(&permit, kept, local.as_ref(), endpoint).await;
+        }
         match &local {
             Some(local) => {
                 own_service(local, endpoint.service(), &id)?;
@@ -400,6 +430,35 @@ impl ConsulProvider {
         let is_it = foreign
             .is_some_and(|local| local.owner.is_none() && convert::is_service(service, &local.service));
         Ok(if is_it { plain.to_owned() } else { key })
+    }
+
+    /// Registers an endpoint as it was, if the agent has not got it again already.
+    async fn repair(
+        &self,
+        permit: &Permit,
+        kept: &Registered,
+        local: Option<&Local>,
+        endpoint: &Endpoint,
+    ) -> Result<(), Error> {
+        let id = &kept.registration.id;
+        match local {
+            Some(local) if local.owner.as_deref() == Some(&self.owner) => {}
+            Some(local) => {
+                let message = format!(
+                    "{}/{} belongs to {} since the agent lost it",
+                    endpoint.service(),
+                    endpoint.id(),
+                    local.place()
+                );
+                return Err(Error::new(ErrorKind::Conflict, message));
+            }
+            None => {
+                let (to, kept) = (Arc::clone(self.opened()?), kept.clone());
+                self.heartbeats.finish(permit, async move { restore(&to, &kept).await }).await?;
+            }
+        }
+        self.heartbeats.is_repaired(id);
+        Ok(())
     }
 
     /// Returns the agent's instance of an endpoint that is about to be changed. If the agent has

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use failover_consul::ConsulProvider;
-use failover_core::provider::{Provider, Query, Registry};
+use failover_core::events::EventKind;
+use failover_core::provider::{Provider, Query, RegistrationStatus, Registry};
 use failover_core::{Endpoint, ErrorKind, FailoverManager, Health, HealthCheck, Lifecycle};
 use failover_testkit::consul::{Agent, AgentOptions};
 use failover_testkit::servers::Server;
@@ -39,6 +40,8 @@ both! {
     row_28_an_update_keeps_maintenance_and_health => maintenance;
     claims_are_seen_and_health_that_the_agent_checks_is_its_own => claims;
     checks_of_the_agent_find_what_dies => checks;
+    what_became_of_a_registration_is_known_without_a_request => registrations;
+    a_manager_tells_of_a_loss_and_of_a_takeover => told;
 }
 
 fn agent(server: Server, dev: bool) -> Option<Agent> {
@@ -422,4 +425,73 @@ async fn checks(server: Server) {
     }
     until(SECOND * 10, "both are found to be dead", health(Health::Unhealthy)).await;
     manager.close().await.expect("closes");
+}
+
+async fn registrations(server: Server) {
+    let Some(agent) = agent(server, true) else { return };
+    let consul = builder(&agent.address()).ttl(SECOND * 10).build().expect("valid");
+    let a = endpoint("a", "users", 1);
+    consul.register(&a).await.expect("registers");
+    consul.set_lifecycle(a.service(), a.id(), Lifecycle::Draining).await.expect("drains");
+    let requests = consul.metrics().requests;
+    for _ in 0..100 {
+        assert_eq!(consul.registration(&a).await.expect("known"), RegistrationStatus::Registered);
+    }
+    assert!(consul.metrics().requests - requests <= 2, "at most a heartbeat");
+
+    // Lost, repaired by the next heartbeat, told once; and registering is then no reset.
+    assert_eq!(agent.call("PUT", "/v1/agent/service/deregister/a", "").expect("answers").0, 200);
+    until(SECOND * 8, "it is told", || async {
+        consul.registration(&a).await.is_ok_and(|status| status == RegistrationStatus::Missing)
+    })
+    .await;
+    consul.register(&a).await.expect("again");
+    assert_eq!(consul.registration(&a).await.expect("known"), RegistrationStatus::Registered);
+    let found = consul.get(a.service(), a.id()).await.expect("there");
+    assert_eq!((found.lifecycle(), consul.metrics().registered), (Lifecycle::Draining, 1));
+    // What was not lost is reset.
+    consul.register(&a).await.expect("again");
+    assert_eq!(consul.get(a.service(), a.id()).await.expect("there").lifecycle(), Lifecycle::InService);
+
+    // Taken over, with the address of the other.
+    let other = provider(&agent.address());
+    other.register(&endpoint("a", "users", 2)).await.expect("takes over");
+    until(SECOND * 15, "it is told", || async {
+        let taken = RegistrationStatus::TakenOver { by: "10.1.2.2:8080".to_owned() };
+        consul.registration(&a).await.is_ok_and(|status| status == taken)
+    })
+    .await;
+    // Of another process: read from the agent.
+    let stranger = provider(&agent.address());
+    let status = stranger.registration(&endpoint("a", "users", 2)).await.expect("read");
+    assert_eq!(status, RegistrationStatus::Registered);
+    let status = stranger.registration(&endpoint("b", "users", 2)).await.expect("read");
+    assert_eq!(status, RegistrationStatus::Missing);
+
+    // No agent: the error of the last heartbeat.
+    drop(agent);
+    until(SECOND * 20, "it is told", || async {
+        other.registration(&endpoint("a", "users", 2)).await.is_err()
+    })
+    .await;
+}
+
+async fn told(server: Server) {
+    let Some(agent) = agent(server, true) else { return };
+    let consul = builder(&agent.address()).ttl(SECOND * 10).build().expect("valid");
+    let manager = FailoverManager::builder().provider(consul).build().await.expect("builds");
+    let guard = manager.register_self(endpoint("a", "users", 1)).await.expect("registers");
+    let count = |kind| manager.events(100).iter().filter(|event| event.kind == kind).count();
+    let before = count(EventKind::Registered);
+    assert_eq!(agent.call("PUT", "/v1/agent/service/deregister/a", "").expect("answers").0, 200);
+    until(SECOND * 20, "lost and registered again", || async {
+        count(EventKind::RegistrationLost) == 1 && count(EventKind::Registered) == before + 1
+    })
+    .await;
+    let other = provider(&agent.address());
+    other.register(&endpoint("a", "users", 2)).await.expect("takes over");
+    until(SECOND * 30, "taken over", || async { count(EventKind::RegistrationTakenOver) == 1 }).await;
+    guard.close().await.expect("leaves it alone");
+    let kept = other.get(&name("users"), endpoint("a", "users", 2).id()).await.expect("there");
+    assert_eq!(kept.endpoint().address(), "10.1.2.2");
 }
