@@ -44,7 +44,8 @@ impl Registry for ConsulProvider {
     /// that was sent continues, and the next write to the same id waits for it. The same holds for
     /// the other operations.
     async fn register(&self, endpoint: &Endpoint) -> Result<(), Error> {
-        self.in_time("register", self.do_register(endpoint)).await
+        // On the heap: it is larger than a future should be.
+        self.in_time("register", Box::pin(self.do_register(endpoint))).await
     }
 
     /// Replaces the agent's registration. Maintenance is kept, and so is the state of a check of
@@ -155,7 +156,7 @@ impl ConsulProvider {
         if let Some(kept) =
             held.as_ref().filter(|kept| kept.is(&registration) && self.heartbeats.is_lost(&id))
         {
-            return self.repair(&permit, kept, local.as_ref(), endpoint).await;
+            return Box::pin(self.repair(&permit, kept, local.as_ref(), endpoint)).await;
         }
         match &local {
             Some(local) => {

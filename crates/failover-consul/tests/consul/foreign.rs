@@ -148,10 +148,13 @@ async fn what_a_list_shows_can_be_drained_set_and_deregistered() {
             .partition(|id| !id.as_str().ends_with("@far"));
         own.sort();
         let near = format!("Web-1@{}", agent.node());
-        assert_eq!(own.iter().map(|id| id.as_str()).collect::<Vec<_>>(), [near.as_str(), "fo.x", "web/2"]);
+        assert_eq!(
+            own.iter().map(failover_core::EndpointId::as_str).collect::<Vec<_>>(),
+            [near.as_str(), "fo.x", "web/2"]
+        );
         for id in &own {
-            consul.set_health(&web, id, Health::Degraded).await.expect(id.as_str());
-            consul.set_lifecycle(&web, id, Lifecycle::Draining).await.expect(id.as_str());
+            consul.set_health(&web, id, Health::Degraded).await.expect("found");
+            consul.set_lifecycle(&web, id, Lifecycle::Draining).await.expect("found");
         }
         until(SECOND * 5, "all of them", || async {
             let set = consul.list(&Query::service(&web)).await.expect("lists");
@@ -165,7 +168,7 @@ async fn what_a_list_shows_can_be_drained_set_and_deregistered() {
             consul.set_lifecycle(&web, &far[0], Lifecycle::Draining).await.expect_err("of another node");
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
         for id in &own {
-            assert!(consul.deregister(&web, id).await.expect(id.as_str()), "{id}");
+            assert!(consul.deregister(&web, id).await.expect("found"), "{id}");
         }
         assert_eq!(listed(&consul, &web, 1).await.entries()[0].endpoint().address(), "10.1.2.9");
     }
