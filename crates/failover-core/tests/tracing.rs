@@ -138,7 +138,9 @@ fn a_subscriber_of_events_may_call_the_manager() {
         let manager = builder.build().await.expect("builds");
         let _service = manager.service("asked").await.expect("a handle");
         assert!(MANAGER.set(manager.clone()).is_ok());
+        let config = failover_core::FailoverConfig::builder().max_retries(1).build().expect("valid");
+        manager.configure(config).await.expect("applies");
         manager.close().await.expect("closes");
     });
-    assert!(!heard("service=asked").is_empty(), "the end of discovery was reported");
+    assert!(!heard("service=asked").is_empty(), "the configuration was reported");
 }

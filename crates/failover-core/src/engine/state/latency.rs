@@ -16,7 +16,7 @@ use crate::engine::state::buckets::{BUCKETS, middle};
 use crate::engine::state::durations::{DurationCounts, Durations};
 
 /// The number of buckets whose count can exceed one byte.
-const CARRIES: usize = 26;
+const CARRIES: usize = 24;
 /// The number of carries (256 counts each) in one bucket at which all counts are halved.
 const MAX_CARRIES: u32 = 255;
 /// Layout of a table entry, from the lowest bit: the number of carries, then the bucket plus 1.
