@@ -177,11 +177,7 @@ impl ServiceWatch {
         if answer.status == 200 {
             return Ok(answer);
         }
-        let refused = error::of_status(&what, &answer);
-        if refused.kind() == ErrorKind::Permission {
-            return Err(refused.with_retry(RetryAdvice::After(self.client.timing.jittered(REFUSED, 0.1))));
-        }
-        Err(refused)
+        Err(error::of_status(&what, &answer))
     }
 
     async fn take(
@@ -346,8 +342,10 @@ impl ServiceWatch {
     }
 
     async fn failed(&self, error: Error, state: &mut WatchState<'_>) {
-        let pause = match error.retry() {
-            RetryAdvice::After(pause) => pause,
+        let pause = match (error.retry(), error.kind()) {
+            (RetryAdvice::After(pause), _) => pause,
+            // Servers that restart refuse a token for seconds that they accepted before.
+            (_, ErrorKind::Permission) if state.last.is_none() => self.client.timing.jittered(REFUSED, 0.1),
             _ => state.backoff.after_failure(self.client.timing.now(), self.client.timing.unit()),
         };
         // A listener that has no set yet gets, on every other attempt, the set of a server without

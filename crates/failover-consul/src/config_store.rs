@@ -221,7 +221,8 @@ async fn follow(client: &Client, key: &ConfigKey, publisher: &Publisher<Option<S
                 state.failing = true;
                 let pause = match (error.retry(), error.kind()) {
                     (RetryAdvice::After(pause), _) => pause,
-                    (_, ErrorKind::Permission | ErrorKind::Unsupported) => {
+                    // Servers that restart refuse a token for seconds that they accepted before.
+                    (_, ErrorKind::Permission | ErrorKind::Unsupported) if !state.published => {
                         client.timing.jittered(REFUSED, 0.1)
                     }
                     _ => state.backoff.after_failure(client.timing.now(), client.timing.unit()),

@@ -8,6 +8,7 @@ use failover_consul::Consistency;
 use failover_core::ErrorKind;
 use failover_core::provider::{ConfigKey, Provider, Query};
 use failover_testkit::{FaultServer, Reply, Request, TempDir, until};
+use tokio::time::timeout;
 
 use crate::fake::{Fake, instance};
 use crate::support::{SECOND, builder, has, ids, name, next, quiet, see};
@@ -208,6 +209,30 @@ async fn row_13_a_request_with_a_token_that_was_replaced_is_made_again() {
     std::fs::write(&file, "").expect("written");
     tokio::time::sleep(Duration::from_millis(5100)).await;
     consul.list(&users).await.expect("with the one before");
+}
+
+/// Servers that restart refuse a token with "ACL not found" until they have read their data.
+#[tokio::test]
+async fn a_token_that_was_accepted_is_tried_again_soon_after_a_restart_refuses_it() {
+    let fake = Fake::start(&["a"]).await;
+    let consul = builder(&fake.address()).build().expect("valid");
+    let users = name("users");
+    let mut endpoints = consul.watch(&users).expect("it watches");
+    let mut documents = consul.config_store().expect("it keeps configuration").watch(&ConfigKey::Default);
+    see(&mut endpoints, SECOND * 5, "the endpoint", has(&["a"])).await;
+    let mut document = async || {
+        let next = std::future::poll_fn(|context| documents.as_mut().poll_next(context));
+        timeout(SECOND * 6, next).await.expect("in time").expect("it goes on")
+    };
+    document().await.expect("none is stored");
+    fake.fail(|_| Some(Reply::new(403, "ACL not found")));
+    see(&mut endpoints, SECOND * 5, "the refusal", Result::is_err).await;
+    document().await.expect_err("refused as well");
+    tokio::time::sleep(SECOND * 2).await;
+    fake.heal();
+    fake.set(&["a", "b"], 101);
+    see(&mut endpoints, SECOND * 6, "the change", has(&["a", "b"])).await;
+    while document().await.is_err() {}
 }
 
 /// Row 9: `Retry-After` is kept even if other requests succeed.
