@@ -13,7 +13,7 @@ use failover_testkit::consul::{Agent, AgentOptions};
 use failover_testkit::servers::Server;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::support::{SECOND, builder, endpoint, has, ids, name, next, provider, see};
+use crate::support::{SECOND, builder, endpoint, has, ids, listen, name, next, provider, see};
 
 const MANAGEMENT: &str = "5b1c7d0e-0000-4000-8000-00000000cafe";
 const ENOUGH: &str = r#"service "users" { policy = "write" } node_prefix "" { policy = "read" }
@@ -354,7 +354,7 @@ async fn the_token_shows_in_no_log_no_error_no_url_and_no_debug() {
     let subscriber =
         tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(log.clone()).finish();
     // This runtime runs all tasks on this thread.
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let _guard = listen(subscriber);
     let mut shown = String::new();
     for server in [Server::Consul, Server::ConsulDebian] {
         let options = AgentOptions { token: Some(token.to_owned()), ..AgentOptions::new(server) };

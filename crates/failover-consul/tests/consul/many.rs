@@ -9,7 +9,7 @@ use failover_testkit::servers::Server;
 use failover_testkit::until;
 
 use crate::fake::{Fake, good, instance};
-use crate::support::{SECOND, builder, endpoint, has, ids, name, next, see};
+use crate::support::{SECOND, builder, endpoint, has, ids, listen, name, next, see};
 
 /// Row 11: more services than connections, on an agent that silently drops connections above its
 /// limit.
@@ -21,7 +21,7 @@ async fn row_11_services_beyond_the_connections_are_polled_and_that_is_said() {
         .with_max_level(tracing::Level::WARN)
         .with_writer(move || Line(Arc::clone(&log)))
         .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let _guard = listen(subscriber);
     for server in [Server::Consul, Server::ConsulDebian] {
         let Some(agent) = (AgentOptions { connections: 30, ..AgentOptions::new(server) }).start() else {
             return;

@@ -7,8 +7,21 @@ use failover_consul::{ConsulBuilder, ConsulProvider};
 use failover_core::provider::{EndpointSet, WatchStream};
 use failover_core::{Endpoint, Error, ServiceName};
 use tokio::time::timeout;
+use tracing::Dispatch;
+use tracing::subscriber::DefaultGuard;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
+/// Sends what this thread traces to a subscriber while the guard lives.
+///
+/// While one subscriber is registered, tracing asks the thread that first reaches a call site whether
+/// anybody listens there. That may be a thread of another test, where nobody does, and the call site is
+/// then off for all threads. A second registered subscriber makes it ask both, whatever the thread.
+pub(crate) fn listen(subscriber: impl tracing::Subscriber + Send + Sync) -> (DefaultGuard, Dispatch) {
+    let second = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(std::io::sink);
+    let second = Dispatch::new(second.finish());
+    (tracing::subscriber::set_default(subscriber), second)
+}
 
 pub(crate) fn builder(address: &str) -> ConsulBuilder {
     ConsulProvider::builder().address(address)
