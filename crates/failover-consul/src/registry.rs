@@ -88,7 +88,7 @@ impl Registry for ConsulProvider {
     /// Returns what the heartbeats of this provider know, without a request: as of the last one, which
     /// is at most a third of the time to live ago, and 10 s for an endpoint that the agent checks; a
     /// new owner of an endpoint with a time to live is noticed by every third one. A loss that was
-    /// repaired before anybody asked is told once. Another endpoint is read from the agent.
+    /// repaired before anybody asked is reported once. Another endpoint is read from the agent.
     ///
     /// # Errors
     ///

@@ -13,7 +13,7 @@ pub(crate) enum Fate {
     Failing(Error),
     /// The agent has lost it, and it is not registered again yet.
     Lost { told: bool },
-    /// The agent had lost it. A loss that was repaired is told once, too.
+    /// The agent had lost it. A loss that was repaired is reported once, too.
     Restored { told: bool },
     /// Another process has registered the id.
     TakenOver { by: String },

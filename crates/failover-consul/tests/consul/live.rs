@@ -441,7 +441,7 @@ async fn registrations(server: Server) {
 
     // Lost, repaired by the next heartbeat, told once; and registering is then no reset.
     assert_eq!(agent.call("PUT", "/v1/agent/service/deregister/a", "").expect("answers").0, 200);
-    until(SECOND * 8, "it is told", || async {
+    until(SECOND * 8, "the event", || async {
         consul.registration(&a).await.is_ok_and(|status| status == RegistrationStatus::Missing)
     })
     .await;
@@ -456,7 +456,7 @@ async fn registrations(server: Server) {
     // Taken over, with the address of the other.
     let other = provider(&agent.address());
     other.register(&endpoint("a", "users", 2)).await.expect("takes over");
-    until(SECOND * 15, "it is told", || async {
+    until(SECOND * 15, "the event", || async {
         let taken = RegistrationStatus::TakenOver { by: "10.1.2.2:8080".to_owned() };
         consul.registration(&a).await.is_ok_and(|status| status == taken)
     })
@@ -470,7 +470,7 @@ async fn registrations(server: Server) {
 
     // No agent: the error of the last heartbeat.
     drop(agent);
-    until(SECOND * 20, "it is told", || async {
+    until(SECOND * 20, "the event", || async {
         other.registration(&endpoint("a", "users", 2)).await.is_err()
     })
     .await;

@@ -2,7 +2,7 @@
 //! is the difference of two.
 //!
 //! No task takes them: an attempt that ends does, at most once in [`SPACING`] and only among those that
-//! have other work as well, and so does whoever reads the statistics.
+//! have other work as well, and so does a reader of the statistics.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,6 +1,5 @@
 //! The builder of a manager.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock};
@@ -14,7 +13,7 @@ use crate::events::EventLog;
 use crate::manager::FailoverManager;
 use crate::manager::inner::Inner;
 use crate::manager::providers::{Named, Providers};
-use crate::probing::probes::Probes;
+use crate::probing::probes::{Probes, ProbesByProtocol};
 use crate::runtime::clock::Clock;
 use crate::runtime::random::Random;
 use crate::runtime::require::{current_runtime, ensure_timers};
@@ -26,7 +25,7 @@ use crate::runtime::require::{current_runtime, ensure_timers};
 pub struct ManagerBuilder {
     providers: Vec<(Option<String>, Arc<dyn Provider>)>,
     settings: ManagerConfigBuilder,
-    probes: HashMap<String, Arc<dyn Probe>>,
+    probes: ProbesByProtocol,
     clock: Option<Clock>,
     random: Random,
 }
@@ -36,7 +35,7 @@ impl Default for ManagerBuilder {
         Self {
             providers: Vec::new(),
             settings: ManagerConfig::builder(),
-            probes: HashMap::new(),
+            probes: ProbesByProtocol::default(),
             clock: None,
             random: Random::system(),
         }
@@ -130,8 +129,7 @@ impl ManagerBuilder {
 
     /// Adds several probes, such as the ready-made ones of `failover-probe`.
     pub fn probes<P: Into<String>>(mut self, probes: impl IntoIterator<Item = (P, Arc<dyn Probe>)>) -> Self {
-        let lower = |(protocol, probe): (P, _)| (protocol.into().to_ascii_lowercase(), probe);
-        self.probes.extend(probes.into_iter().map(lower));
+        self.probes.add(probes);
         self
     }
 

@@ -14,19 +14,42 @@ use crate::runtime::catch_panic::catch_panic;
 
 /// The probes of a manager by protocol, and the limit of concurrent probes.
 pub(crate) struct Probes {
-    by_protocol: HashMap<String, Arc<dyn Probe>>,
+    by_protocol: ProbesByProtocol,
     permits: Semaphore,
+}
+
+/// The probes that a builder has, by protocol in lower case.
+#[derive(Default)]
+pub(crate) struct ProbesByProtocol(HashMap<String, Arc<dyn Probe>>);
+
+impl ProbesByProtocol {
+    /// Adds probes; a later one for the same protocol replaces the earlier one.
+    pub(crate) fn add<P: Into<String>>(&mut self, probes: impl IntoIterator<Item = (P, Arc<dyn Probe>)>) {
+        self.0.extend(
+            probes.into_iter().map(|(protocol, probe)| (protocol.into().to_ascii_lowercase(), probe)),
+        );
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for ProbesByProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A probe may hold credentials and need not implement `Debug`.
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 impl fmt::Debug for Probes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A probe may hold credentials and need not implement `Debug`.
-        f.debug_set().entries(self.by_protocol.keys()).finish()
+        self.by_protocol.fmt(f)
     }
 }
 
 impl Probes {
-    pub(crate) fn new(by_protocol: HashMap<String, Arc<dyn Probe>>, at_a_time: u32) -> Self {
+    pub(crate) fn new(by_protocol: ProbesByProtocol, at_a_time: u32) -> Self {
         Self { by_protocol, permits: Semaphore::new(at_a_time as usize) }
     }
 
@@ -36,7 +59,7 @@ impl Probes {
 
     /// Returns the probe for an endpoint's protocol, ignoring case.
     pub(crate) fn for_endpoint(&self, endpoint: &Endpoint) -> Option<&Arc<dyn Probe>> {
-        self.by_protocol.get(&endpoint.protocol().to_ascii_lowercase())
+        self.by_protocol.0.get(&endpoint.protocol().to_ascii_lowercase())
     }
 
     /// Probes once, after waiting for a permit, within the health check's timeout. A panic is

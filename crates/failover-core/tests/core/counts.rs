@@ -91,7 +91,7 @@ fn grew(what: &str, before: &Durations, now: &Durations) {
 #[tokio::test(start_paused = true)]
 async fn durations_in_buckets_never_decrease_and_count_every_attempt() {
     let users = service(2, 0);
-    // Two endpoints in turn, and so many different durations that the percentiles forget old ones.
+    // Two endpoints in turn, and more different durations than the histogram can count without halving.
     let durations =
         [3, 7, 12, 14, 17, 18, 20, 24, 29, 31, 34, 38, 43, 47, 51, 60, 66, 72, 80, 95, 110, 130, 150];
     let mut before = users.stats();

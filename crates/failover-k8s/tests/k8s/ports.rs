@@ -69,7 +69,7 @@ async fn a_second_port_strands_no_caller() {
     // Another name with the same number.
     put(&space, &[5], json!([port("web", 8081), port("metrics", 9090)])).await;
     has(&users, &[5], 8081).await;
-    // Whoever asks for a list gets the same.
+    // A list is the same.
     let set = manager.list_endpoints(&Query::service(&service("users"))).await.expect("lists");
     assert_eq!(set.entries().len(), 1);
     // A name that was chosen explicitly is renamed: the same.
@@ -201,7 +201,7 @@ async fn endpoints_of_which_nothing_can_be_used_any_more_end_after_the_hold() {
     })
     .await;
     put(&space, &[1, 2], json!([port("grpc", 1), port("metrics", 2)])).await;
-    until(SOON, "it is told", async || !emitted(&users, EventKind::RemovalHeld).is_empty()).await;
+    until(SOON, "the event", async || !emitted(&users, EventKind::RemovalHeld).is_empty()).await;
     let rejected = emitted(&users, EventKind::EntryRejected).join("\n");
     assert!(rejected.contains("grpc (1), metrics (2)"), "{rejected}");
     assert_eq!(users.endpoints().len(), 2, "they stay for the hold");

@@ -72,7 +72,7 @@ async fn the_status_that_tonic_serves_decides_for_each_service() {
     let elsewhere = Endpoint::builder("a", "users", "127.0.0.1", 1).protocol("grpc").health_check(check);
     probe(&GrpcProbe::new(), elsewhere).await.expect("healthy");
     reporter.set_service_status("", ServingStatus::NotServing).await;
-    assert!(probe(&GrpcProbe::new(), server()).await.is_err(), "each probe asks anew");
+    assert!(probe(&GrpcProbe::new(), server()).await.is_err(), "each probe sends a request");
 }
 
 #[tokio::test]

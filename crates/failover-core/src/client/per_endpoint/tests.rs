@@ -190,7 +190,7 @@ fn the_caller_chooses_what_counts() {
 }
 
 #[tokio::test]
-async fn a_dead_value_is_made_anew_once() {
+async fn a_dead_value_is_replaced_once() {
     let (users, _) = service(&[("a", "10.0.0.1")]);
     let a = users.endpoint("a").expect("is there");
     let values = PerEndpoint::<u32>::new(&users);

@@ -1,7 +1,5 @@
 //! A service with a fixed list of endpoints.
 
-use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 
 use crate::client::service::ServiceHandle;
@@ -12,6 +10,7 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::model::endpoint::{Endpoint, ServiceName};
 use crate::model::health_check::HealthCheck;
+use crate::probing::probes::ProbesByProtocol;
 use crate::runtime::clock::Clock;
 use crate::runtime::random::Random;
 
@@ -60,6 +59,7 @@ impl IntoEndpoint for Endpoint {
 }
 
 /// Builds a [`ServiceHandle`] with a list of endpoints that the program itself has.
+#[derive(Debug)]
 #[must_use = "a builder does nothing until it builds"]
 pub struct ServiceBuilder {
     service: Result<ServiceName, Error>,
@@ -67,7 +67,7 @@ pub struct ServiceBuilder {
     config: FailoverConfig,
     clock: Option<Clock>,
     random: Random,
-    probes: HashMap<String, Arc<dyn Probe>>,
+    probes: ProbesByProtocol,
     health_check: Option<HealthCheck>,
 }
 
@@ -79,7 +79,7 @@ impl ServiceBuilder {
             config: FailoverConfig::default(),
             clock: None,
             random: Random::system(),
-            probes: HashMap::new(),
+            probes: ProbesByProtocol::default(),
             health_check: None,
         }
     }
@@ -146,8 +146,7 @@ impl ServiceBuilder {
 
     /// Adds several probes, such as the ready-made ones of `failover-probe`.
     pub fn probes<P: Into<String>>(mut self, probes: impl IntoIterator<Item = (P, Arc<dyn Probe>)>) -> Self {
-        let lower = |(protocol, probe): (P, _)| (protocol.into().to_ascii_lowercase(), probe);
-        self.probes.extend(probes.into_iter().map(lower));
+        self.probes.add(probes);
         self
     }
 
@@ -177,18 +176,5 @@ impl ServiceBuilder {
         let list = FixedList::start(&engine, self.probes, self.health_check)?;
         list.replace(&engine, self.endpoints)?;
         Ok(ServiceHandle::new(engine, Origin::Fixed(Arc::new(list))))
-    }
-}
-
-impl fmt::Debug for ServiceBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A probe may hold credentials and need not implement `Debug`.
-        f.debug_struct("ServiceBuilder")
-            .field("service", &self.service)
-            .field("endpoints", &self.endpoints)
-            .field("config", &self.config)
-            .field("probes", &self.probes.keys())
-            .field("health_check", &self.health_check)
-            .finish_non_exhaustive()
     }
 }

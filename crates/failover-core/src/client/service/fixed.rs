@@ -1,20 +1,19 @@
 //! The endpoints of a service that no manager discovers: a list that the program replaces, and their
 //! probes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{FailoverConfig, defaults};
 use crate::contract::address_policy::AddressPolicy;
-use crate::contract::probe::Probe;
 use crate::contract::provider::EndpointSet;
 use crate::discovery::validate::validate;
 use crate::engine::{Engine, SourceId};
 use crate::error::Error;
 use crate::model::endpoint::{Endpoint, EndpointEntry};
 use crate::model::health_check::HealthCheck;
-use crate::probing::probes::Probes;
+use crate::probing::probes::{Probes, ProbesByProtocol};
 use crate::probing::scheduler::Scheduler;
 use crate::runtime::require::{current_runtime, ensure_timers};
 use crate::runtime::task::Task;
@@ -42,7 +41,7 @@ impl FixedList {
     /// Adds the source to the engine, without endpoints, and starts to probe if there is a probe.
     pub(super) fn start(
         engine: &Arc<Engine>,
-        probes: HashMap<String, Arc<dyn Probe>>,
+        probes: ProbesByProtocol,
         health_check: Option<HealthCheck>,
     ) -> Result<Self, Error> {
         let source = engine.add_source(Arc::from("fixed"), 0);
