@@ -14,7 +14,6 @@ use crate::config::defaults;
 use crate::contract::provider::RegistrationStatus;
 use crate::error::{Error, ErrorKind};
 use crate::manager::FailoverManager;
-use crate::manager::errors::closed_error;
 use crate::manager::inner::Inner;
 use crate::manager::provider_scope::ProviderScope;
 use crate::manager::registration_state::RegistrationState;
@@ -34,7 +33,7 @@ const AFTER_DRAIN: Duration = Duration::from_secs(9);
 /// manager deregisters it, too. A process that ends by a signal drops nothing: await the signal, and
 /// close the guard before the server stops.
 ///
-/// About every 10 s the manager looks at what became of the registration. One that the registry has
+/// About every 10 s the manager, while it exists, looks at what became of the registration. One that the registry has
 /// lost is made again. One that a newer process has taken over, by registering the same id, is given
 /// up: closing the guard, and the manager's operations on that id, then leave the other process's
 /// endpoint alone. Each change is an event, and [`state`](Self::state) and [`watch`](Self::watch) show
@@ -104,12 +103,12 @@ impl ProviderScope<'_> {
         self.register_endpoint(endpoint.clone()).await?;
         let (inner, named) = self.parts();
         let place = Place { named: named.clone(), endpoint: Arc::new(endpoint), update: None };
-        let Some(serving) = inner.serve(&place, RegistrationState::Registered) else {
+        let serving = inner.serve(&place, RegistrationState::Registered);
+        if serving.is_err() {
             // The manager was closed during the registration.
             let clock = &inner.clock;
             place.deregister(clock, clock.now() + defaults::CLOSE).await?;
-            return Err(closed_error());
-        };
+        }
         serving
     }
 
@@ -118,7 +117,7 @@ impl ProviderScope<'_> {
         let (inner, named) = self.parts();
         self.ensure_registrable(&endpoint)?;
         let place = Place { named: named.clone(), endpoint: Arc::new(self.stamped(endpoint)?), update: None };
-        inner.serve(&place, RegistrationState::Registering).unwrap_or_else(|| Err(closed_error()))
+        inner.serve(&place, RegistrationState::Registering)
     }
 
     /// Returns the endpoint with the time of its registration, which tells it from another process's.
@@ -276,18 +275,11 @@ impl Drop for Registration {
 
 impl Inner {
     /// Notes what is served and looks after it, unless the manager is closed.
-    fn serve(
-        self: &Arc<Self>,
-        place: &Place,
-        state: RegistrationState,
-    ) -> Option<Result<Registration, Error>> {
-        let runtime = match current_runtime("register_self") {
-            Ok(runtime) => runtime,
-            Err(error) => return Some(Err(error)),
-        };
+    fn serve(self: &Arc<Self>, place: &Place, state: RegistrationState) -> Result<Registration, Error> {
+        let runtime = current_runtime("registering this process")?;
         let mut served = self.served();
         // Under the lock that closing takes afterwards: it finds what was noted before.
-        self.ensure_open().ok()?;
+        self.ensure_open()?;
         served.next += 1;
         let (number, state, manager) = (served.next, watch::Sender::new(state), Arc::downgrade(self));
         let supervision = Supervision { manager: manager.clone(), number, state: state.clone() };
@@ -296,17 +288,7 @@ impl Inner {
         served.entries.insert(number, serving);
         let (clock, drain) = (self.clock.clone(), defaults::DRAIN);
         let place = place.clone();
-        Some(Ok(Registration {
-            place,
-            manager,
-            number,
-            state,
-            drain,
-            close: None,
-            clock,
-            runtime,
-            ended: false,
-        }))
+        Ok(Registration { place, manager, number, state, drain, close: None, clock, runtime, ended: false })
     }
 
     /// Deregisters all that this process serves, each within the limit. What could not be
