@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use failover_core::provider::{
     EndpointEntry, EndpointSet, Feature, Provider, ProviderInfo, Query, WatchStream,
 };
-use failover_core::{Error, FailoverManager, ServiceHandle, ServiceName};
+use failover_core::{Error, FailoverManager, ServiceHandle};
 use futures_core::Stream;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -77,7 +77,7 @@ impl Provider for Feed {
         Ok(EndpointSet::new([]))
     }
 
-    fn watch(&self, _: &ServiceName) -> Option<WatchStream<'_>> {
+    fn watch(&self, _: &Query) -> Option<WatchStream<'_>> {
         let receiver = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         receiver.map(|receiver| Box::pin(Answers(receiver)) as WatchStream<'_>)
     }

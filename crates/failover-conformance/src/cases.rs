@@ -8,7 +8,7 @@ mod watch;
 use std::future::Future;
 use std::pin::Pin;
 
-use failover_core::provider::Feature;
+use failover_core::provider::{Feature, Query};
 use failover_core::{ErrorKind, codes};
 use tokio::time::{Instant, timeout};
 
@@ -69,7 +69,7 @@ async fn info(bench: &Bench<'_>) -> Done {
     let provider = bench.provider().await?;
     let info = provider.info();
     ensure(!info.kind().is_empty() && !info.version().is_empty(), "a kind and a version", &info)?;
-    let watches = provider.watch(&bench.service()).is_some();
+    let watches = provider.watch(&Query::service(&bench.service())).is_some();
     for (feature, offered) in [
         (Feature::Registry, provider.registry().is_some()),
         (Feature::ConfigStore, provider.config_store().is_some()),
@@ -101,7 +101,7 @@ async fn unknown_service(bench: &Bench<'_>) -> Done {
 async fn close(bench: &Bench<'_>) -> Done {
     let provider = bench.provider().await?;
     let service = bench.service();
-    let mut stream = provider.watch(&service);
+    let mut stream = provider.watch(&Query::service(&service));
     for time in ["closing", "closing again"] {
         let begun = Instant::now();
         let second = std::time::Duration::from_secs(1);

@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use failover_core::provider::{
-    AddressTrust, ConfigKey, ConfigStore, EndpointSet, Feature, Provider, ProviderInfo, Query, Registry,
-    StoredConfig, WatchStream,
+    AddressTrust, ConfigSet, ConfigStore, EndpointSet, Feature, Provider, ProviderInfo, Query, Registry,
+    WatchStream,
 };
 use failover_core::{Error, ErrorKind, ServiceName, async_trait};
-use failover_provider_kit::{SharedWatches, Timing, Tls, matching};
+use failover_provider_kit::{SharedWatches, Timing, Tls};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -63,7 +63,7 @@ pub struct ConsulProvider {
     counts: Arc<Counts>,
     leader: Arc<Leader>,
     services: SharedWatches<ServiceName, EndpointSet>,
-    pub(crate) documents: SharedWatches<ConfigKey, Option<StoredConfig>>,
+    pub(crate) documents: SharedWatches<(), ConfigSet>,
     agent: Mutex<Option<AgentConfig>>,
 }
 
@@ -355,12 +355,13 @@ impl Provider for ConsulProvider {
             Some(service) => self.in_time("list", self.read(service)).await?,
             None => self.in_time("list", self.read_all()).await?,
         };
-        Ok(matching(set, query))
+        Ok(set.matching(query))
     }
 
     /// Watches a service. All watches of a service share one task and one connection. The task
     /// starts with the first poll and ends when the last stream is dropped.
-    fn watch(&self, service: &ServiceName) -> Option<WatchStream<'_>> {
+    fn watch(&self, query: &Query) -> Option<WatchStream<'_>> {
+        let service = query.service_name()?;
         let (client, leader) = (Arc::clone(&self.client), Arc::clone(&self.leader));
         let (counts, of) = (Arc::clone(&self.counts), service.clone());
         Some(self.services.listen(service.clone(), |publisher| async move {

@@ -128,7 +128,9 @@ fn call(what: String, endpoint: &impl Endpoint, features: Option<&Features>) -> 
         .map_err(|error: ClientError| broken(&error.to_string()))?;
     let path = endpoint.path();
     let is_safe = |b: u8| b.is_ascii_alphanumeric() || b"/._:@-".contains(&b);
-    if !path.bytes().all(is_safe) || path.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+    // A path that ends in a slash is that of the keys below it.
+    let mut segments = path.strip_suffix('/').unwrap_or(&path).split('/');
+    if !path.bytes().all(is_safe) || segments.any(|segment| matches!(segment, "" | "." | "..")) {
         return Err(broken("its path is not one"));
     }
     let mut query = form_urlencoded::Serializer::new(query.unwrap_or_default());
@@ -212,6 +214,18 @@ impl Settings {
             ..kv::requests::ReadKeyRequest::default()
         };
         call(format!("reading key {key}"), &request, Some(&read.features()))
+    }
+
+    /// Reads every key below a path.
+    pub(crate) fn kv_below(&self, path: &str, read: Read) -> Result<Call, Error> {
+        let request = ReadKeyRequest {
+            key: path.to_owned(),
+            dc: self.datacenter.clone(),
+            ns: self.namespace.clone(),
+            recurse: Some(true),
+            ..kv::requests::ReadKeyRequest::default()
+        };
+        call(format!("reading the keys below {path}"), &request, Some(&read.features()))
     }
 
     /// Writes if the key's index is still this one; 0 means that the key must not exist.

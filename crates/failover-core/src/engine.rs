@@ -62,7 +62,7 @@ use latency_cache::LatencyCache;
 use readings::Readings;
 use strain::Strain;
 
-pub(crate) use control::{Probed, SourceId, SourceStatus};
+pub(crate) use control::{Probed, SourceDescription, SourceId, SourceStatus};
 pub(crate) use discovery_sink::EngineSink;
 pub use no_endpoints::{NoEndpoints, NoEndpointsReason, UnavailableEndpoint};
 pub(crate) use observers::EndpointObserver;
@@ -73,6 +73,8 @@ pub(crate) use pick::{RawPick, Transition};
 #[derive(Debug)]
 pub(crate) struct Engine {
     name: ServiceName,
+    /// The query for it, if it is more than its name.
+    query: Option<Arc<str>>,
     clock: Clock,
     random: Random,
     began: Time,
@@ -154,9 +156,22 @@ impl Engine {
             listed: watch::Sender::new(()),
             owner: Arc::default(),
             name,
+            query: None,
             clock,
             random,
         })
+    }
+
+    /// Sets the query for the service, if it is more than its name.
+    pub(crate) fn of_query(mut self, query: Option<Arc<str>>) -> Self {
+        self.events.set_query(query.clone());
+        self.query = query;
+        self
+    }
+
+    /// The query for the service, if it is more than its name.
+    pub(crate) fn query(&self) -> Option<&Arc<str>> {
+        self.query.as_ref()
     }
 
     /// The service's name.

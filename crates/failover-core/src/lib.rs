@@ -75,7 +75,7 @@ pub use engine::{NoEndpoints, NoEndpointsReason};
 pub use error::{Error, ErrorKind, RetryAdvice, codes};
 pub use manager::{
     EndpointRef, FailoverManager, HealthReport, ManagerBuilder, ProviderScope, Registration,
-    RegistrationState, RegistrationWatch,
+    RegistrationState, RegistrationWatch, ServiceSource, source,
 };
 pub use model::attempt_class::AttemptClass;
 pub use model::endpoint::{ConnectTo, Endpoint, EndpointBuilder, EndpointId, ServiceName};
@@ -88,9 +88,9 @@ pub use runtime::random::Random;
 /// The provider contract: for crates that implement a provider, and for using one directly.
 pub mod provider {
     pub use crate::contract::provider::{
-        AddressTrust, ConfigKey, ConfigStore, ConfigStream, ConnectionInfo, ConnectionStatus, EndpointSet,
-        Feature, Provider, ProviderInfo, Query, RegistrationStatus, Registry, RejectedEntry, Revision,
-        StoredConfig, WatchStream,
+        AddressTrust, ConfigKey, ConfigSet, ConfigStore, ConfigStream, ConnectionInfo, ConnectionStatus,
+        EndpointSet, Feature, PortChoice, Provider, ProviderInfo, Query, RegistrationStatus, Registry,
+        RejectedEntry, Revision, StoredConfig, WatchStream,
     };
     pub use crate::model::endpoint::EndpointEntry;
 }

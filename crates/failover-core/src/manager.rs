@@ -2,6 +2,7 @@
 
 pub(crate) mod builder;
 pub(crate) mod config_sync;
+pub(crate) mod config_watch;
 pub(crate) mod connecting;
 pub(crate) mod deadline_retry;
 pub(crate) mod default_provider;
@@ -17,6 +18,7 @@ pub(crate) mod registration_state;
 pub(crate) mod served;
 pub(crate) mod service_discovery;
 pub(crate) mod services;
+pub(crate) mod sources;
 pub(crate) mod supervision;
 
 use std::collections::BTreeMap;
@@ -24,13 +26,12 @@ use std::sync::Arc;
 
 use crate::client::service::ServiceHandle;
 use crate::config::ManagerConfig;
-use crate::contract::provider::{Provider, ProviderInfo};
+use crate::contract::provider::{Provider, ProviderInfo, Query};
 use crate::error::Error;
 use crate::events::{Event, EventReceiver};
 use crate::inspect::stats::{ProviderStats, ServiceStats};
 use crate::manager::inner::Inner;
-use providers::Named;
-use services::Route;
+use sources::{Request, Route};
 
 pub use builder::ManagerBuilder;
 pub use endpoint_ref::EndpointRef;
@@ -38,6 +39,7 @@ pub use health::HealthReport;
 pub use provider_scope::ProviderScope;
 pub use registration::Registration;
 pub use registration_state::RegistrationState;
+pub use sources::{ServiceSource, source};
 pub use supervision::RegistrationWatch;
 
 /// Several providers, and the services that are discovered through them.
@@ -78,50 +80,70 @@ impl FailoverManager {
     ///
     /// Safe: a dropped future leaves the discovery running, as if its handle had been dropped.
     pub async fn service(&self, name: &str) -> Result<ServiceHandle, Error> {
-        self.0.service(name, Route::Default).await
+        self.0.service(name, Route::Default(Query::all())).await
     }
 
-    /// Returns the handle of a service that is discovered through several providers.
+    /// Returns the handle of the endpoints of a service that match a query, discovered through the
+    /// default provider.
     ///
-    /// Each provider has a tier: the endpoints of tier 0 receive calls first, those of the next
-    /// tier if too few of them are available.
+    /// Like [`service`](Self::service), with fewer endpoints, and kept up to date like it. Handles of
+    /// equal queries share one discovery, one set of breakers and one set of counters; others of the
+    /// same service have their own. The stored configuration is that of the service.
     ///
     /// ```
     /// # async fn example(manager: failover_core::FailoverManager) -> Result<(), failover_core::Error> {
-    /// let users = manager.service_from("user-service", [("consul-dc1", 0), ("consul-dc2", 1)]).await?;
+    /// use failover_core::ServiceName;
+    /// use failover_core::provider::Query;
+    ///
+    /// let users = ServiceName::new("user-service")?;
+    /// let canary = manager.service_matching(Query::service(&users).tag("canary")).await?;
     /// # Ok(()) }
     /// ```
     ///
     /// # Errors
     ///
-    /// Returns `NotFound` if a provider does not exist, and `Validation` if no provider is named or
-    /// one is named twice. For other errors see [`service`](Self::service).
+    /// Returns `Validation` if the query names no service, and `Unsupported` if it has a namespace or
+    /// a port and the default provider knows none; other providers that know none are no fallbacks.
+    /// For other errors see [`service`](Self::service).
     ///
     /// # Cancel safety
     ///
     /// See [`service`](Self::service).
-    pub async fn service_from<P: AsRef<str>>(
+    pub async fn service_matching(&self, query: Query) -> Result<ServiceHandle, Error> {
+        self.0.requested(Request::matching(query, None)?).await
+    }
+
+    /// Returns the handle of a service that is discovered through several sources.
+    ///
+    /// A source is a provider, and what the service is there: another name, a tag, a namespace, a
+    /// port. Each has a tier: the endpoints of tier 0 receive calls first, those of the next tier if
+    /// too few of them are available.
+    ///
+    /// ```
+    /// # async fn example(manager: failover_core::FailoverManager) -> Result<(), failover_core::Error> {
+    /// use failover_core::source;
+    ///
+    /// let users = manager.service_from("user-service", [("consul-dc1", 0), ("consul-dc2", 1)]).await?;
+    /// let sources = [source("consul-dc1"), source("kubernetes").service("minio.storage:http")];
+    /// let minio = manager.service_from("minio", sources).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns `NotFound` if a provider does not exist, `Validation` if there is no source, if one
+    /// occurs twice or if its provider cannot read the name of the service, and `Unsupported` if the
+    /// provider knows no namespaces or ports. For other errors see [`service`](Self::service).
+    ///
+    /// # Cancel safety
+    ///
+    /// See [`service`](Self::service).
+    pub async fn service_from<S: Into<ServiceSource>>(
         &self,
         name: &str,
-        sources: impl IntoIterator<Item = (P, u32)>,
+        sources: impl IntoIterator<Item = S>,
     ) -> Result<ServiceHandle, Error> {
-        let providers = self.0.providers();
-        let mut route: Vec<(Named, u32)> = Vec::new();
-        for (provider, tier) in sources {
-            let named = providers.named(provider.as_ref())?.clone();
-            if route.iter().any(|(other, _)| other.name == named.name) {
-                return Err(Error::invalid(
-                    "sources",
-                    format!("\"{}\" twice", named.name),
-                    "each provider once",
-                ));
-            }
-            route.push((named, tier));
-        }
-        if route.is_empty() {
-            return Err(Error::invalid("sources", "none", "at least one provider and its tier"));
-        }
-        self.0.service(name, Route::Through(route)).await
+        self.0.service(name, Route::Through(sources.into_iter().map(Into::into).collect())).await
     }
 
     /// Returns the operations on the provider with this name.

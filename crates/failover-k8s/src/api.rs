@@ -65,27 +65,18 @@ pub(crate) struct Scope {
     pub(crate) kind: Kind,
     /// A label selector; empty for all.
     pub(crate) labels: String,
-    /// A field selector; empty for all.
-    pub(crate) fields: String,
 }
 
 impl Scope {
     pub(crate) fn labelled(kind: Kind, labels: impl Into<String>) -> Self {
-        Self { kind, labels: labels.into(), fields: String::new() }
-    }
-
-    pub(crate) fn named(kind: Kind, name: &str) -> Self {
-        Self { kind, labels: String::new(), fields: format!("metadata.name={name}") }
+        Self { kind, labels: labels.into() }
     }
 
     fn query(&self) -> String {
-        let mut query = String::new();
-        for (key, value) in [("labelSelector", &self.labels), ("fieldSelector", &self.fields)] {
-            if !value.is_empty() {
-                let _ = write!(query, "{key}={}&", encoded(value));
-            }
+        if self.labels.is_empty() {
+            return String::new();
         }
-        query
+        format!("labelSelector={}&", encoded(&self.labels))
     }
 }
 
@@ -382,7 +373,8 @@ mod tests {
     fn the_content_of_a_target_is_encoded() {
         assert_eq!(encoded("kubernetes.io/service-name=users"), "kubernetes.io%2Fservice-name%3Dusers");
         assert_eq!(encoded("a b?c#d/..%2e\r\nü"), "a%20b%3Fc%23d%2F..%252e%0D%0A%C3%BC");
-        let scope = Scope::named(Kind::ConfigMaps, "a&b");
-        assert_eq!(scope.query(), "fieldSelector=metadata.name%3Da%26b&");
+        let scope = Scope::labelled(Kind::ConfigMaps, "a&b");
+        assert_eq!(scope.query(), "labelSelector=a%26b&");
+        assert_eq!(Scope::labelled(Kind::Pods, "").query(), "");
     }
 }

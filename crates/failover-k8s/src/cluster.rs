@@ -31,9 +31,9 @@ pub(crate) struct Cluster {
     services: Mutex<HashMap<ServiceName, Time>>,
     /// The port that each service's endpoints are called on, so that it stays in use when others
     /// join it.
-    ports: Mutex<HashMap<ServiceName, UsedPort>>,
+    ports: Mutex<HashMap<Target, UsedPort>>,
     /// The ports of Service objects, for a port that is chosen by the number it has there.
-    service_ports: Mutex<HashMap<ServiceName, Vec<ServicePort>>>,
+    service_ports: Mutex<HashMap<Target, Vec<ServicePort>>>,
     /// The zone of this process's node, once it was looked up.
     zone: Mutex<Option<String>>,
     /// The labels of the pods of each namespace.
@@ -59,57 +59,48 @@ impl Cluster {
     }
 
     pub(crate) fn api(&self) -> Api<'_> {
-        self.api_in(None)
+        Api { client: &self.client, namespace: &self.settings.namespace }
     }
 
-    fn api_in<'a>(&'a self, target: Option<&'a Target>) -> Api<'a> {
-        let namespace = target.and_then(|target| target.namespace.as_deref());
+    fn api_in<'a>(&'a self, target: &'a Target) -> Api<'a> {
+        let namespace = target.namespace.as_deref();
         Api { client: &self.client, namespace: namespace.unwrap_or(&self.settings.namespace) }
     }
 
-    fn target(&self, service: &ServiceName) -> Option<&Target> {
-        self.settings.targets.get(service)
-    }
-
     /// Returns the API and the scope of a service's slices.
-    pub(crate) fn slices_of(&self, service: &ServiceName) -> (Api<'_>, Scope) {
-        let target = self.target(service);
-        let name = target.map_or(service, |target| &target.service);
+    pub(crate) fn slices_of<'a>(&'a self, target: &'a Target) -> (Api<'a>, Scope) {
         let label = self.settings.reading.label;
-        (self.api_in(target), Scope::labelled(Kind::Slices, format!("{label}={name}")))
+        (self.api_in(target), Scope::labelled(Kind::Slices, format!("{label}={}", target.service)))
     }
 
     /// Returns how the slices of a service are read now.
-    pub(crate) fn reading(&self, service: &ServiceName) -> Reading {
+    pub(crate) fn reading(&self, target: &Target) -> Reading {
         let mut reading = self.settings.reading.clone();
-        if let Some(target) = self.target(service) {
-            reading.named = Some(service.clone());
-            reading.port = target.port.clone().unwrap_or(reading.port);
-        }
+        reading.port = target.port.clone().unwrap_or(reading.port);
         reading.zone = reading.zone.or_else(|| lock(&self.zone).clone());
-        reading.used = lock(&self.ports).get(service).cloned();
-        reading.service_ports = lock(&self.service_ports).get(service).cloned().unwrap_or_default();
+        reading.used = lock(&self.ports).get(target).cloned();
+        reading.service_ports = lock(&self.service_ports).get(target).cloned().unwrap_or_default();
         reading
     }
 
     /// Remembers the port that a service's endpoints are called on.
-    pub(crate) fn remember_port(&self, service: &ServiceName, used: &UsedPort) {
+    pub(crate) fn remember_port(&self, target: &Target, used: &UsedPort) {
         let mut ports = lock(&self.ports);
-        let known = ports.get(service);
+        let known = ports.get(target);
         if known == Some(used) || known.is_none() && ports.len() >= MAX_SERVICES {
             return;
         }
-        if let Some(before) = ports.insert(service.clone(), used.clone()) {
-            tracing::info!(target: "failover::k8s", "{service}: port {} instead of {}", shown(used), shown(&before));
+        if let Some(before) = ports.insert(target.clone(), used.clone()) {
+            tracing::info!(target: "failover::k8s", "{}: port {} instead of {}", target.service, shown(used), shown(&before));
         }
     }
 
     /// Follows the labels of the pods of a service's namespace, until dropped.
-    pub(crate) async fn follow_pods(self: &Arc<Self>, service: &ServiceName, labels: &LatestLabels) {
+    pub(crate) async fn follow_pods(self: &Arc<Self>, target: &Target, labels: &LatestLabels) {
         if !self.settings.pod_labels {
             return;
         }
-        let namespace = self.slices_of(service).0.namespace.to_owned();
+        let namespace = self.slices_of(target).0.namespace.to_owned();
         let (cluster, of) = (Arc::clone(self), namespace.clone());
         let mut watch = self.pods.listen(namespace, |publisher| async move {
             let api = Api { client: &cluster.client, namespace: &of };
@@ -143,25 +134,25 @@ impl Cluster {
     }
 
     /// Reads the ports of a Service, so that a port can be chosen by the number it has there.
-    pub(crate) async fn read_service_ports(&self, service: &ServiceName) {
-        if !matches!(self.reading(service).port, PortChoice::Number(_)) {
+    pub(crate) async fn read_service_ports(&self, target: &Target) {
+        if !matches!(self.reading(target).port, PortChoice::Number(_)) {
             return;
         }
         // Without the right to read Services, the number is that of the pods.
-        let Ok(Some(object)) = self.service(service).await else { return };
+        let Ok(Some(object)) = self.service(target).await else { return };
         let mut ports = lock(&self.service_ports);
-        if ports.len() < MAX_SERVICES || ports.contains_key(service) {
-            ports.insert(service.clone(), convert::of_service(&object));
+        if ports.len() < MAX_SERVICES || ports.contains_key(target) {
+            ports.insert(target.clone(), convert::of_service(&object));
         }
     }
 
-    pub(crate) async fn list(&self, service: Option<&ServiceName>) -> Result<EndpointSet, Error> {
-        let (api, scope, reading) = match service {
-            Some(service) => {
+    pub(crate) async fn list(&self, target: Option<&Target>) -> Result<EndpointSet, Error> {
+        let (api, scope, reading) = match target {
+            Some(target) => {
                 self.find_zone().await;
-                self.read_service_ports(service).await;
-                let (api, scope) = self.slices_of(service);
-                (api, scope, self.reading(service))
+                self.read_service_ports(target).await;
+                let (api, scope) = self.slices_of(target);
+                (api, scope, self.reading(target))
             }
             None => {
                 let reading = self.settings.reading.clone();
@@ -178,17 +169,18 @@ impl Cluster {
                 Err(error) => unreadable.push(error),
             }
         }
-        if let (Some(service), true) = (service, services.is_empty()) {
-            self.refuse_external(service).await?;
+        if let (Some(target), true) = (target, services.is_empty()) {
+            self.refuse_external(target).await?;
         }
         let mut entries = Vec::new();
         let mut rejected = Vec::new();
-        let (mut confirmed, mut unknown) = (false, services.is_empty() && service.is_some());
+        let (mut confirmed, mut unknown) = (false, services.is_empty() && target.is_some());
         for (service, slices) in services {
             let mut one = Slices::new(reading.family, Duration::ZERO);
             one.listed(slices, &version);
             if one.is_undecided() {
-                one.decide(&self.reading(&service));
+                let plain = || Target::plain(&service);
+                one.decide(&self.reading(&target.cloned().unwrap_or_else(plain)));
             }
             let Some(set) = one.next_set(self.client.timing.now()) else { continue };
             confirmed |= set.is_confirmed();
@@ -213,9 +205,8 @@ impl Cluster {
     }
 
     /// Returns the Service object, if it exists and may be read.
-    async fn service(&self, service: &ServiceName) -> Result<Option<Value>, Error> {
-        let target = self.target(service);
-        let service = target.map_or(service, |target| &target.service);
+    async fn service(&self, target: &Target) -> Result<Option<Value>, Error> {
+        let service = &target.service;
         let can_exist =
             service.as_str().bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase() || b == b'-');
         let refused = *lock(&self.refused);
@@ -235,11 +226,11 @@ impl Cluster {
 
     /// Refuses an `ExternalName` Service: it has no endpoints to list, so a watch would stay
     /// silent.
-    pub(crate) async fn refuse_external(&self, service: &ServiceName) -> Result<(), Error> {
+    pub(crate) async fn refuse_external(&self, target: &Target) -> Result<(), Error> {
         // The type only improves the message, so a failure to read it is ignored.
-        let Ok(Some(object)) = self.service(service).await else { return Ok(()) };
+        let Ok(Some(object)) = self.service(target).await else { return Ok(()) };
         match object.pointer("/spec/type").and_then(Value::as_str) {
-            Some("ExternalName") => Err(external(service)),
+            Some("ExternalName") => Err(external(&target.service)),
             _ => Ok(()),
         }
     }
@@ -247,12 +238,11 @@ impl Cluster {
     /// Refuses a Service whose endpoints Kubernetes itself writes.
     pub(crate) async fn ensure_ours(&self, service: &ServiceName) -> Result<(), Error> {
         names::check_service(service)?;
-        self.ensure_here(service)?;
         let known = lock(&self.services).get(service).copied();
         if known.is_some_and(|known| self.client.timing.now().since(known) < SERVICE_KNOWN) {
             return Ok(());
         }
-        let object = self.service(service).await?;
+        let object = self.service(&Target::plain(service)).await?;
         if let Some(object) = object {
             if object.pointer("/spec/type").and_then(Value::as_str) == Some("ExternalName") {
                 return Err(external(service));
@@ -272,23 +262,6 @@ impl Cluster {
         }
         services.insert(service.clone(), self.client.timing.now());
         Ok(())
-    }
-}
-
-impl Cluster {
-    /// Refuses to register under a name that stands for another Service.
-    fn ensure_here(&self, service: &ServiceName) -> Result<(), Error> {
-        let Some(target) = self.target(service) else { return Ok(()) };
-        let namespace = target.namespace.as_deref().unwrap_or(&self.settings.namespace);
-        if target.service == *service && namespace == self.settings.namespace {
-            return Ok(());
-        }
-        let message = format!(
-            "{service} stands for the Service {} in namespace {namespace}; register under that name, with a provider for \
-             that namespace",
-            target.service
-        );
-        Err(Error::new(ErrorKind::Unsupported, message))
     }
 }
 

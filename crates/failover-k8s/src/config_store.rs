@@ -1,11 +1,12 @@
 //! The configuration store: each document is a `ConfigMap`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use failover_core::provider::{ConfigKey, ConfigStore, ConfigStream, Revision, StoredConfig};
+use failover_core::provider::{ConfigKey, ConfigSet, ConfigStore, ConfigStream, Revision, StoredConfig};
 use failover_core::{Error, ErrorKind, Time, async_trait};
 use failover_provider_kit::{MAX_DOCUMENT_BYTES, Publisher};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::api::{Kind, Scope};
 use crate::names;
@@ -20,7 +21,7 @@ impl ConfigStore for KubernetesProvider {
     async fn load(&self, key: &ConfigKey) -> Result<Option<StoredConfig>, Error> {
         self.cluster.client.ensure_open()?;
         match self.cluster.api().get(Kind::ConfigMaps, &names::config(key)).await? {
-            Some(object) => stored(&object).map(Some),
+            Some(object) => Ok(Some(stored(&object))),
             None => Ok(None),
         }
     }
@@ -65,6 +66,9 @@ impl ConfigStore for KubernetesProvider {
             return Err(Error::new(ErrorKind::Unsupported, message).with_code("IMMUTABLE"));
         }
         let Some(fields) = object.as_object_mut() else { return Err(changed()) };
+        // A human may have written it; watches find it by its label.
+        set(fields, "labels", names::CONFIG, "true".to_owned());
+        set(fields, "annotations", names::CONFIG_KEY, names::config_key(key));
         let data = fields.entry("data").or_insert(Value::Null);
         if !data.is_object() {
             *data = json!({});
@@ -82,16 +86,16 @@ impl ConfigStore for KubernetesProvider {
         }
     }
 
-    /// Watches a document: the current one, then each change. A change of the object that does not
+    /// Watches every `ConfigMap` with the label of a document. A change of the object that does not
     /// change the document is not published, so the last published revision can be older than the
     /// newest.
-    fn watch(&self, key: &ConfigKey) -> ConfigStream<'_> {
-        let (cluster, name) = (Arc::clone(&self.cluster), names::config(key));
-        self.configs.listen(key.clone(), |publisher| async move {
+    fn watch(&self) -> ConfigStream<'_> {
+        let cluster = Arc::clone(&self.cluster);
+        self.configs.listen((), |publisher| async move {
             if cluster.client.is_open() {
                 let settings = &cluster.settings;
                 let periods = Periods { watch: settings.watch, relist: settings.relist };
-                let scope = Scope::named(Kind::ConfigMaps, &name);
+                let scope = Scope::labelled(Kind::ConfigMaps, format!("{}=true", names::CONFIG));
                 follow(cluster.api(), scope, periods, DocumentStore::new(publisher)).await;
             }
         })
@@ -102,68 +106,84 @@ fn changed() -> Error {
     Error::new(ErrorKind::Conflict, "the configuration has changed in the meantime; load it again")
 }
 
+/// Sets a label or an annotation of an object.
+fn set(object: &mut Map<String, Value>, field: &str, name: &str, value: String) {
+    let mut fields = object;
+    for field in ["metadata", field] {
+        let inner = fields.entry(field).or_insert(Value::Null);
+        if !inner.is_object() {
+            *inner = json!({});
+        }
+        let Some(inner) = inner.as_object_mut() else { return };
+        fields = inner;
+    }
+    fields.insert(name.to_owned(), value.into());
+}
+
 fn revision(object: &Value) -> Revision {
     let (uid, version) = identity(object);
     Revision::new(format!("{uid}/{version}"))
 }
 
-fn stored(object: &Value) -> Result<StoredConfig, Error> {
+fn stored(object: &Value) -> StoredConfig {
     let text = object.get("data").and_then(|data| data.get(names::CONFIG_VALUE)).and_then(Value::as_str);
     if let Some(text) = text {
-        return Ok(StoredConfig::new(text, revision(object)));
+        return StoredConfig::new(text, revision(object));
     }
     let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     let binary = object.get("binaryData").and_then(|data| data.get(names::CONFIG_VALUE)).is_some();
     let why = if binary { "is binary, not text" } else { "is not there" };
-    let message =
+    let problem =
         format!("ConfigMap {name}: its key {} {why}; store a configuration as text", names::CONFIG_VALUE);
-    Err(Error::new(ErrorKind::Validation, message))
+    StoredConfig::unreadable(problem, revision(object))
 }
 
-/// Stores one document, and publishes its changes.
+/// Returns the key of the document in an object; `None` if it is none of this crate's.
+fn key_of(object: &Value) -> Option<ConfigKey> {
+    let name = object.pointer("/metadata/name")?.as_str()?;
+    let annotations = object.pointer("/metadata/annotations")?;
+    let key = names::read_config_key(annotations.get(names::CONFIG_KEY)?.as_str()?)?;
+    // Writers find the object by its name.
+    (names::config(&key) == name).then_some(key)
+}
+
+/// Stores the documents of a namespace, and publishes their changes.
 struct DocumentStore {
-    publisher: Publisher<Option<StoredConfig>>,
-    now: Option<Result<StoredConfig, Error>>,
+    publisher: Publisher<ConfigSet>,
+    now: HashMap<ConfigKey, StoredConfig>,
     listed: bool,
-    /// Whether `document` is the last published one.
-    published: bool,
-    document: Option<String>,
+    published: Option<HashMap<ConfigKey, StoredConfig>>,
     error: Option<Error>,
     down: bool,
 }
 
 impl DocumentStore {
-    fn new(publisher: Publisher<Option<StoredConfig>>) -> Self {
-        Self {
-            publisher,
-            now: None,
-            listed: false,
-            published: false,
-            document: None,
-            error: None,
-            down: false,
-        }
+    fn new(publisher: Publisher<ConfigSet>) -> Self {
+        let now = HashMap::new();
+        Self { publisher, now, listed: false, published: None, error: None, down: false }
     }
 }
 
 impl ReflectorStore for DocumentStore {
-    type Item = Result<StoredConfig, Error>;
+    type Item = Option<(ConfigKey, StoredConfig)>;
 
     fn read(&self, object: Value) -> Self::Item {
-        stored(&object)
+        Some((key_of(&object)?, stored(&object)))
     }
 
     fn listed(&mut self, items: Vec<Self::Item>, _version: &str) {
         self.listed = true;
-        self.now = items.into_iter().next();
+        self.now = items.into_iter().flatten().collect();
     }
 
     fn changed(&mut self, item: Self::Item) {
-        self.now = Some(item);
+        self.now.extend(item);
     }
 
-    fn deleted(&mut self, _item: Self::Item) {
-        self.now = None;
+    fn deleted(&mut self, item: Self::Item) {
+        if let Some((key, _)) = item {
+            self.now.remove(&key);
+        }
     }
 
     fn failed(&mut self, error: Error) {
@@ -171,7 +191,7 @@ impl ReflectorStore for DocumentStore {
     }
 
     fn recovered(&mut self) {
-        (self.error, self.down, self.published) = (None, false, false);
+        (self.error, self.down, self.published) = (None, false, None);
     }
 
     fn publish(&mut self, _now: Time) {
@@ -181,19 +201,18 @@ impl ReflectorStore for DocumentStore {
         if self.down || !self.listed {
             return;
         }
-        match &self.now {
-            Some(Err(error)) => {
-                self.published = false;
-                self.publisher.error(error.clone());
-            }
-            now => {
-                let stored = now.as_ref().and_then(|stored| stored.as_ref().ok());
-                let document = stored.map(|stored| stored.document().to_owned());
-                if !self.published || self.document != document {
-                    (self.published, self.document) = (true, document);
-                    self.publisher.publish(stored.cloned());
-                }
-            }
+        let is_same = |published: &HashMap<ConfigKey, StoredConfig>| {
+            let same = |(key, now): (&ConfigKey, &StoredConfig)| {
+                // Another revision alone is a change of something else in the object.
+                published.get(key).is_some_and(|before| {
+                    before.document() == now.document() && before.text().is_ok() == now.text().is_ok()
+                })
+            };
+            published.len() == self.now.len() && self.now.iter().all(same)
+        };
+        if !self.published.as_ref().is_some_and(is_same) {
+            self.publisher.publish(ConfigSet::new(self.now.clone()));
+            self.published = Some(self.now.clone());
         }
     }
 

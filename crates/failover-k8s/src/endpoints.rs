@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use failover_core::provider::EndpointSet;
-use failover_core::{Error, ServiceName, Time};
+use failover_core::{Error, Time};
 use failover_provider_kit::Publisher;
 use serde_json::Value;
 use tokio::sync::Notify;
@@ -12,7 +12,7 @@ use crate::cluster::Cluster;
 use crate::convert::{self, Slice};
 use crate::pods::LatestLabels;
 use crate::reflector::ReflectorStore;
-use crate::settings::Reading;
+use crate::settings::{Reading, Target};
 use crate::slices::Slices;
 
 /// The minimum interval between sets: changes in between are published together.
@@ -28,7 +28,7 @@ const LABELS: Duration = Duration::from_millis(500);
 /// Stores the slices of one service and publishes their set of endpoints.
 pub(crate) struct Endpoints<'a> {
     cluster: &'a Cluster,
-    service: ServiceName,
+    target: Target,
     /// Contains the port in use.
     reading: Reading,
     slices: Slices,
@@ -70,15 +70,15 @@ struct Looks {
 impl<'a> Endpoints<'a> {
     pub(crate) fn new(
         cluster: &'a Cluster,
-        service: ServiceName,
+        target: Target,
         publisher: Publisher<EndpointSet>,
         notices: Notices<'a>,
     ) -> Self {
-        let reading = cluster.reading(&service);
+        let reading = cluster.reading(&target);
         let slices = Slices::new(reading.family, cluster.settings.settle);
         Self {
             cluster,
-            service,
+            target,
             reading,
             slices,
             publisher,
@@ -96,11 +96,11 @@ impl<'a> Endpoints<'a> {
     /// Chooses the port of slices that have several, and remembers the one in use.
     fn decide(&mut self, now: Time) {
         if self.looks.is_some_and(|looks| looks.asked && looks.next <= now) {
-            self.reading = Reading { used: self.reading.used.take(), ..self.cluster.reading(&self.service) };
+            self.reading = Reading { used: self.reading.used.take(), ..self.cluster.reading(&self.target) };
         }
         if let Some(used) = self.slices.decide(&self.reading) {
             if self.reading.used.as_ref() != Some(&used) {
-                self.cluster.remember_port(&self.service, &used);
+                self.cluster.remember_port(&self.target, &used);
             }
             self.reading.used = Some(used);
         }
@@ -129,7 +129,7 @@ impl ReflectorStore for Endpoints<'_> {
 
     fn read(&self, object: Value) -> Slice {
         convert::read(&object, &self.reading)
-            .unwrap_or_else(|error| Slice::unreadable(&object, &self.service, error))
+            .unwrap_or_else(|error| Slice::unreadable(&object, &self.target.service, error))
     }
 
     fn listed(&mut self, items: Vec<Slice>, version: &str) {
@@ -151,6 +151,11 @@ impl ReflectorStore for Endpoints<'_> {
 
     fn recovered(&mut self) {
         (self.error, self.down) = (None, false);
+        self.slices.republish();
+    }
+
+    fn confirmed(&mut self) {
+        // The age of the endpoints counts from here.
         self.slices.republish();
     }
 

@@ -60,6 +60,14 @@ pub(crate) fn config_key(key: &ConfigKey) -> String {
     }
 }
 
+/// Reads the value of the annotation [`CONFIG_KEY`].
+pub(crate) fn read_config_key(text: &str) -> Option<ConfigKey> {
+    match text.strip_prefix("service/") {
+        Some(service) => ServiceName::new(service).ok().map(ConfigKey::Service),
+        None => (text == "default").then_some(ConfigKey::Default),
+    }
+}
+
 /// Returns whether a text is a valid name of a namespace.
 pub(crate) fn is_namespace(name: &str) -> bool {
     is_label(name) && name.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase() || b == b'-')

@@ -7,11 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use failover_core::provider::{
-    ConfigKey, ConfigStore, EndpointSet, Feature, Provider, ProviderInfo, Query, Registry, StoredConfig,
-    WatchStream,
+    ConfigSet, ConfigStore, EndpointSet, Feature, Provider, ProviderInfo, Query, Registry, WatchStream,
 };
-use failover_core::{Error, ServiceName, async_trait};
-use failover_provider_kit::{AbortOnDrop, Publisher, SharedWatches, matching};
+use failover_core::{Error, async_trait};
+use failover_provider_kit::{AbortOnDrop, Publisher, SharedWatches};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -22,7 +21,7 @@ use crate::endpoints::{Endpoints, Notices};
 use crate::lease::ProcessLease;
 use crate::pods::LatestLabels;
 use crate::reflector::{Periods, follow};
-use crate::settings::Settings;
+use crate::settings::{Settings, Target};
 use crate::{names, reaper};
 
 /// The time limit of requests during closing.
@@ -39,8 +38,8 @@ const FAREWELL: Duration = Duration::from_millis(700);
 pub struct KubernetesProvider {
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) lease: Arc<ProcessLease>,
-    endpoints: SharedWatches<ServiceName, EndpointSet>,
-    pub(crate) configs: SharedWatches<ConfigKey, Option<StoredConfig>>,
+    endpoints: SharedWatches<Query, EndpointSet>,
+    pub(crate) configs: SharedWatches<(), ConfigSet>,
     renewal_task: Mutex<Option<AbortOnDrop>>,
     reaper_task: Mutex<Option<AbortOnDrop>>,
 }
@@ -97,46 +96,50 @@ impl KubernetesProvider {
 }
 
 /// Publishes a service's endpoints until aborted; returns immediately if the provider is closed.
-async fn follow_service(cluster: Arc<Cluster>, service: ServiceName, publisher: Publisher<EndpointSet>) {
+async fn follow_service(cluster: Arc<Cluster>, query: Query, publisher: Publisher<EndpointSet>) {
     if !cluster.client.is_open() {
         return;
     }
-    if let Err(error) = names::check_service(&service) {
-        // The service cannot have been registered, and no label selector can name it.
-        publisher.error(error);
-        return std::future::pending().await;
-    }
+    let target = match Target::of(&query) {
+        Ok(Some(target)) => target,
+        Ok(None) => return,
+        Err(error) => {
+            // The service cannot have been registered, and no label selector can name it.
+            publisher.error(error);
+            return std::future::pending().await;
+        }
+    };
     let settings = &cluster.settings;
     let periods = Periods { watch: settings.watch, relist: settings.relist };
     cluster.find_zone().await;
-    cluster.read_service_ports(&service).await;
+    cluster.read_service_ports(&target).await;
     let (unknown, undecided) = (Notify::new(), Notify::new());
-    let check = report_external_name(&cluster, &service, &publisher, &unknown);
+    let check = report_external_name(&cluster, &target, &publisher, &unknown);
     let ports = async {
         loop {
             undecided.notified().await;
-            cluster.read_service_ports(&service).await;
+            cluster.read_service_ports(&target).await;
         }
     };
     let labels = LatestLabels::default();
     let notices = Notices { unknown: &unknown, undecided: &undecided, labels: &labels };
-    let store = Endpoints::new(&cluster, service.clone(), publisher.clone(), notices);
-    let (api, scope) = cluster.slices_of(&service);
+    let store = Endpoints::new(&cluster, target.clone(), publisher.clone(), notices);
+    let (api, scope) = cluster.slices_of(&target);
     let following = follow(api, scope, periods, store);
-    let pods = cluster.follow_pods(&service, &labels);
+    let pods = cluster.follow_pods(&target, &labels);
     let ((), (), (), ()) = tokio::join!(following, check, ports, pods);
 }
 
 /// Publishes an error if a service without slices is an `ExternalName`.
 async fn report_external_name(
     cluster: &Cluster,
-    service: &ServiceName,
+    target: &Target,
     publisher: &Publisher<EndpointSet>,
     unknown: &Notify,
 ) {
     loop {
         unknown.notified().await;
-        if let Err(error) = cluster.refuse_external(service).await {
+        if let Err(error) = cluster.refuse_external(target).await {
             publisher.error(error);
         }
     }
@@ -164,6 +167,8 @@ impl Provider for KubernetesProvider {
                 Feature::Registry,
                 Feature::Watch,
                 Feature::ConfigStore,
+                Feature::Namespaces,
+                Feature::Ports,
                 Feature::WeightedRouting,
                 Feature::GeographicRouting,
             ])
@@ -215,13 +220,19 @@ impl Provider for KubernetesProvider {
         if service.is_some_and(|service| names::check_service(service).is_err()) {
             return Ok(EndpointSet::unknown_service());
         }
-        let set = self.cluster.list(service).await?;
-        Ok(matching(set, query))
+        let set = self.cluster.list(Target::of(query)?.as_ref()).await?;
+        Ok(set.matching(query))
     }
 
-    fn watch(&self, service: &ServiceName) -> Option<WatchStream<'_>> {
-        let (cluster, of) = (Arc::clone(&self.cluster), service.clone());
-        Some(self.endpoints.listen(service.clone(), |publisher| follow_service(cluster, of, publisher)))
+    fn watch(&self, query: &Query) -> Option<WatchStream<'_>> {
+        let (cluster, of) = (Arc::clone(&self.cluster), query.clone());
+        query.service_name()?;
+        Some(self.endpoints.listen(query.unfiltered(), |publisher| follow_service(cluster, of, publisher)))
+    }
+
+    /// Reads the compact form, such as `users.shop:http`: a Service, its namespace, and its port.
+    fn query(&self, service: &str) -> Result<Query, Error> {
+        service.parse::<Target>().map(|target| target.query())
     }
 
     fn registry(&self) -> Option<&dyn Registry> {

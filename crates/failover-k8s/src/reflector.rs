@@ -41,6 +41,9 @@ pub(crate) trait ReflectorStore: Send {
     /// Records that they can be watched again.
     fn recovered(&mut self);
 
+    /// Records that the copy is current, although nothing has changed.
+    fn confirmed(&mut self) {}
+
     /// Publishes changes. Called after each of the above, and at the time `due`.
     fn publish(&mut self, now: Time);
 
@@ -107,7 +110,10 @@ pub(crate) async fn follow<M: ReflectorStore>(api: Api<'_>, scope: Scope, pace: 
                 Over::Refused(error) | Over::Failed(error) => Some(error),
             };
             match error {
-                None if steady => {}
+                None if steady => {
+                    store.confirmed();
+                    store.publish(api.client.timing.now());
+                }
                 None => {
                     let error = state.closed();
                     if state.keeps_ending() {
@@ -273,7 +279,8 @@ fn take<M: ReflectorStore>(mut event: Value, version: &mut String, store: &mut M
     match kind {
         "ADDED" | "MODIFIED" => store.changed(store.read(object)),
         "DELETED" => store.deleted(store.read(object)),
-        // Bookmarks and unknown event types.
+        "BOOKMARK" => store.confirmed(),
+        // Unknown event types.
         _ => {}
     }
     None

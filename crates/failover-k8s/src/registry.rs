@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use failover_core::provider::{EndpointEntry, Query, Registry};
+use failover_core::provider::{EndpointEntry, Registry};
 use failover_core::{Endpoint, EndpointId, Error, ErrorKind, Health, Lifecycle, ServiceName, async_trait};
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::api::Kind;
 use crate::cluster::Cluster;
 use crate::provider::KubernetesProvider;
+use crate::settings::Target;
 use crate::slice_store::{
     apply, entry_of, gone, has_other_type, identity, missing, registrant, replace_by_new,
 };
@@ -114,7 +115,7 @@ impl Registry for KubernetesProvider {
             return Ok(entry);
         }
         // It may be an endpoint written by Kubernetes itself.
-        let set = cluster.list(Query::service(service).service_name()).await?;
+        let set = cluster.list(Some(&Target::plain(service))).await?;
         let found = set.into_entries().into_iter().find(|entry| entry.endpoint().id() == id);
         found.ok_or_else(|| missing(service, id))
     }

@@ -1,9 +1,9 @@
 //! The validated configuration of a provider.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use failover_core::ServiceName;
+use failover_core::provider::Query;
+use failover_core::{Error, ServiceName};
 
 use crate::names;
 
@@ -38,13 +38,29 @@ pub enum AddressFamily {
 }
 
 /// The port of a service's endpoints.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum PortChoice {
     /// The only port.
     #[default]
     Only,
     Name(String),
     Number(u16),
+}
+
+impl TryFrom<&failover_core::provider::PortChoice> for PortChoice {
+    type Error = Error;
+
+    fn try_from(choice: &failover_core::provider::PortChoice) -> Result<Self, Error> {
+        use failover_core::provider::PortChoice as Asked;
+        match choice {
+            Asked::Name(name) if names::is_label(name) => Ok(Self::Name(name.clone())),
+            Asked::Number(number) if *number > 0 => Ok(Self::Number(*number)),
+            other => {
+                let shown: String = other.to_string().chars().take(200).collect();
+                Err(Error::invalid("port", shown, "the name of a port, such as http, or 1 to 65535"))
+            }
+        }
+    }
 }
 
 /// The port that a service's endpoints are called on.
@@ -62,15 +78,61 @@ pub(crate) struct ServicePort {
     pub(crate) number: u16,
 }
 
-/// What a service of the manager is in the cluster: a Service, possibly in another namespace, and
-/// one of its ports.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A Service, possibly in another namespace, and one of its ports.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Target {
     pub(crate) service: ServiceName,
     /// If `None`, the namespace of the provider.
     pub(crate) namespace: Option<String>,
     /// If `None`, the port of the provider's settings.
     pub(crate) port: Option<PortChoice>,
+}
+
+impl Target {
+    /// Returns what a query asks for, if it names a service.
+    ///
+    /// # Errors
+    ///
+    /// Returns `Validation` if no Service or namespace can have such a name.
+    pub(crate) fn of(query: &Query) -> Result<Option<Self>, Error> {
+        let Some(service) = query.service_name() else {
+            return match (query.namespace_name(), query.port_choice()) {
+                (None, None) => Ok(None),
+                _ => Err(Error::invalid("query", "no service", "a service with its namespace or port")),
+            };
+        };
+        names::check_service(service)?;
+        let mut target = Self::plain(service);
+        if let Some(namespace) = query.namespace_name() {
+            if !names::is_namespace(namespace) {
+                let shown: String = namespace.chars().take(200).collect();
+                return Err(Error::invalid("namespace", shown, "the name of a namespace, such as shop"));
+            }
+            target.namespace = Some(namespace.to_owned());
+        }
+        if let Some(port) = query.port_choice() {
+            target.port = Some(PortChoice::try_from(port)?);
+        }
+        Ok(Some(target))
+    }
+
+    /// Returns the query for this Service.
+    pub(crate) fn query(&self) -> Query {
+        let mut query = Query::service(&self.service);
+        if let Some(namespace) = &self.namespace {
+            query = query.namespace(namespace);
+        }
+        match &self.port {
+            None | Some(PortChoice::Only) => query,
+            Some(PortChoice::Name(name)) => query.port(name.as_str()),
+            Some(PortChoice::Number(number)) => query.port(*number),
+        }
+    }
+
+    /// The Service of this name, in the provider's namespace.
+    pub(crate) fn plain(service: &ServiceName) -> Self {
+        Self { service: service.clone(), namespace: None, port: None }
+    }
 }
 
 /// How endpoints in slices written by others are read.
@@ -85,8 +147,6 @@ pub(crate) struct Reading {
     pub(crate) service_ports: Vec<ServicePort>,
     /// The label with the name of the service.
     pub(crate) label: &'static str,
-    /// The name of the service here, if it differs from that in the cluster.
-    pub(crate) named: Option<ServiceName>,
     /// The zone and the node of this process, whose hints are followed.
     pub(crate) zone: Option<String>,
     pub(crate) node: Option<String>,
@@ -101,7 +161,6 @@ impl Reading {
             used: None,
             service_ports: Vec::new(),
             label: names::SERVICE,
-            named: None,
             zone: None,
             node: None,
         }
@@ -125,6 +184,4 @@ pub(crate) struct Settings {
     pub(crate) secrets: bool,
     /// Whether the labels of pods are read.
     pub(crate) pod_labels: bool,
-    /// What services of the manager are in the cluster, if not what their name says.
-    pub(crate) targets: BTreeMap<ServiceName, Target>,
 }

@@ -26,7 +26,7 @@ impl FromStr for Target {
             return Err(invalid());
         }
         let service = ServiceName::new(service).map_err(|_| invalid())?;
-        Ok(Self { service, namespace: namespace.map(str::to_owned), port })
+        Ok(Self { namespace: namespace.map(str::to_owned), port, ..Self::plain(&service) })
     }
 }
 
@@ -45,9 +45,9 @@ mod tests {
     fn the_compact_form_names_service_namespace_and_port() {
         let parse = |text: &str| text.parse::<Target>();
         let target = |service: &str, namespace: Option<&str>, port: Option<PortChoice>| Target {
-            service: ServiceName::new(service).expect("valid"),
             namespace: namespace.map(str::to_owned),
             port,
+            ..Target::plain(&ServiceName::new(service).expect("valid"))
         };
         let http = || Some(PortChoice::Name("http".to_owned()));
         assert_eq!(parse("users").expect("valid"), target("users", None, None));

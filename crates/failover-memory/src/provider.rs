@@ -154,7 +154,8 @@ impl Provider for MemoryProvider {
         Ok(self.opened()?.list(query))
     }
 
-    fn watch(&self, service: &ServiceName) -> Option<WatchStream<'_>> {
+    fn watch(&self, query: &Query) -> Option<WatchStream<'_>> {
+        let service = query.service_name()?;
         let watcher = self.cluster.enter(service, self.number, || self.is_open());
         Some(Box::pin(Watch::new(&self.cluster, service, watcher)))
     }
@@ -184,8 +185,8 @@ impl ConfigStore for MemoryProvider {
         self.opened()?.documents().store(key, document, expected)
     }
 
-    fn watch(&self, key: &ConfigKey) -> ConfigStream<'_> {
-        Box::pin(self.cluster.documents().watch(key, self.number, || self.is_open()))
+    fn watch(&self) -> ConfigStream<'_> {
+        Box::pin(self.cluster.documents().watch(self.number, || self.is_open()))
     }
 }
 

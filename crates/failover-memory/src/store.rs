@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use failover_core::provider::{ConfigKey, Revision, StoredConfig};
+use failover_core::provider::{ConfigKey, ConfigSet, Revision, StoredConfig};
 use failover_core::{Error, ErrorKind};
 use futures_core::Stream;
 
@@ -72,12 +72,7 @@ impl Documents {
     }
 
     /// Returns a watch, already ended if the provider is closed.
-    pub(crate) fn watch(
-        &self,
-        key: &ConfigKey,
-        provider: u64,
-        is_open: impl FnOnce() -> bool,
-    ) -> ConfigWatch {
+    pub(crate) fn watch(&self, provider: u64, is_open: impl FnOnce() -> bool) -> ConfigWatch {
         let mut state = self.state();
         let number = is_open().then(|| {
             state.numbers += 1;
@@ -85,7 +80,7 @@ impl Documents {
             state.watchers.insert(number, Watcher { provider, waker: None });
             number
         });
-        ConfigWatch { documents: self.clone(), key: key.clone(), number, seen: None }
+        ConfigWatch { documents: self.clone(), number, seen: None }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -100,6 +95,11 @@ impl State {
         Some(StoredConfig::new(document.clone(), mark(*revision)))
     }
 
+    fn all(&self) -> ConfigSet {
+        let stored = |key: &ConfigKey| Some((key.clone(), self.stored(key)?));
+        ConfigSet::new(self.documents.keys().filter_map(stored))
+    }
+
     fn wakers(&mut self, which: impl Fn(&Watcher) -> bool) -> Vec<Waker> {
         let watchers = self.watchers.values_mut().filter(|watcher| which(watcher));
         watchers.filter_map(|watcher| watcher.waker.take()).collect()
@@ -110,19 +110,18 @@ fn mark(revision: u64) -> Revision {
     Revision::new(revision.to_string())
 }
 
-/// A stream of the document under one key: its current state, then its changes. It keeps no queue;
-/// each poll yields the newest state.
+/// A stream of all documents: their current state, then each change. It keeps no queue; each poll
+/// yields the newest state.
 pub(crate) struct ConfigWatch {
     documents: Documents,
-    key: ConfigKey,
     /// `None` if the provider was already closed; the stream has then ended.
     number: Option<u64>,
-    /// The last yielded revision; 0 if nothing was stored.
+    /// The number of changes at the last yield.
     seen: Option<u64>,
 }
 
 impl Stream for ConfigWatch {
-    type Item = Result<Option<StoredConfig>, Error>;
+    type Item = Result<ConfigSet, Error>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let watch = self.get_mut();
@@ -131,12 +130,12 @@ impl Stream for ConfigWatch {
         let waker = context.waker().clone();
         let _replaced = {
             let mut state = watch.documents.state();
-            let revision = state.documents.get(&watch.key).map_or(0, |(_, revision)| *revision);
-            let stored = state.stored(&watch.key);
+            let changes = state.changes;
+            let news = (watch.seen != Some(changes)).then(|| state.all());
             let Some(watcher) = state.watchers.get_mut(&number) else { return Poll::Ready(None) };
-            if watch.seen != Some(revision) {
-                watch.seen = Some(revision);
-                return Poll::Ready(Some(Ok(stored)));
+            if let Some(all) = news {
+                watch.seen = Some(changes);
+                return Poll::Ready(Some(Ok(all)));
             }
             watcher.waker.replace(waker)
         };

@@ -7,29 +7,29 @@
 //! ```
 //! use std::time::Duration;
 //!
-//! use failover_core::{Error, ServiceName};
-//! use failover_core::provider::{EndpointSet, WatchStream};
+//! use failover_core::Error;
+//! use failover_core::provider::{EndpointSet, Query, WatchStream};
 //! use failover_provider_kit::{Backoff, BackoffSteps, Publisher, SharedWatches, Timing};
 //!
-//! # async fn ask_registry(_: &ServiceName) -> Result<EndpointSet, Error> { Ok(EndpointSet::new([])) }
+//! # async fn ask_registry(_: &Query) -> Result<EndpointSet, Error> { Ok(EndpointSet::new([])) }
 //! struct MyProvider {
 //!     timing: Timing,
-//!     watches: SharedWatches<ServiceName, EndpointSet>,
+//!     watches: SharedWatches<Query, EndpointSet>,
 //! }
 //!
 //! impl MyProvider {
-//!     /// Implements `Provider::watch`: all streams of a service share one task.
-//!     fn watch(&self, service: &ServiceName) -> WatchStream<'_> {
-//!         let (service, timing) = (service.clone(), self.timing.clone());
-//!         self.watches.listen(service.clone(), |publisher| follow(service, timing, publisher))
+//!     /// Implements `Provider::watch`: all streams of a query share one task.
+//!     fn watch(&self, query: &Query) -> Option<WatchStream<'_>> {
+//!         let (query, timing) = (query.clone(), self.timing.clone());
+//!         Some(self.watches.listen(query.clone(), |publisher| follow(query, timing, publisher)))
 //!     }
 //! }
 //!
-//! async fn follow(service: ServiceName, timing: Timing, publisher: Publisher<EndpointSet>) {
+//! async fn follow(query: Query, timing: Timing, publisher: Publisher<EndpointSet>) {
 //!     let steps = BackoffSteps::new(Duration::from_millis(250), 2.0, Duration::from_secs(30));
 //!     let mut backoff = Backoff::new(steps);
 //!     loop {
-//!         match ask_registry(&service).await {
+//!         match ask_registry(&query).await {
 //!             Ok(set) => {
 //!                 backoff.reset();
 //!                 publisher.publish(set);
@@ -65,7 +65,6 @@ mod documents;
 #[cfg(feature = "http-client")]
 mod http_client;
 mod keyed_locks;
-mod matching;
 mod pacer;
 mod reconnect;
 mod serial_writes;
@@ -88,7 +87,6 @@ pub use http_client::{
     HttpProtocol, HttpResponse, ReadBodyError, Tls, TlsBuilder, read_body,
 };
 pub use keyed_locks::{KeyedLocks, Slot};
-pub use matching::matching;
 pub use pacer::RequestPacer;
 pub use reconnect::Reconnect;
 pub use serial_writes::{SerialWrites, WritePermit};

@@ -11,7 +11,7 @@ use failover_core::provider::{
     AddressTrust, ConnectionInfo, ConnectionStatus, EndpointEntry, EndpointSet, Feature, Provider,
     ProviderInfo, Query, WatchStream,
 };
-use failover_core::{Error, ErrorKind, ServiceName, async_trait};
+use failover_core::{Error, ErrorKind, async_trait};
 use futures_core::Stream;
 
 /// The next action of a [`ScriptedProvider`].
@@ -269,7 +269,7 @@ impl Provider for ScriptedProvider {
         }
     }
 
-    fn watch(&self, _service: &ServiceName) -> Option<WatchStream<'_>> {
+    fn watch(&self, _query: &Query) -> Option<WatchStream<'_>> {
         self.watches.then(|| {
             self.script.count();
             let stream: WatchStream<'_> = Box::pin(Steps { script: &self.script, hangs: false });

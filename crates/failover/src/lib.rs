@@ -88,8 +88,8 @@ pub use failover_core::{
     HealthCheck, HealthCheckBuilder, HealthReport, IntoEndpoint, Lifecycle, LoadReport, ManagerBuilder,
     ManagerConfig, NoEndpoints, NoEndpointsReason, OkIsSuccess, Outcome, OwnedPick, PerEndpoint, Pick,
     ProviderScope, Random, Registration, RegistrationState, RegistrationWatch, RetryAdvice, ServiceBuilder,
-    ServiceHandle, ServiceName, StopReason, Strategy, StrategyKind, Time, async_trait, codes,
-    parse_retry_after,
+    ServiceHandle, ServiceName, ServiceSource, StopReason, Strategy, StrategyKind, Time, async_trait, codes,
+    parse_retry_after, source,
 };
 #[doc(inline)]
 pub use failover_core::{config, events, inspect, provider};

@@ -3,7 +3,9 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use failover_core::provider::{ConfigKey, ConfigStore, ConfigStream, Provider, Revision, StoredConfig};
+use failover_core::provider::{
+    ConfigKey, ConfigSet, ConfigStore, ConfigStream, Provider, Revision, StoredConfig,
+};
 use failover_core::{ErrorKind, codes};
 use tokio::time::{Instant, timeout_at};
 
@@ -55,15 +57,15 @@ pub(super) async fn watch(bench: &Bench<'_>) -> Done {
     let store = store(&provider)?;
     let key = key(bench);
     let watcher = bench.provider().await?;
-    let mut stream = self::store(&watcher)?.watch(&key);
-    sees(bench, &mut stream, "that nothing is stored", |stored| stored.is_none()).await?;
+    let mut stream = self::store(&watcher)?.watch();
+    sees(bench, &mut stream, &key, "that nothing is stored", |stored| stored.is_none()).await?;
     let mut expected: Option<Revision> = None;
     for document in ["{\"v\":1}", "{\"v\":2}"] {
         // A different clause covers stores that ignore `expected`.
         expected = Some(works("storing", store.store(&key, document, expected.as_ref()).await)?);
         let right =
             |stored: Option<&StoredConfig>| stored.is_some_and(|stored| stored.document() == document);
-        sees(bench, &mut stream, document, right).await?;
+        sees(bench, &mut stream, &key, document, right).await?;
     }
     Ok(())
 }
@@ -95,21 +97,21 @@ pub(super) async fn late_document(bench: &Bench<'_>) -> Done {
     let holds = |stored: Option<&StoredConfig>, document: &str| {
         stored.is_some_and(|stored| stored.document() == document)
     };
-    let (mut polled, mut late) = (store.watch(&key), store.watch(&key));
+    let (mut polled, mut late) = (store.watch(), store.watch());
     let other = bench.provider().await?;
     let mut expected: Option<Revision> = None;
     for (number, document) in documents.into_iter().enumerate() {
         let stored = self::store(&other)?.store(&key, document, expected.as_ref()).await;
         expected = Some(works("storing", stored)?);
-        if sees(bench, &mut polled, document, |stored| holds(stored, document)).await.is_err() {
+        if sees(bench, &mut polled, &key, document, |stored| holds(stored, document)).await.is_err() {
             return skip("a watch does not see every change: that is another clause");
         }
         // Streams with separate connections receive it slightly later.
         tokio::time::sleep(bench.subject.calm() / 2).await;
         match number {
-            0 => sees(bench, &mut late, document, |stored| holds(stored, document)).await?,
+            0 => sees(bench, &mut late, &key, document, |stored| holds(stored, document)).await?,
             1 => match poll_once(next(&mut late)) {
-                Some(Some(Ok(stored))) if holds(stored.as_ref(), document) => {}
+                Some(Some(Ok(set))) if holds(set.get(&key), document) => {}
                 _ => return skip(LAZY),
             },
             _ => {}
@@ -125,17 +127,18 @@ pub(super) async fn late_document(bench: &Bench<'_>) -> Done {
     }
     let first = before(Instant::now() + bench.subject.calm(), next(&mut late)).await;
     bench.subject.outage(false).await;
-    let right = matches!(&first, Some(Some(Ok(stored))) if holds(stored.as_ref(), documents[2]));
+    let right = matches!(&first, Some(Some(Ok(set))) if holds(set.get(&key), documents[2]));
     ensure(right, "the newest document first, and then the error", first)
 }
 
-async fn next(stream: &mut ConfigStream<'_>) -> Option<Result<Option<StoredConfig>, failover_core::Error>> {
+async fn next(stream: &mut ConfigStream<'_>) -> Option<Result<ConfigSet, failover_core::Error>> {
     poll_fn(|context| stream.as_mut().poll_next(context)).await
 }
 
 async fn sees(
     bench: &Bench<'_>,
     stream: &mut ConfigStream<'_>,
+    key: &ConfigKey,
     expected: &str,
     right: impl Fn(Option<&StoredConfig>) -> bool,
 ) -> Done {
@@ -147,7 +150,7 @@ async fn sees(
                 return fail(expected, format!("not within {:?}; last {last}", bench.subject.patience()));
             }
             Ok(None) => return fail(expected, format!("the stream ended after {last}")),
-            Ok(Some(Ok(stored))) if right(stored.as_ref()) => return Ok(()),
+            Ok(Some(Ok(set))) if right(set.get(key)) => return Ok(()),
             Ok(Some(item)) => last = format!("{item:?}"),
         }
     }

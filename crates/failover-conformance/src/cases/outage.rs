@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use failover_core::provider::Provider;
+use failover_core::provider::{Provider, Query};
 use failover_core::{ErrorKind, RetryAdvice, codes};
 use tokio::time::{Instant, sleep};
 
@@ -25,7 +25,7 @@ async fn prepared(bench: &Bench<'_>) -> Done<Arc<dyn Provider>> {
 pub(super) async fn error(bench: &Bench<'_>) -> Done {
     let provider = prepared(bench).await?;
     let service = bench.service();
-    let mut stream = provider.watch(&service);
+    let mut stream = provider.watch(&Query::service(&service));
     if let Some(stream) = &mut stream {
         bench.watches(stream, "the endpoint", |set| ids(set) == ["a"]).await?;
     }
@@ -55,7 +55,9 @@ pub(super) async fn error(bench: &Bench<'_>) -> Done {
 pub(super) async fn watch(bench: &Bench<'_>) -> Done {
     let provider = prepared(bench).await?;
     let service = bench.service();
-    let Some(mut stream) = provider.watch(&service) else { return skip("the provider cannot watch") };
+    let Some(mut stream) = provider.watch(&Query::service(&service)) else {
+        return skip("the provider cannot watch");
+    };
     bench.watches(&mut stream, "the endpoint", |set| ids(set) == ["a"]).await?;
     begins(bench).await?;
     let until = Instant::now() + bench.subject.calm();
@@ -104,7 +106,9 @@ pub(super) async fn codes(bench: &Bench<'_>) -> Done {
 pub(super) async fn late_set(bench: &Bench<'_>) -> Done {
     let provider = prepared(bench).await?;
     let service = bench.service();
-    let (Some(mut polled), Some(mut late)) = (provider.watch(&service), provider.watch(&service)) else {
+    let (Some(mut polled), Some(mut late)) =
+        (provider.watch(&Query::service(&service)), provider.watch(&Query::service(&service)))
+    else {
         return skip("the provider cannot watch");
     };
     for stream in [&mut polled, &mut late] {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use failover_core::provider::{Provider, WatchStream};
+use failover_core::provider::{Provider, Query, WatchStream};
 use tokio::time::Instant;
 
 use crate::subject::{Bench, Done, before, ensure, fail, ids, next, registry, skip, works};
@@ -11,7 +11,7 @@ use crate::subject::{Bench, Done, before, ensure, fail, ids, next, registry, ski
 const CALM: usize = 5;
 
 fn watching<'p>(bench: &Bench<'_>, provider: &'p Arc<dyn Provider>) -> Done<WatchStream<'p>> {
-    provider.watch(&bench.service()).map_or_else(|| skip("the provider cannot watch"), Ok)
+    provider.watch(&Query::service(&bench.service())).map_or_else(|| skip("the provider cannot watch"), Ok)
 }
 
 pub(super) async fn first(bench: &Bench<'_>) -> Done {

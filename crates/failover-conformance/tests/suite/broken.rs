@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use failover_conformance::Subject;
 use failover_core::provider::{
-    ConfigKey, ConfigStore, ConfigStream, EndpointEntry, EndpointSet, Feature, Provider, ProviderInfo, Query,
-    Registry, Revision, StoredConfig, WatchStream,
+    ConfigKey, ConfigSet, ConfigStore, ConfigStream, EndpointEntry, EndpointSet, Feature, Provider,
+    ProviderInfo, Query, Registry, Revision, StoredConfig, WatchStream,
 };
 use failover_core::{Endpoint, EndpointId, Error, ErrorKind, Health, Lifecycle, ServiceName, async_trait};
 use failover_memory::{MemoryCluster, MemoryProvider};
@@ -182,9 +182,9 @@ impl Provider for Flawed {
         Ok(set)
     }
 
-    fn watch(&self, service: &ServiceName) -> Option<WatchStream<'_>> {
+    fn watch(&self, query: &Query) -> Option<WatchStream<'_>> {
         let number = self.watches.fetch_add(1, Ordering::SeqCst);
-        let inner = self.inner.watch(service)?;
+        let inner = self.inner.watch(query)?;
         Some(Box::pin(Watch {
             inner,
             owner: self,
@@ -192,7 +192,7 @@ impl Provider for Flawed {
             failed: false,
             yielded: 0,
             last: None,
-            changes: service.as_str().starts_with("conformance-21-"),
+            changes: query.service_name()?.as_str().starts_with("conformance-21-"),
             dead: self.has(Flaw::OneWatchForAll) && number > 1,
             ended: false,
         }))
@@ -405,8 +405,8 @@ impl ConfigStore for Flawed {
         })
     }
 
-    fn watch(&self, key: &ConfigKey) -> ConfigStream<'_> {
-        let inner = ConfigStore::watch(&*self.inner, key);
+    fn watch(&self) -> ConfigStream<'_> {
+        let inner = ConfigStore::watch(&*self.inner);
         if self.has(Flaw::ConfigNeverWakes) {
             return Box::pin(Once(inner, false));
         }
@@ -424,7 +424,7 @@ struct ConfigWatch<'a> {
 }
 
 impl Stream for ConfigWatch<'_> {
-    type Item = Result<Option<StoredConfig>, Error>;
+    type Item = Result<ConfigSet, Error>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let watch = self.get_mut();
@@ -447,7 +447,7 @@ impl Stream for ConfigWatch<'_> {
 struct Once<'a>(ConfigStream<'a>, bool);
 
 impl Stream for Once<'_> {
-    type Item = Result<Option<StoredConfig>, Error>;
+    type Item = Result<ConfigSet, Error>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let once = self.get_mut();

@@ -129,6 +129,7 @@ pub(crate) struct CheckState<'a> {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct KeyValue {
+    pub(crate) key: Option<String>,
     /// Base64; null if empty.
     pub(crate) value: Option<String>,
     pub(crate) modify_index: u64,

@@ -48,7 +48,7 @@ async fn rights(server: Server) {
     let key = ConfigKey::Service(users.clone());
     let revision = store.store(&key, "{}", None).await.expect("stores");
     assert_eq!(store.load(&key).await.expect("loads").expect("there").revision(), &revision);
-    let mut stream = owner.watch(&users).expect("it watches");
+    let mut stream = owner.watch(&Query::service(&users)).expect("it watches");
     see(&mut stream, SECOND * 5, "the endpoint", has(&["a"])).await;
 
     let anonymous = provider(&agent.address());
@@ -71,7 +71,7 @@ async fn rights(server: Server) {
         let blind = with(&agent, token).build().expect("valid");
         let error = blind.list(&Query::service(&users)).await.expect_err("hidden");
         assert_eq!(error.code(), "FILTERED", "{error}");
-        let mut stream = blind.watch(&users).expect("it watches");
+        let mut stream = blind.watch(&Query::service(&users)).expect("it watches");
         assert_eq!(next(&mut stream, SECOND * 5).await.expect_err("hidden").kind(), ErrorKind::Permission);
     }
     // A token that may read a service gets the answer that it does not exist.
@@ -132,7 +132,7 @@ async fn left_out(server: Server) {
     assert_eq!((ids(&set), filtered(&set)), (vec!["s1".to_owned()], 1));
     let all = consul.list(&Query::all()).await.expect("one of three");
     assert_eq!((ids(&all), filtered(&all)), (vec!["s1".to_owned()], 2), "{all:?}");
-    let mut stream = consul.watch(&users).expect("it watches");
+    let mut stream = consul.watch(&Query::service(&users)).expect("it watches");
     let set = next(&mut stream, SECOND * 5).await.expect("one of two");
     assert_eq!((ids(&set), filtered(&set)), (vec!["s1".to_owned()], 1));
     let error = consul.get(&users, &"s2".try_into().expect("valid")).await.expect_err("hidden");
@@ -161,8 +161,8 @@ async fn taken_away(server: Server) {
     std::fs::write(&file, &first_token).expect("written");
     let watcher = builder(&agent.address()).token_file(&file).wait(SECOND).build().expect("valid");
     let fixed = with(&agent, &first_token).wait(SECOND).build().expect("valid");
-    let mut rotated = watcher.watch(&users).expect("it watches");
-    let mut lost = fixed.watch(&users).expect("it watches");
+    let mut rotated = watcher.watch(&Query::service(&users)).expect("it watches");
+    let mut lost = fixed.watch(&Query::service(&users)).expect("it watches");
     for stream in [&mut rotated, &mut lost] {
         see(stream, SECOND * 5, "the endpoint", has(&["a"])).await;
     }
@@ -281,7 +281,7 @@ async fn a_certificate_that_is_over_or_for_another_name_is_refused() {
             }
             let consul = builder().build().expect("valid");
             let users = name("users");
-            let mut stream = consul.watch(&users).expect("it watches");
+            let mut stream = consul.watch(&Query::service(&users)).expect("it watches");
             let error = next(&mut stream, SECOND * 5).await.expect_err("refused");
             assert_eq!(error.code(), "TLS_ERROR", "{error}");
             assert_eq!(consul.info().connection().status(), ConnectionStatus::Error);
@@ -362,7 +362,7 @@ async fn the_token_shows_in_no_log_no_error_no_url_and_no_debug() {
         let users = name("users");
         let good = with(&agent, token).deadline(SECOND).build().expect("valid");
         good.connect().await.expect("connects");
-        let mut stream = good.watch(&users).expect("it watches");
+        let mut stream = good.watch(&Query::service(&users)).expect("it watches");
         good.register(&endpoint("a", "users", 1)).await.expect("registers");
         see(&mut stream, SECOND * 5, "the endpoint", has(&["a"])).await;
         let store = good.config_store().expect("it keeps configuration");

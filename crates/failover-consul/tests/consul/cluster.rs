@@ -77,7 +77,7 @@ async fn losses(server: Server) {
     let manager = FailoverManager::builder().provider(Arc::clone(&consul)).build().await.expect("builds");
     let handle = manager.service("users").await.expect("a service");
     until(SECOND * 5, "all are known", || async { handle.endpoints().len() == 3 }).await;
-    let mut stream = consul.watch(&users).expect("it watches");
+    let mut stream = consul.watch(&Query::service(&users)).expect("it watches");
     see(&mut stream, SECOND * 5, "the endpoints", has(&["a", "b", "c"])).await;
     let load = Load::start(handle.clone());
 

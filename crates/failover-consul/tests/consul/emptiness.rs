@@ -13,7 +13,7 @@ async fn row_16_an_empty_answer_is_confirmed_before_it_is_published() {
     let fake = Fake::start(&["a"]).await;
     let provider = builder(&fake.address()).build().expect("valid");
     let users = name("users");
-    let mut stream = provider.watch(&users).expect("it watches");
+    let mut stream = provider.watch(&Query::service(&users)).expect("it watches");
     assert_eq!(ids(&next(&mut stream, SECOND).await.expect("good")), ["a"]);
     fake.set(&[], 101);
     let set = next(&mut stream, SECOND).await.expect("good");
@@ -30,7 +30,7 @@ async fn row_14_an_answer_that_is_filtered_is_an_error_and_nothing_is_lost() {
     let fake = Fake::start(&["a"]).await;
     let provider = builder(&fake.address()).build().expect("valid");
     let users = name("users");
-    let mut stream = provider.watch(&users).expect("it watches");
+    let mut stream = provider.watch(&Query::service(&users)).expect("it watches");
     assert_eq!(ids(&next(&mut stream, SECOND).await.expect("good")), ["a"]);
     fake.set(&[], 101);
     fake.set_names(&["consul", "users"]);
@@ -48,7 +48,7 @@ async fn row_14_a_server_that_says_that_it_filtered_is_believed() {
     let fake = Fake::start(&["a"]).await;
     let provider = builder(&fake.address()).token("t").build().expect("valid");
     let users = name("users");
-    let mut stream = provider.watch(&users).expect("it watches");
+    let mut stream = provider.watch(&Query::service(&users)).expect("it watches");
     next(&mut stream, SECOND).await.expect("good");
     fake.fail(|request| {
         let is_read = request.path() == "/v1/health/service/users";
@@ -67,7 +67,7 @@ async fn row_12_nothing_at_all_to_be_seen_is_no_empty_service() {
     let users = name("users");
     let error = provider.list(&Query::service(&users)).await.expect_err("nothing is visible");
     assert_eq!((error.kind(), error.code()), (ErrorKind::Permission, "FILTERED"));
-    let mut stream = provider.watch(&users).expect("it watches");
+    let mut stream = provider.watch(&Query::service(&users)).expect("it watches");
     assert!(next(&mut stream, SECOND).await.is_err());
     // An old server does not report what it hides from a token: the set is empty, but not
     // confirmed.
@@ -83,7 +83,7 @@ async fn row_02_an_empty_answer_after_a_reset_is_held() {
     let fake = Fake::start(&["a"]).await;
     let provider = builder(&fake.address()).wait(SECOND).empty_grace(SECOND * 3).build().expect("valid");
     let users = name("users");
-    let mut stream = provider.watch(&users).expect("it watches");
+    let mut stream = provider.watch(&Query::service(&users)).expect("it watches");
     next(&mut stream, SECOND).await.expect("good");
     fake.set(&[], 12);
     let error = next(&mut stream, SECOND * 2).await.expect_err("held");
@@ -105,7 +105,7 @@ async fn row_15_a_service_that_does_not_exist_is_an_empty_answer_and_wakes() {
     let fake = Fake::start(&[]).await;
     let provider = builder(&fake.address()).build().expect("valid");
     let users = name("users");
-    let mut stream = provider.watch(&users).expect("it watches");
+    let mut stream = provider.watch(&Query::service(&users)).expect("it watches");
     let set = next(&mut stream, SECOND).await.expect("no error");
     assert!(set.entries().is_empty() && set.is_unknown_service(), "{set:?}");
     quiet(&mut stream, SECOND / 2).await;
@@ -119,7 +119,7 @@ async fn an_empty_answer_that_cannot_be_confirmed_is_not_published() {
     let fake = Fake::start(&["a"]).await;
     let provider = builder(&fake.address()).build().expect("valid");
     let users = name("users");
-    let mut stream = provider.watch(&users).expect("it watches");
+    let mut stream = provider.watch(&Query::service(&users)).expect("it watches");
     next(&mut stream, SECOND).await.expect("good");
     fake.set(&[], 101);
     fake.fail(|request| (request.path() == "/v1/catalog/services").then(|| Reply::new(500, "")));
@@ -136,7 +136,7 @@ async fn an_empty_service_is_an_error_once_the_server_says_that_it_filtered() {
     let fake = Fake::start(&[]).await;
     let provider = builder(&fake.address()).token("t").build().expect("valid");
     let users = name("users");
-    let mut stream = provider.watch(&users).expect("it watches");
+    let mut stream = provider.watch(&Query::service(&users)).expect("it watches");
     assert!(next(&mut stream, SECOND).await.expect("good").entries().is_empty());
     fake.fail(|request| {
         let is_read = request.path() == "/v1/health/service/users";

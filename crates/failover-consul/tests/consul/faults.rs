@@ -21,7 +21,7 @@ async fn survives(
     let fake = Fake::start(&["a"]).await;
     let provider = builder(&fake.address()).deadline(SECOND).build().expect("valid");
     let users = name("users");
-    let mut stream = provider.watch(&users).expect("it watches");
+    let mut stream = provider.watch(&Query::service(&users)).expect("it watches");
     assert_eq!(ids(&next(&mut stream, SECOND).await.expect("good")), ["a"], "{what}");
     fake.fail(fault);
     let seen = see(&mut stream, SECOND * 5, what, Result::is_err).await;
@@ -73,7 +73,7 @@ async fn spins(index: &'static str) {
     .await;
     let provider = builder(&server.address().to_string()).build().expect("valid");
     let users = name("users");
-    let mut stream = provider.watch(&users).expect("it watches");
+    let mut stream = provider.watch(&Query::service(&users)).expect("it watches");
     assert_eq!(ids(&next(&mut stream, SECOND).await.expect("good")), ["a"]);
     quiet(&mut stream, SECOND * 10).await;
     let indexes: Vec<_> =
@@ -99,7 +99,7 @@ async fn row_05_an_index_that_goes_back_is_asked_for_again_of_the_leader() {
     let fake = Fake::start(&["a", "b"]).await;
     let provider = builder(&fake.address()).build().expect("valid");
     let users = name("users");
-    let mut stream = provider.watch(&users).expect("it watches");
+    let mut stream = provider.watch(&Query::service(&users)).expect("it watches");
     assert_eq!(ids(&next(&mut stream, SECOND).await.expect("good")), ["a", "b"]);
     // A lagging server has fewer instances than the leader.
     fake.fail(|request| {
@@ -134,7 +134,7 @@ async fn row_07_a_watch_in_silence_ends_after_its_wait_and_the_slack() {
     let fake = Fake::start(&["a"]).await;
     let provider = builder(&fake.address()).wait(SECOND).build().expect("valid");
     let users = name("users");
-    let mut stream = provider.watch(&users).expect("it watches");
+    let mut stream = provider.watch(&Query::service(&users)).expect("it watches");
     next(&mut stream, SECOND).await.expect("good");
     let begun = Instant::now();
     fake.fail(|request| request.query("index").map(|_| Reply::hang()));
@@ -204,7 +204,7 @@ async fn row_09_errors_of_servers_are_backed_off_from() {
     let fake = Fake::start(&["a"]).await;
     let provider = builder(&fake.address()).build().expect("valid");
     let users = name("users");
-    let mut stream = provider.watch(&users).expect("it watches");
+    let mut stream = provider.watch(&Query::service(&users)).expect("it watches");
     next(&mut stream, SECOND).await.expect("good");
     fake.fail(|_| Some(Reply::new(503, "")));
     let before = fake.reads();
@@ -218,7 +218,7 @@ async fn row_09_retry_after_is_kept() {
     let fake = Fake::start(&["a"]).await;
     let provider = builder(&fake.address()).build().expect("valid");
     let users = name("users");
-    let mut stream = provider.watch(&users).expect("it watches");
+    let mut stream = provider.watch(&Query::service(&users)).expect("it watches");
     next(&mut stream, SECOND).await.expect("good");
     fake.fail(|_| Some(Reply::new(429, "").header("Retry-After", "3")));
     let error = next(&mut stream, SECOND).await.expect_err("too many requests");
@@ -255,7 +255,7 @@ async fn row_17_the_same_content_is_no_event() {
     let fake = Fake::start(&["a", "b"]).await;
     let provider = builder(&fake.address()).build().expect("valid");
     let users = name("users");
-    let mut stream = provider.watch(&users).expect("it watches");
+    let mut stream = provider.watch(&Query::service(&users)).expect("it watches");
     assert_eq!(ids(&next(&mut stream, SECOND).await.expect("good")), ["a", "b"]);
     for index in 101..106 {
         fake.set(&["a", "b"], index);
@@ -277,7 +277,7 @@ async fn row_23_an_unusable_instance_is_named_once() {
     });
     let provider = builder(&fake.address()).build().expect("valid");
     let users = name("users");
-    let mut stream = provider.watch(&users).expect("it watches");
+    let mut stream = provider.watch(&Query::service(&users)).expect("it watches");
     let set = next(&mut stream, SECOND).await.expect("good");
     assert_eq!((ids(&set), set.rejected_count()), (vec!["a".to_owned()], 1));
     assert!(set.rejected()[0].what().contains("bad"), "{:?}", set.rejected());

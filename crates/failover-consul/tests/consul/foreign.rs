@@ -47,7 +47,7 @@ async fn a_name_in_another_case_is_the_same_service() {
             let set = listed(&consul, &service, 2).await;
             assert_eq!((ids(&set), set.rejected_count()), (vec!["a".to_owned(), "b".to_owned()], 0));
             assert!(set.entries().iter().all(|entry| entry.endpoint().service() == &service));
-            let mut stream = consul.watch(&service).expect("it watches");
+            let mut stream = consul.watch(&Query::service(&service)).expect("it watches");
             see(&mut stream, SECOND * 5, "both", has(&["a", "b"])).await;
             consul.get(&service, endpoint("a", "web", 1).id()).await.expect("there");
         }

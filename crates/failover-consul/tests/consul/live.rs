@@ -53,7 +53,7 @@ async fn killed(server: Server) {
     let provider = provider(&agent.address());
     provider.register(&endpoint("a", "users", 1)).await.expect("registers");
     let users = name("users");
-    let mut stream = provider.watch(&users).expect("it watches");
+    let mut stream = provider.watch(&Query::service(&users)).expect("it watches");
     see(&mut stream, SECOND * 5, "the endpoint", has(&["a"])).await;
     agent.kill();
     let seen = see(&mut stream, SECOND * 5, "an error", Result::is_err).await;
@@ -113,7 +113,7 @@ async fn data_lost(server: Server) {
         .await
         .expect("drains");
     let users = name("users");
-    let mut stream = watcher.watch(&users).expect("it watches");
+    let mut stream = watcher.watch(&Query::service(&users)).expect("it watches");
     see(&mut stream, SECOND * 5, "the endpoints", has(&["a", "c"])).await;
     agent.kill();
     agent.restart();
@@ -143,7 +143,7 @@ async fn owners(server: Server) {
     let second = provider(&agent.address());
     let users = name("users");
     let watcher = provider(&agent.address());
-    let mut stream = watcher.watch(&users).expect("it watches");
+    let mut stream = watcher.watch(&Query::service(&users)).expect("it watches");
     first.register(&endpoint("a", "users", 1)).await.expect("registers");
     see(&mut stream, SECOND * 5, "the endpoint", has(&["a"])).await;
     first.register(&endpoint("a", "users", 1)).await.expect("registers again");
@@ -277,10 +277,11 @@ async fn closing(server: Server) {
     closes.register(&checked).await.expect("registers");
     assert_eq!(closes.metrics().registered, 2);
     let users = name("users");
-    let mut others = stays.watch(&users).expect("it watches");
+    let mut others = stays.watch(&Query::service(&users)).expect("it watches");
     see(&mut others, SECOND * 5, "both", has(&["checked", "lease"])).await;
     let names: Vec<_> = (0..20).map(|n| name(&format!("s-{n}"))).collect();
-    let mut streams: Vec<_> = names.iter().map(|name| closes.watch(name).expect("it watches")).collect();
+    let mut streams: Vec<_> =
+        names.iter().map(|name| closes.watch(&Query::service(name)).expect("it watches")).collect();
     for stream in &mut streams {
         next(stream, SECOND * 5).await.expect("a first answer");
     }
@@ -307,7 +308,7 @@ async fn maintenance(server: Server) {
     let users = name("users");
     let a = endpoint("a", "users", 1);
     writer.register(&a).await.expect("registers");
-    let mut stream = reader.watch(&users).expect("it watches");
+    let mut stream = reader.watch(&Query::service(&users)).expect("it watches");
     see(&mut stream, SECOND * 5, "the endpoint", has(&["a"])).await;
     writer.set_health(&users, a.id(), Health::Degraded).await.expect("claims");
     writer.set_lifecycle(&users, a.id(), Lifecycle::Maintenance).await.expect("says so");

@@ -29,7 +29,8 @@ async fn row_11_services_beyond_the_connections_are_polled_and_that_is_said() {
         said.lock().expect("one at a time").clear();
         let consul = builder(&agent.address()).connections(20).poll(SECOND / 2).build().expect("valid");
         let names: Vec<_> = (0..60).map(|n| name(&format!("s-{n}"))).collect();
-        let mut streams: Vec<_> = names.iter().map(|name| consul.watch(name).expect("it watches")).collect();
+        let mut streams: Vec<_> =
+            names.iter().map(|name| consul.watch(&Query::service(name)).expect("it watches")).collect();
         for stream in &mut streams {
             next(stream, SECOND * 20).await.expect("a first answer");
         }
@@ -75,7 +76,8 @@ async fn row_11_listeners_of_a_service_share_one_watch() {
     let fake = Fake::start(&["a"]).await;
     let consul = builder(&fake.address()).build().expect("valid");
     let users = name("users");
-    let mut streams: Vec<_> = (0..50).map(|_| consul.watch(&users).expect("it watches")).collect();
+    let mut streams: Vec<_> =
+        (0..50).map(|_| consul.watch(&Query::service(&users)).expect("it watches")).collect();
     for stream in &mut streams {
         assert_eq!(ids(&next(stream, SECOND).await.expect("good")), ["a"]);
     }
@@ -88,7 +90,7 @@ async fn row_11_listeners_of_a_service_share_one_watch() {
     }
     // A later listener immediately receives the current set and its age.
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let mut late = consul.watch(&users).expect("it watches");
+    let mut late = consul.watch(&Query::service(&users)).expect("it watches");
     let set = next(&mut late, SECOND / 10).await.expect("good");
     assert!(set.age() >= Duration::from_millis(300), "{:?}", set.age());
     drop(streams);
@@ -109,7 +111,7 @@ async fn changes_without_end_are_read_at_a_bounded_rate() {
     let fake = Arc::new(Fake::start(&["a"]).await);
     let consul = builder(&fake.address()).build().expect("valid");
     let users = name("users");
-    let mut stream = consul.watch(&users).expect("it watches");
+    let mut stream = consul.watch(&Query::service(&users)).expect("it watches");
     next(&mut stream, SECOND).await.expect("good");
     let before = fake.reads();
     let begun = Instant::now();
@@ -150,7 +152,7 @@ async fn row_18_ten_thousand_instances() {
     fake.fail(answer);
     let consul = builder(&fake.address()).build().expect("valid");
     let users = name("users");
-    let mut stream = consul.watch(&users).expect("it watches");
+    let mut stream = consul.watch(&Query::service(&users)).expect("it watches");
     let set = next(&mut stream, SECOND * 10).await.expect("good");
     assert_eq!((set.entries().len(), set.rejected_count()), (10_000, 0));
     // The same answer causes no event; one changed address causes one.
@@ -169,7 +171,7 @@ async fn row_01_an_agent_that_is_back_after_long_is_found_within_five_seconds() 
     let port = failover_testkit::free_port();
     let consul = builder(&format!("127.0.0.1:{port}")).build().expect("valid");
     let users = name("users");
-    let mut stream = consul.watch(&users).expect("it watches");
+    let mut stream = consul.watch(&Query::service(&users)).expect("it watches");
     let begun = Instant::now();
     while begun.elapsed() < SECOND * 40 {
         let item =
@@ -193,7 +195,7 @@ async fn row_01_an_outage_of_ten_minutes_costs_few_requests() {
     let consul = builder(&address).build().expect("valid");
     let users = name("users");
     assert!(consul.connect().await.is_err());
-    let mut stream = consul.watch(&users).expect("it watches");
+    let mut stream = consul.watch(&Query::service(&users)).expect("it watches");
     let before = consul.metrics().requests;
     let begun = tokio::time::Instant::now();
     while begun.elapsed() < SECOND * 600 {
@@ -216,7 +218,7 @@ async fn row_01_an_outage_of_ten_minutes_costs_many_services_little_more_than_on
             let consul = Arc::clone(&consul);
             tokio::spawn(async move {
                 let service = name(&format!("s-{n}"));
-                let mut stream = consul.watch(&service).expect("it watches");
+                let mut stream = consul.watch(&Query::service(&service)).expect("it watches");
                 let mut errors = 0;
                 while std::future::poll_fn(|context| stream.as_mut().poll_next(context)).await.is_some() {
                     errors += 1;

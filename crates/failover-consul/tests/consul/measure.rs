@@ -248,7 +248,7 @@ async fn idle(agent: &Agent) {
     let writer = provider(&agent.address());
     writer.register(&endpoint("i", "idle", 1)).await.expect("registers");
     let users = name("idle");
-    let mut stream = watcher.watch(&users).expect("it watches");
+    let mut stream = watcher.watch(&Query::service(&users)).expect("it watches");
     next(&mut stream, SECOND * 5).await.expect("an answer");
     tokio::time::sleep(SECOND * 2).await;
     let before = watcher.metrics().requests;
@@ -260,7 +260,7 @@ async fn idle(agent: &Agent) {
 async fn busy(agent: &Agent) {
     let watcher = provider(&agent.address());
     let users = name("busy");
-    let mut stream = watcher.watch(&users).expect("it watches");
+    let mut stream = watcher.watch(&Query::service(&users)).expect("it watches");
     next(&mut stream, SECOND * 5).await.expect("an answer");
     tokio::time::sleep(SECOND * 2).await;
     let (begun, before) = (Instant::now(), watcher.metrics());
@@ -313,7 +313,8 @@ async fn sixty(agent: &Agent) {
     let writer = provider(&agent.address());
     let names: Vec<_> = (0..60).map(|n| name(&format!("s-{n}"))).collect();
     let begun = Instant::now();
-    let mut streams: Vec<_> = names.iter().map(|name| watcher.watch(name).expect("it watches")).collect();
+    let mut streams: Vec<_> =
+        names.iter().map(|name| watcher.watch(&Query::service(name)).expect("it watches")).collect();
     for stream in &mut streams {
         next(stream, SECOND * 30).await.expect("an answer");
     }

@@ -288,7 +288,7 @@ async fn row_27_a_watch_that_begins_while_it_is_closed_ends_with_it() {
     });
     until(SECOND, "it deregisters", || async { writes(&server, "/v1/agent/service/deregister") == 1 }).await;
     let users = name("users");
-    let mut stream = consul.watch(&users).expect("it watches");
+    let mut stream = consul.watch(&Query::service(&users)).expect("it watches");
     let _ = timeout(SHORT, poll_fn(|context| stream.as_mut().poll_next(context))).await;
     closing.await.expect("ends").expect("closes");
     let ends = async { while poll_fn(|context| stream.as_mut().poll_next(context)).await.is_some() {} };

@@ -24,7 +24,7 @@ async fn reads_say_which_data_they_want_and_from_where() {
         let consul = builder(&fake.address()).consistency(consistency).datacenter("dc1").namespace("team");
         let consul = consul.wait(SECOND * 7).build().expect("valid");
         let users = name("users");
-        let mut stream = consul.watch(&users).expect("it watches");
+        let mut stream = consul.watch(&Query::service(&users)).expect("it watches");
         next(&mut stream, SECOND).await.expect("good");
         until(SECOND, "the one that waits", || async { fake.reads() == 2 }).await;
         consul.list(&Query::service(&users)).await.expect("lists");
@@ -80,7 +80,7 @@ async fn row_04_an_answer_that_lags_too_much_is_not_taken_and_the_leader_is_aske
         let server = lagging(head).await;
         let consul = builder(&server.address().to_string()).build().expect("valid");
         let users = name("users");
-        let mut stream = consul.watch(&users).expect("it watches");
+        let mut stream = consul.watch(&Query::service(&users)).expect("it watches");
         let first = next(&mut stream, SECOND).await.expect("better than nothing");
         assert_eq!(ids(&first), ["a"]);
         assert_eq!(first.age().as_secs(), if code == "STALE" { 11 } else { 0 });
@@ -120,7 +120,7 @@ async fn row_04_a_streaming_answer_without_a_leader_counts_and_the_leader_is_ask
     .await;
     let consul = builder(&server.address().to_string()).wait(SECOND).build().expect("valid");
     let users = name("users");
-    let mut stream = consul.watch(&users).expect("it watches");
+    let mut stream = consul.watch(&Query::service(&users)).expect("it watches");
     next(&mut stream, SECOND).await.expect("good");
     quiet(&mut stream, SECOND * 3).await;
     let asked = server.requests().iter().filter(|r| r.path() == "/v1/status/leader").count();
@@ -217,8 +217,8 @@ async fn a_token_that_was_accepted_is_tried_again_soon_after_a_restart_refuses_i
     let fake = Fake::start(&["a"]).await;
     let consul = builder(&fake.address()).build().expect("valid");
     let users = name("users");
-    let mut endpoints = consul.watch(&users).expect("it watches");
-    let mut documents = consul.config_store().expect("it keeps configuration").watch(&ConfigKey::Default);
+    let mut endpoints = consul.watch(&Query::service(&users)).expect("it watches");
+    let mut documents = consul.config_store().expect("it keeps configuration").watch();
     see(&mut endpoints, SECOND * 5, "the endpoint", has(&["a"])).await;
     let mut document = async || {
         let next = std::future::poll_fn(|context| documents.as_mut().poll_next(context));
@@ -247,7 +247,7 @@ async fn row_09_retry_after_is_kept_whatever_is_answered_to_others() {
     .await;
     let consul = builder(&server.address().to_string()).build().expect("valid");
     let (busy, users) = (name("busy"), Query::service(&name("users")));
-    let mut stream = consul.watch(&busy).expect("it watches");
+    let mut stream = consul.watch(&Query::service(&busy)).expect("it watches");
     next(&mut stream, SECOND).await.expect_err("too busy");
     for _ in 0..10 {
         consul.list(&users).await.expect("lists");
@@ -301,7 +301,7 @@ async fn outlives_an_election(streams: bool) {
     let server = electing(Arc::clone(&leads), streams).await;
     let consul = builder(&server.address().to_string()).wait(SECOND * 4).build().expect("valid");
     let users = name("users");
-    let mut stream = consul.watch(&users).expect("it watches");
+    let mut stream = consul.watch(&Query::service(&users)).expect("it watches");
     next(&mut stream, SECOND).await.expect("good");
     tokio::time::sleep(SECOND * 3).await;
     // The wait ends during this.
@@ -322,7 +322,7 @@ async fn says_that_it_is_lost(streams: bool) {
     let server = electing(Arc::clone(&leads), streams).await;
     let consul = builder(&server.address().to_string()).wait(SECOND * 4).build().expect("valid");
     let users = name("users");
-    let mut stream = consul.watch(&users).expect("it watches");
+    let mut stream = consul.watch(&Query::service(&users)).expect("it watches");
     next(&mut stream, SECOND).await.expect("good");
     tokio::time::sleep(SECOND / 2).await;
     leads.store(false, Ordering::Relaxed);
@@ -359,7 +359,7 @@ async fn row_04_a_question_that_the_servers_hold_back_is_not_waited_for() {
     .await;
     let consul = builder(&server.address().to_string()).wait(SECOND * 4).build().expect("valid");
     let users = name("users");
-    let mut stream = consul.watch(&users).expect("it watches");
+    let mut stream = consul.watch(&Query::service(&users)).expect("it watches");
     next(&mut stream, SECOND).await.expect("good");
     leads.store(false, Ordering::Relaxed);
     let begun = std::time::Instant::now();
@@ -387,7 +387,7 @@ async fn row_03_an_answer_that_began_in_an_election_is_asked_for_again() {
     .await;
     let consul = builder(&server.address().to_string()).wait(SECOND).build().expect("valid");
     let users = name("users");
-    let mut stream = consul.watch(&users).expect("it watches");
+    let mut stream = consul.watch(&Query::service(&users)).expect("it watches");
     next(&mut stream, SECOND).await.expect("good");
     quiet(&mut stream, SECOND * 3).await;
     let of_leader = server

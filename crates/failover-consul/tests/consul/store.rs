@@ -1,10 +1,11 @@
 //! The configuration store, in the key-value store.
 
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use failover_core::events::EventKind;
-use failover_core::provider::{ConfigKey, ConfigStore, ConfigStream, Provider, Revision, StoredConfig};
+use failover_core::provider::{ConfigKey, ConfigSet, ConfigStore, ConfigStream, Provider, Revision};
 use failover_core::{Error, ErrorKind, FailoverConfig, FailoverManager};
 use failover_testkit::consul::AgentOptions;
 use failover_testkit::servers::Server;
@@ -47,15 +48,17 @@ async fn a_value_that_is_no_text_is_rejected_and_can_be_replaced() {
     }
 }
 
-type Item = Result<Option<StoredConfig>, Error>;
+type Item = Result<ConfigSet, Error>;
 
 async fn next(stream: &mut ConfigStream<'_>, limit: Duration) -> Option<Item> {
     let item = timeout(limit, poll_fn(|context| stream.as_mut().poll_next(context))).await.ok()?;
     Some(item.expect("it goes on"))
 }
 
+/// Returns the document of `users`.
 fn document(item: Option<Item>) -> Option<String> {
-    item.expect("in time").expect("good").map(|stored| stored.document().to_owned())
+    let set = item.expect("in time").expect("good");
+    set.get(&ConfigKey::Service(name("users"))).map(|stored| stored.document().to_owned())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -73,7 +76,7 @@ async fn configuration(server: Server) {
     let consul = builder(&agent.address()).wait(SECOND * 5).build().expect("valid");
     let store = consul.config_store().expect("it keeps configuration");
     let key = ConfigKey::Service(name("users"));
-    let mut stream = store.watch(&key);
+    let mut stream = store.watch();
     assert_eq!(document(next(&mut stream, SECOND * 5).await), None);
 
     // While the key does not exist, every change of another key ends the wait.
@@ -144,8 +147,9 @@ async fn configuration(server: Server) {
     loop {
         match next(&mut stream, SECOND * 10).await.expect("goes on") {
             Err(_) => {}
-            Ok(stored) => {
-                assert_eq!(stored.expect("there").revision(), &revision, "not published as missing");
+            Ok(set) => {
+                let stored = set.get(&key).expect("there");
+                assert_eq!(stored.revision(), &revision, "not published as missing");
                 break;
             }
         }
@@ -221,7 +225,7 @@ async fn session(server: Server) {
     let Some(agent) = AgentOptions::new(server).start() else { return };
     let consul = builder(&agent.address()).wait(SECOND * 5).build().expect("valid");
     let key = ConfigKey::Service(name("users"));
-    let mut stream = consul.config_store().expect("it keeps configuration").watch(&key);
+    let mut stream = consul.config_store().expect("it keeps configuration").watch();
     assert_eq!(document(next(&mut stream, SECOND * 5).await), None);
     let created = agent
         .call("PUT", "/v1/session/create", r#"{"Behavior":"delete","LockDelay":"15s"}"#)
@@ -247,4 +251,78 @@ async fn session(server: Server) {
     // The lock delay applies only to clients that lock.
     ConfigStore::store(&consul, &key, "{\"v\":4}", None).await.expect("stores");
     assert!(consul.metrics().requests - before <= 12, "{}", consul.metrics().requests - before);
+}
+
+/// Consul leaves out what a token may not read. A document is deleted only if its key says so.
+#[tokio::test]
+async fn a_document_that_the_token_may_no_longer_read_is_not_deleted() {
+    /// 0: there; 1: left out and refused; 2: left out and deleted.
+    static PHASE: AtomicUsize = AtomicUsize::new(0);
+    let server = FaultServer::start(|request: Request| async move {
+        let phase = PHASE.load(Ordering::Relaxed);
+        let below = request.path().ends_with("/config/");
+        let document = |key: &str| format!(r#"{{"Key":"{key}","Value":"e30=","ModifyIndex":7,"Flags":0}}"#);
+        let default = document("failover/config/default");
+        let foreign = document("failover/config/notes/a");
+        let users = document("failover/config/service/users");
+        let reply = match (below, phase) {
+            (true, 0) => Reply::json(200, format!("[{default},{foreign},{users}]")),
+            (true, _) => Reply::json(200, format!("[{default}]")),
+            (false, 1) => Reply::new(403, "Permission denied: token lacks permission 'key:read'"),
+            (false, _) => Reply::new(404, ""),
+        };
+        // A wait that ends at once, so that each phase is read soon.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let index = if below { 10 + phase } else { 50 };
+        reply.header("X-Consul-Index", &index.to_string()).header("X-Consul-KnownLeader", "true")
+    })
+    .await;
+    let consul = builder(&server.address().to_string()).build().expect("valid");
+    let mut stream = consul.config_store().expect("it keeps configuration").watch();
+    let keys = |set: &ConfigSet| {
+        let mut keys: Vec<_> = set.iter().map(|(key, _)| format!("{key:?}")).collect();
+        keys.sort();
+        keys
+    };
+    let both = ["Default", "Service(\"users\")"];
+    assert_eq!(keys(&next(&mut stream, SECOND * 5).await.expect("in time").expect("good")), both);
+    PHASE.store(1, Ordering::Relaxed);
+    for _ in 0..2 {
+        let item = next(&mut stream, SECOND * 12).await.expect("in time");
+        assert_eq!(item.expect_err("it is refused").kind(), ErrorKind::Permission);
+    }
+    PHASE.store(2, Ordering::Relaxed);
+    let set = loop {
+        if let Ok(set) = next(&mut stream, SECOND * 12).await.expect("in time") {
+            break set;
+        }
+    };
+    assert_eq!(keys(&set), ["Default"]);
+}
+
+/// One blocking query for all configuration, however many services there are; none if it is off.
+#[tokio::test]
+async fn one_query_for_configuration_serves_all_services() {
+    for (stored_config, expected) in [(true, 2), (false, 0)] {
+        let server = FaultServer::start(|request: Request| async move {
+            if request.query("index").is_some() {
+                return Reply::black_hole(200);
+            }
+            let is_configuration = request.path().starts_with("/v1/kv");
+            let reply = if is_configuration { Reply::new(404, "") } else { Reply::json(200, "[]") };
+            reply.header("X-Consul-Index", "9").header("X-Consul-KnownLeader", "true")
+        })
+        .await;
+        let consul = builder(&server.address().to_string()).build().expect("valid");
+        let manager = FailoverManager::builder().provider(consul).stored_config(stored_config);
+        let manager = manager.start_timeout(Duration::from_millis(100)).build().await.expect("builds");
+        let mut handles = Vec::new();
+        for number in 0..20 {
+            handles.push(manager.service(&format!("users-{number}")).await.expect("a handle"));
+        }
+        tokio::time::sleep(SECOND).await;
+        let of_configuration = server.requests().iter().filter(|r| r.path().starts_with("/v1/kv")).count();
+        // The first answer, and the query that waits for another one.
+        assert_eq!(of_configuration, expected, "20 services");
+    }
 }

@@ -121,6 +121,7 @@ pub(crate) const REGISTRY_DELAY_RANGE: RangeInclusive<Duration> = RETRY_DELAY_RA
 pub(crate) const REGISTRY_TIMEOUT: Duration = secs(30);
 pub(crate) const REGISTRY_TIMEOUT_RANGE: RangeInclusive<Duration> = TIMEOUT_RANGE;
 pub(crate) const FALLBACK_ENABLED: bool = true;
+pub(crate) const STORED_CONFIG: bool = true;
 pub(crate) const START_TIMEOUT: Duration = secs(5);
 pub(crate) const START_TIMEOUT_RANGE: RangeInclusive<Duration> = Duration::ZERO..=secs(5 * MINUTE);
 pub(crate) const KEEP_IDLE: Duration = secs(5 * MINUTE);

@@ -38,6 +38,7 @@ pub struct ManagerConfig {
     #[serde(serialize_with = "duration::write")]
     timeout: Duration,
     fallback_enabled: bool,
+    stored_config: bool,
     #[serde(serialize_with = "duration::write")]
     start_timeout: Duration,
     #[serde(serialize_with = "duration::write")]
@@ -150,6 +151,12 @@ impl ManagerConfig {
         self.fallback_enabled
     }
 
+    /// Returns whether configuration that a provider stores is watched, applied and written. Default:
+    /// `true`.
+    pub fn stored_config(&self) -> bool {
+        self.stored_config
+    }
+
     /// Returns how long to wait for a provider's first answer, 0 to 5 min. Default: 5 s.
     ///
     /// Applies to building the manager and to the first request for a service.
@@ -214,6 +221,9 @@ impl ManagerConfig {
         if let Some(fallback) = fields.flag("fallback_enabled")? {
             draft.fallback_enabled = fallback;
         }
+        if let Some(stored) = fields.flag("stored_config")? {
+            draft.stored_config = stored;
+        }
         if let Some(probes) = fields.whole("max_probes", &defaults::MAX_PROBES_RANGE)? {
             draft.max_probes = probes;
         }
@@ -241,6 +251,7 @@ impl Default for ManagerConfig {
             retry_delay: defaults::REGISTRY_DELAY,
             timeout: defaults::REGISTRY_TIMEOUT,
             fallback_enabled: defaults::FALLBACK_ENABLED,
+            stored_config: defaults::STORED_CONFIG,
             start_timeout: defaults::START_TIMEOUT,
             keep_idle: defaults::KEEP_IDLE,
             poll_interval: defaults::POLL_INTERVAL,
@@ -297,6 +308,13 @@ impl ManagerConfigBuilder {
     /// Sets whether the other providers are fallbacks, in their order. Default: `true`.
     pub fn fallback_enabled(mut self, enabled: bool) -> Self {
         self.draft.fallback_enabled = enabled;
+        self
+    }
+
+    /// Sets whether configuration that a provider stores is watched, applied and written. Without it, a
+    /// provider's store is not asked, and configuring applies to this process alone. Default: `true`.
+    pub fn stored_config(mut self, enabled: bool) -> Self {
+        self.draft.stored_config = enabled;
         self
     }
 
@@ -379,6 +397,7 @@ const KEYS: &[&str] = &[
     "retry_delay",
     "timeout",
     "fallback_enabled",
+    "stored_config",
     "start_timeout",
     "keep_idle",
     "poll_interval",
@@ -415,6 +434,7 @@ mod tests {
             .retry_delay(Duration::ZERO)
             .timeout(Duration::from_millis(1500))
             .fallback_enabled(false)
+            .stored_config(false)
             .start_timeout(Duration::ZERO)
             .keep_idle(Duration::from_secs(90))
             .poll_interval(Duration::from_millis(20))

@@ -22,11 +22,11 @@ use crate::model::endpoint::{Endpoint, EndpointEntry, EndpointId, ServiceName};
 use crate::model::health::{Health, Lifecycle};
 
 pub use info::{AddressTrust, ConnectionInfo, ConnectionStatus, Feature, ProviderInfo};
-pub use query::Query;
+pub use query::{PortChoice, Query};
 pub use registration::RegistrationStatus;
 pub(crate) use set::Rejections;
 pub use set::{EndpointSet, RejectedEntry, Revision};
-pub use store::{ConfigKey, ConfigStore, ConfigStream, StoredConfig};
+pub use store::{ConfigKey, ConfigSet, ConfigStore, ConfigStream, StoredConfig};
 
 /// A stream of complete answers; the newest replaces the others. Continues after an error.
 pub type WatchStream<'a> = Pin<Box<dyn Stream<Item = Result<EndpointSet, Error>> + Send + 'a>>;
@@ -78,11 +78,30 @@ pub trait Provider: Send + Sync + 'static {
     /// Watches the endpoints of one service: the current ones and every change.
     ///
     /// The first item arrives as soon as the registry answers. An error is an item: the stream
-    /// continues, with its own back-off, and ends only when the provider is closed. Returns `None`
-    /// if this provider cannot watch; the engine then polls [`list`](Self::list).
-    fn watch(&self, service: &ServiceName) -> Option<WatchStream<'_>> {
-        let _ = service;
+    /// continues, with its own back-off, and ends only when the provider is closed. An answer that
+    /// repeats the previous one shows that the registry still answers; the age of the endpoints
+    /// counts from it. Returns `None` if this provider cannot watch; the engine then polls
+    /// [`list`](Self::list).
+    ///
+    /// The query names a service. The engine drops the endpoints that do not have its tags and
+    /// metadata, so a stream may list all endpoints of the service. A namespace or a port occurs only
+    /// if [`info`](Self::info) states [`Feature::Namespaces`] or [`Feature::Ports`].
+    fn watch(&self, query: &Query) -> Option<WatchStream<'_>> {
+        let _ = query;
         None
+    }
+
+    /// Returns the query for a service as the users of this provider name it
+    /// ([`ServiceSource::service`](crate::ServiceSource::service)).
+    ///
+    /// A provider overrides this for a compact form, such as `users.shop:http` for a Service, its
+    /// namespace and its port. The default takes the whole text for the name of the service.
+    ///
+    /// # Errors
+    ///
+    /// Returns `Validation` if the text names no service.
+    fn query(&self, service: &str) -> Result<Query, Error> {
+        ServiceName::new(service).map(|service| Query::service(&service))
     }
 
     /// Returns the provider's registry, if it can write endpoints.
@@ -119,8 +138,12 @@ impl<P: Provider + ?Sized> Provider for Arc<P> {
         (**self).list(query).await
     }
 
-    fn watch(&self, service: &ServiceName) -> Option<WatchStream<'_>> {
-        (**self).watch(service)
+    fn watch(&self, query: &Query) -> Option<WatchStream<'_>> {
+        (**self).watch(query)
+    }
+
+    fn query(&self, service: &str) -> Result<Query, Error> {
+        (**self).query(service)
     }
 
     fn registry(&self) -> Option<&dyn Registry> {

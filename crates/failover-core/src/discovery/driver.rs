@@ -19,7 +19,7 @@ use crate::discovery::sink::{Sink, Update};
 use crate::discovery::validate::{Validated, validate};
 use crate::error::{Error, ErrorKind};
 use crate::events::EventKind;
-use crate::model::endpoint::{EndpointEntry, EndpointId};
+use crate::model::endpoint::{EndpointEntry, EndpointId, ServiceName};
 use crate::runtime::backoff::Backoff;
 use crate::runtime::catch_panic::catch_panic;
 use crate::runtime::clock::Time;
@@ -49,6 +49,8 @@ pub(crate) struct Driver {
     /// The addresses that the source may name.
     pub(crate) addresses: AddressPolicy,
     pub(crate) provider: Arc<dyn Provider>,
+    /// What is asked of the source. Its service may have another name there.
+    pub(crate) query: Query,
     /// The entries that the source named to a previous driver.
     pub(crate) known: Vec<EndpointEntry>,
 }
@@ -148,8 +150,13 @@ impl Driver {
         }
     }
 
+    /// Returns the name that the service has at the source.
+    fn service(&self) -> &ServiceName {
+        self.query.service_name().unwrap_or(self.sink.service())
+    }
+
     async fn follow(&self, following: &mut Following) {
-        match self.provider.watch(self.sink.service()) {
+        match self.provider.watch(&self.query) {
             Some(stream) => self.watch(stream, following).await,
             None => self.poll(following).await,
         }
@@ -187,9 +194,8 @@ impl Driver {
     }
 
     async fn poll(&self, following: &mut Following) {
-        let query = Query::service(self.sink.service());
         loop {
-            let answer = match tokio::time::timeout(self.pace.answer, self.provider.list(&query)).await {
+            let answer = match tokio::time::timeout(self.pace.answer, self.provider.list(&self.query)).await {
                 Ok(answer) => answer,
                 Err(_) => {
                     let limit = rough(self.pace.answer);
@@ -211,6 +217,7 @@ impl Driver {
     /// Processes an answer. Returns false if the answer is an error or has no valid entry.
     fn take(&self, answer: Result<EndpointSet, Error>, following: &mut Following) -> bool {
         let mut set = match answer {
+            Ok(set) if self.query.filters() => set.selected(&self.query),
             Ok(set) => set,
             Err(error) => {
                 self.failed(following, error);
@@ -224,11 +231,11 @@ impl Driver {
             self.sink.publish(Update::Unchanged, Some(set.age()));
             return true;
         }
-        let is_good = |change: &Change| change.is_good(set.entries(), self.sink.service(), self.addresses);
+        let is_good = |change: &Change| change.is_good(set.entries(), self.service(), self.addresses);
         let validated = if change.as_ref().is_some_and(is_good) {
             Validated::from(set)
         } else {
-            validate(self.sink.service(), set, self.addresses)
+            validate(self.service(), set, self.addresses)
         };
         self.sink.rejected(&validated.rejected);
         if validated.is_garbage() {

@@ -39,7 +39,7 @@ use crate::model::breaker_state::BreakerState;
 use crate::runtime::clock::Time;
 use active_source::shares_event;
 pub(crate) use probe_verdicts::Probed;
-pub(crate) use source::{SourceId, SourceStatus};
+pub(crate) use source::{SourceDescription, SourceId, SourceStatus};
 use state::Control;
 
 /// The number of endpoints whose latencies make the mean of the others.

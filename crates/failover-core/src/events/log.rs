@@ -23,6 +23,8 @@ const OF_MANAGER: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct EventLog {
     service: Option<ServiceName>,
+    /// The query for the service, if it is more than its name.
+    query: Option<Arc<str>>,
     clock: Clock,
     parent: Option<Arc<EventLog>>,
     capacity: usize,
@@ -55,7 +57,13 @@ impl EventLog {
     fn new(service: Option<ServiceName>, clock: Clock, parent: Option<Arc<Self>>, capacity: usize) -> Self {
         let subscribers = broadcast::Sender::new(capacity);
         let suppressed = Arc::default();
-        Self { service, clock, parent, capacity, remembered: Mutex::default(), subscribers, suppressed }
+        let (query, remembered) = (None, Mutex::default());
+        Self { service, query, clock, parent, capacity, remembered, subscribers, suppressed }
+    }
+
+    /// Sets the query for the service, which its events then state as the detail `query`.
+    pub(crate) fn set_query(&mut self, query: Option<Arc<str>>) {
+        self.query = query;
     }
 
     pub(crate) fn emit(&self, mut event: Event) {
@@ -67,6 +75,9 @@ impl EventLog {
         };
         if suppressed > 0 {
             event.details.insert("suppressed", suppressed.into());
+        }
+        if let Some(query) = &self.query {
+            event.details.insert("query", query.to_string().into());
         }
         event.at = self.clock.wall();
         event.service.clone_from(&self.service);

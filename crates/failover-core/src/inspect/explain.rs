@@ -30,6 +30,9 @@ use crate::runtime::clock::Time;
 pub struct Explanation {
     /// The service.
     pub service: ServiceName,
+    /// The query for it, if it is more than its name; absent otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query: Option<Arc<str>>,
     /// The strategy, and the algorithm within a tier.
     pub selection: String,
     /// The sources of the endpoints.
@@ -170,7 +173,8 @@ impl fmt::Display for LastFailure {
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}: {}, {} endpoints", self.service, self.selection, self.endpoints.len())?;
+        let query = self.query.as_ref().map_or_else(String::new, |query| format!(" ({query})"));
+        writeln!(f, "{}{query}: {}, {} endpoints", self.service, self.selection, self.endpoints.len())?;
         for source in &self.sources {
             let state = match (&source.error, source.age) {
                 (Some(error), Some(age)) => format!("stale, {} old: {error}", rough(age)),
@@ -178,7 +182,9 @@ impl fmt::Display for Explanation {
                 (None, Some(_)) => "fresh".to_owned(),
                 (None, None) => "not yet answered".to_owned(),
             };
-            writeln!(f, "  from {} (tier {}): {state}", source.provider, source.tier)?;
+            let query =
+                source.query.as_ref().map_or_else(String::new, |query| format!(", asked for {query}"));
+            writeln!(f, "  from {} (tier {}{query}): {state}", source.provider, source.tier)?;
             for fault in &source.left_out {
                 writeln!(f, "    left out: {fault}")?;
             }
@@ -260,6 +266,7 @@ impl Engine {
         let config = &view.snapshot().config;
         Explanation {
             service: self.name().clone(),
+            query: self.query().cloned(),
             selection: format!("strategy {}, algorithm {}", config.strategy(), config.algorithm()),
             sources: self.source_stats(),
             config: ConfiguredValue::all_of(config),

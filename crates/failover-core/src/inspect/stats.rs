@@ -29,6 +29,9 @@ pub use provider::ProviderStats;
 pub struct ServiceStats {
     /// The service.
     pub service: ServiceName,
+    /// The query for it, if it is more than its name; absent otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query: Option<Arc<str>>,
     /// Finished calls, except cancelled ones.
     pub total_requests: u64,
     /// Calls that succeeded.
@@ -139,8 +142,12 @@ impl WindowStats {
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct SourceStats {
-    /// The name of the provider.
+    /// The name of the source: that of its provider. If the service has several sources at that
+    /// provider, a slash and the service's name there or the source's position follow.
     pub provider: Arc<str>,
+    /// What the provider is asked for, if it is more than the service by its name; absent otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query: Option<Arc<str>>,
     /// Its position in the order of sources, starting at 0.
     pub tier: u32,
     /// Whether its last answer was an error, so that an older answer is used.
@@ -232,6 +239,7 @@ impl Engine {
         let since = |age| WindowStats::new(&now, &self.reading_before(view.now, age));
         ServiceStats {
             service: self.name().clone(),
+            query: self.query().cloned(),
             total_requests: succeeded + rejected + calls.failed,
             successful_requests: succeeded,
             failed_requests: calls.failed,
@@ -266,6 +274,7 @@ impl Engine {
             .into_iter()
             .map(|source| SourceStats {
                 provider: source.name,
+                query: source.query,
                 tier: source.tier,
                 stale: source.error.is_some(),
                 age: source.age,

@@ -89,6 +89,12 @@ impl ManagerBuilder {
         self.set(|settings| settings.fallback_enabled(enabled))
     }
 
+    /// Sets whether configuration that a provider stores is watched, applied and written. Without it, a
+    /// provider's store is not asked, and configuring applies to this process alone. Default: `true`.
+    pub fn stored_config(self, enabled: bool) -> Self {
+        self.set(|settings| settings.stored_config(enabled))
+    }
+
     /// Sets how long to wait for a provider's first answer, 0 to 5 min. Default: 5 s.
     ///
     /// Applies to building the manager and to the first request for a service.

@@ -3,74 +3,34 @@
 //! A value of a service comes from its own document, else from the document for all services, else
 //! from the manager's configuration. The documents are those of the first provider of its endpoints.
 
-use std::future::poll_fn;
-use std::sync::{Arc, Weak};
-use std::time::Duration;
-
-use tokio::runtime::Handle;
-use tokio::sync::watch;
+use std::sync::Arc;
 
 use crate::config::{FailoverConfig, StoredDocument, Unknown};
-use crate::contract::provider::{ConfigKey, ConfigStore, ConfigStream, Revision, StoredConfig};
+use crate::contract::provider::{ConfigKey, ConfigStore, Revision, StoredConfig};
 use crate::error::{Error, ErrorKind};
 use crate::events::{Event, EventKind};
-use crate::manager::documents::{Given, merged, what};
+use crate::manager::documents::{Given, Newest, Seen, merged, what};
 use crate::manager::inner::Inner;
 use crate::manager::providers::Named;
-use crate::manager::services::Services;
-use crate::model::endpoint::ServiceName;
-use crate::runtime::backoff::Backoff;
-use crate::runtime::catch_panic::catch_panic;
-use crate::runtime::task::Task;
 
-/// The back-off before a watch that ended or panicked is restarted.
-const RESTART: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(30), 2.0);
 /// The maximum number of attempts to write a document that others change concurrently.
 const WRITES: usize = 8;
 
 impl Inner {
-    /// Watches the documents that apply to a service, if its provider has a store. Returns one
-    /// receiver per document, which signals its first answer.
-    pub(super) fn watch_configs(
-        self: &Arc<Self>,
-        services: &mut Services,
-        runtime: &Handle,
-        named: &Named,
-        service: &ServiceName,
-    ) -> Vec<watch::Receiver<bool>> {
-        if !named.keeps_config {
-            return Vec::new();
-        }
-        [ConfigKey::Service(service.clone()), ConfigKey::Default]
-            .into_iter()
-            .map(|key| {
-                let known = services.documents.known(&named.name, &key);
-                if known.watcher.as_ref().is_none_or(Task::is_finished) {
-                    let task = follow(Arc::downgrade(self), named.clone(), key);
-                    known.watcher = Some(Task::spawn(runtime, task));
-                }
-                known.answered.subscribe()
-            })
-            .collect()
+    /// Returns the provider's store, if stored configuration is used.
+    fn config_store<'a>(&self, named: &'a Named) -> Option<&'a dyn ConfigStore> {
+        named.provider.config_store().filter(|_| self.settings.stored_config())
     }
 
-    /// Applies an answer of the store.
-    fn document(&self, named: &Named, key: &ConfigKey, stored: Option<StoredConfig>) {
+    /// Reads the newest document of a key, unless it was read. It takes effect with [`apply`](Self::apply).
+    pub(super) fn document(&self, named: &Named, key: &ConfigKey) {
         let mut events = Vec::new();
         {
             let mut services = self.services();
+            let Some(Newest { stored }) = services.documents.unread(&named.name, key) else { return };
             let known = services.documents.known(&named.name, key);
-            if std::mem::take(&mut known.failing) {
-                let reason = format!("{} can be read again", what(key));
-                events.push(Event::new(EventKind::ConfigFresh, reason));
-            }
-            known.answered.send_replace(true);
-            let revision = stored.as_ref().map(StoredConfig::revision);
-            if known.replaced.is_some() && known.replaced.as_ref() == revision {
-                drop(services);
-                return self.emit(named, key, events);
-            }
-            match stored.map(|stored| StoredDocument::read(stored.document(), &self.config)).transpose() {
+            known.read = Seen::of(stored.as_ref());
+            match stored.map(|stored| read(&stored, &self.config)).transpose() {
                 Ok(document) => {
                     if let Some(document) = &document {
                         let unknown: Vec<_> = document.unknown.iter().map(Unknown::name).collect();
@@ -98,37 +58,20 @@ impl Inner {
             }
         }
         self.emit(named, key, events);
-        self.apply(&named.name);
     }
 
-    fn writing(&self, named: &Named, key: &ConfigKey) -> Arc<tokio::sync::Mutex<()>> {
+    pub(super) fn writing(&self, named: &Named, key: &ConfigKey) -> Arc<tokio::sync::Mutex<()>> {
         Arc::clone(&self.services().documents.known(&named.name, key).writing)
-    }
-
-    fn store_failed(&self, named: &Named, key: &ConfigKey, error: &Error) {
-        {
-            let mut services = self.services();
-            let known = services.documents.known(&named.name, key);
-            known.answered.send_replace(true);
-            if std::mem::replace(&mut known.failing, true) {
-                return;
-            }
-        }
-        if error.kind() != ErrorKind::Shutdown {
-            let reason = format!("{} cannot be read: {error}; keeping the last configuration", what(key));
-            let event = Event::new(EventKind::ConfigStale, reason).detail("code", error.code());
-            self.emit(named, key, vec![event]);
-        }
     }
 
     fn emit(&self, named: &Named, key: &ConfigKey, events: Vec<Event>) {
         for event in events {
             let event = event.provider(&named.name);
-            let engine = match key {
-                ConfigKey::Service(service) => self.services().engine(service).cloned(),
-                ConfigKey::Default => None,
+            let engines = match key {
+                ConfigKey::Service(service) => self.services().engines_of(service),
+                ConfigKey::Default => Vec::new(),
             };
-            match engine {
+            match engines.first() {
                 Some(engine) => engine.events().emit(event),
                 None => self.events.emit(event),
             }
@@ -136,7 +79,7 @@ impl Inner {
     }
 
     /// Applies the current configuration to each service of a provider.
-    fn apply(&self, provider: &Arc<str>) {
+    pub(super) fn apply(&self, provider: &Arc<str>) {
         let changes = self.services().changes(provider, &self.config);
         for (service, engine, config) in changes {
             let mut config = match config {
@@ -170,7 +113,7 @@ impl Inner {
         crate::config::usable::supported(&config)?;
         let writing = self.writing(named, &key);
         let _turn = writing.lock().await;
-        let replaced = match named.provider.config_store() {
+        let replaced = match self.config_store(named) {
             Some(_) if config.custom().is_some() => {
                 let message = "a custom strategy cannot be stored; pass it to the builder of the manager";
                 return Err(Error::new(ErrorKind::Unsupported, message));
@@ -194,7 +137,7 @@ impl Inner {
     /// Returns the configuration that applies to all services, or to one.
     pub(super) async fn get_config(&self, named: &Named, key: ConfigKey) -> Result<FailoverConfig, Error> {
         self.ensure_open()?;
-        let Some(store) = named.provider.config_store() else {
+        let Some(store) = self.config_store(named) else {
             let config = self.services().documents.effective(&named.name, &key, &self.config)?;
             return Ok((*config).clone());
         };
@@ -203,13 +146,17 @@ impl Inner {
             let Some(key) = key else { continue };
             let action = format!("reading {}", what(&key));
             if let Some(stored) = self.within(&action, || store.load(&key)).await? {
-                let read = StoredDocument::read(stored.document(), &self.config);
+                let read = read(&stored, &self.config);
                 let given = Given(read.map_err(|error| error.context(&action))?.given);
                 documents.push((format!("{} in {}", what(&key), named.name), Arc::new(given)));
             }
         }
         Ok((*merged(&self.config, &documents)?).clone())
     }
+}
+
+fn read(stored: &StoredConfig, base: &FailoverConfig) -> Result<StoredDocument, Error> {
+    StoredDocument::read(stored.text()?, base)
 }
 
 /// Overwrites a document, keeping the fields that a newer version has added to it. Returns the
@@ -224,7 +171,7 @@ async fn write(
     for _ in 0..WRITES {
         let current = store.load(key).await?;
         // An unreadable document is replaced, which repairs it.
-        let previous = current.as_ref().and_then(|stored| StoredDocument::read(stored.document(), base).ok());
+        let previous = current.as_ref().and_then(|stored| read(stored, base).ok());
         let before = previous.as_ref().map(StoredDocument::write);
         let document = StoredDocument::replacing(previous, config).write();
         if before.as_ref() == Some(&document) {
@@ -238,45 +185,4 @@ async fn write(
         }
     }
     Err(conflict.unwrap_or_else(|| Error::new(ErrorKind::Conflict, "concurrent changes kept replacing it")))
-}
-
-/// Watches one document until the task is aborted or the manager is dropped.
-async fn follow(manager: Weak<Inner>, named: Named, key: ConfigKey) {
-    let mut failures = 0_u32;
-    loop {
-        let watching = async {
-            let store = named.provider.config_store()?;
-            let mut stream = store.watch(&key);
-            while let Some(answer) = next(&mut stream).await {
-                let writing = manager.upgrade()?.writing(&named, &key);
-                let _turn = writing.lock().await;
-                let manager = manager.upgrade()?;
-                match answer {
-                    Ok(stored) => manager.document(&named, &key, stored),
-                    Err(error) => manager.store_failed(&named, &key, &error),
-                }
-            }
-            Some(())
-        };
-        let ended = catch_panic(watching).await;
-        let Some(manager) = manager.upgrade() else { return };
-        let error = match ended {
-            Ok(None) => return,
-            Ok(Some(())) => Error::new(ErrorKind::Connection, "the watch ended and restarts"),
-            Err(panic) => {
-                let reason = format!("the provider panicked: {panic}; restarting it");
-                manager.emit(&named, &key, vec![Event::new(EventKind::ProviderPanicked, reason.clone())]);
-                Error::new(ErrorKind::Internal, reason)
-            }
-        };
-        manager.store_failed(&named, &key, &error);
-        failures = failures.saturating_add(1);
-        let wait = RESTART.delay(failures, 0.5 + 0.5 * manager.random.unit());
-        drop(manager);
-        tokio::time::sleep(wait).await;
-    }
-}
-
-async fn next(stream: &mut ConfigStream<'_>) -> Option<Result<Option<StoredConfig>, Error>> {
-    poll_fn(|context| stream.as_mut().poll_next(context)).await
 }

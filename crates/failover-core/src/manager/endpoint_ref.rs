@@ -52,7 +52,7 @@ impl EndpointRef {
     pub(super) fn qualifier(&self, providers: &Providers) -> Option<(Self, Named)> {
         let (id, source) = self.id.rsplit_once('@')?;
         let bare = Self { service: self.service.clone(), id: id.to_owned(), endpoint: None };
-        providers.get(source).map(|named| (bare, named.clone()))
+        providers.of_source(source).map(|named| (bare, named.clone()))
     }
 }
 
@@ -77,7 +77,7 @@ impl Inner {
             let here = slots.into_iter().find(|slot| Some(slot.endpoint.place()) == place);
             let mut sources = here.into_iter().flat_map(|slot| snapshot.identities(slot));
             let source = sources.find(|(id, _)| *id == which.id.as_str());
-            let named = source.and_then(|(_, source)| self.providers().get(source).cloned());
+            let named = source.and_then(|(_, source)| self.providers().of_source(source).cloned());
             return match named {
                 Some(named) => Ok(Some(named)),
                 None => Err(several.error(engine.name().as_str(), &which.id)),

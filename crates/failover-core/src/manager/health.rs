@@ -108,12 +108,11 @@ impl Inner {
     fn known_health(&self, named: &Named, entry: &EndpointEntry) -> (Health, String) {
         let claim = format!("its registry says {}", entry.health());
         let endpoint = entry.endpoint();
-        let engine = self.services().engine(endpoint.service()).cloned();
-        let view = engine.as_ref().map(|engine| engine.view());
-        let found = view.as_ref().and_then(|view| {
-            let is_it = |of: &EndpointView<'_>| {
-                view.snapshot().is_listed(of.slot, endpoint.id().as_str(), &named.name)
-            };
+        let asking = self.services().asking(&named.name, endpoint.service());
+        let views: Vec<_> = asking.iter().map(|(engine, source)| (engine.view(), source)).collect();
+        let found = views.iter().find_map(|(view, source)| {
+            let is_it =
+                |of: &EndpointView<'_>| view.snapshot().is_listed(of.slot, endpoint.id().as_str(), source);
             view.endpoints().find(is_it)
         });
         let Some(of) = found else {

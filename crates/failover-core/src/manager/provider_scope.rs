@@ -16,7 +16,7 @@ use crate::manager::health::HealthReport;
 use crate::manager::inner::Inner;
 use crate::manager::providers::Named;
 use crate::manager::registration_state::RegistrationState;
-use crate::manager::services::Route;
+use crate::manager::sources::{Request, Route, source};
 use crate::manager::supervision::{look, proceed};
 use crate::model::endpoint::{Endpoint, EndpointEntry, EndpointId, ServiceName};
 use crate::model::health::{Health, Lifecycle};
@@ -54,7 +54,16 @@ impl<'a> ProviderScope<'a> {
     ///
     /// Also returns `Conflict` if the service is already discovered through another provider.
     pub async fn service(&self, name: &str) -> Result<ServiceHandle, Error> {
-        self.inner.service(name, Route::Through(vec![(self.named.clone(), 0)])).await
+        self.inner.service(name, Route::Through(vec![source(self.name())])).await
+    }
+
+    /// See [`FailoverManager::service_matching`](super::FailoverManager::service_matching).
+    ///
+    /// # Errors
+    ///
+    /// Also returns `Conflict` if the same query already goes through another provider.
+    pub async fn service_matching(&self, query: Query) -> Result<ServiceHandle, Error> {
+        self.inner.requested(Request::matching(query, Some(self.name()))?).await
     }
 
     /// See [`FailoverManager::register_endpoint`](super::FailoverManager::register_endpoint).
@@ -111,6 +120,7 @@ impl<'a> ProviderScope<'a> {
 
     /// See [`FailoverManager::list_endpoints`](super::FailoverManager::list_endpoints).
     pub async fn list_endpoints(&self, query: &Query) -> Result<EndpointSet, Error> {
+        self.named.ensure_answers(query)?;
         self.within("listing endpoints", || self.named.provider.list(query)).await
     }
 

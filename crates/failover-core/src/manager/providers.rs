@@ -12,8 +12,7 @@ pub(super) struct Named {
     pub(super) name: Arc<str>,
     pub(super) provider: Arc<dyn Provider>,
     pub(super) trust: AddressTrust,
-    /// Whether the provider checks the health of its endpoints itself.
-    pub(super) checks_health: bool,
+    pub(super) features: Arc<[Feature]>,
     pub(super) keeps_config: bool,
 }
 
@@ -32,10 +31,15 @@ impl Named {
         Self {
             name: name.unwrap_or_else(|| info.kind().to_owned()).into(),
             trust: info.trust(),
-            checks_health: info.features().contains(&Feature::HealthCheck),
+            features: info.features().into(),
             keeps_config: provider.config_store().is_some(),
             provider,
         }
+    }
+
+    /// Whether the provider checks the health of its endpoints itself.
+    pub(super) fn checks_health(&self) -> bool {
+        self.features.contains(&Feature::HealthCheck)
     }
 }
 
@@ -60,6 +64,11 @@ impl Providers {
 
     pub(super) fn get(&self, name: &str) -> Option<&Named> {
         self.0.iter().find(|named| &*named.name == name)
+    }
+
+    /// Returns the provider of a source: the one of its name, or of the name before a slash.
+    pub(super) fn of_source(&self, source: &str) -> Option<&Named> {
+        self.get(source).or_else(|| self.get(source.rsplit_once('/')?.0))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Named> {

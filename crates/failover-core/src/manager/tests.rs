@@ -10,7 +10,6 @@ use std::time::Duration;
 use super::*;
 use crate::contract::provider::{AddressTrust, EndpointSet, ProviderInfo, Query, WatchStream};
 use crate::events::EventKind;
-use crate::model::endpoint::ServiceName;
 use crate::model::endpoint::{Endpoint, EndpointEntry};
 use crate::runtime::clock::Clock;
 use crate::runtime::random::Random;
@@ -79,7 +78,7 @@ impl Provider for Fake {
         Ok(set(self.address))
     }
 
-    fn watch(&self, _: &ServiceName) -> Option<WatchStream<'_>> {
+    fn watch(&self, _: &Query) -> Option<WatchStream<'_>> {
         if self.after == After::Polled {
             return None;
         }

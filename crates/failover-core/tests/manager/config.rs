@@ -9,12 +9,10 @@ use std::time::Duration;
 use failover_core::config::CircuitBreakerConfig;
 use failover_core::events::EventKind;
 use failover_core::provider::{
-    ConfigKey, ConfigStore, ConfigStream, EndpointSet, Provider, ProviderInfo, Query, Registry, Revision,
-    StoredConfig, WatchStream,
+    ConfigKey, ConfigSet, ConfigStore, ConfigStream, EndpointSet, Provider, ProviderInfo, Query, Registry,
+    Revision, StoredConfig, WatchStream,
 };
-use failover_core::{
-    Error, ErrorKind, FailoverConfig, FailoverManager, ServiceHandle, ServiceName, async_trait,
-};
+use failover_core::{Error, ErrorKind, FailoverConfig, FailoverManager, ServiceHandle, async_trait};
 use failover_memory::{MemoryCluster, MemoryProvider};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -277,14 +275,14 @@ async fn a_change_takes_effect_in_another_manager_within_100_ms_under_load_and_f
     assert_eq!(emitted(&service, EventKind::ConfigApplied).len(), 5);
 }
 
-/// A store whose watch of the document of all services yields what the test sends.
+/// A store whose watch yields what the test sends.
 struct Told(MemoryProvider, Mutex<Option<Answers>>);
 
 /// What the test sends.
-struct Answers(mpsc::UnboundedReceiver<Result<Option<StoredConfig>, Error>>);
+struct Answers(mpsc::UnboundedReceiver<Result<ConfigSet, Error>>);
 
 impl futures_core::Stream for Answers {
-    type Item = Result<Option<StoredConfig>, Error>;
+    type Item = Result<ConfigSet, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.0.poll_recv(context)
@@ -313,8 +311,8 @@ impl Provider for Told {
         self.0.list(query).await
     }
 
-    fn watch(&self, service: &ServiceName) -> Option<WatchStream<'_>> {
-        Provider::watch(&self.0, service)
+    fn watch(&self, query: &Query) -> Option<WatchStream<'_>> {
+        Provider::watch(&self.0, query)
     }
 
     fn registry(&self) -> Option<&dyn Registry> {
@@ -336,38 +334,133 @@ impl ConfigStore for Told {
         self.0.store(key, document, at).await
     }
 
-    fn watch(&self, key: &ConfigKey) -> ConfigStream<'_> {
-        let told = (*key == ConfigKey::Default).then(|| self.1.lock().expect("whole").take()).flatten();
-        told.map_or_else(|| ConfigStore::watch(&self.0, key), |told| Box::pin(told))
+    fn watch(&self) -> ConfigStream<'_> {
+        let told = self.1.lock().expect("whole").take();
+        told.map_or_else(|| ConfigStore::watch(&self.0), |told| Box::pin(told))
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_store_that_fails_is_no_stale_source_and_its_return_is_told() {
+/// Returns a manager of a provider whose store says what the test sends, and `users`.
+async fn told() -> (FailoverManager, ServiceHandle, mpsc::UnboundedSender<Result<ConfigSet, Error>>) {
     let (tell, told) = mpsc::unbounded_channel();
     let manager = virtual_manager(Told(MemoryProvider::new(), Mutex::new(Some(Answers(told)))));
     let manager = manager.build().await.expect("builds");
-    tell.send(Ok(None)).expect("is watched");
     let users = service(&manager, "users").await;
-    let seen = || {
-        let all = manager.events(usize::MAX).into_iter().chain(users.events(usize::MAX));
-        let kinds: Vec<_> = all.map(|event| event.kind.to_string()).collect();
-        kinds
-            .into_iter()
-            .filter(|kind| kind.ends_with("_stale") || kind.ends_with("_fresh"))
-            .collect::<Vec<_>>()
-    };
-    for kind in [ErrorKind::Permission, ErrorKind::Connection] {
-        tell.send(Err(Error::new(kind, "no leader"))).expect("is watched");
+    (manager, users, tell)
+}
+
+/// Returns the events about the freshness of anything.
+fn freshness(manager: &FailoverManager, service: &ServiceHandle) -> Vec<String> {
+    let all = manager.events(usize::MAX).into_iter().chain(service.events(usize::MAX));
+    let kinds = all.map(|event| event.kind.to_string());
+    kinds.filter(|kind| kind.ends_with("_stale") || kind.ends_with("_fresh")).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_for_long_is_no_stale_source_and_its_return_is_told() {
+    let (manager, users, tell) = told().await;
+    let seen = || freshness(&manager, &users);
+    let say = |answer| tell.send(answer).expect("is watched");
+    say(Ok(ConfigSet::default()));
+    // An election of a leader takes seconds.
+    say(Err(Error::new(ErrorKind::Connection, "no leader")));
+    sleep(Duration::from_secs(9)).await;
+    say(Ok(ConfigSet::default()));
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(seen(), Vec::<String>::new());
+    for kind in [ErrorKind::Connection, ErrorKind::Permission] {
+        say(Err(Error::new(kind, "no leader")));
+        sleep(Duration::from_secs(6)).await;
     }
-    sleep(Duration::from_secs(1)).await;
     assert_eq!(seen(), ["config_stale"]);
     assert!(!users.is_stale() && users.stats().sources.iter().all(|source| !source.stale));
-    tell.send(Ok(None)).expect("is watched");
+    say(Err(Error::new(ErrorKind::Connection, "no leader")));
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(seen(), ["config_stale"], "once");
+    say(Ok(ConfigSet::default()));
     sleep(Duration::from_secs(1)).await;
     assert_eq!(seen(), ["config_stale", "config_fresh"]);
     manager.close().await.expect("closes");
     sleep(Duration::from_secs(60)).await;
     assert_eq!(seen(), ["config_stale", "config_fresh"], "closing is no outage");
     assert!(users.is_stale(), "the endpoints are the last known ones");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_this_process_may_not_read_raises_no_warning_until_it_could() {
+    let (manager, users, tell) = told().await;
+    for _ in 0..3 {
+        tell.send(Err(Error::new(ErrorKind::Permission, "no right"))).expect("is watched");
+        sleep(Duration::from_secs(30)).await;
+    }
+    assert_eq!(freshness(&manager, &users), Vec::<String>::new());
+    // It is given the right, and loses it.
+    tell.send(Ok(ConfigSet::default())).expect("is watched");
+    tell.send(Err(Error::new(ErrorKind::Permission, "no right"))).expect("is watched");
+    sleep(Duration::from_secs(11)).await;
+    assert_eq!(freshness(&manager, &users), ["config_stale"]);
+    // A watch that ends again and again is a failure, too.
+    let (manager, users, tell) = told().await;
+    tell.send(Ok(ConfigSet::default())).expect("is watched");
+    sleep(Duration::from_secs(1)).await;
+    drop(tell);
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(freshness(&manager, &users), Vec::<String>::new(), "the next watch answers");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_watch_serves_all_services_of_a_provider_and_those_that_join_later() {
+    let (manager, users, tell) = told().await;
+    let document = |text: &str, revision: &str| StoredConfig::new(text, Revision::new(revision.to_owned()));
+    let of = |name: &str| ConfigKey::Service(failover_core::ServiceName::new(name).expect("valid"));
+    let set = |retries: u32, revision: &str| {
+        let one = document(&format!(r#"{{"max_retries": {retries}}}"#), revision);
+        ConfigSet::new([
+            (ConfigKey::Default, document(r#"{"retry_delay": "7ms"}"#, "1")),
+            (of("users"), one.clone()),
+            (of("orders"), one),
+        ])
+    };
+    tell.send(Ok(set(5, "2"))).expect("is watched");
+    has(&users, 5).await;
+    // There is no other watch: the one in memory, which would be the second, knows none of this.
+    let orders = service(&manager, "orders").await;
+    assert_eq!((orders.config().max_retries(), users.config().retry_delay()), (5, Duration::from_millis(7)));
+    tell.send(Ok(set(6, "3"))).expect("is watched");
+    has(&orders, 6).await;
+    has(&users, 6).await;
+    // A document that is gone: the values of the others count again.
+    tell.send(Ok(ConfigSet::new([(ConfigKey::Default, document(r#"{"max_retries": 1}"#, "4"))])))
+        .expect("is watched");
+    has(&orders, 1).await;
+    has(&users, 1).await;
+    assert_eq!(users.config().retry_delay(), FailoverConfig::default().retry_delay());
+    // What is said again is not read again.
+    let applied = emitted(&users, EventKind::ConfigApplied).len();
+    tell.send(Ok(ConfigSet::new([(ConfigKey::Default, document(r#"{"max_retries": 1}"#, "4"))])))
+        .expect("is watched");
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(emitted(&users, EventKind::ConfigApplied).len(), applied);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_stored_configuration_nothing_is_read_and_nothing_is_written() {
+    let cluster = MemoryCluster::new();
+    let provider = cluster.provider();
+    provider.connect().await.expect("connects");
+    provider.store(&ConfigKey::Default, r#"{"max_retries": 9}"#, None).await.expect("stores");
+    let manager = virtual_manager(cluster.provider()).stored_config(false).build().await.expect("builds");
+    let users = service(&manager, "users").await;
+    let default = FailoverConfig::default().max_retries();
+    assert_eq!((users.config().max_retries(), default == 9), (default, false));
+    manager.configure_service("users", retries(4)).await.expect("applies");
+    assert_eq!(users.config().max_retries(), 4, "in this process");
+    assert_eq!(manager.get_service_config("users").await.expect("reads").max_retries(), 4);
+    assert!(provider.load(&ConfigKey::Service(users.name().clone())).await.expect("loads").is_none());
+    provider
+        .store(&ConfigKey::Service(users.name().clone()), r#"{"max_retries": 8}"#, None)
+        .await
+        .expect("stores");
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(users.config().max_retries(), 4);
 }

@@ -8,6 +8,7 @@ mod identity;
 mod lifetime;
 mod managers;
 mod probes;
+mod queries;
 mod registration;
 mod registry;
 mod regressions;

@@ -13,7 +13,7 @@ use failover_core::probe::{Probe, ProbeOutcome, ProbeTarget};
 use failover_core::provider::{EndpointSet, Feature, Provider, ProviderInfo, Query, Registry, WatchStream};
 use failover_core::{
     Endpoint, Error, ErrorKind, FailoverConfig, FailoverManager, Health, HealthCheck, ServiceHandle,
-    ServiceName, async_trait,
+    async_trait,
 };
 use failover_memory::MemoryProvider;
 use tokio::time::{Instant, sleep};
@@ -266,8 +266,8 @@ impl Provider for Checking {
         self.0.list(query).await
     }
 
-    fn watch(&self, service: &ServiceName) -> Option<WatchStream<'_>> {
-        self.0.watch(service)
+    fn watch(&self, query: &Query) -> Option<WatchStream<'_>> {
+        self.0.watch(query)
     }
 
     fn registry(&self) -> Option<&dyn Registry> {

@@ -64,8 +64,8 @@ impl Provider for Slow {
     async fn list(&self, query: &Query) -> Result<EndpointSet, Error> {
         self.0.list(query).await
     }
-    fn watch(&self, seen_by_probe: &ServiceName) -> Option<WatchStream<'_>> {
-        Provider::watch(&self.0, seen_by_probe)
+    fn watch(&self, query: &Query) -> Option<WatchStream<'_>> {
+        Provider::watch(&self.0, query)
     }
     fn registry(&self) -> Option<&dyn Registry> {
         self.0.registry()
@@ -90,8 +90,8 @@ impl ConfigStore for Slow {
         self.1.notified().await; // the reply travels
         result
     }
-    fn watch(&self, key: &ConfigKey) -> ConfigStream<'_> {
-        ConfigStore::watch(&self.0, key)
+    fn watch(&self) -> ConfigStream<'_> {
+        ConfigStore::watch(&self.0)
     }
 }
 
@@ -302,8 +302,8 @@ impl Provider for Hang {
     async fn list(&self, query: &Query) -> Result<EndpointSet, Error> {
         self.0.list(query).await
     }
-    fn watch(&self, seen_by_probe: &ServiceName) -> Option<WatchStream<'_>> {
-        Provider::watch(&self.0, seen_by_probe)
+    fn watch(&self, query: &Query) -> Option<WatchStream<'_>> {
+        Provider::watch(&self.0, query)
     }
     fn registry(&self) -> Option<&dyn Registry> {
         Some(self)

@@ -62,9 +62,9 @@ impl Provider for Named {
 
     fn watch(
         &self,
-        service: &failover_core::ServiceName,
+        query: &failover_core::provider::Query,
     ) -> Option<failover_core::provider::WatchStream<'_>> {
-        self.1.watch(service)
+        self.1.watch(query)
     }
 
     fn registry(&self) -> Option<&dyn failover_core::provider::Registry> {

@@ -95,7 +95,6 @@ pub(crate) fn read(object: &Value, reading: &Reading) -> Result<Slice, Error> {
     let label = metadata.and_then(|m| m.get("labels")).and_then(|labels| labels.get(reading.label));
     let service = ServiceName::new(label.and_then(Value::as_str).unwrap_or_default())
         .map_err(|error| error.context(format!("slice {name}: label {}", reading.label)))?;
-    let service = reading.named.clone().unwrap_or(service);
     if name.is_empty() {
         return Err(Error::new(ErrorKind::Validation, "a slice without a name"));
     }

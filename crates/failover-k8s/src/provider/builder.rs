@@ -1,11 +1,10 @@
 //! Configuration of a provider.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use failover_core::{Error, ServiceName};
+use failover_core::Error;
 
 use crate::client::ApiClient;
 use crate::credentials::Credentials;
@@ -24,8 +23,6 @@ pub struct KubernetesProviderBuilder {
     namespace: Option<String>,
     dangerous: bool,
     settings: Settings,
-    /// Services and their targets, not yet parsed.
-    targets: Vec<(String, String)>,
 }
 
 impl KubernetesProvider {
@@ -80,15 +77,8 @@ impl KubernetesProviderBuilder {
             drain: defaults::DRAIN,
             secrets: false,
             pod_labels: false,
-            targets: BTreeMap::new(),
         };
-        Self {
-            credentials: Credentials::Environment,
-            namespace: None,
-            dangerous: false,
-            settings,
-            targets: Vec::new(),
-        }
+        Self { credentials: Credentials::Environment, namespace: None, dangerous: false, settings }
     }
 
     /// Sets a kubeconfig file and one of its contexts; `None` selects the current context.
@@ -158,27 +148,6 @@ impl KubernetesProviderBuilder {
     /// would otherwise be missing.
     pub fn settle_time(mut self, time: Duration) -> Self {
         self.settings.settle = time;
-        self
-    }
-
-    /// Sets what a service is in the cluster, as `SERVICE.NAMESPACE:PORT`, for example
-    /// `users.shop:http` or `users:8080`; namespace and port may be omitted. By default, a service is
-    /// the Service of the same name in the provider's namespace, with the provider's port.
-    ///
-    /// Endpoints of such a service can be read, but not registered, unless it has the same name and
-    /// namespace in the cluster. Reading another namespace needs the right to list and watch slices
-    /// there.
-    ///
-    /// ```
-    /// use failover_k8s::KubernetesProvider;
-    ///
-    /// let builder = KubernetesProvider::builder()
-    ///     .service("users", "users.shop:http")
-    ///     .service("users-admin", "users.shop:admin");
-    /// # drop(builder);
-    /// ```
-    pub fn service(mut self, name: impl Into<String>, target: impl Into<String>) -> Self {
-        self.targets.push((name.into(), target.into()));
         self
     }
 
@@ -323,10 +292,6 @@ impl KubernetesProviderBuilder {
         check("drain_time", settings.drain, Duration::ZERO, Duration::from_secs(300))?;
         if let Some(lease) = settings.lease {
             check("lease_duration", lease, Duration::from_secs(3), Duration::from_secs(3600))?;
-        }
-        for (name, target) in self.targets {
-            let name = ServiceName::new(name)?;
-            settings.targets.insert(name, target.parse()?);
         }
         if let PortChoice::Number(0) = settings.reading.port {
             return Err(Error::invalid("port_number", 0, "a number from 1 to 65535"));

@@ -69,7 +69,7 @@ async fn nothing_begins_once_closing_has_and_nothing_goes_on_after_it() {
     let (a, b) = (endpoint("a", "10.0.0.1"), endpoint("b", "10.0.0.2"));
     let users = service("users");
     provider.register(&a).await.expect("registers");
-    let mut watch = provider.watch(&users).expect("it watches");
+    let mut watch = provider.watch(&Query::service(&users)).expect("it watches");
     watch.next().await.expect("it goes on").expect("a set");
     // In progress: one operation that drains, and one that gets no answer.
     let draining = tokio::spawn({
@@ -89,9 +89,9 @@ async fn nothing_begins_once_closing_has_and_nothing_goes_on_after_it() {
     });
     until(SOON, "it says good-bye", async || count("DELETE") == 1).await;
     assert!(watch.next().await.is_none(), "a watch ends with its provider");
-    let mut late = provider.watch(&users).expect("it can be asked");
+    let mut late = provider.watch(&Query::service(&users)).expect("it can be asked");
     assert!(late.next().await.is_none(), "and none begins");
-    assert!(ConfigStore::watch(&*provider, &ConfigKey::Default).next().await.is_none());
+    assert!(ConfigStore::watch(&*provider).next().await.is_none());
     for result in [
         provider.register(&b).await,
         provider.update(&b).await,

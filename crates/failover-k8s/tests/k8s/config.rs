@@ -41,16 +41,15 @@ async fn a_config_map_that_is_deleted_binary_immutable_or_too_large_is_reported_
     let Some(space) = calm().await else { return };
     let provider = space.provider().await;
     let key = ConfigKey::Default;
-    let mut watch = ConfigStore::watch(&provider, &key);
+    let mut watch = ConfigStore::watch(&provider);
     let next = async |watch: &mut failover_core::provider::ConfigStream<'_>| {
-        tokio::time::timeout(Duration::from_secs(10), watch.next())
-            .await
-            .expect("in time")
-            .expect("it goes on")
+        let next = tokio::time::timeout(Duration::from_secs(10), watch.next()).await;
+        let set = next.expect("in time").expect("it goes on").expect("an answer");
+        set.get(&ConfigKey::Default).cloned()
     };
-    assert!(next(&mut watch).await.expect("an answer").is_none());
+    assert!(next(&mut watch).await.is_none());
     provider.store(&key, "{\"v\":1}", None).await.expect("stores");
-    assert_eq!(next(&mut watch).await.expect("an answer").expect("there").document(), "{\"v\":1}");
+    assert_eq!(next(&mut watch).await.expect("there").document(), "{\"v\":1}");
     let maps = space.objects("configmaps").await;
     let name = name_of(&maps);
 
@@ -60,17 +59,37 @@ async fn a_config_map_that_is_deleted_binary_immutable_or_too_large_is_reported_
     space.admin("PUT", "configmaps", &name, &labelled.to_string()).await;
     let stored = provider.load(&key).await.expect("loads").expect("there");
     provider.store(&key, "{\"v\":2}", Some(stored.revision())).await.expect("stores");
-    assert_eq!(next(&mut watch).await.expect("an answer").expect("there").document(), "{\"v\":2}");
+    assert_eq!(next(&mut watch).await.expect("there").document(), "{\"v\":2}");
     assert_eq!(space.objects("configmaps").await[0]["metadata"]["labels"]["team"], "blue");
 
     space.admin("DELETE", "configmaps", &name, "").await;
-    assert!(next(&mut watch).await.expect("an answer").is_none(), "it is gone");
+    assert!(next(&mut watch).await.is_none(), "it is gone");
 
-    let binary = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "binaryData": {"value": "AAE="}});
+    let binary = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": maps[0]["metadata"], "binaryData": {"value": "AAE="}});
+    let mut binary = binary;
+    binary["metadata"]
+        .as_object_mut()
+        .expect("an object")
+        .retain(|key, _| matches!(key.as_str(), "name" | "labels" | "annotations"));
     space.admin("POST", "configmaps", "", &binary.to_string()).await;
-    let error = next(&mut watch).await.expect_err("it is no text");
+    let stored = next(&mut watch).await.expect("it is there");
+    let error = stored.text().expect_err("it is no text");
     assert!(error.kind() == ErrorKind::Validation && error.to_string().contains("binary"), "{error}");
-    assert_eq!(provider.load(&key).await.expect_err("it is no text").kind(), ErrorKind::Validation);
+    let loaded = provider.load(&key).await.expect("loads").expect("there");
+    assert!(loaded.text().is_err());
+    // It is replaced, in the object that a human wrote.
+    provider.store(&key, "{\"v\":3}", Some(loaded.revision())).await.expect("replaces it");
+    assert_eq!(next(&mut watch).await.expect("there").document(), "{\"v\":3}");
+    space.admin("DELETE", "configmaps", &name, "").await;
+    assert!(next(&mut watch).await.is_none(), "it is gone");
+
+    // One without its label and its annotation gets them when it is replaced.
+    let bare = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
+    space.admin("POST", "configmaps", "", &bare.to_string()).await;
+    let loaded = provider.load(&key).await.expect("loads").expect("there");
+    assert!(loaded.text().expect_err("empty").to_string().contains("is not there"));
+    provider.store(&key, "{\"v\":4}", Some(loaded.revision())).await.expect("replaces it");
+    assert_eq!(next(&mut watch).await.expect("there").document(), "{\"v\":4}");
     space.admin("DELETE", "configmaps", &name, "").await;
 
     let fixed = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"value": "{}"}, "immutable": true});

@@ -309,7 +309,7 @@ async fn a_plugin_that_fails_for_a_while_is_named_and_its_word_is_taken_later() 
     std::fs::remove_file(plugin.file("fails")).expect("removes");
     let provider = plugin.builder().build().await.expect("builds");
     let users = service("users");
-    let mut watch = provider.watch(&users).expect("it watches");
+    let mut watch = provider.watch(&Query::service(&users)).expect("it watches");
     assert_eq!(item(&mut watch, SOON).await.expect("a set").entries().len(), 1);
 }
 

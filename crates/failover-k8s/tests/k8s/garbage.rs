@@ -34,7 +34,7 @@ async fn a_page_of_html_is_a_fault_that_passes() {
     })
     .await;
     let provider = provider(&server.url()).await;
-    let mut watch = provider.watch(&service("users")).expect("it watches");
+    let mut watch = provider.watch(&Query::service(&service("users"))).expect("it watches");
     let error = item(&mut watch, SOON).await.expect_err("a proxy");
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Connection, RetryAdvice::Backoff));
     let error = item(&mut watch, SOON).await.expect_err("a page is no list");
@@ -106,7 +106,7 @@ async fn garbage_in_a_watch_is_listed_again() {
         })
         .await;
         let provider = provider(&server.url()).await;
-        let mut watch = provider.watch(&service("users")).expect("it watches");
+        let mut watch = provider.watch(&Query::service(&service("users"))).expect("it watches");
         assert_eq!(addresses(&item(&mut watch, SOON).await.expect("a set")), ["10.0.0.1"]);
         let mut last = item(&mut watch, SOON).await.expect("the list tells");
         while last.entries().len() < 2 {
@@ -168,7 +168,7 @@ async fn a_flood_of_changes_is_published_together() {
     })
     .await;
     let provider = builder(&server.url()).1.settle_time(Duration::ZERO).build().await.expect("builds");
-    let mut watch = provider.watch(&service("users")).expect("it watches");
+    let mut watch = provider.watch(&Query::service(&service("users"))).expect("it watches");
     let (begun, mut sets) = (Instant::now(), 0_u32);
     loop {
         let set = item(&mut watch, SOON).await.expect("a set");
@@ -212,7 +212,7 @@ async fn events_are_read_however_they_are_cut() {
         .await;
         let provider = provider(&server.url()).await;
         let users = service("users");
-        let mut watch = provider.watch(&users).expect("it watches");
+        let mut watch = provider.watch(&Query::service(&users)).expect("it watches");
         loop {
             let set = item(&mut watch, SOON).await.expect("no error");
             if set.entries().len() == 3 {

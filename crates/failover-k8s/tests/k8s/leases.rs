@@ -105,7 +105,7 @@ async fn what_a_killed_process_has_registered_goes_in_time() {
         is_registered(&survivor, name, process).await;
     }
     let users = service("users");
-    let mut watch = survivor.watch(&users).expect("it watches");
+    let mut watch = survivor.watch(&Query::service(&users)).expect("it watches");
     // It lives longer than its lease.
     tokio::time::sleep(LEASE + PERIOD * 2).await;
     let set = survivor.list(&Query::service(&users)).await.expect("lists");
@@ -141,7 +141,7 @@ async fn a_process_that_slept_is_back_when_it_wakes() {
     let mut sleeper = registrant(&space, "sleeper", "10.0.0.1");
     is_registered(&survivor, "sleeper", &mut sleeper).await;
     let users = service("users");
-    let mut watch = survivor.watch(&users).expect("it watches");
+    let mut watch = survivor.watch(&Query::service(&users)).expect("it watches");
     for (asleep, wanted) in [("marked", Some(Health::Unhealthy)), ("deleted", None)] {
         sleeper.pause();
         sees_health(&mut watch, Duration::from_secs(20), "sleeper", wanted).await;
@@ -163,7 +163,7 @@ async fn what_was_deregistered_stays_gone_when_its_process_wakes() {
     let mut sleeper = registrant(&space, "sleeper", "10.0.0.1");
     is_registered(&survivor, "sleeper", &mut sleeper).await;
     let users = service("users");
-    let mut watch = survivor.watch(&users).expect("it watches");
+    let mut watch = survivor.watch(&Query::service(&users)).expect("it watches");
     sleeper.pause();
     sees_health(&mut watch, Duration::from_secs(20), "sleeper", Some(Health::Unhealthy)).await;
     assert!(survivor.deregister(&users, &id("sleeper")).await.expect("removes"));
@@ -218,7 +218,7 @@ async fn an_outage_longer_than_the_lease_takes_no_endpoint_out() {
     let before = objects(plane, &paths).await;
     assert_eq!(before.len(), 2);
     let users = service("users");
-    let mut watch = survivor.watch(&users).expect("it watches");
+    let mut watch = survivor.watch(&Query::service(&users)).expect("it watches");
     sees(&mut watch, Duration::from_secs(5), "it is there", |set| health(set, "alive").is_some()).await;
     // The survivor has seen the lease before, so it knows how long it was silent.
     tokio::time::sleep(PERIOD * 2).await;

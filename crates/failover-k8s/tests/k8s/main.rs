@@ -11,6 +11,7 @@ mod conformance;
 mod credentials;
 mod deploy;
 mod discovery;
+mod freshness;
 mod garbage;
 mod harness;
 mod kubeconfig;

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use failover_core::provider::{Provider, Registry};
+use failover_core::provider::{Provider, Query, Registry};
 use failover_core::{FailoverManager, Health};
 use failover_k8s::KubernetesProvider;
 use failover_testkit::{FaultServer, Process, Reply, Request, until};
@@ -151,7 +151,7 @@ async fn measure_a_service_of_five_thousand_endpoints() {
     provider.ping().await.expect("answers");
     let (users, before) = (service("users"), resident());
     let begun = Instant::now();
-    let mut watch = provider.watch(&users).expect("it watches");
+    let mut watch = provider.watch(&Query::service(&users)).expect("it watches");
     let set = next(&mut watch).await.expect("a set");
     println!(
         "first set of {} endpoints: {:?}, {} KiB more",
@@ -254,7 +254,7 @@ async fn measure_an_idle_watch() {
     let (_directory, builder) = builder(&server.url());
     let provider = builder.build().await.expect("builds");
     let users = service("users");
-    let mut watch = provider.watch(&users).expect("it watches");
+    let mut watch = provider.watch(&Query::service(&users)).expect("it watches");
     next(&mut watch).await.expect("a set");
     let minutes = 10;
     let _ = tokio::time::timeout(Duration::from_secs(60 * minutes), next_ignoring(&mut watch)).await;

@@ -52,7 +52,7 @@ async fn an_api_server_that_is_restarted_costs_no_call_and_is_found_again() {
     let stop = Arc::new(AtomicBool::new(false));
     let calling = calls(users.clone(), Arc::clone(&stop));
     let name = service("users");
-    let mut watch = watcher.watch(&name).expect("it watches");
+    let mut watch = watcher.watch(&Query::service(&name)).expect("it watches");
     next(&mut watch).await.expect("a set");
     plane.kill_apiserver();
     let killed = Instant::now();
@@ -96,7 +96,7 @@ async fn an_api_server_that_is_paused_blocks_no_caller() {
     };
     provider.register(&endpoint("a", "10.0.0.1")).await.expect("registers");
     let users = service("users");
-    let mut watch = provider.watch(&users).expect("it watches");
+    let mut watch = provider.watch(&Query::service(&users)).expect("it watches");
     next(&mut watch).await.expect("a set");
     plane.pause_apiserver();
     for _ in 0..3 {
@@ -133,7 +133,7 @@ async fn a_store_that_was_compacted_costs_a_list_and_no_endpoint() {
         (builder.namespace(&space.namespace).build().await.expect("builds"), space.path("endpointslices", ""))
     };
     let users = service("users");
-    let mut watch = provider.watch(&users).expect("it watches");
+    let mut watch = provider.watch(&Query::service(&users)).expect("it watches");
     assert_eq!(next(&mut watch).await.expect("a set").entries().len(), 6);
     let listed = plane.request(plane.admin(), "GET", &path, "").await.body;
     let listed: serde_json::Value = serde_json::from_str(&listed).expect("a list");
@@ -176,7 +176,7 @@ async fn an_api_server_that_is_too_busy_is_reported_as_such_and_watched_on() {
     })
     .await;
     let users = service("users");
-    let mut watch = provider.watch(&users).expect("it watches");
+    let mut watch = provider.watch(&Query::service(&users)).expect("it watches");
     sees(&mut watch, Duration::from_secs(10), "it is there", |set| ids(set) == ["a"]).await;
     let mut lists = tokio::task::JoinSet::new();
     for _ in 0..300 {

@@ -229,7 +229,7 @@ async fn the_registrations_of_a_reaper_that_dies_go_in_time() {
         providers.push(one);
     }
     let watcher = space.provider().await;
-    let mut watch = watcher.watch(&users).expect("it watches");
+    let mut watch = watcher.watch(&Query::service(&users)).expect("it watches");
     sees(&mut watch, Duration::from_secs(5), "all are there", |set| set.entries().len() == 4).await;
     tokio::time::sleep(LEASE * 2).await;
     let begun = Instant::now();

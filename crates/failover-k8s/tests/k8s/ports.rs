@@ -5,7 +5,7 @@ use std::time::Duration;
 use failover_core::config::{EmptyPolicy, FailoverConfig};
 use failover_core::events::EventKind;
 use failover_core::provider::{Provider, Query, Registry};
-use failover_core::{FailoverManager, ServiceHandle};
+use failover_core::{ErrorKind, FailoverManager, ServiceHandle, source};
 use failover_testkit::kubernetes::ControlPlane;
 use failover_testkit::until;
 use serde_json::{Value, json};
@@ -101,13 +101,14 @@ async fn an_error_lists_the_ports_that_there_are() {
     let Some(space) = calm().await else { return };
     put(&space, &[1], json!([port("http", 8080), port("metrics", 9090)])).await;
     let users = Query::service(&service("users"));
-    for builder in [
-        space.builder(),
-        space.builder().port_name("grpc"),
-        space.builder().port_number(7070),
-        space.builder().service("users", "users:grpc"),
+    for (builder, query) in [
+        (space.builder(), users.clone()),
+        (space.builder().port_name("grpc"), users.clone()),
+        (space.builder().port_number(7070), users.clone()),
+        (space.builder(), users.clone().port("grpc")),
+        (space.builder().port_name("http"), users.clone().port(7070)),
     ] {
-        let set = builder.build().await.expect("builds").list(&users).await.expect("lists");
+        let set = builder.build().await.expect("builds").list(&query).await.expect("lists");
         assert!(set.entries().is_empty());
         let error = set.rejected()[0].error().to_string();
         assert!(error.contains("http (8080), metrics (9090)"), "{error}");
@@ -151,23 +152,61 @@ async fn a_service_is_read_from_another_namespace_and_port() {
         "subjects": [{"kind": "ServiceAccount", "name": "failover", "namespace": space.namespace}],
     });
     assert_eq!(shop.admin("POST", "rolebindings", "", &binding.to_string()).await.status, 201);
-    let provider = space
-        .builder()
-        .service("users", format!("users.{}:http", shop.namespace))
-        .service("users-admin", format!("users.{}:admin", shop.namespace))
-        .build()
-        .await
-        .expect("builds");
-    let error =
-        provider.register(&endpoint("a", "10.0.0.1")).await.expect_err("it is another Service's name");
-    assert!(error.to_string().contains(&shop.namespace), "{error}");
+    let provider = space.provider().await;
+    // What other endpoints are registered under the same name here does not mix with it.
+    provider.register(&endpoint("here", "10.0.0.1")).await.expect("registers");
+    let query = Query::service(&service("users")).namespace(&shop.namespace).port(9090);
+    assert_eq!(provider.list(&query).await.expect("lists").entries()[0].endpoint().port(), 9090);
     let manager = FailoverManager::builder().provider(provider).build().await.expect("builds");
-    for (name, port) in [("users", 8080), ("users-admin", 9090)] {
-        let handle = manager.service(name).await.expect("a handle");
+    let compact = |port: &str| format!("users.{}:{port}", shop.namespace);
+    let at = source("kubernetes").service("users").namespace(&shop.namespace);
+    for (name, source, port) in [
+        ("compact", source("kubernetes").service(compact("http")), 8080),
+        ("compact-admin", source("kubernetes").service(compact("admin")), 9090),
+        ("compact-number", source("kubernetes").service(compact("9090")), 9090),
+        ("builder", at.clone().port("http"), 8080),
+        ("builder-admin", at.port("admin"), 9090),
+    ] {
+        let handle = manager.service_from(name, [source]).await.expect("a handle");
         has(&handle, &[1], port).await;
     }
-    let error = space.builder().service("users", "users.shop.svc").build().await.expect_err("no such form");
-    assert!(error.to_string().contains("users.shop:http"), "{error}");
+    let users = manager.service("users").await.expect("a handle");
+    assert_eq!(users.select().expect("one").endpoint().id().as_str(), "here");
+    for (wrong, named) in [
+        (source("kubernetes").service("users.shop.svc"), "users.shop:http"),
+        (source("kubernetes").service("users:"), "users.shop:http"),
+        (source("kubernetes").service("a/b"), "users.shop:http"),
+    ] {
+        let error = manager.service_from("wrong", [wrong]).await.expect_err("no such form");
+        assert_eq!(error.kind(), ErrorKind::Validation);
+        assert!(error.to_string().contains(named), "{error}");
+    }
+    for (name, wrong, named) in [
+        ("wrong-namespace", source("kubernetes").namespace("Shop/../x"), "namespace"),
+        ("wrong-name", source("kubernetes").port("a b"), "port"),
+        ("wrong-number", source("kubernetes").port(0), "port"),
+    ] {
+        let handle = manager.service_from(name, [wrong]).await.expect("a handle");
+        let error = || handle.stats().sources[0].error.clone();
+        until(SOON, "it is refused", async || error().is_some()).await;
+        assert!(error().expect("refused").contains(named), "{error:?}", error = error());
+    }
+}
+
+/// One Service, two ports, each with its own endpoints and its own port in use.
+#[tokio::test]
+async fn queries_for_two_ports_of_one_service_do_not_mix() {
+    let Some(space) = calm().await else { return };
+    put(&space, &[1], json!([port("http", 8080), port("admin", 9090)])).await;
+    let manager = FailoverManager::builder().provider(space.provider().await).build().await.expect("builds");
+    let users = || Query::service(&service("users"));
+    let http = manager.service_matching(users().port("http")).await.expect("a handle");
+    let admin = manager.service_matching(users().port("admin")).await.expect("a handle");
+    has(&http, &[1], 8080).await;
+    has(&admin, &[1], 9090).await;
+    put(&space, &[1, 2], json!([port("admin", 9091), port("http", 8081)])).await;
+    has(&http, &[1, 2], 8081).await;
+    has(&admin, &[1, 2], 9091).await;
 }
 
 /// Slices of a `ServiceImport` have another label.

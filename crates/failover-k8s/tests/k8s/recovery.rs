@@ -33,7 +33,7 @@ async fn a_watch_that_keeps_ending_early_counts_as_failing() {
     .await;
     let (_directory, builder) = builder(&server.url());
     let provider = builder.build().await.expect("builds");
-    let mut watch = provider.watch(&service("users")).expect("it watches");
+    let mut watch = provider.watch(&Query::service(&service("users"))).expect("it watches");
     assert_eq!(addresses(&item(&mut watch, SOON).await.expect("a set")), ["10.0.0.1"]);
     let error = loop {
         if let Err(error) = item(&mut watch, SOON).await {
@@ -80,7 +80,7 @@ async fn a_deletion_with_an_old_version_is_applied_and_nothing_is_repeated() {
     .await;
     let (_directory, builder) = builder(&server.url());
     let provider = builder.build().await.expect("builds");
-    let mut watch = provider.watch(&service("users")).expect("it watches");
+    let mut watch = provider.watch(&Query::service(&service("users"))).expect("it watches");
     let until = Instant::now() + Duration::from_secs(3);
     let mut last = Vec::new();
     while let Ok(Some(set)) = tokio::time::timeout_at(until, watch.next()).await {
@@ -111,7 +111,7 @@ async fn a_watch_that_ends_early_once_is_no_failure() {
     .await;
     let (_directory, builder) = builder(&server.url());
     let provider = builder.build().await.expect("builds");
-    let mut watch = provider.watch(&service("users")).expect("it watches");
+    let mut watch = provider.watch(&Query::service(&service("users"))).expect("it watches");
     let until = Instant::now() + Duration::from_secs(3);
     let mut last = Vec::new();
     while let Ok(Some(set)) = tokio::time::timeout_at(until, watch.next()).await {
@@ -203,7 +203,7 @@ impl Drop for Balancer {
 
 async fn back_behind_a_balancer(balancer: &Balancer, builder: KubernetesProviderBuilder) {
     let provider = builder.build().await.expect("builds");
-    let mut watch = provider.watch(&service("users")).expect("it watches");
+    let mut watch = provider.watch(&Query::service(&service("users"))).expect("it watches");
     item(&mut watch, SOON).await.expect_err("no server");
     tokio::time::sleep(Duration::from_secs(25)).await;
     balancer.up.store(true, Ordering::Relaxed);
@@ -256,7 +256,7 @@ async fn back_with_a_new_token(kubeconfig: bool) {
         builder.api_server(server.url(), "", &file).namespace("shop")
     };
     let provider = builder.build().await.expect("builds");
-    let mut watch = provider.watch(&service("users")).expect("it watches");
+    let mut watch = provider.watch(&Query::service(&service("users"))).expect("it watches");
     item(&mut watch, SOON).await.expect_err("refused");
     // By now it waits for up to a minute.
     tokio::time::sleep(Duration::from_secs(8)).await;

@@ -126,7 +126,7 @@ async fn a_server_that_was_away_for_long_is_found_again_within_five_seconds() {
         async |request: Request| if is_watch(&request) { quiet() } else { list(5, &[slice("a", 1, &[1])]) };
     let server = FaultServer::start_at(port, answer).await;
     let provider = provider(&server.url()).await;
-    let mut watch = provider.watch(&service("users")).expect("it watches");
+    let mut watch = provider.watch(&Query::service(&service("users"))).expect("it watches");
     item(&mut watch, SOON).await.expect("a set");
     drop(server);
     tokio::time::sleep(Duration::from_secs(20)).await;
@@ -157,7 +157,7 @@ async fn the_return_of_a_server_is_looked_for_once_and_not_for_each_service() {
         let provider = Arc::clone(&provider);
         watches.spawn(async move {
             let name = service(&format!("s{number}"));
-            let mut watch = provider.watch(&name).expect("it watches");
+            let mut watch = provider.watch(&Query::service(&name)).expect("it watches");
             loop {
                 watch.next().await.expect("it goes on").expect_err("no answer");
             }
@@ -190,7 +190,7 @@ async fn a_server_that_never_answers_blocks_no_caller_beyond_the_deadline() {
         assert_eq!((error.kind(), error.retry()), (ErrorKind::Timeout, RetryAdvice::Backoff), "{error}");
     }
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-    let mut watch = provider.watch(&service("users")).expect("it watches");
+    let mut watch = provider.watch(&Query::service(&service("users"))).expect("it watches");
     assert_eq!(item(&mut watch, SOON).await.expect_err("no answer").kind(), ErrorKind::Timeout);
 }
 
@@ -245,7 +245,7 @@ async fn a_watch_whose_head_never_comes_is_given_up_and_listed_again() {
     .await;
     let provider =
         builder(&server.url()).1.deadline(Duration::from_millis(200)).build().await.expect("builds");
-    let mut watch = provider.watch(&service("users")).expect("it watches");
+    let mut watch = provider.watch(&Query::service(&service("users"))).expect("it watches");
     assert_eq!(addresses(&item(&mut watch, SOON).await.expect("a set")), ["10.0.0.1"]);
     assert_eq!(item(&mut watch, SOON).await.expect_err("no head").kind(), ErrorKind::Timeout);
     hangs.store(false, Ordering::Relaxed);
@@ -287,9 +287,11 @@ async fn a_silent_watch_is_noticed_and_goes_on_without_a_loss() {
     .await;
     let provider =
         builder(&server.url()).1.watch_timeout(Duration::from_secs(5)).build().await.expect("builds");
-    let mut watch = provider.watch(&service("users")).expect("it watches");
+    let mut watch = provider.watch(&Query::service(&service("users"))).expect("it watches");
     item(&mut watch, SOON).await.expect("a set");
     let begun = Instant::now();
+    // The bookmark confirms the set.
+    item(&mut watch, SOON).await.expect("the same set");
     let error = item(&mut watch, Duration::from_secs(12)).await.expect_err("it is dead");
     assert_eq!((error.kind(), error.code()), (ErrorKind::Timeout, "WATCH_SILENT"), "{error}");
     let noticed = begun.elapsed();
@@ -325,7 +327,7 @@ async fn an_expired_version_in_the_stream_is_one_new_list_without_a_dip() {
     })
     .await;
     let provider = provider(&server.url()).await;
-    let mut watch = provider.watch(&service("users")).expect("it watches");
+    let mut watch = provider.watch(&Query::service(&service("users"))).expect("it watches");
     assert_eq!(
         addresses(&item(&mut watch, SOON).await.expect("a set")),
         ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
@@ -357,7 +359,7 @@ async fn a_version_that_is_always_refused_is_listed_again_at_a_bounded_rate() {
         })
         .await;
         let provider = provider(&server.url()).await;
-        let mut watch = provider.watch(&service("users")).expect("it watches");
+        let mut watch = provider.watch(&Query::service(&service("users"))).expect("it watches");
         assert_eq!(addresses(&item(&mut watch, SOON).await.expect("a set")), ["10.0.0.1"]);
         let quiet = tokio::time::timeout(Duration::from_secs(4), watch.next()).await;
         assert!(quiet.is_err(), "the lists are good and say nothing new: {quiet:?}");
@@ -382,7 +384,7 @@ async fn a_server_that_ends_every_watch_at_once_is_not_asked_hotly() {
             })
             .await;
         let provider = provider(&server.url()).await;
-        let mut watch = provider.watch(&service("users")).expect("it watches");
+        let mut watch = provider.watch(&Query::service(&service("users"))).expect("it watches");
         item(&mut watch, SOON).await.expect("a set");
         let _ = tokio::time::timeout(Duration::from_secs(10), watch.next()).await;
         let requests = server.request_count();
@@ -414,7 +416,7 @@ async fn a_busy_server_is_left_alone_for_as_long_as_it_asks() {
         let error = provider.list(&Query::all()).await.expect_err("busy");
         assert!(begun.elapsed() < Duration::from_secs(1), "a caller gets the error immediately");
         assert_eq!(error.retry(), RetryAdvice::After(Duration::from_secs(2)), "{error}");
-        let mut watch = provider.watch(&service("users")).expect("it watches");
+        let mut watch = provider.watch(&Query::service(&service("users"))).expect("it watches");
         item(&mut watch, SOON).await.expect("the list works");
         let begun = Instant::now();
         item(&mut watch, SOON).await.expect_err("the watch is refused");
@@ -473,7 +475,7 @@ async fn a_list_of_pages_is_published_whole_or_not_at_all() {
     })
     .await;
     let provider = provider(&server.url()).await;
-    let mut watch = provider.watch(&service("users")).expect("it watches");
+    let mut watch = provider.watch(&Query::service(&service("users"))).expect("it watches");
     let set = item(&mut watch, SOON).await.expect("a set");
     assert_eq!(addresses(&set), ["10.0.0.1", "10.0.0.2", "10.0.0.3"], "never a part of it");
     assert_eq!(lists(&server).len(), 5);
@@ -498,7 +500,7 @@ async fn a_store_that_was_set_back_is_found_out_by_the_next_list() {
     .await;
     let provider =
         builder(&server.url()).1.relist_interval(Duration::from_secs(10)).build().await.expect("builds");
-    let mut watch = provider.watch(&service("users")).expect("it watches");
+    let mut watch = provider.watch(&Query::service(&service("users"))).expect("it watches");
     assert_eq!(addresses(&item(&mut watch, SOON).await.expect("a set")), ["10.0.0.1"]);
     let set = item(&mut watch, Duration::from_secs(13)).await.expect("no error");
     assert_eq!(addresses(&set), ["10.0.0.1", "10.0.0.2"]);
@@ -520,9 +522,9 @@ async fn a_provider_that_is_dropped_leaves_no_connection_and_no_task() {
         let provider = provider(&server.url()).await;
         {
             let (users, hangs) = (service("users"), service("hangs"));
-            let mut watch = provider.watch(&users).expect("it watches");
+            let mut watch = provider.watch(&Query::service(&users)).expect("it watches");
             item(&mut watch, SOON).await.expect("a set");
-            let mut hanging = provider.watch(&hangs).expect("it watches");
+            let mut hanging = provider.watch(&Query::service(&hangs)).expect("it watches");
             let nothing = tokio::time::timeout(Duration::from_millis(200), hanging.next()).await;
             assert!(nothing.is_err() && server.open_connections() >= 2);
             if closed {

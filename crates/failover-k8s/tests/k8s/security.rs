@@ -265,7 +265,7 @@ async fn an_answer_without_an_end_is_given_up_at_its_bound() {
         if watching {
             use futures_util::StreamExt;
             let users = service("users");
-            let mut watch = Provider::watch(&provider, &users).expect("it watches");
+            let mut watch = Provider::watch(&provider, &Query::service(&users)).expect("it watches");
             watch.next().await.expect("goes on").expect("a set");
             let listed = async || server.requests().iter().filter(|request| !is_watch(request)).count() >= 2;
             failover_testkit::until(Duration::from_secs(20), "it is listed again", listed).await;

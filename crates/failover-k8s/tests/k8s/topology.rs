@@ -99,7 +99,7 @@ async fn the_labels_of_pods_are_metadata_and_weights() {
     space.apply("endpointslices", "users-a", &slice.to_string()).await;
     let provider = space.builder().pod_labels(true).build().await.expect("builds");
     let users = service("users");
-    let mut watch = provider.watch(&users).expect("it watches");
+    let mut watch = provider.watch(&Query::service(&users)).expect("it watches");
     let of_first = |set: &failover_core::provider::EndpointSet| {
         let entry = set.entries().iter().find(|entry| entry.endpoint().address() == "10.1.0.1");
         let endpoint = entry.expect("it is there").endpoint().clone();

@@ -53,7 +53,7 @@ async fn every_field_of_the_model_comes_back_as_it_was_written() {
         assert_eq!((entry.health(), entry.lifecycle()), (Health::Unknown, Lifecycle::InService));
         let listed = provider.list(&Query::service(&users())).await.expect("lists");
         assert!(listed.entries().contains(&entry));
-        let mut watch = provider.watch(&users()).expect("it watches");
+        let mut watch = provider.watch(&Query::service(&users())).expect("it watches");
         assert!(next_set(&mut watch).await.entries().contains(&entry));
     }
 }
@@ -148,7 +148,7 @@ async fn a_list_holds_what_matches_the_whole_query() {
 async fn a_service_is_unknown_until_its_first_registration_and_never_again() {
     let provider = MemoryProvider::new();
     let (service, one) = (users(), id("users-1"));
-    let mut watch = provider.watch(&service).expect("it watches");
+    let mut watch = provider.watch(&Query::service(&service)).expect("it watches");
     let first = next_set(&mut watch).await;
     assert!(first.is_unknown_service() && first.entries().is_empty() && first.revision().is_some());
     assert!(provider.list(&Query::service(&service)).await.expect("lists").is_unknown_service());
@@ -166,7 +166,7 @@ async fn a_service_is_unknown_until_its_first_registration_and_never_again() {
     assert_eq!(listed.revision(), emptied.revision());
 
     drop(watch);
-    let mut watch = provider.watch(&service).expect("it watches");
+    let mut watch = provider.watch(&Query::service(&service)).expect("it watches");
     assert!(!next_set(&mut watch).await.is_unknown_service());
 }
 
@@ -176,7 +176,7 @@ async fn a_watch_yields_the_whole_set_at_once_and_at_every_change_and_at_nothing
     let (service, one) = (users(), id("users-1"));
     provider.register(&endpoint("users-1", 1)).await.expect("registers");
     provider.register(&endpoint_of("orders", "orders-1", 1)).await.expect("registers");
-    let mut watch = provider.watch(&service).expect("it watches");
+    let mut watch = provider.watch(&Query::service(&service)).expect("it watches");
     let mut last = next_set(&mut watch).await;
     assert_eq!(ids(&last), ["users-1"]);
 
@@ -204,7 +204,7 @@ async fn a_watch_yields_the_whole_set_at_once_and_at_every_change_and_at_nothing
 #[tokio::test]
 async fn a_slow_consumer_gets_the_newest_set_and_none_of_those_before_it() {
     let provider = MemoryProvider::new();
-    let mut watch = provider.watch(&users()).expect("it watches");
+    let mut watch = provider.watch(&Query::service(&users())).expect("it watches");
     for number in 0..10_000_u32 {
         let [_, _, high, low] = number.to_be_bytes();
         let address = format!("10.0.{high}.{low}");
@@ -230,8 +230,8 @@ async fn closing_a_provider_ends_its_watches_and_the_others_go_on() {
     let (closing, other) = (cluster.provider(), cluster.provider());
     closing.register(&endpoint("users-1", 1)).await.expect("registers");
     let service = users();
-    let mut ending = closing.watch(&service).expect("it watches");
-    let mut staying = other.watch(&service).expect("it watches");
+    let mut ending = closing.watch(&Query::service(&service)).expect("it watches");
+    let mut staying = other.watch(&Query::service(&service)).expect("it watches");
     next_set(&mut ending).await;
     next_set(&mut staying).await;
 
@@ -240,7 +240,7 @@ async fn closing_a_provider_ends_its_watches_and_the_others_go_on() {
         assert!(next(&mut ending).await.is_none());
         assert!(next(&mut ending).await.is_none(), "the end stays the end");
     }
-    assert!(next(&mut closing.watch(&service).expect("it watches")).await.is_none());
+    assert!(next(&mut closing.watch(&Query::service(&service)).expect("it watches")).await.is_none());
     assert_eq!(closing.info().connection().status(), ConnectionStatus::Disconnected);
     let one = id("users-1");
     for error in [
@@ -266,7 +266,7 @@ async fn closing_a_provider_ends_its_watches_and_the_others_go_on() {
     }
     assert_eq!(closing.info().connection().status(), ConnectionStatus::Connected);
     assert!(next(&mut ending).await.is_none(), "a watch of before stays ended");
-    let mut again = closing.watch(&service).expect("it watches");
+    let mut again = closing.watch(&Query::service(&service)).expect("it watches");
     assert_eq!(ids(&next_set(&mut again).await), ["users-1", "users-2"]);
 }
 
@@ -282,7 +282,7 @@ impl Wake for Count {
 #[tokio::test]
 async fn a_waiting_watch_is_woken_by_a_change_and_by_the_end() {
     let provider = MemoryProvider::new();
-    let mut watch = provider.watch(&users()).expect("it watches");
+    let mut watch = provider.watch(&Query::service(&users())).expect("it watches");
     let count = Arc::new(Count::default());
     let waker = Waker::from(Arc::clone(&count));
     assert!(poll(&mut watch, &waker).is_ready());
@@ -308,7 +308,8 @@ async fn a_dropped_watch_leaves_nothing() {
         if known {
             provider.register(&endpoint("users-1", 1)).await.expect("registers");
         }
-        let mut watches: Vec<_> = (0..100).map(|_| provider.watch(&users()).expect("it watches")).collect();
+        let mut watches: Vec<_> =
+            (0..100).map(|_| provider.watch(&Query::service(&users())).expect("it watches")).collect();
         let waker = Waker::from(Arc::clone(&count));
         for watch in &mut watches {
             assert!(poll(watch, &waker).is_ready());
@@ -330,7 +331,7 @@ async fn a_dropped_watch_leaves_nothing() {
 async fn writers_on_many_threads_lose_nothing_and_a_watch_ends_with_all_of_it() {
     let cluster = MemoryCluster::new();
     let watcher = cluster.provider();
-    let mut watch = watcher.watch(&users()).expect("it watches");
+    let mut watch = watcher.watch(&Query::service(&users())).expect("it watches");
     let mut writers = tokio::task::JoinSet::new();
     for writer in 0..8_u8 {
         let provider = cluster.provider();

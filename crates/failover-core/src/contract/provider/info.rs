@@ -128,7 +128,8 @@ pub enum ConnectionStatus {
     Error,
 }
 
-/// What a provider can do, by the names of the Go package and three for the optional traits.
+/// What a provider can do, by the names of the Go package, three for the optional traits, and two for
+/// parts of a query.
 ///
 /// A provider states the features of its own. The features that the engine gives to every provider
 /// (load balancing, circuit breaking, retries, timeouts, monitoring, custom strategies) are added
@@ -160,6 +161,10 @@ pub enum Feature {
     Monitoring,
     /// A custom [`Strategy`](crate::Strategy) can pick endpoints.
     CustomStrategy,
+    /// Queries can select a namespace.
+    Namespaces,
+    /// Queries can choose one of several ports.
+    Ports,
     /// The weights of endpoints are kept.
     WeightedRouting,
     /// The regions and zones of endpoints are kept.

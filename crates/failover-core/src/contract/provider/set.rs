@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::contract::provider::query::Query;
 use crate::error::{Error, one_line};
-use crate::model::endpoint::EndpointEntry;
+use crate::model::endpoint::{Endpoint, EndpointEntry};
 
 /// All endpoints of a source, as one answer. Replaces the previous answer.
 #[derive(Clone, Debug, Default)]
@@ -75,6 +76,26 @@ impl EndpointSet {
     /// Returns the number of unreadable entries.
     pub fn rejected_count(&self) -> u64 {
         self.rejected.count()
+    }
+
+    /// Drops the entries that do not match a query; the rejected ones stay.
+    ///
+    /// For registries that cannot filter by every part of a query. If entries were dropped and none
+    /// is left, the set is confirmed: the registry listed endpoints, none of which matches.
+    pub fn matching(self, query: &Query) -> Self {
+        self.retaining(|endpoint| query.matches(endpoint))
+    }
+
+    /// Drops the entries without the tags and the metadata of a query.
+    pub(crate) fn selected(self, query: &Query) -> Self {
+        self.retaining(|endpoint| query.selects(endpoint))
+    }
+
+    fn retaining(mut self, keep: impl Fn(&Endpoint) -> bool) -> Self {
+        let before = self.entries.len();
+        self.entries.retain(|entry| keep(entry.endpoint()));
+        self.confirmed |= self.entries.is_empty() && before > 0;
+        self
     }
 
     pub(crate) fn entries_mut(&mut self) -> &mut [EndpointEntry] {
@@ -171,5 +192,36 @@ impl Revision {
     /// Returns the registry's text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(id: &str, tag: &str) -> EndpointEntry {
+        Endpoint::builder(id, "users", "10.0.0.1", 80).tag(tag).build().expect("valid").into()
+    }
+
+    #[test]
+    fn only_what_matches_stays_with_what_was_said_of_the_whole() {
+        let mut set = EndpointSet::new([entry("a", "blue"), entry("b", "green")])
+            .with_revision(Revision::new("7"))
+            .with_age(Duration::from_secs(3));
+        set.reject("c", Error::invalid("port", 0, "a port"));
+        for (query, ids, confirmed) in [
+            (Query::all(), &["a", "b"][..], false),
+            (Query::all().tag("blue"), &["a"], false),
+            (Query::all().tag("red"), &[], true),
+        ] {
+            let matching = set.clone().matching(&query);
+            let found: Vec<_> =
+                matching.entries().iter().map(|entry| entry.endpoint().id().as_str()).collect();
+            assert_eq!((&found[..], matching.is_confirmed()), (ids, confirmed), "{query:?}");
+            assert_eq!(matching.rejected_count(), 1);
+            assert_eq!((matching.revision(), matching.age()), (set.revision(), set.age()));
+        }
+        let nothing = EndpointSet::new([]).matching(&Query::all().tag("red"));
+        assert!(!nothing.is_confirmed(), "the registry listed nothing");
     }
 }

@@ -7,7 +7,6 @@ use crate::contract::address_policy::AddressPolicy;
 use crate::contract::probe::ProbeTarget;
 use crate::engine::Engine;
 use crate::engine::control::active_source::{self, shares_event};
-use crate::engine::control::source::SourceId;
 use crate::engine::control::state::Control;
 use crate::engine::snapshot::{Slot, Snapshot};
 use crate::events::{Event, EventKind};
@@ -23,13 +22,6 @@ pub(crate) struct Probed {
 }
 
 impl Engine {
-    /// Sets which addresses a source may name, and whether it checks the health of its endpoints
-    /// itself.
-    pub(crate) fn describe_source(&self, id: SourceId, addresses: AddressPolicy, checks_health: bool) {
-        let source = &mut self.control().sources[id.0];
-        (source.addresses, source.checks_health) = (addresses, checks_health);
-    }
-
     /// Returns the endpoints to probe under the current configuration. There are none unless
     /// probing is configured. Endpoints whose registry already checks them are included only if the
     /// configuration requires it. The addresses are those that the source of the entry that counts
@@ -47,11 +39,12 @@ impl Engine {
             let own = (snapshot.source(slot), slot.claim.health);
             let mut claims = slot.others.iter().map(|other| (&other.source, other.health)).chain([own]);
             auto && claims.any(|(source, health)| {
-                health != Health::Unknown && control.source(source).is_some_and(|source| source.checks_health)
+                health != Health::Unknown
+                    && control.source(source).is_some_and(|source| source.description.checks_health)
             })
         };
         let probed = |slot: &Slot| {
-            let addresses = control.source(snapshot.source(slot)).map(|source| source.addresses);
+            let addresses = control.source(snapshot.source(slot)).map(|source| source.description.addresses);
             let addresses = addresses.unwrap_or(AddressPolicy::IN_PROCESS);
             Probed { endpoint: Arc::clone(&slot.endpoint), state: slot.state, addresses }
         };

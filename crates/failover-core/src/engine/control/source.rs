@@ -59,10 +59,7 @@ pub(crate) struct Source {
     pub(super) tier: u32,
     /// Discovery of this source has ended; later updates are ignored.
     pub(super) ended: bool,
-    /// The addresses that the source may name.
-    pub(super) addresses: AddressPolicy,
-    /// Whether the source checks the health of its endpoints itself.
-    pub(super) checks_health: bool,
+    pub(super) description: SourceDescription,
     /// By id; each id occurs once.
     pub(super) entries: Vec<Sighted>,
     /// Entries that the source no longer names, retained as a last resort, by id.
@@ -78,10 +75,25 @@ pub(crate) struct Source {
     pub(super) faults: HashSet<String>,
 }
 
+/// What does not change about a source, beside its name and its tier.
+#[derive(Clone, Debug)]
+pub(crate) struct SourceDescription {
+    /// The name of its provider.
+    pub(crate) provider: Arc<str>,
+    /// What the provider is asked for, if it is more than the service by its name.
+    pub(crate) query: Option<Arc<str>>,
+    /// The addresses that the source may name.
+    pub(crate) addresses: AddressPolicy,
+    /// Whether the source checks the health of its endpoints itself.
+    pub(crate) checks_health: bool,
+}
+
 /// The last known status of a source.
 #[derive(Clone, Debug)]
 pub(crate) struct SourceStatus {
     pub(crate) name: Arc<str>,
+    pub(crate) provider: Arc<str>,
+    pub(crate) query: Option<Arc<str>>,
     pub(crate) tier: u32,
     pub(crate) answered: bool,
     pub(crate) unknown: bool,

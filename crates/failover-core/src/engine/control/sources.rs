@@ -9,7 +9,7 @@ use crate::contract::address_policy::AddressPolicy;
 use crate::contract::provider::Rejections;
 use crate::discovery::Update;
 use crate::engine::Engine;
-use crate::engine::control::source::{Sighted, Source, SourceId, SourceStatus, sight};
+use crate::engine::control::source::{Sighted, Source, SourceDescription, SourceId, SourceStatus, sight};
 use crate::engine::control::state::MAX_EVENTS_PER_CHANGE;
 use crate::error::{Error, ErrorKind};
 use crate::events::{Event, EventKind};
@@ -18,12 +18,17 @@ use crate::model::endpoint::{EndpointEntry, EndpointId};
 impl Engine {
     pub(crate) fn add_source(&self, name: Arc<str>, tier: u32) -> SourceId {
         let mut control = self.control();
+        let description = SourceDescription {
+            provider: Arc::clone(&name),
+            query: None,
+            addresses: AddressPolicy::IN_PROCESS,
+            checks_health: false,
+        };
         control.sources.push(Source {
             name,
             tier,
             ended: false,
-            addresses: AddressPolicy::IN_PROCESS,
-            checks_health: false,
+            description,
             entries: Vec::new(),
             retained: Vec::new(),
             answered: None,
@@ -36,6 +41,11 @@ impl Engine {
         SourceId(control.sources.len() - 1)
     }
 
+    /// Sets what does not change about a source.
+    pub(crate) fn describe_source(&self, id: SourceId, description: SourceDescription) {
+        self.control().sources[id.0].description = description;
+    }
+
     pub(crate) fn sources(&self) -> Vec<SourceStatus> {
         let now = self.clock.now();
         self.control()
@@ -43,6 +53,8 @@ impl Engine {
             .iter()
             .map(|source| SourceStatus {
                 name: Arc::clone(&source.name),
+                provider: Arc::clone(&source.description.provider),
+                query: source.description.query.clone(),
                 tier: source.tier,
                 answered: source.answered.is_some(),
                 unknown: source.unknown,

@@ -116,7 +116,7 @@ impl Engine {
         let calls = view.calls();
         let mut by_source = view.counters_by_source();
         for (source, number) in view.sources().into_iter().zip(0..) {
-            let Some(stats) = all.get_mut(&source.name) else { continue };
+            let Some(stats) = all.get_mut(&source.provider) else { continue };
             stats.services += 1;
             stats.endpoints += source.endpoints;
             stats.stale |= source.error.is_some();
