@@ -6,8 +6,8 @@
 //! Consul. Consul checks the servers over HTTP. The last line is `calls=N failed=N retried=N
 //! failovers=N p99_ms=N`.
 //!
-//! To use another Consul, run the parts yourself: any number of `example-consul serve NAME PORT`,
-//! and `example-consul call SECONDS`.
+//! To use another Consul, run the parts yourself: any number of `cargo run -p example-consul -- serve
+//! NAME PORT`, and `cargo run -p example-consul -- call SECONDS`.
 
 #![allow(clippy::disallowed_methods, reason = "a program that measures, in real time")]
 
