@@ -290,7 +290,9 @@ impl ApiClient {
             if let Some(token) = &token {
                 request.headers_mut().insert(header::AUTHORIZATION, token.header("Bearer ")?);
             }
-            let answer = way.client.send(request).await.map_err(|error| error::of_kube(&ask.what, &error))?;
+            let sent = way.client.send(request).await;
+            let here = |error| error::of_kube(&format!("{} at {}", ask.what, self.named()), &error);
+            let answer = sent.map_err(here)?;
             let status = answer.status();
             if status.is_success() {
                 return Ok(answer);

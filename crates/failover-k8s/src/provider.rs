@@ -195,8 +195,7 @@ impl Provider for KubernetesProvider {
 
     async fn ping(&self) -> Result<(), Error> {
         self.cluster.client.ensure_open()?;
-        let what = format!("ask {} for its version", self.cluster.client.named());
-        let ask = ApiRequest::get("/version".to_owned(), what);
+        let ask = ApiRequest::get("/version".to_owned(), "read the version".to_owned());
         self.cluster.client.object(&ask).await.map(drop)
     }
 

@@ -51,8 +51,11 @@ impl EndpointRef {
     /// Returns the provider whose name follows the last `@`, and the reference without that name.
     pub(super) fn qualifier(&self, providers: &Providers) -> Option<(Self, Named)> {
         let (id, source) = self.id.rsplit_once('@')?;
-        let bare = Self { service: self.service.clone(), id: id.to_owned(), endpoint: None };
-        providers.of_source(source).map(|named| (bare, named.clone()))
+        let (named, one_of_several) = providers.of_source(source)?;
+        // Such a source has the name of its service, or its position.
+        let service = one_of_several.filter(|name| name.parse::<u32>().is_err()).map(str::to_owned);
+        let service = self.service.clone().or(service);
+        Some((Self { service, id: id.to_owned(), endpoint: None }, named.clone()))
     }
 }
 
@@ -77,7 +80,8 @@ impl Inner {
             let here = slots.into_iter().find(|slot| Some(slot.endpoint.place()) == place);
             let mut sources = here.into_iter().flat_map(|slot| snapshot.identities(slot));
             let source = sources.find(|(id, _)| *id == which.id.as_str());
-            let named = source.and_then(|(_, source)| self.providers().of_source(source).cloned());
+            let named = source
+                .and_then(|(_, source)| self.providers().of_source(source).map(|(named, _)| named.clone()));
             return match named {
                 Some(named) => Ok(Some(named)),
                 None => Err(several.error(engine.name().as_str(), &which.id)),

@@ -66,9 +66,14 @@ impl Providers {
         self.0.iter().find(|named| &*named.name == name)
     }
 
-    /// Returns the provider of a source: the one of its name, or of the name before a slash.
-    pub(super) fn of_source(&self, source: &str) -> Option<&Named> {
-        self.get(source).or_else(|| self.get(source.rsplit_once('/')?.0))
+    /// Returns the provider of a source: the one of its name, or of the name before a slash, with what
+    /// follows the slash.
+    pub(super) fn of_source<'a>(&self, source: &'a str) -> Option<(&Named, Option<&'a str>)> {
+        if let Some(named) = self.get(source) {
+            return Some((named, None));
+        }
+        let (provider, one_of_several) = source.rsplit_once('/')?;
+        Some((self.get(provider)?, Some(one_of_several)))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Named> {

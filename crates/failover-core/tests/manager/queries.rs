@@ -144,7 +144,9 @@ async fn several_sources_of_one_provider_have_names_and_operations_find_their_en
     assert_eq!((of_provider.services, of_provider.endpoints, of_provider.total_requests), (2, 2, 1));
     let report = manager.health_check(("users-blue", "server")).await.expect("there");
     assert!(report.evidence.contains("0 of 2 attempts failed, and it is in"), "{report}");
-    assert!(manager.deregister_endpoint(("users-blue", "server")).await.expect("deregisters"));
+    let found = manager.get_endpoint("server@memory/users-green").await.expect("there");
+    assert_eq!(found.endpoint().address(), "10.0.0.2");
+    assert!(manager.deregister_endpoint("server@memory/users-blue").await.expect("deregisters"));
     until("the other one", SECOND, || {
         users.select().is_ok_and(|pick| pick.endpoint().service().as_str() == "users-green")
     })
@@ -305,6 +307,9 @@ async fn a_configuration_of_the_service_is_that_of_all_its_queries_until_the_las
     drop(all);
     sleep(3 * SECOND).await;
     assert_eq!(manager.stats().len(), 1, "the other one is gone");
+    let delay = FailoverConfig::builder().retry_delay(7 * SECOND).build().expect("valid");
+    manager.configure(delay).await.expect("stores");
+    assert_eq!((canary.config().max_retries(), canary.config().retry_delay()), (7, 7 * SECOND));
     manager.configure_service("users", with(4)).await.expect("stores");
     assert_eq!(canary.config().max_retries(), 4);
 }

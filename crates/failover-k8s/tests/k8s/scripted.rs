@@ -99,6 +99,13 @@ async fn a_server_that_is_down_at_the_start_is_reported_and_found_later() {
     let error = provider.connect().await.expect_err("there is no server");
     assert_eq!(error.kind(), ErrorKind::Connection, "{error}");
     assert!(begun.elapsed() < Duration::from_secs(2));
+    for error in
+        [error, provider.list(&Query::service(&service("users"))).await.expect_err("there is no server")]
+    {
+        let text = error.to_string();
+        assert!(text.contains(&format!("at {url} (from KubernetesProviderBuilder::api_server)")), "{text}");
+        assert!(text.contains("Connection refused"), "{text}");
+    }
     let manager =
         FailoverManager::builder().provider(provider).build().await.expect("it starts all the same");
     let looking = tokio::spawn(async move {
