@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::api::{Api, Kind, Scope};
 use crate::client::ApiClient;
+use crate::namespace_watch::NamespaceWatches;
 use crate::pods::{LatestLabels, PodLabels, PodStore};
 use crate::reflector::{Periods, follow};
 use crate::settings::{PortChoice, Reading, ServicePort, Settings, Target, UsedPort};
@@ -38,6 +39,8 @@ pub(crate) struct Cluster {
     zone: Mutex<Option<String>>,
     /// The labels of the pods of each namespace.
     pods: SharedWatches<String, Arc<PodLabels>>,
+    /// The watches of all slices of a namespace.
+    pub(crate) namespaces: NamespaceWatches,
     /// When reading Services was refused. The refusal is harmless and expires: an API server
     /// refuses every request while it starts.
     refused: Mutex<Option<Time>>,
@@ -54,6 +57,7 @@ impl Cluster {
             service_ports: Mutex::default(),
             zone: Mutex::default(),
             pods,
+            namespaces: NamespaceWatches::default(),
             refused: Mutex::default(),
         }
     }
@@ -62,9 +66,12 @@ impl Cluster {
         Api { client: &self.client, namespace: &self.settings.namespace }
     }
 
-    fn api_in<'a>(&'a self, target: &'a Target) -> Api<'a> {
-        let namespace = target.namespace.as_deref();
-        Api { client: &self.client, namespace: namespace.unwrap_or(&self.settings.namespace) }
+    pub(crate) fn api_in<'a>(&'a self, target: &'a Target) -> Api<'a> {
+        Api { client: &self.client, namespace: self.namespace_of(target) }
+    }
+
+    pub(crate) fn namespace_of<'a>(&'a self, target: &'a Target) -> &'a str {
+        target.namespace.as_deref().unwrap_or(&self.settings.namespace)
     }
 
     /// Returns the API and the scope of a service's slices.

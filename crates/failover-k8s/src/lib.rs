@@ -63,6 +63,7 @@ mod exec_credential;
 mod kubeconfig;
 mod lease;
 mod names;
+mod namespace_watch;
 mod ownership;
 mod pods;
 mod provider;

@@ -124,8 +124,15 @@ async fn follow_service(cluster: Arc<Cluster>, query: Query, publisher: Publishe
     let labels = LatestLabels::default();
     let notices = Notices { unknown: &unknown, undecided: &undecided, labels: &labels };
     let store = Endpoints::new(&cluster, target.clone(), publisher.clone(), notices);
-    let (api, scope) = cluster.slices_of(&target);
-    let following = follow(api, scope, periods, store);
+    let following = async {
+        let own = cluster.namespaces.own(cluster.namespace_of(&target));
+        if own.is_some() {
+            let (api, scope) = cluster.slices_of(&target);
+            follow(api, scope, periods, store).await;
+        } else {
+            cluster.namespaces.follow(&cluster, &target, store).await;
+        }
+    };
     let pods = cluster.follow_pods(&target, &labels);
     let ((), (), (), ()) = tokio::join!(following, check, ports, pods);
 }

@@ -195,8 +195,6 @@ async fn watch_store(manager: &Weak<Inner>, named: &Named, failing: &mut Option<
                         *failing = None;
                         written = manager.documents(named, set);
                     }
-                    // A closing manager is no outage.
-                    Err(error) if error.kind() == ErrorKind::Shutdown => {}
                     Err(error) => Failing::again(failing, error, manager.clock.now()),
                 }
                 manager.store_answered(named);

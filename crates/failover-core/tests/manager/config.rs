@@ -464,3 +464,21 @@ async fn without_stored_configuration_nothing_is_read_and_nothing_is_written() {
     sleep(Duration::from_secs(10)).await;
     assert_eq!(users.config().max_retries(), 4);
 }
+
+/// The watch lags behind the store: what this process has replaced does not come back.
+#[tokio::test(start_paused = true)]
+async fn an_answer_from_before_a_write_does_not_undo_it() {
+    let (tell, told) = mpsc::unbounded_channel();
+    let memory = MemoryProvider::new();
+    memory.connect().await.expect("connects");
+    let key = ConfigKey::Service(users());
+    let old = memory.store(&key, r#"{"max_retries": 9}"#, None).await.expect("stores");
+    let manager = virtual_manager(Told(memory, Mutex::new(Some(Answers(told)))));
+    let manager = manager.build().await.expect("builds");
+    let users = service(&manager, "users").await;
+    manager.configure_service("users", retries(4)).await.expect("stores");
+    let before = ConfigSet::new([(key, StoredConfig::new(r#"{"max_retries": 9}"#, old))]);
+    tell.send(Ok(before)).expect("is watched");
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(users.config().max_retries(), 4);
+}

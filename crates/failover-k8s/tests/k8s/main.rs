@@ -18,6 +18,7 @@ mod kubeconfig;
 mod leases;
 mod lost_leases;
 mod managers;
+mod many;
 mod measure;
 mod outage;
 mod ownership;
