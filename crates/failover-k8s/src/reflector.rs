@@ -58,6 +58,14 @@ pub(crate) struct Periods {
     pub(crate) relist: Duration,
 }
 
+impl Periods {
+    /// Returns from when on a watch is one that lasts. The shortest one that can be asked for is hardly
+    /// longer than [`STEADY`].
+    fn steady(self) -> Duration {
+        STEADY.min(self.watch / 2)
+    }
+}
+
 /// Why a watch ended.
 enum Over {
     /// Ended normally, after its time or by the server.
@@ -91,7 +99,7 @@ pub(crate) async fn follow<M: ReflectorStore>(api: Api<'_>, scope: Scope, pace: 
         loop {
             let began = api.client.timing.now();
             let over = watch(&api, &scope, pace, relist, &mut version, &mut store, &mut state).await;
-            let steady = api.client.timing.now().since(began) >= STEADY;
+            let steady = api.client.timing.now().since(began) >= pace.steady();
             state.ended(&over, steady);
             if steady && !matches!(over, Over::Refused(_)) {
                 // A successful list alone does not reset the back-off: a server that lists but
@@ -209,7 +217,7 @@ async fn watch<M: ReflectorStore>(
     if !state.keeps_ending() && state.recover(store) {
         store.publish(api.client.timing.now());
     }
-    let steady = api.client.timing.now() + STEADY;
+    let steady = api.client.timing.now() + pace.steady();
     let silent = api.client.timing.now() + lasts + GRACE;
     loop {
         let due = store.due();
