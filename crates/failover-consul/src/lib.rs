@@ -33,8 +33,13 @@
 //! agent lost a registration, which is restored. The engine logs the registry's answers. The token
 //! is not logged at any level.
 //!
-//! The crate has no features. It needs Rust 1.85, a tokio runtime with timer and I/O enabled, and
-//! OpenSSL's headers at build time (see the README).
+//! # Features
+//!
+//! `consulrs`, on by default, makes the requests that `consulrs` has types for with those types. Its
+//! build needs OpenSSL's headers. Without it, this crate makes the same requests itself, and nothing
+//! else differs; the README states the cost of each.
+//!
+//! The crate needs Rust 1.85, and a tokio runtime with timer and I/O enabled.
 
 mod agent;
 mod backoff;

@@ -1,36 +1,25 @@
 //! Requests and responses of Consul's HTTP API.
-//!
-//! The only module that uses consulrs and rustify, and only their request types, which define the
-//! path, query and body of a request.
 
 pub(crate) mod answer;
 mod payloads;
+mod requests;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
 
-use consulrs::api::check::requests::TtlCheckUpdateRequest;
-use consulrs::api::features::{Blocking, ConsistencyMode, Features};
-use consulrs::api::kv::requests::{ReadKeyRequest, SetKeyRequest};
-use consulrs::api::service::requests::DeregisterServiceRequest;
-use consulrs::api::{catalog, kv};
 use failover_core::{Error, ErrorKind};
 use http::Method;
-use rustify::endpoint::Endpoint;
-use rustify::enums::{RequestMethod, RequestType, ResponseType};
-use rustify::errors::ClientError;
 use serde::{Deserialize, Serialize};
-use tracing::dispatcher::{self, Dispatch};
-use tracing::subscriber::NoSubscriber;
-use url::form_urlencoded;
 
 use crate::settings::Settings;
 
+use requests::{Ask, Requests, Scope, Selected, pair};
+
 pub(crate) use payloads::{AgentConfig, AgentSelf, CheckState, Instance, KeyValue, Service, entries, names};
+pub(crate) use requests::{Mode, Read};
 
 /// A request, ready to be sent.
 #[derive(Clone, Debug)]
@@ -47,173 +36,53 @@ pub(crate) struct Call {
     pub(crate) is_beat: bool,
 }
 
-/// The consistency mode of a read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
-    Stale,
-    Leader,
-    Consistent,
-}
-
-/// The parameters of a read.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Read {
-    pub(crate) mode: Mode,
-    /// Blocks until the index exceeds this one, at most for this long.
-    pub(crate) after: Option<(u64, Duration)>,
-}
-
-impl Read {
-    /// Returns a read that does not block.
-    pub(crate) fn now(mode: Mode) -> Self {
-        Self { mode, after: None }
-    }
-
-    fn features(self) -> Features {
-        Features {
-            blocking: self.after.map(|(index, wait)| Blocking {
-                index,
-                // In whole seconds, and at least 1: 0 would mean five minutes.
-                wait: Some(format!("{}s", wait.as_secs().max(1))),
-            }),
-            mode: match self.mode {
-                Mode::Stale => Some(ConsistencyMode::STALE),
-                Mode::Leader => None,
-                Mode::Consistent => Some(ConsistencyMode::CONSISTENT),
-            },
-            ..Features::default()
-        }
-    }
-}
-
-/// A request without a consulrs type.
-#[derive(Debug)]
-struct Ask {
-    method: RequestMethod,
-    path: String,
-    query: Vec<(&'static str, String)>,
-    body: Option<Vec<u8>>,
-}
-
-impl Endpoint for Ask {
-    type Response = ();
-    const REQUEST_BODY_TYPE: RequestType = RequestType::JSON;
-    const RESPONSE_BODY_TYPE: ResponseType = ResponseType::JSON;
-
-    fn path(&self) -> String {
-        self.path.clone()
-    }
-
-    fn method(&self) -> RequestMethod {
-        self.method.clone()
-    }
-
-    fn query(&self) -> Result<Option<String>, ClientError> {
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        query.extend_pairs(&self.query);
-        Ok(Some(query.finish()))
-    }
-
-    fn body(&self) -> Result<Option<Vec<u8>>, ClientError> {
-        Ok(self.body.clone())
-    }
-}
-
-/// Assembles a request from its type. `Endpoint::request` and `Features::process` would do the
-/// same, but log each request, encode what needs no encoding, and panic on unexpected input.
-fn call(what: String, endpoint: &impl Endpoint, features: Option<&Features>) -> Result<Call, Error> {
+/// Checks a request, whichever implementation made it.
+fn call(what: String, ask: Result<Ask, String>) -> Result<Call, Error> {
     let broken =
         |why: &str| Error::new(ErrorKind::Internal, format!("{what}: the request cannot be made: {why}"));
-    let (query, body) = quietly(|| Ok((endpoint.query()?, endpoint.body()?)))
-        .map_err(|error: ClientError| broken(&error.to_string()))?;
-    let path = endpoint.path();
+    let Ask { method, path, query, body } = ask.map_err(|why| broken(&why))?;
     let is_safe = |b: u8| b.is_ascii_alphanumeric() || b"/._:@-".contains(&b);
     // A path that ends in a slash is that of the keys below it.
     let mut segments = path.strip_suffix('/').unwrap_or(&path).split('/');
     if !path.bytes().all(is_safe) || segments.any(|segment| matches!(segment, "" | "." | "..")) {
         return Err(broken("its path is not one"));
     }
-    let mut query = form_urlencoded::Serializer::new(query.unwrap_or_default());
-    if let Some(blocking) = features.and_then(|features| features.blocking.as_ref()) {
-        query.append_pair("index", &blocking.index.to_string());
-        query.extend_pairs(blocking.wait.iter().map(|wait| ("wait", wait)));
-    }
-    match features.and_then(|features| features.mode.as_ref()) {
-        Some(ConsistencyMode::STALE) => drop(query.append_key_only("stale")),
-        Some(ConsistencyMode::CONSISTENT) => drop(query.append_key_only("consistent")),
-        None => {}
-    }
-    let query = query.finish();
     let mark = if query.is_empty() { "" } else { "?" };
-    let method = match endpoint.method() {
-        RequestMethod::GET => Method::GET,
-        RequestMethod::POST => Method::POST,
-        RequestMethod::PUT => Method::PUT,
-        _ => return Err(broken("its method is none of those in use")),
-    };
     let target = format!("/v1/{path}{mark}{query}");
-    Ok(Call { what, method, target, body: body.unwrap_or_default(), is_state: false, is_beat: false })
-}
-
-/// Runs `make` without rustify's spans. Without a subscriber, `make` runs as is: setting any
-/// subscriber, even one that does nothing, stops `tracing` from sending events to `log` in the
-/// whole process.
-fn quietly<T>(make: impl FnOnce() -> T) -> T {
-    let no_subscriber = dispatcher::get_default(Dispatch::is::<NoSubscriber>);
-    if no_subscriber { make() } else { dispatcher::with_default(&Dispatch::none(), make) }
+    Ok(Call { what, method, target, body, is_state: false, is_beat: false })
 }
 
 impl Settings {
-    fn place(&self, query: &mut Vec<(&'static str, String)>) {
-        query.extend(self.datacenter.iter().map(|dc| ("dc", dc.clone())));
-        self.namespaced(query);
-    }
-
-    fn namespaced(&self, query: &mut Vec<(&'static str, String)>) {
-        query.extend(self.namespace.iter().map(|namespace| ("ns", namespace.clone())));
+    /// Returns the scope of a request to the servers.
+    fn scope(&self) -> Scope<'_> {
+        Scope { datacenter: self.datacenter.as_deref(), namespace: self.namespace.as_deref() }
     }
 
     /// Reads the instances of a service with their checks; with an id, only those with that id.
     pub(crate) fn health(&self, service: &str, id: Option<&str>, read: Read) -> Result<Call, Error> {
-        let mut query = Vec::new();
-        self.place(&mut query);
-        if let Some(id) = id {
-            query.push(("filter", format!("Service.ID == {}", quoted(id))));
-        }
-        let path = format!("health/service/{service}");
-        let ask = Ask { method: RequestMethod::GET, path, query, body: None };
-        call(format!("reading service {service}"), &ask, Some(&read.features()))
+        let filter = id.map(|id| format!("Service.ID == {}", quoted(id)));
+        let ask = Ask::new(Method::GET, format!("health/service/{service}"))
+            .query(self.scope().pairs())
+            .query(filter.iter().map(|filter| ("filter", filter.as_str())));
+        call(format!("reading service {service}"), Ok(ask.read(read)))
     }
 
     /// Reads the names of all services.
     pub(crate) fn services(&self, read: Read) -> Result<Call, Error> {
-        let request = catalog::requests::ListServicesRequest {
-            dc: self.datacenter.clone(),
-            ns: self.namespace.clone(),
-            ..Default::default()
-        };
-        call("reading the names of all services".to_owned(), &request, Some(&read.features()))
+        let ask = Selected::list_services(self.scope());
+        call("reading the names of all services".to_owned(), ask.map(|ask| ask.read(read)))
     }
 
     /// Asks whether the token may read a service.
     pub(crate) fn may_read(&self, service: &str) -> Result<Call, Error> {
-        let mut query = Vec::new();
-        self.place(&mut query);
-        let body =
-            serde_json::json!([{"Resource": "service", "Access": "read", "Segment": service}]).to_string();
-        let path = "internal/acl/authorize".to_owned();
-        let ask = Ask { method: RequestMethod::POST, path, query, body: Some(body.into_bytes()) };
-        call(format!("asking for the rights to {service}"), &ask, None)
+        let body = serde_json::json!([{"Resource": "service", "Access": "read", "Segment": service}]);
+        let ask = Ask::new(Method::POST, "internal/acl/authorize").query(self.scope().pairs());
+        call(format!("asking for the rights to {service}"), Ok(ask.body(body.to_string())))
     }
 
     pub(crate) fn kv_read(&self, key: &str, read: Read) -> Result<Call, Error> {
-        let request = ReadKeyRequest {
-            key: key.to_owned(),
-            dc: self.datacenter.clone(),
-            ns: self.namespace.clone(),
-            ..kv::requests::ReadKeyRequest::default()
-        };
-        call(format!("reading key {key}"), &request, Some(&read.features()))
+        let ask = Selected::read_key(self.scope(), key);
+        call(format!("reading key {key}"), ask.map(|ask| ask.read(read)))
     }
 
     /// Reads every key below a path.
@@ -230,93 +99,59 @@ impl Settings {
 
     /// Writes if the key's index is still this one; 0 means that the key must not exist.
     pub(crate) fn kv_swap(&self, key: &str, value: &[u8], index: u64) -> Result<Call, Error> {
-        let request = SetKeyRequest {
-            key: key.to_owned(),
-            value: value.to_vec(),
-            cas: Some(index),
-            dc: self.datacenter.clone(),
-            ns: self.namespace.clone(),
-            ..SetKeyRequest::default()
-        };
-        call(format!("writing key {key}"), &request, None)
+        call(format!("writing key {key}"), Selected::swap_key(self.scope(), key, value, index))
     }
 
     /// Reads one instance from the agent, with its checks; the status is 404 if it does not exist.
     pub(crate) fn local(&self, id: &str) -> Result<Call, Error> {
-        let mut query = Vec::new();
-        self.namespaced(&mut query);
-        let path = format!("agent/health/service/id/{id}");
-        let local = call(
-            format!("reading {id} from the agent"),
-            &Ask { method: RequestMethod::GET, path, query, body: None },
-            None,
-        )?;
+        let ask = Ask::new(Method::GET, format!("agent/health/service/id/{id}"));
+        let local =
+            call(format!("reading {id} from the agent"), Ok(ask.query(pair(self.namespace.as_deref()))))?;
         Ok(Call { is_state: true, is_beat: true, ..local })
     }
 
     pub(crate) fn register(&self, registration: &Registration, replace_checks: bool) -> Result<Call, Error> {
-        let mut query = Vec::new();
-        self.namespaced(&mut query);
-        if replace_checks {
-            query.push(("replace-existing-checks", "true".to_owned()));
-        }
         let what = format!("registering {}", registration.id);
         let body = serde_json::to_vec(registration)
             .map_err(|error| Error::new(ErrorKind::Internal, format!("{what}: {error}")))?;
-        let path = "agent/service/register".to_owned();
-        call(what, &Ask { method: RequestMethod::PUT, path, query, body: Some(body) }, None)
+        let ask = Ask::new(Method::PUT, "agent/service/register")
+            .query(pair(self.namespace.as_deref()))
+            .query(replace_checks.then_some(("replace-existing-checks", "true")));
+        call(what, Ok(ask.body(body)))
     }
 
     pub(crate) fn deregister(&self, id: &str) -> Result<Call, Error> {
-        let request =
-            DeregisterServiceRequest { id: id.to_owned(), ns: self.namespace.clone(), ..Default::default() };
-        call(format!("deregistering {id}"), &request, None)
+        call(format!("deregistering {id}"), Selected::deregister(self.namespace.as_deref(), id))
     }
 
     /// Starts maintenance with this reason, or ends it without one.
     pub(crate) fn maintenance(&self, id: &str, reason: Option<&str>) -> Result<Call, Error> {
-        let mut query = vec![("enable", reason.is_some().to_string())];
-        query.extend(reason.map(|reason| ("reason", reason.to_owned())));
-        self.namespaced(&mut query);
-        let path = format!("agent/service/maintenance/{id}");
-        let ask = Ask { method: RequestMethod::PUT, path, query, body: None };
-        call(format!("setting the maintenance of {id}"), &ask, None)
+        let enable = if reason.is_some() { "true" } else { "false" };
+        let ask = Ask::new(Method::PUT, format!("agent/service/maintenance/{id}"))
+            .query([("enable", enable)])
+            .query(reason.map(|reason| ("reason", reason)))
+            .query(pair(self.namespace.as_deref()));
+        call(format!("setting the maintenance of {id}"), Ok(ask))
     }
 
     /// Reports the status of a check with a time to live.
     pub(crate) fn beat(&self, check: &str, status: &str) -> Result<Call, Error> {
-        let request = TtlCheckUpdateRequest {
-            check: check.to_owned(),
-            ns: self.namespace.clone(),
-            status: Some(status.to_owned()),
-            // Every server would log a text that changes.
-            output: Some("failover".to_owned()),
-            ..TtlCheckUpdateRequest::default()
-        };
-        let beat = call(format!("updating check {check}"), &request, None)?;
+        // Every server would log a text that changes.
+        let ask = Selected::update_check(self.namespace.as_deref(), check, status, "failover");
+        let beat = call(format!("updating check {check}"), ask)?;
         Ok(Call { is_beat: true, ..beat })
     }
 }
 
 /// Reads the agent's configuration.
 pub(crate) fn agent_self() -> Result<Call, Error> {
-    let path = "agent/self".to_owned();
-    call(
-        "reading the agent".to_owned(),
-        &Ask { method: RequestMethod::GET, path, query: Vec::new(), body: None },
-        None,
-    )
+    call("reading the agent".to_owned(), Ok(Ask::new(Method::GET, "agent/self")))
 }
 
 /// Reads the leader's address, empty if there is none.
 pub(crate) fn leader(datacenter: Option<&str>) -> Result<Call, Error> {
-    let query = datacenter.map(|dc| ("dc", dc.to_owned())).into_iter().collect();
-    let path = "status/leader".to_owned();
-    call(
-        "asking for the leader".to_owned(),
-        &Ask { method: RequestMethod::GET, path, query, body: None },
-        None,
-    )
+    let ask = Ask::new(Method::GET, "status/leader").query(Scope { datacenter, namespace: None }.pairs());
+    call("asking for the leader".to_owned(), Ok(ask))
 }
 
 /// Returns a text quoted for a filter expression.

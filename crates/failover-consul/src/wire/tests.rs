@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 use crate::provider::ConsulProvider;
 
@@ -59,5 +61,5 @@ fn requests_are_what_consul_reads() {
 fn making_a_request_sets_no_subscriber() {
     let provider = ConsulProvider::builder().build().expect("valid");
     provider.client.settings.kv_swap("a", b"{}", 9).expect("valid");
-    assert!(!dispatcher::has_been_set());
+    assert!(!tracing::dispatcher::has_been_set());
 }

@@ -287,22 +287,49 @@ async fn row_23_an_unusable_instance_is_named_once() {
 /// S14: proxy variables of the environment are ignored.
 #[tokio::test]
 async fn proxies_of_the_environment_are_not_used() {
-    let me = std::env::current_exe().expect("this program");
+    let proxy = "http://127.0.0.1:9";
     let fake = Fake::start(&["a"]).await;
-    let run = tokio::process::Command::new(me)
-        .args(["--exact", "faults::lists_once_for_another_test", "--ignored", "--nocapture"])
-        .env("FAKE", fake.address())
-        .env("HTTP_PROXY", "http://127.0.0.1:9")
-        .env("http_proxy", "http://127.0.0.1:9")
-        .env("ALL_PROXY", "http://127.0.0.1:9")
-        .output();
-    let out = run.await.expect("it runs");
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stdout));
+    list_in_a_process(&fake, &[("HTTP_PROXY", proxy), ("http_proxy", proxy), ("ALL_PROXY", proxy)]).await;
     assert_eq!(fake.reads(), 1);
 }
 
+/// The client of consulrs reads the environment for every setting that is not given.
 #[tokio::test]
-#[ignore = "the other half of proxies_of_the_environment_are_not_used"]
+async fn a_builder_reads_no_setting_from_the_environment() {
+    let fake = Fake::start(&["a"]).await;
+    let settings = [
+        ("CONSUL_HTTP_ADDR", "http://127.0.0.1:9"),
+        ("CONSUL_HTTP_TOKEN", "of-the-environment"),
+        ("CONSUL_HTTP_SSL_VERIFY", "false"),
+        ("CONSUL_CACERT", "/nowhere"),
+        ("CONSUL_CAPATH", "/nowhere"),
+        ("CONSUL_CLIENT_CERT", "/nowhere"),
+        ("CONSUL_CLIENT_KEY", "/nowhere"),
+        ("CONSUL_DATACENTER", "dc9"),
+        ("CONSUL_NAMESPACE", "team"),
+    ];
+    list_in_a_process(&fake, &settings).await;
+    let requests = fake.server.requests();
+    assert_eq!(requests.len(), 1, "{requests:?}");
+    assert_eq!(
+        (requests[0].target.as_str(), requests[0].header("x-consul-token")),
+        ("/v1/health/service/users", None)
+    );
+}
+
+async fn list_in_a_process(fake: &Fake, environment: &[(&str, &str)]) {
+    let me = std::env::current_exe().expect("this program");
+    let run = tokio::process::Command::new(me)
+        .args(["--exact", "faults::lists_once_for_another_test", "--ignored", "--nocapture"])
+        .env("FAKE", fake.address())
+        .envs(environment.iter().copied())
+        .output();
+    let out = run.await.expect("it runs");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stdout));
+}
+
+#[tokio::test]
+#[ignore = "the other half of tests that set an environment"]
 async fn lists_once_for_another_test() {
     let Ok(address) = std::env::var("FAKE") else { return };
     let provider = builder(&address).build().expect("valid");

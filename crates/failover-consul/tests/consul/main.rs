@@ -6,6 +6,7 @@ mod acl;
 mod aging;
 mod cluster;
 mod conformance;
+mod contract;
 mod emptiness;
 mod fake;
 mod faults;
