@@ -72,8 +72,9 @@
 //! | `memory`, on by default | `failover::memory`: the provider that keeps its endpoints in memory |
 //! | `toml`, `yaml` | `from_toml`, `from_yaml` of the configurations |
 //! | `probe` | `failover::probe`: health probes over HTTP, HTTPS, gRPC and TCP; brings hyper and rustls |
-//! | `full` | all of the above |
-//! | `consul` | `failover::consul`: the provider for Consul; brings consulrs, hyper and rustls, and its build needs the headers of OpenSSL |
+//! | `consul-slim` | `failover::consul`: the provider for Consul; brings hyper and rustls |
+//! | `full` | all of the above: everything that builds without a choice or a system library |
+//! | `consul` | `consul-slim`, with requests made by consulrs: the same behaviour; its build needs the headers of OpenSSL |
 //! | `k8s` | `failover::k8s`: the provider for Kubernetes; brings kube, hyper and rustls, and needs Rust 1.89 |
 //! | `k8s-v1_33` … `k8s-v1_37`, `k8s-latest` | `k8s`, built for that version of Kubernetes: a program with `k8s` chooses one, the oldest API server that it talks to |
 //!
@@ -102,7 +103,7 @@ pub mod memory {
 }
 
 /// The provider for Consul.
-#[cfg(feature = "consul")]
+#[cfg(feature = "consul-slim")]
 pub mod consul {
     #[doc(inline)]
     pub use failover_consul::*;
