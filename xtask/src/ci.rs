@@ -21,6 +21,7 @@ pub(crate) fn run() -> Result<(), String> {
         ("servers", servers::run),
     ];
     let after: &[Step] = &[
+        ("consul-slim", suite::scripted_without_consulrs),
         ("sim", build::sim),
         ("bench", build::bench),
         ("instructions", instructions::run),
@@ -54,6 +55,7 @@ pub(crate) fn full() -> Result<(), String> {
     run()?;
     let mut times = Vec::new();
     let more: &[Step] = &[
+        ("consul-slim", suite::all_without_consulrs),
         ("matrix", build::matrix),
         ("kills", || build::kill(100)),
         ("compare", || build::compare(&["--quick".to_owned()])),

@@ -1,20 +1,31 @@
-//! Checks licences, bans, sources and advisories of all dependencies against `deny.toml`.
+//! Checks licences, bans, sources and advisories of all dependencies against `deny.toml`, which
+//! leaves consulrs out of the tree, and of the tree with it against `deny-consulrs.toml`, too.
 
 mod advisories;
 mod licence;
+mod tree;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
 use crate::cargo::{self, cargo};
 use advisories::{ADVISORIES, AS_OF, Advisory};
+use tree::{Tree, Users};
+
+/// The rules for the tree without consulrs.
+const RULES: &str = "deny.toml";
+/// What differs in the rules for the tree with consulrs.
+const WITH_CONSULRS: &str = "deny-consulrs.toml";
 
 /// Uses cargo-deny if it is installed; otherwise `cargo metadata`, with the advisories recorded
 /// here.
 pub(crate) fn run() -> Result<(), String> {
+    let (without, differences) = (rules(RULES)?, rules(WITH_CONSULRS)?);
+    let mut with = without.clone();
+    merge(&mut with, &differences);
     let installed = Command::new("cargo-deny")
         .arg("--version")
         .stdin(Stdio::null())
@@ -23,33 +34,87 @@ pub(crate) fn run() -> Result<(), String> {
         .status()
         .is_ok_and(|status| status.success());
     if installed {
-        return cargo::run(cargo(["deny", "--all-features", "check"]));
+        cargo::run(cargo(["deny", "--all-features", "check"]))?;
+        let merged = write_merged(&with)?;
+        return cargo::run(cargo(["deny", "--all-features", "check", "--config", &merged]));
     }
     println!(
         "cargo-deny is not installed here; licences, bans and sources are checked from `cargo metadata`,"
     );
     println!("advisories against the table of {AS_OF} in xtask/src/deny/advisories.rs");
-    let path = cargo::root().join("deny.toml");
-    let text = fs::read_to_string(&path).map_err(|error| format!("deny.toml cannot be read: {error}"))?;
-    let rules: Value = toml::from_str(&text).map_err(|error| format!("deny.toml: {error}"))?;
     let text = cargo::output(cargo(["metadata", "--format-version", "1", "--all-features", "--locked"]))?;
     let metadata: Value =
         serde_json::from_str(&text).map_err(|error| format!("cargo metadata was not understood: {error}"))?;
-    let packages = metadata["packages"].as_array().ok_or("cargo metadata names no packages")?;
-    let users = users(&metadata);
-    let of_package = |package| of_package(&rules, package, &users);
-    let mut faults: Vec<String> = packages.iter().flat_map(of_package).collect();
-    faults.sort();
+    let mut faults = Vec::new();
+    for (file, rules) in [(RULES, &without), (WITH_CONSULRS, &with)] {
+        let tree = Tree::new(&metadata, rules);
+        faults.extend(of_tree(rules, &tree).into_iter().map(|fault| format!("{file}: {fault}")));
+        let ours = tree.packages.iter().filter(|package| is_ours(package)).count();
+        println!("{file}: {} packages, {ours} of them ours", tree.packages.len());
+    }
+    let whole = Tree::new(&metadata, &with);
+    faults.extend(unneeded(&differences, &of_tree(&without, &whole)));
     for fault in &faults {
         println!("{fault}");
     }
-    duplicates(packages);
-    println!("{} packages, {} of them ours", packages.len(), packages.iter().filter(|p| is_ours(p)).count());
+    whole.print_duplicates();
     if faults.is_empty() {
         Ok(())
     } else {
-        Err(format!("{} packages are not allowed; see above", faults.len()))
+        Err(format!("{} things are not allowed; see above", faults.len()))
     }
+}
+
+fn rules(file: &str) -> Result<Value, String> {
+    let text = fs::read_to_string(cargo::root().join(file))
+        .map_err(|error| format!("{file} cannot be read: {error}"))?;
+    toml::from_str(&text).map_err(|error| format!("{file}: {error}"))
+}
+
+/// Merges `other` into the rules: its values replace theirs, and its bans replace those of the same
+/// crate.
+fn merge(rules: &mut Value, other: &Value) {
+    match (rules, other) {
+        (Value::Object(rules), Value::Object(other)) => {
+            for (key, value) in other {
+                merge(rules.entry(key.as_str()).or_insert(Value::Null), value);
+            }
+        }
+        (Value::Array(rules), Value::Array(other))
+            if other.iter().any(|entry| entry["crate"].is_string()) =>
+        {
+            rules.retain(|rule| !other.iter().any(|entry| entry["crate"] == rule["crate"]));
+            rules.extend(other.iter().cloned());
+        }
+        (rules, other) => rules.clone_from(other),
+    }
+}
+
+/// Writes the merged rules for cargo-deny, and returns the path.
+fn write_merged(rules: &Value) -> Result<String, String> {
+    let path = cargo::root().join("target").join(WITH_CONSULRS);
+    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let text = toml::to_string(rules).map_err(|error| failed(&error))?;
+    fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).map_err(|error| failed(&error))?;
+    fs::write(&path, text).map_err(|error| failed(&error))?;
+    Ok(path.display().to_string())
+}
+
+/// Returns the faults of all packages of a tree.
+fn of_tree(rules: &Value, tree: &Tree<'_>) -> Vec<String> {
+    let of_package = |package: &&Value| of_package(rules, package, &tree.users);
+    let mut faults: Vec<String> = tree.packages.iter().flat_map(of_package).collect();
+    faults.sort();
+    faults
+}
+
+/// Returns a fault for each ignored advisory that is in none of the faults without it.
+fn unneeded(differences: &Value, faults: &[String]) -> Vec<String> {
+    let ignored = differences["advisories"]["ignore"].as_array().into_iter().flatten();
+    let ids = ignored.filter_map(|entry| entry["id"].as_str());
+    ids.filter(|id| !faults.iter().any(|fault| fault.contains(*id)))
+        .map(|id| format!("{WITH_CONSULRS}: nothing has {id} any more; it need not be ignored"))
+        .collect()
 }
 
 fn is_ours(package: &Value) -> bool {
@@ -103,39 +168,8 @@ fn of_package(rules: &Value, package: &Value, users: &Users<'_>) -> Vec<String> 
     faults
 }
 
-/// The dependents of each crate, by name.
-type Users<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
-
-fn users(metadata: &Value) -> Users<'_> {
-    let packages = metadata["packages"].as_array().into_iter().flatten();
-    let names: BTreeMap<&str, &str> =
-        packages.filter_map(|package| Some((package["id"].as_str()?, cargo::name(package)))).collect();
-    let mut users = Users::new();
-    for node in metadata["resolve"]["nodes"].as_array().into_iter().flatten() {
-        let user = node["id"].as_str().and_then(|id| names.get(id)).copied().unwrap_or_default();
-        for used in texts(&node["dependencies"]).filter_map(|id| names.get(id)) {
-            users.entry(used).or_default().insert(user);
-        }
-    }
-    users
-}
-
 fn texts(value: &Value) -> impl Iterator<Item = &str> {
     value.as_array().into_iter().flatten().filter_map(Value::as_str)
-}
-
-/// Prints crates with several versions, which are compiled several times; this is not a fault.
-fn duplicates(packages: &[Value]) {
-    let mut versions: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for package in packages {
-        versions
-            .entry(cargo::name(package))
-            .or_default()
-            .push(package["version"].as_str().unwrap_or_default());
-    }
-    for (name, versions) in versions.iter().filter(|(_, versions)| versions.len() > 1) {
-        println!("twice: {name} {}", versions.join(", "));
-    }
 }
 
 type Version = (u64, u64, u64);
@@ -236,6 +270,7 @@ mod tests {
             |name: &str, licence: &str| json!({"name": name, "version": "1.0.0", "license": licence});
         let metadata = |user: &str| {
             json!({
+                "workspace_members": ["1"],
                 "packages": [{"id": "1", "name": user}, {"id": "2", "name": "openssl"}],
                 "resolve": {"nodes": [{"id": "1", "dependencies": ["2"]}, {"id": "2", "dependencies": []}]},
             })
@@ -248,10 +283,57 @@ mod tests {
             (package("openssl", "MIT"), "a", 1),
         ] {
             let metadata = metadata(user);
-            assert_eq!(of_package(&rules, &package, &users(&metadata)).len(), faults, "{package} {user}");
+            let tree = Tree::new(&metadata, &rules);
+            assert_eq!(of_package(&rules, &package, &tree.users).len(), faults, "{package} {user}");
         }
         let without_reason =
             json!({"advisories": {"ignore": [{"id": "RUSTSEC-2026-0007"}]}, "licenses": {"allow": ["MIT"]}});
         assert_eq!(of_package(&without_reason, &package("bytes", "MIT"), &Users::new()).len(), 1);
+    }
+
+    #[test]
+    fn values_replace_and_bans_replace_those_of_the_same_crate() {
+        let mut rules = json!({
+            "graph": {"exclude": ["a"]},
+            "licenses": {"allow": ["MIT"]},
+            "bans": {"deny": [{"crate": "a", "reason": "no"}, {"crate": "b", "reason": "no"}]},
+        });
+        let differences = json!({
+            "graph": {"exclude": []},
+            "advisories": {"ignore": [{"id": "1", "reason": "why"}]},
+            "bans": {"deny": [{"crate": "a", "wrappers": ["c"], "reason": "no"}]},
+        });
+        merge(&mut rules, &differences);
+        let expected = json!({
+            "graph": {"exclude": []},
+            "advisories": {"ignore": [{"id": "1", "reason": "why"}]},
+            "licenses": {"allow": ["MIT"]},
+            "bans": {"deny": [{"crate": "b", "reason": "no"}, {"crate": "a", "wrappers": ["c"], "reason": "no"}]},
+        });
+        assert_eq!(rules, expected);
+        let text = toml::to_string(&rules).expect("cargo-deny reads TOML");
+        assert_eq!(toml::from_str::<Value>(&text).expect("TOML"), expected);
+    }
+
+    #[test]
+    fn an_ignored_advisory_that_nothing_has_is_a_fault() {
+        let differences = json!({"advisories": {"ignore": [{"id": "RUSTSEC-1"}, {"id": "RUSTSEC-2"}]}});
+        let faults = unneeded(&differences, &["h2 0.3.1 has RUSTSEC-1; mended in 0.4".to_owned()]);
+        assert!(faults.len() == 1 && faults[0].contains("RUSTSEC-2"), "{faults:?}");
+    }
+
+    /// The tree without consulrs needs no exception; the other file holds all five.
+    #[test]
+    fn the_exceptions_are_in_the_file_for_consulrs_alone() {
+        let (without, differences) = (rules(RULES).expect("TOML"), rules(WITH_CONSULRS).expect("TOML"));
+        assert!(without["advisories"]["ignore"].is_null() && without["licenses"]["exceptions"].is_null());
+        assert!(
+            without["bans"]["deny"]
+                .as_array()
+                .is_some_and(|bans| bans.iter().all(|ban| ban["wrappers"].is_null()))
+        );
+        assert_eq!(differences["advisories"]["ignore"].as_array().map(Vec::len), Some(5));
+        assert!(texts(&without["graph"]["exclude"]).eq(["consulrs", "rustify"]));
+        assert_eq!(texts(&differences["graph"]["exclude"]).count(), 0);
     }
 }

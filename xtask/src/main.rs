@@ -36,13 +36,18 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "full",
-        about: "runs `ci`, then the matrix of overloads, 100 kills and the comparison with other libraries",
+        about: "runs `ci`, then all of failover-consul's tests without consulrs, the matrix of overloads, 100 kills and the comparison with other libraries",
         run: |args| no_arguments(args).and_then(|()| ci::full()),
     },
     Command {
         name: "test",
         about: "runs all tests of the workspace and prints a summary (`test -- FILTER` selects some)",
         run: suite::command,
+    },
+    Command {
+        name: "consul-slim",
+        about: "runs failover-consul's tests without consulrs on scripted agents, or all of them (`consul-slim all`)",
+        run: suite::consul_slim,
     },
     Command {
         name: "fmt",
@@ -76,7 +81,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "deny",
-        about: "checks licences, bans, sources and known advisories of all dependencies",
+        about: "checks licences, bans, sources and known advisories of all dependencies, without consulrs and with it",
         run: |args| no_arguments(args).and_then(|()| deny::run()),
     },
     Command {

@@ -11,23 +11,29 @@ pub(crate) fn run() -> Result<(), String> {
         let name = cargo::name(package);
         // The features with kube need kube's compiler, as that crate and the facade document.
         let features: Vec<_> = cargo::features(package).into_iter().filter(|name| *name != "k8s").collect();
-        let features = ["--features".to_owned(), features.join(",")];
         let version =
             package["rust_version"].as_str().ok_or(format!("{name}: Cargo.toml lacks `rust-version`"))?;
-        if is_installed(version) {
-            let mut command = Command::new("rustup");
-            command.args(["run", version, "cargo", "check", "-p", name]).args(features);
-            // The older compiler cannot use the newer one's artefacts.
-            command.env("CARGO_TARGET_DIR", cargo::root().join("target/msrv")).current_dir(cargo::root());
-            cargo::run(command)?;
-        } else {
-            println!("{name}: Rust {version} is not installed here, so this is checked by lint only");
-            let mut command = cargo(["clippy", "-p", name]);
-            command.args(features).args(["--", "-D", "clippy::incompatible_msrv"]);
-            cargo::run(command)?;
+        check(name, version, &["--features", &features.join(",")])?;
+        // A default feature can replace code, as `consulrs` does.
+        if package["features"]["default"].as_array().is_some_and(|features| !features.is_empty()) {
+            check(name, version, &["--no-default-features"])?;
         }
     }
     Ok(())
+}
+
+fn check(name: &str, version: &str, features: &[&str]) -> Result<(), String> {
+    if is_installed(version) {
+        let mut command = Command::new("rustup");
+        command.args(["run", version, "cargo", "check", "-p", name]).args(features);
+        // The older compiler cannot use the newer one's artefacts.
+        command.env("CARGO_TARGET_DIR", cargo::root().join("target/msrv")).current_dir(cargo::root());
+        return cargo::run(command);
+    }
+    println!("{name}: Rust {version} is not installed here, so this is checked by lint only");
+    let mut command = cargo(["clippy", "-p", name]);
+    command.args(features).args(["--", "-D", "clippy::incompatible_msrv"]);
+    cargo::run(command)
 }
 
 fn is_installed(version: &str) -> bool {

@@ -13,20 +13,25 @@ use crate::cargo::{self, cargo};
 
 /// Has both of rustls's providers of cryptography in its tree, and no default: must not panic.
 const KUBERNETES: &str = "crates/failover-k8s/tests/stranger/Cargo.toml";
-/// Registers itself with an agent, is found by its name and deregisters.
+/// Registers itself with an agent, is found by its name and deregisters; with consulrs and without.
 const CONSUL: &str = "crates/failover-consul/tests/stranger/Cargo.toml";
 
 pub(crate) fn run() -> Result<(), String> {
     cargo::run(stranger("run", KUBERNETES)?)?;
     // Without a server, prints the reason and only compiles the program.
-    let Some(program) = Server::Consul.get() else { return cargo::run(stranger("build", CONSUL)?) };
-    let agent = Agent::start(&program.display().to_string())?;
-    let mut command = stranger("run", CONSUL)?;
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CONSUL_")) {
-        command.env_remove(name);
+    let program = Server::Consul.get();
+    let agent = program.map(|program| Agent::start(&program.display().to_string())).transpose()?;
+    for features in [&[][..], &["--no-default-features"]] {
+        let mut command = stranger(if agent.is_some() { "run" } else { "build" }, CONSUL)?;
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CONSUL_"))
+        {
+            command.env_remove(name);
+        }
+        command.args(features);
+        command.envs(agent.as_ref().map(|agent| ("CONSUL_HTTP_ADDR", format!("127.0.0.1:{}", agent.port))));
+        cargo::run(command)?;
     }
-    command.env("CONSUL_HTTP_ADDR", format!("127.0.0.1:{}", agent.port));
-    cargo::run(command)
+    Ok(())
 }
 
 fn stranger(what: &str, manifest: &str) -> Result<Command, String> {

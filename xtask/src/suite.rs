@@ -35,11 +35,56 @@ pub(crate) fn command(args: &[String]) -> Result<(), String> {
     if tally.is_good() { Ok(()) } else { Err(String::new()) }
 }
 
-/// Runs the tests, streams their output and lists skips, failures and problems.
+/// Modules of failover-consul's tests that need real agents, and `many`, which takes long.
+const NOT_IN_CI: [&str; 9] = [
+    "acl::",
+    "aging::",
+    "cluster::",
+    "conformance::",
+    "foreign::",
+    "grpc::",
+    "live::",
+    "many::",
+    "measure::",
+];
+
+/// Runs `cargo xtask consul-slim [all]`.
+pub(crate) fn consul_slim(args: &[String]) -> Result<(), String> {
+    match args {
+        [] => scripted_without_consulrs(),
+        [all] if all == "all" => without_consulrs(&[]),
+        _ => Err("this command takes `all`, or nothing".to_owned()),
+    }
+}
+
+/// Runs failover-consul's tests without consulrs on scripted agents: `test` runs all of them with
+/// consulrs.
+pub(crate) fn scripted_without_consulrs() -> Result<(), String> {
+    without_consulrs(&NOT_IN_CI.map(|module| format!("--skip={module}")))
+}
+
+/// Runs all of failover-consul's tests without consulrs.
+pub(crate) fn all_without_consulrs() -> Result<(), String> {
+    without_consulrs(&[])
+}
+
+fn without_consulrs(filter: &[String]) -> Result<(), String> {
+    let tally = tally(&["--package", "failover-consul", "--no-default-features"].map(str::to_owned), filter)?;
+    println!("{tally}");
+    if tally.is_good() { Ok(()) } else { Err("not every test passed without consulrs; see above".to_owned()) }
+}
+
+/// Runs all tests of the workspace.
 pub(crate) fn run(filter: &[String]) -> Result<Tally, String> {
+    let features = cargo::all_features_of_all(&cargo::packages()?);
+    tally(&[&["--workspace".to_owned()], &features[..]].concat(), filter)
+}
+
+/// Runs the selected tests, streams their output and lists skips, failures and problems.
+fn tally(selection: &[String], filter: &[String]) -> Result<Tally, String> {
     let skips = SkipFile::new()?;
-    let mut command = cargo(["test", "--workspace", "--no-fail-fast", "--color", "never"]);
-    command.args(cargo::all_features_of_all(&cargo::packages()?)).arg("--");
+    let mut command = cargo(["test", "--no-fail-fast", "--color", "never"]);
+    command.args(selection).arg("--");
     command.args(filter).env(SKIPS, &skips.path);
     // The lines that announce a test program are parsed; these settings would change or drop them.
     command.env("CARGO_TERM_QUIET", "false").env("CARGO_TERM_VERBOSE", "false");

@@ -1,7 +1,9 @@
-//! Checks that the facade re-exports every name in the root of failover-core, and no other of it.
+//! Checks that the facade re-exports every name in the root of failover-core, and no other of it,
+//! and that its feature `full` is full.
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
 use syn::{Item, UseTree, Visibility};
 
 use super::files::read;
@@ -10,7 +12,26 @@ use crate::cargo;
 pub(super) fn check(faults: &mut Vec<String>) -> Result<(), String> {
     let core = read(&cargo::root().join("crates/failover-core/src/lib.rs"))?;
     let facade = read(&cargo::root().join("crates/failover/src/lib.rs"))?;
-    compare(&core, &facade, faults)
+    compare(&core, &facade, faults)?;
+    let packages = cargo::packages()?;
+    let facade = packages.iter().find(|package| cargo::name(package) == "failover");
+    full(&facade.ok_or("there is no package failover")?["features"], faults);
+    Ok(())
+}
+
+/// Features that need a system library or a choice, and are not in `full` therefore.
+const NOT_IN_FULL: &[&str] = &["consul", "k8s"];
+
+fn full(features: &Value, faults: &mut Vec<String>) {
+    let in_full = features["full"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let in_full: BTreeSet<&str> = in_full.collect();
+    let names = features.as_object().into_iter().flat_map(|features| features.keys().map(String::as_str));
+    let names = names.filter(|name| !["default", "full"].contains(name) && !cargo::is_choice(name));
+    let expected: BTreeSet<&str> = names.filter(|name| !NOT_IN_FULL.contains(name)).collect();
+    let missing = expected.difference(&in_full);
+    faults.extend(missing.map(|name| format!("crates/failover: the feature `full` lacks `{name}`")));
+    let wrong = in_full.difference(&expected);
+    faults.extend(wrong.map(|name| format!("crates/failover: the feature `full` must not have `{name}`")));
 }
 
 fn compare(core: &str, facade: &str, faults: &mut Vec<String>) -> Result<(), String> {
@@ -70,5 +91,27 @@ mod tests {
         faults.clear();
         compare(core, "pub use failover_core::{B, D, E, events};", &mut faults).expect("parses");
         assert_eq!(faults, ["crates/failover: E is not in the root of failover-core"]);
+    }
+
+    #[test]
+    fn full_has_every_feature_that_needs_neither_a_choice_nor_a_system_library() {
+        let features = |full: &[&str]| {
+            serde_json::json!({
+                "default": [], "memory": [], "consul-slim": [], "consul": [], "k8s": [], "k8s-v1_33": [], "full": full,
+            })
+        };
+        for (features, expected) in [
+            (features(&["memory", "consul-slim"]), &[][..]),
+            (features(&["memory"]), &["the feature `full` lacks `consul-slim`"]),
+            (
+                features(&["memory", "consul", "consul-slim", "k8s-v1_33"]),
+                &["must not have `consul`", "must not have `k8s-v1_33`"],
+            ),
+        ] {
+            let mut faults = Vec::new();
+            full(&features, &mut faults);
+            assert_eq!(faults.len(), expected.len(), "{faults:?}");
+            assert!(faults.iter().zip(expected).all(|(fault, part)| fault.contains(part)), "{faults:?}");
+        }
     }
 }
