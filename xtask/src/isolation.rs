@@ -78,9 +78,12 @@ pub(crate) fn run() -> Result<(), String> {
     }
     faults.extend(costs_of_consul()?);
     for fault in &faults {
-        println!("{fault}; `cargo tree --invert CRATE` shows which crate needs it");
+        println!("{fault}");
     }
-    if faults.is_empty() { Ok(()) } else { Err(format!("{} parts pull too much; see above", faults.len())) }
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(format!("{} faults, see above; `cargo tree --invert CRATE` shows which crate needs one", faults.len()))
 }
 
 fn check(set: &Set) -> Result<Vec<String>, String> {
