@@ -83,7 +83,10 @@ pub(crate) fn run() -> Result<(), String> {
     if faults.is_empty() {
         return Ok(());
     }
-    Err(format!("{} faults, see above; `cargo tree --invert CRATE` shows which crate needs one", faults.len()))
+    Err(format!(
+        "{} faults, see above; `cargo tree --invert CRATE` shows which crate needs one",
+        faults.len()
+    ))
 }
 
 fn check(set: &Set) -> Result<Vec<String>, String> {

@@ -87,14 +87,9 @@ impl Settings {
 
     /// Reads every key below a path.
     pub(crate) fn kv_below(&self, path: &str, read: Read) -> Result<Call, Error> {
-        let request = ReadKeyRequest {
-            key: path.to_owned(),
-            dc: self.datacenter.clone(),
-            ns: self.namespace.clone(),
-            recurse: Some(true),
-            ..kv::requests::ReadKeyRequest::default()
-        };
-        call(format!("reading the keys below {path}"), &request, Some(&read.features()))
+        let ask = Selected::read_key(self.scope(), path);
+        let ask = ask.map(|ask| ask.query([("recurse", "true")]).read(read));
+        call(format!("reading the keys below {path}"), ask)
     }
 
     /// Writes if the key's index is still this one; 0 means that the key must not exist.

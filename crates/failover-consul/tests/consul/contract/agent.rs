@@ -85,6 +85,11 @@ impl Script {
             ("GET", path, "users") if path.starts_with("kv/") => {
                 good(100, r#"[{"Key":"k","Value":"e30=","ModifyIndex":7}]"#)
             }
+            ("GET", path, "") if path.starts_with("kv/") => {
+                let below = path.trim_start_matches("kv/");
+                let key = format!("{below}service/users");
+                good(100, format!(r#"[{{"Key":"{key}","Value":"e30=","ModifyIndex":7}}]"#))
+            }
             ("GET", path, _) if path.starts_with("kv/") => {
                 Reply::new(404, "").header("X-Consul-Index", "100").header("X-Consul-KnownLeader", "true")
             }

@@ -99,7 +99,7 @@ pub(super) fn operations() -> Vec<Operation> {
         of("watch a service", Nothing, |consul| {
             Box::pin(async move {
                 let users = name("users");
-                let mut stream = consul.watch(&users).expect("it watches");
+                let mut stream = consul.watch(&Query::service(&users)).expect("it watches");
                 let next = poll_fn(|context| stream.as_mut().poll_next(context));
                 match timeout(SECOND * 5, next).await {
                     Ok(item) => {
@@ -112,10 +112,10 @@ pub(super) fn operations() -> Vec<Operation> {
                 }
             })
         }),
-        of("watch a document", Nothing, |consul| {
+        of("watch the documents", Nothing, |consul| {
             Box::pin(async move {
                 let store = consul.config_store().expect("it keeps configuration");
-                let mut stream = store.watch(&ConfigKey::Service(name("users")));
+                let mut stream = store.watch();
                 let next = poll_fn(|context| stream.as_mut().poll_next(context));
                 match timeout(SECOND * 5, next).await {
                     Ok(item) => {

@@ -54,7 +54,9 @@ async fn serve(signed: &Signed, clients: Option<&Authority>) -> SocketAddr {
             tokio::spawn(async move {
                 let Ok(mut stream) = acceptor.accept(stream).await else { return };
                 let _ = stream.read(&mut [0; 4096]).await;
-                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]").await;
+                let _ = stream
+                    .write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n[]")
+                    .await;
                 let _ = stream.shutdown().await;
             });
         }
