@@ -148,6 +148,12 @@ impl ApiClient {
         }
     }
 
+    /// Adds to the purpose of a request where it went.
+    fn at(&self, what: &str) -> String {
+        let named = self.named();
+        if what.contains(&named) { what.to_owned() } else { format!("{what} at {named}") }
+    }
+
     /// Waits until the cause of an error may be gone: the server is reachable again, or refused
     /// credentials were replaced on disk. Resolves within 2 s of the latter and 5 s of the former,
     /// and never for errors without such a sign.
@@ -291,7 +297,7 @@ impl ApiClient {
                 request.headers_mut().insert(header::AUTHORIZATION, token.header("Bearer ")?);
             }
             let sent = way.client.send(request).await;
-            let here = |error| error::of_kube(&format!("{} at {}", ask.what, self.named()), &error);
+            let here = |error| error::of_kube(&self.at(&ask.what), &error);
             let answer = sent.map_err(here)?;
             let status = answer.status();
             if status.is_success() {

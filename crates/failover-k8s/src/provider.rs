@@ -202,7 +202,10 @@ impl Provider for KubernetesProvider {
 
     async fn ping(&self) -> Result<(), Error> {
         self.cluster.client.ensure_open()?;
-        let ask = ApiRequest::get("/version".to_owned(), "read the version".to_owned());
+        let ask = ApiRequest::get(
+            "/version".to_owned(),
+            format!("read the version at {}", self.cluster.client.named()),
+        );
         self.cluster.client.object(&ask).await.map(drop)
     }
 
