@@ -19,6 +19,9 @@ const INTERVAL: Duration = Duration::from_millis(1500);
 /// The random part of that interval: of a thousand clients, few probe within the same tenth of a
 /// second.
 const RANDOM: Duration = Duration::from_secs(2);
+/// The minimum interval, its random part and the duration of eager probes.
+const EAGER: (Duration, Duration, Duration) =
+    (Duration::from_millis(150), Duration::from_millis(250), Duration::from_secs(30));
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// How many addresses of a name are tried.
 const MAX_ADDRESSES: usize = 8;
@@ -33,6 +36,7 @@ pub struct Reconnect {
     address: Option<Arc<str>>,
     timing: Timing,
     was_gone: Arc<AtomicBool>,
+    is_eager: bool,
     searches: SharedWatches<(), ()>,
 }
 
@@ -41,7 +45,16 @@ impl Reconnect {
     /// (`None`), [`wait`](Self::wait) never resolves.
     pub fn new(address: Option<String>, timing: Timing) -> Self {
         let searches = SharedWatches::new(timing.clone());
-        Self { address: address.map(Arc::from), timing, was_gone: Arc::default(), searches }
+        Self { address: address.map(Arc::from), timing, was_gone: Arc::default(), is_eager: false, searches }
+    }
+
+    /// Probes every 0.15 s to 0.4 s for the first 30 s of an absence.
+    ///
+    /// For a server on this machine that is known by few, whose return must be noticed at once.
+    #[must_use]
+    pub fn eager(mut self) -> Self {
+        self.is_eager = true;
+        self
     }
 
     /// Waits until an unreachable server accepts connections again. Resolves at most 5 s after its
@@ -58,7 +71,8 @@ impl Reconnect {
         let Some(address) = &self.address else { return std::future::pending().await };
         let start = |found| {
             self.was_gone.store(false, Ordering::Relaxed);
-            search(Arc::clone(address), Arc::clone(&self.was_gone), self.timing.clone(), found)
+            let was_gone = Arc::clone(&self.was_gone);
+            search(Arc::clone(address), was_gone, self.is_eager, self.timing.clone(), found)
         };
         let mut search = self.searches.listen((), start);
         poll_fn(|context| {
@@ -70,7 +84,8 @@ impl Reconnect {
             polled
         })
         .await;
-        sleep(SPREAD.mul_f64(self.timing.unit())).await;
+        let spread = if self.is_eager { SPREAD / 10 } else { SPREAD };
+        sleep(spread.mul_f64(self.timing.unit())).await;
     }
 }
 
@@ -80,9 +95,20 @@ impl fmt::Debug for Reconnect {
     }
 }
 
-async fn search(address: Arc<str>, was_gone: Arc<AtomicBool>, timing: Timing, found: Publisher<()>) {
+async fn search(
+    address: Arc<str>,
+    was_gone: Arc<AtomicBool>,
+    is_eager: bool,
+    timing: Timing,
+    found: Publisher<()>,
+) {
+    let began = timing.now();
     loop {
-        sleep(INTERVAL + RANDOM.mul_f64(timing.unit())).await;
+        let (interval, random) = match EAGER {
+            (interval, random, lasts) if is_eager && timing.now().since(began) < lasts => (interval, random),
+            _ => (INTERVAL, RANDOM),
+        };
+        sleep(interval + random.mul_f64(timing.unit())).await;
         let accepted = timeout(CONNECT_TIMEOUT, async { accepts(lookup_host(&*address).await?).await }).await;
         match accepted {
             Ok(Ok(())) if was_gone.load(Ordering::Relaxed) => return found.publish(()),
@@ -131,6 +157,22 @@ mod tests {
         let (_, (_listener, since)) = tokio::join!(waits, returns);
         let taken = timing.now().since(since);
         assert!(taken < Duration::from_secs(5), "{taken:?}");
+    }
+
+    #[tokio::test]
+    async fn an_eager_search_finds_a_server_within_half_a_second() {
+        let (listener, address) = address().await;
+        drop(listener);
+        let timing = Timing::tokio();
+        let reconnect = Reconnect::new(Some(address.clone()), timing.clone()).eager();
+        let returns = async {
+            sleep(Duration::from_secs(1)).await;
+            let listener = TcpListener::bind(&address).await.expect("its port again");
+            (listener, timing.now())
+        };
+        let ((), (_listener, since)) = tokio::join!(reconnect.wait(true), returns);
+        let taken = timing.now().since(since);
+        assert!(taken < Duration::from_millis(900), "{taken:?}");
     }
 
     #[tokio::test]
