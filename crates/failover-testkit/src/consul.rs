@@ -147,6 +147,23 @@ impl Agent {
         self.process = None;
     }
 
+    /// Kills the agent and deletes its data.
+    ///
+    /// # Panics
+    /// Panics if the data cannot be deleted.
+    pub fn lose_data(&mut self) {
+        self.kill();
+        let data = self.directory.path().join("data");
+        if data.exists() {
+            fs::remove_dir_all(data).expect("deleted");
+        }
+    }
+
+    /// Gives the agent another node name, which it has from its next start.
+    pub fn rename(&mut self, node: &str) {
+        node.clone_into(&mut self.options.node);
+    }
+
     /// Pauses the agent (SIGSTOP).
     ///
     /// # Panics
@@ -296,21 +313,41 @@ impl Agent {
         path: &str,
         body: &str,
     ) -> io::Result<(u16, String)> {
+        let (status, body) = self.exchange(token, method, path, body.as_bytes())?;
+        Ok((status, String::from_utf8_lossy(&body).into_owned()))
+    }
+
+    /// Sends a request with the token that has all permissions and a body of any bytes, such as a
+    /// snapshot, and returns status and body.
+    ///
+    /// # Errors
+    /// Returns an error if the agent does not answer.
+    pub fn call_bytes(&self, method: &str, path: &str, body: &[u8]) -> io::Result<(u16, Vec<u8>)> {
+        self.exchange(self.options.token.as_deref(), method, path, body)
+    }
+
+    fn exchange(
+        &self,
+        token: Option<&str>,
+        method: &str,
+        path: &str,
+        body: &[u8],
+    ) -> io::Result<(u16, Vec<u8>)> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.http))?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
         let token = token.map(|token| format!("X-Consul-Token: {token}\r\n")).unwrap_or_default();
         let length = body.len();
         // With HTTP/1.0 the body is not chunked and ends with the connection.
-        write!(
-            stream,
-            "{method} {path} HTTP/1.0\r\nHost: agent\r\nContent-Length: {length}\r\n{token}\r\n{body}"
-        )?;
-        let mut text = Vec::new();
-        stream.read_to_end(&mut text)?;
-        let text = String::from_utf8_lossy(&text).into_owned();
-        let (head, body) = text.split_once("\r\n\r\n").ok_or(io::ErrorKind::InvalidData)?;
+        write!(stream, "{method} {path} HTTP/1.0\r\nHost: agent\r\nContent-Length: {length}\r\n{token}\r\n")?;
+        stream.write_all(body)?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        let end =
+            answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").ok_or(io::ErrorKind::InvalidData)?;
+        let body = answer.split_off(end + 4);
+        let head = String::from_utf8_lossy(&answer);
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-        Ok((status.ok_or(io::ErrorKind::InvalidData)?, body.to_owned()))
+        Ok((status.ok_or(io::ErrorKind::InvalidData)?, body))
     }
 
     /// Creates a token with these rules. Returns its accessor id and its secret.
