@@ -1,28 +1,29 @@
 //! The loop that watches one service with blocking queries and judges their answers.
 
+mod emptiness;
+mod failure;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use failover_core::provider::{EndpointSet, Revision};
-use failover_core::{Error, ErrorKind, RetryAdvice, ServiceName, Time, codes};
+use failover_core::{Error, ErrorKind, ServiceName, Time};
 use failover_provider_kit::{Backoff, Publisher, RequestPacer};
 use tokio::sync::SemaphorePermit;
 
 use crate::backoff::backoff;
 use crate::client::{Client, Limit};
+use crate::connections::Waited;
 use crate::convert;
-use crate::empty_check::{self, Emptiness};
+use crate::empty_check;
 use crate::error;
 use crate::leader::Leader;
 use crate::metrics::{Counts, Watching};
-use crate::settings::Consistency;
+use crate::settings::{Consistency, Order};
 use crate::wire::answer::Answer;
 use crate::wire::{Mode, Read};
 
-/// Pause after a permission error, while the token file still holds the refused token.
-const REFUSED: Duration = Duration::from_secs(30);
-/// A pause after a server error that is longer than this ends early once the servers have a leader.
-const NO_LEADER: Duration = Duration::from_secs(2);
 /// Time during which the leader answers after the index went back.
 const LEADER: Duration = Duration::from_secs(60);
 
@@ -45,11 +46,18 @@ struct WatchState<'a> {
     in_doubt: bool,
     /// Until then the leader answers: a stale read could reach the lagging server again.
     leader_until: Option<Time>,
-    /// Until then an empty answer is held back, because the servers went back to older data.
+    /// Until then an empty answer is held back, because the servers went back to older data, or the
+    /// agent was away.
     empty_from: Option<Time>,
+    /// Whether that is because of older data.
+    was_reset: bool,
     last: Option<EndpointSet>,
+    /// The nodes of the last instances, with their ids.
+    nodes: BTreeMap<String, String>,
     failing: bool,
-    /// Whether the last pause ended early for a new listener.
+    /// Whether listeners know that an empty answer is held back.
+    holding: bool,
+    /// Whether the last pause ended early.
     woken_early: bool,
     backoff: Backoff,
     pacer: RequestPacer,
@@ -65,6 +73,16 @@ enum Step {
     Again,
     /// The service becomes stale and is asked for after a pause.
     Failed(Error),
+    /// The agent has no connection for a watch: the service is polled, at once or after the interval.
+    Polled { at_once: bool },
+}
+
+/// What became of a request.
+enum Asked {
+    Answer(Answer),
+    Failed(Error),
+    Refused,
+    GivenUp,
 }
 
 impl ServiceWatch {
@@ -76,8 +94,11 @@ impl ServiceWatch {
             in_doubt: false,
             leader_until: None,
             empty_from: None,
+            was_reset: false,
             last: None,
+            nodes: BTreeMap::new(),
             failing: false,
+            holding: false,
             woken_early: false,
             backoff: backoff(),
             pacer: RequestPacer::new(),
@@ -93,13 +114,21 @@ impl ServiceWatch {
             let began = self.client.timing.now();
             let (mode, after) = self.next(&state);
             let (step, bytes) = match self.ask(mode, after, state.failing).await {
-                Ok(answer) => {
+                Asked::Answer(answer) => {
                     let bytes = answer.body.len();
                     (self.take(answer, mode, after, began, &mut state).await, bytes)
                 }
-                Err(error) => (Step::Failed(error), 0),
+                Asked::Failed(error) => (Step::Failed(error), 0),
+                Asked::Refused => (Step::Polled { at_once: true }, 0),
+                Asked::GivenUp => (Step::Polled { at_once: false }, 0),
             };
             match step {
+                Step::Polled { at_once } => {
+                    client.connections.refuse(state.permit.take(), self.client.timing.now());
+                    if at_once {
+                        state.index = 0;
+                    }
+                }
                 Step::Failed(error) => self.failed(error, &mut state).await,
                 Step::Good { .. }
                     if after.is_some_and(|(_, wait)| self.client.timing.now().since(began) >= wait) => {}
@@ -118,7 +147,7 @@ impl ServiceWatch {
     /// Acquires a watch permit if one is free; otherwise the service is polled.
     fn find_permit<'a>(&self, client: &'a Client, state: &mut WatchState<'a>) {
         if state.permit.is_none() {
-            state.permit = client.watch_permit();
+            state.permit = client.connections.acquire(client.timing.now());
         }
         let polling = state.permit.is_none();
         if polling != state.watching.is_polling() {
@@ -126,10 +155,15 @@ impl ServiceWatch {
             let service = self.service.as_str();
             if polling {
                 let (most, every) = (client.settings.connections, client.settings.poll);
+                let option = if client.connections.is_short() {
+                    "limits.http_max_conns_per_client of the agent, which refuses more"
+                } else {
+                    "connections"
+                };
                 tracing::warn!(target: "failover::consul",
                     service,
                     connections = most,
-                    "no connection is left for a watch: the service is polled every {every:?} (connections)"
+                    "no connection is left for a watch: the service is polled every {every:?} ({option})"
                 );
             } else {
                 tracing::info!(target: "failover::consul", service, "the service is watched again instead of polled");
@@ -158,26 +192,32 @@ impl ServiceWatch {
         (mode, Some((state.index, Duration::from_secs(wait.as_secs().max(1)))))
     }
 
-    async fn ask(
-        &self,
-        mode: Mode,
-        after: Option<(u64, Duration)>,
-        is_failing: bool,
-    ) -> Result<Answer, Error> {
-        let call = self.client.settings.health(self.service.as_str(), None, Read { mode, after })?;
+    async fn ask(&self, mode: Mode, after: Option<(u64, Duration)>, is_failing: bool) -> Asked {
+        let call = match self.client.settings.health(self.service.as_str(), None, Read { mode, after }) {
+            Ok(call) => call,
+            Err(error) => return Asked::Failed(error),
+        };
         let what = call.what.clone();
-        let limit = after.map_or(Limit::Short, |(_, wait)| Limit::Wait(wait));
         // Servers without a leader delay a leader read by 7 s. Listeners that have the last state
         // receive the error earlier.
         let asks_leader = after.is_none() && mode != Mode::Stale && !is_failing;
-        let answer = tokio::select! {
-            answer = self.client.ask(call, limit) => answer?,
-            error = self.leader.lost(&self.client), if asks_leader => return Err(error),
+        let asking = async {
+            match after {
+                Some((_, wait)) => self.client.ask_and_wait(call, wait).await,
+                None => Waited::Answered(self.client.ask(call, Limit::Short).await),
+            }
         };
-        if answer.status == 200 {
-            return Ok(answer);
+        let waited = tokio::select! {
+            waited = asking => waited,
+            error = self.leader.lost(&self.client), if asks_leader => return Asked::Failed(error),
+        };
+        match waited {
+            Waited::Answered(Ok(answer)) if answer.status == 200 => Asked::Answer(answer),
+            Waited::Answered(Ok(answer)) => Asked::Failed(error::of_status(&what, &answer)),
+            Waited::Answered(Err(error)) => Asked::Failed(error),
+            Waited::Refused => Asked::Refused,
+            Waited::GivenUp => Asked::GivenUp,
         }
-        Err(error::of_status(&what, &answer))
     }
 
     async fn take(
@@ -189,13 +229,18 @@ impl ServiceWatch {
         state: &mut WatchState<'_>,
     ) -> Step {
         let what = format!("reading service {}", self.service);
-        let set =
-            match convert::read_set(&self.client.settings, &self.service, std::mem::take(&mut answer.body))
-                .await
-            {
-                Ok(set) => set,
-                Err(error) => return Step::Failed(error.context(&what)),
-            };
+        let nodes = convert::nodes(&answer.body);
+        let set = match convert::read_set(
+            &self.client.settings,
+            &self.service,
+            std::mem::take(&mut answer.body),
+            Order::ById,
+        )
+        .await
+        {
+            Ok(set) => set,
+            Err(error) => return Step::Failed(error.context(&what)),
+        };
         // Index 0 would loop without a pause.
         let index = answer.index.unwrap_or(1).max(1);
         if index < state.highest {
@@ -207,6 +252,7 @@ impl ServiceWatch {
             state.in_doubt = true;
             state.leader_until = Some(self.client.timing.now() + LEADER);
             state.empty_from = Some(self.client.timing.now() + self.client.settings.empty_grace);
+            state.was_reset = true;
             return Step::Again;
         }
         let set = set.with_age(answer.last_contact).with_revision(Revision::new(index.to_string()));
@@ -236,6 +282,7 @@ impl ServiceWatch {
             set.reject(format!("service {}", self.service), empty_check::partly_hidden());
         }
         state.empty_from = None;
+        state.nodes = nodes;
         state.highest = index;
         let waited_for_nothing = has_waited && after.is_some_and(|(old, _)| old == index);
         state.index = index;
@@ -252,62 +299,6 @@ impl ServiceWatch {
         }
         state.backoff.reset();
         Step::Good { news: self.publish(set, state) }
-    }
-
-    /// Judges an answer without instances: there are none, or the data are lost or hidden.
-    async fn take_empty(
-        &self,
-        answer: &Answer,
-        set: EndpointSet,
-        index: u64,
-        state: &mut WatchState<'_>,
-    ) -> Step {
-        let before = state.last.as_ref();
-        if before.is_some_and(|last| last.entries().is_empty())
-            && !state.failing
-            && state.empty_from.is_none()
-            && !answer.filtered
-        {
-            // It has already been verified.
-            state.highest = index;
-            state.index = index;
-            return Step::Good { news: false };
-        }
-        let had_some = before.is_some_and(|last| !last.entries().is_empty());
-        match empty_check::verify(&self.client, &self.service, answer).await {
-            Ok(Emptiness::NotEmpty) => {
-                // The leader knows instances; the next request reads them from it.
-                state.index = 0;
-                state.in_doubt = true;
-                Step::Again
-            }
-            Ok(found) => {
-                state.highest = index;
-                state.index = index;
-                state.in_doubt = false;
-                let held = state.empty_from.is_some_and(|until| self.client.timing.now() < until);
-                if had_some && held {
-                    if !state.failing {
-                        state.failing = true;
-                        let message = format!(
-                            "service {} is empty since the servers went back to older data; keeping the last endpoints for {:?}",
-                            self.service, self.client.settings.empty_grace
-                        );
-                        self.publisher
-                            .error(Error::new(ErrorKind::NotFound, message).with_code("EMPTY_AFTER_RESET"));
-                    }
-                    return Step::Good { news: false };
-                }
-                let was_reset = state.empty_from.take().is_some();
-                state.backoff.reset();
-                let empty = EndpointSet::unknown_service()
-                    .with_age(set.age())
-                    .with_revision(Revision::new(index.to_string()));
-                let sure = found == Emptiness::Certain && !(was_reset && had_some);
-                Step::Good { news: self.publish(if sure { empty.confirmed() } else { empty }, state) }
-            }
-            Err(error) => Step::Failed(error),
-        }
     }
 
     /// Returns an error if an answer is too old to be accepted.
@@ -331,55 +322,16 @@ impl ServiceWatch {
 
     /// Publishes a set that is new or ends a failure. Returns whether it is new.
     fn publish(&self, set: EndpointSet, state: &mut WatchState<'_>) -> bool {
+        let set = if self.client.settings.passing_only { convert::only_passing(set) } else { set };
         let same = state.last.as_ref().is_some_and(|last| is_same(last, &set));
         if same && !state.failing {
             return false;
         }
         state.failing = false;
+        state.holding = false;
         state.last = Some(set.clone());
         self.publisher.publish(set);
         !same
-    }
-
-    async fn failed(&self, error: Error, state: &mut WatchState<'_>) {
-        let pause = match (error.retry(), error.kind()) {
-            (RetryAdvice::After(pause), _) => pause,
-            // Servers that restart refuse a token for seconds that they accepted before.
-            (_, ErrorKind::Permission) if state.last.is_none() => self.client.timing.jittered(REFUSED, 0.1),
-            _ => state.backoff.after_failure(self.client.timing.now(), self.client.timing.unit()),
-        };
-        // A listener that has no set yet gets, on every other attempt, the set of a server without
-        // a leader.
-        state.in_doubt = state.last.is_some() || !state.in_doubt;
-        state.failing = true;
-        state.index = 0;
-        // A pause that the server requested is kept, even if other requests succeed meanwhile.
-        let is_requested =
-            error.kind() == ErrorKind::Permission || matches!(error.retry(), RetryAdvice::After(_));
-        let code = error.code();
-        // After an early retry for a listener that failed, the next pause is not cut short, so that
-        // the pauses grow.
-        let is_absent = code == codes::CONNECTION_ERROR;
-        let reconnects = is_absent && !state.woken_early;
-        state.woken_early = false;
-        self.publisher.error(error);
-        if is_requested {
-            tokio::time::sleep(pause).await;
-        } else if matches!(code, error::NO_LEADER | codes::SERVER_ERROR | "STALE") {
-            // The agent answers, and one request for all services checks for a leader. Successful
-            // requests such as heartbeats do not prove that there is one.
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = self.leader.returned(&self.client), if code != codes::SERVER_ERROR || pause > NO_LEADER => {}
-            }
-        } else if is_absent {
-            tokio::select! {
-                () = self.client.pause_unreachable(pause, &mut state.backoff) => {}
-                () = self.client.reconnect.wait(true), if reconnects => state.woken_early = true,
-            }
-        } else {
-            self.client.pause(pause).await;
-        }
     }
 }
 

@@ -1,20 +1,24 @@
 //! The client of the agent. Every request goes through it, with its deadline, size limit and token.
 
+mod sharing;
+
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use failover_core::Error;
 use failover_core::provider::{ConnectionInfo, ConnectionStatus};
-use failover_core::{Error, Time, codes};
 use failover_provider_kit::{
-    Backoff, Dialer, HttpClient, HttpClientBuilder, HttpError, HttpOption, Reconnect, Secret, Timing, Tls,
+    Dialer, HttpClient, HttpClientBuilder, HttpError, HttpOption, Reconnect, Secret, Timing, Tls,
 };
 use http::header::{CONTENT_TYPE, HeaderValue};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::timeout;
 
+use crate::connections::WatchConnections;
 use crate::error;
+use crate::outage::{Outage, Outages, Sign};
 use crate::settings::Settings;
 use crate::wire::Call;
 use crate::wire::answer::{Answer, read_head};
@@ -22,8 +26,11 @@ use crate::wire::answer::{Answer, read_head};
 const CONNECT: Duration = Duration::from_secs(2);
 /// Time allowed beyond the requested wait, for the server's own delay and the round trip.
 const SLACK: Duration = Duration::from_secs(15);
-/// How long an idle connection is kept.
-const IDLE: Duration = Duration::from_secs(90);
+/// How long an idle connection is kept: longer than the interval of heartbeats and polls, and not much,
+/// because the agent has few connections for all processes.
+const IDLE: Duration = Duration::from_secs(15);
+/// The most registrations that are watched by long polls; the others are looked at now and then.
+const MAX_GUARDS: usize = 4;
 const AGENT: &str = concat!("failover-consul/", env!("CARGO_PKG_VERSION"));
 
 /// One agent.
@@ -33,17 +40,23 @@ pub(crate) struct Client {
     pub(crate) settings: Arc<Settings>,
     /// For requests that are not watches.
     request_permits: Semaphore,
+    half_of_requests: u32,
     /// For heartbeats, separate because servers without a leader delay all reads.
     heartbeat_permits: Option<Semaphore>,
     /// For blocking queries.
-    watch_permits: Semaphore,
+    pub(crate) connections: WatchConnections,
+    /// For long polls of the agent about what is registered with it.
+    pub(crate) guard_permits: Semaphore,
     status: AtomicU8,
     /// Notified when the agent answers again after a failure.
     back: Notify,
-    /// When a connection was last refused.
-    refused: std::sync::Mutex<Option<Time>>,
+    /// Notified when an agent that was unreachable answers again.
+    pub(crate) returned: Notify,
+    pub(crate) outages: Outages,
     /// Notices that an agent which was unreachable accepts connections again.
     pub(crate) reconnect: Reconnect,
+    /// The same, sooner, for registrations that such an agent may have lost.
+    pub(crate) arrival: Reconnect,
     pub(crate) timing: Timing,
     open: watch::Sender<bool>,
     requests: AtomicU64,
@@ -65,6 +78,7 @@ impl Client {
     /// Returns an error for a setting that the HTTP client refuses.
     pub(crate) fn new(settings: Settings, tls: Option<Tls>, timing: Timing) -> Result<Self, Error> {
         let reconnect = Reconnect::new(Some(settings.address.authority()), timing.clone());
+        let arrival = Reconnect::new(Some(settings.address.authority()), timing.clone()).eager();
         // HTTP/2 is off: its streams would block one another.
         let http = HttpClient::builder()
             .dialer(Dialer::new().with_connect_timeout(CONNECT.min(settings.deadline)))
@@ -78,16 +92,21 @@ impl Client {
         let http = tls.into_iter().fold(http, HttpClientBuilder::tls).build()?;
         let short = (settings.connections / 4).clamp(1, 16);
         let beats = short / 4;
+        let guards = (settings.connections / 25).min(MAX_GUARDS);
         Ok(Self {
             http,
             request_permits: Semaphore::new(short - beats),
+            half_of_requests: u32::try_from((short - beats) / 2).unwrap_or(1).max(1),
             heartbeat_permits: (beats > 0).then(|| Semaphore::new(beats)),
-            watch_permits: Semaphore::new(settings.connections - short),
+            connections: WatchConnections::new(settings.connections - short - guards),
+            guard_permits: Semaphore::new(guards),
             settings: Arc::new(settings),
             status: AtomicU8::new(DISCONNECTED),
             back: Notify::new(),
-            refused: std::sync::Mutex::default(),
+            returned: Notify::new(),
+            outages: Outages::default(),
             reconnect,
+            arrival,
             timing,
             open: watch::Sender::new(true),
             requests: AtomicU64::new(0),
@@ -105,7 +124,7 @@ impl Client {
         let mut open = self.open.subscribe();
         let deadline = self.settings.deadline;
         let asking = async {
-            let trying = self.try_twice(&call, limit);
+            let trying = self.try_with_room(&call, limit);
             let answer = match limit {
                 // A request that waits for a permit holds no connection; the wait counts towards
                 // the deadline.
@@ -132,13 +151,15 @@ impl Client {
     }
 
     /// Sends a request, and again if the token was refused and the source has another one.
-    async fn try_twice(&self, call: &Call, limit: Limit) -> Result<Answer, Error> {
+    pub(crate) async fn try_twice(&self, call: &Call, limit: Limit) -> Result<Answer, Error> {
         let (begun, deadline) = (self.timing.now(), self.settings.deadline);
         let _place = match limit {
             Limit::Short => {
-                let places =
-                    self.heartbeat_permits.as_ref().filter(|_| call.is_beat).unwrap_or(&self.request_permits);
-                Some(places.acquire().await.map_err(|_| error::closed())?)
+                let beats = self.heartbeat_permits.as_ref().filter(|_| call.is_beat);
+                // While the agent has no connections to spare, two at a time make do with two.
+                let size = if self.connections.is_short() { self.half_of_requests } else { 1 };
+                let (places, size) = beats.map_or((&self.request_permits, size), |beats| (beats, 1));
+                Some(places.acquire_many(size).await.map_err(|_| error::closed())?)
             }
             Limit::Wait(_) => None,
         };
@@ -206,19 +227,19 @@ impl Client {
     }
 
     fn note(&self, answer: &Result<Answer, Error>, is_state: bool) {
-        if answer.as_ref().is_err_and(|error| error.code() == codes::CONNECTION_ERROR) {
-            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.timing.now());
+        let (sign, now) = (Sign::of(answer, is_state), self.timing.now());
+        if let Sign::Bad(outage @ (Outage::Unreachable | Outage::Limited)) = sign {
+            self.outages.note(outage, now);
         }
-        let answered = answer.as_ref().is_ok_and(|answer| answer.status < 500 || is_state);
-        let before = self.status.swap(if answered { CONNECTED } else { FAILED }, Ordering::Relaxed);
-        if answered && before == FAILED {
+        let is_bad = matches!(sign, Sign::Bad(_));
+        self.status.store(if is_bad { FAILED } else { CONNECTED }, Ordering::Relaxed);
+        let ended = self.outages.take(sign, now);
+        if ended.failing {
             self.back.notify_waiters();
         }
-    }
-
-    /// Returns the permit of a watch that waits, if one is left.
-    pub(crate) fn watch_permit(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
-        self.watch_permits.try_acquire().ok()
+        if ended.gone {
+            self.returned.notify_waiters();
+        }
     }
 
     /// Waits for `pause`, or until the agent answers any request again; returns whether it did.
@@ -229,19 +250,6 @@ impl Client {
                 true
             }
             () = tokio::time::sleep(pause) => false,
-        }
-    }
-
-    /// Waits for `pause` after a refused connection. While other requests are refused, too, the pause
-    /// is extended, so that many services together ask about as often as one.
-    pub(crate) async fn pause_unreachable(&self, mut pause: Duration, backoff: &mut Backoff) {
-        loop {
-            let since = self.timing.now();
-            let refused = || *self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-            if self.pause(pause).await || refused().is_none_or(|at| at <= since) {
-                return;
-            }
-            pause = backoff.after_failure(self.timing.now(), self.timing.unit());
         }
     }
 

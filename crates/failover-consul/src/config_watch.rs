@@ -4,124 +4,140 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use failover_core::provider::{ConfigKey, ConfigSet, StoredConfig};
-use failover_core::{Error, ErrorKind, RetryAdvice, Time, codes};
+use failover_core::{Error, ErrorKind, RetryAdvice, Time};
 use failover_provider_kit::{Backoff, Publisher, RequestPacer};
+use tokio::sync::SemaphorePermit;
 
 use crate::backoff::backoff;
 use crate::client::{Client, Limit};
 use crate::config_document::{document, found, key_of, read, stored};
+use crate::connections::Waited;
+use crate::outage::Outage;
 use crate::wire::answer::Answer;
 use crate::wire::{Mode, Read};
 
-/// The pause after a refusal of a token that was never accepted.
 const REFUSED: Duration = Duration::from_secs(30);
+/// The most missing documents whose absence is verified one by one.
+const VERIFIED: usize = 8;
 
 type Documents = HashMap<ConfigKey, StoredConfig>;
 
 /// State kept between answers.
-struct State {
+struct WatchState<'a> {
     index: u64,
     highest: u64,
-    /// Until then missing documents are kept, because the servers went back to older data.
+    /// Until then missing documents are held back, because the servers went back to older data.
     gone_from: Option<Time>,
-    /// The last published documents.
+    /// The documents that were published last.
     last: Option<Documents>,
     failing: bool,
+    woken_early: bool,
     backoff: Backoff,
+    permit: Option<SemaphorePermit<'a>>,
 }
 
-/// Watches the keys until aborted. While there are none, a change of any key ends the wait, so the
+/// What an answer was good for.
+enum Step {
+    /// It was accepted; whether it has changed anything.
+    Good(bool),
+    Failed(Error),
+    /// The agent has no connection for a watch.
+    Polled {
+        at_once: bool,
+    },
+}
+
+/// Watches all documents until aborted. While there is none, a change of any key ends the wait, so the
 /// rate is limited.
 pub(crate) async fn follow(client: &Client, publisher: &Publisher<ConfigSet>) {
-    let mut state =
-        State { index: 0, highest: 0, gone_from: None, last: None, failing: false, backoff: backoff() };
+    let mut state = WatchState {
+        index: 0,
+        highest: 0,
+        gone_from: None,
+        last: None,
+        failing: false,
+        woken_early: false,
+        backoff: backoff(),
+        permit: None,
+    };
     let mut pacer = RequestPacer::new();
-    let mut permit = None;
+    let settings = &client.settings;
     loop {
-        permit = permit.or_else(|| client.watch_permit());
-        if permit.is_none() && state.index > 0 {
-            tokio::time::sleep(client.timing.jittered(client.settings.poll, 0.1)).await;
+        state.permit = state.permit.or_else(|| client.connections.acquire(client.timing.now()));
+        if state.permit.is_none() && state.index > 0 {
+            tokio::time::sleep(client.timing.jittered(settings.poll, 0.1)).await;
         }
-        let settings = &client.settings;
-        let waits = permit.is_some() && state.index > 0;
-        let after = waits.then_some((state.index, settings.wait));
-        let limit = if waits { Limit::Wait(settings.wait) } else { Limit::Short };
+        let waits = state.permit.is_some() && state.index > 0;
         let began = client.timing.now();
-        let taken = match ask(client, after, limit).await {
-            Ok((answer, documents)) => {
-                let bytes = answer.body.len();
-                take(documents, &answer, client, publisher, &mut state).await.map(|news| (news, bytes))
+        let (step, bytes) = ask(client, waits, publisher, &mut state).await;
+        match step {
+            Step::Good(_) if waits && client.timing.now().since(began) >= settings.wait => {}
+            Step::Good(news) => {
+                tokio::time::sleep(pacer.after_answer(client.timing.now(), bytes, news)).await;
             }
-            Err(error) => Err(error),
-        };
-        match taken {
-            Ok((news, bytes)) => {
-                if !waits || client.timing.now().since(began) < settings.wait {
-                    let pause = pacer.after_answer(client.timing.now(), bytes, news);
-                    tokio::time::sleep(pause).await;
+            Step::Polled { at_once } => {
+                client.connections.refuse(state.permit.take(), client.timing.now());
+                if at_once {
+                    state.index = 0;
                 }
             }
-            Err(error) => {
-                state.index = 0;
-                state.failing = true;
-                pause_after(error, client, publisher, &mut state).await;
-            }
+            Step::Failed(error) => failed(client, error, publisher, &mut state).await,
         }
     }
 }
 
-/// Publishes an error, and waits before the next request.
-async fn pause_after(error: Error, client: &Client, publisher: &Publisher<ConfigSet>, state: &mut State) {
-    let pause = match (error.retry(), error.kind()) {
-        (RetryAdvice::After(pause), _) => pause,
-        // Servers that restart refuse a token for seconds that they accepted before.
-        (_, ErrorKind::Permission | ErrorKind::Unsupported) if state.last.is_none() => {
-            client.timing.jittered(REFUSED, 0.1)
-        }
-        _ => state.backoff.after_failure(client.timing.now(), client.timing.unit()),
-    };
-    let is_requested = matches!(error.retry(), RetryAdvice::After(_));
-    let is_absent = error.code() == codes::CONNECTION_ERROR;
-    publisher.error(error);
-    // A pause that the server requested is kept, even if other requests succeed meanwhile.
-    if is_requested {
-        tokio::time::sleep(pause).await;
-    } else if is_absent {
-        client.pause_unreachable(pause, &mut state.backoff).await;
-    } else {
-        client.pause(pause).await;
-    }
-}
-
-/// Reads every document. Other keys below the prefix are not of this crate.
 async fn ask(
     client: &Client,
-    after: Option<(u64, Duration)>,
-    limit: Limit,
-) -> Result<(Answer, Documents), Error> {
-    let below = format!("{}/", client.settings.config_prefix);
-    let call = client.settings.kv_below(&below, Read { mode: Mode::Leader, after })?;
+    waits: bool,
+    publisher: &Publisher<ConfigSet>,
+    state: &mut WatchState<'_>,
+) -> (Step, usize) {
+    let settings = &client.settings;
+    let after = waits.then_some((state.index, settings.wait));
+    let below = format!("{}/", settings.config_prefix);
+    let call = match settings.kv_below(&below, Read { mode: Mode::Leader, after }) {
+        Ok(call) => call,
+        Err(error) => return (Step::Failed(error), 0),
+    };
     let what = call.what.clone();
-    let answer = client.ask(call, limit).await?;
+    let waited = if waits {
+        client.ask_and_wait(call, settings.wait).await
+    } else {
+        Waited::Answered(client.ask(call, Limit::Short).await)
+    };
+    let answer = match waited {
+        Waited::Answered(Ok(answer)) => answer,
+        Waited::Answered(Err(error)) => return (Step::Failed(error), 0),
+        Waited::Refused => return (Step::Polled { at_once: true }, 0),
+        Waited::GivenUp => return (Step::Polled { at_once: false }, 0),
+    };
+    let step = match documents(client, &what, &answer) {
+        Ok(found) => {
+            take(client, found, &answer, publisher, state).await.map_or_else(Step::Failed, Step::Good)
+        }
+        Err(error) => Step::Failed(error),
+    };
+    (step, answer.body.len())
+}
+
+/// Reads the documents of an answer. Other keys below the prefix are not of this crate.
+fn documents(client: &Client, what: &str, answer: &Answer) -> Result<Documents, Error> {
     let mut documents = Documents::new();
-    for value in found(&what, &answer)?.unwrap_or_default() {
-        let Some(key) = value.key.as_deref().and_then(|path| key_of(client, path)) else { continue };
-        documents.insert(key, document(&what, value)?);
+    for value in found(what, answer)?.unwrap_or_default() {
+        if let Some(key) = value.key.as_deref().and_then(|path| key_of(client, path)) {
+            documents.insert(key, document(what, value)?);
+        }
     }
-    Ok((answer, documents))
+    Ok(documents)
 }
 
 /// Accepts an answer and returns whether it changed anything.
-///
-/// # Errors
-///
-/// Returns an error if documents are missing because the token may no longer read them.
 async fn take(
-    mut documents: Documents,
-    answer: &Answer,
     client: &Client,
+    mut found: Documents,
+    answer: &Answer,
     publisher: &Publisher<ConfigSet>,
-    state: &mut State,
+    state: &mut WatchState<'_>,
 ) -> Result<bool, Error> {
     let index = answer.index.unwrap_or(1).max(1);
     if index < state.highest {
@@ -132,36 +148,57 @@ async fn take(
         state.gone_from = Some(client.timing.now() + client.settings.empty_grace);
         return Ok(false);
     }
-    let is_missing = |key: &&ConfigKey| !documents.contains_key(*key);
-    let missing: Vec<_> = state.last.iter().flat_map(HashMap::keys).filter(is_missing).cloned().collect();
     let is_held = state.gone_from.is_some_and(|until| client.timing.now() < until);
-    if !missing.is_empty() && is_held {
+    let is_missing = |key: &&ConfigKey| !found.contains_key(*key);
+    let missing: Vec<_> = state.last.iter().flat_map(HashMap::keys).filter(is_missing).cloned().collect();
+    if is_held && !missing.is_empty() {
+        state.highest = index;
         if !state.failing {
             state.failing = true;
             let message = "documents are missing since the servers went back to older data; keeping the last ones for now";
             publisher.error(Error::new(ErrorKind::NotFound, message).with_code("EMPTY_AFTER_RESET"));
         }
         // Polled instead of blocking, so that the wait does not outlast the grace.
-        state.highest = index;
         state.index = 0;
         return Ok(false);
     }
-    // The servers leave out what a token may not read, which is no deletion.
-    for key in missing {
+    // Servers leave out what the token may no longer read. A read of the key itself is refused then.
+    for key in missing.into_iter().take(VERIFIED) {
         let (call, what) = read(client, &key, Read::now(Mode::Leader))?;
         if let Some(stored) = stored(&what, &client.ask(call, Limit::Short).await?)? {
-            documents.insert(key, stored);
+            found.insert(key, stored);
         }
     }
     state.highest = index;
     state.index = index;
     state.backoff.reset();
     state.gone_from = None;
-    let is_new = state.last.as_ref() != Some(&documents);
+    let is_new = state.last.as_ref() != Some(&found);
     if is_new || state.failing {
         state.failing = false;
-        publisher.publish(ConfigSet::new(documents.clone()));
-        state.last = Some(documents);
+        publisher.publish(ConfigSet::new(found.clone()));
+        state.last = Some(found);
     }
     Ok(is_new)
+}
+
+async fn failed(client: &Client, error: Error, publisher: &Publisher<ConfigSet>, state: &mut WatchState<'_>) {
+    state.index = 0;
+    state.failing = true;
+    let outage = Outage::of(&error);
+    client.outages.note(outage, client.timing.now());
+    let own = state.backoff.after_failure(client.timing.now(), client.timing.unit());
+    let is_requested = matches!(error.retry(), RetryAdvice::After(_));
+    let pause = match (error.retry(), outage) {
+        (RetryAdvice::After(pause), _) => pause.max(own),
+        // Servers that restart refuse a token for seconds that they accepted before.
+        (_, Outage::Denied) if state.last.is_none() => client.timing.jittered(REFUSED, 0.1),
+        _ => own,
+    };
+    if outage == Outage::Limited {
+        client.connections.refuse(state.permit.take(), client.timing.now());
+    }
+    let wakes = matches!(outage, Outage::Unreachable | Outage::Other) && !is_requested && !state.woken_early;
+    publisher.error(error);
+    state.woken_early = client.pause_together(outage, pause, &mut state.backoff, wakes).await;
 }

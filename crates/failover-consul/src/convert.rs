@@ -4,30 +4,35 @@
 //! that start with `fo-`. What does not fit is stored in a JSON document split into values of 512
 //! bytes (`fo-x00`, `fo-x01`, …).
 
+mod adjust;
 mod check;
 mod id;
 mod overflow;
+mod port;
+mod set;
 mod states;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use failover_core::provider::{EndpointEntry, EndpointSet};
+use failover_core::provider::EndpointEntry;
 use failover_core::{Endpoint, EndpointId, Error, ErrorKind, Health, ServiceName};
 
-use crate::error::{self, unsupported};
+use crate::error::unsupported;
 use crate::settings::Settings;
-use crate::wire::{Instance, Registration, Service, Weights, entries};
+use crate::wire::{Instance, Locality, Registration, Service, Weights};
 
+pub(crate) use adjust::Notes;
 pub(crate) use check::{has_check, status_of};
 pub(crate) use id::encode as encode_id;
+pub(crate) use set::{node, nodes, only_passing, read_set};
 pub(crate) use states::{Claims, DRAINING, MAINTENANCE, claims};
 
 use overflow::{MAX_VALUE, Overflow};
+use port::Ports;
 
 /// The number of pairs that Consul accepts per service.
 const MAX_META: usize = 64;
@@ -162,116 +167,6 @@ pub(crate) fn set_owner(registration: &mut Registration, owner: &str) {
     registration.meta.insert(OWNER.to_owned(), owner.to_owned());
 }
 
-/// Parses the instances of an answer like [`set`], off the runtime's thread if that takes
-/// milliseconds.
-pub(crate) async fn read_set(
-    settings: &Arc<Settings>,
-    service: &ServiceName,
-    body: Vec<u8>,
-) -> Result<EndpointSet, Error> {
-    const LARGE: usize = 128 << 10;
-    if body.len() < LARGE {
-        return set(service, &body, settings);
-    }
-    let (settings, service) = (Arc::clone(settings), service.clone());
-    let reading = tokio::task::spawn_blocking(move || set(&service, &body, &settings));
-    reading
-        .await
-        .unwrap_or_else(|error| Err(Error::new(ErrorKind::Internal, format!("reading an answer: {error}"))))
-}
-
-/// Parses all instances of an answer as endpoints of this service. An unusable instance is skipped
-/// and reported.
-///
-/// An id on several nodes makes as many endpoints, each of which is `id@node`: the id alone names
-/// none of them, whatever their order and health.
-///
-/// # Errors
-///
-/// Returns an error if the answer is not a list.
-pub(crate) fn set(service: &ServiceName, body: &[u8], settings: &Settings) -> Result<EndpointSet, Error> {
-    let mut read = Vec::new();
-    let mut rejected = Rejected::default();
-    let entries = entries(body).map_err(|why| Error::bad_answer(format!("service {service}"), why))?;
-    for (number, raw) in entries.into_iter().enumerate() {
-        match serde_json::from_str::<Instance<'_>>(raw.get()) {
-            Ok(instance) => read.push(instance),
-            Err(error) => {
-                let why = error::json(&error);
-                let error = Error::new(ErrorKind::Validation, format!("it cannot be read: {why}"));
-                rejected.add(|| format!("instance {number}"), error);
-            }
-        }
-    }
-    read.sort_by(|a, b| key(a).cmp(&key(b)));
-    let mut converted = Vec::with_capacity(read.len());
-    let mut holders: HashMap<EndpointId, u32> = HashMap::with_capacity(read.len());
-    for instance in &read {
-        let (id, node) = key(instance);
-        match entry(service, instance, settings) {
-            Ok(entry) => {
-                *holders.entry(entry.endpoint().id().clone()).or_default() += 1;
-                converted.push((entry, node));
-            }
-            Err(error) => rejected.add(|| format!("instance {id} on node {node}"), error),
-        }
-    }
-    let mut found = Vec::with_capacity(converted.len());
-    for (entry, node) in converted {
-        let id = entry.endpoint().id();
-        if holders.get(id).is_none_or(|count| *count == 1) {
-            found.push(entry);
-            continue;
-        }
-        match at_node(&entry, node) {
-            Ok(entry) => found.push(entry),
-            Err(error) => rejected.add(|| format!("instance {id} on node {node}"), error),
-        }
-    }
-    let mut set = EndpointSet::new(found);
-    for (what, error) in rejected.0 {
-        set.reject(what, error);
-    }
-    Ok(set)
-}
-
-/// The unusable entries: the first are named, the others counted.
-#[derive(Default)]
-struct Rejected(Vec<(String, Error)>);
-
-impl Rejected {
-    const NAMED: usize = 1024;
-
-    fn add(&mut self, what: impl FnOnce() -> String, error: Error) {
-        match self.0.last().filter(|_| self.0.len() >= Self::NAMED) {
-            None => self.0.push((what(), error)),
-            // Shares the last message: the entry is only counted.
-            Some((_, last)) => {
-                let last = last.clone();
-                self.0.push((String::new(), last));
-            }
-        }
-    }
-}
-
-fn key<'a>(instance: &'a Instance<'_>) -> (&'a str, &'a str) {
-    let service = instance.service.as_ref();
-    let id = service.and_then(|s| s.id.as_deref().filter(|id| !id.is_empty()).or(s.name.as_deref()));
-    (id.unwrap_or_default(), node(instance))
-}
-
-pub(crate) fn node<'a>(instance: &'a Instance<'_>) -> &'a str {
-    instance.node.as_ref().and_then(|node| node.name.as_deref()).unwrap_or_default()
-}
-
-fn at_node(entry: &EndpointEntry, node: &str) -> Result<EndpointEntry, Error> {
-    let endpoint = entry.endpoint();
-    let id = EndpointId::new(format!("{}@{node}", endpoint.id()))?;
-    Ok(EndpointEntry::new(with_id(endpoint, id)?)
-        .with_health(entry.health())
-        .with_lifecycle(entry.lifecycle()))
-}
-
 /// Returns the same endpoint under another id.
 pub(crate) fn with_id(endpoint: &Endpoint, id: EndpointId) -> Result<Endpoint, Error> {
     // Only a new builder can set an id.
@@ -296,7 +191,8 @@ pub(crate) fn with_id(endpoint: &Endpoint, id: EndpointId) -> Result<Endpoint, E
     copy.build()
 }
 
-/// Converts one instance to an endpoint with the health and lifecycle of its checks.
+/// Converts one instance to an endpoint with the health and lifecycle of its checks. What does not fit
+/// into the model is cut or encoded, and noted.
 ///
 /// # Errors
 ///
@@ -305,6 +201,7 @@ pub(crate) fn entry(
     service: &ServiceName,
     instance: &Instance<'_>,
     settings: &Settings,
+    notes: &mut Notes,
 ) -> Result<EndpointEntry, Error> {
     let Some(found) = &instance.service else {
         return Err(Error::new(ErrorKind::Validation, "it has no service"));
@@ -319,7 +216,7 @@ pub(crate) fn entry(
         return Err(Error::new(ErrorKind::Validation, message).with_code(NOT_AN_INSTANCE));
     }
     let Claims { health, lifecycle } = claims(instance.checks.as_deref(), settings.ignore_node_checks);
-    let endpoint = endpoint(service, instance, found, health, settings)?;
+    let endpoint = endpoint(service, instance, found, health, settings, notes)?;
     Ok(EndpointEntry::new(endpoint).with_health(health).with_lifecycle(lifecycle))
 }
 
@@ -329,6 +226,7 @@ fn endpoint(
     found: &Service<'_>,
     health: Health,
     settings: &Settings,
+    notes: &mut Notes,
 ) -> Result<Endpoint, Error> {
     let empty = BTreeMap::new();
     let meta = found.meta.as_ref().unwrap_or(&empty);
@@ -337,8 +235,9 @@ fn endpoint(
     let id = found.id.as_deref().filter(|id| !id.is_empty()).or(found.name.as_deref());
     let id = id.unwrap_or_default();
     let id = if ours { id::decode(id) } else { id.into() };
-    let port = found.port.unwrap_or(0);
-    let port = u16::try_from(port).map_err(|_| Error::invalid("port", port, "a number from 1 to 65535"))?;
+    let id = adjust::id(&id, notes);
+    let ports = Ports::new(found.port, found.ports);
+    let port = ports.choose(None)?;
     let node = instance.node.as_ref();
     let own = found.address.as_deref().filter(|address| !address.is_empty());
     let address = own.or_else(|| node.and_then(|node| node.address.as_deref())).unwrap_or_default();
@@ -355,21 +254,34 @@ fn endpoint(
     let mut metadata: BTreeMap<String, String> =
         plain.map(|(key, value)| (key.clone(), value.clone().unwrap_or_default())).collect();
     metadata.extend(overflow.metadata);
+    ports.note(&mut metadata);
     let mut builder = Endpoint::builder(id, service, address, port)
         .protocol(get(PROTOCOL).filter(|_| ours).unwrap_or(&settings.protocol))
         .health_check(overflow.health_check)
-        .metadata_map(metadata)
-        .tags(found.tags.clone().unwrap_or_default())
+        .metadata_map(adjust::metadata(metadata, notes))
+        .tags(adjust::tags(found.tags.clone().unwrap_or_default(), notes))
         .weight(weight);
     if !ours {
         let node_meta = node.and_then(|node| node.meta.as_ref());
         let of_node = |key: &str| node_meta?.get(key)?.as_deref().filter(|value| !value.is_empty());
-        let zone = of_node("zone").or_else(|| of_node("availability-zone"));
-        if let Some(zone) = zone.filter(|zone| is_locality(zone)) {
+        // What the service says of itself comes before what its node says, and Consul's own field
+        // before a convention.
+        let places = [found.locality, node.and_then(|node| node.locality)];
+        let [service_at, node_at] = places.map(Locality::read);
+        let datacenter = node.and_then(|node| node.datacenter.as_deref());
+        let zones = [
+            service_at.zone.as_deref(),
+            node_at.zone.as_deref(),
+            of_node("zone"),
+            of_node("availability-zone"),
+        ];
+        let regions =
+            [service_at.region.as_deref(), node_at.region.as_deref(), of_node("region"), datacenter];
+        let usable = |text: &&str| is_locality(text);
+        if let Some(zone) = zones.into_iter().flatten().find(usable) {
             builder = builder.zone(zone);
         }
-        let datacenter = node.and_then(|node| node.datacenter.as_deref());
-        if let Some(region) = of_node("region").or(datacenter).filter(|region| is_locality(region)) {
+        if let Some(region) = regions.into_iter().flatten().find(usable) {
             builder = builder.region(region);
         }
         return builder.build();

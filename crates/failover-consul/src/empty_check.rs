@@ -1,13 +1,16 @@
 //! Verifies that an answer without instances means that there are none.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use failover_core::{Error, ErrorKind, ServiceName};
 
 use crate::client::{Client, Limit};
+use crate::convert;
+use crate::error;
+use crate::settings::Order;
 use crate::wire::answer::Answer;
-use crate::wire::{Mode, Read, names};
-use crate::{convert, error};
+use crate::wire::{Mode, Read, names, node_id};
 
 /// The error code for data that the token may not read.
 pub(crate) const FILTERED: &str = "FILTERED";
@@ -41,7 +44,8 @@ pub(crate) async fn verify(
     }
     let asking = client.done(client.settings.health(service.as_str(), None, Read::now(Mode::Leader))?);
     let mut again = asking.await?;
-    let set = convert::read_set(&client.settings, service, std::mem::take(&mut again.body)).await?;
+    let body = std::mem::take(&mut again.body);
+    let set = convert::read_set(&client.settings, service, body, Order::ById).await?;
     if again.filtered {
         return Err(filtered(service, "the server says that it left instances out"));
     }
@@ -69,6 +73,20 @@ pub(crate) async fn verify(
         // Even the service `consul` is missing.
         (false, true) => Err(filtered(service, "without a token, nothing is visible")),
     }
+}
+
+/// Returns whether one of the nodes that had the instances is gone, or has another id: its agent has left
+/// or lost its data, and owners register what they still have soon.
+pub(crate) async fn has_lost_node(client: &Client, nodes: &BTreeMap<String, String>) -> bool {
+    for (name, id) in nodes {
+        // A name that cannot be part of a path is not asked for.
+        let Ok(call) = client.settings.node(name) else { continue };
+        let Ok(answer) = client.done(call).await else { continue };
+        if node_id(&answer.body).is_ok_and(|found| found.as_ref() != Some(id)) {
+            return true;
+        }
+    }
+    false
 }
 
 /// Verifies that a list of all services without any endpoint is complete. `named` is the number of

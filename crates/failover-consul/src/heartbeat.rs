@@ -1,6 +1,7 @@
 //! Keeps registrations alive: heartbeats, and another registration when the agent has lost one.
 
 mod fate;
+mod guard;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use failover_core::provider::RegistrationStatus;
 use failover_core::{Error, ErrorKind, Health, Lifecycle};
 use failover_provider_kit::{AbortOnDrop, SerialWrites, WritePermit};
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{Notify, OwnedMutexGuard};
 use tokio::time::timeout;
 
 use crate::client::Client;
@@ -25,6 +26,9 @@ pub(crate) use fate::Fate;
 const VERIFY_INTERVAL: Duration = Duration::from_secs(10);
 /// One in this many heartbeats verifies that the registration still belongs to this provider.
 const VERIFY_EVERY: u32 = 3;
+
+/// After the agent's return, endpoints are looked at within twice this time.
+const SPREAD: Duration = Duration::from_millis(50);
 
 /// The registration of one endpoint by this provider.
 #[derive(Clone, Debug)]
@@ -140,10 +144,16 @@ impl Heartbeats {
         let registered = Arc::new(tokio::sync::Mutex::new(registered));
         let mut all = self.all();
         if !all.closed {
-            let fate = Arc::default();
-            let keeping =
-                keep(Arc::clone(client), owner.to_owned(), Arc::clone(&registered), Arc::clone(&fate));
-            let task = Some(AbortOnDrop::spawn(keeping));
+            let fate = Arc::<Mutex<Fate>>::default();
+            let (to, owner, of) = (Arc::clone(client), owner.to_owned(), id.clone());
+            let (kept, its) = (Arc::clone(&registered), Arc::clone(&fate));
+            let task = Some(AbortOnDrop::spawn(async move {
+                let changed = Notify::new();
+                tokio::select! {
+                    () = keep(&to, &owner, &kept, &its, &changed) => {}
+                    () = guard::guard(&to, &of, &changed) => {}
+                }
+            }));
             all.heartbeats.insert(id, Heartbeat { registered, has_ttl, fate, task });
         }
         !all.closed
@@ -242,10 +252,11 @@ fn lock(fate: &Mutex<Fate>) -> MutexGuard<'_, Fate> {
 }
 
 async fn keep(
-    client: Arc<Client>,
-    owner: String,
-    kept: Arc<tokio::sync::Mutex<Registered>>,
-    fate: Arc<Mutex<Fate>>,
+    client: &Arc<Client>,
+    owner: &str,
+    kept: &tokio::sync::Mutex<Registered>,
+    fate: &Mutex<Fate>,
+    changed: &Notify,
 ) {
     let (id, has_ttl) = {
         let kept = kept.lock().await;
@@ -264,29 +275,29 @@ async fn keep(
                 .mul_f64(0.5 + 0.5 * client.timing.unit())
                 * failures.min(8)
         };
-        client.pause(pause.min(every)).await;
+        let is_early = waits(client, pause.min(every), failures > 0, changed).await;
         // Held from the check to the write, so that an endpoint that is released meanwhile is not
         // written again.
         let kept = kept.lock().await;
-        let verifies = !has_ttl || count % VERIFY_EVERY == 0;
+        let verifies = !has_ttl || is_early || count % VERIFY_EVERY == 0;
         // A heartbeat without an answer must leave time for another one within the time to live.
         let limit = if has_ttl { client.settings.ttl / 2 } else { client.settings.deadline };
-        let beating = timeout(limit, beat(&client, &owner, &kept, verifies));
+        let beating = timeout(limit, beat(client, owner, &kept, verifies));
         match beating.await.unwrap_or_else(|_| Err(client.timed_out("heartbeat", limit))) {
             Ok(Beat::Alive) => {
                 failures = 0;
-                lock(&fate).alive();
+                lock(fate).alive();
             }
             Ok(Beat::Lost) => {
-                lock(&fate).lost();
+                lock(fate).lost();
                 tracing::info!(target: "failover::consul",
                     id,
                     "the agent has lost the endpoint; registering it again"
                 );
-                match restore(&client, &kept).await {
+                match restore(client, &kept).await {
                     Ok(()) => {
                         failures = 0;
-                        lock(&fate).alive();
+                        lock(fate).alive();
                     }
                     Err(error) => {
                         failures += 1;
@@ -295,7 +306,7 @@ async fn keep(
                 }
             }
             Ok(Beat::Taken { by }) => {
-                *lock(&fate) = Fate::TakenOver { by };
+                *lock(fate) = Fate::TakenOver { by };
                 tracing::warn!(target: "failover::consul",
                     id,
                     "another process has registered this id on the agent; heartbeats stop"
@@ -307,9 +318,29 @@ async fn keep(
                 if failures == 1 {
                     tracing::warn!(target: "failover::consul", id, %error, "heartbeat failed");
                 }
-                lock(&fate).failing(error);
+                lock(fate).failing(error);
             }
         }
+    }
+}
+
+/// Waits for a pause, or until the agent may have lost or changed what is registered: its guard says so,
+/// or the agent has returned. Returns whether it did. After a failure, any answer of the agent ends it.
+async fn waits(client: &Client, pause: Duration, has_failed: bool, changed: &Notify) -> bool {
+    let pausing = async {
+        if has_failed {
+            client.pause(pause).await;
+        } else {
+            tokio::time::sleep(pause).await;
+        }
+    };
+    tokio::select! {
+        () = changed.notified() => true,
+        () = client.returned.notified() => {
+            tokio::time::sleep(client.timing.jittered(SPREAD, 1.0)).await;
+            true
+        }
+        () = pausing => false,
     }
 }
 

@@ -13,7 +13,7 @@ pub struct Metrics {
     pub bytes: u64,
     /// Services being watched or polled.
     pub services: usize,
-    /// Services being polled because no connection is left for a watch.
+    /// Services being polled because no connection is left for a watch, or the agent refused one.
     pub polled: usize,
     /// Endpoints that this provider keeps registered.
     pub registered: usize,

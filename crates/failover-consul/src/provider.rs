@@ -145,6 +145,15 @@ impl ConsulProvider {
         Ok(read.config)
     }
 
+    /// Lists the matching endpoints, also those that `passing_only` leaves out.
+    pub(crate) async fn list_unhealthy_too(&self, query: &Query) -> Result<EndpointSet, Error> {
+        let set = match query.service_name() {
+            Some(service) => self.in_time("list", self.read(service)).await?,
+            None => self.in_time("list", self.read_all()).await?,
+        };
+        Ok(set.matching(query))
+    }
+
     async fn check(&self) -> Result<(), Error> {
         self.ask_agent().await?;
         leader::ask(self.opened()?).await
@@ -152,9 +161,11 @@ impl ConsulProvider {
 
     async fn read(&self, service: &ServiceName) -> Result<EndpointSet, Error> {
         let client = self.opened()?;
-        let mut answer = client.done(client.settings.health(service.as_str(), None, self.once())?).await?;
+        let settings = &client.settings;
+        let mut answer = client.done(settings.listed(service.as_str(), self.once())?).await?;
         let what = format!("reading service {service}");
-        let mut set = convert::read_set(&client.settings, service, std::mem::take(&mut answer.body)).await?;
+        let body = std::mem::take(&mut answer.body);
+        let mut set = convert::read_set(settings, service, body, settings.order()).await?;
         if set.entries().is_empty() && set.rejected_count() == 0 {
             return match empty_check::verify(client, service, &answer).await? {
                 Emptiness::Certain => Ok(EndpointSet::unknown_service().confirmed()),
@@ -207,8 +218,9 @@ impl ConsulProvider {
                 let Some(name) = left.pop() else { break };
                 let (client, read) = (Arc::clone(client), self.once());
                 reading.spawn(async move {
-                    let answer = client.done(client.settings.health(name.as_str(), None, read)?).await?;
-                    let mut set = convert::read_set(&client.settings, &name, answer.body).await?;
+                    let settings = &client.settings;
+                    let answer = client.done(settings.listed(name.as_str(), read)?).await?;
+                    let mut set = convert::read_set(settings, &name, answer.body, settings.order()).await?;
                     // An older server names a service without the instances that it hides.
                     if answer.filtered || (set.entries().is_empty() && set.rejected_count() == 0) {
                         set.reject(format!("service {name}"), empty_check::partly_hidden());
@@ -351,11 +363,8 @@ impl Provider for ConsulProvider {
     ///
     /// Safe: it only reads.
     async fn list(&self, query: &Query) -> Result<EndpointSet, Error> {
-        let set = match query.service_name() {
-            Some(service) => self.in_time("list", self.read(service)).await?,
-            None => self.in_time("list", self.read_all()).await?,
-        };
-        Ok(set.matching(query))
+        let set = self.list_unhealthy_too(query).await?;
+        Ok(if self.client.settings.passing_only { convert::only_passing(set) } else { set })
     }
 
     /// Watches a service. All watches of a service share one task and one connection. The task

@@ -5,7 +5,7 @@ mod ownership;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use failover_core::provider::{EndpointEntry, Provider, Query, RegistrationStatus, Registry};
+use failover_core::provider::{EndpointEntry, Query, RegistrationStatus, Registry};
 use failover_core::{Endpoint, EndpointId, Error, ErrorKind, Health, Lifecycle, ServiceName, async_trait};
 
 use crate::agent;
@@ -285,7 +285,7 @@ impl ConsulProvider {
                 return Ok(entry);
             }
         }
-        let set = self.list(&Query::service(service)).await?;
+        let set = self.list_unhealthy_too(&Query::service(service)).await?;
         let hidden = set.rejected().iter().find(|entry| entry.error().code() == FILTERED);
         let hidden = hidden.map(|entry| entry.error().clone().context(format!("{service}/{id}")));
         let entries = set.into_entries();

@@ -40,6 +40,15 @@ pub(crate) mod defaults {
     pub(crate) const PROTOCOL: &str = "tcp";
 }
 
+/// The order of the endpoints of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// The same for the same instances, however a server orders them.
+    ById,
+    /// That of the answer.
+    AsAnswered,
+}
+
 /// Where the address of the agent came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
@@ -78,8 +87,18 @@ pub(crate) struct Settings {
     pub(crate) agent_checks: bool,
     pub(crate) deregister_after: Option<Duration>,
     pub(crate) ignore_node_checks: bool,
+    pub(crate) passing_only: bool,
+    /// Whether lists name the instances nearest to the agent first.
+    pub(crate) near_agent: bool,
     pub(crate) secret_headers: bool,
     pub(crate) config_prefix: String,
     /// The protocol of instances that do not state one.
     pub(crate) protocol: String,
+}
+
+impl Settings {
+    /// Returns the order of the endpoints of a list.
+    pub(crate) fn order(&self) -> Order {
+        if self.near_agent { Order::AsAnswered } else { Order::ById }
+    }
 }

@@ -9,6 +9,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use failover_core::{Error, ErrorKind};
 use http::Method;
@@ -18,7 +19,10 @@ use crate::settings::Settings;
 
 use requests::{Ask, Requests, Scope, Selected, pair};
 
-pub(crate) use payloads::{AgentConfig, AgentSelf, CheckState, Instance, KeyValue, Service, entries, names};
+pub(crate) use payloads::{
+    AgentConfig, AgentSelf, CheckState, Instance, KeyValue, Locality, Service, content_hash, entries, names,
+    node_id,
+};
 pub(crate) use requests::{Mode, Read};
 
 /// A request, ready to be sent.
@@ -42,9 +46,11 @@ fn call(what: String, ask: Result<Ask, String>) -> Result<Call, Error> {
         |why: &str| Error::new(ErrorKind::Internal, format!("{what}: the request cannot be made: {why}"));
     let Ask { method, path, query, body } = ask.map_err(|why| broken(&why))?;
     let is_safe = |b: u8| b.is_ascii_alphanumeric() || b"/._:@-".contains(&b);
-    // A path that ends in a slash is that of the keys below it.
-    let mut segments = path.strip_suffix('/').unwrap_or(&path).split('/');
-    if !path.bytes().all(is_safe) || segments.any(|segment| matches!(segment, "" | "." | "..")) {
+    // A path that ends in a slash is that of the keys below it. Ids of other software can have spaces.
+    let whole = path.strip_suffix('/').unwrap_or(&path);
+    if !path.replace("%20", "").bytes().all(is_safe)
+        || whole.split('/').any(|segment| matches!(segment, "" | "." | ".."))
+    {
         return Err(broken("its path is not one"));
     }
     let mark = if query.is_empty() { "" } else { "?" };
@@ -67,10 +73,26 @@ impl Settings {
         call(format!("reading service {service}"), Ok(ask.read(read)))
     }
 
+    /// Reads the instances of a service for a list, the nearest first where that is wanted.
+    pub(crate) fn listed(&self, service: &str, read: Read) -> Result<Call, Error> {
+        let mut call = self.health(service, None, read)?;
+        if self.near_agent {
+            call.target.push(if call.target.contains('?') { '&' } else { '?' });
+            call.target.push_str("near=_agent");
+        }
+        Ok(call)
+    }
+
     /// Reads the names of all services.
     pub(crate) fn services(&self, read: Read) -> Result<Call, Error> {
         let ask = Selected::list_services(self.scope());
         call("reading the names of all services".to_owned(), ask.map(|ask| ask.read(read)))
+    }
+
+    /// Reads a node with its services; null if it is not in the catalog.
+    pub(crate) fn node(&self, node: &str) -> Result<Call, Error> {
+        let ask = Ask::new(Method::GET, format!("catalog/node/{node}")).query(self.scope().pairs());
+        call(format!("reading node {node}"), Ok(ask))
     }
 
     /// Asks whether the token may read a service.
@@ -103,6 +125,18 @@ impl Settings {
         let local =
             call(format!("reading {id} from the agent"), Ok(ask.query(pair(self.namespace.as_deref()))))?;
         Ok(Call { is_state: true, is_beat: true, ..local })
+    }
+
+    /// Reads a registration from the agent; the status is 404 if it does not exist. With the hash of its
+    /// content, waits until that changes, at most for this long.
+    pub(crate) fn registered(&self, id: &str, after: Option<(&str, Duration)>) -> Result<Call, Error> {
+        let mut ask = Ask::new(Method::GET, format!("agent/service/{id}"));
+        ask = ask.query(pair(self.namespace.as_deref()));
+        if let Some((hash, wait)) = after {
+            let wait = format!("{}s", wait.as_secs().max(1));
+            ask = ask.query([("hash", hash), ("wait", &wait)]);
+        }
+        call(format!("watching {id} on the agent"), Ok(ask))
     }
 
     pub(crate) fn register(&self, registration: &Registration, replace_checks: bool) -> Result<Call, Error> {

@@ -1,11 +1,14 @@
 use std::time::{Duration, SystemTime};
 
+use failover_core::provider::EndpointSet;
 use failover_core::{HealthCheck, Lifecycle};
 use proptest::prelude::*;
 
+use super::set::set;
 use super::*;
 use crate::provider::ConsulProvider;
 use crate::provider::builder::ConsulBuilder;
+use crate::settings::Order;
 
 fn provider(change: impl FnOnce(ConsulBuilder) -> ConsulBuilder) -> ConsulProvider {
     change(ConsulProvider::builder()).build().expect("valid")
@@ -38,7 +41,7 @@ fn back(endpoint: &Endpoint, provider: &ConsulProvider) -> Result<Endpoint, Erro
     let key = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     assert!(registration.meta.keys().all(|k| k.len() <= 128 && k.bytes().all(key)));
     let body = serde_json::to_vec(&[listed(&registration)]).expect("JSON");
-    let set = set(endpoint.service(), &body, settings).expect("a list");
+    let set = set(endpoint.service(), &body, settings, Order::ById).expect("a list");
     assert_eq!(set.rejected_count(), 0, "{:?}", set.rejected());
     Ok(set.entries()[0].endpoint().as_ref().clone())
 }
@@ -228,7 +231,7 @@ fn statuses_that_an_agent_cannot_expect_are_refused() {
 
 fn read(body: &str) -> EndpointSet {
     let provider = provider(|b| b.default_protocol("http"));
-    set(&ServiceName::new("users").expect("valid"), body.as_bytes(), &provider.client.settings)
+    set(&ServiceName::new("users").expect("valid"), body.as_bytes(), &provider.client.settings, Order::ById)
         .expect("a list")
 }
 
@@ -272,7 +275,6 @@ fn an_instance_that_cannot_be_used_is_left_out_and_named() {
             "cannot be read",
         ),
         (bad(r#"{"ID":"x","Service":"users","Address":"http://a","Port":80}"#), "address"),
-        (bad(r#"{"ID":"x y","Service":"users","Address":"10.0.0.2","Port":80}"#), "endpoint id"),
         (bad(r#"{"ID":"x","Service":"user","Address":"10.0.0.2","Port":80}"#), "belongs to service user"),
         (
             bad(r#"{"ID":"x","Service":"users","Kind":"connect-proxy","Address":"10.0.0.2","Port":80}"#),
@@ -300,6 +302,114 @@ fn an_instance_that_cannot_be_used_is_left_out_and_named() {
     let all: Vec<_> = cases.iter().map(|(entry, _)| entry.as_str()).chain([good.as_str()]).collect();
     let set = read(&format!("[{}]", all.join(",")));
     assert_eq!((set.entries().len(), set.rejected_count()), (1, cases.len() as u64));
+}
+
+/// What other software registers is larger than the model allows, and is used nevertheless.
+#[test]
+fn an_instance_is_not_lost_for_what_can_be_cut_or_encoded() {
+    let of = |service: &str| {
+        let set = read(&format!(
+            r#"[{{"Node":{{"Node":"n 1"}},"Service":{{"Service":"users","Address":"10.0.0.1","Port":80,{service}}}}}]"#
+        ));
+        assert_eq!((set.entries().len(), set.rejected_count()), (1, 1), "{service:.80}");
+        let rejected = &set.rejected()[0];
+        assert_eq!(rejected.error().code(), "ADJUSTED");
+        (set.entries()[0].endpoint().as_ref().clone(), rejected.error().to_string())
+    };
+    let many: Vec<_> = (0..300).map(|n| format!("t{n}")).collect();
+    let (endpoint, said) = of(&format!(r#""ID":"a","Tags":{}"#, serde_json::json!(many)));
+    assert_eq!((endpoint.tags().len(), endpoint.tags()[255].as_str()), (256, "t255"));
+    assert!(said.contains("300 tags"), "{said}");
+    let (endpoint, said) = of(&format!(r#""ID":"a","Tags":["{}"]"#, "t".repeat(5000)));
+    assert_eq!(endpoint.tags()[0].len(), 1024);
+    assert!(said.contains("1024 bytes"), "{said}");
+    let (endpoint, said) = of(r#""ID":"my id""#);
+    assert_eq!(endpoint.id(), "my%20id");
+    assert!(said.contains("encoded"), "{said}");
+    let (endpoint, said) = of(&format!(r#""ID":"{}""#, "i".repeat(285)));
+    assert_eq!(endpoint.id().as_str().len(), 255);
+    assert!(said.contains("285 characters"), "{said}");
+    let (endpoint, _) = of(&format!(r#""ID":"a","Meta":{{"k":"{}"}}"#, "v".repeat(20_000)));
+    assert_eq!(endpoint.metadata()["k"].len(), 16_384);
+}
+
+/// An id that leaves no room for its node, and a node with a space in its name.
+#[test]
+fn a_long_id_on_two_nodes_is_two_endpoints() {
+    let on = |node: &str| {
+        format!(
+            r#"{{"Node":{{"Node":"{node}"}},"Service":{{"ID":"{}","Service":"users","Address":"10.0.0.1","Port":80}}}}"#,
+            "i".repeat(250)
+        )
+    };
+    let set = read(&format!("[{},{}]", on("node 1"), on("node 2")));
+    let ids: std::collections::BTreeSet<_> =
+        set.entries().iter().map(|entry| entry.endpoint().id()).collect();
+    assert_eq!((ids.len(), set.rejected_count()), (2, 2), "{set:?}");
+}
+
+#[test]
+fn a_locality_comes_before_conventions_and_excludes_no_instance() {
+    let of = |service: &str, node: &str| {
+        let set = read(&format!(
+            r#"[{{"Node":{{"Node":"n1","Datacenter":"dc1","Meta":{{"zone":"of meta"}}{node}}},
+                "Service":{{"ID":"a","Service":"users","Address":"10.0.0.2","Port":80{service}}}}}]"#
+        ));
+        let endpoint = set.entries()[0].endpoint();
+        (endpoint.region().map(str::to_owned), endpoint.zone().map(str::to_owned))
+    };
+    let (own, nodes) =
+        (r#","Locality":{"Region":"eu","Zone":"eu-1"}"#, r#","Locality":{"Region":"us","Zone":"us-1"}"#);
+    let place = |region: &str, zone: &str| (Some(region.to_owned()), Some(zone.to_owned()));
+    for (service, node, expected) in [
+        (own, nodes, place("eu", "eu-1")),
+        ("", nodes, place("us", "us-1")),
+        ("", "", place("dc1", "of meta")),
+        (r#","Locality":{"Zone":"eu-1"}"#, nodes, place("us", "eu-1")),
+        (r#","Locality":{"Region":""}"#, "", place("dc1", "of meta")),
+        (r#","Locality":null"#, r#","Locality":7"#, place("dc1", "of meta")),
+        (r#","Locality":{"Zone":[1]}"#, "", place("dc1", "of meta")),
+    ] {
+        assert_eq!(of(service, node), expected, "{service} {node}");
+    }
+}
+
+#[test]
+fn named_ports_are_read_and_all_of_them_are_kept() {
+    let of = |ports: &str| {
+        read(&format!(r#"[{{"Service":{{"ID":"a","Service":"users","Address":"10.0.0.2",{ports}}}}}]"#))
+    };
+    let two =
+        of(r#""Port":0,"Ports":[{"Name":"admin","Port":9090},{"Name":"http","Port":8080,"Default":true}]"#);
+    let endpoint = two.entries()[0].endpoint();
+    assert_eq!((endpoint.port(), endpoint.metadata()["port.admin"].as_str()), (8080, "9090"));
+    assert_eq!(endpoint.metadata()["port.http"], "8080");
+    let none = of(r#""Port":0,"Ports":[{"Name":"admin","Port":9090},{"Name":"http","Port":8080}]"#);
+    let error = none.rejected()[0].error().to_string();
+    assert!(none.entries().is_empty() && error.contains("admin 9090, http 8080"), "{error}");
+    assert_eq!(of(r#""Port":80,"Ports":null"#).entries()[0].endpoint().port(), 80);
+}
+
+#[test]
+fn only_what_passes_is_left_and_nothing_is_certain() {
+    let set = |statuses: &[&str]| {
+        let one = |(n, status): (usize, &&str)| {
+            format!(
+                r#"{{"Service":{{"ID":"{n}","Service":"users","Address":"10.0.0.2","Port":8{n}}},"Checks":[{status}]}}"#
+            )
+        };
+        let all: Vec<_> = statuses.iter().enumerate().map(one).collect();
+        only_passing(read(&format!("[{},7]", all.join(","))).with_age(Duration::from_secs(3)))
+    };
+    let check = |status: &str| format!(r#"{{"CheckID":"c","Status":"{status}"}}"#);
+    let (passing, warning, critical) = (check("passing"), check("warning"), check("critical"));
+    let maintenance = r#"{"CheckID":"_node_maintenance","Status":"critical"}"#;
+    let left = set(&[&warning, &passing, &critical, maintenance]);
+    let ids: Vec<_> = left.entries().iter().map(|entry| entry.endpoint().id().as_str()).collect();
+    assert_eq!((ids, left.rejected_count(), left.age()), (vec!["1"], 1, Duration::from_secs(3)));
+    let none = set(&[&warning, &critical]);
+    assert!(none.entries().is_empty() && none.is_confirmed() && none.rejected_count() == 1);
+    assert_eq!(set(&[&passing]).entries().len(), 1);
 }
 
 #[test]
@@ -360,8 +470,8 @@ fn a_flood_of_bad_entries_is_counted_and_a_larger_one_is_an_error() {
     let set = read(&flood(150_000));
     assert_eq!((set.entries().len(), set.rejected_count(), set.rejected().len()), (0, 150_000, 1024));
     let users = ServiceName::new("users").expect("valid");
-    let error =
-        super::set(&users, flood(200_001).as_bytes(), &usual().client.settings).expect_err("too many");
+    let error = super::set::set(&users, flood(200_001).as_bytes(), &usual().client.settings, Order::ById)
+        .expect_err("too many");
     assert!(error.to_string().contains("more than 200000"), "{error}");
     assert_eq!(read("null").entries().len(), 0);
 }
@@ -432,8 +542,8 @@ proptest! {
     fn no_answer_makes_it_panic(body in "\\PC{0,200}", bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let provider = usual();
         let users = ServiceName::new("users").expect("valid");
-        let _ = set(&users, body.as_bytes(), &provider.client.settings);
-        let _ = set(&users, &bytes, &provider.client.settings);
-        let _ = set(&users, format!("[{{\"Service\":{body}}}]").as_bytes(), &provider.client.settings);
+        let _ = set(&users, body.as_bytes(), &provider.client.settings, Order::ById);
+        let _ = set(&users, &bytes, &provider.client.settings, Order::ById);
+        let _ = set(&users, format!("[{{\"Service\":{body}}}]").as_bytes(), &provider.client.settings, Order::AsAnswered);
     }
 }

@@ -37,6 +37,8 @@ pub struct ConsulBuilder {
     agent_checks: bool,
     deregister_after: Option<Duration>,
     ignore_node_checks: bool,
+    passing_only: bool,
+    near_agent: bool,
     secret_headers: bool,
     config_prefix: String,
     protocol: String,
@@ -83,6 +85,8 @@ impl ConsulBuilder {
             agent_checks: true,
             deregister_after: Some(defaults::DEREGISTER_AFTER),
             ignore_node_checks: false,
+            passing_only: false,
+            near_agent: false,
             secret_headers: false,
             config_prefix: defaults::CONFIG_PREFIX.to_owned(),
             protocol: defaults::PROTOCOL.to_owned(),
@@ -202,9 +206,10 @@ impl ConsulBuilder {
     }
 
     /// Sets the maximum of concurrent requests, 4 to 10 000; default 100 (an agent allows 200 per
-    /// address and silently drops connections above that). Up to a quarter of them, at most 16, are
-    /// for requests other than watches, and a quarter of those for heartbeats. Services beyond the
-    /// rest are polled.
+    /// address, of all processes together). Up to a quarter of them, at most 16, are for requests
+    /// other than watches, and a quarter of those for heartbeats; one in 25, at most 4, are for long
+    /// polls of the agent that notice the loss of a registration. Services beyond the rest are polled,
+    /// and so are those whose connection the agent refuses.
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections;
         self
@@ -240,8 +245,8 @@ impl ConsulBuilder {
     }
 
     /// Sets how long an empty answer is held back after the servers went back to older data, up to
-    /// 1 h; default 60 s. An agent that has lost its data knows no service until it is registered
-    /// again.
+    /// 1 h; default 60 s. After an agent that was unreachable has returned, perhaps without its data,
+    /// it is held back for this time or 15 s, whichever is shorter.
     pub fn empty_grace(mut self, grace: Duration) -> Self {
         self.empty_grace = grace;
         self
@@ -274,6 +279,23 @@ impl ConsulBuilder {
     /// endpoints stay in rotation.
     pub fn ignore_node_checks(mut self, ignore: bool) -> Self {
         self.ignore_node_checks = ignore;
+        self
+    }
+
+    /// Leaves out endpoints with any check that is not passing, as Consul's `?passing` does: degraded,
+    /// unhealthy, draining and in maintenance; default false. The engine then cannot fall back on
+    /// degraded endpoints, nor try unhealthy ones when there is nothing else: a service of which
+    /// nothing passes is empty. [`get`](failover_core::provider::Registry::get) still finds them.
+    pub fn passing_only(mut self, passing_only: bool) -> Self {
+        self.passing_only = passing_only;
+        self
+    }
+
+    /// Makes lists name the endpoints first that are nearest to the agent by Consul's measured round
+    /// trips (`near=_agent`); default false. Watches are unaffected: a service's strategy orders its
+    /// endpoints, and Consul's streaming cannot sort by distance.
+    pub fn near_agent(mut self, near_agent: bool) -> Self {
+        self.near_agent = near_agent;
         self
     }
 
@@ -381,6 +403,8 @@ impl ConsulBuilder {
             agent_checks: self.agent_checks,
             deregister_after: self.deregister_after,
             ignore_node_checks: self.ignore_node_checks,
+            passing_only: self.passing_only,
+            near_agent: self.near_agent,
             secret_headers: self.secret_headers,
             config_prefix: prefix.to_owned(),
             protocol: self.protocol.to_ascii_lowercase(),
@@ -499,6 +523,22 @@ mod tests {
             ("poll", refused(|b| b.poll(Duration::ZERO))),
         ] {
             assert!(message.starts_with(field), "{field}: {message}");
+        }
+    }
+
+    #[test]
+    fn every_option_is_in_the_documentation() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
+        let text = std::fs::read_to_string(path).expect("the document is there");
+        let options = include_str!("builder.rs").lines().filter_map(|line| {
+            line.trim().strip_prefix("pub fn ")?.split_once("(mut self").map(|(name, _)| name)
+        });
+        let options: Vec<_> = options.collect();
+        assert!(options.len() > 20, "{options:?}");
+        for option in options {
+            let row =
+                text.lines().find(|line| line.starts_with("|`") && line.contains(&format!("`{option}`")));
+            assert!(row.is_some(), "{option} has no row");
         }
     }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use failover_core::provider::{Provider, Query};
+use failover_core::provider::Query;
 use failover_core::{Endpoint, EndpointId, Error, ErrorKind, ServiceName};
 use tokio::time::timeout;
 
@@ -52,7 +52,7 @@ impl ConsulProvider {
         if own.eq_ignore_ascii_case(node) {
             return Ok(Cow::Owned(bare));
         }
-        let listed = self.list(&Query::service(service)).await?;
+        let listed = self.list_unhealthy_too(&Query::service(service)).await?;
         if listed.entries().iter().any(|entry| entry.endpoint().id() == id) {
             return Err(not_owner(service, &bare, node));
         }

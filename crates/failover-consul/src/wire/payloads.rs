@@ -81,6 +81,9 @@ pub(crate) struct Instance<'a> {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Node<'a> {
+    /// The random id of the agent's data; other software may register a node without one.
+    #[serde(rename = "ID", borrow)]
+    pub(crate) id: Option<Cow<'a, str>>,
     #[serde(rename = "Node", borrow)]
     pub(crate) name: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -88,6 +91,27 @@ pub(crate) struct Node<'a> {
     #[serde(borrow)]
     pub(crate) datacenter: Option<Cow<'a, str>>,
     pub(crate) meta: Option<BTreeMap<String, Option<String>>>,
+    /// Since 1.16; see [`Locality`].
+    #[serde(borrow)]
+    pub(crate) locality: Option<&'a RawValue>,
+}
+
+/// Where a node or an instance is.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Locality<'a> {
+    #[serde(borrow)]
+    pub(crate) region: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(crate) zone: Option<Cow<'a, str>>,
+}
+
+impl<'a> Locality<'a> {
+    /// Reads it. One that cannot be read counts as none, and excludes no instance.
+    pub(crate) fn read(raw: Option<&'a RawValue>) -> Self {
+        let read = raw.and_then(|raw| serde_json::from_str::<Option<Self>>(raw.get()).ok());
+        read.flatten().unwrap_or_default()
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -109,6 +133,12 @@ pub(crate) struct Service<'a> {
     pub(crate) meta: Option<BTreeMap<String, Option<String>>>,
     #[serde(rename = "Weights")]
     pub(crate) weights: Option<Weights>,
+    /// Ports with names, of newer servers, instead of the one without.
+    #[serde(rename = "Ports", borrow)]
+    pub(crate) ports: Option<&'a RawValue>,
+    /// Since 1.16; see [`Locality`].
+    #[serde(rename = "Locality", borrow)]
+    pub(crate) locality: Option<&'a RawValue>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -133,6 +163,29 @@ pub(crate) struct KeyValue {
     /// Base64; null if empty.
     pub(crate) value: Option<String>,
     pub(crate) modify_index: u64,
+}
+
+/// Returns the id of a node in the catalog, empty if it has none; `None` if there is no such node.
+pub(crate) fn node_id(body: &[u8]) -> Result<Option<String>, serde_json::Error> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Found<'a> {
+        #[serde(borrow)]
+        node: Option<Node<'a>>,
+    }
+    let read: Option<Found<'_>> = serde_json::from_slice(body)?;
+    Ok(read.and_then(|found| found.node).map(|node| node.id.unwrap_or_default().into_owned()))
+}
+
+/// Returns the hash that the agent gives the content of a registration.
+pub(crate) fn content_hash(body: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Hashed {
+        content_hash: Option<String>,
+    }
+    let read = serde_json::from_slice::<Hashed>(body).ok()?;
+    read.content_hash.filter(|hash| !hash.is_empty() && hash.len() <= 128)
 }
 
 #[derive(Debug, Deserialize)]

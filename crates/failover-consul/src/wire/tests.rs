@@ -28,8 +28,17 @@ fn requests_are_what_consul_reads() {
         (far.services(now), "GET", "/v1/catalog/services?dc=dc2&ns=team&consistent", ""),
         (plain.kv_read("a/b", Read::now(Mode::Leader)), "GET", "/v1/kv/a/b", ""),
         (far.kv_read("a/b", wait), "GET", "/v1/kv/a/b?dc=dc2&ns=team&index=7&wait=2s&stale", ""),
+        (plain.kv_below("a/b/", Read::now(Mode::Leader)), "GET", "/v1/kv/a/b/?recurse=true", ""),
+        (far.kv_below("a/", wait), "GET", "/v1/kv/a/?dc=dc2&ns=team&recurse=true&index=7&wait=2s&stale", ""),
         (plain.kv_swap("a", b"{}", 9), "PUT", "/v1/kv/a?cas=9", "{}"),
         (plain.local("fo._41"), "GET", "/v1/agent/health/service/id/fo._41", ""),
+        (plain.registered("a", None), "GET", "/v1/agent/service/a", ""),
+        (
+            far.registered("a", Some(("c0ffee", Duration::from_secs(30)))),
+            "GET",
+            "/v1/agent/service/a?ns=team&hash=c0ffee&wait=30s",
+            "",
+        ),
         (plain.deregister("a"), "PUT", "/v1/agent/service/deregister/a", ""),
         (
             plain.maintenance("a", Some("x y")),
@@ -44,6 +53,7 @@ fn requests_are_what_consul_reads() {
             "/v1/agent/check/update/service:a",
             r#"{"Output":"failover","Status":"passing"}"#,
         ),
+        (far.node("n-1"), "GET", "/v1/catalog/node/n-1?dc=dc2&ns=team", ""),
         (leader(None), "GET", "/v1/status/leader", ""),
         (agent_self(), "GET", "/v1/agent/self", ""),
     ] {
@@ -51,7 +61,8 @@ fn requests_are_what_consul_reads() {
         let found = (call.method.as_str(), call.target.as_str(), String::from_utf8(call.body).expect("text"));
         assert_eq!(found, (method, target, body.to_owned()));
     }
-    for odd in ["a b", "a%2Fb", "..", "a?b", "a//b", "\u{fc}"] {
+    assert_eq!(plain.local("a%20b").expect("a space").target, "/v1/agent/health/service/id/a%20b");
+    for odd in ["a b", "a%", "a%2", "a%25b", "a%2Fb", "..", "a?b", "a//b", "\u{fc}"] {
         assert!(plain.local(odd).is_err(), "{odd}");
     }
 }

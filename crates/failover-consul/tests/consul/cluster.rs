@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use crate::support::{SECOND, builder, endpoint, has, ids, name, provider, see};
 
 /// Makes a thousand calls per second until stopped.
-struct Load {
+pub(crate) struct Load {
     goes_on: Arc<AtomicBool>,
     calls: Arc<AtomicU64>,
     failed: Arc<AtomicU64>,
@@ -22,7 +22,7 @@ struct Load {
 }
 
 impl Load {
-    fn start(service: ServiceHandle) -> Self {
+    pub(crate) fn start(service: ServiceHandle) -> Self {
         let (goes_on, calls, failed) =
             (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let (on, made, lost) = (Arc::clone(&goes_on), Arc::clone(&calls), Arc::clone(&failed));
@@ -42,7 +42,7 @@ impl Load {
         Self { goes_on, calls, failed, task }
     }
 
-    async fn stop(self) -> (u64, u64) {
+    pub(crate) async fn stop(self) -> (u64, u64) {
         self.goes_on.store(false, Ordering::Relaxed);
         self.task.await.expect("ends");
         (self.calls.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))

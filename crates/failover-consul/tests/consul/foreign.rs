@@ -6,7 +6,7 @@ use failover_testkit::consul::{Agent, AgentOptions};
 use failover_testkit::servers::Server;
 use failover_testkit::until;
 
-use crate::support::{SECOND, endpoint, has, ids, name, provider, see};
+use crate::support::{SECOND, builder, endpoint, has, ids, name, provider, see};
 
 /// Both versions, as far as they are installed.
 fn agents() -> impl Iterator<Item = Agent> {
@@ -171,5 +171,109 @@ async fn what_a_list_shows_can_be_drained_set_and_deregistered() {
             assert!(consul.deregister(&web, id).await.expect("found"), "{id}");
         }
         assert_eq!(listed(&consul, &web, 1).await.entries()[0].endpoint().address(), "10.1.2.9");
+    }
+}
+
+/// Instances that are larger than the model allows, or whose ids have spaces.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_instance_with_odd_ids_and_tags_is_used_and_that_is_said() {
+    for agent in agents() {
+        let consul = provider(&agent.address());
+        let web = name("web");
+        let (long_id, long_tag) = ("i".repeat(285), "t".repeat(5000));
+        let many: Vec<_> = (0..300).map(|n| format!("t{n}")).collect();
+        for (id, tags) in [
+            ("with spaces in it", serde_json::json!([])),
+            (long_id.as_str(), serde_json::json!([])),
+            ("tagged", serde_json::json!([long_tag])),
+            ("much-tagged", serde_json::json!(many)),
+        ] {
+            let body = serde_json::json!({
+                "Name": "web", "ID": id, "Address": "10.1.2.1", "Port": 80, "Tags": tags, "Check": {"TTL": "10m"},
+            });
+            put(&agent, "/v1/agent/service/register", &body.to_string());
+        }
+        let set = {
+            until(SECOND * 5, "all are in the catalog", || async {
+                consul.list(&Query::service(&web)).await.is_ok_and(|set| set.entries().len() == 4)
+            })
+            .await;
+            consul.list(&Query::service(&web)).await.expect("lists")
+        };
+        assert_eq!(set.rejected_count(), 4, "each is told: {:?}", set.rejected());
+        let told: Vec<_> = set.rejected().iter().map(|entry| entry.error().to_string()).collect();
+        for part in ["encoded", "285 characters", "1024 bytes", "300 tags"] {
+            assert!(told.iter().any(|told| told.contains(part)), "{part} in {told:?}");
+        }
+        let mut stream = consul.watch(&Query::service(&web)).expect("it watches");
+        see(&mut stream, SECOND * 5, "all of them", |item| {
+            item.as_ref().is_ok_and(|set| set.entries().len() == 4)
+        })
+        .await;
+        // An id with spaces can be drained and removed like another.
+        let spaced = failover_core::EndpointId::new("with%20spaces%20in%20it").expect("valid");
+        assert!(ids(&set).contains(&spaced.to_string()), "{:?}", ids(&set));
+        consul.set_health(&web, &spaced, Health::Degraded).await.expect("found");
+        consul.set_lifecycle(&web, &spaced, Lifecycle::Draining).await.expect("found");
+        let found = consul.get(&web, &spaced).await.expect("found");
+        assert_eq!(found.lifecycle(), Lifecycle::Draining);
+        assert!(consul.deregister(&web, &spaced).await.expect("found"));
+    }
+}
+
+/// What Consul knows since 1.16, and named ports of newer servers, as far as this one takes them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_locality_and_the_named_ports_of_a_service_are_read() {
+    for agent in agents().filter(|agent| !agent.is_old()) {
+        let consul = provider(&agent.address());
+        put(
+            &agent,
+            "/v1/agent/service/register",
+            r#"{"Name": "web", "ID": "a", "Address": "10.1.2.1", "Port": 80,
+                "Locality": {"Region": "eu-west-1", "Zone": "eu-west-1a"}}"#,
+        );
+        let set = listed(&consul, &name("web"), 1).await;
+        let endpoint = set.entries()[0].endpoint();
+        assert_eq!((endpoint.region(), endpoint.zone()), (Some("eu-west-1"), Some("eu-west-1a")));
+
+        put(
+            &agent,
+            "/v1/agent/service/register",
+            r#"{"Name": "api", "ID": "b", "Address": "10.1.2.2",
+                "Ports": [{"Name": "admin", "Port": 9090}, {"Name": "http", "Port": 8080, "Default": true}]}"#,
+        );
+        let set = listed(&consul, &name("api"), 1).await;
+        let endpoint = set.entries()[0].endpoint();
+        assert_eq!((endpoint.port(), endpoint.metadata()["port.admin"].as_str()), (8080, "9090"));
+        let found = consul.get(&name("api"), endpoint.id()).await.expect("there");
+        assert_eq!(found.endpoint().port(), 8080, "as the agent has it");
+    }
+}
+
+/// `passing_only` and `near_agent`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_does_not_pass_is_left_out_where_that_is_wanted() {
+    for agent in agents() {
+        let web = name("web");
+        for (id, status) in [("a", "passing"), ("b", "warning"), ("c", "critical")] {
+            let body = format!(
+                r#"{{"Name": "web", "ID": "{id}", "Address": "10.1.2.1", "Port": 80, "Check": {{"TTL": "10m", "Status": "{status}"}}}}"#
+            );
+            put(&agent, "/v1/agent/service/register", &body);
+        }
+        let all = builder(&agent.address()).near_agent(true).build().expect("valid");
+        assert_eq!(ids(&listed(&all, &web, 3).await), ["a", "b", "c"]);
+        let passing = builder(&agent.address()).passing_only(true).build().expect("valid");
+        assert_eq!(ids(&passing.list(&Query::service(&web)).await.expect("lists")), ["a"]);
+        assert_eq!(ids(&passing.list(&Query::all()).await.expect("lists")), ["a", "consul"]);
+        passing.get(&web, &"c".try_into().expect("valid")).await.expect("there");
+        let mut stream = passing.watch(&Query::service(&web)).expect("it watches");
+        see(&mut stream, SECOND * 5, "what passes", has(&["a"])).await;
+        put(&agent, "/v1/agent/check/fail/service:a", "");
+        let seen = see(&mut stream, SECOND * 5, "nothing passes", has(&[])).await;
+        let set = seen.last().expect("one").as_ref().expect("good");
+        assert!(set.is_confirmed() && !set.is_unknown_service(), "{set:?}");
+        put(&agent, "/v1/agent/check/pass/service:c", "");
+        see(&mut stream, SECOND * 5, "another passes", has(&["c"])).await;
     }
 }

@@ -52,6 +52,27 @@ async fn reads_say_which_data_they_want_and_from_where() {
     }
 }
 
+/// With `near_agent`, lists ask for the nearest first and keep that order; watches do not, because the
+/// servers cannot stream by distance.
+#[tokio::test]
+async fn lists_name_the_nearest_first_where_that_is_wanted() {
+    for near in [false, true] {
+        let fake = Fake::start(&["b", "a"]).await;
+        let consul = builder(&fake.address()).near_agent(near).build().expect("valid");
+        let users = name("users");
+        let set = consul.list(&Query::service(&users)).await.expect("lists");
+        let listed: Vec<_> = set.entries().iter().map(|entry| entry.endpoint().id().as_str()).collect();
+        assert_eq!(listed, if near { ["b", "a"] } else { ["a", "b"] });
+        let asked = &fake.server.requests()[0];
+        assert_eq!(asked.query("near"), near.then_some("_agent"), "{asked:?}");
+        let mut stream = consul.watch(&Query::service(&users)).expect("it watches");
+        let set = next(&mut stream, SECOND).await.expect("good");
+        assert_eq!(set.entries()[0].endpoint().id(), "a");
+        until(SECOND, "the one that waits", || async { fake.reads() == 3 }).await;
+        assert!(fake.server.requests()[1..].iter().all(|request| request.query("near").is_none()));
+    }
+}
+
 /// Starts a server that answers `a` from a lagging server, and `a` and `b` from the leader.
 async fn lagging(head: &'static [(&'static str, &'static str)]) -> FaultServer {
     FaultServer::start(move |request: Request| async move {
