@@ -332,7 +332,10 @@ impl ProcessLease {
                 Behind::Register if registered.keys.contains(place.key()) => Ok(()),
                 Behind::Register => {
                     let done = match self.is_taken_over(cluster, &entry).await {
-                        Ok(false) => apply(cluster, &entry, Some(&owner)).await,
+                        Ok(false) => {
+                            let applied = apply(cluster, &entry, Some(&owner)).await;
+                            applied.inspect(|_| self.ownership.restore(place.key().clone()))
+                        }
                         Ok(true) => {
                             self.give_up(place.key(), &mut slot);
                             Ok(())

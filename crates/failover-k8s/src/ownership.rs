@@ -31,6 +31,8 @@ pub(crate) struct Ownership(Mutex<Known>);
 struct Known {
     /// What another process has taken over from this one.
     taken: HashSet<Key>,
+    /// What was gone and was registered again, and nobody has asked about since.
+    restored: HashSet<Key>,
     /// Slices that another process deregistered, and when that was noticed.
     deregistered: HashMap<String, Time>,
 }
@@ -53,10 +55,24 @@ impl Ownership {
         self.lock().taken.contains(key)
     }
 
+    /// Records that a registration was gone and was registered again.
+    pub(crate) fn restore(&self, key: Key) {
+        let mut known = self.lock();
+        if known.restored.len() < MAX_TAKEN {
+            known.restored.insert(key);
+        }
+    }
+
+    /// Returns whether a registration was restored since the last call.
+    pub(crate) fn take_restored(&self, key: &Key) -> bool {
+        self.lock().restored.remove(key)
+    }
+
     /// Records that this process registers it.
     pub(crate) fn register(&self, key: &Key, slice: &str) {
         let mut known = self.lock();
         known.taken.remove(key);
+        known.restored.remove(key);
         known.deregistered.remove(slice);
     }
 

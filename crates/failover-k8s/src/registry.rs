@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use failover_core::provider::{EndpointEntry, Registry};
+use failover_core::provider::{EndpointEntry, RegistrationStatus, Registry};
 use failover_core::{Endpoint, EndpointId, Error, ErrorKind, Health, Lifecycle, ServiceName, async_trait};
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -100,6 +100,18 @@ impl Registry for KubernetesProvider {
         }
         let place = self.lease.registrations.slot((service.clone(), id.clone()));
         self.remove(service, id, &place).await
+    }
+
+    /// Registrations are looked after with the lease. What that has restored is told here, once.
+    async fn registration(&self, endpoint: &Endpoint) -> Result<RegistrationStatus, Error> {
+        let found = self.get(endpoint.service(), endpoint.id()).await;
+        let status = RegistrationStatus::of_read(endpoint, found)?;
+        let key = (endpoint.service().clone(), endpoint.id().clone());
+        if status == RegistrationStatus::Registered && self.lease.ownership.take_restored(&key) {
+            let after = "its slice or its lease was deleted in the cluster".to_owned();
+            return Ok(RegistrationStatus::Restored { after });
+        }
+        Ok(status)
     }
 
     async fn get(&self, service: &ServiceName, id: &EndpointId) -> Result<EndpointEntry, Error> {

@@ -205,11 +205,7 @@ pub trait Registry: Send + Sync {
     ///
     /// Returns an error if the registry did not answer.
     async fn registration(&self, endpoint: &Endpoint) -> Result<RegistrationStatus, Error> {
-        match self.get(endpoint.service(), endpoint.id()).await {
-            Ok(found) => Ok(RegistrationStatus::compare(endpoint, found.endpoint())),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(RegistrationStatus::Missing),
-            Err(error) => Err(error),
-        }
+        RegistrationStatus::of_read(endpoint, self.get(endpoint.service(), endpoint.id()).await)
     }
 
     /// Sets the health of an endpoint.

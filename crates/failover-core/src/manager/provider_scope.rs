@@ -248,7 +248,9 @@ impl<'a> ProviderScope<'a> {
         let ours = !matches!(*state.borrow(), RegistrationState::TakenOver { .. });
         if ours {
             // An error says nothing about the owner; the operation itself will report it.
-            if let Ok(found @ RegistrationStatus::TakenOver { .. }) = look(&place).await {
+            if let Ok(found @ (RegistrationStatus::TakenOver { .. } | RegistrationStatus::Restored { .. })) =
+                look(&place).await
+            {
                 proceed(Some(self.inner), &state, &place, Ok(found));
             }
         }

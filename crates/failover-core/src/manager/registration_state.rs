@@ -63,6 +63,15 @@ pub(super) fn after(before: &RegistrationState, found: Result<RegistrationStatus
         register,
     };
     let same = |register| Step { state: None, event: None, register };
+    let found = match (before, found) {
+        (State::Registered, Ok(RegistrationStatus::Restored { after })) => {
+            let reason = format!("registered again by its provider: {after}");
+            return Step { state: None, event: Some((EventKind::Registered, reason)), register: false };
+        }
+        // For these, it is news that it is registered at all.
+        (_, Ok(RegistrationStatus::Restored { .. })) => Ok(RegistrationStatus::Registered),
+        (_, found) => found,
+    };
     match (before, found) {
         (State::TakenOver { .. } | State::Closed, _)
         | (State::Registered, Ok(RegistrationStatus::Registered)) => same(false),
@@ -78,6 +87,8 @@ pub(super) fn after(before: &RegistrationState, found: Result<RegistrationStatus
             let reason = format!("registered, after: {error}");
             step(State::Registered, EventKind::Registered, reason, false)
         }
+        // It was answered above.
+        (_, Ok(RegistrationStatus::Restored { .. })) => same(false),
         (_, Ok(RegistrationStatus::Missing)) => {
             let reason = "the registry does not have it any more; registering it again".to_owned();
             step(State::Lost, EventKind::RegistrationLost, reason, true)
@@ -111,12 +122,18 @@ mod tests {
         use RegistrationState as State;
         use RegistrationStatus as Found;
         let taken = || Found::TakenOver { by: "10.0.0.9:80".to_owned() };
+        let restored = || Found::Restored { after: "it was deleted".to_owned() };
         let failing = || State::Failing { error: failure() };
         for (before, found, state, event, register) in [
             (State::Registering, Ok(Found::Missing), "", None, true),
             (State::Registering, Ok(Found::Registered), "registered", Some(Registered), false),
             (State::Registering, Err(failure()), "failing: refused", Some(RegistrationFailed), false),
             (State::Registered, Ok(Found::Registered), "", None, false),
+            (State::Registered, Ok(restored()), "", Some(Registered), false),
+            (State::Lost, Ok(restored()), "registered", Some(Registered), false),
+            (State::Registering, Ok(restored()), "registered", Some(Registered), false),
+            (failing(), Ok(restored()), "registered", Some(Registered), false),
+            (State::Closed, Ok(restored()), "", None, false),
             (State::Registered, Ok(Found::Missing), "lost by", Some(RegistrationLost), true),
             (State::Registered, Ok(taken()), "taken over by", Some(RegistrationTakenOver), false),
             (State::Registered, Err(failure()), "failing: refused", Some(RegistrationFailed), false),

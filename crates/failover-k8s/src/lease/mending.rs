@@ -91,6 +91,7 @@ impl ProcessLease {
                     *slot = None;
                 } else {
                     apply(cluster, entry, Some(owner)).await?;
+                    self.ownership.restore(key.clone());
                     tracing::warn!(target: "failover::k8s", "{service}/{id} was deleted in the cluster; registered it again");
                 }
             }

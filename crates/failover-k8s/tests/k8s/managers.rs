@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use failover_core::{Endpoint, FailoverConfig, FailoverManager, ServiceHandle};
+use failover_core::{Endpoint, FailoverConfig, FailoverManager, RegistrationState, ServiceHandle};
 use failover_testkit::kubernetes::ControlPlane;
 use failover_testkit::until;
 
@@ -60,4 +60,28 @@ async fn a_process_that_serves_is_found_drained_and_gone() {
     until(SOON, "it is gone", async || users.endpoints().is_empty()).await;
     server.close().await.expect("closes");
     assert!(space.objects("leases").await.is_empty() && space.objects("endpointslices").await.is_empty());
+}
+
+/// What a user deletes is back by the provider's own care, and an event says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_provider_has_restored_is_an_event() {
+    let Some(space) = calm().await else { return };
+    let provider = space.builder().lease_duration(Duration::from_secs(3)).build().await.expect("builds");
+    let manager = FailoverManager::builder().provider(provider).build().await.expect("builds");
+    let serving = manager.register_self(endpoint("u1", "10.0.0.1")).await.expect("registers");
+    let told = || {
+        let events = manager.events(100);
+        events.iter().filter(|event| event.reason.starts_with("registered again by its provider: ")).count()
+    };
+    for (number, kind) in [(1, "endpointslices"), (2, "leases")] {
+        let objects = space.objects(kind).await;
+        let name = objects[0]["metadata"]["name"].as_str().expect("a name");
+        space.admin("DELETE", kind, name, "").await;
+        until(Duration::from_secs(25), "the event", async || told() == number).await;
+        assert_eq!(space.objects("endpointslices").await.len(), 1);
+        assert!(matches!(serving.state(), RegistrationState::Registered));
+    }
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    assert_eq!(told(), 2, "each once");
+    serving.close().await.expect("goes in order");
 }

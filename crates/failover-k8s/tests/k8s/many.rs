@@ -120,6 +120,14 @@ async fn the_services_beyond_the_first_share_a_watch_and_each_has_what_is_its_ow
     drop(late);
     until(SOON, "it ends", async || tell.receiver_count() == 0).await;
     assert_eq!(addresses(&handles[3]), ["10.0.0.3"]);
+    // With room for it, a service has a watch of its own again.
+    handles.clear();
+    until(SOON, "all are gone", async || manager.stats().is_empty()).await;
+    let before = of_slices();
+    let _again = manager.service("users-5").await.expect("a handle");
+    until(SOON, "its watch", async || of_slices() > before).await;
+    let newest = watches(&server).into_iter().rfind(is_slices).expect("a watch");
+    assert!(newest.query("labelSelector").is_some_and(|selector| selector.ends_with("%3Dusers-5")));
 }
 
 /// The same on a real API server.
