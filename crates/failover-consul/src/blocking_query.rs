@@ -46,23 +46,28 @@ struct WatchState<'a> {
     in_doubt: bool,
     /// Until then the leader answers: a stale read could reach the lagging server again.
     leader_until: Option<Time>,
-    /// Until then an empty answer is held back, because the servers went back to older data, or the
-    /// agent was away.
-    empty_from: Option<Time>,
-    /// Whether that is because of older data.
-    was_reset: bool,
+    hold: Hold,
     last: Option<EndpointSet>,
     /// The nodes of the last instances, with their ids.
     nodes: BTreeMap<String, String>,
     failing: bool,
-    /// Whether listeners know that an empty answer is held back.
-    holding: bool,
     /// Whether the last pause ended early.
     woken_early: bool,
     backoff: Backoff,
     pacer: RequestPacer,
     permit: Option<SemaphorePermit<'a>>,
     watching: Watching,
+}
+
+/// Whether an empty answer is held back.
+#[derive(Default)]
+struct Hold {
+    /// Until then, because the servers went back to older data, or an agent was away.
+    until: Option<Time>,
+    /// Whether that is because of older data.
+    was_reset: bool,
+    /// Whether listeners know of it.
+    is_told: bool,
 }
 
 /// The verdict on an answer.
@@ -93,12 +98,10 @@ impl ServiceWatch {
             highest: 0,
             in_doubt: false,
             leader_until: None,
-            empty_from: None,
-            was_reset: false,
+            hold: Hold::default(),
             last: None,
             nodes: BTreeMap::new(),
             failing: false,
-            holding: false,
             woken_early: false,
             backoff: backoff(),
             pacer: RequestPacer::new(),
@@ -187,7 +190,7 @@ impl ServiceWatch {
             return (mode, None);
         }
         // The wait must not outlast the grace of a held empty answer.
-        let held = state.empty_from.map(|until| until.since(self.client.timing.now()));
+        let held = state.hold.until.map(|until| until.since(self.client.timing.now()));
         let wait = held.map_or(settings.wait, |left| left.clamp(Duration::from_secs(1), settings.wait));
         (mode, Some((state.index, Duration::from_secs(wait.as_secs().max(1)))))
     }
@@ -251,8 +254,8 @@ impl ServiceWatch {
             state.index = 0;
             state.in_doubt = true;
             state.leader_until = Some(self.client.timing.now() + LEADER);
-            state.empty_from = Some(self.client.timing.now() + self.client.settings.empty_grace);
-            state.was_reset = true;
+            state.hold.until = Some(self.client.timing.now() + self.client.settings.empty_grace);
+            state.hold.was_reset = true;
             return Step::Again;
         }
         let set = set.with_age(answer.last_contact).with_revision(Revision::new(index.to_string()));
@@ -281,7 +284,7 @@ impl ServiceWatch {
         if answer.filtered {
             set.reject(format!("service {}", self.service), empty_check::partly_hidden());
         }
-        state.empty_from = None;
+        state.hold.until = None;
         state.nodes = nodes;
         state.highest = index;
         let waited_for_nothing = has_waited && after.is_some_and(|(old, _)| old == index);
@@ -328,7 +331,7 @@ impl ServiceWatch {
             return false;
         }
         state.failing = false;
-        state.holding = false;
+        state.hold.is_told = false;
         state.last = Some(set.clone());
         self.publisher.publish(set);
         !same

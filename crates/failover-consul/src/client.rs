@@ -124,7 +124,8 @@ impl Client {
         let mut open = self.open.subscribe();
         let deadline = self.settings.deadline;
         let asking = async {
-            let trying = self.try_with_room(&call, limit);
+            // On the heap: the caller's future stays small.
+            let trying = Box::pin(self.try_with_room(&call, limit));
             let answer = match limit {
                 // A request that waits for a permit holds no connection; the wait counts towards
                 // the deadline.

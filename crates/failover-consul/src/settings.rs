@@ -70,6 +70,7 @@ impl Origin {
 
 /// The settings, validated.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct Settings {
     pub(crate) address: BaseUrl,
     pub(crate) origin: Origin,

@@ -25,7 +25,7 @@ impl ServiceWatch {
         let before = state.last.as_ref();
         if before.is_some_and(|last| last.entries().is_empty())
             && !state.failing
-            && state.empty_from.is_none()
+            && state.hold.until.is_none()
             && !answer.filtered
         {
             // It has already been verified.
@@ -47,12 +47,12 @@ impl ServiceWatch {
                 state.in_doubt = false;
                 if had_some && self.holds_empty(state).await {
                     state.failing = true;
-                    if !std::mem::replace(&mut state.holding, true) {
-                        self.publisher.error(self.held(state.was_reset));
+                    if !std::mem::replace(&mut state.hold.is_told, true) {
+                        self.publisher.error(self.held(state.hold.was_reset));
                     }
                     return Step::Good { news: false };
                 }
-                let was_reset = state.empty_from.take().is_some() && state.was_reset;
+                let was_reset = state.hold.until.take().is_some() && state.hold.was_reset;
                 state.backoff.reset();
                 let empty = EndpointSet::unknown_service()
                     .with_age(set.age())
@@ -68,17 +68,17 @@ impl ServiceWatch {
     /// servers went back to older data, or an agent has returned, perhaps without its data, or has left.
     async fn holds_empty(&self, state: &mut WatchState<'_>) -> bool {
         let grace = RETURN_GRACE.min(self.client.settings.empty_grace);
-        if state.empty_from.is_none() {
+        if state.hold.until.is_none() {
             let now = self.client.timing.now();
             let until = self.client.outages.returned().map(|at| at + grace).filter(|until| now < *until);
             let nodes = std::mem::take(&mut state.nodes);
-            state.was_reset = false;
-            state.empty_from = match until {
+            state.hold.was_reset = false;
+            state.hold.until = match until {
                 None if empty_check::has_lost_node(&self.client, &nodes).await => Some(now + grace),
                 until => until,
             };
         }
-        state.empty_from.is_some_and(|until| self.client.timing.now() < until)
+        state.hold.until.is_some_and(|until| self.client.timing.now() < until)
     }
 
     /// Returns the error for an empty answer that is held back.
