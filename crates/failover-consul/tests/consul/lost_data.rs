@@ -91,7 +91,7 @@ async fn loses(server: Server, node: &str) {
     assert!(back.elapsed() < Duration::from_millis(1500), "{:?}", back.elapsed());
     client.wait_ready();
     // The agent aligns the catalog with its data within seconds.
-    tokio::time::sleep(SECOND * 12).await;
+    tokio::time::sleep(SECOND * 8).await;
     for (what, manager, handle, load) in managers {
         let (calls, failed) = load.stop().await;
         println!("{server:?} {node}: {what}: calls={calls} failed={failed}");
@@ -212,7 +212,7 @@ async fn servers_that_are_restored_from_a_snapshot_do_not_empty_a_service() {
         see(&mut stream, SECOND * 5, "the endpoint", has(&["a"])).await;
         let (status, said) = agent.call_bytes("PUT", "/v1/snapshot", &before).expect("answers");
         assert_eq!(status, 200, "{}", String::from_utf8_lossy(&said));
-        let until = Instant::now() + SECOND * 12;
+        let until = Instant::now() + SECOND * 8;
         let mut seen = Vec::new();
         while let Ok(item) = tokio::time::timeout_at(
             until.into(),
