@@ -75,7 +75,7 @@ impl Local {
         let read: Answered<'_> = serde_json::from_slice(&self.body)
             .map_err(|error| error::of_json("reading the agent", &error))?;
         let instance = Instance { node: None, service: read.service, checks: read.checks };
-        convert::entry(service, &instance, &client.settings, &mut Notes::default())
+        convert::entry(service, None, &instance, &client.settings, &mut Notes::default())
     }
 
     /// Returns the address and port, as far as the instance has them.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use failover_core::provider::{EndpointSet, Revision};
+use failover_core::provider::{EndpointSet, PortChoice, Revision};
 use failover_core::{Error, ErrorKind, ServiceName, Time};
 use failover_provider_kit::{Backoff, Publisher, RequestPacer};
 use tokio::sync::SemaphorePermit;
@@ -26,6 +26,8 @@ use crate::wire::{Mode, Read};
 
 /// Time during which the leader answers after the index went back.
 const LEADER: Duration = Duration::from_secs(60);
+/// The minimum interval between repetitions of an unchanged set.
+const CONFIRM: Duration = Duration::from_secs(10);
 
 /// Follows a service until it is aborted.
 pub(crate) struct ServiceWatch {
@@ -33,11 +35,14 @@ pub(crate) struct ServiceWatch {
     pub(crate) leader: Arc<Leader>,
     pub(crate) counts: Arc<Counts>,
     pub(crate) service: ServiceName,
+    pub(crate) port: Option<PortChoice>,
     pub(crate) publisher: Publisher<EndpointSet>,
 }
 
 /// State kept between answers.
 struct WatchState<'a> {
+    /// When the last set was published.
+    published: Option<Time>,
     /// The index to block on; 0 returns immediately.
     index: u64,
     /// The highest accepted index.
@@ -94,6 +99,7 @@ impl ServiceWatch {
     pub(crate) async fn run(self) {
         let client = Arc::clone(&self.client);
         let mut state = WatchState {
+            published: None,
             index: 0,
             highest: 0,
             in_doubt: false,
@@ -236,6 +242,7 @@ impl ServiceWatch {
         let set = match convert::read_set(
             &self.client.settings,
             &self.service,
+            self.port.as_ref(),
             std::mem::take(&mut answer.body),
             Order::ById,
         )
@@ -327,9 +334,16 @@ impl ServiceWatch {
     fn publish(&self, set: EndpointSet, state: &mut WatchState<'_>) -> bool {
         let set = if self.client.settings.passing_only { convert::only_passing(set) } else { set };
         let same = state.last.as_ref().is_some_and(|last| is_same(last, &set));
+        let now = self.client.timing.now();
         if same && !state.failing {
+            // The same again shows that the agent answers. That is news once in a while.
+            if state.published.is_none_or(|at| now.since(at) >= CONFIRM) {
+                state.published = Some(now);
+                self.publisher.publish(set);
+            }
             return false;
         }
+        state.published = Some(now);
         state.failing = false;
         state.hold.is_told = false;
         state.last = Some(set.clone());

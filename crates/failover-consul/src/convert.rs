@@ -18,7 +18,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use failover_core::provider::EndpointEntry;
+use failover_core::provider::{EndpointEntry, PortChoice};
 use failover_core::{Endpoint, EndpointId, Error, ErrorKind, Health, ServiceName};
 
 use crate::error::unsupported;
@@ -199,6 +199,7 @@ pub(crate) fn with_id(endpoint: &Endpoint, id: EndpointId) -> Result<Endpoint, E
 /// Returns an error with the reason if the instance is unusable.
 pub(crate) fn entry(
     service: &ServiceName,
+    port: Option<&PortChoice>,
     instance: &Instance<'_>,
     settings: &Settings,
     notes: &mut Notes,
@@ -216,12 +217,14 @@ pub(crate) fn entry(
         return Err(Error::new(ErrorKind::Validation, message).with_code(NOT_AN_INSTANCE));
     }
     let Claims { health, lifecycle } = claims(instance.checks.as_deref(), settings.ignore_node_checks);
-    let endpoint = endpoint(service, instance, found, health, settings, notes)?;
+    let port = Ports::new(found.port, found.ports).choose(port.map(ToString::to_string).as_deref())?;
+    let endpoint = endpoint(service, port, instance, found, health, settings, notes)?;
     Ok(EndpointEntry::new(endpoint).with_health(health).with_lifecycle(lifecycle))
 }
 
 fn endpoint(
     service: &ServiceName,
+    port: u16,
     instance: &Instance<'_>,
     found: &Service<'_>,
     health: Health,
@@ -237,7 +240,6 @@ fn endpoint(
     let id = if ours { id::decode(id) } else { id.into() };
     let id = adjust::id(&id, notes);
     let ports = Ports::new(found.port, found.ports);
-    let port = ports.choose(None)?;
     let node = instance.node.as_ref();
     let own = found.address.as_deref().filter(|address| !address.is_empty());
     let address = own.or_else(|| node.and_then(|node| node.address.as_deref())).unwrap_or_default();

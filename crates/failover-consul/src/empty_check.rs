@@ -45,7 +45,7 @@ pub(crate) async fn verify(
     let asking = client.done(client.settings.health(service.as_str(), None, Read::now(Mode::Leader))?);
     let mut again = asking.await?;
     let body = std::mem::take(&mut again.body);
-    let set = convert::read_set(&client.settings, service, body, Order::ById).await?;
+    let set = convert::read_set(&client.settings, service, None, body, Order::ById).await?;
     if again.filtered {
         return Err(filtered(service, "the server says that it left instances out"));
     }

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use failover_core::provider::{
-    AddressTrust, ConfigSet, ConfigStore, EndpointSet, Feature, Provider, ProviderInfo, Query, Registry,
-    WatchStream,
+    AddressTrust, ConfigSet, ConfigStore, EndpointSet, Feature, PortChoice, Provider, ProviderInfo, Query,
+    Registry, WatchStream,
 };
 use failover_core::{Error, ErrorKind, ServiceName, async_trait};
 use failover_provider_kit::{SharedWatches, Timing, Tls};
@@ -62,7 +62,7 @@ pub struct ConsulProvider {
     pub(crate) owner: String,
     counts: Arc<Counts>,
     leader: Arc<Leader>,
-    services: SharedWatches<ServiceName, EndpointSet>,
+    services: SharedWatches<Query, EndpointSet>,
     pub(crate) documents: SharedWatches<(), ConfigSet>,
     agent: Mutex<Option<AgentConfig>>,
 }
@@ -148,7 +148,7 @@ impl ConsulProvider {
     /// Lists the matching endpoints, also those that `passing_only` leaves out.
     pub(crate) async fn list_unhealthy_too(&self, query: &Query) -> Result<EndpointSet, Error> {
         let set = match query.service_name() {
-            Some(service) => self.in_time("list", self.read(service)).await?,
+            Some(service) => self.in_time("list", self.read(service, query.port_choice())).await?,
             None => self.in_time("list", self.read_all()).await?,
         };
         Ok(set.matching(query))
@@ -159,13 +159,13 @@ impl ConsulProvider {
         leader::ask(self.opened()?).await
     }
 
-    async fn read(&self, service: &ServiceName) -> Result<EndpointSet, Error> {
+    async fn read(&self, service: &ServiceName, port: Option<&PortChoice>) -> Result<EndpointSet, Error> {
         let client = self.opened()?;
         let settings = &client.settings;
         let mut answer = client.done(settings.listed(service.as_str(), self.once())?).await?;
         let what = format!("reading service {service}");
         let body = std::mem::take(&mut answer.body);
-        let mut set = convert::read_set(settings, service, body, settings.order()).await?;
+        let mut set = convert::read_set(settings, service, port, body, settings.order()).await?;
         if set.entries().is_empty() && set.rejected_count() == 0 {
             return match empty_check::verify(client, service, &answer).await? {
                 Emptiness::Certain => Ok(EndpointSet::unknown_service().confirmed()),
@@ -220,7 +220,8 @@ impl ConsulProvider {
                 reading.spawn(async move {
                     let settings = &client.settings;
                     let answer = client.done(settings.listed(name.as_str(), read)?).await?;
-                    let mut set = convert::read_set(settings, &name, answer.body, settings.order()).await?;
+                    let mut set =
+                        convert::read_set(settings, &name, None, answer.body, settings.order()).await?;
                     // An older server names a service without the instances that it hides.
                     if answer.filtered || (set.entries().is_empty() && set.rejected_count() == 0) {
                         set.reject(format!("service {name}"), empty_check::partly_hidden());
@@ -274,6 +275,7 @@ impl Provider for ConsulProvider {
                 Feature::Watch,
                 Feature::ConfigStore,
                 Feature::HealthCheck,
+                Feature::Ports,
                 Feature::WeightedRouting,
                 Feature::GeographicRouting,
             ])
@@ -367,15 +369,15 @@ impl Provider for ConsulProvider {
         Ok(if self.client.settings.passing_only { convert::only_passing(set) } else { set })
     }
 
-    /// Watches a service. All watches of a service share one task and one connection. The task
+    /// Watches a service. All watches of a service and its port share one task and one connection. The task
     /// starts with the first poll and ends when the last stream is dropped.
     fn watch(&self, query: &Query) -> Option<WatchStream<'_>> {
-        let service = query.service_name()?;
+        let (service, port) = (query.service_name()?.clone(), query.port_choice().cloned());
         let (client, leader) = (Arc::clone(&self.client), Arc::clone(&self.leader));
-        let (counts, of) = (Arc::clone(&self.counts), service.clone());
-        Some(self.services.listen(service.clone(), |publisher| async move {
+        let counts = Arc::clone(&self.counts);
+        Some(self.services.listen(query.unfiltered(), |publisher| async move {
             if client.is_open() {
-                ServiceWatch { client, leader, counts, service: of, publisher }.run().await;
+                ServiceWatch { client, leader, counts, service, port, publisher }.run().await;
             }
         }))
     }

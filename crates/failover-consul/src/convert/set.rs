@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use failover_core::provider::{EndpointEntry, EndpointSet};
+use failover_core::provider::{EndpointEntry, EndpointSet, PortChoice};
 use failover_core::{EndpointId, Error, ErrorKind, Health, Lifecycle, ServiceName};
 
 use crate::convert::adjust::{self, Notes};
@@ -17,15 +17,16 @@ use crate::wire::{Instance, entries};
 pub(crate) async fn read_set(
     settings: &Arc<Settings>,
     service: &ServiceName,
+    port: Option<&PortChoice>,
     body: Vec<u8>,
     order: Order,
 ) -> Result<EndpointSet, Error> {
     const LARGE: usize = 128 << 10;
     if body.len() < LARGE {
-        return set(service, &body, settings, order);
+        return set(service, port, &body, settings, order);
     }
-    let (settings, service) = (Arc::clone(settings), service.clone());
-    let reading = tokio::task::spawn_blocking(move || set(&service, &body, &settings, order));
+    let (settings, service, port) = (Arc::clone(settings), service.clone(), port.cloned());
+    let reading = tokio::task::spawn_blocking(move || set(&service, port.as_ref(), &body, &settings, order));
     reading
         .await
         .unwrap_or_else(|error| Err(Error::new(ErrorKind::Internal, format!("reading an answer: {error}"))))
@@ -42,6 +43,7 @@ pub(crate) async fn read_set(
 /// Returns an error if the answer is not a list.
 pub(crate) fn set(
     service: &ServiceName,
+    port: Option<&PortChoice>,
     body: &[u8],
     settings: &Settings,
     order: Order,
@@ -66,7 +68,7 @@ pub(crate) fn set(
     let mut holders: HashMap<EndpointId, u32> = HashMap::with_capacity(read.len());
     for instance in &read {
         let ((id, node), mut notes) = (key(instance), Notes::default());
-        match entry(service, instance, settings, &mut notes) {
+        match entry(service, port, instance, settings, &mut notes) {
             Ok(entry) => {
                 *holders.entry(entry.endpoint().id().clone()).or_default() += 1;
                 converted.push((entry, node, notes));

@@ -41,7 +41,7 @@ fn back(endpoint: &Endpoint, provider: &ConsulProvider) -> Result<Endpoint, Erro
     let key = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     assert!(registration.meta.keys().all(|k| k.len() <= 128 && k.bytes().all(key)));
     let body = serde_json::to_vec(&[listed(&registration)]).expect("JSON");
-    let set = set(endpoint.service(), &body, settings, Order::ById).expect("a list");
+    let set = set(endpoint.service(), None, &body, settings, Order::ById).expect("a list");
     assert_eq!(set.rejected_count(), 0, "{:?}", set.rejected());
     Ok(set.entries()[0].endpoint().as_ref().clone())
 }
@@ -231,8 +231,14 @@ fn statuses_that_an_agent_cannot_expect_are_refused() {
 
 fn read(body: &str) -> EndpointSet {
     let provider = provider(|b| b.default_protocol("http"));
-    set(&ServiceName::new("users").expect("valid"), body.as_bytes(), &provider.client.settings, Order::ById)
-        .expect("a list")
+    set(
+        &ServiceName::new("users").expect("valid"),
+        None,
+        body.as_bytes(),
+        &provider.client.settings,
+        Order::ById,
+    )
+    .expect("a list")
 }
 
 /// Row 23: services registered by other programs.
@@ -470,8 +476,9 @@ fn a_flood_of_bad_entries_is_counted_and_a_larger_one_is_an_error() {
     let set = read(&flood(150_000));
     assert_eq!((set.entries().len(), set.rejected_count(), set.rejected().len()), (0, 150_000, 1024));
     let users = ServiceName::new("users").expect("valid");
-    let error = super::set::set(&users, flood(200_001).as_bytes(), &usual().client.settings, Order::ById)
-        .expect_err("too many");
+    let error =
+        super::set::set(&users, None, flood(200_001).as_bytes(), &usual().client.settings, Order::ById)
+            .expect_err("too many");
     assert!(error.to_string().contains("more than 200000"), "{error}");
     assert_eq!(read("null").entries().len(), 0);
 }
@@ -542,8 +549,8 @@ proptest! {
     fn no_answer_makes_it_panic(body in "\\PC{0,200}", bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let provider = usual();
         let users = ServiceName::new("users").expect("valid");
-        let _ = set(&users, body.as_bytes(), &provider.client.settings, Order::ById);
-        let _ = set(&users, &bytes, &provider.client.settings, Order::ById);
-        let _ = set(&users, format!("[{{\"Service\":{body}}}]").as_bytes(), &provider.client.settings, Order::AsAnswered);
+        let _ = set(&users, None, body.as_bytes(), &provider.client.settings, Order::ById);
+        let _ = set(&users, None, &bytes, &provider.client.settings, Order::ById);
+        let _ = set(&users, None, format!("[{{\"Service\":{body}}}]").as_bytes(), &provider.client.settings, Order::AsAnswered);
     }
 }

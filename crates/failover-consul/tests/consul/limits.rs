@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use failover_consul::ConsulProvider;
-use failover_core::provider::{ConfigKey, Provider, Query, Registry};
+use failover_core::provider::{Provider, Query, Registry};
 use failover_testkit::consul::AgentOptions;
 use failover_testkit::servers::Server;
 use failover_testkit::{Reply, until};
@@ -35,10 +35,7 @@ impl Watcher {
             let (of, service) = (Arc::clone(&consul), name(service));
             tasks.push(tokio::spawn(async move {
                 let mut endpoints = of.watch(&Query::service(&service)).expect("it watches");
-                let mut documents = of
-                    .config_store()
-                    .expect("it keeps configuration")
-                    .watch(&ConfigKey::Service(service.clone()));
+                let mut documents = of.config_store().expect("it keeps configuration").watch();
                 loop {
                     tokio::select! {
                         item = std::future::poll_fn(|c| endpoints.as_mut().poll_next(c)) => match item {

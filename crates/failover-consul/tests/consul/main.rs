@@ -17,6 +17,7 @@ mod live;
 mod lost_data;
 mod many;
 mod measure;
+mod queries;
 mod races;
 mod reads;
 mod registry;

@@ -63,32 +63,28 @@ pub(super) fn after(before: &RegistrationState, found: Result<RegistrationStatus
         register,
     };
     let same = |register| Step { state: None, event: None, register };
-    let found = match (before, found) {
-        (State::Registered, Ok(RegistrationStatus::Restored { after })) => {
-            let reason = format!("registered again by its provider: {after}");
-            return Step { state: None, event: Some((EventKind::Registered, reason)), register: false };
-        }
-        // For these, it is news that it is registered at all.
-        (_, Ok(RegistrationStatus::Restored { .. })) => Ok(RegistrationStatus::Registered),
-        (_, found) => found,
-    };
     match (before, found) {
         (State::TakenOver { .. } | State::Closed, _)
         | (State::Registered, Ok(RegistrationStatus::Registered)) => same(false),
         (State::Registering | State::Lost, Ok(RegistrationStatus::Missing)) => same(true),
-        (State::Registering, Ok(RegistrationStatus::Registered)) => {
+        (State::Registered, Ok(RegistrationStatus::Restored { after })) => {
+            let reason = format!("registered again by its provider: {after}");
+            Step { state: None, event: Some((EventKind::Registered, reason)), register: false }
+        }
+        (State::Registering, Ok(RegistrationStatus::Registered | RegistrationStatus::Restored { .. })) => {
             step(State::Registered, EventKind::Registered, "registered".to_owned(), false)
         }
-        (State::Lost, Ok(RegistrationStatus::Registered)) => {
+        (State::Lost, Ok(RegistrationStatus::Registered | RegistrationStatus::Restored { .. })) => {
             let reason = "registered again, after the registry had lost it".to_owned();
             step(State::Registered, EventKind::Registered, reason, false)
         }
-        (State::Failing { error }, Ok(RegistrationStatus::Registered)) => {
+        (
+            State::Failing { error },
+            Ok(RegistrationStatus::Registered | RegistrationStatus::Restored { .. }),
+        ) => {
             let reason = format!("registered, after: {error}");
             step(State::Registered, EventKind::Registered, reason, false)
         }
-        // It was answered above.
-        (_, Ok(RegistrationStatus::Restored { .. })) => same(false),
         (_, Ok(RegistrationStatus::Missing)) => {
             let reason = "the registry does not have it any more; registering it again".to_owned();
             step(State::Lost, EventKind::RegistrationLost, reason, true)
