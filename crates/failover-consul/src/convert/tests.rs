@@ -4,6 +4,7 @@ use failover_core::provider::EndpointSet;
 use failover_core::{HealthCheck, Lifecycle};
 use proptest::prelude::*;
 
+use super::nodes as nodes_of;
 use super::set::set;
 use super::*;
 use crate::provider::ConsulProvider;
@@ -352,6 +353,21 @@ fn a_long_id_on_two_nodes_is_two_endpoints() {
     let ids: std::collections::BTreeSet<_> =
         set.entries().iter().map(|entry| entry.endpoint().id()).collect();
     assert_eq!((ids.len(), set.rejected_count()), (2, 2), "{set:?}");
+}
+
+#[test]
+fn the_nodes_of_a_few_instances_are_known_by_their_ids() {
+    let on = |node: &str| format!(r#"{{"Node":{node},"Service":{{"ID":"a","Service":"users"}}}}"#);
+    let known = |nodes: &[String]| {
+        let all: Vec<_> = nodes.iter().map(|node| on(node)).collect();
+        nodes_of(format!("[{},7]", all.join(",")).as_bytes())
+    };
+    let node = |name: &str, id: &str| format!(r#"{{"Node":"{name}","ID":"{id}"}}"#);
+    let some = known(&[node("n1", "x"), node("n1", "x"), node("n2", ""), "null".to_owned()]);
+    assert_eq!(some.into_iter().collect::<Vec<_>>(), [("n1".to_owned(), "x".to_owned())]);
+    let many: Vec<_> = (0..9).map(|n| node(&format!("n{n}"), "x")).collect();
+    assert_eq!((known(&many[..8]).len(), known(&many).len()), (8, 0));
+    assert!(nodes_of(b"no list").is_empty());
 }
 
 #[test]

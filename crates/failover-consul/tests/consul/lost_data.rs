@@ -113,6 +113,36 @@ async fn loses(server: Server, node: &str) {
     assert!(seen.iter().flatten().all(|set| !set.entries().is_empty()), "{seen:?}");
 }
 
+/// A node leaves, or comes back without its data and without the owners of what it had: callers through
+/// another agent keep the endpoints for the grace, and not longer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_node_takes_along_is_kept_for_the_grace() {
+    for (server, leaves) in [(Server::Consul, true), (Server::ConsulDebian, true), (Server::Consul, false)] {
+        let Some((first, mut client)) = pair(server) else { return };
+        let body = r#"{"Name": "users", "ID": "a", "Address": "10.1.2.1", "Port": 80}"#;
+        assert_eq!(client.call("PUT", "/v1/agent/service/register", body).expect("answers").0, 200);
+        let remote = builder(&first.address()).empty_grace(SECOND * 3).build().expect("valid");
+        let users = name("users");
+        let mut stream = remote.watch(&users).expect("it watches");
+        see(&mut stream, SECOND * 10, "the endpoint", has(&["a"])).await;
+        if leaves {
+            assert_eq!(client.call("PUT", "/v1/agent/leave", "").expect("answers").0, 200);
+        } else {
+            client.lose_data();
+            client.relaunch();
+        }
+        let held = |item: &Result<EndpointSet, Error>| {
+            item.as_ref().is_err_and(|error| error.code() == "EMPTY_AFTER_RETURN")
+        };
+        let seen = see(&mut stream, SECOND * 60, "it is held", held).await;
+        assert!(seen.iter().flatten().all(|set| !set.entries().is_empty()), "{seen:?}");
+        let begun = Instant::now();
+        let seen = see(&mut stream, SECOND * 10, "it is empty", has(&[])).await;
+        assert!(begun.elapsed() >= Duration::from_millis(2500), "{:?}", begun.elapsed());
+        assert!(seen.last().expect("one").as_ref().expect("good").is_confirmed(), "{seen:?}");
+    }
+}
+
 /// Somebody deregisters an endpoint: its owner notices at once, whatever checks it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_deregistered_behind_its_owners_back_is_back_within_a_second() {
