@@ -123,7 +123,7 @@ async fn what_a_node_takes_along_is_kept_for_the_grace() {
         assert_eq!(client.call("PUT", "/v1/agent/service/register", body).expect("answers").0, 200);
         let remote = builder(&first.address()).empty_grace(SECOND * 3).build().expect("valid");
         let users = name("users");
-        let mut stream = remote.watch(&users).expect("it watches");
+        let mut stream = remote.watch(&Query::service(&users)).expect("it watches");
         see(&mut stream, SECOND * 10, "the endpoint", has(&["a"])).await;
         if leaves {
             assert_eq!(client.call("PUT", "/v1/agent/leave", "").expect("answers").0, 200);

@@ -182,9 +182,9 @@ async fn a_service_is_read_from_another_namespace_and_port() {
         assert!(error.to_string().contains(named), "{error}");
     }
     for (name, wrong, named) in [
-        ("wrong-namespace", source("kubernetes").namespace("Shop/../x"), "namespace"),
-        ("wrong-name", source("kubernetes").port("a b"), "port"),
-        ("wrong-number", source("kubernetes").port(0), "port"),
+        ("wrong-namespace", source("kubernetes").namespace("Shop/../x"), "namespace: Shop"),
+        ("wrong-name", source("kubernetes").port("a b"), "port: a b"),
+        ("wrong-number", source("kubernetes").port(0), "port: 0"),
     ] {
         let handle = manager.service_from(name, [wrong]).await.expect("a handle");
         let error = || handle.stats().sources[0].error.clone();

@@ -28,7 +28,17 @@ pub(super) fn kind(request: &Request) -> String {
     format!("{} {}", request.method, request.path())
 }
 
+/// Returns whether a request is one of the watches of registrations, which come when they like.
+fn is_of_guard(request: &Request) -> bool {
+    request.method == "GET" && request.path().contains("/v1/agent/service/")
+}
+
 impl Agent {
+    /// Returns the requests until now that operations made.
+    pub(super) fn requests(&self) -> Vec<Request> {
+        self.server.requests().into_iter().filter(|request| !is_of_guard(request)).collect()
+    }
+
     pub(super) async fn start() -> Self {
         let script = Script::default();
         let answers = script.clone();
@@ -53,7 +63,7 @@ impl Script {
             return reply();
         }
         // Nothing changes any more, so a blocking query is held.
-        if request.query("index").is_some() {
+        if request.query("index").is_some() || is_of_guard(request) {
             std::future::pending::<()>().await;
         }
         let path = request.path().strip_prefix("/proxy").unwrap_or(request.path());

@@ -144,10 +144,10 @@ async fn asked_by(operation: Operation) -> Vec<String> {
     let agent = Agent::start().await;
     let consul = plain(&agent).build().expect("valid");
     operation.prepare(&consul).await;
-    let before = agent.server.request_count();
+    let before = agent.requests().len();
     operation.run(&consul).await;
     let mut kinds = Vec::new();
-    for kind in agent.server.requests().iter().skip(before).map(kind) {
+    for kind in agent.requests().iter().skip(before).map(kind) {
         if !kinds.contains(&kind) {
             kinds.push(kind);
         }
@@ -163,7 +163,7 @@ async fn case(operation: Operation, asked: &str, answer: &Answer) -> String {
         plain(&agent).ttl(SECOND * 30).answer_bytes(LIMIT).deadline(deadline).build().expect("valid");
     operation.prepare(&consul).await;
     agent.fail(asked, Arc::clone(&answer.make));
-    let before = agent.server.request_count();
+    let before = agent.requests().len();
     let outcome = operation.run(&consul).await;
     // A request and the operation have equal deadlines. Where the operation can do without the answer, it
     // is done if that of the request is noticed first.
@@ -173,5 +173,5 @@ async fn case(operation: Operation, asked: &str, answer: &Answer) -> String {
     if operation.is_watch || answer.is_slow {
         return outcome;
     }
-    format!("{outcome} [{} requests]", agent.server.request_count() - before)
+    format!("{outcome} [{} requests]", agent.requests().len() - before)
 }

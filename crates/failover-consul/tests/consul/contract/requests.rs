@@ -30,10 +30,10 @@ async fn record(operation: Operation, build: fn(&Agent) -> ConsulBuilder) -> (St
     let agent = Agent::start().await;
     let consul = build(&agent).build().expect("valid");
     operation.prepare(&consul).await;
-    let before = agent.server.request_count();
+    let before = agent.requests().len();
     let outcome = operation.run(&consul).await;
-    until(SECOND, "a request", || async { agent.server.request_count() > before }).await;
-    let shown = agent.server.requests().iter().skip(before).map(|request| show(request, &agent)).collect();
+    until(SECOND * 20, operation.name, || async { agent.requests().len() > before }).await;
+    let shown = agent.requests().iter().skip(before).map(|request| show(request, &agent)).collect();
     (outcome.replace(&agent.server.address().to_string(), "AGENT"), shown)
 }
 
