@@ -113,33 +113,34 @@ async fn loses(server: Server, node: &str) {
     assert!(seen.iter().flatten().all(|set| !set.entries().is_empty()), "{seen:?}");
 }
 
-/// A node leaves, or comes back without its data and without the owners of what it had: callers through
-/// another agent keep the endpoints for the grace, and not longer.
+/// A node leaves the catalog with its instances, as one does whose agent has left: callers keep its
+/// endpoints for the grace, and not longer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_node_takes_along_is_kept_for_the_grace() {
-    for (server, leaves) in [(Server::Consul, true), (Server::ConsulDebian, true), (Server::Consul, false)] {
-        let Some((first, mut client)) = pair(server) else { return };
-        let body = r#"{"Name": "users", "ID": "a", "Address": "10.1.2.1", "Port": 80}"#;
-        assert_eq!(client.call("PUT", "/v1/agent/service/register", body).expect("answers").0, 200);
-        let remote = builder(&first.address()).empty_grace(SECOND * 3).build().expect("valid");
+    for server in [Server::Consul, Server::ConsulDebian] {
+        let Some(agent) = (AgentOptions { dev: true, ..AgentOptions::new(server) }).start() else { return };
+        let remote = builder(&agent.address()).empty_grace(SECOND * 3).build().expect("valid");
         let users = name("users");
         let mut stream = remote.watch(&Query::service(&users)).expect("it watches");
-        see(&mut stream, SECOND * 10, "the endpoint", has(&["a"])).await;
-        if leaves {
-            assert_eq!(client.call("PUT", "/v1/agent/leave", "").expect("answers").0, 200);
-        } else {
-            client.lose_data();
-            client.relaunch();
+        see(&mut stream, SECOND * 5, "nothing", has(&[])).await;
+        let register = r#"{"Node": "far", "ID": "40e4a748-2192-161a-0510-9bf59fe950b5", "Address": "10.1.2.9",
+            "Service": {"ID": "a", "Service": "users", "Address": "10.1.2.1", "Port": 80}}"#;
+        for (deregister, least) in
+            [(r#"{"Node": "far", "ServiceID": "a"}"#, Duration::ZERO), (r#"{"Node": "far"}"#, SECOND * 5 / 2)]
+        {
+            assert_eq!(agent.call("PUT", "/v1/catalog/register", register).expect("answers").0, 200);
+            see(&mut stream, SECOND * 5, "the endpoint", has(&["a"])).await;
+            let begun = Instant::now();
+            assert_eq!(agent.call("PUT", "/v1/catalog/deregister", deregister).expect("answers").0, 200);
+            let seen = see(&mut stream, SECOND * 10, "it is empty", has(&[])).await;
+            println!("{server:?}: empty after {:?}", begun.elapsed());
+            assert!(begun.elapsed() >= least, "{:?}", begun.elapsed());
+            assert!(begun.elapsed() < least + SECOND * 4, "{:?}", begun.elapsed());
+            assert!(seen.last().expect("one").as_ref().expect("good").is_confirmed(), "{seen:?}");
+            let codes: Vec<_> = seen.iter().filter_map(|item| item.as_ref().err().map(Error::code)).collect();
+            let held = if least.is_zero() { vec![] } else { vec!["EMPTY_AFTER_RETURN"] };
+            assert_eq!(codes, held);
         }
-        let held = |item: &Result<EndpointSet, Error>| {
-            item.as_ref().is_err_and(|error| error.code() == "EMPTY_AFTER_RETURN")
-        };
-        let seen = see(&mut stream, SECOND * 60, "it is held", held).await;
-        assert!(seen.iter().flatten().all(|set| !set.entries().is_empty()), "{seen:?}");
-        let begun = Instant::now();
-        let seen = see(&mut stream, SECOND * 10, "it is empty", has(&[])).await;
-        assert!(begun.elapsed() >= Duration::from_millis(2500), "{:?}", begun.elapsed());
-        assert!(seen.last().expect("one").as_ref().expect("good").is_confirmed(), "{seen:?}");
     }
 }
 
