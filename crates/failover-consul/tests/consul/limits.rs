@@ -118,7 +118,6 @@ async fn six_processes(server: Server) {
         writer.register(&endpoint(&format!("two-{service}"), service, 2)).await.expect("registers");
     }
     until(SECOND * 60, "every process knows the change", || async { known(2) == 120 }).await;
-    writer.close().await.expect("closes");
 }
 
 /// A process whose watches hold all connections of the agent can register, and its heartbeats arrive.
