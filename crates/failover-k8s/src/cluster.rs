@@ -12,7 +12,6 @@ use serde_json::Value;
 
 use crate::api::{Api, Kind, Scope};
 use crate::client::ApiClient;
-use crate::namespace_watch::NamespaceWatches;
 use crate::pods::{LatestLabels, PodLabels, PodStore};
 use crate::reflector::{Periods, follow};
 use crate::settings::{PortChoice, Reading, ServicePort, Settings, Target, UsedPort};
@@ -39,8 +38,6 @@ pub(crate) struct Cluster {
     zone: Mutex<Option<String>>,
     /// The labels of the pods of each namespace.
     pods: SharedWatches<String, Arc<PodLabels>>,
-    /// The watches of all slices of a namespace.
-    pub(crate) namespaces: NamespaceWatches,
     /// When reading Services was refused. The refusal is harmless and expires: an API server
     /// refuses every request while it starts.
     refused: Mutex<Option<Time>>,
@@ -57,7 +54,6 @@ impl Cluster {
             service_ports: Mutex::default(),
             zone: Mutex::default(),
             pods,
-            namespaces: NamespaceWatches::default(),
             refused: Mutex::default(),
         }
     }

@@ -334,7 +334,7 @@ impl ProcessLease {
                     let done = match self.is_taken_over(cluster, &entry).await {
                         Ok(false) => {
                             let applied = apply(cluster, &entry, Some(&owner)).await;
-                            applied.inspect(|_| self.ownership.restore(place.key().clone()))
+                            applied.inspect(|()| self.ownership.restore(place.key().clone()))
                         }
                         Ok(true) => {
                             self.give_up(place.key(), &mut slot);

@@ -19,6 +19,7 @@ use crate::client::{ApiClient, ApiRequest};
 use crate::cluster::Cluster;
 use crate::endpoints::{Endpoints, Notices};
 use crate::lease::ProcessLease;
+use crate::namespace_watch::NamespaceWatches;
 use crate::pods::LatestLabels;
 use crate::reflector::{Periods, follow};
 use crate::settings::{Settings, Target};
@@ -39,6 +40,8 @@ pub struct KubernetesProvider {
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) lease: Arc<ProcessLease>,
     endpoints: SharedWatches<Query, EndpointSet>,
+    /// The watches of all slices of a namespace.
+    namespaces: Arc<NamespaceWatches>,
     pub(crate) configs: SharedWatches<(), ConfigSet>,
     renewal_task: Mutex<Option<AbortOnDrop>>,
     reaper_task: Mutex<Option<AbortOnDrop>>,
@@ -54,6 +57,7 @@ impl KubernetesProvider {
             cluster: Arc::new(Cluster::new(client, settings)),
             lease: Arc::new(lease),
             endpoints: SharedWatches::new(timing.clone()),
+            namespaces: Arc::default(),
             configs: SharedWatches::new(timing),
             renewal_task: Mutex::default(),
             reaper_task: Mutex::default(),
@@ -96,7 +100,12 @@ impl KubernetesProvider {
 }
 
 /// Publishes a service's endpoints until aborted; returns immediately if the provider is closed.
-async fn follow_service(cluster: Arc<Cluster>, query: Query, publisher: Publisher<EndpointSet>) {
+async fn follow_service(
+    cluster: Arc<Cluster>,
+    namespaces: Arc<NamespaceWatches>,
+    query: Query,
+    publisher: Publisher<EndpointSet>,
+) {
     if !cluster.client.is_open() {
         return;
     }
@@ -125,12 +134,12 @@ async fn follow_service(cluster: Arc<Cluster>, query: Query, publisher: Publishe
     let notices = Notices { unknown: &unknown, undecided: &undecided, labels: &labels };
     let store = Endpoints::new(&cluster, target.clone(), publisher.clone(), notices);
     let following = async {
-        let own = cluster.namespaces.own(cluster.namespace_of(&target));
+        let own = namespaces.own(cluster.namespace_of(&target));
         if own.is_some() {
             let (api, scope) = cluster.slices_of(&target);
             follow(api, scope, periods, store).await;
         } else {
-            cluster.namespaces.follow(&cluster, &target, store).await;
+            namespaces.follow(&cluster, &target, store).await;
         }
     };
     let pods = cluster.follow_pods(&target, &labels);
@@ -234,9 +243,13 @@ impl Provider for KubernetesProvider {
     }
 
     fn watch(&self, query: &Query) -> Option<WatchStream<'_>> {
-        let (cluster, of) = (Arc::clone(&self.cluster), query.clone());
+        let (cluster, namespaces) = (Arc::clone(&self.cluster), Arc::clone(&self.namespaces));
+        let of = query.clone();
         query.service_name()?;
-        Some(self.endpoints.listen(query.unfiltered(), |publisher| follow_service(cluster, of, publisher)))
+        Some(
+            self.endpoints
+                .listen(query.unfiltered(), |publisher| follow_service(cluster, namespaces, of, publisher)),
+        )
     }
 
     /// Reads the compact form, such as `users.shop:http`: a Service, its namespace, and its port.
