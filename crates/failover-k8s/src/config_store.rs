@@ -20,7 +20,11 @@ use crate::slice_store::identity;
 impl ConfigStore for KubernetesProvider {
     async fn load(&self, key: &ConfigKey) -> Result<Option<StoredConfig>, Error> {
         self.cluster.client.ensure_open()?;
-        match self.cluster.api().get(Kind::ConfigMaps, &names::config(key)).await? {
+        let name = names::config(key);
+        match self.cluster.api().get(Kind::ConfigMaps, &name).await? {
+            Some(object) if identity(&object).0.is_empty() => {
+                Err(Error::bad_answer(format!("get configmaps {name}"), "it is no object"))
+            }
             Some(object) => Ok(Some(stored(&object))),
             None => Ok(None),
         }

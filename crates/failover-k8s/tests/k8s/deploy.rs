@@ -38,13 +38,14 @@ async fn the_deployment_is_taken_by_an_api_server_and_all_that_it_names_is_there
     let name =
         MANIFEST.lines().find_map(|line| line.strip_prefix("name = ")).expect("a name").trim_matches('"');
     for line in [
-        format!("RUN cargo build --release --package {name}"),
-        format!("COPY --from=build /src/target/release/{name} /usr/local/bin/"),
+        format!("RUN cargo build --release --package {name} --features program --bin {name}-program"),
+        format!("COPY --from=build /src/target/release/{name}-program /usr/local/bin/{name}"),
         format!("ENTRYPOINT [\"{name}\"]"),
     ] {
         assert!(DOCKERFILE.lines().any(|one| one == line), "the Dockerfile has no line {line}");
     }
-    assert!(!MANIFEST.contains("[[bin]]"), "the program has another name than its package");
+    let bin = format!("name = \"{name}-program\"\npath = \"src/main.rs\"");
+    assert!(MANIFEST.contains(&bin), "the program has another name than the Dockerfile's");
     let forms = forms();
     assert_eq!(forms.iter().map(|form| &*form[0]).collect::<Vec<_>>(), ["serve", "call"]);
     let namespace = &space.namespace;
