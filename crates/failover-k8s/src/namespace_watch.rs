@@ -327,7 +327,7 @@ impl ReflectorStore for Distributor {
     }
 }
 
-/// Applies what a subscriber is told to the store of its service, until the task of the watch ends.
+/// Applies the news of a subscriber to the store of its service, until the task of the watch ends.
 async fn feed<M: ReflectorStore>(timing: &Timing, inbox: &Inbox, store: &mut M) {
     loop {
         let wake = inbox.wake.notified();

@@ -102,7 +102,7 @@ impl Registry for KubernetesProvider {
         self.remove(service, id, &place).await
     }
 
-    /// Registrations are looked after with the lease. What that has restored is told here, once.
+    /// The renewal of the lease restores registrations; this reports each restored one once.
     async fn registration(&self, endpoint: &Endpoint) -> Result<RegistrationStatus, Error> {
         let found = self.get(endpoint.service(), endpoint.id()).await;
         let status = RegistrationStatus::of_read(endpoint, found)?;

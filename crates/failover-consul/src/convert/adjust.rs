@@ -112,7 +112,7 @@ pub(super) fn metadata(all: BTreeMap<String, String>, notes: &mut Notes) -> BTre
     kept
 }
 
-/// Cuts a text to at most so many bytes, and returns whether that was necessary.
+/// Cuts a text to a maximum length in bytes, and returns whether that was necessary.
 fn cut(text: &mut String, most: usize) -> bool {
     if text.len() <= most {
         return false;

@@ -13,8 +13,8 @@ use crate::wire::content_hash;
 /// The pause after the agent had no connection to spare.
 const WITHOUT_CONNECTION: Duration = Duration::from_secs(60);
 
-/// How long what somebody has deregistered stays so: whoever did it sees that it is done, before its owner
-/// registers it again.
+/// The pause before the owner registers again what an administrator has deregistered, who first sees
+/// that it is gone.
 const DEREGISTERED: Duration = Duration::from_millis(600);
 
 /// What a look at the agent found.

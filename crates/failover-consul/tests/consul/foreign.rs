@@ -200,7 +200,7 @@ async fn an_instance_with_odd_ids_and_tags_is_used_and_that_is_said() {
             .await;
             consul.list(&Query::service(&web)).await.expect("lists")
         };
-        assert_eq!(set.rejected_count(), 4, "each is told: {:?}", set.rejected());
+        assert_eq!(set.rejected_count(), 4, "each is reported: {:?}", set.rejected());
         let told: Vec<_> = set.rejected().iter().map(|entry| entry.error().to_string()).collect();
         for part in ["encoded", "285 characters", "1024 bytes", "300 tags"] {
             assert!(told.iter().any(|told| told.contains(part)), "{part} in {told:?}");
