@@ -1,7 +1,6 @@
 //! The watch of the configuration store: one blocking query for every key below the prefix.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use failover_core::provider::{ConfigKey, ConfigSet, StoredConfig};
 use failover_core::{Error, ErrorKind, RetryAdvice, Time};
@@ -16,7 +15,6 @@ use crate::outage::Outage;
 use crate::wire::answer::Answer;
 use crate::wire::{Mode, Read};
 
-const REFUSED: Duration = Duration::from_secs(30);
 /// The most missing documents whose absence is verified one by one.
 const VERIFIED: usize = 8;
 
@@ -185,19 +183,9 @@ async fn take(
 async fn failed(client: &Client, error: Error, publisher: &Publisher<ConfigSet>, state: &mut WatchState<'_>) {
     state.index = 0;
     state.failing = true;
-    let outage = Outage::of(&error);
-    client.outages.note(outage, client.timing.now());
-    let own = state.backoff.after_failure(client.timing.now(), client.timing.unit());
+    let was_accepted = state.last.is_some();
+    let (outage, pause) = client.pause_after(&error, was_accepted, &mut state.backoff, &mut state.permit);
     let is_requested = matches!(error.retry(), RetryAdvice::After(_));
-    let pause = match (error.retry(), outage) {
-        (RetryAdvice::After(pause), _) => pause.max(own),
-        // Servers that restart refuse a token for seconds that they accepted before.
-        (_, Outage::Denied) if state.last.is_none() => client.timing.jittered(REFUSED, 0.1),
-        _ => own,
-    };
-    if outage == Outage::Limited {
-        client.connections.refuse(state.permit.take(), client.timing.now());
-    }
     let wakes = matches!(outage, Outage::Unreachable | Outage::Other) && !is_requested && !state.woken_early;
     publisher.error(error);
     state.woken_early = client.pause_together(outage, pause, &mut state.backoff, wakes).await;

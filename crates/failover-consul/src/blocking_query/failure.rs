@@ -8,26 +8,14 @@ use crate::blocking_query::{ServiceWatch, WatchState};
 use crate::error;
 use crate::outage::Outage;
 
-/// Pause after a permission error, while the token file still holds the refused token.
-const REFUSED: Duration = Duration::from_secs(30);
 /// A pause after a server error that is longer than this ends early once the servers have a leader.
 const NO_LEADER: Duration = Duration::from_secs(2);
 
 impl ServiceWatch {
     pub(super) async fn failed(&self, error: Error, state: &mut WatchState<'_>) {
         let client = &self.client;
-        let outage = Outage::of(&error);
-        client.outages.note(outage, client.timing.now());
-        let own = state.backoff.after_failure(client.timing.now(), client.timing.unit());
-        let pause = match (error.retry(), outage) {
-            (RetryAdvice::After(pause), _) => pause.max(own),
-            // Servers that restart refuse a token for seconds that they accepted before.
-            (_, Outage::Denied) if state.last.is_none() => client.timing.jittered(REFUSED, 0.1),
-            _ => own,
-        };
-        if outage == Outage::Limited {
-            client.connections.refuse(state.permit.take(), client.timing.now());
-        }
+        let was_accepted = state.last.is_some();
+        let (outage, pause) = client.pause_after(&error, was_accepted, &mut state.backoff, &mut state.permit);
         // A listener that has no set yet gets, on every other attempt, the set of a server without
         // a leader.
         state.in_doubt = state.last.is_some() || !state.in_doubt;

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use failover_core::{Error, Time, codes};
+use failover_core::{Error, RetryAdvice, Time, codes};
 use failover_provider_kit::Backoff;
 use http::Method;
+use tokio::sync::SemaphorePermit;
 use tokio::time::sleep;
 
 use crate::client::{Client, Limit};
@@ -15,6 +16,8 @@ use crate::wire::answer::Answer;
 
 /// A connection that is lost so soon was never served.
 const AT_ONCE: Duration = Duration::from_secs(1);
+/// The pause after a refusal of a token that was never accepted.
+const REFUSED: Duration = Duration::from_secs(30);
 /// Time in which the agent notices a closed connection, and other watches notice a dead agent.
 const SETTLES: Duration = Duration::from_millis(100);
 
@@ -76,6 +79,31 @@ impl Client {
         }
         sleep(SETTLES).await;
         self.connections.has_waiting()
+    }
+
+    /// Records a failure of a watch, and returns its kind and the pause before the next request. If the
+    /// agent has no connection for the watch, takes its permit.
+    pub(crate) fn pause_after(
+        &self,
+        error: &Error,
+        was_accepted: bool,
+        backoff: &mut Backoff,
+        permit: &mut Option<SemaphorePermit<'_>>,
+    ) -> (Outage, Duration) {
+        let outage = Outage::of(error);
+        let now = self.timing.now();
+        self.outages.note(outage, now);
+        let own = backoff.after_failure(now, self.timing.unit());
+        let pause = match (error.retry(), outage) {
+            (RetryAdvice::After(pause), _) => pause.max(own),
+            // Servers that restart refuse a token for seconds that they accepted before.
+            (_, Outage::Denied) if !was_accepted => self.timing.jittered(REFUSED, 0.1),
+            _ => own,
+        };
+        if outage == Outage::Limited {
+            self.connections.refuse(permit.take(), now);
+        }
+        (outage, pause)
     }
 
     /// Waits for `pause` after a failure. While others fail in the same way, the pause is extended, so
