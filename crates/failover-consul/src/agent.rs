@@ -121,6 +121,7 @@ pub(crate) async fn write(
                 // the servers do not answer.
                 return match local(client, &registration.id).await {
                     Ok(Some(local)) if local.is(registration) => Ok(()),
+                    Ok(None) if error.code() == codes::CONNECTION_LOST => Err(error::turned_away(&error)),
                     _ => Err(error),
                 };
             }

@@ -64,13 +64,23 @@ struct WatchState<'a> {
     watching: Watching,
 }
 
+/// Why an empty answer may be due to a loss.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Why {
+    /// All instances were in service and went together.
+    #[default]
+    Sudden,
+    /// An agent was away, or has left.
+    Return,
+    /// The servers went back to older data.
+    Reset,
+}
+
 /// Whether an empty answer is held back.
 #[derive(Default)]
 struct Hold {
-    /// Until then, because the servers went back to older data, or an agent was away.
     until: Option<Time>,
-    /// Whether that is because of older data.
-    was_reset: bool,
+    why: Why,
     /// Whether listeners know of it.
     is_told: bool,
 }
@@ -197,8 +207,11 @@ impl ServiceWatch {
         }
         // The wait must not outlast the grace of a held empty answer.
         let held = state.hold.until.map(|until| until.since(self.client.timing.now()));
-        let wait = held.map_or(settings.wait, |left| left.clamp(Duration::from_secs(1), settings.wait));
-        (mode, Some((state.index, Duration::from_secs(wait.as_secs().max(1)))))
+        // Whole seconds that end after the grace, at once.
+        let held = held.map(|left| left.as_secs() + 1);
+        let most = settings.wait.as_secs().max(1);
+        let wait = held.map_or(most, |left| left.min(most));
+        (mode, Some((state.index, Duration::from_secs(wait))))
     }
 
     async fn ask(&self, mode: Mode, after: Option<(u64, Duration)>, is_failing: bool) -> Asked {
@@ -262,7 +275,7 @@ impl ServiceWatch {
             state.in_doubt = true;
             state.leader_until = Some(self.client.timing.now() + LEADER);
             state.hold.until = Some(self.client.timing.now() + self.client.settings.empty_grace);
-            state.hold.was_reset = true;
+            state.hold.why = Why::Reset;
             return Step::Again;
         }
         let set = set.with_age(answer.last_contact).with_revision(Revision::new(index.to_string()));

@@ -26,6 +26,19 @@ pub(crate) fn of_status(what: &str, answer: &Answer) -> Error {
     }
 }
 
+/// Returns the error of a registration whose connection a running agent ends.
+///
+/// An agent that has lost the ID of its node does (seen on 1.22.7), as long as the catalog has its old
+/// node with this instance: every write of the agent is refused, and it panics over what it could not
+/// delete.
+pub(crate) fn turned_away(error: &Error) -> Error {
+    let message = format!(
+        "{error}; the agent runs and has not registered it. An agent whose node has got a new ID does this until \
+         its old node is deregistered (PUT /v1/catalog/deregister {{\"Node\": NAME}}); its log names both"
+    );
+    Error::new(error.kind(), message).with_code(error.code()).with_retry(error.retry())
+}
+
 /// Returns the text of a short body, unless it contains the token.
 fn said(body: &[u8], token: Option<&Secret>) -> String {
     const LONGEST: usize = 200;

@@ -21,6 +21,8 @@ pub struct AgentOptions {
     pub server: Server,
     /// The node name.
     pub node: String,
+    /// The ID of the node, a UUID; otherwise the agent creates one and keeps it with its data.
+    pub node_id: Option<String>,
     /// The datacenter.
     pub datacenter: String,
     /// Whether the agent runs in dev mode, without data on disk.
@@ -45,6 +47,7 @@ impl AgentOptions {
         Self {
             server,
             node: "test".to_owned(),
+            node_id: None,
             datacenter: "dc1".to_owned(),
             dev: false,
             servers: 1,
@@ -159,9 +162,10 @@ impl Agent {
         }
     }
 
-    /// Gives the agent another node name, which it has from its next start.
+    /// Gives the agent another node name and no fixed ID, from its next start.
     pub fn rename(&mut self, node: &str) {
         node.clone_into(&mut self.options.node);
+        self.options.node_id = None;
     }
 
     /// Pauses the agent (SIGSTOP).
@@ -253,6 +257,7 @@ impl Agent {
         let mut command = Command::new(&self.program);
         command.arg("agent").arg(format!("-node={}", self.options.node));
         command.arg(format!("-datacenter={}", self.options.datacenter));
+        command.args(self.options.node_id.iter().map(|id| format!("-node-id={id}")));
         if self.options.dev {
             command.arg("-dev");
         } else {

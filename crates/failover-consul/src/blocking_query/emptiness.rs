@@ -3,15 +3,20 @@
 use std::time::Duration;
 
 use failover_core::provider::{EndpointSet, Revision};
-use failover_core::{Error, ErrorKind};
+use failover_core::{Error, ErrorKind, Lifecycle};
 
-use crate::blocking_query::{ServiceWatch, Step, WatchState};
+use crate::blocking_query::{ServiceWatch, Step, WatchState, Why};
 use crate::empty_check::{self, Emptiness};
 use crate::wire::answer::Answer;
 
 /// How long an empty answer is held back after the agent's return, at most: as long as owners take to
 /// notice that it has lost their endpoints, and to register them again.
 const RETURN_GRACE: Duration = Duration::from_secs(15);
+
+/// How long an empty answer after instances in service is held back, at most. A node that keeps its ID
+/// while its agent loses its data looks like that from elsewhere; the owners are back within about a
+/// second. Endpoints that are really gone fail for this long, as a service without endpoints does.
+const SUDDEN_GRACE: Duration = Duration::from_secs(3);
 
 impl ServiceWatch {
     /// Judges an answer without instances: there are none, or the data are lost or hidden.
@@ -47,12 +52,13 @@ impl ServiceWatch {
                 state.in_doubt = false;
                 if had_some && self.holds_empty(state).await {
                     state.failing = true;
-                    if !std::mem::replace(&mut state.hold.is_told, true) {
-                        self.publisher.error(self.held(state.hold.was_reset));
+                    // What ends so soon is no news.
+                    if state.hold.why != Why::Sudden && !std::mem::replace(&mut state.hold.is_told, true) {
+                        self.publisher.error(self.held(state.hold.why));
                     }
                     return Step::Good { news: false };
                 }
-                let was_reset = state.hold.until.take().is_some() && state.hold.was_reset;
+                let was_reset = state.hold.until.take().is_some() && state.hold.why == Why::Reset;
                 state.backoff.reset();
                 let empty = EndpointSet::unknown_service()
                     .with_age(set.age())
@@ -64,27 +70,29 @@ impl ServiceWatch {
         }
     }
 
-    /// Returns whether an empty answer after instances may be due to a loss, which is repaired soon: the
-    /// servers went back to older data, or an agent has returned, perhaps without its data, or has left.
+    /// Returns whether an empty answer after instances may be due to a loss, which is repaired soon.
     async fn holds_empty(&self, state: &mut WatchState<'_>) -> bool {
-        let grace = RETURN_GRACE.min(self.client.settings.empty_grace);
         if state.hold.until.is_none() {
-            let now = self.client.timing.now();
-            let until = self.client.outages.returned().map(|at| at + grace).filter(|until| now < *until);
+            let (now, most) = (self.client.timing.now(), self.client.settings.empty_grace);
+            let grace = RETURN_GRACE.min(most);
+            let returned = self.client.outages.returned().map(|at| at + grace).filter(|until| now < *until);
             let nodes = std::mem::take(&mut state.nodes);
-            state.hold.was_reset = false;
-            state.hold.until = match until {
-                None if empty_check::has_lost_node(&self.client, &nodes).await => Some(now + grace),
-                until => until,
+            (state.hold.why, state.hold.until) = match returned {
+                Some(until) => (Why::Return, Some(until)),
+                None if empty_check::has_lost_node(&self.client, &nodes).await => {
+                    (Why::Return, Some(now + grace))
+                }
+                None if was_in_service(state) => (Why::Sudden, Some(now + SUDDEN_GRACE.min(most))),
+                None => (Why::Sudden, None),
             };
         }
         state.hold.until.is_some_and(|until| self.client.timing.now() < until)
     }
 
     /// Returns the error for an empty answer that is held back.
-    fn held(&self, was_reset: bool) -> Error {
+    fn held(&self, why: Why) -> Error {
         let grace = self.client.settings.empty_grace;
-        let (since, grace, code) = if was_reset {
+        let (since, grace, code) = if why == Why::Reset {
             ("the servers went back to older data", grace, "EMPTY_AFTER_RESET")
         } else {
             ("an agent was away, has left or lost its data", RETURN_GRACE.min(grace), "EMPTY_AFTER_RETURN")
@@ -95,4 +103,11 @@ impl ServiceWatch {
         );
         Error::new(ErrorKind::NotFound, message).with_code(code)
     }
+}
+
+/// Returns whether any of the last instances was in service: what is drained before it is deregistered
+/// is no loss.
+fn was_in_service(state: &WatchState<'_>) -> bool {
+    let mut last = state.last.iter().flat_map(EndpointSet::entries);
+    last.any(|entry| entry.lifecycle() == Lifecycle::InService)
 }

@@ -246,7 +246,8 @@ impl ConsulBuilder {
 
     /// Sets how long an empty answer is held back after the servers went back to older data, up to
     /// 1 h; default 60 s. After an agent that was unreachable has returned, perhaps without its data,
-    /// it is held back for this time or 15 s, whichever is shorter.
+    /// it is held back for this time or 15 s, whichever is shorter; after instances in service that went
+    /// without a reason, for this time or 3 s.
     pub fn empty_grace(mut self, grace: Duration) -> Self {
         self.empty_grace = grace;
         self

@@ -55,6 +55,16 @@ impl Fake {
         });
     }
 
+    /// Sets the instances at a new index, which is returned.
+    pub(crate) fn set_instances(&self, instances: Vec<String>) -> u64 {
+        self.data.send_modify(|data| {
+            data.instances = instances;
+            data.names = vec!["consul".to_owned(), "users".to_owned()];
+            data.index += 10;
+        });
+        self.data.borrow().index
+    }
+
     pub(crate) fn set_names(&self, names: &[&str]) {
         self.data.send_modify(|data| data.names = names.iter().map(|name| (*name).to_owned()).collect());
     }

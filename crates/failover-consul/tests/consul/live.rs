@@ -192,8 +192,14 @@ async fn owners(server: Server) {
             .await
             .expect("a provider that never had it may remove it")
     );
+    let b = endpoint("b", "users", 4);
+    until(SECOND * 5, "its owner lives and has it again", || async {
+        admin.get(&users, b.id()).await.is_ok()
+    })
+    .await;
     assert!(second.deregister(&users, a.id()).await.expect("its own"));
     assert!(!second.deregister(&users, a.id()).await.expect("gone already"));
+    assert!(second.deregister(&users, b.id()).await.expect("its own, too"));
     see(&mut stream, SECOND * 5, "it is gone", has(&[])).await;
 }
 

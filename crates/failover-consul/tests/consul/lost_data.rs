@@ -10,14 +10,15 @@ use failover_testkit::servers::Server;
 use failover_testkit::{Reply, until};
 
 use crate::cluster::Load;
-use crate::fake::Fake;
+use crate::fake::{Fake, instance};
 use crate::support::{SECOND, builder, endpoint, has, ids, name, next, provider, see};
 
 /// One server, and a client agent to which programs talk.
-fn pair(server: Server) -> Option<(Agent, Agent)> {
+fn pair(server: Server, node_id: Option<&str>) -> Option<(Agent, Agent)> {
     let one = AgentOptions { node: "server".to_owned(), ..AgentOptions::new(server) }.start()?;
     let options = AgentOptions {
         node: "client".to_owned(),
+        node_id: node_id.map(str::to_owned),
         servers: 0,
         join: vec![one.lan()],
         ..AgentOptions::new(server)
@@ -39,27 +40,30 @@ fn on_agent(agent: &Agent, id: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_that_loses_its_data_costs_no_call_on_the_newest() {
-    loses(Server::Consul, "client").await;
+    loses(Server::Consul, None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_that_loses_its_data_costs_no_call_on_debian() {
-    loses(Server::ConsulDebian, "client").await;
+    loses(Server::ConsulDebian, None).await;
 }
 
 /// Another agent, under another node name, takes the place of the first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_that_is_replaced_costs_no_call_on_the_newest() {
-    loses(Server::Consul, "another").await;
+    loses(Server::Consul, Some("another")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_that_is_replaced_costs_no_call_on_debian() {
-    loses(Server::ConsulDebian, "another").await;
+    loses(Server::ConsulDebian, Some("another")).await;
 }
 
-async fn loses(server: Server, node: &str) {
-    let Some((first, mut client)) = pair(server) else { return };
+/// The ID that a node keeps, as one does that takes it from its machine.
+const ID: &str = "8d6f2c1e-54f0-4c5d-9a0f-0d6a4f7b9c11";
+
+async fn loses(server: Server, another: Option<&str>) {
+    let Some((first, mut client)) = pair(server, Some(ID)) else { return };
     let owner = provider(&client.address());
     owner.register(&checked("a", 1)).await.expect("registers");
     // The second has a time to live.
@@ -78,7 +82,10 @@ async fn loses(server: Server, node: &str) {
     see(&mut stream, SECOND * 5, "both", has(&["a", "b"])).await;
 
     client.lose_data();
-    client.rename(node);
+    if let Some(node) = another {
+        client.rename(node);
+    }
+    let node = client.node().to_owned();
     client.relaunch();
     until(SECOND * 30, "the agent answers", || async {
         client.call("GET", "/v1/agent/services", "").is_ok()
@@ -111,6 +118,43 @@ async fn loses(server: Server, node: &str) {
         seen.push(item.expect("it goes on"));
     }
     assert!(seen.iter().flatten().all(|set| !set.entries().is_empty()), "{seen:?}");
+}
+
+/// An agent that has lost the ID of its node, too, cannot write to the catalog while the old node has its
+/// name. Once it has compared itself with the catalog, 1.22.7 ends the connection of who registers what
+/// the old node has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_node_with_a_new_id_refuses_is_told_and_mended_with_its_node() {
+    for server in [Server::Consul, Server::ConsulDebian] {
+        let Some((first, mut client)) = pair(server, None) else { return };
+        let owner = provider(&client.address());
+        owner.register(&checked("a", 1)).await.expect("registers");
+        until(SECOND * 10, "the catalog has it", || async {
+            first
+                .call("GET", "/v1/catalog/service/users", "")
+                .is_ok_and(|(_, body)| body.contains("10.1.2.1"))
+        })
+        .await;
+        drop(owner);
+        client.lose_data();
+        client.restart();
+        // The agent compares itself with the catalog within a second of joining.
+        tokio::time::sleep(SECOND * 3).await;
+        let another = provider(&client.address());
+        match another.register(&checked("a", 1)).await {
+            Ok(()) => assert_eq!(server, Server::ConsulDebian),
+            Err(error) => {
+                assert!(error.to_string().contains("/v1/catalog/deregister"), "{error}");
+                let old = r#"{"Node": "client"}"#;
+                assert_eq!(first.call("PUT", "/v1/catalog/deregister", old).expect("answers").0, 200);
+                until(SECOND * 90, "it is registered", || async {
+                    another.register(&checked("a", 1)).await.is_ok()
+                })
+                .await;
+            }
+        }
+        assert!(on_agent(&client, "a"), "{server:?}");
+    }
 }
 
 /// A node leaves the catalog with its instances, as one does whose agent has left: callers keep its
@@ -220,11 +264,42 @@ async fn an_empty_answer_after_the_agents_return_is_held_for_the_grace_alone() {
     assert!(seen.last().expect("one").as_ref().expect("good").is_confirmed(), "{seen:?}");
     let codes: Vec<_> = seen.iter().filter_map(|item| item.as_ref().err().map(Error::code)).collect();
     assert!(codes.contains(&"EMPTY_AFTER_RETURN"), "{codes:?}");
-    // Long after the return, an emptying is applied at once.
-    fake.set(&["a"], 130);
-    see(&mut stream, SECOND * 5, "it is back", has(&["a"])).await;
-    fake.set(&[], 140);
-    let seen = see(&mut stream, SECOND * 2, "the empty set", has(&[])).await;
+}
+
+/// What was in service and is gone is believed after a moment, without a word before; what was taken out
+/// of service first, at once.
+#[tokio::test]
+async fn a_sudden_emptying_is_held_for_a_moment_and_an_orderly_one_is_not() {
+    let fake = Fake::start(&["a", "b"]).await;
+    let consul = builder(&fake.address()).build().expect("valid");
+    let users = name("users");
+    let mut stream = consul.watch(&Query::service(&users)).expect("it watches");
+    let maintained =
+        instance("a", 1).replace("serfHealth", "_service_maintenance:a").replace("passing", "critical");
+    for (before, least) in [
+        (vec![instance("a", 1), instance("b", 2)], 3),
+        (vec![maintained.clone(), instance("b", 2)], 3),
+        (vec![maintained], 0),
+    ] {
+        let count = before.len();
+        let index = fake.set_instances(before);
+        let full =
+            |set: &Result<EndpointSet, Error>| set.as_ref().is_ok_and(|set| set.entries().len() == count);
+        see(&mut stream, SECOND * 5, "the instances", full).await;
+        fake.set(&[], index + 10);
+        let begun = Instant::now();
+        let seen = see(&mut stream, SECOND * 6, "the empty set", has(&[])).await;
+        assert_eq!(seen.len(), 1, "{seen:?}");
+        let (least, took) = (Duration::from_secs(least), begun.elapsed());
+        assert!(took >= least.saturating_sub(SECOND / 2) && took < least + SECOND * 2, "{least:?}: {took:?}");
+    }
+    // What is back before that was never gone.
+    let index = fake.set_instances(vec![instance("a", 1)]);
+    see(&mut stream, SECOND * 5, "the instance", has(&["a"])).await;
+    fake.set(&[], index + 10);
+    tokio::time::sleep(SECOND).await;
+    fake.set(&["a", "b"], index + 20);
+    let seen = see(&mut stream, SECOND * 5, "both", has(&["a", "b"])).await;
     assert_eq!(seen.len(), 1, "{seen:?}");
 }
 

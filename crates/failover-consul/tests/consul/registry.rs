@@ -7,6 +7,7 @@ use failover_core::{ErrorKind, Health};
 use failover_testkit::{FaultServer, Reply, Request};
 use serde_json::{Value, json};
 
+use crate::fake::Fake;
 use crate::support::{SECOND, builder, endpoint};
 
 /// An agent with one instance, which can lose the responses to registrations.
@@ -79,6 +80,24 @@ async fn row_20_an_answer_that_is_lost_is_looked_up() {
     let error = provider.register(&a).await.expect_err("it has not");
     assert_eq!((error.kind(), error.code()), (ErrorKind::Connection, "CONNECTION_LOST"));
     assert_eq!(provider.metrics().registered, 0, "nothing is kept");
+}
+
+/// See `lost_data`: what to do is in the error, because the agent's answer is none.
+#[tokio::test]
+async fn an_agent_that_ends_the_connection_of_who_registers_is_told_with_the_remedy() {
+    for (reply, status, is_told) in
+        [(Reply::reset as fn() -> Reply, 404, true), (Reply::close, 404, true), (Reply::close, 500, false)]
+    {
+        let fake = Fake::start(&[]).await;
+        fake.fail(move |request| {
+            let registers = request.path() == "/v1/agent/service/register";
+            Some(if registers { reply() } else { Reply::json(status, "unknown service ID") })
+        });
+        let provider = builder(&fake.address()).build().expect("valid");
+        let error = provider.register(&endpoint("a", "users", 1)).await.expect_err("no answer");
+        assert_eq!(error.to_string().contains("PUT /v1/catalog/deregister"), is_told, "{error}");
+        assert_eq!(provider.metrics().registered, 0);
+    }
 }
 
 /// Row 20: an update whose response is lost does not stop the heartbeats of the previous
