@@ -1,5 +1,6 @@
 //! Runs cargo, and reads the workspace's metadata.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -87,6 +88,14 @@ pub(crate) fn features(package: &Value) -> Vec<&str> {
 pub(crate) fn all_features_of_all(packages: &[Value]) -> [String; 2] {
     let named = |package| features(package).into_iter().map(|feature| format!("{}/{feature}", name(package)));
     ["--features".to_owned(), packages.iter().flat_map(named).collect::<Vec<_>>().join(",")]
+}
+
+/// Returns the names of all integration tests, each once.
+pub(crate) fn tests(packages: &[Value]) -> BTreeSet<String> {
+    let targets = packages.iter().filter_map(|package| package["targets"].as_array()).flatten();
+    let is_test =
+        |target: &&Value| target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|k| k == "test"));
+    targets.filter(is_test).map(|target| name(target).to_owned()).collect()
 }
 
 /// Returns whether other crates can depend on the package: a library outside the examples.

@@ -66,7 +66,12 @@ impl Tally {
         }
     }
 
-    /// Marks the end of the output.
+    /// Marks the end of the output of one command.
+    pub(crate) fn end_of_part(&mut self) {
+        self.close();
+    }
+
+    /// Marks the end of all output.
     pub(crate) fn end(&mut self) {
         self.close();
         if self.passed + self.failed == 0 {

@@ -17,6 +17,9 @@ use crate::results::Tally;
 /// libtest captures the output of a passing test, so the line would not be visible there.
 const SKIPS: &str = "FAILOVER_SKIPS";
 
+/// The variable with the number of tests that run at a time.
+const THREADS: &str = "RUST_TEST_THREADS";
+
 /// Runs `cargo xtask test [-- FILTER]`.
 pub(crate) fn command(args: &[String]) -> Result<(), String> {
     let filter = match args {
@@ -74,18 +77,54 @@ fn without_consulrs(filter: &[String]) -> Result<(), String> {
     if tally.is_good() { Ok(()) } else { Err("not every test passed without consulrs; see above".to_owned()) }
 }
 
+/// Tests on real servers, which wait more than they compute.
+const ON_SERVERS: [&str; 2] = ["consul", "k8s"];
+
+/// How many of these run at a time.
+const SERVERS_AT_A_TIME: &str = "4";
+
 /// Runs all tests of the workspace.
 pub(crate) fn run(filter: &[String]) -> Result<Tally, String> {
-    let features = cargo::all_features_of_all(&cargo::packages()?);
-    tally(&[&["--workspace".to_owned()], &features[..]].concat(), filter)
+    let packages = cargo::packages()?;
+    let features = cargo::all_features_of_all(&packages);
+    let workspace = [&["--workspace".to_owned()], &features[..]].concat();
+    let (on_servers, others): (Vec<_>, Vec<_>) =
+        cargo::tests(&packages).into_iter().partition(|test| ON_SERVERS.contains(&test.as_str()));
+    let named = |tests: Vec<String>| tests.into_iter().flat_map(|test| ["--test".to_owned(), test]);
+    let quick = ["--lib", "--bins", "--examples"].map(str::to_owned).into_iter().chain(named(others));
+    let mut tally = Tally::default();
+    run_part(&workspace, quick.collect(), filter, None, &mut tally)?;
+    run_part(&workspace, named(on_servers).collect(), filter, Some(SERVERS_AT_A_TIME), &mut tally)?;
+    run_part(&workspace, vec!["--doc".to_owned()], filter, None, &mut tally)?;
+    tally.end();
+    print!("\n{}", tally.details());
+    Ok(tally)
 }
 
-/// Runs the selected tests, streams their output and lists skips, failures and problems.
+/// Runs the selected tests of one package, and lists skips, failures and problems.
 fn tally(selection: &[String], filter: &[String]) -> Result<Tally, String> {
+    let mut tally = Tally::default();
+    run_part(selection, Vec::new(), filter, None, &mut tally)?;
+    tally.end();
+    print!("\n{}", tally.details());
+    Ok(tally)
+}
+
+/// Runs the selected tests, streams their output and adds it up.
+fn run_part(
+    selection: &[String],
+    targets: Vec<String>,
+    filter: &[String],
+    at_a_time: Option<&str>,
+    tally: &mut Tally,
+) -> Result<(), String> {
     let skips = SkipFile::new()?;
     let mut command = cargo(["test", "--no-fail-fast", "--color", "never"]);
-    command.args(selection).arg("--");
+    command.args(selection).args(targets).arg("--");
     command.args(filter).env(SKIPS, &skips.path);
+    if let Some(at_a_time) = at_a_time.filter(|_| std::env::var_os(THREADS).is_none()) {
+        command.env(THREADS, at_a_time);
+    }
     // The lines that announce a test program are parsed; these settings would change or drop them.
     command.env("CARGO_TERM_QUIET", "false").env("CARGO_TERM_VERBOSE", "false");
     println!("$ {}", cargo::line(&command));
@@ -99,16 +138,14 @@ fn tally(selection: &[String], filter: &[String]) -> Result<Tally, String> {
     // The command holds the write ends; while it exists, the output does not end.
     drop(command);
 
-    let mut tally = Tally::default();
-    follow(&lines(reader), &mut child, &mut tally);
+    follow(&lines(reader), &mut child, tally);
     let status = child.wait().map_err(|error| format!("cargo test got lost: {error}"))?;
-    tally.end();
+    tally.end_of_part();
     tally.early_returns(&skips.read()?);
     if !status.success() && tally.is_good() {
         tally.problem(format!("cargo test failed ({status}) although no test did; see its output above"));
     }
-    print!("\n{}", tally.details());
-    Ok(tally)
+    Ok(())
 }
 
 /// Prints and processes each line until the output ends.
