@@ -296,6 +296,7 @@ impl ApiClient {
             if let Some(token) = &token {
                 request.headers_mut().insert(header::AUTHORIZATION, token.header("Bearer ")?);
             }
+            tracing::debug!(target: "failover::k8s", method = %ask.method, path = ask.target, "requesting");
             let sent = way.client.send(request).await;
             let here = |error| error::of_kube(&self.at(&ask.what), &error);
             let answer = sent.map_err(here)?;

@@ -17,7 +17,7 @@ use crate::credential_files::CredentialFiles;
 use crate::exec_credential::{ExecCredential, Printed};
 use crate::kubeconfig::Source;
 use crate::server_url::{check_server, check_url};
-use crate::{auth_info, certificate, error};
+use crate::{auth_info, certificate, transport};
 
 /// How long reading the token may take before the previous one is used.
 const TOKEN: Duration = Duration::from_millis(500);
@@ -99,7 +99,7 @@ impl Session {
         let auth = &mut config.auth_info;
         let file = if auth.token.is_none() { auth.token_file.take() } else { None };
         let token = file.map(|file| token_file(Path::new(&file))).transpose()?.map(Arc::new);
-        let client = Client::try_from(config).map_err(|error| error::of_kube("make a client", &error))?;
+        let client = transport::client(&config)?;
         Ok(Self { client, token, ends, certificate, files })
     }
 
@@ -259,11 +259,6 @@ async fn configuration(credentials: &Credentials, dangerous: bool) -> Result<Con
             return Err(Error::new(ErrorKind::Validation, message));
         }
     }
-    // kube's own retries take minutes and also repeat writes.
-    config.default_retry = false;
-    config.connect_timeout = Some(Duration::from_secs(5));
-    config.write_timeout = Some(Duration::from_secs(10));
-    config.read_timeout = None;
     Ok(Configured { config, origin, files })
 }
 

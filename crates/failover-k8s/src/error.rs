@@ -103,12 +103,6 @@ pub(crate) fn of_kube(what: &str, error: &kube::Error) -> Error {
             // Its message can contain the plugin's output.
             Error::no_credentials(what, "cannot load credentials from the configured source")
         }
-        kube::Error::ProxyProtocolDisabled { .. } | kube::Error::ProxyProtocolUnsupported { .. } => {
-            let message = format!(
-                "{what}: the kubeconfig names a proxy; build a kube client with one and use from_client"
-            );
-            Error::new(ErrorKind::Unsupported, message)
-        }
         kube::Error::InferKubeconfig(error) => of_kubeconfig("kubeconfig", error),
         kube::Error::RustlsTls(error) => {
             Error::new(ErrorKind::Validation, format!("{what}: its certificates cannot be used: {error}"))

@@ -77,6 +77,7 @@ mod slice_store;
 mod slices;
 mod target;
 mod timestamp;
+mod transport;
 
 pub use provider::KubernetesProvider;
 pub use provider::builder::KubernetesProviderBuilder;

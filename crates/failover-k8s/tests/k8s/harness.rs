@@ -190,6 +190,7 @@ pub(crate) fn shared(provider: KubernetesProvider) -> Arc<dyn Provider> {
 /// refused.
 pub(crate) struct Way {
     pub(crate) port: u16,
+    open: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -199,17 +200,27 @@ impl Way {
         let to: u16 = url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
         let port = from.unwrap_or_else(failover_testkit::free_port);
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.expect("it is free");
+        let open = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&open);
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((mut here, _)) = listener.accept().await {
+                let counted = Arc::clone(&counted);
                 connections.spawn(async move {
+                    counted.fetch_add(1, Ordering::Relaxed);
                     if let Ok(mut there) = tokio::net::TcpStream::connect(("127.0.0.1", to)).await {
                         let _ = tokio::io::copy_bidirectional(&mut here, &mut there).await;
                     }
+                    counted.fetch_sub(1, Ordering::Relaxed);
                 });
             }
         });
-        Self { port, task }
+        Self { port, open, task }
+    }
+
+    /// Returns how many connections are open.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
     }
 }
 

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use failover_core::provider::{Provider, Query};
 use failover_core::{FailoverManager, ManagerConfig, ServiceHandle};
+use failover_k8s::KubernetesProvider;
 use failover_testkit::{FaultServer, Reply, Request, until};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
 use crate::discovery::controllers;
-use crate::harness::calm;
+use crate::harness::{Way, calm, ids, next, sees, service};
 use crate::scripted::{builder, event, is_slices, is_watch, list, quiet, watches};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -120,14 +122,17 @@ async fn the_services_beyond_the_first_share_a_watch_and_each_has_what_is_its_ow
     drop(late);
     until(SOON, "it ends", async || tell.receiver_count() == 0).await;
     assert_eq!(addresses(&handles[3]), ["10.0.0.3"]);
-    // With room for it, a service has a watch of its own again.
+    // With room for it, a service has a watch of its own, again and once the old ones have ended.
     handles.clear();
-    until(SOON, "all are gone", async || manager.stats().is_empty()).await;
-    let before = of_slices();
-    let _again = manager.service("users-5").await.expect("a handle");
-    until(SOON, "its watch", async || of_slices() > before).await;
-    let newest = watches(&server).into_iter().rfind(is_slices).expect("a watch");
-    assert!(newest.query("labelSelector").is_some_and(|selector| selector.ends_with("%3Dusers-5")));
+    until(SOON, "users-39 has a watch of its own", async || {
+        until(SOON, "all are gone", async || manager.stats().is_empty()).await;
+        let handle = manager.service("users-39").await.expect("a handle");
+        has(&handle, &["10.0.0.39"]).await;
+        let is_its_own = |selector: &str| selector.ends_with("%3Dusers-39");
+        let watches = watches(&server);
+        watches.iter().filter_map(|watch| watch.query("labelSelector")).any(is_its_own)
+    })
+    .await;
 }
 
 /// The same on a real API server.
@@ -156,6 +161,41 @@ async fn forty_services_of_a_real_namespace_each_have_what_is_their_own() {
     put(36, &[36, 37]).await;
     has(&handles[36], &["10.1.0.36", "10.1.0.37"]).await;
     has(&handles[37], &["10.1.0.37"]).await;
+}
+
+/// Watches that share no list share connections: up to 80 a connection, of the 100 that the server allows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_and_fifty_watches_take_two_connections() {
+    let Some(space) = calm().await else { return };
+    let way = Way::to(&space.plane.url(), None).await;
+    // The rights of an administrator: each watch is in another namespace.
+    let token = space.plane.token_file(&format!("{}-admin", space.namespace), space.plane.admin());
+    let provider = KubernetesProvider::builder()
+        .api_server(format!("https://127.0.0.1:{}", way.port), space.plane.authority(), &token)
+        .namespace(&space.namespace)
+        .build()
+        .await
+        .expect("builds");
+    let mut watches: Vec<_> = (0..150)
+        .map(|number| {
+            let query = Query::service(&service("users")).namespace(format!("{}-{number}", space.namespace));
+            provider.watch(&query).expect("it watches")
+        })
+        .collect();
+    for watch in &mut watches {
+        assert!(next(watch).await.expect("an answer").entries().is_empty());
+    }
+    until(SOON, "all share two connections", async || way.open() == 2).await;
+    // There is room for other requests, and for a watch instead of one that ends.
+    provider.list(&Query::all()).await.expect("an answer");
+    watches.truncate(80);
+    let query = Query::service(&service("users")).namespace(&space.namespace);
+    let mut one_more = provider.watch(&query).expect("it watches");
+    assert!(next(&mut one_more).await.expect("an answer").entries().is_empty());
+    let body = controllers("users", "users", &[7]).to_string();
+    space.apply("endpointslices", "users", &body).await;
+    sees(&mut one_more, SOON, "its endpoint", |set| ids(set).len() == 1).await;
+    assert_eq!(way.open(), 2);
 }
 
 /// Returns how many connections this machine has to a port of loopback.

@@ -215,6 +215,48 @@ async fn a_registration_that_is_refused_leaves_no_lease() {
     provider.close().await.expect("closes");
 }
 
+/// A quota refuses the slice or the lease of a registration: nothing is left behind, and it succeeds once
+/// there is room.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registration_beyond_a_quota_leaves_nothing_behind() {
+    let Some(space) = calm().await else { return };
+    let provider = provider(&space, "beyond").await;
+    for counted in ["count/endpointslices.discovery.k8s.io", "count/leases.coordination.k8s.io"] {
+        let quota = |none: Value| {
+            let hard = json!({ counted: "0" });
+            json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"},
+                "spec": {"hard": hard}, "status": {"hard": hard, "used": none}})
+        };
+        assert_eq!(space.apply("resourcequotas", "none", &quota(json!({})).to_string()).await.status, 201);
+        // The controller that would count does not run here.
+        let status = space.path("resourcequotas", "none/status");
+        let body = quota(json!({ counted: "0" })).to_string();
+        let path = format!("{status}?fieldManager=counts&force=true");
+        let answer = space.plane.request(space.plane.admin(), "PATCH", &path, &body).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        until(Duration::from_secs(10), "the quota is in force", async || {
+            let is_refused = provider.register(&endpoint("a", "10.0.0.1")).await.is_err();
+            if !is_refused {
+                provider.deregister(&service("users"), &id("a")).await.expect("deregisters");
+            }
+            is_refused
+        })
+        .await;
+        let error = provider.register(&endpoint("a", "10.0.0.1")).await.expect_err("still");
+        assert!(error.to_string().contains("exceeded quota: none"), "{error}");
+        assert!(space.objects("leases").await.is_empty(), "{counted}");
+        assert!(space.objects("endpointslices").await.is_empty(), "{counted}");
+        assert_eq!(space.admin("DELETE", "resourcequotas", "none", "").await.status, 200);
+        until(Duration::from_secs(10), "there is room", async || {
+            provider.register(&endpoint("a", "10.0.0.1")).await.is_ok()
+        })
+        .await;
+        provider.deregister(&service("users"), &id("a")).await.expect("deregisters");
+        provider.close().await.expect("closes");
+        provider.connect().await.expect("connects again");
+    }
+}
+
 /// Of several processes that register, two reap for all: the first by the names of their leases. The
 /// death of one of them costs no time.
 #[tokio::test(flavor = "multi_thread")]
