@@ -207,6 +207,37 @@ async fn refused(services: usize, status: u16) {
     .await;
 }
 
+/// The same for ten minutes, in virtual time: with many services about as many requests as with one.
+#[tokio::test(start_paused = true)]
+async fn ten_minutes_of_refusals_cost_many_services_little_more_than_one() {
+    for status in [429, 403, 400, 404, 301] {
+        let mut made = Vec::new();
+        for services in [1, 20] {
+            let fake = Fake::start(&["a"]).await;
+            let names = names(services);
+            let watcher = Watcher::start(builder(&fake.address()).build().expect("valid"), &names);
+            while watcher.knows(0) < services {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            let is_watch = |path: &str| path.starts_with("/v1/health/service/s-") || path.starts_with("/v1/kv/");
+            fake.fail(move |request| is_watch(request.path()).then(|| Reply::new(status, "no")));
+            let before = fake.server.request_count();
+            let users = Query::service(&name("users"));
+            for _ in 0..60 {
+                tokio::time::sleep(SECOND * 10).await;
+                watcher.consul.list(&users).await.expect("is answered");
+            }
+            let refused = fake.server.requests()[before..].iter().filter(|r| is_watch(r.path())).count();
+            made.push(refused);
+        }
+        println!("{status}: {made:?} requests in ten minutes");
+        assert!(made[0] <= 40, "{status}: {made:?}");
+        // Each service learns by itself that it gets no watch.
+        let alone = if status == 429 { 20 } else { 0 };
+        assert!(made[1] <= 40 + alone, "{status}: {made:?}");
+    }
+}
+
 /// All configuration of a provider costs one blocking query.
 #[tokio::test]
 async fn the_configuration_of_many_services_is_one_blocking_query() {
