@@ -64,6 +64,7 @@ mod runtime;
 pub use async_trait::async_trait;
 pub use client::call::{Attempt, AttemptRecord, Attempts, Call, CallError, Completed, StopReason};
 pub use client::changes::{EndpointChanges, EndpointList};
+pub use client::in_flight::InFlightGuard;
 pub use client::per_endpoint::PerEndpoint;
 pub use client::pick::{OwnedPick, Pick};
 pub use client::service::{IntoEndpoint, ServiceBuilder, ServiceHandle};

@@ -86,11 +86,11 @@ pub use failover_core::{
     Algorithm, Attempt, AttemptClass, AttemptRecord, Attempts, Call, CallError, Candidate, Candidates,
     Classified, Classify, Clock, Completed, ConnectTo, Endpoint, EndpointBuilder, EndpointChanges,
     EndpointId, EndpointList, EndpointRef, Error, ErrorKind, FailoverConfig, FailoverManager, Health,
-    HealthCheck, HealthCheckBuilder, HealthReport, IntoEndpoint, Lifecycle, LoadReport, ManagerBuilder,
-    ManagerConfig, NoEndpoints, NoEndpointsReason, OkIsSuccess, Outcome, OwnedPick, PerEndpoint, Pick,
-    ProviderScope, Random, Registration, RegistrationState, RegistrationWatch, RetryAdvice, ServiceBuilder,
-    ServiceHandle, ServiceName, ServiceSource, StopReason, Strategy, StrategyKind, Time, async_trait, codes,
-    parse_retry_after, source,
+    HealthCheck, HealthCheckBuilder, HealthReport, InFlightGuard, IntoEndpoint, Lifecycle, LoadReport,
+    ManagerBuilder, ManagerConfig, NoEndpoints, NoEndpointsReason, OkIsSuccess, Outcome, OwnedPick,
+    PerEndpoint, Pick, ProviderScope, Random, Registration, RegistrationState, RegistrationWatch,
+    RetryAdvice, ServiceBuilder, ServiceHandle, ServiceName, ServiceSource, StopReason, Strategy,
+    StrategyKind, Time, async_trait, codes, parse_retry_after, source,
 };
 #[doc(inline)]
 pub use failover_core::{config, events, inspect, provider};

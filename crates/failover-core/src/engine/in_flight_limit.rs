@@ -8,6 +8,7 @@ use crate::engine::algorithm::Candidates;
 use crate::engine::breaker::{Admission, Input};
 use crate::engine::pick::Picker;
 use crate::engine::snapshot::Snapshot;
+use crate::model::endpoint::Endpoint;
 use crate::runtime::clock::Time;
 
 /// The maximum number of endpoints compared.
@@ -28,6 +29,21 @@ impl Engine {
             self.update_breaker(state, Input::Release(admission), None, now);
         }
         begun
+    }
+
+    /// Keeps a call in flight beyond the end of its attempt. Returns the number of the endpoint's state,
+    /// or `None` if the service does not have the endpoint at this place.
+    pub(crate) fn begin_keeping(&self, endpoint: &Endpoint) -> Option<u32> {
+        // Held until the call is counted, so that the state stays the endpoint's.
+        let snapshot = self.snapshot.load();
+        let mut slots = snapshot.with_id(endpoint.id().as_str()).map(|index| snapshot.slot(index));
+        let state = slots.find(|slot| slot.endpoint.place() == endpoint.place())?.state;
+        self.slab.state(state).begin_keeping();
+        Some(state)
+    }
+
+    pub(crate) fn end_keeping(&self, state: u32) {
+        self.slab.state(state).end_keeping();
     }
 }
 

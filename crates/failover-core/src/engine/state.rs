@@ -88,6 +88,8 @@ struct ColdState {
     /// The endpoint as its source currently names it. Empty when the state is free.
     endpoint: ArcSwapOption<Endpoint>,
     others: [AtomicU64; ENDINGS - 1],
+    /// Calls whose attempt has ended and that stay in flight.
+    kept: AtomicU32,
     /// The number of times that the breaker opened, and that it closed again.
     opened: AtomicU64,
     recovered: AtomicU64,
@@ -121,6 +123,7 @@ impl EndpointState {
             cold: ColdState {
                 endpoint: ArcSwapOption::const_empty(),
                 others: [const { AtomicU64::new(0) }; ENDINGS - 1],
+                kept: AtomicU32::new(0),
                 opened: AtomicU64::new(0),
                 recovered: AtomicU64::new(0),
                 probes: AtomicU64::new(0),
@@ -138,10 +141,28 @@ impl EndpointState {
         &self.hot.breaker
     }
 
-    /// Calls that have begun and not ended.
+    /// Calls that have begun and not ended, including those whose attempt has ended.
     #[inline]
     pub(crate) fn in_flight(&self) -> u32 {
         self.hot.flow.in_flight()
+    }
+
+    /// Attempts that have begun and not ended.
+    pub(crate) fn attempts_in_flight(&self) -> u32 {
+        self.in_flight().saturating_sub(self.cold.kept.load(Ordering::Relaxed))
+    }
+
+    /// Begins a stay in flight beyond an attempt's end.
+    pub(crate) fn begin_keeping(&self) {
+        // In this order, and the other way round at the end, so that no reader counts it as an attempt
+        // for long.
+        self.hot.flow.begin();
+        self.cold.kept.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn end_keeping(&self) {
+        self.cold.kept.fetch_sub(1, Ordering::Relaxed);
+        self.hot.flow.end();
     }
 
     #[inline]

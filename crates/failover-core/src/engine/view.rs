@@ -151,9 +151,14 @@ impl EndpointView<'_> {
         self.state.in_flight()
     }
 
+    /// Attempts that have begun and not ended.
+    pub(crate) fn attempts_in_flight(&self) -> u32 {
+        self.state.attempts_in_flight()
+    }
+
     /// Attempts that have begun.
     pub(crate) fn attempts(&self) -> u64 {
-        self.counters().ended.total() + u64::from(self.in_flight())
+        self.counters().ended.total() + u64::from(self.state.attempts_in_flight())
     }
 
     /// The number of times that the breaker opened.

@@ -299,7 +299,7 @@ impl EndpointStats {
             lifecycle: of.slot.claim.lifecycle,
             availability: of.availability,
             breaker: of.breaker.state(),
-            attempts: counters.ended.total() + u64::from(in_flight),
+            attempts: counters.ended.total() + u64::from(of.attempts_in_flight()),
             successes: counters.ended.of(AttemptClass::Success),
             failures: counters.ended.failures(),
             timeouts: counters.ended.of(AttemptClass::Timeout),
