@@ -10,7 +10,7 @@ use tracing::Instrument;
 
 use crate::client::call::attempt::{Attempt, Completed};
 use crate::client::call::error::CallError;
-use crate::client::call::options::CallOptions;
+use crate::client::call::options::{CallOptions, Condition};
 use crate::client::call::run::Run;
 use crate::client::pick::{OwnedPick, Pick};
 use crate::config::{Algorithm, FailoverConfig};
@@ -119,6 +119,37 @@ impl<'a, C> Call<'a, C> {
     /// ([`Outcome::NotSent`](crate::Outcome::NotSent)).
     pub fn idempotent(mut self, idempotent: bool) -> Self {
         self.options.not_idempotent = !idempotent;
+        self
+    }
+
+    /// Sets a condition for every retry, evaluated after an attempt has failed. Default: none.
+    ///
+    /// For an operation that uses up what it sends, such as a body that is streamed: once that has
+    /// begun, the operation cannot run again. `false` ends the call with
+    /// [`StopReason::NotRepeatable`](crate::StopReason::NotRepeatable), even if the request was
+    /// not sent.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicBool, Ordering};
+    ///
+    /// # use failover_core::ServiceHandle;
+    /// # async fn example(users: ServiceHandle) {
+    /// let begun = Arc::new(AtomicBool::new(false));
+    /// let seen = Arc::clone(&begun);
+    /// let result = users
+    ///     .call()
+    ///     .retry_if(move || !seen.load(Ordering::Relaxed))
+    ///     .execute(async |_| {
+    ///         begun.store(true, Ordering::Relaxed);
+    ///         Err::<(), _>("the upload broke")
+    ///     })
+    ///     .await;
+    /// assert_eq!(result.expect_err("it cannot be repeated").attempts().len(), 1);
+    /// # }
+    /// ```
+    pub fn retry_if(mut self, condition: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        self.options.retry_if = Some(Condition::new(condition));
         self
     }
 

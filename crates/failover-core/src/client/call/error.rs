@@ -101,6 +101,9 @@ pub enum StopReason {
     /// The call is not idempotent, and the attempt may have reached the endpoint.
     #[error("not retried, because the call is not idempotent and the request may have arrived")]
     NotIdempotent,
+    /// The operation cannot run again: see [`Call::retry_if`](crate::Call::retry_if).
+    #[error("not retried, because the request cannot be repeated")]
+    NotRepeatable,
     /// The endpoint rejected the request as invalid.
     #[error("not retried, because the endpoint rejected the request")]
     Rejected,

@@ -1,5 +1,7 @@
 //! The per-call options of a call.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::algorithm::PickOptions;
@@ -15,4 +17,25 @@ pub(super) struct CallOptions {
     pub(super) pick: PickOptions,
     /// Boxed, because it is large and rare.
     pub(super) policy: Option<Box<CallPolicy>>,
+    pub(super) retry_if: Option<Condition>,
+}
+
+/// A condition of the caller's own for a retry.
+#[derive(Clone)]
+pub(super) struct Condition(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl Condition {
+    pub(super) fn new(holds: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(holds))
+    }
+
+    pub(super) fn holds(&self) -> bool {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Condition").finish_non_exhaustive()
+    }
 }

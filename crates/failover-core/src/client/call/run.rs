@@ -283,6 +283,9 @@ impl<'a> Run<'a> {
             paid.spend();
         }
         let retries = self.failures();
+        if self.options.retry_if.as_ref().is_some_and(|condition| !condition.holds()) {
+            return Err(StopReason::NotRepeatable);
+        }
         if self.options.not_idempotent && class != AttemptClass::NotSent {
             return Err(StopReason::NotIdempotent);
         }
