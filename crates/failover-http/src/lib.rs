@@ -45,5 +45,5 @@ mod target;
 
 pub use gateway::{response, retry_after, status};
 pub use headers::CallHeaders;
-pub use rules::HttpRules;
+pub use rules::{HttpRules, causes};
 pub use target::{TargetError, host, scheme, server_name, service_name, uri};

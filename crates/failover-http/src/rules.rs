@@ -138,12 +138,18 @@ impl HttpRules {
     /// Classifies the error of a transport. The reason is its text with the texts of all its sources.
     pub fn classify_error(&self, error: &(dyn StdError + 'static)) -> Classified {
         let known = self.0.as_ref().and_then(|settings| settings.errors.as_deref());
-        let mut chain = std::iter::successors(Some(error), |error| below(*error));
-        let said = chain.find_map(|error| {
+        let said = causes(error).find_map(|error| {
             known.and_then(|recognise| recognise(error)).or_else(|| of_io(error.downcast_ref()?))
         });
         Classified::from_error(said.unwrap_or(Outcome::Failure), error)
     }
+}
+
+/// Returns an error and all that lies below it, outermost first.
+///
+/// Unlike a walk by [`source`](StdError::source), it does not skip what an [`io::Error`] wraps.
+pub fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error| below(*error))
 }
 
 /// The next error of a chain. An I/O error shows the source of what it wraps, and skips that itself.
