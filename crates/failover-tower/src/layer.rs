@@ -1,6 +1,5 @@
-//! The layer and its settings.
+//! The layer.
 
-use std::fmt;
 use std::sync::Arc;
 
 use failover_core::{Call, OkIsSuccess, ServiceHandle};
@@ -9,9 +8,7 @@ use http::request::Parts;
 use tower_layer::Layer;
 
 use crate::service::Failover;
-
-/// The default limit of a body that is kept for another attempt.
-const REPLAY_LIMIT: usize = 64 * 1024;
+use crate::settings::Settings;
 
 /// Turns a service of HTTP requests into one that fails over among the endpoints of a service.
 ///
@@ -32,30 +29,8 @@ const REPLAY_LIMIT: usize = 64 * 1024;
 /// Clones are cheap and share the settings.
 #[derive(Clone, Debug)]
 pub struct FailoverLayer {
-    pub(crate) service: ServiceHandle,
-    pub(crate) settings: Arc<Settings>,
-}
-
-#[derive(Clone)]
-pub(crate) struct Settings {
-    pub(crate) rules: HttpRules,
-    pub(crate) replay_limit: usize,
-    pub(crate) headers: Option<CallHeaders>,
-    pub(crate) by_server_name: bool,
-    pub(crate) call: Option<Arc<Customise>>,
-}
-
-type Customise = dyn for<'a> Fn(Call<'a, OkIsSuccess>, &Parts) -> Call<'a, OkIsSuccess> + Send + Sync;
-
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
-            .field("rules", &self.rules)
-            .field("replay_limit", &self.replay_limit)
-            .field("headers", &self.headers)
-            .field("by_server_name", &self.by_server_name)
-            .finish_non_exhaustive()
-    }
+    service: ServiceHandle,
+    settings: Arc<Settings>,
 }
 
 impl FailoverLayer {
@@ -63,14 +38,7 @@ impl FailoverLayer {
     ///
     /// The layer's own rules classify the replies; a classifier of the handle is not used.
     pub fn new<C: Clone>(service: ServiceHandle<C>) -> Self {
-        let settings = Settings {
-            rules: HttpRules::new(),
-            replay_limit: REPLAY_LIMIT,
-            headers: None,
-            by_server_name: false,
-            call: None,
-        };
-        Self { service: service.with_classifier(OkIsSuccess), settings: Arc::new(settings) }
+        Self { service: service.with_classifier(OkIsSuccess), settings: Arc::default() }
     }
 
     /// Sets which replies are failures, and which requests are idempotent.
@@ -130,6 +98,6 @@ impl<S> Layer<S> for FailoverLayer {
     type Service = Failover<S>;
 
     fn layer(&self, inner: S) -> Failover<S> {
-        Failover::new(inner, self)
+        Failover::new(inner, self.service.clone(), Arc::clone(&self.settings))
     }
 }

@@ -44,6 +44,7 @@ mod layer;
 mod replay;
 mod response_body;
 mod service;
+mod settings;
 
 pub use answered_by::AnsweredBy;
 pub use connector::{ConnectFuture, EndpointConnector};

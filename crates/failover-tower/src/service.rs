@@ -17,13 +17,13 @@ use tower_service::Service;
 use tracing::Instrument;
 
 use crate::error::{ConnectError, FailoverError, UnknownServerName};
-use crate::layer::{FailoverLayer, Settings};
 use crate::replay::{ReplayBody, Shared};
 use crate::response_body::ResponseBody;
+use crate::settings::Settings;
 use crate::{AnsweredBy, BoxError};
 
 /// A service that sends each request to one endpoint after another until one answers: see
-/// [`FailoverLayer`].
+/// [`FailoverLayer`](crate::FailoverLayer).
 ///
 /// The inner service needs to be `Clone` and `Send`, not `Sync`. The one that was polled ready makes the
 /// first attempt; each other attempt polls a clone of it until that is ready, which counts as time of
@@ -45,8 +45,8 @@ impl<S> fmt::Debug for Failover<S> {
 }
 
 impl<S> Failover<S> {
-    pub(crate) fn new(inner: S, layer: &FailoverLayer) -> Self {
-        Self { inner, service: layer.service.clone(), settings: Arc::clone(&layer.settings) }
+    pub(crate) fn new(inner: S, service: ServiceHandle, settings: Arc<Settings>) -> Self {
+        Self { inner, service, settings }
     }
 }
 

@@ -117,6 +117,20 @@ async fn a_service_whose_connection_is_closed_is_made_again() {
 }
 
 #[tokio::test]
+async fn the_url_below_has_the_server_name_which_tls_asks_for() {
+    let named =
+        Endpoint::builder("a", "users", "10.0.0.1", 443).protocol("https").server_name("users.internal");
+    let users = ServiceHandle::fixed("users", [named.build().expect("valid")]).expect("valid");
+    let make = tower::service_fn(|endpoint: Arc<Endpoint>| {
+        let connection = Connection { left: Arc::new(AtomicUsize::new(9)), endpoint };
+        std::future::ready(Ok::<_, BoxError>(connection))
+    });
+    let tower = FailoverLayer::new(users.clone()).by_server_name().layer(EndpointServices::new(&users, make));
+    let shown = tower.oneshot(get("/x")).await.expect("answers").into_body().into_inner();
+    assert_eq!(shown, "a https://users.internal:443/x");
+}
+
+#[tokio::test]
 async fn a_service_that_cannot_be_made_sends_the_request_elsewhere_even_a_post() {
     let users = service(["http://10.0.0.1:80".to_owned(), "http://10.0.0.2:80".to_owned()]);
     let make = tower::service_fn(move |endpoint: Arc<Endpoint>| {
