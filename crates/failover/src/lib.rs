@@ -72,6 +72,8 @@
 //! | `memory`, on by default | `failover::memory`: the provider that keeps its endpoints in memory |
 //! | `toml`, `yaml` | `from_toml`, `from_yaml` of the configurations |
 //! | `probe` | `failover::probe`: health probes over HTTP, HTTPS, gRPC and TCP; brings hyper and rustls |
+//! | `http` | `failover::http`: reply rules, URLs, gateway statuses and headers on the types of the `http` crate |
+//! | `tower` | `failover::tower`: a layer that fails over, a connector, a `Discover`, and a service per endpoint |
 //! | `consul-slim` | `failover::consul`: the provider for Consul; brings hyper and rustls |
 //! | `full` | all of the above: everything that builds without a choice or a system library |
 //! | `consul` | `consul-slim`, with requests made by consulrs: the same behaviour; its build needs the headers of OpenSSL |
@@ -114,6 +116,20 @@ pub mod consul {
 pub mod k8s {
     #[doc(inline)]
     pub use failover_k8s::*;
+}
+
+/// HTTP on the types of the `http` crate: reply rules, URLs, gateway statuses, headers.
+#[cfg(feature = "http")]
+pub mod http {
+    #[doc(inline)]
+    pub use failover_http::*;
+}
+
+/// A tower layer that fails over, and what else tower and hyper need.
+#[cfg(feature = "tower")]
+pub mod tower {
+    #[doc(inline)]
+    pub use failover_tower::*;
 }
 
 /// Active health checks: the trait [`Probe`](probe::Probe), and with the feature `probe` its
