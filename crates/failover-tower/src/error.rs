@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use failover_core::{CallError, EndpointId, Error, ErrorKind};
+use failover_core::{CallError, Endpoint, EndpointId, Error, ErrorKind};
 use failover_http::TargetError;
 use http::{Response, StatusCode};
 
@@ -88,15 +88,32 @@ impl From<FailoverError> for Error {
     }
 }
 
-/// The inner service went by the URL, and TLS would verify the endpoint's address instead of its
-/// name.
-#[derive(Debug)]
-pub(crate) struct UnknownServerName {
-    pub(crate) endpoint: EndpointId,
-    pub(crate) server_name: String,
+/// The inner service goes by the URL, so that TLS would verify the endpoint's address instead of its
+/// server name: see [`FailoverLayer::by_server_name`](crate::FailoverLayer::by_server_name).
+#[derive(Clone, Debug)]
+pub struct ServerNameError {
+    endpoint: EndpointId,
+    server_name: String,
 }
 
-impl fmt::Display for UnknownServerName {
+impl ServerNameError {
+    pub(crate) fn new(endpoint: &Endpoint) -> Self {
+        let server_name = endpoint.connect_to().name().to_owned();
+        Self { endpoint: endpoint.id().clone(), server_name }
+    }
+
+    /// Returns the endpoint's id.
+    pub fn endpoint(&self) -> &EndpointId {
+        &self.endpoint
+    }
+
+    /// Returns the endpoint's server name.
+    pub fn server_name(&self) -> &str {
+        &self.server_name
+    }
+}
+
+impl fmt::Display for ServerNameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -107,7 +124,7 @@ impl fmt::Display for UnknownServerName {
     }
 }
 
-impl StdError for UnknownServerName {}
+impl StdError for ServerNameError {}
 
 /// No connection to the endpoint could be made, so that nothing was sent.
 #[derive(Debug)]

@@ -5,10 +5,14 @@ use std::sync::Arc;
 use failover_core::{Call, OkIsSuccess, ServiceHandle};
 use failover_http::{CallHeaders, HttpRules};
 use http::request::Parts;
+use http::{Request, Response};
+use http_body::Body;
 use tower_layer::Layer;
+use tower_service::Service;
 
-use crate::service::Failover;
+use crate::service::{Failover, send};
 use crate::settings::Settings;
+use crate::{BoxError, FailoverError, ReplayBody, ResponseBody};
 
 /// Turns a service of HTTP requests into one that fails over among the endpoints of a service.
 ///
@@ -86,6 +90,32 @@ impl FailoverLayer {
         customise: impl for<'a> Fn(Call<'a, OkIsSuccess>, &Parts) -> Call<'a, OkIsSuccess> + Send + Sync + 'static,
     ) -> Self {
         self.set(|settings| settings.call = Some(Arc::new(customise)))
+    }
+
+    /// Sends one request through a service that is ready, without a layer: for services that live no
+    /// longer than a request, such as the rest of a chain of middleware.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`FailoverError`] if no endpoint gives an answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future cancels the current attempt, which counts neither as success nor as failure.
+    pub async fn send<S, B, R>(
+        &self,
+        ready: S,
+        request: Request<B>,
+    ) -> Result<Response<ResponseBody<R>>, FailoverError>
+    where
+        S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone + Send,
+        S::Error: Into<BoxError>,
+        S::Future: Send,
+        B: Body + Send + 'static,
+        B::Error: Into<BoxError>,
+        R: Body + Send,
+    {
+        send(ready, &self.service, &self.settings, request).await
     }
 
     fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {

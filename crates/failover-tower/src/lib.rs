@@ -50,7 +50,7 @@ pub use answered_by::AnsweredBy;
 pub use connector::{ConnectFuture, EndpointConnector};
 pub use discover::EndpointDiscover;
 pub use endpoint_services::EndpointServices;
-pub use error::{ConnectError, FailoverError};
+pub use error::{ConnectError, FailoverError, ServerNameError};
 pub use layer::FailoverLayer;
 pub use replay::ReplayBody;
 pub use response_body::ResponseBody;

@@ -16,7 +16,7 @@ use http_body::Body;
 use tower_service::Service;
 use tracing::Instrument;
 
-use crate::error::{ConnectError, FailoverError, UnknownServerName};
+use crate::error::{ConnectError, FailoverError, ServerNameError};
 use crate::replay::{ReplayBody, Shared};
 use crate::response_body::ResponseBody;
 use crate::settings::Settings;
@@ -55,7 +55,7 @@ impl<S> Failover<S> {
 /// Dropped, it cancels the current attempt, which counts neither as success nor as failure.
 pub struct ResponseFuture<B>(Pin<Box<dyn Future<Output = Answer<B>> + Send>>);
 
-type Answer<B> = Result<Response<ResponseBody<B>>, FailoverError>;
+pub(crate) type Answer<B> = Result<Response<ResponseBody<B>>, FailoverError>;
 
 impl<B> fmt::Debug for ResponseFuture<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -93,23 +93,24 @@ where
         let spare = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, spare);
         let (service, settings) = (self.service.clone(), Arc::clone(&self.settings));
-        ResponseFuture(Box::pin(send(ready, service, settings, request)))
+        ResponseFuture(Box::pin(async move { send(ready, &service, &settings, request).await }))
     }
 }
 
-async fn send<S, B, R>(
+/// Sends a request through a service that is ready.
+pub(crate) async fn send<S, B, R>(
     mut inner: S,
-    service: ServiceHandle,
-    settings: Arc<Settings>,
+    service: &ServiceHandle,
+    settings: &Settings,
     request: Request<B>,
 ) -> Answer<R>
 where
-    S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone + Send + 'static,
+    S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone + Send,
     S::Error: Into<BoxError>,
-    S::Future: Send + 'static,
+    S::Future: Send,
     B: Body + Send + 'static,
     B::Error: Into<BoxError>,
-    R: Body + Send + 'static,
+    R: Body + Send,
 {
     let (parts, body) = request.into_parts();
     check(&parts).map_err(FailoverError::Target)?;
@@ -123,7 +124,7 @@ where
         let body = Arc::clone(body);
         call = call.retry_if(move || body.can_replay());
     }
-    let (settings, parts, body) = (&*settings, &parts, body.as_ref());
+    let (parts, body) = (&parts, body.as_ref());
     let mut polled_ready = true;
     let result = call
         .classify(|reply: Result<&Response<R>, &BoxError>| {
@@ -198,8 +199,7 @@ fn prepare(attempt: &Attempt, settings: &Settings, parts: &Parts) -> Result<Part
     let name = server_name(endpoint);
     let by_name = settings.by_server_name || name == endpoint.address();
     if !by_name && uri.scheme() == Some(&Scheme::HTTPS) {
-        let (endpoint, server_name) = (endpoint.id().clone(), name.to_owned());
-        return Err(UnknownServerName { endpoint, server_name }.into());
+        return Err(ServerNameError::new(endpoint).into());
     }
     let mut parts = parts.clone();
     parts.uri = uri;
@@ -222,7 +222,7 @@ fn classify<R>(rules: &HttpRules, body_failed: bool, reply: Result<&Response<R>,
     if body_failed {
         return Classified::from_error(Outcome::Local, error);
     }
-    if error.is::<TargetError>() || error.is::<UnknownServerName>() {
+    if error.is::<TargetError>() || error.is::<ServerNameError>() {
         return Classified::from_error(Outcome::NotSent, error);
     }
     let classified = rules.classify_error(error);

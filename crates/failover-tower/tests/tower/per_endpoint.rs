@@ -68,7 +68,10 @@ async fn a_plain_client_sends_the_server_name_as_host_and_refuses_https_by_name(
     let users = ServiceHandle::fixed("users", [secure]).expect("valid");
     let tower = FailoverLayer::new(users).layer(client());
     let error = tower.oneshot(get("/x")).await.expect_err("TLS would verify an address");
-    let cause = std::error::Error::source(&error).expect("a cause").to_string();
+    let cause = std::error::Error::source(&error).expect("a cause");
+    let typed = cause.downcast_ref::<failover_tower::ServerNameError>().expect("a typed error");
+    assert_eq!((typed.endpoint().as_str(), typed.server_name()), ("a", "users.internal"));
+    let cause = cause.to_string();
     assert!(cause.contains("users.internal") && cause.contains("FailoverLayer::by_server_name"), "{cause}");
 }
 
