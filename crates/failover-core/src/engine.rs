@@ -13,6 +13,7 @@ pub(crate) mod control;
 pub(crate) mod control_lock;
 pub(crate) mod custom_strategy;
 pub(crate) mod discovery_sink;
+pub(crate) mod ejections;
 pub(crate) mod hash;
 pub(crate) mod in_flight_limit;
 pub(crate) mod latency_cache;

@@ -76,7 +76,7 @@ pub use engine::{NoEndpoints, NoEndpointsReason};
 pub use error::{Error, ErrorKind, RetryAdvice, codes};
 pub use manager::{
     EndpointRef, FailoverManager, HealthReport, ManagerBuilder, ProviderScope, Registration,
-    RegistrationState, RegistrationWatch, ServiceSource, source,
+    RegistrationState, RegistrationWatch, ServiceSource, WeakManager, source,
 };
 pub use model::attempt_class::AttemptClass;
 pub use model::endpoint::{ConnectTo, Endpoint, EndpointBuilder, EndpointId, ServiceName};

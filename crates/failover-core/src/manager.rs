@@ -20,15 +20,18 @@ pub(crate) mod service_discovery;
 pub(crate) mod services;
 pub(crate) mod sources;
 pub(crate) mod supervision;
+pub(crate) mod weak;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::client::service::ServiceHandle;
 use crate::config::ManagerConfig;
 use crate::contract::provider::{Provider, ProviderInfo, Query};
 use crate::error::Error;
 use crate::events::{Event, EventReceiver};
+use crate::inspect::inspector::ServiceInspector;
 use crate::inspect::stats::{ProviderStats, ServiceStats};
 use crate::manager::inner::Inner;
 use sources::{Request, Route};
@@ -41,6 +44,7 @@ pub use registration::Registration;
 pub use registration_state::RegistrationState;
 pub use sources::{ServiceSource, source};
 pub use supervision::RegistrationWatch;
+pub use weak::WeakManager;
 
 /// Several providers, and the services that are discovered through them.
 ///
@@ -215,7 +219,19 @@ impl FailoverManager {
 
     /// Returns the statistics of each service that is kept.
     pub fn stats(&self) -> Vec<ServiceStats> {
-        self.0.services().engines().map(|engine| engine.stats()).collect()
+        // Read without the lock, which everybody who asks for a handle takes.
+        let engines: Vec<_> = self.0.services().engines().cloned().collect();
+        engines.iter().map(|engine| engine.stats()).collect()
+    }
+
+    /// Returns the services that are kept, by name and query, to look at and to operate.
+    ///
+    /// A service is kept from the first request for its handle until a while (`keep_idle`) after its
+    /// last handle was dropped; an inspector does not prolong that.
+    pub fn inspect(&self) -> Vec<ServiceInspector> {
+        let mut engines: Vec<_> = self.0.services().engines().cloned().collect();
+        engines.sort_by(|a, b| (a.name(), a.query()).cmp(&(b.name(), b.query())));
+        engines.into_iter().map(ServiceInspector::new).collect()
     }
 
     /// Returns the statistics of each provider.
@@ -239,6 +255,16 @@ impl FailoverManager {
     /// Subscribes to the events of all services from now on.
     pub fn subscribe(&self) -> EventReceiver {
         self.0.events.subscribe()
+    }
+
+    /// Returns a reference that does not keep the manager, for a task that ends with it.
+    pub fn downgrade(&self) -> WeakManager {
+        WeakManager::new(Arc::downgrade(&self.0))
+    }
+
+    /// Returns whether [`close`](Self::close) was called.
+    pub fn is_closed(&self) -> bool {
+        self.0.closed.load(Ordering::Acquire)
     }
 
     /// Ends discovery and closes every provider, within a second.

@@ -92,7 +92,7 @@ pub use failover_core::{
     ManagerBuilder, ManagerConfig, NoEndpoints, NoEndpointsReason, OkIsSuccess, Outcome, OwnedPick,
     PerEndpoint, Pick, ProviderScope, Random, Registration, RegistrationState, RegistrationWatch,
     RetryAdvice, ServiceBuilder, ServiceHandle, ServiceName, ServiceSource, StopReason, Strategy,
-    StrategyKind, Time, async_trait, codes, parse_retry_after, source,
+    StrategyKind, Time, WeakManager, async_trait, codes, parse_retry_after, source,
 };
 #[doc(inline)]
 pub use failover_core::{config, events, inspect, provider};

@@ -219,7 +219,8 @@ async fn ten_minutes_of_refusals_cost_many_services_little_more_than_one() {
             while watcher.knows(0) < services {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
-            let is_watch = |path: &str| path.starts_with("/v1/health/service/s-") || path.starts_with("/v1/kv/");
+            let is_watch =
+                |path: &str| path.starts_with("/v1/health/service/s-") || path.starts_with("/v1/kv/");
             fake.fail(move |request| is_watch(request.path()).then(|| Reply::new(status, "no")));
             let before = fake.server.request_count();
             let users = Query::service(&name("users"));

@@ -18,6 +18,8 @@ use crate::runtime::clock::Clock;
 pub(crate) struct CallAccounts {
     budget: Budget,
     durations: CallDurations,
+    /// Failed calls, except refused ones: a reader of two counters, one a part of the other, could see
+    /// their difference decrease.
     failed: AtomicU64,
     refused: AtomicU64,
     retried: AtomicU64,
@@ -88,14 +90,13 @@ impl CallAccounts {
         self.budget.deposit(|| policy);
     }
 
-    /// Counts a call that has failed.
+    /// Counts a call that has failed on an endpoint.
     pub(crate) fn fail(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a call that failed because no endpoint was available.
     pub(crate) fn refuse(&self) {
-        self.fail();
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -152,9 +153,10 @@ impl CallAccounts {
 
     pub(super) fn totals(&self) -> CallTotals {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let refused = count(&self.refused);
         CallTotals {
-            failed: count(&self.failed),
-            refused: count(&self.refused),
+            failed: count(&self.failed) + refused,
+            refused,
             retried: count(&self.retried),
             failovers: count(&self.failovers),
             last_failover: time(count(&self.last_failover)),

@@ -99,10 +99,13 @@ impl Engine {
         self.recompute_weights(&snapshot, self.clock.now());
     }
 
-    /// Returns the counters of removed endpoints, the latencies of their attempts, and the number
-    /// of their calls that are still in flight.
-    pub(crate) fn gone(&self) -> (Counters, Times, u64) {
+    /// Returns the snapshot, with the counters of the endpoints that are not in it any more, the
+    /// latencies of their attempts, and the number of their calls that are still in flight.
+    ///
+    /// Both are of one moment: an endpoint that leaves between two reads would count twice.
+    pub(crate) fn snapshot_and_gone(&self) -> (Arc<Snapshot>, (Counters, Times, u64)) {
         let control = self.control();
+        let snapshot = self.snapshot();
         let leaving = control.allocator.leaving().map(|number| self.slab.state(number));
         let retired = control.allocator.retired().values().fold(Counters::NONE, Counters::plus);
         let mut times = control.allocator.retired_times();
@@ -110,7 +113,7 @@ impl Engine {
             state.times_into(&mut times);
             (counters.plus(&state.counters()), in_flight + u64::from(state.in_flight()))
         });
-        (counters, times, in_flight)
+        (snapshot, (counters, times, in_flight))
     }
 
     /// Counts the attempts on the endpoints that the service has and on those that it had, with their

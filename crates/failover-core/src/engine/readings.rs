@@ -17,9 +17,9 @@ use crate::runtime::clock::Time;
 /// The minimum time between two readings, and of that for each endpoint: a reading visits all of them.
 pub(super) const SPACING: Duration = Duration::from_secs(1);
 pub(super) const SPACING_BY_ENDPOINT: Duration = Duration::from_millis(1);
-/// The number of the newest readings that are kept: for the shortest window and its delay, from attempts
-/// and from those who read the statistics.
-const FINE: usize = 24;
+/// The number of the newest readings that are kept: for a minute of seconds, from attempts and from
+/// those who read the statistics.
+const FINE: usize = 128;
 /// The minimum time between two older ones, and the number that is kept.
 const COARSE_SPACING: Duration = Duration::from_secs(5);
 const COARSE: usize = 14;
@@ -104,6 +104,17 @@ impl Readings {
     /// Returns the newest reading that is at least this old, or else the oldest.
     pub(super) fn before(&self, now: Time, age: Duration) -> Option<Reading> {
         self.kept().before(now, age)
+    }
+
+    /// Returns the newest reading that is at least this old, and all that are newer.
+    pub(super) fn since(&self, now: Time, age: Duration) -> Vec<Reading> {
+        let kept = self.kept();
+        let fine_from = kept.fine.front().map_or(now, |first| first.at);
+        let mut all: Vec<_> =
+            kept.coarse.iter().filter(|of| of.at < fine_from).chain(&kept.fine).copied().collect();
+        let first = all.iter().rposition(|reading| now.since(reading.at) >= age).unwrap_or(0);
+        all.drain(..first);
+        all
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {

@@ -11,6 +11,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::engine::ejections::{EjectionCounts, EjectionReason, Ejections};
 use crate::runtime::clock::Time;
 
 /// How long failures are remembered together after the last one.
@@ -33,6 +34,16 @@ pub(crate) enum Evidence {
     /// The endpoint did not answer in time, or answered that it is overloaded. An endpoint is
     /// silent if others have answered calls that began well after its first failure.
     Ambiguous { silent: bool },
+}
+
+impl Evidence {
+    /// The reason of an ejection on this evidence.
+    pub(crate) fn reason(self) -> EjectionReason {
+        match self {
+            Self::Hard => EjectionReason::Failures,
+            Self::Ambiguous { .. } => EjectionReason::Overload,
+        }
+    }
 }
 
 /// The endpoints beside the one that is suspect.
@@ -87,8 +98,7 @@ pub(crate) struct Strain {
     capped_at: AtomicU64,
     /// No decision of the cap before this time.
     decide_from: AtomicU64,
-    /// Decisions to leave a suspect endpoint in use.
-    unenforced: AtomicU64,
+    ejections: EjectionCounts,
     /// When the attempts of all endpoints are compared next.
     compare_at: AtomicU64,
     /// When a stall of this process was last noticed.
@@ -105,7 +115,7 @@ impl Strain {
             frozen_until: AtomicU64::new(0),
             capped_at: AtomicU64::new(0),
             decide_from: AtomicU64::new(0),
-            unenforced: AtomicU64::new(0),
+            ejections: EjectionCounts::new(),
             compare_at: AtomicU64::new(0),
             stalled_at: AtomicU64::new(0),
         }
@@ -184,7 +194,7 @@ impl Strain {
     pub(crate) fn is_decided(&self, now: Time) -> bool {
         let decided = now.as_nanos() < self.decide_from.load(Ordering::Relaxed);
         if decided {
-            self.unenforced.fetch_add(1, Ordering::Relaxed);
+            self.ejections.hold(EjectionReason::Overload);
         }
         decided
     }
@@ -192,7 +202,7 @@ impl Strain {
     /// Records that the cap left an endpoint in use. Returns whether those that are out become due
     /// for a probe call. Requires the control lock.
     pub(crate) fn hold(&self, now: Time) -> bool {
-        self.unenforced.fetch_add(1, Ordering::Relaxed);
+        self.ejections.hold(EjectionReason::Overload);
         self.decide_from.store((now + CAP_PAUSE).as_nanos(), Ordering::Relaxed);
         let probes = !self.is_capped(now);
         if probes {
@@ -221,8 +231,18 @@ impl Strain {
     }
 
     /// Counts a suspect endpoint that was left in use.
-    pub(crate) fn left_in_use(&self) {
-        self.unenforced.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn left_in_use(&self, reason: EjectionReason) {
+        self.ejections.hold(reason);
+    }
+
+    /// Counts an endpoint that was taken out.
+    pub(crate) fn ejected(&self, reason: EjectionReason) {
+        self.ejections.enforce(reason);
+    }
+
+    /// The numbers of endpoints that were taken out or left in use.
+    pub(crate) fn ejections(&self) -> Ejections {
+        self.ejections.read()
     }
 
     /// Records that this process noticed a timer late. Returns true for the first one of a stall.
@@ -233,7 +253,7 @@ impl Strain {
 
     /// How often a suspect endpoint was left in use.
     pub(crate) fn unenforced(&self) -> u64 {
-        self.unenforced.load(Ordering::Relaxed)
+        self.ejections.unenforced()
     }
 }
 

@@ -11,6 +11,7 @@ use crate::engine::algorithm::Tried;
 use crate::engine::availability::Availability;
 use crate::engine::breaker::Breaker;
 use crate::engine::control::SourceStatus;
+use crate::engine::ejections::Ejections;
 use crate::engine::policy::Policy;
 use crate::engine::snapshot::{Slot, Snapshot};
 use crate::engine::state::EndpointState;
@@ -50,6 +51,13 @@ impl Engine {
     pub(crate) fn view(&self) -> EngineView<'_> {
         EngineView { engine: self, snapshot: self.snapshot(), now: self.clock.now() }
     }
+
+    /// Returns a view, and the totals of the endpoints that are not in it any more.
+    pub(crate) fn view_and_gone(&self) -> (EngineView<'_>, Gone) {
+        let (snapshot, (counters, times, in_flight)) = self.snapshot_and_gone();
+        let view = EngineView { engine: self, snapshot, now: self.clock.now() };
+        (view, Gone { counters, times, in_flight })
+    }
 }
 
 impl EngineView<'_> {
@@ -83,17 +91,17 @@ impl EngineView<'_> {
         self.now.since(self.engine.began)
     }
 
-    pub(crate) fn gone(&self) -> Gone {
-        let (counters, times, in_flight) = self.engine.gone();
-        Gone { counters, times, in_flight }
-    }
-
     pub(crate) fn calls(&self) -> CallTotals {
         self.engine.accounts.totals()
     }
 
     pub(crate) fn retry_tokens(&self) -> u32 {
         self.engine.accounts.retry_tokens(self.policy().call.budget)
+    }
+
+    /// How often endpoints were taken out or left in use, by reason.
+    pub(crate) fn ejections(&self) -> Ejections {
+        self.engine.strain.ejections()
     }
 
     /// How often a suspect endpoint was left in use.

@@ -35,6 +35,11 @@ impl Engine {
         self.readings.add_full(reading);
     }
 
+    /// Returns the readings of about the last minute, oldest first.
+    pub(crate) fn readings_since(&self, now: Time, age: Duration) -> Vec<Reading> {
+        self.readings.since(now, age)
+    }
+
     /// Returns the newest reading that is at least this old, or else the oldest.
     pub(crate) fn reading_before(&self, now: Time, age: Duration) -> Reading {
         self.readings.before(now, age).unwrap_or(Reading::nothing(self.began))

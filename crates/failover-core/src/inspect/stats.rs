@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::engine::Engine;
 use crate::engine::availability::Availability;
+use crate::engine::ejections::Ejections;
 use crate::engine::readings::Reading;
 use crate::engine::state::counters::{AttemptCounts, Counters};
 use crate::engine::state::durations::Durations;
@@ -96,6 +97,8 @@ pub struct ServiceStats {
     /// How often an endpoint stayed in use although it failed, because too many others were out
     /// (`max_ejected`).
     pub unenforced: u64,
+    /// How often endpoints were taken out of use, by reason.
+    pub ejections: Ejections,
     /// The sources of the endpoints.
     pub sources: Vec<SourceStats>,
     /// The endpoints, by tier and id.
@@ -175,6 +178,8 @@ pub struct EndpointStats {
     pub id: EndpointId,
     /// The source that names it.
     pub source: Arc<str>,
+    /// The name that operations accept: the id, or `id@source` if several endpoints have the id.
+    pub name: String,
     /// `host:port`.
     pub address: String,
     /// Its tier: that of its source, then its own priority.
@@ -219,16 +224,15 @@ pub struct EndpointStats {
 
 impl Engine {
     pub(crate) fn stats(&self) -> ServiceStats {
-        let view = self.view();
-        let mut sum = view.gone();
+        let (view, mut sum) = self.view_and_gone();
         let mut endpoints = Vec::with_capacity(view.snapshot().slots.len());
         for of in view.endpoints() {
             let (counters, times) = (of.counters(), of.times());
             sum.counters = sum.counters.plus(&counters);
             sum.times.add(&times);
             sum.in_flight += u64::from(of.in_flight());
-            let source = Arc::clone(view.snapshot().source(of.slot));
-            endpoints.push(EndpointStats::new(&of, source, &counters, &times));
+            let names = (Arc::clone(view.snapshot().source(of.slot)), view.snapshot().label(of.slot));
+            endpoints.push(EndpointStats::new(&of, names, &counters, &times));
         }
         let Gone { counters, times, in_flight } = sum;
         let (calls, ended) = (view.calls(), counters.ended);
@@ -264,9 +268,16 @@ impl Engine {
             last_minute: since(Duration::from_secs(60)),
             retry_tokens: view.retry_tokens(),
             unenforced: view.unenforced(),
+            ejections: view.ejections(),
             sources: self.source_stats(),
             endpoints,
         }
+    }
+
+    /// Returns what happened between each two readings of about the last minute, oldest first.
+    pub(crate) fn history(&self) -> Vec<WindowStats> {
+        let readings = self.readings_since(self.clock().now(), Duration::from_secs(60));
+        readings.windows(2).map(|pair| WindowStats::new(&pair[1], &pair[0])).collect()
     }
 
     pub(crate) fn source_stats(&self) -> Vec<SourceStats> {
@@ -288,11 +299,17 @@ impl Engine {
 }
 
 impl EndpointStats {
-    fn new(of: &EndpointView<'_>, source: Arc<str>, counters: &Counters, times: &Times) -> Self {
+    fn new(
+        of: &EndpointView<'_>,
+        (source, name): (Arc<str>, String),
+        counters: &Counters,
+        times: &Times,
+    ) -> Self {
         let in_flight = of.in_flight();
         Self {
             id: of.slot.endpoint.id().clone(),
             source,
+            name,
             address: of.slot.endpoint.authority(),
             tier: of.tier,
             health: of.slot.claim.health,

@@ -10,6 +10,7 @@ mod documentation;
 mod faults;
 mod in_flight;
 mod lists;
+mod monotonic;
 mod overload;
 mod question_mark;
 mod retries;

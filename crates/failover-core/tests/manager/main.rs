@@ -5,6 +5,7 @@
 mod config;
 mod discovery;
 mod identity;
+mod inspecting;
 mod lifetime;
 mod managers;
 mod probes;

@@ -7,6 +7,7 @@ use crate::engine::Engine;
 use crate::engine::breaker::{BreakerPolicy, Input};
 use crate::engine::control::active_source::{self, shares_event};
 use crate::engine::control::state::Control;
+use crate::engine::ejections::EjectionReason;
 use crate::engine::snapshot::{Slot, Snapshot};
 use crate::engine::state::placement::Cause;
 use crate::engine::strain::{Evidence, Situation, Verdict, judge};
@@ -25,7 +26,7 @@ impl Engine {
     /// Decides about an endpoint whose failures have reached the limit.
     pub(in crate::engine) fn suspect(&self, number: u32, input: Input, evidence: Evidence, now: Time) {
         if self.slab.state(number).placement().is_immune(now) {
-            return self.strain.left_in_use();
+            return self.strain.left_in_use(evidence.reason());
         }
         if let Evidence::Ambiguous { silent } = evidence {
             let overload = matches!(input, Input::Overload(_));
@@ -99,6 +100,7 @@ impl Engine {
             placement.set_paused_until(until, &control.lock);
             self.reconcile(control, snapshot, placement.slot());
             self.probe_from(until);
+            self.strain.ejected(EjectionReason::RetryAfter);
             let reason = format!("asked for no calls for {} (Retry-After)", rough(until.since(now)));
             events.push(snapshot.about(slot, Event::new(EventKind::EndpointEjected, reason)));
         });
@@ -168,6 +170,11 @@ impl Engine {
         placement.set_cause(cause, &control.lock);
         if let Some(change) = self.apply(slot.state, Input::Open { level }, now) {
             state.count_opened();
+            self.strain.ejected(match cause {
+                Cause::Hard => EjectionReason::Failures,
+                Cause::Outlier => EjectionReason::Outlier,
+                Cause::Ambiguous | Cause::Confirmed => EjectionReason::Overload,
+            });
             self.moved(control, snapshot, slot.state, change, events);
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::codec::duration::rough;
 use crate::engine::Engine;
 use crate::engine::breaker::Input;
+use crate::engine::ejections::EjectionReason;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 use crate::model::forced::Forced;
@@ -48,6 +49,9 @@ impl Engine {
                     self.slab.state(slot.state).count_recovered();
                     self.moved(control, snapshot, slot.state, change, events);
                 }
+            }
+            if forced == Forced::Out && !time.is_zero() {
+                self.strain.ejected(EjectionReason::Forced);
             }
             self.reconcile(control, snapshot, index);
             self.probe_from(until);

@@ -1,6 +1,7 @@
 //! Decisions of an operator.
 
 use super::*;
+use crate::engine::ejections::{EjectionReason, Ejections};
 use crate::model::forced::Forced;
 
 fn forced(bench: &Bench, id: &str, forced: Forced, time: Duration) {
@@ -55,6 +56,32 @@ async fn observed_stays_in_and_is_counted() {
     forced(&bench, "b", Forced::Observe, 10 * SECOND);
     assert_eq!(bench.calls(100, &["b"])["b"], 50);
     assert_eq!(bench.engine.stats().unenforced, 46, "from the fifth failure on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn ejections_are_counted_by_reason_whether_they_were_enforced_or_not() {
+    let bench = Bench::with(&["a", "b", "c", "d"]);
+    forced(&bench, "a", Forced::Out, 10 * SECOND);
+    forced(&bench, "a", Forced::Out, Duration::ZERO);
+    forced(&bench, "b", Forced::Observe, 10 * SECOND);
+    bench.calls(100, &["b", "c"]);
+    let d = bench
+        .engine
+        .view()
+        .endpoints()
+        .find(|of| of.slot.endpoint.id().as_str() == "d")
+        .map(|of| of.slot.state);
+    bench.engine.pause(d.expect("listed"), 30 * SECOND);
+    let found = bench.engine.stats().ejections;
+    let counts: Vec<_> = Ejections::reasons()
+        .map(|reason| (reason.as_str(), found.enforced(reason), found.unenforced(reason)))
+        .filter(|(_, enforced, unenforced)| enforced + unenforced > 0)
+        .collect();
+    let held = found.unenforced(EjectionReason::Failures);
+    assert_eq!(counts, [("failures", 1, held), ("retry_after", 1, 0), ("forced", 1, 0)]);
+    assert!(held > 10, "{held}");
+    let json = serde_json::to_value(found).expect("JSON");
+    assert_eq!((&json["enforced"]["forced"], &json["unenforced"]["forced"]), (&1.into(), &0.into()));
 }
 
 #[tokio::test(start_paused = true)]
