@@ -75,6 +75,7 @@
 //! | `http` | `failover::http`: reply rules, URLs, gateway statuses and headers on the types of the `http` crate |
 //! | `tower` | `failover::tower`: a layer that fails over, a connector, a `Discover`, and a service per endpoint |
 //! | `consul-slim` | `failover::consul`: the provider for Consul; brings hyper and rustls |
+//! | `metrics` | `failover::metrics`: the Prometheus text format at scrape time, and a bridge to the `metrics` facade |
 //! | `full` | all of the above: everything that builds without a choice or a system library |
 //! | `consul` | `consul-slim`, with requests made by consulrs: the same behaviour; its build needs the headers of OpenSSL |
 //! | `k8s` | `failover::k8s`: the provider for Kubernetes; brings kube, hyper and rustls, and needs Rust 1.89 |
@@ -130,6 +131,13 @@ pub mod http {
 pub mod tower {
     #[doc(inline)]
     pub use failover_tower::*;
+}
+
+/// Metrics: the Prometheus text format, and a bridge to the `metrics` facade.
+#[cfg(feature = "metrics")]
+pub mod metrics {
+    #[doc(inline)]
+    pub use failover_metrics::*;
 }
 
 /// Active health checks: the trait [`Probe`](probe::Probe), and with the feature `probe` its
