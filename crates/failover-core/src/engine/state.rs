@@ -88,13 +88,13 @@ struct ColdState {
     /// The endpoint as its source currently names it. Empty when the state is free.
     endpoint: ArcSwapOption<Endpoint>,
     others: [AtomicU64; ENDINGS - 1],
-    /// Calls whose attempt has ended and that stay in flight.
-    kept: AtomicU32,
     /// The number of times that the breaker opened, and that it closed again.
     opened: AtomicU64,
     recovered: AtomicU64,
     /// Number of probes made by this process.
-    probes: AtomicU64,
+    probes: AtomicU32,
+    /// Calls whose attempt has ended and that stay in flight.
+    kept: AtomicU32,
     /// When the first attempt since the last success began that failed, and when the first overload
     /// answer since then came, in nanoseconds; 0 for never.
     failing_since: AtomicU64,
@@ -123,10 +123,10 @@ impl EndpointState {
             cold: ColdState {
                 endpoint: ArcSwapOption::const_empty(),
                 others: [const { AtomicU64::new(0) }; ENDINGS - 1],
-                kept: AtomicU32::new(0),
                 opened: AtomicU64::new(0),
                 recovered: AtomicU64::new(0),
-                probes: AtomicU64::new(0),
+                probes: AtomicU32::new(0),
+                kept: AtomicU32::new(0),
                 failing_since: AtomicU64::new(0),
                 overloaded_since: AtomicU64::new(0),
                 slow: AtomicU64::new(0),
@@ -401,7 +401,7 @@ impl EndpointState {
             time: Duration::ZERO,
             durations: Durations::NONE,
             recovered: self.cold.recovered.load(Ordering::Relaxed),
-            probes: self.cold.probes.load(Ordering::Relaxed),
+            probes: self.cold.probes.load(Ordering::Relaxed).into(),
         };
         let answered = counters.ended.answered();
         self.flush_recent(answered);
@@ -429,7 +429,8 @@ impl EndpointState {
         self.hot.flow.clear();
         self.hot.ewma.clear();
         self.set_in_rotation(false, lock);
-        let counts = [&self.cold.opened, &self.cold.recovered, &self.cold.probes, &self.cold.slow];
+        self.cold.probes.store(0, Ordering::Relaxed);
+        let counts = [&self.cold.opened, &self.cold.recovered, &self.cold.slow];
         for count in counts.into_iter().chain(&self.cold.others) {
             count.store(0, Ordering::Relaxed);
         }
