@@ -1,0 +1,90 @@
+//! A request of the small client.
+
+use std::fmt;
+
+use failover_http::{TargetError, service_name};
+use http::{HeaderName, HeaderValue, Uri};
+use reqwest::header::HeaderMap;
+use reqwest::{Body, Method, Response, Url};
+
+use crate::client::Client;
+use crate::error::Error;
+
+/// A request, as reqwest's builder of the same name.
+///
+/// [`with`](Self::with) reaches everything that reqwest's builder has.
+#[must_use = "a request does nothing until it is sent"]
+pub struct RequestBuilder {
+    client: Client,
+    inner: Result<reqwest::RequestBuilder, Error>,
+}
+
+impl fmt::Debug for RequestBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestBuilder").finish_non_exhaustive()
+    }
+}
+
+impl RequestBuilder {
+    pub(crate) fn new(client: Client, with: &reqwest::Client, method: Method, url: &str) -> Self {
+        let inner = checked(url).map(|url| with.request(method, url));
+        Self { client, inner }
+    }
+
+    /// Adds a header.
+    pub fn header<N, V>(self, name: N, value: V) -> Self
+    where
+        HeaderName: TryFrom<N>,
+        <HeaderName as TryFrom<N>>::Error: Into<http::Error>,
+        HeaderValue: TryFrom<V>,
+        <HeaderValue as TryFrom<V>>::Error: Into<http::Error>,
+    {
+        self.with(|inner| inner.header(name, value))
+    }
+
+    /// Adds headers, in place of earlier ones of their names.
+    pub fn headers(self, headers: HeaderMap) -> Self {
+        self.with(|inner| inner.headers(headers))
+    }
+
+    /// Sets the body.
+    pub fn body(self, body: impl Into<Body>) -> Self {
+        self.with(|inner| inner.body(body))
+    }
+
+    /// Applies methods of reqwest's own builder, such as `json` or `multipart`.
+    pub fn with(mut self, change: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder) -> Self {
+        self.inner = self.inner.map(change);
+        self
+    }
+
+    /// Sends the request.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error`] if the request is invalid, its URL names no service, or no endpoint gives an
+    /// answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// See [`Client::execute`].
+    pub async fn send(self) -> Result<Response, Error> {
+        let request = self.inner?.build()?;
+        self.client.execute(request).await
+    }
+}
+
+/// Reads a URL that names a service. reqwest's own type would drop the port 80, and turn a user into a
+/// header.
+fn checked(url: &str) -> Result<Url, Error> {
+    let refuse = |reason: &dyn fmt::Display| Error::Url { reason: reason.to_string() };
+    let parsed = Url::parse(url).map_err(|error| refuse(&error))?;
+    if !parsed.username().is_empty() || parsed.password().is_some() {
+        return Err(TargetError::UserInfo.into());
+    }
+    let (scheme, rest) = url.trim().split_once("://").ok_or_else(|| refuse(&"it has no ://"))?;
+    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    let named: Uri = format!("{scheme}://{authority}").parse().map_err(|error| refuse(&error))?;
+    service_name(&named)?;
+    Ok(parsed)
+}
