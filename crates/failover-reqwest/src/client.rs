@@ -1,27 +1,17 @@
 //! The small client.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::future::poll_fn;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use failover_core::ServiceName;
-use failover_http::service_name;
-use failover_tower::{EndpointServices, Failover, FailoverLayer};
-use reqwest::{Body, Method, Request, Response};
-use tower_layer::Layer;
-use tower_service::Service;
+use failover_tower::FailoverLayer;
+use reqwest::{Method, Request, Response};
 
 use crate::error::Error;
-use crate::make::{MakeClient, NewBuilder, Sender};
+use crate::make::{MakeClient, NewBuilder};
 use crate::middleware::Configure;
 use crate::request::RequestBuilder;
-use crate::rules::reqwest_rules;
-use crate::send;
 use crate::services::Services;
-
-/// The maximum number of services whose clients are kept.
-const MAX_SERVICES: usize = 1_000;
+use crate::stacks::Stacks;
 
 /// A client that finds a service by the name in the URL, and fails over among its endpoints.
 ///
@@ -48,21 +38,11 @@ const MAX_SERVICES: usize = 1_000;
 ///
 /// Clones are cheap and share the connections.
 #[derive(Clone)]
-pub struct Client(Arc<Inner>);
-
-struct Inner {
-    services: Services,
-    configure: Arc<Configure>,
-    make: MakeClient,
-    /// By name. Emptied when it is full: the names come from URLs, and may come from anywhere.
-    stacks: Mutex<HashMap<ServiceName, Stack>>,
-}
-
-type Stack = Failover<EndpointServices<MakeClient, Sender>>;
+pub struct Client(Arc<Stacks>);
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("services", &self.0.services).finish_non_exhaustive()
+        f.debug_struct("Client").field("services", self.0.services()).finish_non_exhaustive()
     }
 }
 
@@ -117,7 +97,7 @@ impl Client {
 
     /// Starts a request.
     pub fn request(&self, method: Method, url: impl AsRef<str>) -> RequestBuilder {
-        RequestBuilder::new(self.clone(), &self.0.make.shared, method, url.as_ref())
+        RequestBuilder::new(Arc::clone(&self.0), method, url.as_ref())
     }
 
     /// Sends a request of reqwest's to the service that its URL names.
@@ -130,31 +110,7 @@ impl Client {
     ///
     /// A dropped future cancels the current attempt, which counts neither as success nor as failure.
     pub async fn execute(&self, request: Request) -> Result<Response, Error> {
-        let request = http::Request::<Body>::try_from(request)?;
-        let mut stack = self.stack(&service_name(request.uri())?).await?;
-        poll_fn(|context| Service::<http::Request<Body>>::poll_ready(&mut stack, context)).await?;
-        Ok(send::response(stack.call(request).await?))
-    }
-
-    async fn stack(&self, name: &ServiceName) -> Result<Stack, Error> {
-        if let Some(stack) = self.stacks(|stacks| stacks.get(name).cloned()) {
-            return Ok(stack);
-        }
-        let service = self.0.services.find(name).await?;
-        let clients = EndpointServices::new(&service, self.0.make.clone());
-        let layer = FailoverLayer::new(service).with_rules(reqwest_rules());
-        let made = (self.0.configure)(layer).by_server_name().layer(clients);
-        Ok(self.stacks(|stacks| {
-            if stacks.len() >= MAX_SERVICES {
-                stacks.clear();
-            }
-            // Another request may have made it meanwhile; both use the same one.
-            stacks.entry(name.clone()).or_insert(made).clone()
-        }))
-    }
-
-    fn stacks<T>(&self, with: impl FnOnce(&mut HashMap<ServiceName, Stack>) -> T) -> T {
-        with(&mut self.0.stacks.lock().unwrap_or_else(PoisonError::into_inner))
+        self.0.execute(request).await
     }
 }
 
@@ -203,6 +159,6 @@ impl ClientBuilder {
     pub fn build(self) -> Result<Client, Error> {
         let Self { services, configure, builder } = self;
         let make = MakeClient::new(builder)?;
-        Ok(Client(Arc::new(Inner { services, configure, make, stacks: Mutex::default() })))
+        Ok(Client(Arc::new(Stacks::new(services, configure, make))))
     }
 }

@@ -36,6 +36,7 @@ mod request;
 mod rules;
 mod send;
 mod services;
+mod stacks;
 
 pub use client::{Client, ClientBuilder};
 pub use error::Error;

@@ -1,21 +1,22 @@
 //! A request of the small client.
 
 use std::fmt;
+use std::sync::Arc;
 
 use failover_http::{TargetError, service_name};
 use http::{HeaderName, HeaderValue, Uri};
 use reqwest::header::HeaderMap;
 use reqwest::{Body, Method, Response, Url};
 
-use crate::client::Client;
 use crate::error::Error;
+use crate::stacks::Stacks;
 
 /// A request, as reqwest's builder of the same name.
 ///
 /// [`with`](Self::with) reaches everything that reqwest's builder has.
 #[must_use = "a request does nothing until it is sent"]
 pub struct RequestBuilder {
-    client: Client,
+    stacks: Arc<Stacks>,
     inner: Result<reqwest::RequestBuilder, Error>,
 }
 
@@ -26,9 +27,9 @@ impl fmt::Debug for RequestBuilder {
 }
 
 impl RequestBuilder {
-    pub(crate) fn new(client: Client, with: &reqwest::Client, method: Method, url: &str) -> Self {
-        let inner = checked(url).map(|url| with.request(method, url));
-        Self { client, inner }
+    pub(crate) fn new(stacks: Arc<Stacks>, method: Method, url: &str) -> Self {
+        let inner = checked(url).map(|url| stacks.shared().request(method, url));
+        Self { stacks, inner }
     }
 
     /// Adds a header.
@@ -67,10 +68,10 @@ impl RequestBuilder {
     ///
     /// # Cancel safety
     ///
-    /// See [`Client::execute`].
+    /// See [`Client::execute`](crate::Client::execute).
     pub async fn send(self) -> Result<Response, Error> {
         let request = self.inner?.build()?;
-        self.client.execute(request).await
+        self.stacks.execute(request).await
     }
 }
 
