@@ -48,6 +48,7 @@ const SETS: &[Set] = &[
     Set { package: "failover-probe", features: &["--all-features"], network: true, except: &[], most: 90 },
     Set { package: "failover-http", features: &[], network: false, except: &[], most: 43 },
     Set { package: "failover-tower", features: &[], network: false, except: &[], most: 49 },
+    Set { package: "failover-reqwest", features: &[], network: true, except: &[], most: 100 },
     Set { package: "failover-consul", features: &[], network: true, except: &[], most: 92 },
     Set {
         package: "failover-consul",
@@ -56,7 +57,7 @@ const SETS: &[Set] = &[
         except: CONSULRS,
         most: 175,
     },
-    Set { package: "failover", features: &["--features", "full"], network: true, except: &[], most: 110 },
+    Set { package: "failover", features: &["--features", "full"], network: true, except: &[], most: 145 },
     Set {
         package: "failover",
         features: &["--features", "consul-slim"],

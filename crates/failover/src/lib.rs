@@ -74,6 +74,7 @@
 //! | `probe` | `failover::probe`: health probes over HTTP, HTTPS, gRPC and TCP; brings hyper and rustls |
 //! | `http` | `failover::http`: reply rules, URLs, gateway statuses and headers on the types of the `http` crate |
 //! | `tower` | `failover::tower`: a layer that fails over, a connector, a `Discover`, and a service per endpoint |
+//! | `reqwest` | `failover::reqwest`: a client that calls services by name, and a middleware; brings reqwest |
 //! | `consul-slim` | `failover::consul`: the provider for Consul; brings hyper and rustls |
 //! | `metrics` | `failover::metrics`: the Prometheus text format at scrape time, and a bridge to the `metrics` facade |
 //! | `full` | all of the above: everything that builds without a choice or a system library |
@@ -124,6 +125,13 @@ pub mod k8s {
 pub mod http {
     #[doc(inline)]
     pub use failover_http::*;
+}
+
+/// A client of reqwest that calls services by name, and a middleware.
+#[cfg(feature = "reqwest")]
+pub mod reqwest {
+    #[doc(inline)]
+    pub use failover_reqwest::*;
 }
 
 /// A tower layer that fails over, and what else tower and hyper need.
