@@ -21,6 +21,7 @@ use crate::stacks::Stacks;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let _ = rustls::crypto::ring::default_provider().install_default();
 /// let users = ServiceHandle::fixed("user-service", ["http://127.0.0.1:1", "http://127.0.0.1:2"])?;
 /// let client = Client::new(users)?;
 /// let error = client.get("http://user-service/users/7").send().await.expect_err("nobody listens");
@@ -52,6 +53,11 @@ impl Client {
     /// # Errors
     ///
     /// Returns [`Error::Reqwest`] if reqwest cannot set up TLS or its resolver.
+    ///
+    /// # Panics
+    ///
+    /// Panics where reqwest's own builder does: if it is built with `rustls-no-provider`, and the program
+    /// has installed no provider of cryptography.
     pub fn new(services: impl Into<Services>) -> Result<Self, Error> {
         Self::builder(services).build()
     }
@@ -156,6 +162,11 @@ impl ClientBuilder {
     /// # Errors
     ///
     /// Returns [`Error::Reqwest`] if reqwest cannot set up TLS or its resolver.
+    ///
+    /// # Panics
+    ///
+    /// Panics where reqwest's own builder does: if it is built with `rustls-no-provider`, and the program
+    /// has installed no provider of cryptography.
     pub fn build(self) -> Result<Client, Error> {
         let Self { services, configure, builder } = self;
         let make = MakeClient::new(builder)?;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use failover_http::{TargetError, service_name};
+use failover_http::service_name;
 use http::{HeaderName, HeaderValue, Uri};
 use reqwest::header::HeaderMap;
 use reqwest::{Body, Method, Response, Url};
@@ -80,9 +80,6 @@ impl RequestBuilder {
 fn checked(url: &str) -> Result<Url, Error> {
     let refuse = |reason: &dyn fmt::Display| Error::Url { reason: reason.to_string() };
     let parsed = Url::parse(url).map_err(|error| refuse(&error))?;
-    if !parsed.username().is_empty() || parsed.password().is_some() {
-        return Err(TargetError::UserInfo.into());
-    }
     let (scheme, rest) = url.trim().split_once("://").ok_or_else(|| refuse(&"it has no ://"))?;
     let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
     let named: Uri = format!("{scheme}://{authority}").parse().map_err(|error| refuse(&error))?;

@@ -3,15 +3,10 @@
 use failover_core::Outcome;
 use failover_http::HttpRules;
 
-use crate::redirect::RedirectElsewhere;
-
 /// Returns the usual rules, and what reqwest knows about its own errors: whether a connection could be
 /// made, a timer expired, or a redirect was refused.
 pub fn reqwest_rules() -> HttpRules {
     HttpRules::new().with_errors(|error| {
-        if error.is::<RedirectElsewhere>() {
-            return Some(Outcome::Rejected);
-        }
         let error = error.downcast_ref::<reqwest::Error>()?;
         if error.is_redirect() || error.is_builder() {
             return Some(Outcome::Rejected);

@@ -31,6 +31,11 @@
 //! | [`EndpointConnector`] | a connector of hyper-util, for a client per endpoint with TLS by server name |
 //! | [`EndpointDiscover`] | the endpoints for tower's own balancer |
 //!
+//! Each attempt is a span `request` of the target `failover::http`, at level debug, with OpenTelemetry's
+//! fields: `otel.kind`, `server.address`, `server.port`, `http.request.method`,
+//! `http.request.resend_count`, `http.response.status_code` and `error.type`. An attempt that ran out of
+//! time has neither of the last two.
+//!
 //! The crate has no features. It needs Rust 1.85.
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests measure time"))]
@@ -45,6 +50,7 @@ mod replay;
 mod response_body;
 mod service;
 mod settings;
+mod span;
 
 pub use answered_by::AnsweredBy;
 pub use connector::{ConnectFuture, EndpointConnector};

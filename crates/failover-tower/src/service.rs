@@ -20,7 +20,7 @@ use crate::error::{ConnectError, FailoverError, ServerNameError};
 use crate::replay::{ReplayBody, Shared};
 use crate::response_body::ResponseBody;
 use crate::settings::Settings;
-use crate::{AnsweredBy, BoxError};
+use crate::{AnsweredBy, BoxError, span};
 
 /// A service that sends each request to one endpoint after another until one answers: see
 /// [`FailoverLayer`](crate::FailoverLayer).
@@ -131,7 +131,7 @@ where
             classify(&settings.rules, body.is_some_and(|body| body.has_failed()), reply)
         })
         .execute(|attempt| {
-            let span = span(&attempt, parts);
+            let span = span::of_attempt(&attempt, parts);
             let recorded = span.clone();
             let request = prepare(&attempt, settings, parts)
                 .map(|parts| Request::from_parts(parts, ReplayBody::next(body)));
@@ -142,17 +142,11 @@ where
                 Err(error) => Begun::Failed(error),
             };
             let answer = async move {
-                let answered = match begun {
-                    Begun::Sent(future) => future.await.map_err(Into::into),
-                    Begun::Ready(waiting) => {
-                        let (mut inner, request) = *waiting;
-                        poll_fn(|context| inner.poll_ready(context)).await.map_err(Into::into)?;
-                        inner.call(request).await.map_err(Into::into)
-                    }
-                    Begun::Failed(error) => Err(error),
-                };
-                let mut response: Response<R> = answered?;
-                recorded.record("http.response.status_code", response.status().as_u16());
+                let answered = begun.answer().await;
+                span::record(&recorded, &answered, |reply| {
+                    classify(&settings.rules, body.is_some_and(|body| body.has_failed()), reply)
+                });
+                let mut response = answered?;
                 response.extensions_mut().insert(AnsweredBy::new(&attempt));
                 Ok(response)
             };
@@ -177,6 +171,24 @@ enum Begun<S, F, B> {
     Sent(F),
     Ready(Box<(S, Request<ReplayBody<B>>)>),
     Failed(BoxError),
+}
+
+impl<S, B, R, E> Begun<S, S::Future, B>
+where
+    S: Service<Request<ReplayBody<B>>, Response = Response<R>, Error = E>,
+    E: Into<BoxError>,
+{
+    async fn answer(self) -> Result<Response<R>, BoxError> {
+        match self {
+            Self::Sent(future) => future.await.map_err(Into::into),
+            Self::Ready(waiting) => {
+                let (mut inner, request) = *waiting;
+                poll_fn(|context| inner.poll_ready(context)).await.map_err(Into::into)?;
+                inner.call(request).await.map_err(Into::into)
+            }
+            Self::Failed(error) => Err(error),
+        }
+    }
 }
 
 /// Refuses what no endpoint can change.
@@ -231,17 +243,4 @@ fn classify<R>(rules: &HttpRules, body_failed: bool, reply: Result<&Response<R>,
         _ if ConnectError::is_in(error) => Classified::from_error(Outcome::NotSent, error),
         _ => classified,
     }
-}
-
-fn span(attempt: &Attempt, parts: &Parts) -> tracing::Span {
-    tracing::debug_span!(
-        target: "failover::http",
-        "request",
-        otel.kind = "client",
-        server.address = server_name(attempt),
-        server.port = attempt.port(),
-        http.request.method = %parts.method,
-        http.request.resend_count = (attempt.number() > 1).then(|| attempt.number() - 1),
-        http.response.status_code = tracing::field::Empty,
-    )
 }

@@ -6,3 +6,4 @@ mod bodies;
 mod faults;
 mod names;
 mod server;
+mod tls;

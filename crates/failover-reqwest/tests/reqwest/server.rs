@@ -33,6 +33,7 @@ pub(crate) struct Shown {
 
 impl Server {
     pub(crate) fn start() -> Self {
+        provide_tls();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let shown = Arc::new(Shown::default());
@@ -127,7 +128,14 @@ async fn count(mut body: Body) -> usize {
     bytes
 }
 
+/// Installs what reqwest needs where TLS is built into it.
+pub(crate) fn provide_tls() {
+    // The error is another test's, which installed it before.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 pub(crate) fn service(urls: impl IntoIterator<Item = String>) -> ServiceHandle {
+    provide_tls();
     let config = FailoverConfig::builder().attempt_timeout(Duration::from_millis(400)).build();
     ServiceHandle::builder("users").endpoints(urls).config(config.expect("valid")).build().expect("valid")
 }
