@@ -1,0 +1,79 @@
+//! Requests per second through the layer and without it, in turns, on one endpoint.
+//!
+//! `cargo run --release -p failover-tower --example throughput`
+
+#![allow(clippy::disallowed_methods, reason = "a program that measures")]
+
+use std::error::Error;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use failover_core::ServiceHandle;
+use failover_tower::{FailoverLayer, ReplayBody};
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use tower::{Layer, Service, ServiceExt};
+
+const TURNS: usize = 20;
+const TURN: Duration = Duration::from_millis(500);
+const CONCURRENT: usize = 8;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    listener.set_nonblocking(true)?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let serving = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    serving.spawn(async move {
+        let routes = axum::Router::new().fallback(|| async { "hello" });
+        axum::serve(tokio::net::TcpListener::from_std(listener).expect("a socket"), routes).await
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let client = || Client::builder(TokioExecutor::new()).build_http::<ReplayBody<Full<Bytes>>>();
+        let bare = client().map_request(|request: Request<Full<Bytes>>| request.map(ReplayBody::from_body));
+        let layered = FailoverLayer::new(ServiceHandle::fixed("users", [url.clone()])?).layer(client());
+        let (mut without, mut with) = (Vec::new(), Vec::new());
+        for turn in 0..=TURNS {
+            let (one, other) = (turn_of(&bare, &url).await, turn_of(&layered, &url).await);
+            // The first turn makes the connections.
+            if turn > 0 {
+                without.push(one);
+                with.push(other);
+            }
+        }
+        let (without, with) = (median(without), median(with));
+        println!("bare={without:.0}/s layer={with:.0}/s share={:.1}%", 100.0 * with / without);
+        Ok(())
+    })
+}
+
+/// Returns the requests per second of a turn.
+async fn turn_of<S, B>(service: &S, url: &str) -> f64
+where
+    S: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone,
+    S::Error: std::fmt::Debug,
+    B: http_body::Body,
+    B::Error: std::fmt::Debug,
+{
+    let start = Instant::now();
+    let caller = || async {
+        let (mut service, mut calls) = (service.clone(), 0_u32);
+        while start.elapsed() < TURN {
+            let request = Request::get(format!("{url}/users/7")).body(Full::default()).expect("valid");
+            let response = service.ready().await.expect("ready").call(request).await.expect("an answer");
+            response.into_body().collect().await.expect("a body");
+            calls += 1;
+        }
+        calls
+    };
+    let calls: u32 =
+        futures_util::future::join_all((0..CONCURRENT).map(|_| caller())).await.into_iter().sum();
+    f64::from(calls) / start.elapsed().as_secs_f64()
+}
+
+fn median(mut turns: Vec<f64>) -> f64 {
+    turns.sort_by(f64::total_cmp);
+    turns[turns.len() / 2]
+}
