@@ -49,6 +49,7 @@ const SETS: &[Set] = &[
     Set { package: "failover-http", features: &[], network: false, except: &[], most: 43 },
     Set { package: "failover-tower", features: &[], network: false, except: &[], most: 49 },
     Set { package: "failover-reqwest", features: &[], network: true, except: &[], most: 100 },
+    Set { package: "failover-status", features: &[], network: true, except: &[], most: 60 },
     Set { package: "failover-consul", features: &[], network: true, except: &[], most: 92 },
     Set {
         package: "failover-consul",
@@ -57,7 +58,7 @@ const SETS: &[Set] = &[
         except: CONSULRS,
         most: 175,
     },
-    Set { package: "failover", features: &["--features", "full"], network: true, except: &[], most: 145 },
+    Set { package: "failover", features: &["--features", "full"], network: true, except: &[], most: 160 },
     Set {
         package: "failover",
         features: &["--features", "consul-slim"],

@@ -77,6 +77,7 @@
 //! | `reqwest` | `failover::reqwest`: a client that calls services by name, and a middleware; brings reqwest |
 //! | `consul-slim` | `failover::consul`: the provider for Consul; brings hyper and rustls |
 //! | `metrics` | `failover::metrics`: the Prometheus text format at scrape time, and a bridge to the `metrics` facade |
+//! | `status` | `failover::status`: the status page, with a router for axum; brings axum without its server |
 //! | `full` | all of the above: everything that builds without a choice or a system library |
 //! | `consul` | `consul-slim`, with requests made by consulrs: the same behaviour; its build needs the headers of OpenSSL |
 //! | `k8s` | `failover::k8s`: the provider for Kubernetes; brings kube, hyper and rustls, and needs Rust 1.89 |
@@ -156,6 +157,13 @@ pub mod probe {
     #[cfg(feature = "probe")]
     #[doc(inline)]
     pub use failover_probe::*;
+}
+
+/// The status page: services, endpoints and the reasons for their state.
+#[cfg(feature = "status")]
+pub mod status {
+    #[doc(inline)]
+    pub use failover_status::*;
 }
 
 /// Compiles the examples of the guide.
