@@ -30,7 +30,9 @@
 //!
 //! A page has no scripts and loads nothing. Rates and percentiles come from readings that the engine
 //! takes about once a second while calls are made: no task runs for the page. Percentiles are
-//! interpolated within the buckets of [`Durations`](failover_core::inspect::Durations).
+//! interpolated within the buckets of [`Durations`](failover_core::inspect::Durations). A service with
+//! more than 64 endpoints has them only for periods that begin with a look at the page, so that they
+//! appear with `refresh` after 10 s.
 //!
 //! # Operations
 //!

@@ -21,6 +21,9 @@ const LARGEST_FORM: usize = 16 * 1024;
 
 /// Returns a router with the status pages of the manager, to be nested at any path.
 ///
+/// Nested at `/failover`, the overview is at `/failover`; axum's `nest_service` also serves it at
+/// `/failover/`.
+///
 /// It only reads: `GET` and `HEAD`. The router does not keep the manager; after its last clone was
 /// dropped, every page has the status 503. For a router with a state, call `with_state(())`.
 ///

@@ -79,6 +79,12 @@ async fn nested_at_any_path_every_link_leads_back_to_the_pages() {
         }
     }
     assert_eq!(ask(&app, "GET", "/", &[], "").await.body, "the program's own");
+    let service = Router::new().nest_service("/failover", router(&manager));
+    for path in ["/failover", "/failover/", "/failover/service/users"] {
+        let answer = ask(&service, "GET", path, &[], "").await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}");
+        assert!(answer.body.contains("<base href=\"/failover/\">"), "{path}: {}", answer.body);
+    }
     let alone = ask(&router(&manager), "GET", "/service/users", &[], "").await;
     assert!(alone.body.contains("<base href=\"/\">"), "{}", alone.body);
     assert_eq!(alone.headers["cache-control"], "no-store");
