@@ -9,7 +9,7 @@ use failover_core::{Error, ErrorKind, FailoverManager, WeakManager};
 use metrics::{Key, Label, Level, Metadata, with_recorder};
 use tokio::task::AbortHandle;
 
-use crate::families::{Family, Kind, Sink, visit};
+use crate::families::{Family, Kind, Labels, Sink, Value, visit};
 use crate::limits::Limits;
 
 /// The time between two writes.
@@ -181,7 +181,7 @@ struct Recording<'a> {
 
 const METADATA: Metadata<'_> = Metadata::new("failover", Level::INFO, Some("failover"));
 
-fn key(family: &Family, labels: &[(&'static str, &str)]) -> Key {
+fn key(family: &Family, labels: &Labels<'_>) -> Key {
     let labels: Vec<_> =
         labels.iter().map(|(label, value)| Label::new(*label, (*value).to_owned())).collect();
     Key::from_parts(family.name, labels)
@@ -198,18 +198,23 @@ impl Sink for Recording<'_> {
         });
     }
 
-    fn count(&mut self, family: &Family, labels: &[(&'static str, &str)], value: u64) {
+    fn value(&mut self, family: &Family, labels: &Labels<'_>, value: Value<'_>) {
         let key = key(family, labels);
-        with_recorder(|recorder| recorder.register_counter(&key, &METADATA).absolute(value));
+        match value {
+            Value::Count(value) => {
+                with_recorder(|recorder| recorder.register_counter(&key, &METADATA).absolute(value));
+            }
+            Value::Gauge(value) => {
+                with_recorder(|recorder| recorder.register_gauge(&key, &METADATA).set(value));
+            }
+            Value::Durations(value) => self.durations(key, value),
+        }
     }
+}
 
-    fn gauge(&mut self, family: &Family, labels: &[(&'static str, &str)], value: f64) {
-        let key = key(family, labels);
-        with_recorder(|recorder| recorder.register_gauge(&key, &METADATA).set(value));
-    }
-
-    fn durations(&mut self, family: &Family, labels: &[(&'static str, &str)], value: &Durations) {
-        let key = key(family, labels);
+impl Recording<'_> {
+    /// Records what was added to the durations.
+    fn durations(&mut self, key: Key, value: &Durations) {
         let added = match self.before.get(&key) {
             // A service that was forgotten and asked for again counts from zero.
             Some(before) if before.count() <= value.count() => value.since(before),

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use failover_core::FailoverManager;
 use failover_core::inspect::{Durations, ServiceStats};
 
-use crate::families::{Family, Kind, Sink, visit};
+use crate::families::{Family, Kind, Labels, Sink, Value, visit};
 use crate::limits::Limits;
 
 /// The content type of what [`render`] returns, for the response's header.
@@ -68,38 +68,42 @@ impl Sink for Text {
         self.put(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
     }
 
-    fn count(&mut self, family: &Family, labels: &[(&'static str, &str)], value: u64) {
-        self.series(family.name, "", labels, "");
-        self.put(format_args!(" {value}\n"));
-    }
-
-    fn gauge(&mut self, family: &Family, labels: &[(&'static str, &str)], value: f64) {
-        self.series(family.name, "", labels, "");
-        self.put(format_args!(" {value}\n"));
-    }
-
-    fn durations(&mut self, family: &Family, labels: &[(&'static str, &str)], value: &Durations) {
-        for bucket in value.buckets() {
-            self.series(family.name, "_bucket", labels, &bucket.at_most.as_secs_f64().to_string());
-            self.put(format_args!(" {}\n", bucket.count));
+    fn value(&mut self, family: &Family, labels: &Labels<'_>, value: Value<'_>) {
+        match value {
+            Value::Count(value) => {
+                self.series(family.name, "", labels, "");
+                self.put(format_args!(" {value}\n"));
+            }
+            Value::Gauge(value) => {
+                self.series(family.name, "", labels, "");
+                self.put(format_args!(" {value}\n"));
+            }
+            Value::Durations(value) => self.durations(family.name, labels, value),
         }
-        self.series(family.name, "_bucket", labels, "+Inf");
-        self.put(format_args!(" {}\n", value.count()));
-        self.series(family.name, "_sum", labels, "");
-        self.put(format_args!(" {}\n", value.sum().as_secs_f64()));
-        self.series(family.name, "_count", labels, "");
-        self.put(format_args!(" {}\n", value.count()));
     }
 }
 
 impl Text {
+    fn durations(&mut self, name: &str, labels: &Labels<'_>, value: &Durations) {
+        for bucket in value.buckets() {
+            self.series(name, "_bucket", labels, &bucket.at_most.as_secs_f64().to_string());
+            self.put(format_args!(" {}\n", bucket.count));
+        }
+        self.series(name, "_bucket", labels, "+Inf");
+        self.put(format_args!(" {}\n", value.count()));
+        self.series(name, "_sum", labels, "");
+        self.put(format_args!(" {}\n", value.sum().as_secs_f64()));
+        self.series(name, "_count", labels, "");
+        self.put(format_args!(" {}\n", value.count()));
+    }
+
     fn put(&mut self, text: std::fmt::Arguments<'_>) {
         // Writing to a string cannot fail.
         let _ = self.0.write_fmt(text);
     }
 
     /// Writes the name and the labels of a series, with the label `le` unless it is empty.
-    fn series(&mut self, name: &str, suffix: &str, labels: &[(&'static str, &str)], le: &str) {
+    fn series(&mut self, name: &str, suffix: &str, labels: &Labels<'_>, le: &str) {
         self.0.push_str(name);
         self.0.push_str(suffix);
         let le = (!le.is_empty()).then_some(("le", le));
