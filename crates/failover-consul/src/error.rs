@@ -33,8 +33,8 @@ pub(crate) fn of_status(what: &str, answer: &Answer) -> Error {
 /// delete.
 pub(crate) fn turned_away(error: &Error) -> Error {
     let message = format!(
-        "{error}; the agent runs and has not registered it. An agent whose node has got a new ID does this until \
-         its old node is deregistered (PUT /v1/catalog/deregister {{\"Node\": NAME}}); its log names both"
+        "{error}; the agent runs and has not registered it. If this goes on, its node may have got a new ID, which its \
+         log says: deregister the old node (PUT /v1/catalog/deregister {{\"Node\": NAME}})"
     );
     Error::new(error.kind(), message).with_code(error.code()).with_retry(error.retry())
 }

@@ -27,7 +27,7 @@ const LARGEST_FORM: usize = 16 * 1024;
 /// It only reads: `GET` and `HEAD`. The router does not keep the manager; after its last clone was
 /// dropped, every page has the status 503. For a router with a state, call `with_state(())`.
 ///
-/// Whoever can reach the pages sees the names and addresses of endpoints and the errors of calls: serve
+/// Everyone who can reach the pages sees the names and addresses of endpoints and the errors of calls: serve
 /// them where metrics are served, not to the public.
 ///
 /// ```
