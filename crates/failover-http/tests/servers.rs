@@ -3,64 +3,24 @@
 #![allow(clippy::disallowed_methods, reason = "real servers take real time")]
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
-use axum::routing::any;
 use failover_core::{AttemptClass, FailoverConfig, ServiceHandle};
 use failover_http::{CallHeaders, HttpRules, fields, host, uri};
+use failover_testkit::HttpServer;
 use http::{Request, Response, Uri};
 use http_body_util::Empty;
 use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::Runtime;
+use tokio::net::TcpStream;
 
-/// A server on a runtime of its own, which ends with it, connections included.
-struct Server {
-    address: SocketAddr,
-    frozen: Arc<AtomicBool>,
-    runtime: Option<Runtime>,
+fn server() -> HttpServer {
+    HttpServer::of(Router::new().fallback(answer))
 }
 
-impl Server {
-    fn start() -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        let runtime = runtime.expect("a runtime");
-        let frozen = Arc::new(AtomicBool::new(false));
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        listener.set_nonblocking(true).expect("a socket");
-        let address = listener.local_addr().expect("it is bound");
-        let router = axum::Router::new().fallback(any(answer)).with_state(Arc::clone(&frozen));
-        runtime.spawn(async move {
-            let listener = TcpListener::from_std(listener).expect("a socket");
-            axum::serve(listener, router).await.expect("serves until it is killed");
-        });
-        Self { address, frozen, runtime: Some(runtime) }
-    }
-
-    fn kill(&mut self) {
-        let runtime = self.runtime.take().expect("it runs");
-        // A runtime waits for its tasks when it is dropped, which no other runtime's thread may do.
-        std::thread::spawn(move || drop(runtime)).join().expect("it ends");
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-async fn answer(State(frozen): State<Arc<AtomicBool>>, uri: Uri, headers: HeaderMap) -> (StatusCode, String) {
-    if frozen.load(Ordering::Relaxed) {
-        std::future::pending::<()>().await;
-    }
+async fn answer(uri: Uri, headers: HeaderMap) -> (StatusCode, String) {
     if uri.path() == "/busy" {
         return (StatusCode::SERVICE_UNAVAILABLE, String::new());
     }
@@ -82,11 +42,11 @@ async fn get(address: SocketAddr, request: Request<Empty<Bytes>>) -> std::io::Re
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_call_fails_while_one_server_is_killed_and_one_frozen() {
-    let mut servers: Vec<_> = (0..3).map(|_| Server::start()).collect();
+    let mut servers: Vec<_> = (0..3).map(|_| server()).collect();
     let config =
         FailoverConfig::builder().attempt_timeout(Duration::from_millis(300)).build().expect("valid");
     let users = ServiceHandle::builder("users")
-        .endpoints(servers.iter().map(|server| format!("http://{}", server.address)))
+        .endpoints(servers.iter().map(HttpServer::url))
         .config(config)
         .build()
         .expect("valid")
@@ -95,7 +55,7 @@ async fn no_call_fails_while_one_server_is_killed_and_one_frozen() {
     for call in 0..300 {
         match call {
             100 => servers[0].kill(),
-            200 => servers[1].frozen.store(true, Ordering::Relaxed),
+            200 => servers[1].freeze(),
             _ => {}
         }
         let done = users
@@ -121,9 +81,9 @@ async fn no_call_fails_while_one_server_is_killed_and_one_frozen() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_type_of_an_error_is_its_status_or_its_class() {
-    let mut server = Server::start();
-    let url = format!("http://{}", server.address);
-    let users = ServiceHandle::fixed("users", [url]).expect("valid").with_classifier(HttpRules::new());
+    let mut server = server();
+    let users =
+        ServiceHandle::fixed("users", [server.url()]).expect("valid").with_classifier(HttpRules::new());
     let ask = async |path: &'static str| {
         users
             .execute_once(async |attempt| {

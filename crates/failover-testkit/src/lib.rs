@@ -11,8 +11,12 @@ pub mod certificates;
 pub mod consul;
 #[cfg(feature = "net")]
 mod fault;
+#[cfg(feature = "http-server")]
+mod http_server;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
+#[cfg(feature = "tls")]
+mod named_server;
 mod ports;
 mod process;
 pub mod servers;
@@ -23,6 +27,10 @@ mod until;
 pub use black_hole::BlackHole;
 #[cfg(feature = "net")]
 pub use fault::{FaultServer, Reply, Request};
+#[cfg(feature = "http-server")]
+pub use http_server::HttpServer;
+#[cfg(feature = "tls")]
+pub use named_server::named_server;
 pub use ports::{free_port, free_ports};
 pub use process::Process;
 pub use tempfile::TempDir;

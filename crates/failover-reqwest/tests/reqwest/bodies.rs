@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use failover_core::{FailoverConfig, ServiceHandle};
 use failover_reqwest::Client;
+use failover_testkit::HttpServer;
 use futures_util::stream;
 use http_body_util::{BodyExt, StreamBody};
 
-use crate::server::{Bytes, Server, service};
+use crate::support::{Bytes, service};
 
 const KIB: usize = 1024;
 const CHUNK: usize = 64 * KIB;
@@ -21,7 +22,7 @@ fn stream_of(chunks: usize) -> reqwest::Body {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_streamed_body_is_replayed_within_the_limit_and_sent_once_above_it() {
-    let (frozen, alive) = (Server::start(), Server::start());
+    let (frozen, alive) = (HttpServer::start(), HttpServer::start());
     frozen.freeze();
     let users = service([frozen.url(), alive.url()]);
     let client = Client::new(users).expect("a client");
@@ -38,7 +39,7 @@ async fn a_streamed_body_is_replayed_within_the_limit_and_sent_once_above_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_download_is_in_flight_until_its_body_ends_or_is_dropped() {
-    let server = Server::start();
+    let server = HttpServer::start();
     let users = service([server.url()]);
     let client = Client::new(users.clone()).expect("a client");
     let first = client.get("http://users/download/64").send().await.expect("an answer");
@@ -52,7 +53,7 @@ async fn a_download_is_in_flight_until_its_body_ends_or_is_dropped() {
 
 /// Moves this many chunks up and down, and returns the most bytes that the client held at a time.
 fn moved(chunks: usize) -> u64 {
-    let server = Server::start();
+    let server = HttpServer::start();
     let patient = Duration::from_secs(600);
     let config = FailoverConfig::builder().timeout(patient).attempt_timeout(patient).build();
     let users = ServiceHandle::builder("users").endpoints([server.url()]).config(config.expect("valid"));

@@ -8,18 +8,19 @@ use failover_core::{
 use failover_http::TargetError;
 use failover_memory::MemoryProvider;
 use failover_reqwest::{Client, Error, FailoverMiddleware, redirect_policy};
+use failover_testkit::HttpServer;
 use failover_tower::AnsweredBy;
 
-use crate::server::{Server, service};
+use crate::support::service;
 
-async fn manager(servers: &[Server]) -> FailoverManager {
+async fn manager(servers: &[HttpServer]) -> FailoverManager {
     let config =
         FailoverConfig::builder().attempt_timeout(Duration::from_millis(400)).build().expect("valid");
     let manager = FailoverManager::builder().provider(MemoryProvider::new()).service_config(config);
     let manager = manager.build().await.expect("valid");
     for (server, number) in servers.iter().zip(1..) {
         let id = format!("users-{number}");
-        let endpoint = Endpoint::builder(id, "user-service", "127.0.0.1", server.address.port());
+        let endpoint = Endpoint::builder(id, "user-service", "127.0.0.1", server.address().port());
         manager
             .register_endpoint(endpoint.protocol("http").build().expect("valid"))
             .await
@@ -41,7 +42,7 @@ fn own(error: &reqwest_middleware::Error) -> &Error {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_call_fails_while_one_server_is_killed_and_one_frozen() {
-    let mut servers: Vec<_> = (0..3).map(|_| Server::start()).collect();
+    let mut servers: Vec<_> = (0..3).map(|_| HttpServer::start()).collect();
     let manager = manager(&servers).await;
     let client = Client::new(manager.clone()).expect("a client");
     let chain = middleware(manager.clone());
@@ -81,7 +82,7 @@ async fn no_call_fails_while_one_server_is_killed_and_one_frozen() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_post_is_repeated_only_if_it_was_not_sent() {
-    let (frozen, mut killed, alive) = (Server::start(), Server::start(), Server::start());
+    let (frozen, mut killed, alive) = (HttpServer::start(), HttpServer::start(), HttpServer::start());
     frozen.freeze();
     killed.kill();
     let client = Client::new(service([killed.url(), alive.url()])).expect("a client");
@@ -97,7 +98,7 @@ async fn a_post_is_repeated_only_if_it_was_not_sent() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_url_that_names_no_service_is_a_typed_error() {
-    let server = Server::start();
+    let server = HttpServer::start();
     let client = Client::new(service([server.url()])).expect("a client");
     let error = async |url: &str| client.get(url).send().await.expect_err(url);
     for url in ["http://users:8080/", "http://users:80/x", "https://users:443", "http://users:/"] {
@@ -145,7 +146,7 @@ async fn a_service_that_nobody_knows_is_a_typed_error_that_names_the_known_ones(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redirect_is_followed_at_the_endpoint_and_an_error_elsewhere() {
-    let (server, other) = (Server::start(), Server::start());
+    let (server, other) = (HttpServer::start(), HttpServer::start());
     let users = service([server.url()]);
     let client = Client::new(users.clone()).expect("a client");
     let here = client.get("http://users/redirect?/x").send().await.expect("followed");
@@ -176,7 +177,7 @@ async fn a_redirect_is_followed_at_the_endpoint_and_an_error_elsewhere() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_error_shows_no_query() {
-    let mut server = Server::start();
+    let mut server = HttpServer::start();
     server.kill();
     let users = service([server.url()]);
     let client = Client::new(users.clone()).expect("a client");
@@ -191,7 +192,7 @@ async fn an_error_shows_no_query() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_timer_of_reqwest_is_a_timeout_and_not_a_failure() {
-    let server = Server::start();
+    let server = HttpServer::start();
     server.freeze();
     let users = service([server.url()]);
     let client = Client::builder(users.clone())

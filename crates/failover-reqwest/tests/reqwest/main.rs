@@ -5,5 +5,5 @@
 mod bodies;
 mod faults;
 mod names;
-mod server;
+mod support;
 mod tls;

@@ -2,11 +2,10 @@
 
 use failover_core::{Endpoint, ServiceHandle};
 use failover_reqwest::{Client, Error, FailoverMiddleware};
+use failover_testkit::HttpServer;
 
-use crate::server::Server;
-
-fn endpoint(id: &str, server: &Server, protocol: &str, name: &str) -> Endpoint {
-    Endpoint::builder(id, "users", "127.0.0.1", server.address.port())
+fn endpoint(id: &str, server: &HttpServer, protocol: &str, name: &str) -> Endpoint {
+    Endpoint::builder(id, "users", "127.0.0.1", server.address().port())
         .protocol(protocol)
         .server_name(name)
         .build()
@@ -15,7 +14,7 @@ fn endpoint(id: &str, server: &Server, protocol: &str, name: &str) -> Endpoint {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn endpoints_of_one_name_are_called_by_name_at_their_own_addresses() {
-    let (first, second) = (Server::start(), Server::start());
+    let (first, second) = (HttpServer::start(), HttpServer::start());
     let name = "users.internal";
     let endpoints = [endpoint("a", &first, "http", name), endpoint("b", &second, "http", name)];
     let users = ServiceHandle::fixed("users", endpoints).expect("valid");
@@ -31,7 +30,7 @@ async fn endpoints_of_one_name_are_called_by_name_at_their_own_addresses() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_middleware_has_one_client_and_names_the_one_that_has_several() {
-    let server = Server::start();
+    let server = HttpServer::start();
     let users = ServiceHandle::fixed("users", [endpoint("a", &server, "https", "users.internal")]);
     let chain = reqwest_middleware::ClientBuilder::new(reqwest::Client::new())
         .with(FailoverMiddleware::new(users.expect("valid")))
@@ -49,7 +48,7 @@ async fn a_middleware_has_one_client_and_names_the_one_that_has_several() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_name_that_is_another_address_is_refused() {
-    let server = Server::start();
+    let server = HttpServer::start();
     let users = ServiceHandle::fixed("users", [endpoint("a", &server, "http", "127.0.0.9")]).expect("valid");
     let error =
         Client::new(users).expect("a client").get("http://users/x").send().await.expect_err("refused");

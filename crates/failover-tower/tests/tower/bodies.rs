@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use failover_core::{Algorithm, FailoverConfig, ServiceHandle, StopReason};
+use failover_testkit::HttpServer;
 use failover_tower::FailoverLayer;
 use futures_util::stream;
 use http_body_util::{BodyExt, Full, StreamBody};
 use tower::{Layer, ServiceExt};
 
-use crate::server::{Bytes, Server, client, get, service, text};
+use crate::support::{Bytes, client, get, service, text};
 
 const KIB: usize = 1024;
 const CHUNK: usize = 64 * KIB;
@@ -25,9 +26,9 @@ fn put<B>(path: &str, body: B) -> http::Request<B> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_short_body_goes_to_the_next_endpoint_whole_and_a_long_one_is_sent_once() {
-    let servers: Vec<_> = (0..2).map(|_| Server::start()).collect();
-    let users = service(servers.iter().map(Server::url));
-    let requests = || servers.iter().map(Server::requests).sum::<usize>();
+    let servers: Vec<_> = (0..2).map(|_| HttpServer::start()).collect();
+    let users = service(servers.iter().map(HttpServer::url));
+    let requests = || servers.iter().map(HttpServer::requests).sum::<usize>();
     for (bytes, attempts) in [(CHUNK, 4), (CHUNK + 1, 1)] {
         let tower = FailoverLayer::new(users.clone()).layer(client());
         let before = requests();
@@ -45,7 +46,7 @@ async fn a_short_body_goes_to_the_next_endpoint_whole_and_a_long_one_is_sent_onc
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_next_endpoint_gets_the_body_that_a_frozen_one_has_swallowed() {
-    let (frozen, alive) = (Server::start(), Server::start());
+    let (frozen, alive) = (HttpServer::start(), HttpServer::start());
     frozen.freeze();
     let users = service([frozen.url(), alive.url()]);
     for _ in 0..2 {
@@ -58,9 +59,9 @@ async fn the_next_endpoint_gets_the_body_that_a_frozen_one_has_swallowed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_that_cannot_be_replayed_ends_the_call_with_the_reason() {
-    let servers: Vec<_> = (0..2).map(|_| Server::start()).collect();
-    servers.iter().for_each(Server::freeze);
-    let users = service(servers.iter().map(Server::url));
+    let servers: Vec<_> = (0..2).map(|_| HttpServer::start()).collect();
+    servers.iter().for_each(HttpServer::freeze);
+    let users = service(servers.iter().map(HttpServer::url));
     let tower = FailoverLayer::new(users).layer(client());
     let error = tower.oneshot(put("/count", stream_of(8))).await.expect_err("nobody answers");
     let call = error.call().expect("the call failed");
@@ -70,7 +71,7 @@ async fn a_body_that_cannot_be_replayed_ends_the_call_with_the_reason() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_body_that_nobody_has_touched_goes_to_the_next_endpoint() {
-    let (mut killed, alive) = (Server::start(), Server::start());
+    let (mut killed, alive) = (HttpServer::start(), HttpServer::start());
     killed.kill();
     let users = service([killed.url(), alive.url()]);
     for _ in 0..2 {
@@ -83,7 +84,7 @@ async fn a_long_body_that_nobody_has_touched_goes_to_the_next_endpoint() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_that_fails_is_its_senders_fault() {
-    let server = Server::start();
+    let server = HttpServer::start();
     let users = service([server.url()]);
     let broken = StreamBody::new(stream::iter([
         Ok(http_body::Frame::data(Bytes::from_static(b"begin"))),
@@ -98,7 +99,7 @@ async fn a_body_that_fails_is_its_senders_fault() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_download_is_in_flight_until_its_body_ends_or_is_dropped() {
-    let servers: Vec<_> = (0..2).map(|_| Server::start()).collect();
+    let servers: Vec<_> = (0..2).map(|_| HttpServer::start()).collect();
     let config = FailoverConfig::builder().load_balancer(
         failover_core::config::LoadBalancerConfig::builder()
             .algorithm(Algorithm::LeastConnections)
@@ -106,7 +107,7 @@ async fn a_download_is_in_flight_until_its_body_ends_or_is_dropped() {
             .expect("valid"),
     );
     let users = ServiceHandle::builder("users")
-        .endpoints(servers.iter().map(Server::url))
+        .endpoints(servers.iter().map(HttpServer::url))
         .config(config.build().expect("valid"))
         .build()
         .expect("valid");
@@ -133,7 +134,7 @@ async fn a_download_is_in_flight_until_its_body_ends_or_is_dropped() {
 
 /// Moves this many chunks up and down, and returns the most bytes that the client held at a time.
 fn moved(chunks: usize) -> u64 {
-    let server = Server::start();
+    let server = HttpServer::start();
     let users = ServiceHandle::builder("users")
         .endpoints([server.url()])
         .config(FailoverConfig::builder().timeout(Duration::from_secs(600)).build().expect("valid"))

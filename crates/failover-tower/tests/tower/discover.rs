@@ -6,6 +6,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use failover_core::{Endpoint, ServiceHandle};
+use failover_testkit::HttpServer;
 use failover_tower::EndpointDiscover;
 use futures_util::Stream;
 use http::Request;
@@ -17,7 +18,7 @@ use tower::discover::Change;
 use tower::load::{CompleteOnResponse, PendingRequestsDiscover};
 use tower::{Service, ServiceExt};
 
-use crate::server::{Bytes, Server, service, text};
+use crate::support::{Bytes, service, text};
 
 /// Applies all changes that are ready; a service is the endpoint's port.
 fn apply<M>(discover: &mut EndpointDiscover<M>, known: &mut BTreeMap<String, u16>) -> Vec<String>
@@ -63,8 +64,8 @@ async fn the_balancer_learns_of_what_comes_goes_and_moves_and_of_nothing_else() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn towers_balancer_sends_to_the_servers_that_are_listed() {
-    let servers: Vec<_> = (0..3).map(|_| Server::start()).collect();
-    let users = service(servers[..2].iter().map(Server::url));
+    let servers: Vec<_> = (0..3).map(|_| HttpServer::start()).collect();
+    let users = service(servers[..2].iter().map(HttpServer::url));
     let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
     let discover = EndpointDiscover::new(&users, move |endpoint| {
         let (client, authority) = (client.clone(), endpoint.authority());

@@ -4,17 +4,18 @@ use std::time::Duration;
 
 use failover_core::ServiceHandle;
 use failover_http::{HttpRules, TargetError};
+use failover_testkit::HttpServer;
 use failover_tower::{AnsweredBy, FailoverError, FailoverLayer};
 use http_body_util::Full;
 use tower::util::BoxCloneService;
 use tower::{Layer, ServiceBuilder, ServiceExt};
 
-use crate::server::{Bytes, Server, client, get, service, text};
+use crate::support::{Bytes, client, get, service, text};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_call_fails_while_one_server_is_killed_and_one_frozen() {
-    let mut servers: Vec<_> = (0..3).map(|_| Server::start()).collect();
-    let users = service(servers.iter().map(Server::url));
+    let mut servers: Vec<_> = (0..3).map(|_| HttpServer::start()).collect();
+    let users = service(servers.iter().map(HttpServer::url));
     // Boxed below and above: neither service is `Sync`.
     let inner = BoxCloneService::new(client::<Full<Bytes>>());
     let tower = BoxCloneService::new(FailoverLayer::new(users.clone()).layer(inner));
@@ -50,7 +51,7 @@ async fn no_call_fails_while_one_server_is_killed_and_one_frozen() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_may_have_arrived_is_not_repeated_and_one_that_did_not_is() {
-    let (frozen, mut killed, alive) = (Server::start(), Server::start(), Server::start());
+    let (frozen, mut killed, alive) = (HttpServer::start(), HttpServer::start(), HttpServer::start());
     frozen.freeze();
     killed.kill();
     let post = || http::Request::post("/users").body(Full::<Bytes>::from("ada")).expect("valid");
@@ -77,8 +78,8 @@ async fn a_request_that_may_have_arrived_is_not_repeated_and_one_that_did_not_is
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_last_answer_is_the_response_whatever_its_status() {
-    let servers: Vec<_> = (0..2).map(|_| Server::start()).collect();
-    let users = service(servers.iter().map(Server::url));
+    let servers: Vec<_> = (0..2).map(|_| HttpServer::start()).collect();
+    let users = service(servers.iter().map(HttpServer::url));
     let tower = FailoverLayer::new(users.clone()).layer(client());
     let response = tower.clone().oneshot(get("/busy")).await.expect("an answer");
     assert_eq!(response.status(), 503);
@@ -86,18 +87,18 @@ async fn the_last_answer_is_the_response_whatever_its_status() {
     assert!(text(response).await.starts_with("GET /busy "), "with its body");
     let response = tower.clone().oneshot(get("/missing")).await.expect("an answer");
     assert_eq!((response.status().as_u16(), users.stats().rejected_requests), (404, 1));
-    let before = servers.iter().map(Server::requests).sum::<usize>();
+    let before = servers.iter().map(HttpServer::requests).sum::<usize>();
     let rules = HttpRules::new().with_status(http::StatusCode::NOT_FOUND, failover_core::Outcome::Failure);
     let strict = FailoverLayer::new(users.clone()).with_rules(rules).layer(client());
     assert_eq!(strict.oneshot(get("/missing")).await.expect("an answer").status(), 404);
-    assert!(servers.iter().map(Server::requests).sum::<usize>() > before + 1, "asked at other endpoints");
+    assert!(servers.iter().map(HttpServer::requests).sum::<usize>() > before + 1, "asked at other endpoints");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_call_says_what_was_tried_and_what_a_gateway_answers() {
-    let mut servers: Vec<_> = (0..2).map(|_| Server::start()).collect();
-    let users = service(servers.iter().map(Server::url));
-    servers.iter_mut().for_each(Server::kill);
+    let mut servers: Vec<_> = (0..2).map(|_| HttpServer::start()).collect();
+    let users = service(servers.iter().map(HttpServer::url));
+    servers.iter_mut().for_each(HttpServer::kill);
     let tower = FailoverLayer::new(users).layer(client::<Full<Bytes>>());
     let error = tower.oneshot(get("/")).await.expect_err("nobody is there");
     assert!(error.to_string().contains("not_sent"), "{error}");
@@ -116,7 +117,7 @@ async fn a_failed_call_says_what_was_tried_and_what_a_gateway_answers() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_target_that_is_no_service_and_an_endpoint_that_is_no_server_are_typed_errors() {
-    let server = Server::start();
+    let server = HttpServer::start();
     let tower = FailoverLayer::new(service([server.url()])).layer(client::<Full<Bytes>>());
     let ask = async |uri: &str| {
         let request = http::Request::get(uri).body(Full::default()).expect("valid");
@@ -144,9 +145,9 @@ async fn a_target_that_is_no_service_and_an_endpoint_that_is_no_server_are_typed
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn options_of_a_call_come_from_its_request() {
-    let servers: Vec<_> = (0..3).map(|_| Server::start()).collect();
+    let servers: Vec<_> = (0..3).map(|_| HttpServer::start()).collect();
     servers[0].freeze();
-    let users = service(servers.iter().map(Server::url));
+    let users = service(servers.iter().map(HttpServer::url));
     let layer = FailoverLayer::new(users).with_headers(failover_http::CallHeaders::new()).with_call(
         |call, request| match request.uri.path() {
             "/once" => call.max_retries(0).deadline(Duration::from_millis(50)),

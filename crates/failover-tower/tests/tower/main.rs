@@ -7,4 +7,4 @@ mod discover;
 mod faults;
 mod per_endpoint;
 mod readiness;
-mod server;
+mod support;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use failover_core::{AttemptClass, Endpoint, ServiceHandle};
+use failover_testkit::HttpServer;
 use failover_tower::{BoxError, EndpointConnector, EndpointServices, FailoverLayer, ReplayBody};
 use http::{Request, Response};
 use http_body_util::Full;
@@ -15,12 +16,12 @@ use hyper_util::rt::TokioExecutor;
 use tower::util::BoxCloneService;
 use tower::{Layer, Service, ServiceExt};
 
-use crate::server::{Bytes, Server, client, get, service, text};
+use crate::support::{Bytes, client, get, service, text};
 
 type Sent = Request<ReplayBody<Full<Bytes>>>;
 
-fn endpoint(id: &str, server: &Server) -> Endpoint {
-    Endpoint::builder(id, "users", "127.0.0.1", server.address.port())
+fn endpoint(id: &str, server: &HttpServer) -> Endpoint {
+    Endpoint::builder(id, "users", "127.0.0.1", server.address().port())
         .protocol("http")
         .server_name("users.internal")
         .build()
@@ -29,7 +30,7 @@ fn endpoint(id: &str, server: &Server) -> Endpoint {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_endpoints_of_one_name_get_a_client_each_that_connects_to_its_address() {
-    let (mut first, second) = (Server::start(), Server::start());
+    let (mut first, second) = (HttpServer::start(), HttpServer::start());
     let users =
         ServiceHandle::fixed("users", [endpoint("a", &first), endpoint("b", &second)]).expect("valid");
     let made = Arc::new(AtomicUsize::new(0));
@@ -59,11 +60,11 @@ async fn two_endpoints_of_one_name_get_a_client_each_that_connects_to_its_addres
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plain_client_sends_the_server_name_as_host_and_refuses_https_by_name() {
-    let server = Server::start();
+    let server = HttpServer::start();
     let users = ServiceHandle::fixed("users", [endpoint("a", &server)]).expect("valid");
     let tower = FailoverLayer::new(users).layer(client());
     let shown = text(tower.oneshot(get("/x")).await.expect("answers")).await;
-    assert_eq!(shown, format!("GET /x users.internal:{}", server.address.port()));
+    assert_eq!(shown, format!("GET /x users.internal:{}", server.address().port()));
     let secure = endpoint("a", &server).to_builder().protocol("https").build().expect("valid");
     let users = ServiceHandle::fixed("users", [secure]).expect("valid");
     let tower = FailoverLayer::new(users).layer(client());

@@ -14,7 +14,7 @@ use http_body_util::Full;
 use tower::util::BoxCloneService;
 use tower::{Layer, Service, ServiceExt};
 
-use crate::server::{Bytes, get};
+use crate::support::{Bytes, get};
 
 /// A service that panics if it is called before it is ready, and that is not `Sync`.
 struct Strict {
