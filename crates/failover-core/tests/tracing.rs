@@ -52,7 +52,10 @@ impl tracing::Subscriber for Listener {
         span::Id::from_u64(heard.len() as u64)
     }
 
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record(&self, id: &span::Id, fields: &span::Record<'_>) {
+        let mut heard = HEARD.lock().expect("not poisoned");
+        fields.record(&mut Fields(&mut heard[id.into_u64() as usize - 1]));
+    }
 
     fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
 
@@ -79,9 +82,11 @@ async fn calls_and_attempts_are_spans_and_events_are_records_of_one_line() {
     let reply =
         async |attempt: failover_core::Attempt| if attempt.number() == 1 { Err("down") } else { Ok(()) };
     service.execute(reply).await.expect("the second attempt");
-    assert_eq!(heard("span call"), ["span call service=traced"]);
+    assert_eq!(heard("span call"), ["span call service=traced outcome=\"success\" attempts=2"]);
     let attempts = heard("span attempt endpoint=traced-");
-    assert!(attempts[0].ends_with("number=1") && attempts[1].ends_with("number=2"), "{attempts:?}");
+    let error = " number=1 outcome=\"failure\" reason=\"down\" otel.status_code=\"ERROR\"";
+    assert!(attempts[0].ends_with(error), "{attempts:?}");
+    assert!(attempts[1].ends_with(" number=2 outcome=\"success\""), "{attempts:?}");
     assert_eq!(attempts.len(), 2);
     let failovers = heard("kind=\"failover\"");
     assert_eq!(failovers.len(), 1);
@@ -91,6 +96,43 @@ async fn calls_and_attempts_are_spans_and_events_are_records_of_one_line() {
     );
     let all = heard("");
     assert!(all.iter().all(|line| !line.contains('\n')), "{all:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn spans_say_how_a_call_ended() {
+    listen();
+    let of = |name: &str, endpoint: Option<&str>| ServiceHandle::fixed(name, endpoint).expect("valid");
+    let rejected = of("ends-rejected", Some("ends-1:80"));
+    let rejects = |_: Result<&(), &&str>| failover_core::Outcome::Rejected;
+    let _ = rejected.call().classify(rejects).execute(async |_| Err::<(), _>("no such user")).await;
+    let refused = of("ends-refused", None);
+    let _ = refused.execute(async |_| Ok::<_, &str>(())).await;
+    let late = of("ends-late", Some("ends-2:80"));
+    let _ = late.call().max_retries(0).execute(async |_| pending::<Result<(), &str>>().await).await;
+    let dropped = of("ends-dropped", Some("ends-3:80"));
+    let call = dropped.execute(async |_| pending::<Result<(), &str>>().await);
+    tokio::time::timeout(Duration::from_millis(1), call).await.expect_err("it is dropped");
+    let once = of("ends-once", Some("ends-4:80"));
+    let _ = once.call().idempotent(false).execute(async |_| Err::<(), _>("reset")).await;
+
+    for (service, fields) in [
+        ("rejected", "outcome=\"rejected\" attempts=1 stopped_by=\"rejected\""),
+        ("refused", "outcome=\"refused\" attempts=0 stopped_by=\"no_endpoints\" otel.status_code=\"ERROR\""),
+        ("late", "outcome=\"failure\" attempts=1 stopped_by=\"max_retries\" otel.status_code=\"ERROR\""),
+        ("once", "outcome=\"failure\" attempts=1 stopped_by=\"not_idempotent\" otel.status_code=\"ERROR\""),
+    ] {
+        let call = format!("span call service=ends-{service}");
+        assert_eq!(heard(&call), [format!("{call} {fields}")]);
+    }
+    assert_eq!(heard("span call service=ends-dropped"), ["span call service=ends-dropped"]);
+    for (endpoint, fields) in [
+        ("ends-1:80", " outcome=\"rejected\""),
+        ("ends-2:80", " outcome=\"timeout\" otel.status_code=\"ERROR\""),
+        ("ends-3:80", ""),
+    ] {
+        let attempt = format!("span attempt endpoint={endpoint} number=1");
+        assert_eq!(heard(&attempt), [format!("{attempt}{fields}")]);
+    }
 }
 
 /// Never answers.

@@ -5,6 +5,7 @@ pub(crate) mod builder;
 pub(crate) mod error;
 pub(crate) mod options;
 pub(crate) mod run;
+pub(crate) mod spans;
 pub(crate) mod timed;
 
 pub use attempt::{Attempt, AttemptRecord, Attempts, Completed};

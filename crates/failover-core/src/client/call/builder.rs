@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::client::call::attempt::{Attempt, Completed};
 use crate::client::call::error::CallError;
 use crate::client::call::options::{CallOptions, Condition};
 use crate::client::call::run::Run;
+use crate::client::call::spans;
 use crate::client::pick::{OwnedPick, Pick};
 use crate::config::{Algorithm, FailoverConfig};
 use crate::contract::classify::{Classified, Classify};
@@ -265,11 +267,14 @@ impl<'a, C> Call<'a, C> {
         Fut: Future<Output = Result<T, E>>,
         C: Classify<T, E>,
     {
-        let span = tracing::debug_span!(target: "failover", "call", service = %self.engine.name());
+        let span = spans::of_call(self.engine.name());
         let Self { engine, classifier, options } = self;
         // Here, so that the future of the loop is small where it is moved.
         let mut run = Run::new(engine, options);
-        run.calls(operation, &classifier).instrument(span).await
+        let mut call = pin!(run.calls(operation, &classifier).instrument(span));
+        let result = call.as_mut().await;
+        spans::call_ended(call.span(), &result);
+        result
     }
 
     /// Runs the operation once, on one endpoint.

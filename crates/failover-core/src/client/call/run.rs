@@ -1,6 +1,7 @@
 //! The loop of a call: pick, attempt, classify, retry.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tracing::Instrument;
 use crate::client::call::attempt::{Attempt, AttemptRecord, Attempts, Completed};
 use crate::client::call::error::{CallError, Kept, StopReason};
 use crate::client::call::options::CallOptions;
+use crate::client::call::spans;
 use crate::client::call::timed::{self, NoReply, timed, wait};
 use crate::codec::duration::rough;
 use crate::config::defaults;
@@ -96,16 +98,19 @@ impl<'a> Run<'a> {
             };
             let (until, state) = (attempt.until, guard.state());
             let endpoint = Arc::clone(&attempt.endpoint);
-            let span = tracing::debug_span!(
-                target: "failover", "attempt", endpoint = %endpoint.id(), number = attempt.number
-            );
+            let span = spans::of_attempt(&endpoint, attempt.number);
             let lasts = until.since(guard.began());
-            let future = operation(attempt).instrument(span);
-            let reply = timed::attempt(future, until, lasts, self.engine.clock()).await;
-            let (class, pause, cause) = match &reply {
-                Ok(reply) => judge(classifier.classify(reply.as_ref())),
-                Err(NoReply::Late) => (AttemptClass::Timeout, None, None),
-                Err(NoReply::Stalled | NoReply::NoRuntime) => (AttemptClass::Local, None, None),
+            let reply;
+            let (class, pause, cause) = {
+                let mut future = pin!(operation(attempt).instrument(span));
+                reply = timed::attempt(future.as_mut(), until, lasts, self.engine.clock()).await;
+                let judged = match &reply {
+                    Ok(reply) => judge(classifier.classify(reply.as_ref())),
+                    Err(NoReply::Late) => (AttemptClass::Timeout, None, None),
+                    Err(NoReply::Stalled | NoReply::NoRuntime) => (AttemptClass::Local, None, None),
+                };
+                spans::attempt_ended(future.span(), judged.0, judged.2.as_ref());
+                judged
             };
             let squeezed = class == AttemptClass::Timeout && reply.is_err() && self.is_squeezed(lasts);
             if let Some(pause) = pause {
