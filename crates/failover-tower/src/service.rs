@@ -20,7 +20,8 @@ use crate::error::{ConnectError, FailoverError, ServerNameError};
 use crate::replay::{ReplayBody, Shared};
 use crate::response_body::ResponseBody;
 use crate::settings::Settings;
-use crate::{AnsweredBy, BoxError, span};
+use crate::span::{self, Waiting};
+use crate::{AnsweredBy, BoxError};
 
 /// A service that sends each request to one endpoint after another until one answers: see
 /// [`FailoverLayer`](crate::FailoverLayer).
@@ -132,7 +133,7 @@ where
         })
         .execute(|attempt| {
             let span = span::of_attempt(&attempt, parts);
-            let recorded = span.clone();
+            let waiting = Waiting::new(&span, &attempt);
             let request = prepare(&attempt, settings, parts)
                 .map(|parts| Request::from_parts(parts, ReplayBody::next(body)));
             // The service that was polled ready makes one attempt; a clone of it is not ready yet.
@@ -143,7 +144,7 @@ where
             };
             let answer = async move {
                 let answered = begun.answer().await;
-                span::record(&recorded, &answered, |reply| {
+                waiting.end(&answered, |reply| {
                     classify(&settings.rules, body.is_some_and(|body| body.has_failed()), reply)
                 });
                 let mut response = answered?;

@@ -72,8 +72,8 @@ async fn each_attempt_is_a_span_with_the_fields_of_opentelemetry() {
     let spans = SPANS.lock().expect("not poisoned").clone();
     assert_eq!(spans.len(), 3, "{spans:?}");
     for (span, (server, rest)) in spans.iter().zip([
-        ("10.0.0.", " http.response.status_code=502 error.type=\"502\""),
-        ("10.0.0.", " http.request.resend_count=1 error.type=\"not_sent\""),
+        ("10.0.0.", " http.response.status_code=502 error.type=\"502\" otel.status_code=\"ERROR\""),
+        ("10.0.0.", " http.request.resend_count=1 error.type=\"not_sent\" otel.status_code=\"ERROR\""),
         ("10.0.0.", " http.request.resend_count=2 http.response.status_code=200"),
     ]) {
         assert!(
@@ -83,4 +83,20 @@ async fn each_attempt_is_a_span_with_the_fields_of_opentelemetry() {
         assert!(span.contains(" server.port=8") && span.contains(" http.request.method=GET"), "{span}");
         assert!(span.ends_with(rest) && !span.contains("secret"), "{span}");
     }
+    // An attempt that the engine's timer ends, and one whose call is dropped.
+    let users = ServiceHandle::fixed("users", ["http://10.0.0.1:81"]).expect("valid");
+    let client = tower::service_fn(|_: Request<ReplayBody<Full<Bytes>>>| {
+        std::future::pending::<Result<Response<Full<Bytes>>, std::io::Error>>()
+    });
+    let short = std::time::Duration::from_millis(20);
+    let tower = FailoverLayer::new(users)
+        .with_call(move |call, _| call.max_retries(0).attempt_timeout(short))
+        .layer(client);
+    let request = || Request::get("/users/7").body(Full::default()).expect("valid");
+    tower.clone().oneshot(request()).await.expect_err("no answer in time");
+    let soon = std::time::Duration::from_millis(1);
+    tokio::time::timeout(soon, tower.oneshot(request())).await.expect_err("it is dropped");
+    let spans = SPANS.lock().expect("not poisoned")[3..].to_vec();
+    assert!(spans[0].ends_with(" error.type=\"timeout\" otel.status_code=\"ERROR\""), "{spans:?}");
+    assert!(spans[1].ends_with(" error.type=\"cancelled\"") && spans.len() == 2, "{spans:?}");
 }
