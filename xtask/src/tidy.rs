@@ -39,6 +39,7 @@ pub(crate) fn run() -> Result<(), String> {
     invariants(&mut faults)?;
     documents(&mut faults)?;
     glossary(&mut faults)?;
+    targets(&mut faults)?;
     from_go::check(&mut faults)?;
     facade::check(&mut faults)?;
     modules::collect(&mut faults)?;
@@ -145,6 +146,22 @@ fn glossary(faults: &mut Vec<String>) -> Result<(), String> {
     for name in read(&document)?.split('`').skip(1).step_by(2).filter(|name| is_rust(Path::new(name))) {
         if !crates.iter().any(|directory| directory.join("src").join(name).is_file()) {
             faults.push(format!("{}: there is no file `{name}`", shown(&document)));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that docs/guide.md lists each target of events and spans.
+fn targets(faults: &mut Vec<String>) -> Result<(), String> {
+    let guide = cargo::root().join("docs/guide.md");
+    let listed = read(&guide)?;
+    let mut files = Vec::new();
+    files::rust(&cargo::root().join("crates"), &mut files)?;
+    for file in files {
+        let text = read(&file)?;
+        let targets = text.split("target: \"failover").skip(1).filter_map(|rest| rest.split('"').next());
+        for target in targets.filter(|target| !listed.contains(&format!("`failover{target}`"))) {
+            faults.push(format!("{}: `failover{target}` is not in {}", shown(&file), shown(&guide)));
         }
     }
     Ok(())
