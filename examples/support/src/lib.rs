@@ -1,5 +1,5 @@
-//! Shared by the callers of the examples: a steady load, its counts, and the classification of HTTP
-//! replies.
+//! Shared by the examples: a steady load, its counts, the classification of HTTP replies, and servers
+//! in processes of their own.
 //!
 //! The use of the library is shown in the examples themselves.
 
@@ -8,7 +8,9 @@
 mod caller;
 mod load;
 mod outcome;
+mod server;
 
 pub use caller::{Caller, Finished, all_are_known};
 pub use load::{Load, Shares, p99_ms};
 pub use outcome::HttpRules;
+pub use server::{Server, listen};

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use axum::body::Bytes;
+use example_support::Server;
 use failover::tower::{AnsweredBy, Failover, FailoverLayer, ReplayBody};
 use failover::{Endpoint, FailoverConfig, ServiceHandle};
 use http::Request;
@@ -13,14 +14,13 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tower::{ServiceBuilder, ServiceExt};
 
-use crate::servers::Server;
-
 pub(crate) type Http = Failover<Client<HttpConnector, ReplayBody<Full<Bytes>>>>;
 
 /// The service: here a list, elsewhere `manager.service("user-service")`.
 pub(crate) fn service(servers: &[Server]) -> Result<ServiceHandle, Box<dyn Error>> {
     let endpoints = servers.iter().map(|server| {
-        Endpoint::builder(server.name(), "user-service", "127.0.0.1", server.port()).protocol("http").build()
+        let port = server.address().port();
+        Endpoint::builder(server.name(), "user-service", "127.0.0.1", port).protocol("http").build()
     });
     let users = ServiceHandle::builder("user-service")
         .endpoints(endpoints.collect::<Result<Vec<_>, _>>()?)
