@@ -4,6 +4,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests wait for a thread")]
 
+use std::cell::RefCell;
 use std::fmt::{Debug, Write};
 use std::future::{Future, pending};
 use std::sync::{Mutex, Once, OnceLock, mpsc};
@@ -18,6 +19,13 @@ use tracing::span;
 struct Listener;
 
 static HEARD: Mutex<Vec<String>> = Mutex::new(Vec::new());
+/// The name of each span, and of the one that it was created in.
+static PARENTS: Mutex<Vec<(&str, &str)>> = Mutex::new(Vec::new());
+
+thread_local! {
+    /// The names of the spans that this thread is in.
+    static WITHIN: RefCell<Vec<&'static str>> = const { RefCell::new(Vec::new()) };
+}
 static MANAGER: OnceLock<FailoverManager> = OnceLock::new();
 
 fn listen() {
@@ -41,12 +49,14 @@ impl Visit for Fields<'_> {
 
 impl tracing::Subscriber for Listener {
     fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target() == "failover"
+        matches!(metadata.target(), "failover" | "operation")
     }
 
     fn new_span(&self, span: &span::Attributes<'_>) -> span::Id {
         let mut line = format!("span {}", span.metadata().name());
         span.record(&mut Fields(&mut line));
+        let parent = WITHIN.with_borrow(|within| within.last().copied()).unwrap_or_default();
+        PARENTS.lock().expect("not poisoned").push((span.metadata().name(), parent));
         let mut heard = HEARD.lock().expect("not poisoned");
         heard.push(line);
         span::Id::from_u64(heard.len() as u64)
@@ -69,9 +79,16 @@ impl tracing::Subscriber for Listener {
         }
     }
 
-    fn enter(&self, _: &span::Id) {}
+    fn enter(&self, id: &span::Id) {
+        let line = HEARD.lock().expect("not poisoned")[id.into_u64() as usize - 1].clone();
+        let name =
+            ["call", "attempt", "own"].into_iter().find(|name| line.starts_with(&format!("span {name}")));
+        WITHIN.with_borrow_mut(|within| within.push(name.expect("one of these")));
+    }
 
-    fn exit(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {
+        WITHIN.with_borrow_mut(Vec::pop);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -132,6 +149,31 @@ async fn spans_say_how_a_call_ended() {
     ] {
         let attempt = format!("span attempt endpoint={endpoint} number=1");
         assert_eq!(heard(&attempt), [format!("{attempt}{fields}")]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_operation_creates_is_within_its_attempt() {
+    listen();
+    let service = ServiceHandle::fixed("within", Some("within-1:80")).expect("valid");
+    let operation = |_| {
+        drop(tracing::info_span!(target: "operation", "own, before the future"));
+        async {
+            tokio::task::yield_now().await;
+            drop(tracing::info_span!(target: "operation", "own, within it"));
+            Ok::<_, &str>(())
+        }
+    };
+    service.execute(operation).await.expect("answers");
+    drop(tracing::info_span!(target: "operation", "own, after it"));
+    let parents = PARENTS.lock().expect("not poisoned").clone();
+    for (span, parent) in [
+        ("own, before the future", "attempt"),
+        ("own, within it", "attempt"),
+        ("own, after it", ""),
+        ("attempt", "call"),
+    ] {
+        assert!(parents.contains(&(span, parent)), "{span}: {parents:?}");
     }
 }
 

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -271,9 +270,11 @@ impl<'a, C> Call<'a, C> {
         let Self { engine, classifier, options } = self;
         // Here, so that the future of the loop is small where it is moved.
         let mut run = Run::new(engine, options);
-        let mut call = pin!(run.calls(operation, &classifier).instrument(span));
-        let result = call.as_mut().await;
-        spans::call_ended(call.span(), &result);
+        if span.is_disabled() {
+            return run.calls(operation, &classifier).await;
+        }
+        let result = Box::pin(run.calls(operation, &classifier).instrument(span.clone())).await;
+        spans::call_ended(&span, &result);
         result
     }
 

@@ -1,7 +1,6 @@
 //! The loop of a call: pick, attempt, classify, retry.
 
 use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,18 +99,18 @@ impl<'a> Run<'a> {
             let endpoint = Arc::clone(&attempt.endpoint);
             let span = spans::of_attempt(&endpoint, attempt.number);
             let lasts = until.since(guard.began());
-            let reply;
-            let (class, pause, cause) = {
-                let mut future = pin!(operation(attempt).instrument(span));
-                reply = timed::attempt(future.as_mut(), until, lasts, self.engine.clock()).await;
-                let judged = match &reply {
-                    Ok(reply) => judge(classifier.classify(reply.as_ref())),
-                    Err(NoReply::Late) => (AttemptClass::Timeout, None, None),
-                    Err(NoReply::Stalled | NoReply::NoRuntime) => (AttemptClass::Local, None, None),
-                };
-                spans::attempt_ended(future.span(), judged.0, judged.2.as_ref());
-                judged
+            let reply = if span.is_disabled() {
+                timed::attempt(operation(attempt), until, lasts, self.engine.clock()).await
+            } else {
+                let future = span.in_scope(|| operation(attempt)).instrument(span.clone());
+                Box::pin(timed::attempt(future, until, lasts, self.engine.clock())).await
             };
+            let (class, pause, cause) = match &reply {
+                Ok(reply) => judge(classifier.classify(reply.as_ref())),
+                Err(NoReply::Late) => (AttemptClass::Timeout, None, None),
+                Err(NoReply::Stalled | NoReply::NoRuntime) => (AttemptClass::Local, None, None),
+            };
+            spans::attempt_ended(&span, class, cause.as_ref());
             let squeezed = class == AttemptClass::Timeout && reply.is_err() && self.is_squeezed(lasts);
             if let Some(pause) = pause {
                 self.engine.charge(state, pause);
