@@ -73,7 +73,7 @@ pub(crate) fn quickstart() -> Result<(), String> {
 
 /// Runs the other examples, each of which checks its own results.
 pub(crate) fn examples() -> Result<(), String> {
-    ["from-go", "strategies", "example-tower", "example-consul", "example-k8s"]
+    ["from-go", "strategies", "example-tower", "example-axum", "example-consul", "example-k8s"]
         .into_iter()
         .try_for_each(|name| cargo::run(cargo(["run", "--package", name])))
 }
