@@ -91,7 +91,7 @@ pub mod provider {
     pub use crate::contract::provider::{
         AddressTrust, ConfigKey, ConfigSet, ConfigStore, ConfigStream, ConnectionInfo, ConnectionStatus,
         EndpointSet, Feature, PortChoice, Provider, ProviderInfo, Query, RegistrationStatus, Registry,
-        RejectedEntry, Revision, StoredConfig, WatchStream,
+        RejectedEntry, Revision, StoredConfig, Stream, WatchStream,
     };
     pub use crate::model::endpoint::EndpointEntry;
 }

@@ -15,7 +15,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures_core::Stream;
 
 use crate::error::{Error, ErrorKind};
 use crate::model::endpoint::{Endpoint, EndpointEntry, EndpointId, ServiceName};
@@ -27,6 +26,9 @@ pub use registration::RegistrationStatus;
 pub(crate) use set::Rejections;
 pub use set::{EndpointSet, RejectedEntry, Revision};
 pub use store::{ConfigKey, ConfigSet, ConfigStore, ConfigStream, StoredConfig};
+
+/// The trait of [`WatchStream`], for providers that write their own streams.
+pub use futures_core::Stream;
 
 /// A stream of complete answers; the newest replaces the others. Continues after an error.
 pub type WatchStream<'a> = Pin<Box<dyn Stream<Item = Result<EndpointSet, Error>> + Send + 'a>>;
@@ -81,7 +83,7 @@ pub trait Provider: Send + Sync + 'static {
     /// continues, with its own back-off, and ends only when the provider is closed. An answer that
     /// repeats the previous one shows that the registry still answers; the age of the endpoints
     /// counts from it. Returns `None` if this provider cannot watch; the engine then polls
-    /// [`list`](Self::list).
+    /// [`list`](Self::list), after each answer's [time to live](EndpointSet::with_ttl).
     ///
     /// The query names a service. The engine drops the endpoints that do not have its tags and
     /// metadata, so a stream may list all endpoints of the service. A namespace or a port occurs only

@@ -17,7 +17,7 @@ use crate::contract::provider::{EndpointSet, Provider, Query};
 use crate::discovery::diff::Change;
 use crate::discovery::sink::{Sink, Update};
 use crate::discovery::validate::{Validated, validate};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, RetryAdvice};
 use crate::events::EventKind;
 use crate::model::endpoint::{EndpointEntry, EndpointId, ServiceName};
 use crate::runtime::backoff::Backoff;
@@ -40,6 +40,9 @@ const STEADY: Duration = Duration::from_secs(30);
 /// The minimum interval between two published changes. Answers that arrive in between are merged:
 /// the newest wins.
 const SPACING: Duration = Duration::from_millis(10);
+/// The range of the times to live that are honoured.
+const SHORTEST_TTL: Duration = Duration::from_millis(250);
+const LONGEST_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 /// The maximum number of waiting answers that are skipped in favour of the newest.
 const SKIPPED: usize = 1024;
 
@@ -146,7 +149,7 @@ impl Driver {
                 self.failed(&mut following, error);
             }
             following.failures = following.failures.saturating_add(1);
-            self.back_off(&following).await;
+            tokio::time::sleep(self.back_off(&following)).await;
         }
     }
 
@@ -202,15 +205,22 @@ impl Driver {
                     Err(Error::new(ErrorKind::Timeout, format!("no answer in {limit}")))
                 }
             };
+            let wanted = match &answer {
+                Ok(set) => set.ttl().map_or(self.pace.poll, |ttl| ttl.clamp(SHORTEST_TTL, LONGEST_TTL)),
+                Err(error) => match error.retry() {
+                    RetryAdvice::After(pause) => pause.min(LONGEST_TTL),
+                    _ => Duration::ZERO,
+                },
+            };
             following.failures =
                 if self.take(answer, following) { 0 } else { following.failures.saturating_add(1) };
             self.time_has_come(following);
-            if following.failures > 0 {
-                self.back_off(following).await;
+            let pause = if following.failures > 0 {
+                self.back_off(following).max(wanted)
             } else {
-                let jitter = 0.9 + 0.2 * self.sink.random().unit();
-                tokio::time::sleep(self.pace.poll.mul_f64(jitter)).await;
-            }
+                wanted.mul_f64(0.9 + 0.2 * self.sink.random().unit())
+            };
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -388,11 +398,11 @@ impl Driver {
         self.sink.unavailable(error, EventKind::SourceStale);
     }
 
-    /// Waits for half of the delay plus a random part of the other half: never zero, and never the
-    /// same for all clients.
-    async fn back_off(&self, following: &Following) {
+    /// Returns half of the delay plus a random part of the other half: never zero, and never the same for
+    /// all clients.
+    fn back_off(&self, following: &Following) -> Duration {
         let unit = 0.5 + 0.5 * self.sink.random().unit();
-        tokio::time::sleep(RESTART.delay(following.failures, unit)).await;
+        RESTART.delay(following.failures, unit)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use failover_core::config::EmptyPolicy;
 use failover_core::events::EventKind;
 use failover_core::provider::EndpointSet;
-use failover_core::{Error, FailoverConfig, NoEndpointsReason, ServiceHandle};
+use failover_core::{Error, ErrorKind, FailoverConfig, NoEndpointsReason, RetryAdvice, ServiceHandle};
 use failover_test::{Script, ScriptedProvider, Step};
 use tokio::time::sleep;
 
@@ -50,6 +50,27 @@ async fn a_provider_that_cannot_watch_is_polled_at_jittered_intervals() {
     assert!((90..=112).contains(&asked), "{asked} times in 100 intervals");
     let age = service.stats().sources[0].age.expect("it has answered");
     assert!(age <= Duration::from_secs(11), "{age:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_says_when_its_provider_is_asked_again() {
+    let minute = Duration::from_secs(60);
+    let answer = |ttl| EndpointSet::new([endpoint("users-1", 1).into()]).with_ttl(ttl);
+    let pause = |pause| Error::new(ErrorKind::Connection, "busy").with_retry(RetryAdvice::After(pause));
+    for (step, over, times) in [
+        (Step::Answer(answer(Duration::from_secs(2))), minute, 26..=34),
+        (Step::Answer(answer(Duration::ZERO)), minute, 210..=270),
+        (Step::Answer(answer(Duration::MAX)), 48 * 60 * minute, 1..=3),
+        (Step::Fail(pause(Duration::from_secs(120))), 60 * minute, 27..=31),
+    ] {
+        let (provider, script) = ScriptedProvider::polled();
+        script.step(step.clone());
+        let builder = virtual_manager(provider).poll_interval(Duration::from_secs(10));
+        let manager = builder.build().await.expect("builds");
+        let _service = manager.service("users").await.expect("a handle");
+        sleep(over).await;
+        assert!(times.contains(&script.asked()), "{step:?}: {} times", script.asked());
+    }
 }
 
 #[tokio::test(start_paused = true)]

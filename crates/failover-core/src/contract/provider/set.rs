@@ -14,8 +14,32 @@ pub struct EndpointSet {
     rejected: Rejections,
     revision: Option<Revision>,
     age: Duration,
+    ttl: Option<Duration>,
     confirmed: bool,
     unknown: bool,
+}
+
+/// Two answers are equal if they list the same entries, in any order, rejected as many, and claim the
+/// same of an empty set. The revision, the age and the time to live do not count: they tell when an
+/// answer was given, not what it says.
+impl PartialEq for EndpointSet {
+    fn eq(&self, other: &Self) -> bool {
+        let claims = |set: &Self| (set.entries.len(), set.rejected.count(), set.confirmed, set.unknown);
+        claims(self) == claims(other) && same_entries(&self.entries, &other.entries)
+    }
+}
+
+fn same_entries(one: &[EndpointEntry], other: &[EndpointEntry]) -> bool {
+    fn sorted(entries: &[EndpointEntry]) -> Vec<&EndpointEntry> {
+        let mut sorted: Vec<_> = entries.iter().collect();
+        // By place too: a registry may list an id twice.
+        sorted.sort_by_cached_key(|entry| {
+            let endpoint = entry.endpoint();
+            (endpoint.service().clone(), endpoint.id().clone(), endpoint.authority())
+        });
+        sorted
+    }
+    one == other || sorted(one) == sorted(other)
 }
 
 impl EndpointSet {
@@ -50,6 +74,15 @@ impl EndpointSet {
     /// Sets the age of the answer, if the registry reports it. Default: zero.
     pub fn with_age(mut self, age: Duration) -> Self {
         self.age = age;
+        self
+    }
+
+    /// Sets the time to live: how long to wait before asking again a provider that cannot watch, such as
+    /// the TTL of a DNS record. Default: the manager's polling interval.
+    ///
+    /// The engine waits at least 250 ms and at most 24 h.
+    pub fn with_ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
         self
     }
 
@@ -114,6 +147,11 @@ impl EndpointSet {
     /// Returns the age of the answer when it arrived.
     pub fn age(&self) -> Duration {
         self.age
+    }
+
+    /// Returns the time to live, if it was set.
+    pub fn ttl(&self) -> Option<Duration> {
+        self.ttl
     }
 
     /// Returns whether an empty set is certain.
@@ -201,6 +239,35 @@ mod tests {
 
     fn entry(id: &str, tag: &str) -> EndpointEntry {
         Endpoint::builder(id, "users", "10.0.0.1", 80).tag(tag).build().expect("valid").into()
+    }
+
+    #[test]
+    fn sets_are_equal_if_they_say_the_same_of_the_endpoints() {
+        let set = || EndpointSet::new([entry("a", "x"), entry("b", "x")]);
+        let mut rejecting = set();
+        rejecting.reject("c", Error::invalid("port", 0, "a port"));
+        let health = |id: &str| entry(id, "x").with_health(crate::model::health::Health::Unhealthy);
+        let at =
+            |port| EndpointEntry::from(Endpoint::builder("a", "s", "10.0.0.1", port).build().expect("valid"));
+        for (other, equal) in [
+            (set(), true),
+            (EndpointSet::new([entry("b", "x"), entry("a", "x")]), true),
+            (set().with_age(Duration::from_secs(1)).with_ttl(Duration::from_secs(1)), true),
+            (set().with_revision(Revision::new("7")), true),
+            (EndpointSet::new([entry("a", "x"), entry("b", "y")]), false),
+            (EndpointSet::new([entry("a", "x")]), false),
+            (EndpointSet::new([health("a"), entry("b", "x")]), false),
+            (set().confirmed(), false),
+            (rejecting, false),
+            (EndpointSet::unknown_service(), false),
+        ] {
+            assert_eq!(set() == other, equal, "{other:?}");
+        }
+        assert!(EndpointSet::new([]) != EndpointSet::unknown_service());
+        assert!(
+            EndpointSet::new([at(1), at(2)]) == EndpointSet::new([at(2), at(1)]),
+            "an id that is listed twice"
+        );
     }
 
     #[test]
