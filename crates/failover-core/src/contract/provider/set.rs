@@ -86,6 +86,29 @@ impl EndpointSet {
         self
     }
 
+    /// Adds an entry.
+    pub fn push(&mut self, entry: EndpointEntry) {
+        self.entries.push(entry);
+    }
+
+    /// Adds another answer, such as that for another service.
+    ///
+    /// The result is as old as the older one, lasts as long as the one with the shorter time to live, and
+    /// is certain or unknown only if both are. It has no revision.
+    pub fn and(mut self, other: Self) -> Self {
+        self.entries.extend(other.entries);
+        self.rejected.append(other.rejected);
+        Self {
+            entries: self.entries,
+            rejected: self.rejected,
+            revision: None,
+            age: self.age.max(other.age),
+            ttl: self.ttl.into_iter().chain(other.ttl).min(),
+            confirmed: self.confirmed && other.confirmed,
+            unknown: self.unknown && other.unknown,
+        }
+    }
+
     /// Adds an unreadable entry: it is skipped, counted and reported; the others are kept.
     pub fn reject(&mut self, what: impl Into<String>, error: Error) {
         self.rejected.add(|| RejectedEntry::new(what, error));
@@ -185,6 +208,12 @@ impl Rejections {
         }
     }
 
+    fn append(&mut self, other: Self) {
+        let room = Self::KEPT - self.kept.len();
+        self.more += other.more + other.kept.len().saturating_sub(room) as u64;
+        self.kept.extend(other.kept.into_iter().take(room));
+    }
+
     pub(crate) fn kept(&self) -> &[RejectedEntry] {
         &self.kept
     }
@@ -268,6 +297,31 @@ mod tests {
             EndpointSet::new([at(1), at(2)]) == EndpointSet::new([at(2), at(1)]),
             "an id that is listed twice"
         );
+    }
+
+    #[test]
+    fn answers_are_added_with_what_they_reject() {
+        let second = Duration::from_secs(1);
+        let rejecting = |count: usize| {
+            let mut set = EndpointSet::new([entry("a", "x")]).with_age(second).with_ttl(second);
+            for _ in 0..count {
+                set.reject("bad", Error::invalid("port", 0, "a port"));
+            }
+            set
+        };
+        for (one, other) in [(0, 3), (1_000, 30), (2_000, 5), (5, 2_000)] {
+            let both = rejecting(one).and(rejecting(other).with_age(3 * second).with_ttl(2 * second));
+            assert_eq!((both.entries().len(), both.rejected_count()), (2, (one + other) as u64));
+            assert_eq!(both.rejected().len(), (one + other).min(Rejections::KEPT));
+            assert_eq!((both.age(), both.ttl()), (3 * second, Some(second)));
+        }
+        let unknown = EndpointSet::unknown_service;
+        assert!(
+            unknown().and(unknown()).is_unknown_service()
+                && !unknown().and(rejecting(0)).is_unknown_service()
+        );
+        let sure = || EndpointSet::new([]).confirmed();
+        assert!(sure().and(sure()).is_confirmed() && !sure().and(EndpointSet::new([])).is_confirmed());
     }
 
     #[test]
