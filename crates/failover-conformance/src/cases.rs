@@ -2,6 +2,7 @@
 
 mod config;
 mod outage;
+mod read;
 mod registry;
 mod watch;
 
@@ -42,7 +43,7 @@ cases! {
     8 "a deregistered endpoint is gone, and stays gone" registry::deregister;
     9 "deregistering what is not there is no error, and says so" registry::deregister_nothing;
     10 "get answers one endpoint, or NotFound" registry::get;
-    11 "list answers what matches the query, and nothing else" registry::query;
+    11 "list answers what matches the query, and nothing else" read::query;
     12 "many registrations at once all stand" registry::many;
     13 "ids of any allowed characters are kept apart" registry::odd_ids;
     14 "a dropped registration is whole or not at all" registry::cancelled;
@@ -56,6 +57,7 @@ cases! {
     32 "a set is not lost to the error that follows it" outage::late_set;
     33 "a configuration document is not lost to the error that follows it" config::late_document;
     34 "an outage is an error of the table, and advises to try again" outage::codes;
+    35 "list and watch work without a successful connect" outage::unconnected;
     40 "a configuration document comes back as it was stored" config::round_trip;
     41 "compare-and-swap is kept" config::swap;
     42 "a configuration watch sees what is there and every change" config::watch;

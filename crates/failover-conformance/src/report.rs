@@ -66,6 +66,27 @@ impl Report {
     }
 }
 
+impl Report {
+    /// Panics if a case has failed, or if one of these clauses was not tested: a missing hook of the
+    /// subject skips cases, and a suite that skips what matters proves nothing.
+    ///
+    /// # Panics
+    ///
+    /// Panics with the report if a case has failed, if one of these was skipped, or if there is no such
+    /// clause.
+    pub fn assert_covers(&self, clauses: impl IntoIterator<Item = u32>) {
+        self.assert();
+        let passed =
+            |number| self.cases.iter().any(|case| case.number == number && case.outcome == Outcome::Passed);
+        let missing: Vec<_> = clauses.into_iter().filter(|number| !passed(*number)).collect();
+        assert!(
+            missing.is_empty(),
+            "the clauses {missing:?} were not tested: offer what they need, or give the subject the hook that the \
+             report names\n{self}"
+        );
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for CaseReport { number, name, outcome } in &self.cases {

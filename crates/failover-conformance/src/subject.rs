@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use failover_core::provider::{EndpointEntry, EndpointSet, Provider, Query, Registry, WatchStream};
-use failover_core::{Endpoint, EndpointBuilder, EndpointId, Error, ServiceName, async_trait};
+use failover_core::{Endpoint, EndpointBuilder, Error, ServiceName, async_trait};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// A kind of provider and its backend.
@@ -18,6 +18,48 @@ pub trait Subject: Send + Sync {
     ///
     /// Returns an error if a provider cannot be created; every case then fails.
     async fn provider(&self) -> Result<Arc<dyn Provider>, Error>;
+
+    /// Returns another provider on the same backend, on which `connect` was not called. Default: `None`,
+    /// which skips the case about it.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if it cannot be created; the case then fails.
+    async fn unconnected(&self) -> Result<Option<Arc<dyn Provider>>, Error> {
+        Ok(None)
+    }
+
+    /// Returns the name of the service that the case of a clause uses; default
+    /// `conformance-CLAUSE-PROCESS`. No two clauses may share one.
+    fn service(&self, clause: u32) -> String {
+        // Keeps concurrent runs on one backend apart.
+        format!("conformance-{clause}-{}", std::process::id())
+    }
+
+    /// Writes an endpoint to the backend, as whoever operates it does. Returns whether the subject can;
+    /// the cases that need an endpoint are skipped if not.
+    ///
+    /// The default registers it through the provider, if that has a registry. A subject of a read-only
+    /// provider overrides it: it changes the zone of a name server, or writes the file. The cases tell
+    /// endpoints apart by their addresses, so that a backend need not keep their ids.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the backend refuses; the case then fails.
+    async fn write(&self, provider: &dyn Provider, endpoint: &Endpoint) -> Result<bool, Error> {
+        let Some(registry) = provider.registry() else { return Ok(false) };
+        registry.register(endpoint).await.map(|()| true)
+    }
+
+    /// Removes an endpoint from the backend: see [`write`](Self::write).
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the backend refuses; the case then fails.
+    async fn remove(&self, provider: &dyn Provider, endpoint: &Endpoint) -> Result<bool, Error> {
+        let Some(registry) = provider.registry() else { return Ok(false) };
+        registry.deregister(endpoint.service(), endpoint.id()).await.map(|_| true)
+    }
 
     /// Returns how long a change may take to reach another provider on the backend; default 5 s.
     fn patience(&self) -> Duration {
@@ -88,14 +130,12 @@ pub(crate) fn works<T>(what: &str, result: Result<T, Error>) -> Done<T> {
 pub(crate) struct Bench<'a> {
     pub(crate) subject: &'a dyn Subject,
     service: String,
-    registered: Mutex<Vec<(ServiceName, EndpointId)>>,
+    written: Mutex<Vec<Endpoint>>,
 }
 
 impl<'a> Bench<'a> {
     pub(crate) fn new(subject: &'a dyn Subject, number: u32) -> Self {
-        // Keeps concurrent runs on one backend apart.
-        let run = std::process::id();
-        Self { subject, service: format!("conformance-{number}-{run}"), registered: Mutex::default() }
+        Self { subject, service: subject.service(number), written: Mutex::default() }
     }
 
     pub(crate) async fn provider(&self) -> Done<Arc<dyn Provider>> {
@@ -103,7 +143,7 @@ impl<'a> Bench<'a> {
     }
 
     pub(crate) fn service(&self) -> ServiceName {
-        ServiceName::new(&self.service).expect("letters, digits and hyphens")
+        ServiceName::new(&self.service).expect("the subject names a service")
     }
 
     pub(crate) fn query(&self) -> Query {
@@ -119,14 +159,25 @@ impl<'a> Bench<'a> {
         self.endpoint(id, last).build().expect("valid")
     }
 
-    /// Registers an endpoint and records it for removal.
+    /// Registers an endpoint and notes it for removal.
     pub(crate) async fn register(&self, provider: &Arc<dyn Provider>, endpoint: &Endpoint) -> Done {
         let registry = registry(provider)?;
-        self.registered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push((endpoint.service().clone(), endpoint.id().clone()));
+        self.note(endpoint);
         works("register", registry.register(endpoint).await)
+    }
+
+    /// Writes an endpoint to the backend and notes it for removal.
+    pub(crate) async fn write(&self, provider: &Arc<dyn Provider>, endpoint: &Endpoint) -> Done {
+        self.note(endpoint);
+        can(works("writing to the backend", self.subject.write(&**provider, endpoint).await)?)
+    }
+
+    pub(crate) async fn remove(&self, provider: &Arc<dyn Provider>, endpoint: &Endpoint) -> Done {
+        can(works("removing from the backend", self.subject.remove(&**provider, endpoint).await)?)
+    }
+
+    fn note(&self, endpoint: &Endpoint) {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).push(endpoint.clone());
     }
 
     /// Lists until the answer satisfies the predicate.
@@ -178,22 +229,28 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// Removes what the case registered, even if the case did not finish.
+    /// Removes what the case has written, even if the case did not finish.
     pub(crate) async fn clean_up(&self) {
         self.subject.outage(false).await;
-        let left = std::mem::take(&mut *self.registered.lock().unwrap_or_else(PoisonError::into_inner));
+        let left = std::mem::take(&mut *self.written.lock().unwrap_or_else(PoisonError::into_inner));
         if left.is_empty() {
             return;
         }
         let cleaning = async {
             let Ok(provider) = self.subject.provider().await else { return };
-            if let Some(registry) = provider.registry() {
-                for (service, id) in left {
-                    let _ = registry.deregister(&service, &id).await;
-                }
+            for endpoint in left {
+                let _ = self.subject.remove(&*provider, &endpoint).await;
             }
         };
         let _ = timeout(self.subject.patience(), cleaning).await;
+    }
+}
+
+fn can(can: bool) -> Done {
+    if can {
+        Ok(())
+    } else {
+        skip("the provider is read-only, and the subject has no hooks `write` and `remove`")
     }
 }
 
@@ -215,6 +272,15 @@ pub(crate) fn ids(set: &EndpointSet) -> Vec<&str> {
     let mut ids: Vec<_> = set.entries().iter().map(|entry| entry.endpoint().id().as_str()).collect();
     ids.sort_unstable();
     ids
+}
+
+/// Returns the last numbers of the addresses, in order: cases that a backend without ids has to pass tell
+/// endpoints apart by them.
+pub(crate) fn lasts(set: &EndpointSet) -> Vec<u8> {
+    let last = |entry: &EndpointEntry| entry.endpoint().address().rsplit('.').next()?.parse().ok();
+    let mut lasts: Vec<_> = set.entries().iter().map(|entry| last(entry).unwrap_or(0)).collect();
+    lasts.sort_unstable();
+    lasts
 }
 
 pub(crate) fn find<'s>(set: &'s EndpointSet, id: &str) -> Option<&'s EndpointEntry> {

@@ -9,7 +9,7 @@ use failover_core::provider::{Provider, Query};
 use failover_core::{ErrorKind, RetryAdvice, codes};
 use tokio::time::{Instant, sleep};
 
-use crate::subject::{Bench, Done, before, ensure, fail, find, ids, next, shown, skip};
+use crate::subject::{Bench, Done, before, ensure, fail, lasts, next, shown, skip, works};
 
 pub(super) async fn begins(bench: &Bench<'_>) -> Done {
     if bench.subject.outage(true).await { Ok(()) } else { skip("the subject has no hook for an outage") }
@@ -17,8 +17,8 @@ pub(super) async fn begins(bench: &Bench<'_>) -> Done {
 
 async fn prepared(bench: &Bench<'_>) -> Done<Arc<dyn Provider>> {
     let provider = bench.provider().await?;
-    bench.register(&provider, &bench.plain("a", 1)).await?;
-    bench.lists(&provider, "it is listed", |set| ids(set) == ["a"]).await?;
+    bench.write(&provider, &bench.plain("a", 1)).await?;
+    bench.lists(&provider, "it is listed", |set| lasts(set) == [1]).await?;
     Ok(provider)
 }
 
@@ -27,7 +27,7 @@ pub(super) async fn error(bench: &Bench<'_>) -> Done {
     let service = bench.service();
     let mut stream = provider.watch(&Query::service(&service));
     if let Some(stream) = &mut stream {
-        bench.watches(stream, "the endpoint", |set| ids(set) == ["a"]).await?;
+        bench.watches(stream, "the endpoint", |set| lasts(set) == [1]).await?;
     }
     begins(bench).await?;
     let during = async {
@@ -38,7 +38,7 @@ pub(super) async fn error(bench: &Bench<'_>) -> Done {
         while let Some(Some(item)) = before(until, next(stream)).await {
             if let Ok(set) = item {
                 ensure(
-                    find(&set, "a").is_some(),
+                    lasts(&set).contains(&1),
                     "a watch does not say that the endpoint is gone",
                     shown(&set),
                 )?;
@@ -58,25 +58,60 @@ pub(super) async fn watch(bench: &Bench<'_>) -> Done {
     let Some(mut stream) = provider.watch(&Query::service(&service)) else {
         return skip("the provider cannot watch");
     };
-    bench.watches(&mut stream, "the endpoint", |set| ids(set) == ["a"]).await?;
+    bench.watches(&mut stream, "the endpoint", |set| lasts(set) == [1]).await?;
     begins(bench).await?;
+    let until = Instant::now() + bench.subject.patience();
+    let told = loop {
+        match before(until, next(&mut stream)).await {
+            None => break fail("a watch yields the error as an item", "it yields none during an outage"),
+            Some(None) => break fail("the stream goes on after an error", "it ended"),
+            Some(Some(Err(_))) => break Ok(()),
+            Some(Some(Ok(_))) => tokio::task::yield_now().await,
+        }
+    };
+    // It may end only now.
     let until = Instant::now() + bench.subject.calm();
     let mut ended = false;
-    while let Some(item) = before(until, next(&mut stream)).await {
-        if item.is_none() {
-            ended = true;
-            break;
+    while told.is_ok() && !ended {
+        match before(until, next(&mut stream)).await {
+            None => break,
+            Some(item) => ended = item.is_none(),
         }
         tokio::task::yield_now().await;
     }
     bench.subject.outage(false).await;
+    told?;
     if ended {
         return fail("the stream goes on after an error", "it ended");
     }
     sleep(bench.subject.calm() / 4).await;
     let other = bench.provider().await?;
-    bench.register(&other, &bench.plain("b", 2)).await?;
-    bench.watches(&mut stream, "a change after the outage", |set| ids(set) == ["a", "b"]).await
+    bench.write(&other, &bench.plain("b", 2)).await?;
+    bench.watches(&mut stream, "a change after the outage", |set| lasts(set) == [1, 2]).await
+}
+
+/// Checks that a provider needs no successful `connect`: a program may start before its registry.
+pub(super) async fn unconnected(bench: &Bench<'_>) -> Done {
+    let Some(early) = works("making a provider", bench.subject.unconnected().await)? else {
+        return skip("the subject has no hook `unconnected`");
+    };
+    let failed = works("making a provider", bench.subject.unconnected().await)?;
+    let _writer = prepared(bench).await?;
+    begins(bench).await?;
+    let mut connecting = Some(Ok(()));
+    if let Some(failed) = &failed {
+        connecting = before(Instant::now() + bench.subject.patience(), failed.connect()).await;
+    }
+    bench.subject.outage(false).await;
+    ensure(connecting.is_some(), "connect ends during an outage", "it waits")?;
+    for (provider, what) in [(Some(early), "without `connect`"), (failed, "after a `connect` that failed")] {
+        let Some(provider) = provider else { continue };
+        bench.lists(&provider, &format!("list works {what}"), |set| lasts(set) == [1]).await?;
+        if let Some(mut stream) = provider.watch(&bench.query()) {
+            bench.watches(&mut stream, &format!("a watch works {what}"), |set| lasts(set) == [1]).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Accepts several codes, because the error depends on how the backend fails: the connection is
@@ -112,15 +147,15 @@ pub(super) async fn late_set(bench: &Bench<'_>) -> Done {
         return skip("the provider cannot watch");
     };
     for stream in [&mut polled, &mut late] {
-        bench.watches(stream, "the endpoint", |set| ids(set) == ["a"]).await?;
+        bench.watches(stream, "the endpoint", |set| lasts(set) == [1]).await?;
     }
     let other = bench.provider().await?;
-    change(bench, &other, &mut polled, "b", &["a", "b"]).await?;
+    change(bench, &other, &mut polled, &[1, 2]).await?;
     match poll_once(next(&mut late)) {
-        Some(Some(Ok(set))) if ids(&set) == ["a", "b"] => {}
+        Some(Some(Ok(set))) if lasts(&set) == [1, 2] => {}
         _ => return skip(LAZY),
     }
-    change(bench, &other, &mut polled, "c", &["a", "b", "c"]).await?;
+    change(bench, &other, &mut polled, &[1, 2, 3]).await?;
     begins(bench).await?;
     let until = Instant::now() + bench.subject.calm();
     while let Some(Some(item)) = before(until, next(&mut polled)).await {
@@ -131,23 +166,23 @@ pub(super) async fn late_set(bench: &Bench<'_>) -> Done {
     }
     let first = before(Instant::now() + bench.subject.calm(), next(&mut late)).await;
     bench.subject.outage(false).await;
-    let right = matches!(&first, Some(Some(Ok(set))) if ids(set) == ["a", "b", "c"]);
+    let right = matches!(&first, Some(Some(Ok(set))) if lasts(set) == [1, 2, 3]);
     ensure(right, "the newest set first, and then the error", first)
 }
 
 /// Why a stream is skipped: it cannot lose what it has not received.
 pub(super) const LAZY: &str = "a watch receives changes only while it is polled";
 
-/// Registers one more endpoint and waits until a stream has seen it.
+/// Writes one more endpoint and waits until a stream has seen it.
 async fn change(
     bench: &Bench<'_>,
     other: &Arc<dyn Provider>,
     polled: &mut failover_core::provider::WatchStream<'_>,
-    id: &str,
-    all: &[&str],
+    all: &[u8],
 ) -> Done {
-    bench.register(other, &bench.plain(id, all.len() as u8)).await?;
-    if bench.watches(polled, "the change", |set| ids(set) == all).await.is_err() {
+    let last = all.len() as u8;
+    bench.write(other, &bench.plain(&format!("e{last}"), last)).await?;
+    if bench.watches(polled, "the change", |set| lasts(set) == all).await.is_err() {
         return skip("a watch does not see every change: that is another clause");
     }
     // Streams with separate connections receive it slightly later.

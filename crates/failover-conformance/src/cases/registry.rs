@@ -5,7 +5,6 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
-use failover_core::provider::Query;
 use failover_core::{Endpoint, ErrorKind, Health, HealthCheck, Lifecycle};
 use tokio::time::sleep;
 
@@ -160,27 +159,6 @@ pub(super) async fn get(bench: &Bench<'_>) -> Done {
         "an error of kind NotFound",
         missing.map(|_| "an endpoint"),
     )
-}
-
-pub(super) async fn query(bench: &Bench<'_>) -> Done {
-    let provider = bench.provider().await?;
-    let blue = bench.endpoint("blue", 1).tag("blue").metadata("version", "1").build().expect("valid");
-    let green = bench.endpoint("green", 2).tag("green").metadata("version", "2").build().expect("valid");
-    for endpoint in [&blue, &green] {
-        bench.register(&provider, endpoint).await?;
-    }
-    let all = bench.lists(&provider, "both", |set| ids(set) == ["blue", "green"]).await?;
-    let by_tag = works("list", provider.list(&bench.query().tag("blue")).await)?;
-    ensure(ids(&by_tag) == ["blue"], "the one with the tag blue", shown(&by_tag))?;
-    // A different clause covers lost metadata.
-    if find(&all, "green").is_some_and(|entry| entry.endpoint().metadata().contains_key("version")) {
-        let by_version = works("list", provider.list(&bench.query().metadata("version", "2")).await)?;
-        ensure(ids(&by_version) == ["green"], "the one with version 2 in its metadata", shown(&by_version))?;
-    }
-    let everything = works("list of all services", provider.list(&Query::all()).await)?;
-    let ours =
-        everything.entries().iter().filter(|entry| *entry.endpoint().service() == bench.service()).count();
-    ensure(ours == 2, "both among the endpoints of all services", ours)
 }
 
 pub(super) async fn many(bench: &Bench<'_>) -> Done {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use failover_core::provider::{Provider, Query, WatchStream};
 use tokio::time::Instant;
 
-use crate::subject::{Bench, Done, before, ensure, fail, ids, next, registry, skip, works};
+use crate::subject::{Bench, Done, before, ensure, fail, lasts, next, skip};
 
 /// More answers than this without a change are a flood.
 const CALM: usize = 5;
@@ -17,30 +17,26 @@ fn watching<'p>(bench: &Bench<'_>, provider: &'p Arc<dyn Provider>) -> Done<Watc
 pub(super) async fn first(bench: &Bench<'_>) -> Done {
     let provider = bench.provider().await?;
     drop(watching(bench, &provider)?);
-    bench.register(&provider, &bench.plain("a", 1)).await?;
-    bench.lists(&provider, "it is listed", |set| ids(set) == ["a"]).await?;
+    bench.write(&provider, &bench.plain("a", 1)).await?;
+    bench.lists(&provider, "it is listed", |set| lasts(set) == [1]).await?;
     let watcher = bench.provider().await?;
     let mut stream = watching(bench, &watcher)?;
-    bench.watches(&mut stream, "the endpoint that was there before", |set| ids(set) == ["a"]).await
+    bench.watches(&mut stream, "the endpoint that was there before", |set| lasts(set) == [1]).await
 }
 
 pub(super) async fn changes(bench: &Bench<'_>) -> Done {
     let provider = bench.provider().await?;
-    let registry = registry(&provider)?;
     let watcher = bench.provider().await?;
     let mut stream = watching(bench, &watcher)?;
     bench.watches(&mut stream, "a first answer, without endpoints", |set| set.entries().is_empty()).await?;
-    bench.register(&provider, &bench.plain("a", 1)).await?;
-    bench.watches(&mut stream, "the registration of a", |set| ids(set) == ["a"]).await?;
+    bench.write(&provider, &bench.plain("a", 1)).await?;
+    bench.watches(&mut stream, "the new endpoint", |set| lasts(set) == [1]).await?;
     for last in 2..=5 {
-        bench.register(&provider, &bench.plain(&format!("b{last}"), last)).await?;
+        bench.write(&provider, &bench.plain(&format!("b{last}"), last)).await?;
     }
-    let five = ["a", "b2", "b3", "b4", "b5"];
-    bench.watches(&mut stream, "four more registrations", |set| ids(set) == five).await?;
-    let gone = bench.plain("b3", 3);
-    works("deregister", registry.deregister(gone.service(), gone.id()).await)?;
-    let left = ["a", "b2", "b4", "b5"];
-    bench.watches(&mut stream, "the deregistration of b3", |set| ids(set) == left).await
+    bench.watches(&mut stream, "four more endpoints", |set| lasts(set) == [1, 2, 3, 4, 5]).await?;
+    bench.remove(&provider, &bench.plain("b3", 3)).await?;
+    bench.watches(&mut stream, "one endpoint less", |set| lasts(set) == [1, 2, 4, 5]).await
 }
 
 pub(super) async fn calm(bench: &Bench<'_>) -> Done {
@@ -62,7 +58,6 @@ pub(super) async fn calm(bench: &Bench<'_>) -> Done {
 
 pub(super) async fn dropped(bench: &Bench<'_>) -> Done {
     let provider = bench.provider().await?;
-    registry(&provider)?;
     let watcher = bench.provider().await?;
     let mut stays = watching(bench, &watcher)?;
     let mut goes = watching(bench, &watcher)?;
@@ -72,8 +67,8 @@ pub(super) async fn dropped(bench: &Bench<'_>) -> Done {
     drop(goes);
     // Checks only the initial state: a different clause covers watches that never wake.
     drop(stays);
-    bench.register(&provider, &bench.plain("a", 1)).await?;
-    bench.lists(&provider, "it is listed", |set| ids(set) == ["a"]).await?;
+    bench.write(&provider, &bench.plain("a", 1)).await?;
+    bench.lists(&provider, "it is listed", |set| lasts(set) == [1]).await?;
     let mut again = watching(bench, &watcher)?;
-    bench.watches(&mut again, "a watch begun after others were dropped", |set| ids(set) == ["a"]).await
+    bench.watches(&mut again, "a watch begun after others were dropped", |set| lasts(set) == [1]).await
 }

@@ -42,6 +42,9 @@ pub(crate) enum Flaw {
     OneWatchForAll,
     EmptiesOnAnError,
     EndsOnAnError,
+    HidesErrors,
+    ListsFromACache,
+    BreaksOnAFailedConnect,
     LosesASetToAnError,
     LosesADocumentToAnError,
     OutageIsInvalid,
@@ -75,9 +78,14 @@ impl Subject for Broken {
             flaw: self.flaw,
             down: Arc::clone(&self.down),
             connected: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
             watches: AtomicU64::new(0),
             reached: Mutex::default(),
         }))
+    }
+
+    async fn unconnected(&self) -> Result<Option<Arc<dyn Provider>>, Error> {
+        self.provider().await.map(Some)
     }
 
     fn patience(&self) -> Duration {
@@ -104,6 +112,7 @@ struct Flawed {
     flaw: Option<Flaw>,
     down: Arc<watch::Sender<bool>>,
     connected: AtomicBool,
+    broken: AtomicBool,
     watches: AtomicU64,
     /// Registrations so far, by service.
     reached: Mutex<Vec<ServiceName>>,
@@ -148,7 +157,9 @@ impl Provider for Flawed {
         if self.connected.swap(true, Ordering::SeqCst) && self.has(Flaw::CannotConnectTwice) {
             return Err(Error::new(ErrorKind::Internal, "it is connected already"));
         }
-        self.up()?.connect().await
+        let up = self.up();
+        self.broken.store(up.is_err() && self.has(Flaw::BreaksOnAFailedConnect), Ordering::SeqCst);
+        up?.connect().await
     }
 
     async fn ping(&self) -> Result<(), Error> {
@@ -163,8 +174,12 @@ impl Provider for Flawed {
     }
 
     async fn list(&self, query: &Query) -> Result<EndpointSet, Error> {
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(refused());
+        }
         let provider = match self.up() {
             Ok(provider) => provider,
+            Err(_) if self.has(Flaw::ListsFromACache) => &self.inner,
             Err(_) if self.has(Flaw::OutageIsInvalid) => {
                 return Err(Error::new(ErrorKind::Validation, "there is no backend"));
             }
@@ -190,6 +205,7 @@ impl Provider for Flawed {
             owner: self,
             down: Box::pin(changed(self.down.subscribe())),
             failed: false,
+            emptied: false,
             yielded: 0,
             last: None,
             changes: query.service_name()?.as_str().starts_with("conformance-21-"),
@@ -225,6 +241,8 @@ struct Watch<'a> {
     down: Pin<Box<dyn Future<Output = bool> + Send>>,
     /// An error that was not yielded yet.
     failed: bool,
+    /// It has yielded an empty set in place of the error.
+    emptied: bool,
     yielded: u32,
     last: Option<EndpointSet>,
     /// Whether it is a watch of the case about changes: other cases watch, too, and would fail with
@@ -269,10 +287,14 @@ impl Stream for Watch<'_> {
                 }
                 Poll::Ready(Some(Ok(set)))
             }
+            Poll::Pending if watch.failed && watch.owner.has(Flaw::EmptiesOnAnError) && !watch.emptied => {
+                watch.emptied = true;
+                Poll::Ready(Some(Ok(EndpointSet::new([]))))
+            }
+            Poll::Pending if watch.owner.has(Flaw::HidesErrors) => Poll::Pending,
             Poll::Pending if std::mem::take(&mut watch.failed) => {
                 watch.ended = watch.owner.has(Flaw::EndsOnAnError);
-                let empty = watch.owner.has(Flaw::EmptiesOnAnError);
-                Poll::Ready(Some(if empty { Ok(EndpointSet::new([])) } else { Err(refused()) }))
+                Poll::Ready(Some(Err(refused())))
             }
             Poll::Pending if watch.owner.has(Flaw::Floods) && watch.yielded > 0 => {
                 context.waker().wake_by_ref();

@@ -25,6 +25,11 @@ impl Subject for Consul {
         Ok(Arc::new(provider))
     }
 
+    async fn unconnected(&self) -> Result<Option<Arc<dyn Provider>>, Error> {
+        let provider = ConsulProvider::builder().address(&self.address).token(&self.token).build()?;
+        Ok(Some(Arc::new(provider)))
+    }
+
     fn patience(&self) -> Duration {
         Duration::from_secs(10)
     }

@@ -25,6 +25,10 @@ impl Subject for Kubernetes<'_> {
         Ok(shared(provider))
     }
 
+    async fn unconnected(&self) -> Result<Option<Arc<dyn Provider>>, Error> {
+        Ok(Some(shared(self.template.clone().build().await?)))
+    }
+
     fn patience(&self) -> Duration {
         Duration::from_secs(15)
     }
