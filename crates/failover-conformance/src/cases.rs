@@ -157,10 +157,13 @@ async fn codes_of_the_table(bench: &Bench<'_>) -> Done {
         has_code("getting what is not there", missing.err(), codes::NOT_FOUND)?;
     }
     if let Some(store) = provider.config_store() {
-        works("storing", store.store(&key, "{\"v\":1}", None).await)?;
-        // A different clause covers stores that ignore `expected`.
-        let lost = store.store(&key, "{\"v\":2}", None).await;
-        has_code("a lost swap", lost.err(), codes::CONFLICT)?;
+        let first = store.store(&key, "{\"v\":1}", None).await;
+        if kind(&first) != Some(ErrorKind::Unsupported) {
+            works("storing", first)?;
+            // A different clause covers stores that ignore `expected`.
+            let lost = store.store(&key, "{\"v\":2}", None).await;
+            has_code("a lost swap", lost.err(), codes::CONFLICT)?;
+        }
     }
     let _ = timeout(bench.subject.patience(), provider.close()).await;
     has_code("listing after closing", provider.list(&bench.query()).await.err(), codes::SERVICE_UNAVAILABLE)

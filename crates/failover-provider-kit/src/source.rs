@@ -96,3 +96,27 @@ pub trait Source: Send + Sync + 'static {
         std::future::pending::<()>().await;
     }
 }
+
+/// Lets an author keep a shared reference to a source.
+#[async_trait]
+impl<S: Source + ?Sized> Source for std::sync::Arc<S> {
+    fn info(&self) -> ProviderInfo {
+        (**self).info()
+    }
+
+    async fn fetch(&self, service: &ServiceName) -> Result<EndpointSet, Error> {
+        (**self).fetch(service).await
+    }
+
+    async fn services(&self) -> Result<Vec<ServiceName>, Error> {
+        (**self).services().await
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        (**self).ping().await
+    }
+
+    async fn changed(&self) {
+        (**self).changed().await;
+    }
+}

@@ -17,6 +17,14 @@ fn store(provider: &Arc<dyn Provider>) -> Done<&dyn ConfigStore> {
     provider.config_store().map_or_else(|| skip("the provider keeps no configuration"), Ok)
 }
 
+/// Fails the case unless a document was stored; skips it if this store is read-only.
+fn stored(what: &str, result: Result<Revision, failover_core::Error>) -> Done<Revision> {
+    match kind(&result) {
+        Some(ErrorKind::Unsupported) => skip("the provider's configuration is read-only"),
+        _ => works(what, result),
+    }
+}
+
 fn key(bench: &Bench<'_>) -> ConfigKey {
     ConfigKey::Service(bench.service())
 }
@@ -28,7 +36,7 @@ pub(super) async fn round_trip(bench: &Bench<'_>) -> Done {
     let nothing = works("loading a document that was never stored", store.load(&key).await)?;
     ensure(nothing.is_none(), "nothing", &nothing)?;
     let document = r#"{"v":1,"max_retries":3,"metadata":{"note":"ümlaut \"quoted\""}}"#;
-    let revision = works("storing", store.store(&key, document, None).await)?;
+    let revision = stored("storing", store.store(&key, document, None).await)?;
     let other = bench.provider().await?;
     let read = works("loading", self::store(&other)?.load(&key).await)?;
     let right =
@@ -40,10 +48,10 @@ pub(super) async fn swap(bench: &Bench<'_>) -> Done {
     let provider = bench.provider().await?;
     let store = store(&provider)?;
     let key = key(bench);
-    let first = works("storing", store.store(&key, "{\"v\":1}", None).await)?;
+    let first = stored("storing", store.store(&key, "{\"v\":1}", None).await)?;
     let again = store.store(&key, "{\"v\":2}", None).await;
     ensure(kind(&again) == Some(ErrorKind::Conflict), "Conflict, because something is there", &again)?;
-    let second = works("storing over the newest", store.store(&key, "{\"v\":3}", Some(&first)).await)?;
+    let second = stored("storing over the newest", store.store(&key, "{\"v\":3}", Some(&first)).await)?;
     let late = store.store(&key, "{\"v\":4}", Some(&first)).await;
     ensure(kind(&late) == Some(ErrorKind::Conflict), "Conflict, because it was changed meanwhile", &late)?;
     ensure(first != second, "another revision after a change", (&first, &second))?;
@@ -62,7 +70,7 @@ pub(super) async fn watch(bench: &Bench<'_>) -> Done {
     let mut expected: Option<Revision> = None;
     for document in ["{\"v\":1}", "{\"v\":2}"] {
         // A different clause covers stores that ignore `expected`.
-        expected = Some(works("storing", store.store(&key, document, expected.as_ref()).await)?);
+        expected = Some(stored("storing", store.store(&key, document, expected.as_ref()).await)?);
         let right =
             |stored: Option<&StoredConfig>| stored.is_some_and(|stored| stored.document() == document);
         sees(bench, &mut stream, &key, document, right).await?;
@@ -81,6 +89,7 @@ pub(super) async fn large(bench: &Bench<'_>) -> Done {
             let whole = read.is_some_and(|stored| stored.document() == document);
             ensure(whole, "the whole document", "another one")
         }
+        Err(error) if error.kind() == ErrorKind::Unsupported => stored("storing", Err(error)).map(drop),
         Err(error) => {
             let right = error.kind() == ErrorKind::Validation && error.code() == codes::TOO_LARGE;
             ensure(right, "a Validation error with the code TOO_LARGE", error)
@@ -101,8 +110,8 @@ pub(super) async fn late_document(bench: &Bench<'_>) -> Done {
     let other = bench.provider().await?;
     let mut expected: Option<Revision> = None;
     for (number, document) in documents.into_iter().enumerate() {
-        let stored = self::store(&other)?.store(&key, document, expected.as_ref()).await;
-        expected = Some(works("storing", stored)?);
+        let result = self::store(&other)?.store(&key, document, expected.as_ref()).await;
+        expected = Some(stored("storing", result)?);
         if sees(bench, &mut polled, &key, document, |stored| holds(stored, document)).await.is_err() {
             return skip("a watch does not see every change: that is another clause");
         }
