@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::client::service::ServiceHandle;
+use crate::contract::classify::Classified;
 use crate::engine::Engine;
 use crate::model::endpoint::Endpoint;
 
@@ -19,6 +20,17 @@ pub struct InFlightGuard {
 impl fmt::Debug for InFlightGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InFlightGuard").field("service", self.engine.name()).finish_non_exhaustive()
+    }
+}
+
+impl InFlightGuard {
+    /// Ends the call with the outcome of its reply, which is known only at its end: gRPC's trailers, or
+    /// a stream that broke off.
+    ///
+    /// A failure counts against the endpoint, although its attempt has been counted as a success; any
+    /// other outcome is the same as dropping the guard. No attempt is counted, and none follows.
+    pub fn finish(self, outcome: impl Into<Classified>) {
+        self.engine.report_late(self.state, outcome.into());
     }
 }
 
@@ -67,6 +79,9 @@ impl<C> ServiceHandle<C> {
 mod tests {
     use crate::client::service::ServiceHandle;
     use crate::config::{Algorithm, FailoverConfig, LoadBalancerConfig};
+    use crate::contract::classify::Outcome;
+    use crate::engine::availability::Availability;
+    use crate::inspect::stats::EndpointStats;
 
     fn service(limit: Option<u32>) -> ServiceHandle {
         let mut balancer = LoadBalancerConfig::builder();
@@ -114,14 +129,40 @@ mod tests {
     fn an_endpoint_that_left_keeps_its_count_until_its_streams_end() {
         let users = service(None);
         let first = users.endpoint("10.0.0.1:80").expect("listed");
-        let kept = users.keep_in_flight(&first).expect("listed");
+        let keep = || users.keep_in_flight(&first).expect("listed");
+        let (kept, failed) = (keep(), keep());
         users.replace_endpoints(["10.0.0.2:80", "10.0.0.3:80"]).expect("valid");
-        assert_eq!(users.stats().in_flight, 1);
+        assert_eq!(users.stats().in_flight, 2);
         assert!(users.keep_in_flight(&first).is_none(), "it has left");
+        failed.finish(Outcome::Failure);
         let of_new = users.stats().endpoints.iter().map(|of| of.in_flight).sum::<u32>();
         assert_eq!(of_new, 0, "its state belongs to no other");
         drop(kept);
         users.replace_endpoints(["10.0.0.2:80"]).expect("valid");
+        assert_eq!(users.stats().in_flight, 0);
+    }
+
+    #[tokio::test]
+    async fn replies_that_end_in_failure_take_their_endpoint_out_although_their_heads_succeeded() {
+        let users = service(None);
+        let mut late = 0;
+        let all_are_in = || {
+            let in_use = |of: &EndpointStats| matches!(of.availability, Availability::In { .. });
+            users.stats().endpoints.iter().all(in_use)
+        };
+        while all_are_in() {
+            let done = users.execute(async |_| Ok::<_, std::io::Error>(())).await.expect("a head");
+            let kept = users.keep_in_flight(&done.endpoint).expect("listed");
+            if done.endpoint.address() == "10.0.0.1" {
+                kept.finish((Outcome::Failure, "INTERNAL in trailers".to_owned()));
+                late += 1;
+            } else {
+                kept.finish(Outcome::Success);
+            }
+        }
+        assert_eq!(late, 7, "3 points for each, less one for each head but the first, up to 15");
+        let shown = users.explain().to_string();
+        assert!(shown.contains("INTERNAL in trailers"), "{shown}");
         assert_eq!(users.stats().in_flight, 0);
     }
 }

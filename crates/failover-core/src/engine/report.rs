@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::contract::classify::reason::Reason;
+use crate::contract::classify::{Classified, Outcome};
 use crate::engine::breaker::atomic::Change;
 use crate::engine::breaker::{Admission, Decision, Input};
 use crate::engine::state::EndpointState;
@@ -80,6 +81,24 @@ impl Engine {
     pub(crate) fn note_failure(&self, number: u32, class: AttemptClass, reason: Option<Reason>) {
         let noted = Noted { class, reason, at: self.clock.now() };
         self.slab.state(number).note_failure(noted);
+    }
+
+    /// Records a failure that ended a reply whose attempt had succeeded. A breaker that is not closed
+    /// learns nothing from it: the attempt may have begun before it opened.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn report_late(&self, number: u32, classified: Classified) {
+        let (outcome, reason) = classified.into_parts();
+        let class = AttemptClass::from(outcome);
+        let Some(admission) = self.slab.state(number).breaker().admit_if_closed() else { return };
+        if class.is_failure() {
+            let now = self.clock.now();
+            self.note_failure(number, class, reason);
+            self.weigh(number, admission, Some(class), now, now);
+            if let Outcome::Overload(Some(pause)) = outcome {
+                self.charge(number, pause);
+            }
+        }
     }
 
     /// Records that an endpoint has requested a pause, which counts as the latency of its attempt.
