@@ -21,7 +21,8 @@ pub struct AnsweredBy {
 }
 
 impl AnsweredBy {
-    pub(crate) fn new(attempt: &Attempt) -> Self {
+    /// Creates it for an attempt: for services that fail over without the layer.
+    pub fn new(attempt: &Attempt) -> Self {
         Self { endpoint: Arc::clone(attempt.endpoint()), attempt: attempt.number() }
     }
 
