@@ -23,7 +23,7 @@ const NO_STATUS: &str = "the reply ended without a status";
 /// A failure in its trailers, or a stream that breaks off, counts against the endpoint; no other attempt
 /// follows. At the caller's deadline (`grpc-timeout`) it ends with `DEADLINE_EXCEEDED`, and without a
 /// status from the server with `UNKNOWN`.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ResponseBody {
     body: Body,
     open: Option<Open>,

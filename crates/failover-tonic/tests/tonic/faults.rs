@@ -251,3 +251,15 @@ fn a_channel_outlives_the_runtime_that_it_was_first_used_in() {
         runtime.block_on(async move { client.hello(name()).await }).expect("connects again");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn interceptors_work_above_the_channel() {
+    let server = Server::start();
+    let channel = FailoverChannel::new(service([server.url()]));
+    let intercepted = tonic::codegen::InterceptedService::new(channel, |mut request: tonic::Request<()>| {
+        request.metadata_mut().insert("x-user", MetadataValue::from_static("ada"));
+        Ok(request)
+    });
+    GreeterClient::new(intercepted).hello(name()).await.expect("answers");
+    assert_eq!(server.heads()[0]["x-user"], "ada");
+}
