@@ -11,7 +11,6 @@ mod orders;
 mod telemetry;
 
 use std::error::Error;
-use std::io::{IsTerminal, stdout};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -19,7 +18,7 @@ use axum::Router;
 use axum::extract::Path;
 use axum::routing::get;
 use collector::Collector;
-use example_support::{Load, Server, listen};
+use example_support::{Load, Server, listen, say};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -152,13 +151,4 @@ async fn run(stay: bool) -> Result<(), Box<dyn Error>> {
 async fn ask(client: reqwest::Client, url: String) -> Result<String, String> {
     let answer = client.get(url).send().await.and_then(reqwest::Response::error_for_status);
     answer.map_err(|error| format!("{error:?}"))?.text().await.map_err(|error| format!("{error:?}"))
-}
-
-/// Prints a line, in colour on a terminal.
-fn say(now: f64, colour: &str, what: &str) {
-    if stdout().is_terminal() {
-        println!("\u{1b}[{colour}m{now:4.1} s  {what}\u{1b}[0m");
-    } else {
-        println!("{now:4.1} s  {what}");
-    }
 }

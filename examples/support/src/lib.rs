@@ -8,9 +8,11 @@
 mod caller;
 mod load;
 mod outcome;
+mod say;
 mod server;
 
 pub use caller::{Caller, Finished, all_are_known};
 pub use load::{Load, Shares, p99_ms};
 pub use outcome::HttpRules;
+pub use say::say;
 pub use server::{Server, listen};

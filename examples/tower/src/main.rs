@@ -9,13 +9,12 @@ mod client;
 mod servers;
 
 use std::error::Error;
-use std::io::{IsTerminal, stdout};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use example_support::{Load, Shares};
+use example_support::{Load, Shares, say};
 
 /// Requests per second, and the seconds of the run, of the kill and of the freeze.
 const RATE: f64 = 400.0;
@@ -93,14 +92,5 @@ fn count(ended: Vec<Result<String, String>>, calls: &mut u64, failed: &mut u64, 
                 *failed += 1;
             }
         }
-    }
-}
-
-/// Prints a line, in colour on a terminal.
-fn say(now: f64, colour: &str, what: &str) {
-    if stdout().is_terminal() {
-        println!("\u{1b}[{colour}m{now:4.1} s  {what}\u{1b}[0m");
-    } else {
-        println!("{now:4.1} s  {what}");
     }
 }
