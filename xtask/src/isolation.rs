@@ -48,6 +48,7 @@ const SETS: &[Set] = &[
     Set { package: "failover-probe", features: &["--all-features"], network: true, except: &[], most: 90 },
     Set { package: "failover-http", features: &[], network: false, except: &[], most: 43 },
     Set { package: "failover-tower", features: &[], network: false, except: &[], most: 49 },
+    Set { package: "failover-tonic", features: &[], network: true, except: &[], most: 82 },
     Set { package: "failover-reqwest", features: &[], network: true, except: &[], most: 100 },
     Set { package: "failover-status", features: &[], network: true, except: &[], most: 60 },
     Set { package: "failover-consul", features: &[], network: true, except: &[], most: 92 },

@@ -75,6 +75,7 @@
 //! | `http` | `failover::http`: reply rules, URLs, gateway statuses and headers on the types of the `http` crate |
 //! | `tower` | `failover::tower`: a layer that fails over, a connector, a `Discover`, and a service per endpoint |
 //! | `reqwest` | `failover::reqwest`: a client that calls services by name, and a middleware; brings reqwest |
+//! | `tonic` | `failover::tonic`: a channel for gRPC clients that fails over; brings tonic without its TLS and server |
 //! | `consul-slim` | `failover::consul`: the provider for Consul; brings hyper and rustls |
 //! | `metrics` | `failover::metrics`: the Prometheus text format at scrape time, and a bridge to the `metrics` facade |
 //! | `status` | `failover::status`: the status page, with a router for axum; brings axum without its server |
@@ -140,6 +141,13 @@ pub mod reqwest {
 pub mod tower {
     #[doc(inline)]
     pub use failover_tower::*;
+}
+
+/// A channel for tonic's gRPC clients that fails over.
+#[cfg(feature = "tonic")]
+pub mod tonic {
+    #[doc(inline)]
+    pub use failover_tonic::*;
 }
 
 /// Metrics: the Prometheus text format, and a bridge to the `metrics` facade.
