@@ -76,7 +76,15 @@ pub(crate) fn examples() -> Result<(), String> {
     for (package, example) in [("failover-http", "gateway"), ("failover-reqwest", "by_name")] {
         cargo::run(cargo(["run", "--package", package, "--example", example]))?;
     }
-    ["from-go", "strategies", "example-tower", "example-axum", "example-consul", "example-k8s"]
-        .into_iter()
-        .try_for_each(|name| cargo::run(cargo(["run", "--package", name])))
+    [
+        "from-go",
+        "strategies",
+        "example-tower",
+        "example-axum",
+        "example-tonic",
+        "example-consul",
+        "example-k8s",
+    ]
+    .into_iter()
+    .try_for_each(|name| cargo::run(cargo(["run", "--package", name])))
 }

@@ -34,6 +34,16 @@ impl Server {
         Ok(Self { name: name.to_owned(), address, child })
     }
 
+    /// Starts this many servers, `server-1`, `server-2`, …, as `PROGRAM serve NAME`.
+    ///
+    /// # Errors
+    ///
+    /// See [`start`](Self::start).
+    pub fn start_all(count: usize) -> io::Result<Vec<Self>> {
+        let names = (1..=count).map(|number| format!("server-{number}"));
+        names.map(|name| Self::start(&name, &["serve", &name])).collect()
+    }
+
     /// Returns the name.
     pub fn name(&self) -> &str {
         &self.name
@@ -42,6 +52,11 @@ impl Server {
     /// Returns the address that the server listens at.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Returns the port that the server listens at.
+    pub fn port(&self) -> u16 {
+        self.address.port()
     }
 
     /// Kills the process (SIGKILL on Unix) and waits until it is gone.

@@ -19,8 +19,7 @@ pub(crate) type Http = Failover<Client<HttpConnector, ReplayBody<Full<Bytes>>>>;
 /// The service: here a list, elsewhere `manager.service("user-service")`.
 pub(crate) fn service(servers: &[Server]) -> Result<ServiceHandle, Box<dyn Error>> {
     let endpoints = servers.iter().map(|server| {
-        let port = server.address().port();
-        Endpoint::builder(server.name(), "user-service", "127.0.0.1", port).protocol("http").build()
+        Endpoint::builder(server.name(), "user-service", "127.0.0.1", server.port()).protocol("http").build()
     });
     let users = ServiceHandle::builder("user-service")
         .endpoints(endpoints.collect::<Result<Vec<_>, _>>()?)

@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use example_support::{Load, Shares, say};
+use example_support::{Load, Server, Shares, say};
 
 /// Requests per second, and the seconds of the run, of the kill and of the freeze.
 const RATE: f64 = 400.0;
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn run() -> Result<(), Box<dyn Error>> {
-    let mut servers = servers::start(3)?;
+    let mut servers = Server::start_all(3)?;
     let users = client::service(&servers)?;
     let http = client::client(&users);
     println!("Three servers, {RATE} requests per second for {END} seconds, every fourth a POST.");

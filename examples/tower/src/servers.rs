@@ -4,13 +4,7 @@ use std::error::Error;
 
 use axum::Router;
 use axum::routing::{get, post};
-use example_support::{Server, listen};
-
-/// Starts this many servers: `server-1`, `server-2`, …
-pub(crate) fn start(count: usize) -> std::io::Result<Vec<Server>> {
-    let names = (1..=count).map(|number| format!("server-{number}"));
-    names.map(|name| Server::start(&name, &["serve", &name])).collect()
-}
+use example_support::listen;
 
 /// Runs the server process, which answers until the process that started it is gone.
 #[tokio::main(flavor = "current_thread")]
