@@ -149,8 +149,14 @@ impl FailoverChannelBuilder {
 
     /// Builds the channel. Nothing is connected yet.
     pub fn build(self) -> FailoverChannel {
-        let channels = PerEndpoint::new(&self.service);
         let Self { service, settings } = self;
+        let channels = match (&settings.endpoint, &settings.tls) {
+            (None, None) => PerEndpoint::with_identity(&service, |before, now| {
+                before.protocol() == now.protocol() && before.server_name() == now.server_name()
+            }),
+            // The functions may read anything of an endpoint.
+            _ => PerEndpoint::new(&service),
+        };
         FailoverChannel(Arc::new(Shared { service, channels, settings, clock: Clock::system() }))
     }
 }

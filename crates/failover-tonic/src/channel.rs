@@ -13,9 +13,9 @@ use failover_core::{
 use failover_tower::{AnsweredBy, BoxError};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
-use tonic::Status;
 use tonic::body::Body;
 use tonic::transport::Channel;
+use tonic::{Code, Status};
 use tower_service::Service;
 use tracing::Instrument;
 
@@ -130,18 +130,30 @@ struct Sent<'a> {
     deadline: Option<Time>,
 }
 
+/// The head of a server's reply.
+pub(crate) struct Reply {
+    pub(crate) response: Response<Body>,
+    /// The status in the head, which is all of the reply then (Trailers-Only).
+    pub(crate) code: Option<Code>,
+}
+
 impl Shared {
     async fn send(&self, request: Request<Body>) -> Result<Response<ResponseBody>, Status> {
         let (parts, body) = request.into_parts();
         let timeout = timeout::of(&parts.headers)?;
         let deadline = timeout.map(|timeout| self.clock.now() + timeout);
-        let body = Outgoing::read(body, self.settings.replay_limit).await?;
+        let mut body = Some(body);
+        let read = |context: &mut Context<'_>| {
+            let body = body.take().expect("it is read once");
+            Poll::Ready(Outgoing::read(body, self.settings.replay_limit, context))
+        };
+        let body = poll_fn(read).await?;
         let rules = &self.settings.rules;
-        let sent = Sent { parts: &parts, body: &body, deadline };
+        let sent = &Sent { parts: &parts, body: &body, deadline };
         let result = self
-            .configure(timeout, &sent)
-            .classify(|reply: Result<&Response<Body>, &BoxError>| match reply {
-                Ok(response) => rules.classify_head(response),
+            .configure(timeout, sent)
+            .classify(|reply: Result<&Reply, &BoxError>| match reply {
+                Ok(reply) => rules.classify_head(reply.code, &reply.response),
                 // Its sender broke the request off, which says nothing about the endpoint.
                 Err(error) if sent.body.has_failed() => Classified::from_error(Outcome::Local, &**error),
                 Err(error) => GrpcRules::classify_error(&**error),
@@ -149,23 +161,20 @@ impl Shared {
             .execute(|attempt| {
                 let span = span::of_attempt(&attempt, sent.parts.uri.path());
                 let recorded = span.clone();
-                let attempted = self.attempt(attempt, &sent);
                 let answer = async move {
-                    let answered = attempted.await;
-                    span::record(&recorded, &answered);
+                    let answered = self.attempt(attempt, sent).await;
+                    span::record(&recorded, answered.as_ref().map(|reply| reply.code));
                     answered
                 };
-                answer.instrument(span)
+                // In a box, because it is large, and moved on the way to where it is polled.
+                Box::pin(answer.instrument(span))
             })
             .await;
-        let (response, ends_with_status) = match result {
-            Ok(done) => {
-                let response = done.value;
-                let open = response.status() == StatusCode::OK && rules::code(response.headers()).is_none();
-                (response, open)
-            }
+        let (Reply { response, code }, succeeded) = match result {
+            Ok(done) => (done.value, true),
             Err(error) => (last_reply(error, &body)?, false),
         };
+        let ends_with_status = succeeded && code.is_none() && response.status() == StatusCode::OK;
         let (head, reply) = response.into_parts();
         let open = || {
             let by = head.extensions.get::<AnsweredBy>();
@@ -193,7 +202,7 @@ impl Shared {
         call.retry_if(move || body.may_repeat())
     }
 
-    async fn attempt(&self, attempt: Attempt, sent: &Sent<'_>) -> Result<Response<Body>, BoxError> {
+    async fn attempt(&self, attempt: Attempt, sent: &Sent<'_>) -> Result<Reply, BoxError> {
         let mut channel = self.channel(&attempt, sent.parts).await.map_err(NotSent)?;
         let mut head = sent.parts.clone();
         if let Some(deadline) = sent.deadline {
@@ -210,12 +219,20 @@ impl Shared {
             Err(error) if rules::is_expired_timer(&error) && self.is_over(&attempt, sent) => pending().await,
             Err(error) => return Err(error.into()),
         };
-        if rules::pushback(response.headers()) == Some(Pushback::Never) {
-            sent.body.forbid();
+        // A head without a status says nothing about other attempts.
+        let code = rules::code(response.headers());
+        if let Some(code) = code {
+            // The server's timer for the same time.
+            if rules::is_timer(code, response.headers()) && self.is_over(&attempt, sent) {
+                pending::<()>().await;
+            }
+            if rules::pushback(response.headers()) == Some(Pushback::Never) {
+                sent.body.forbid();
+            }
+            drop_bad_details(response.headers_mut());
         }
-        drop_bad_details(response.headers_mut());
         response.extensions_mut().insert(AnsweredBy::new(&attempt));
-        Ok(response)
+        Ok(Reply { response, code })
     }
 
     /// Whether the time of the attempt or of the call has passed, so that the engine ends the attempt, too.
@@ -228,8 +245,14 @@ impl Shared {
     async fn channel(&self, attempt: &Attempt, parts: &Parts) -> Result<Channel, BoxError> {
         let endpoint = attempt.endpoint();
         let scheme = endpoints::scheme(endpoint, &self.settings, parts.uri.scheme())?;
-        let make = async || endpoints::channel(endpoint, &self.settings, &scheme);
-        let kept = self.channels.get_or_try_init(endpoint, make).await?;
+        let kept = match self.channels.get(endpoint) {
+            Some(kept) => kept,
+            None => {
+                // Another call may make one, too: the first one stored is used by both.
+                let made = endpoints::channel(endpoint, &self.settings, &scheme)?;
+                self.channels.get_or_init(endpoint, |_| made)
+            }
+        };
         let mut channel = Channel::clone(&kept);
         if let Err(error) = poll_fn(|context| channel.poll_ready(context)).await {
             // Its task is gone, with the runtime that it was made in.
@@ -241,10 +264,7 @@ impl Shared {
 }
 
 /// Returns the last reply of a call that failed, or the status of one without a reply.
-fn last_reply(
-    mut error: CallError<BoxError, Response<Body>>,
-    body: &Outgoing,
-) -> Result<Response<Body>, Status> {
+fn last_reply(mut error: CallError<BoxError, Reply>, body: &Outgoing) -> Result<Reply, Status> {
     let replied = error.last_reply().is_some() && !error::is_late(&error);
     if replied {
         return Ok(error.into_last_reply().expect("it was there just now"));

@@ -1,7 +1,6 @@
 //! Request bodies: one that is all there is replayed, any other is sent once.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,13 +39,13 @@ impl Outgoing {
     /// # Errors
     ///
     /// Returns the body's own error, which no server can help.
-    pub(crate) async fn read(mut body: Body, limit: usize) -> Result<Arc<Self>, Status> {
+    pub(crate) fn read(mut body: Body, limit: usize, context: &mut Context<'_>) -> Result<Arc<Self>, Status> {
         let (mut frames, mut bytes) = (Vec::new(), 0_usize);
         let trailers = loop {
             if body.is_end_stream() {
                 return Ok(Self::new(Kind::Whole(frames)));
             }
-            match poll_fn(|context| Poll::Ready(Pin::new(&mut body).poll_frame(context))).await {
+            match Pin::new(&mut body).poll_frame(context) {
                 Poll::Pending => break None,
                 Poll::Ready(None) => return Ok(Self::new(Kind::Whole(frames))),
                 Poll::Ready(Some(frame)) => match frame?.into_data() {

@@ -14,7 +14,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Status, body::Body};
 
 use crate::request_body::Outgoing;
-use crate::rules::GrpcRules;
+use crate::rules::{GrpcRules, code};
 
 const NO_STATUS: &str = "the reply ended without a status";
 
@@ -106,7 +106,7 @@ impl http_body::Body for ResponseBody {
             Some(Ok(part)) => {
                 let Some(trailers) = part.trailers_mut() else { return Poll::Ready(frame) };
                 drop_bad_details(trailers);
-                this.end(|rules| rules.classify_status(trailers))
+                this.end(|rules| Some(rules.classify_code(code(trailers)?, trailers)))
             }
             Some(Err(error)) => this.end(|_| Some(Classified::from_error(Outcome::Failure, error))),
             None => this.end(|_| None),
@@ -126,6 +126,10 @@ impl http_body::Body for ResponseBody {
 
 /// Removes details of a status that are no base64, at which tonic would panic.
 pub(crate) fn drop_bad_details(headers: &mut HeaderMap) {
+    // Trailers of a success have one field.
+    if headers.len() < 2 {
+        return;
+    }
     let Some(details) = headers.get(Status::GRPC_STATUS_DETAILS) else { return };
     let alone = HeaderMap::from_iter([(Status::GRPC_STATUS_DETAILS, details.clone())]);
     let alone = MetadataMap::from_headers(alone);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use failover_core::{Classified, Outcome};
 use failover_http::{HttpRules, causes};
-use http::{HeaderMap, HeaderName, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use tonic::{Code, Status};
 
 use crate::error::NotSent;
@@ -77,20 +77,19 @@ impl GrpcRules {
     }
 
     /// Classifies a response by its head: a status there is all of the reply (Trailers-Only).
-    pub(crate) fn classify_head<B>(&self, response: &Response<B>) -> Classified {
-        match self.classify_status(response.headers()) {
-            Some(classified) => classified,
+    pub(crate) fn classify_head<B>(&self, code: Option<Code>, response: &Response<B>) -> Classified {
+        match code {
+            Some(code) => self.classify_code(code, response.headers()),
             None if response.status() == StatusCode::OK => Outcome::Success.into(),
             None => HttpRules::new().classify_response(response),
         }
     }
 
-    /// Classifies the status in headers or trailers; `None` without one.
-    pub(crate) fn classify_status(&self, headers: &HeaderMap) -> Option<Classified> {
-        let code = code(headers)?;
+    /// Classifies a status, with what else the headers or trailers say about it.
+    pub(crate) fn classify_code(&self, code: Code, headers: &HeaderMap) -> Classified {
         let outcome = match self.outcome(code) {
-            Outcome::Success => return Some(Outcome::Success.into()),
-            _ if code == Code::Cancelled && is_timer_of_tonic(headers) => Outcome::Timeout,
+            Outcome::Success => return Outcome::Success.into(),
+            _ if code == Code::Cancelled && is_timer(code, headers) => Outcome::Timeout,
             outcome => outcome,
         };
         let outcome = match (outcome, pushback(headers)) {
@@ -99,7 +98,7 @@ impl GrpcRules {
             }
             (outcome, _) => outcome,
         };
-        Some(Classified::new(outcome, name(code)))
+        Classified::new(outcome, name(code))
     }
 
     /// Classifies an error of an attempt. The reason is its text with the texts of all its sources.
@@ -205,9 +204,15 @@ pub(crate) fn pushback(headers: &HeaderMap) -> Option<Pushback> {
     Some(millis.map_or(Pushback::Never, |millis| Pushback::After(Duration::from_millis(millis))))
 }
 
-/// A tonic server whose timer for `grpc-timeout` expires answers with this message.
-fn is_timer_of_tonic(headers: &HeaderMap) -> bool {
-    headers.get(Status::GRPC_MESSAGE).is_some_and(|message| message.as_bytes() == b"Timeout%20expired")
+/// Whether a status is that of a server whose timer for `grpc-timeout` has expired. tonic's has the code
+/// CANCELLED and this message.
+pub(crate) fn is_timer(code: Code, headers: &HeaderMap) -> bool {
+    let message = || headers.get(Status::GRPC_MESSAGE).map(HeaderValue::as_bytes);
+    match code {
+        Code::DeadlineExceeded => true,
+        Code::Cancelled => message() == Some(b"Timeout%20expired"),
+        _ => false,
+    }
 }
 
 #[cfg(test)]

@@ -3,9 +3,7 @@
 use failover_core::{Attempt, AttemptClass};
 use failover_http::server_name;
 use failover_tower::BoxError;
-use http::Response;
 use tonic::Code;
-use tonic::body::Body;
 use tracing::Span;
 use tracing::field::Empty;
 
@@ -30,18 +28,18 @@ pub(crate) fn of_attempt(attempt: &Attempt, path: &str) -> Span {
 }
 
 /// Records how an attempt ended: the status if the head has one, and for a failure what it was.
-pub(crate) fn record(span: &Span, answered: &Result<Response<Body>, BoxError>) {
+pub(crate) fn record(span: &Span, answered: Result<Option<Code>, &BoxError>) {
     if span.is_disabled() {
         return;
     }
     match answered {
-        Ok(response) => {
-            let Some(code) = rules::code(response.headers()) else { return };
+        Ok(Some(code)) => {
             span.record("rpc.grpc.status_code", code as i32);
             if code != Code::Ok {
                 span.record("error.type", rules::name(code));
             }
         }
+        Ok(None) => {}
         Err(error) => {
             let class = AttemptClass::from(GrpcRules::classify_error(&**error).outcome());
             span.record("error.type", class.as_str());

@@ -1,5 +1,3 @@
-use http::HeaderValue;
-
 use super::*;
 
 fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -10,7 +8,8 @@ fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
 }
 
 fn outcome(fields: &[(&'static str, &'static str)]) -> Outcome {
-    GrpcRules::new().classify_status(&headers(fields)).expect("a status").outcome()
+    let headers = headers(fields);
+    GrpcRules::new().classify_code(code(&headers).expect("a status"), &headers).outcome()
 }
 
 #[test]
@@ -40,7 +39,7 @@ fn each_code_counts_as_the_table_says() {
     ] {
         assert_eq!(outcome(&[("grpc-status", code)]), expected, "{code}");
     }
-    assert!(GrpcRules::new().classify_status(&HeaderMap::new()).is_none());
+    assert!(code(&HeaderMap::new()).is_none());
 }
 
 #[test]
@@ -83,10 +82,10 @@ fn a_code_of_the_users_own_replaces_the_usual_one() {
 fn a_proxys_answer_counts_by_its_http_status() {
     let head = |status: u16| Response::builder().status(status).body(()).expect("valid");
     let rules = GrpcRules::new();
-    assert_eq!(rules.classify_head(&head(200)), Outcome::Success);
-    assert_eq!(rules.classify_head(&head(503)), Outcome::Overload(None));
-    assert_eq!(rules.classify_head(&head(502)), Outcome::Failure);
-    assert_eq!(rules.classify_head(&head(404)), Outcome::Rejected);
+    assert_eq!(rules.classify_head(None, &head(200)), Outcome::Success);
+    assert_eq!(rules.classify_head(None, &head(503)), Outcome::Overload(None));
+    assert_eq!(rules.classify_head(None, &head(502)), Outcome::Failure);
+    assert_eq!(rules.classify_head(None, &head(404)), Outcome::Rejected);
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::time::Duration;
 use failover_tonic::FailoverChannel;
 use http::{HeaderMap, HeaderValue, Response};
 use http_body_util::StreamBody;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tonic::Code;
 use tonic::body::Body;
 
@@ -83,38 +84,54 @@ async fn a_proxys_answer_is_a_status_by_its_http_status() {
     }
 }
 
-/// Starts a server that begins no stream, and says so: with `REFUSED_STREAM`, or with `GOAWAY`.
-async fn refusing(go_away: bool) -> String {
+const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+/// For the stream that asks.
+const REFUSED_STREAM: &[u8] = &[0, 0, 4, 3, 0, 0, 0, 0, 0, 0, 0, 0, 7];
+/// The last stream that it names is 0, so that none was begun.
+const GOAWAY: &[u8] = &[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// Starts a server that answers each request with this frame.
+async fn refusing(frame: &'static [u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("it is bound"));
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.expect("accepts");
-            let mut connection = h2::server::handshake(stream).await.expect("HTTP/2");
-            tokio::spawn(async move {
-                if go_away {
-                    // The stream of the request is beyond the last one that it names.
-                    connection.abrupt_shutdown(h2::Reason::NO_ERROR);
-                }
-                while let Some(Ok((_, mut respond))) = connection.accept().await {
-                    respond.send_reset(h2::Reason::REFUSED_STREAM);
-                }
-            });
+            tokio::spawn(refuse(stream, frame));
         }
     });
     url
 }
 
+async fn refuse(mut stream: TcpStream, frame: &[u8]) -> std::io::Result<()> {
+    stream.read_exact(&mut [0; 24]).await?;
+    stream.write_all(SETTINGS).await?;
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        stream.read_exact(&mut vec![0; length as usize]).await?;
+        // 1 is HEADERS, with which a request begins.
+        if head[3] == 1 {
+            let mut frame = frame.to_vec();
+            if frame == REFUSED_STREAM {
+                frame[5..9].copy_from_slice(&head[5..]);
+            }
+            stream.write_all(&frame).await?;
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_that_the_server_has_not_begun_goes_elsewhere_whatever_it_asks() {
-    for go_away in [false, true] {
+    for frame in [REFUSED_STREAM, GOAWAY] {
         let alive = Server::start();
-        let users = service([refusing(go_away).await, alive.url()]);
+        let users = service([refusing(frame).await, alive.url()]);
         let channel =
             FailoverChannel::builder(users.clone()).with_call(|call, _| call.idempotent(false)).build();
         for _ in 0..4 {
             GreeterClient::new(channel.clone()).hello("ada".to_owned()).await.expect("was not begun");
         }
-        assert!(users.stats().attempts.of(failover_core::AttemptClass::NotSent) > 0, "{go_away}");
+        assert!(users.stats().attempts.of(failover_core::AttemptClass::NotSent) > 0, "{frame:?}");
     }
 }
