@@ -10,7 +10,7 @@ use std::time::Duration;
 use failover_core::{
     Attempt, Call, CallError, Classified, Clock, OkIsSuccess, Outcome, PerEndpoint, ServiceHandle, Time,
 };
-use failover_tower::{AnsweredBy, BoxError};
+use failover_tower::{AnsweredBy, AttemptSpan, BoxError};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use tonic::body::Body;
@@ -160,10 +160,10 @@ impl Shared {
             })
             .execute(|attempt| {
                 let span = span::of_attempt(&attempt, sent.parts.uri.path());
-                let recorded = span.clone();
+                let waiting = AttemptSpan::new(&span, &attempt);
                 let answer = async move {
                     let answered = self.attempt(attempt, sent).await;
-                    span::record(&recorded, answered.as_ref().map(|reply| reply.code));
+                    waiting.end(|span| span::record(span, answered.as_ref().map(|reply| reply.code)));
                     answered
                 };
                 // In a box, because it is large, and moved on the way to where it is polled.

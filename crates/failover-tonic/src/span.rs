@@ -2,7 +2,7 @@
 
 use failover_core::{Attempt, AttemptClass};
 use failover_http::server_name;
-use failover_tower::BoxError;
+use failover_tower::{AttemptSpan, BoxError};
 use tonic::Code;
 use tracing::Span;
 use tracing::field::Empty;
@@ -24,25 +24,23 @@ pub(crate) fn of_attempt(attempt: &Attempt, path: &str) -> Span {
         http.request.resend_count = (attempt.number() > 1).then(|| attempt.number() - 1),
         rpc.grpc.status_code = Empty,
         error.type = Empty,
+        otel.status_code = Empty,
     )
 }
 
 /// Records how an attempt ended: the status if the head has one, and for a failure what it was.
 pub(crate) fn record(span: &Span, answered: Result<Option<Code>, &BoxError>) {
-    if span.is_disabled() {
-        return;
-    }
     match answered {
         Ok(Some(code)) => {
             span.record("rpc.grpc.status_code", code as i32);
             if code != Code::Ok {
-                span.record("error.type", rules::name(code));
+                AttemptSpan::failed(span, rules::name(code));
             }
         }
         Ok(None) => {}
         Err(error) => {
             let class = AttemptClass::from(GrpcRules::classify_error(&**error).outcome());
-            span.record("error.type", class.as_str());
+            AttemptSpan::failed(span, class.as_str());
         }
     }
 }

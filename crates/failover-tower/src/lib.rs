@@ -61,6 +61,7 @@ pub use layer::FailoverLayer;
 pub use replay::ReplayBody;
 pub use response_body::ResponseBody;
 pub use service::{Failover, ResponseFuture};
+pub use span::AttemptSpan;
 
 /// An error of any type.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

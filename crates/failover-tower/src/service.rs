@@ -20,7 +20,7 @@ use crate::error::{ConnectError, FailoverError, ServerNameError};
 use crate::replay::{ReplayBody, Shared};
 use crate::response_body::ResponseBody;
 use crate::settings::Settings;
-use crate::span::{self, Waiting};
+use crate::span::{self, AttemptSpan};
 use crate::{AnsweredBy, BoxError};
 
 /// A service that sends each request to one endpoint after another until one answers: see
@@ -133,7 +133,7 @@ where
         })
         .execute(|attempt| {
             let span = span::of_attempt(&attempt, parts);
-            let waiting = Waiting::new(&span, &attempt);
+            let waiting = AttemptSpan::new(&span, &attempt);
             let request = prepare(&attempt, settings, parts)
                 .map(|parts| Request::from_parts(parts, ReplayBody::next(body)));
             // The service that was polled ready makes one attempt; a clone of it is not ready yet.
@@ -144,8 +144,10 @@ where
             };
             let answer = async move {
                 let answered = begun.answer().await;
-                waiting.end(&answered, |reply| {
-                    classify(&settings.rules, body.is_some_and(|body| body.has_failed()), reply)
+                waiting.end(|span| {
+                    span::record(span, &answered, |reply| {
+                        classify(&settings.rules, body.is_some_and(|body| body.has_failed()), reply)
+                    });
                 });
                 let mut response = answered?;
                 response.extensions_mut().insert(AnsweredBy::new(&attempt));
