@@ -18,6 +18,7 @@ pub mod kubernetes;
 #[cfg(feature = "tls")]
 mod named_server;
 mod ports;
+pub mod postgres;
 mod process;
 pub mod servers;
 #[cfg(feature = "net")]

@@ -58,14 +58,7 @@ impl Server {
     /// # Panics
     /// Panics if it is not found and `FAILOVER_REQUIRE_SERVERS` is 1.
     pub fn get(self) -> Option<PathBuf> {
-        match self.find() {
-            Ok(path) => Some(path),
-            Err(why) => {
-                assert!(std::env::var(REQUIRE).as_deref() != Ok("1"), "{why}");
-                skip(&why);
-                None
-            }
-        }
+        or_skip(self.find())
     }
 
     /// Returns its path.
@@ -110,6 +103,37 @@ impl Server {
 pub fn cache() -> PathBuf {
     let base = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
     base.unwrap_or_else(std::env::temp_dir).join("failover-servers")
+}
+
+/// Returns the path of a program on `PATH`.
+///
+/// # Errors
+/// Returns a message with this remedy if there is none.
+pub fn program(name: &str, remedy: &str) -> Result<PathBuf, String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found =
+        std::env::split_paths(&path).map(|directory| directory.join(name)).find(|path| path.is_file());
+    found.ok_or_else(|| format!("no {name} on this machine; {remedy}"))
+}
+
+/// Returns what was found. If nothing was, reports that the test on this thread is skipped.
+///
+/// # Panics
+/// Panics if nothing was found and `FAILOVER_REQUIRE_SERVERS` is 1.
+pub fn or_skip<T>(found: Result<T, String>) -> Option<T> {
+    match found {
+        Ok(found) => Some(found),
+        Err(why) => {
+            assert!(!are_required(), "{why}");
+            skip(&why);
+            None
+        }
+    }
+}
+
+/// Returns whether a missing server is a failure: whether `FAILOVER_REQUIRE_SERVERS` is 1.
+pub fn are_required() -> bool {
+    std::env::var(REQUIRE).as_deref() == Ok("1")
 }
 
 /// Reports that the test on this thread is skipped.
