@@ -1,5 +1,8 @@
 //! Commands that run a single cargo command.
 
+use failover_testkit::postgres::Installation;
+use failover_testkit::servers;
+
 use crate::cargo::{self, cargo};
 
 pub(crate) fn fmt() -> Result<(), String> {
@@ -86,5 +89,10 @@ pub(crate) fn examples() -> Result<(), String> {
         "example-k8s",
     ]
     .into_iter()
-    .try_for_each(|name| cargo::run(cargo(["run", "--package", name])))
+    .try_for_each(|name| cargo::run(cargo(["run", "--package", name])))?;
+    match Installation::find() {
+        Err(why) if !servers::are_required() => println!("skipped: example-postgres: {why}"),
+        _ => cargo::run(cargo(["run", "--package", "example-postgres"]))?,
+    }
+    Ok(())
 }
