@@ -17,9 +17,9 @@ pub use installation::Installation;
 /// The database user of all servers, who needs no password.
 pub const USER: &str = "app";
 
-/// Starts the server once for each line of its input, and at the end of the input, which comes when the
-/// process that started it is gone, stops it at once and removes its directory. What creates the
-/// directory may still be running then, and ends with an error.
+/// Starts the server once for each line of its input. At the end of the input, which comes when the
+/// process that started it is gone, stops the server at once, even a frozen one, and removes its
+/// directory. What creates the directory may still be running then, and ends with an error.
 const KEEPER: &str = r#"
 directory=$1; shift
 server=
@@ -27,7 +27,7 @@ while read -r options; do
   "$@" $options </dev/null >>"$directory/log" 2>&1 &
   server=$!
 done
-if [ -n "$server" ]; then kill -QUIT "$server" 2>/dev/null; wait "$server"; fi
+if [ -n "$server" ]; then kill -QUIT "$server" 2>/dev/null; kill -CONT "$server" 2>/dev/null; wait "$server"; fi
 cd /
 for attempt in 1 2 3 4 5 6 7 8 9; do
   rm -rf "$directory" 2>/dev/null && sleep 0.1 && [ ! -e "$directory" ] && exit
@@ -181,6 +181,8 @@ impl Drop for Postgres {
 
 #[cfg(test)]
 mod tests {
+    use rustix::process::{Pid, Signal, kill_process};
+
     use super::*;
 
     fn pid_of(server: &Postgres) -> u32 {
@@ -208,6 +210,8 @@ mod tests {
             [&primary, &standby, &stopped].map(|server| server.directory().to_owned()),
         );
         assert!(pids.iter().all(|pid| runs(*pid)) && directories.iter().all(|path| path.is_dir()));
+        let frozen = Pid::from_raw(pids[1].cast_signed()).expect("a process id");
+        kill_process(frozen, Signal::STOP).expect("runs");
         drop((primary, standby, stopped));
         assert!(!pids.iter().any(|pid| runs(*pid)), "{pids:?}");
         assert!(!directories.iter().any(|path| path.exists()), "{directories:?}");
