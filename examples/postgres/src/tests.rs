@@ -6,6 +6,7 @@ use std::time::Duration;
 use failover::Outcome;
 use failover_testkit::postgres::{Installation, Postgres, USER};
 use failover_testkit::until;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::sleep;
 use tokio_postgres::{Client, Config, NoTls};
 
@@ -92,6 +93,41 @@ async fn a_new_client_never_takes_the_old_primary() {
     let client = tokio_postgres::connect(&servers[0].parameters(), NoTls).await;
     assert!(client.is_ok(), "the old primary accepts connections");
     assert_eq!(rows_since_start(&servers[0]).await, 0);
+}
+
+/// A server that does not answer may have taken over: a client that knows nothing yet waits for it, and one
+/// that has seen a primary goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_server_stops_a_new_client_and_no_other() {
+    let Some(installation) = Installation::get() else { return };
+    let servers = servers(&installation).await;
+    let knows = database(&servers);
+    assert_eq!(knows.write(INSERT, 1).await.expect("writes"), i32::from(servers[0].port()));
+    let pid = std::fs::read_to_string(servers[1].directory().join("data/postmaster.pid")).expect("runs");
+    let pid = pid.lines().next().and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw).expect("a pid");
+    kill_process(pid, Signal::STOP).expect("runs");
+    // Beyond several probes of the primary.
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(knows.write(INSERT, 2).await.expect("writes"), i32::from(servers[0].port()));
+    let new = database(&servers);
+    let writing = tokio::spawn(async move { new.write(INSERT, 3).await.map(drop).is_ok() });
+    sleep(Duration::from_secs(2)).await;
+    assert!(!writing.is_finished(), "it waits");
+    kill_process(pid, Signal::CONT).expect("runs");
+    assert!(writing.await.expect("no panic"), "it writes after that");
+}
+
+#[test]
+fn the_code_of_the_page_is_that_of_the_client() {
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let client = words(include_str!("client.rs"));
+    let page = include_str!("../../../docs/databases.md");
+    let blocks: Vec<_> =
+        page.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(blocks.len(), 2);
+    for block in blocks {
+        assert!(client.contains(&words(block)), "{block}");
+    }
 }
 
 /// What each SQLSTATE says, before and after the write was sent.
