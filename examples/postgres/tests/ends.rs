@@ -1,4 +1,4 @@
-//! The example leaves no server and no directory behind, however it ends.
+//! The example says what is missing, and leaves no server and no directory behind, however it ends.
 
 #![allow(clippy::disallowed_methods, reason = "real servers take real time")]
 
@@ -73,4 +73,14 @@ fn ctrl_c_leaves_nothing_behind() {
 #[test]
 fn a_crash_leaves_nothing_behind() {
     ends_after(Signal::KILL);
+}
+
+#[test]
+fn without_postgresql_it_says_what_to_install_and_exits_with_69() {
+    let mut example = Command::new(env!("CARGO_BIN_EXE_example-postgres"));
+    let output = example.env("FAILOVER_POSTGRES", "/nonexistent").output().expect("starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(69), "{said}");
+    assert!(said.contains("no PostgreSQL on this machine (/nonexistent)"), "{said}");
+    assert!(said.contains("`apt-get install postgresql`"), "{said}");
 }

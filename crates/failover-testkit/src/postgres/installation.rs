@@ -8,6 +8,9 @@ use std::{fs, io};
 
 use crate::servers::or_skip;
 
+/// The variable with the directory of the programs, where they are elsewhere.
+const VARIABLE: &str = "FAILOVER_POSTGRES";
+
 /// Where Debian and its relatives put the programs of each major version: `15/bin`, ….
 const DEBIAN: &str = "/usr/lib/postgresql";
 
@@ -23,19 +26,20 @@ pub struct Installation {
 }
 
 impl Installation {
-    /// Finds the programs: on `PATH`, otherwise the newest where Debian installs them.
+    /// Finds the programs: in the directory in `FAILOVER_POSTGRES`, on `PATH`, or the newest where Debian
+    /// installs them.
     ///
     /// # Errors
     /// Returns a message that says what to install.
     pub fn find() -> Result<Self, String> {
+        let given = std::env::var_os(VARIABLE).filter(|given| !given.is_empty());
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let programs = programs(&path, Path::new(DEBIAN)).ok_or_else(|| {
-            format!(
-                "no PostgreSQL on this machine: neither PATH nor {DEBIAN}/*/bin has initdb, postgres, \
-                 pg_ctl and pg_basebackup. Install it: `apt-get install postgresql` on Debian and Ubuntu, \
-                 `dnf install postgresql-server` on Fedora, `brew install postgresql` on macOS"
-            )
-        })?;
+        let programs = match given {
+            Some(given) => programs(&given, Path::new("")).ok_or_else(|| missing(&given.to_string_lossy())),
+            None => {
+                programs(&path, Path::new(DEBIAN)).ok_or_else(|| missing(&format!("PATH, {DEBIAN}/*/bin")))
+            }
+        }?;
         let is_root = rustix::process::geteuid().is_root();
         let account = if is_root { Some(account()?) } else { None };
         Ok(Self { programs, account })
@@ -71,6 +75,14 @@ impl Installation {
         }
         command
     }
+}
+
+fn missing(searched: &str) -> String {
+    format!(
+        "no PostgreSQL on this machine ({searched}): install initdb, postgres, pg_ctl and pg_basebackup by \
+         `apt-get install postgresql` on Debian and Ubuntu, `dnf install postgresql-server` on Fedora or \
+         `brew install postgresql` on macOS, or name their directory in {VARIABLE}"
+    )
 }
 
 /// Returns the directory of the programs: the first on the path that has all of them, links resolved,
