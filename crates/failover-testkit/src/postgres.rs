@@ -81,16 +81,18 @@ impl Postgres {
     }
 
     fn new(installation: &Installation) -> io::Result<Self> {
-        let directory = tempfile::Builder::new().prefix("failover-postgres-").tempdir()?.keep();
+        let directory = tempfile::Builder::new().prefix("failover-postgres-").tempdir()?;
+        installation.own(directory.path())?;
         let port = free_port();
-        installation.own(&directory)?;
-        let mut command = installation.command(Path::new("/bin/sh"), &directory);
-        command.args(["-c", KEEPER, "sh"]).arg(&directory).arg(installation.program("postgres"));
-        command.arg("-D").arg(directory.join("data")).args(["-p", &port.to_string()]);
+        let mut command = installation.command(Path::new("/bin/sh"), directory.path());
+        command.args(["-c", KEEPER, "sh"]).arg(directory.path()).arg(installation.program("postgres"));
+        command.arg("-D").arg(directory.path().join("data")).args(["-p", &port.to_string()]);
         command.args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
         // A group of its own, because Ctrl-C on a terminal is for the program that uses the server.
         let mut keeper = command.stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0).spawn()?;
         let lifeline = keeper.stdin.take();
+        // From here on, the directory is the keeper's to remove.
+        let directory = directory.keep();
         Ok(Self { installation: installation.clone(), port, directory, keeper, lifeline })
     }
 
