@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
 use std::time::Duration;
 
 use deadpool_postgres::{Hook, HookError, Manager, Pool, PoolError, Runtime, TimeoutType};
-use failover::config::LoadBalancerConfig;
+use failover::config::{CircuitBreakerConfig, LoadBalancerConfig};
 use failover::{Algorithm, CallError, Classified, Classify, Endpoint, FailoverConfig, HealthCheck};
 use failover::{Outcome, PerEndpoint, ServiceHandle};
 use tokio::time::timeout;
@@ -13,8 +13,7 @@ use tokio_postgres::{Client, Config, NoTls, error::SqlState};
 
 /// How often the roles are asked for. A third of it is the time of each other server to tell its own.
 const PROBE: Duration = Duration::from_millis(500);
-/// How long a pool may take to connect, or to have a connection free: less than an attempt, so that an
-/// attempt that sent nothing ends with an error that says so.
+/// How long a pool may take: less than an attempt, so that one that sent nothing ends with its error.
 const POOL: Duration = Duration::from_secs(1);
 /// The timeline rises with each promotion. A primary has it in the name of its log file.
 const ROLE: &str = "SELECT pg_is_in_recovery(), CASE WHEN pg_is_in_recovery() THEN 0 \
@@ -94,10 +93,11 @@ impl Database {
             }
         };
         let check = HealthCheck::builder().interval(PROBE).unhealthy_threshold(2).healthy_threshold(1);
+        let breaker = CircuitBreakerConfig::builder().recovery_timeout(PROBE).build()?; // the probe is sooner
         let first = LoadBalancerConfig::builder().algorithm(Algorithm::First).build()?;
         // Rather no server than the wrong one; and the calls of the time without one wait for the next.
-        let config = FailoverConfig::builder().load_balancer(first).fail_fast(true).max_retries(10);
-        let config = config.timeout(20 * POOL).attempt_timeout(5 * POOL).build()?;
+        let config = FailoverConfig::builder().load_balancer(first).circuit_breaker(breaker).fail_fast(true);
+        let config = config.max_retries(10).timeout(20 * POOL).attempt_timeout(5 * POOL).build()?;
         let service = ServiceHandle::builder("orders-db").endpoints(all.to_vec()).config(config);
         let service = service.probe("postgres", is_primary).health_check(check.build()?).build()?;
         let pools = PerEndpoint::new(&service);

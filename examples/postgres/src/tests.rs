@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use failover::Outcome;
+use failover::{AttemptClass, Outcome};
 use failover_testkit::postgres::{Installation, Postgres, USER};
 use failover_testkit::until;
 use rustix::process::{Pid, Signal, kill_process};
@@ -93,6 +93,49 @@ async fn a_new_client_never_takes_the_old_primary() {
     let client = tokio_postgres::connect(&servers[0].parameters(), NoTls).await;
     assert!(client.is_ok(), "the old primary accepts connections");
     assert_eq!(rows_since_start(&servers[0]).await, 0);
+}
+
+/// A primary that restarts, with no standby promoted: its breaker has opened meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_restarts_is_written_to_again_within_seconds() {
+    let Some(installation) = Installation::get() else { return };
+    let mut servers = servers(&installation).await;
+    let mut writers = Writers::new("failover");
+    writers.start(&Program::Failover(database(&servers)));
+    let done = || writers.account(|account| account.done.len());
+    until(Duration::from_secs(20), "writes", || async { done() > 20 }).await;
+    tokio::task::block_in_place(|| servers[0].kill().expect("stops"));
+    sleep(Duration::from_secs(2)).await;
+    let before = done();
+    tokio::task::block_in_place(|| servers[0].start("").expect("starts"));
+    until(Duration::from_secs(3), "writes", || async { done() > before + 20 }).await;
+    writers.stop().await;
+    assert!(writers.account(|account| account.failed.iter().all(|failed| failed.is_unknown)));
+}
+
+/// A server that refuses writes has not executed them: they are repeated, and done once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_a_read_only_server_refused_is_done_later_and_once() {
+    let Some(installation) = Installation::get() else { return };
+    let servers = servers(&installation).await;
+    let database = database(&servers);
+    let admin = connect(&servers[0]).await.expect("connects");
+    let set = async |value: &str| {
+        let set = format!("ALTER SYSTEM SET default_transaction_read_only = {value}");
+        admin.batch_execute(&set).await.expect("sets");
+        admin.batch_execute("SELECT pg_reload_conf()").await.expect("reloads");
+    };
+    database.write(INSERT, 1).await.expect("writes");
+    set("on").await;
+    let writing = database.clone();
+    let writing = tokio::spawn(async move { writing.write(INSERT, 2).await.map(drop).is_ok() });
+    let refused = || database.service.stats().attempts.of(AttemptClass::NotSent);
+    until(Duration::from_secs(10), "a refusal", || async { refused() > 0 }).await;
+    assert!(!writing.is_finished());
+    set("off").await;
+    assert!(writing.await.expect("no panic"), "it is done then");
+    let rows = admin.query_one("SELECT count(*) FROM failover WHERE number = 2", &[]).await.expect("reads");
+    assert_eq!(rows.get::<_, i64>(0), 1);
 }
 
 /// A server that does not answer may have taken over: a client that knows nothing yet waits for it, and one
