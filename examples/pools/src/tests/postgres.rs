@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use failover::inspect::Forced;
-use failover::{AttemptClass, CallError, PerEndpoint, ServiceHandle};
+use failover::{AttemptClass, CallError, FailoverConfig, PerEndpoint, ServiceHandle};
 use failover_testkit::postgres::{Installation, Postgres};
 use failover_testkit::until;
 use tokio::task::JoinSet;
@@ -14,7 +14,7 @@ use super::{endpoints, service};
 use crate::{with_bb8, with_deadpool, with_sqlx, with_tokio_postgres};
 
 const PORT: &str = "SELECT inet_server_port()::text";
-const SLOW: &str = "SELECT pg_sleep(1)::text";
+const SLOW: &str = "SELECT pg_sleep(3)::text";
 const WRONG: &str = "SELECT no_such_column::text";
 
 /// Starts this many servers, or skips the test.
@@ -80,6 +80,9 @@ async fn is_exhausted<T: Send + Sync + 'static, E: Send + 'static, R: Send + 'st
 {
     let Some(servers) = servers(1) else { return };
     let db = service("postgres", &[servers[0].port()], 0);
+    // Far more than the slow queries take, on a busy machine too.
+    let patient = FailoverConfig::builder().attempt_timeout(Duration::from_secs(15)).max_retries(0);
+    db.configure(patient.build().expect("valid")).expect("valid");
     let values = PerEndpoint::new(&db);
     let mut slow = JoinSet::new();
     for _ in 0..4 {
