@@ -44,6 +44,7 @@ const SETS: &[Set] = &[
     },
     Set { package: "failover-test", features: &[], network: false, except: &[], most: 40 },
     Set { package: "failover-sim", features: &[], network: false, except: &[], most: 55 },
+    Set { package: "failover-file", features: &[], network: false, except: &[], most: 67 },
     Set { package: "failover-metrics", features: &[], network: false, except: &[], most: 42 },
     Set { package: "failover-probe", features: &["--all-features"], network: true, except: &[], most: 90 },
     Set { package: "failover-http", features: &[], network: false, except: &[], most: 43 },

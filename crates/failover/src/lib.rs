@@ -71,6 +71,7 @@
 //! |---|---|
 //! | `memory`, on by default | `failover::memory`: the provider that keeps its endpoints in memory |
 //! | `toml`, `yaml` | `from_toml`, `from_yaml` of the configurations |
+//! | `file` | `failover::file`: endpoints and configuration from one TOML, YAML or JSON file that is watched; needs Rust 1.88 |
 //! | `probe` | `failover::probe`: health probes over HTTP, HTTPS, gRPC and TCP; brings hyper and rustls |
 //! | `http` | `failover::http`: reply rules, URLs, gateway statuses and headers on the types of the `http` crate |
 //! | `tower` | `failover::tower`: a layer that fails over, a connector, a `Discover`, and a service per endpoint |
@@ -84,7 +85,7 @@
 //! | `k8s` | `failover::k8s`: the provider for Kubernetes; brings kube, hyper and rustls, and needs Rust 1.89 |
 //! | `k8s-v1_33` … `k8s-v1_37`, `k8s-latest` | `k8s`, built for that version of Kubernetes: a program with `k8s` chooses one, the oldest API server that it talks to |
 //!
-//! The crate needs Rust 1.85 without `k8s`, and tokio for everything but [`ServiceHandle::fixed`]
+//! The crate needs Rust 1.85, 1.88 with `file` (and `full`), 1.89 with `k8s`, and tokio for everything but [`ServiceHandle::fixed`]
 //! and [`ServiceHandle::select`].
 
 #[doc(inline)]
@@ -134,6 +135,13 @@ pub mod http {
 pub mod reqwest {
     #[doc(inline)]
     pub use failover_reqwest::*;
+}
+
+/// Endpoints and configuration from one file that is watched.
+#[cfg(feature = "file")]
+pub mod file {
+    #[doc(inline)]
+    pub use failover_file::*;
 }
 
 /// A tower layer that fails over, and what else tower and hyper need.
