@@ -3,12 +3,15 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use failover_core::InFlightGuard;
+use failover_core::{InFlightGuard, Outcome};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 pin_project! {
     /// The body of a response. Its call is in flight to the endpoint until the body ends or is dropped.
+    ///
+    /// A body that breaks off counts as a failure of the endpoint. The call is not repeated: a part of its
+    /// answer may have been used.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]
@@ -39,9 +42,15 @@ impl<B: Body> Body for ResponseBody<B> {
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let mut this = self.project();
         let frame = std::task::ready!(this.body.as_mut().poll_frame(context));
-        // A reader that knows the length may not ask for the end.
-        if !matches!(frame, Some(Ok(_))) || this.body.is_end_stream() {
-            *this.in_flight = None;
+        match &frame {
+            Some(Err(_)) => {
+                if let Some(in_flight) = this.in_flight.take() {
+                    in_flight.finish((Outcome::Failure, "the response broke off".to_owned()));
+                }
+            }
+            // A reader that knows the length may not ask for the end.
+            _ if frame.is_none() || this.body.is_end_stream() => *this.in_flight = None,
+            _ => {}
         }
         Poll::Ready(frame)
     }

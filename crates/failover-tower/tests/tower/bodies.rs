@@ -7,6 +7,7 @@ use failover_testkit::HttpServer;
 use failover_tower::FailoverLayer;
 use futures_util::stream;
 use http_body_util::{BodyExt, Full, StreamBody};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tower::{Layer, ServiceExt};
 
 use crate::support::{Bytes, client, get, service, text};
@@ -173,4 +174,29 @@ fn a_gibibyte_up_and_down_passes_through_in_less_than_8_mib() {
     let most = moved(KIB * KIB * KIB / CHUNK);
     println!("{most} bytes at a time for 1 GiB each way");
     assert!(most < 8 << 20, "{most} bytes at a time");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_response_that_breaks_off_counts_against_its_endpoint() {
+    let well = HttpServer::start();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("bound").to_string();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 4 * KIB];
+            let _ = stream.read(&mut request).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nshort").await;
+        }
+    });
+    let users = service([well.url(), format!("http://{address}")]);
+    let tower = FailoverLayer::new(users.clone()).layer(client());
+    let mut broken = 0;
+    for _ in 0..200 {
+        let response = tower.clone().oneshot(get("/users/7")).await.expect("a head");
+        broken += u32::from(response.into_body().collect().await.is_err());
+    }
+    assert!((1..=20).contains(&broken), "{broken} of 200");
+    let shown = users.explain().to_string();
+    assert!(shown.contains("the response broke off"), "{shown}");
+    assert_eq!(users.stats().in_flight, 0);
 }
