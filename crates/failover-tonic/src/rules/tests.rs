@@ -97,6 +97,7 @@ fn what_was_not_sent_and_what_ran_out_of_time_is_told_by_the_error() {
     for (error, expected) in [
         (&*timed_out as &(dyn StdError + 'static), Outcome::NotSent),
         (&connect, Outcome::NotSent),
+        (&tonic::ConnectError("no TLS".into()), Outcome::NotSent),
         (&own, Outcome::Failure),
         (&tonic::TimeoutExpired(()), Outcome::Timeout),
         (&tonic::ConnectError(io(io::ErrorKind::AddrNotAvailable)), Outcome::Local),

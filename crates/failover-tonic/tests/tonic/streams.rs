@@ -98,6 +98,20 @@ async fn a_stream_that_cannot_be_repeated_ends_with_the_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_has_the_time_of_the_call_and_not_that_of_an_attempt() {
+    let servers = [Server::start(), Server::start()];
+    let users = service(servers.iter().map(Server::url));
+    let parts = stream::iter(["a", "b", "c"]).then(|part| async move {
+        // Longer than the 400 ms of an attempt, taken together.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        part.to_owned()
+    });
+    let mut client = GreeterClient::new(FailoverChannel::new(users.clone()));
+    assert_eq!(client.upload(parts).await.expect("has the time").into_inner(), "3");
+    assert_eq!(users.stats().attempts.failures(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_that_nobody_has_touched_goes_to_the_next_endpoint() {
     let (mut killed, alive) = (Server::start(), Server::start());
     killed.kill();
