@@ -60,7 +60,7 @@ impl Stacks {
         let service = self.services.find(name).await?;
         let clients = EndpointServices::new(&service, self.make.clone());
         let layer = FailoverLayer::new(service).with_rules(reqwest_rules());
-        let made = (self.configure)(layer).by_server_name().layer(clients);
+        let made = (self.configure)(layer).per_endpoint().layer(clients);
         Ok(self.by_name(|stacks| {
             if stacks.len() >= MAX_SERVICES {
                 stacks.clear();

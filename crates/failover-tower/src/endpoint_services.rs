@@ -16,9 +16,9 @@ use crate::error::ConnectError;
 
 /// Sends each request through a service of its endpoint's own, which is made on first use.
 ///
-/// For [`FailoverLayer`](crate::FailoverLayer), which puts the endpoint into the request's extensions. It
-/// is what the layer needs for services that are bound to one endpoint: a connection, a channel, a client
-/// with an endpoint's certificate or server name. The URL has the endpoint's server name, if it has
+/// For [`FailoverLayer::per_endpoint`](crate::FailoverLayer::per_endpoint), which puts the endpoint into the
+/// request's extensions. It is what the layer needs for services that are bound to one endpoint: a
+/// connection, a channel, a client with an endpoint's certificate or server name. The URL has the endpoint's server name, if it has
 /// one; the services that are made have to connect to its address, as
 /// [`EndpointConnector`](crate::EndpointConnector) does.
 ///
@@ -76,7 +76,8 @@ where
         let Self { make, services } = self.clone();
         Box::pin(async move {
             let endpoint = request.extensions().get::<Arc<Endpoint>>().cloned();
-            let endpoint = endpoint.ok_or("the request has no endpoint: FailoverLayer has to be above")?;
+            let endpoint = endpoint
+                .ok_or("the request has no endpoint: FailoverLayer has to be above, with `per_endpoint()`")?;
             if endpoint.server_name().is_some() {
                 let named = named(request.uri(), &endpoint).map_err(ConnectError::new)?;
                 *request.uri_mut() = named;

@@ -89,7 +89,7 @@ impl From<FailoverError> for Error {
 }
 
 /// The inner service goes by the URL, so that TLS would verify the endpoint's address instead of its
-/// server name: see [`FailoverLayer::by_server_name`](crate::FailoverLayer::by_server_name).
+/// server name: see [`FailoverLayer::per_endpoint`](crate::FailoverLayer::per_endpoint).
 #[derive(Clone, Debug)]
 pub struct ServerNameError {
     endpoint: EndpointId,
@@ -118,7 +118,7 @@ impl fmt::Display for ServerNameError {
         write!(
             f,
             "endpoint {} has the certificate of {}, and a client that goes by the URL asks for its address; \
-             use EndpointServices, and FailoverLayer::by_server_name",
+             use EndpointServices, and FailoverLayer::per_endpoint",
             self.endpoint, self.server_name
         )
     }

@@ -63,13 +63,14 @@ impl FailoverLayer {
         self.set(|settings| settings.headers = Some(headers))
     }
 
-    /// States that the inner service connects by the endpoint in the request's extensions, as
-    /// [`EndpointServices`](crate::EndpointServices) does, and so asks for its server name.
+    /// States that the inner service takes the endpoint of each attempt, an `Arc<Endpoint>`, from the
+    /// request's extensions, as [`EndpointServices`](crate::EndpointServices) does, connects to its address
+    /// and asks for its server name.
     ///
-    /// Without it, an endpoint of `https` whose server name differs from its address is passed over
-    /// with an error.
-    pub fn by_server_name(self) -> Self {
-        self.set(|settings| settings.by_server_name = true)
+    /// Without it, the extensions have no endpoint, because that costs each attempt three allocations, and
+    /// an endpoint of `https` whose server name differs from its address is passed over with an error.
+    pub fn per_endpoint(self) -> Self {
+        self.set(|settings| settings.per_endpoint = true)
     }
 
     /// Sets a function that sets the options of a call by its request: a deadline, a key, or whether it
@@ -115,7 +116,7 @@ impl FailoverLayer {
         B::Error: Into<BoxError>,
         R: Body + Send,
     {
-        send(ready, &self.service, &self.settings, request).await
+        send(ready, self.service.clone(), Arc::clone(&self.settings), request).await
     }
 
     fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {

@@ -94,15 +94,15 @@ where
         let spare = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, spare);
         let (service, settings) = (self.service.clone(), Arc::clone(&self.settings));
-        ResponseFuture(Box::pin(async move { send(ready, &service, &settings, request).await }))
+        ResponseFuture(Box::pin(send(ready, service, settings, request)))
     }
 }
 
 /// Sends a request through a service that is ready.
 pub(crate) async fn send<S, B, R>(
     mut inner: S,
-    service: &ServiceHandle,
-    settings: &Settings,
+    service: ServiceHandle,
+    settings: Arc<Settings>,
     request: Request<B>,
 ) -> Answer<R>
 where
@@ -125,7 +125,7 @@ where
         let body = Arc::clone(body);
         call = call.retry_if(move || body.can_replay());
     }
-    let (parts, body) = (&parts, body.as_ref());
+    let (parts, body, settings) = (&parts, body.as_ref(), &*settings);
     let mut polled_ready = true;
     let result = call
         .classify(|reply: Result<&Response<R>, &BoxError>| {
@@ -138,12 +138,18 @@ where
                 .map(|parts| Request::from_parts(parts, ReplayBody::next(body)));
             // The service that was polled ready makes one attempt; a clone of it is not ready yet.
             let begun = match request {
-                Ok(request) if std::mem::take(&mut polled_ready) => Begun::Sent(inner.call(request)),
+                Ok(request) if std::mem::take(&mut polled_ready) => {
+                    Begun::Sent(span.in_scope(|| inner.call(request)))
+                }
                 Ok(request) => Begun::Ready(Box::new((inner.clone(), request))),
                 Err(error) => Begun::Failed(error),
             };
-            let answer = async move {
-                let answered = begun.answer().await;
+            async move {
+                let answered = if span.is_disabled() {
+                    begun.answer().await
+                } else {
+                    Box::pin(begun.answer().instrument(span)).await
+                };
                 waiting.end(|span| {
                     span::record(span, &answered, |reply| {
                         classify(&settings.rules, body.is_some_and(|body| body.has_failed()), reply)
@@ -152,8 +158,7 @@ where
                 let mut response = answered?;
                 response.extensions_mut().insert(AnsweredBy::new(&attempt));
                 Ok(response)
-            };
-            answer.instrument(span)
+            }
         })
         .await;
     let response = match result {
@@ -212,7 +217,7 @@ fn prepare(attempt: &Attempt, settings: &Settings, parts: &Parts) -> Result<Part
     let endpoint: &Arc<Endpoint> = attempt.endpoint();
     let uri = uri(endpoint, &parts.uri)?;
     let name = server_name(endpoint);
-    let by_name = settings.by_server_name || name == endpoint.address();
+    let by_name = settings.per_endpoint || name == endpoint.address();
     if !by_name && uri.scheme() == Some(&Scheme::HTTPS) {
         return Err(ServerNameError::new(endpoint).into());
     }
@@ -224,7 +229,9 @@ fn prepare(attempt: &Attempt, settings: &Settings, parts: &Parts) -> Result<Part
     if let Some(names) = &settings.headers {
         names.write(attempt, &mut parts.headers);
     }
-    parts.extensions.insert(Arc::clone(endpoint));
+    if settings.per_endpoint {
+        parts.extensions.insert(Arc::clone(endpoint));
+    }
     Ok(parts)
 }
 

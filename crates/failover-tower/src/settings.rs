@@ -15,7 +15,7 @@ pub(crate) struct Settings {
     pub(crate) rules: HttpRules,
     pub(crate) replay_limit: usize,
     pub(crate) headers: Option<CallHeaders>,
-    pub(crate) by_server_name: bool,
+    pub(crate) per_endpoint: bool,
     pub(crate) call: Option<Arc<Customise>>,
 }
 
@@ -25,7 +25,7 @@ impl Default for Settings {
             rules: HttpRules::new(),
             replay_limit: REPLAY_LIMIT,
             headers: None,
-            by_server_name: false,
+            per_endpoint: false,
             call: None,
         }
     }
@@ -39,7 +39,7 @@ impl fmt::Debug for Settings {
             .field("rules", &self.rules)
             .field("replay_limit", &self.replay_limit)
             .field("headers", &self.headers)
-            .field("by_server_name", &self.by_server_name)
+            .field("per_endpoint", &self.per_endpoint)
             .finish_non_exhaustive()
     }
 }

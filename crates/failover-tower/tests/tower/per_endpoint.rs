@@ -44,7 +44,7 @@ async fn two_endpoints_of_one_name_get_a_client_each_that_connects_to_its_addres
             std::future::ready(Ok::<_, Infallible>(client))
         }),
     );
-    let tower = BoxCloneService::new(FailoverLayer::new(users.clone()).by_server_name().layer(services));
+    let tower = BoxCloneService::new(FailoverLayer::new(users.clone()).per_endpoint().layer(services));
     for _ in 0..6 {
         let shown = text(tower.clone().oneshot(get("/x")).await.expect("answers")).await;
         assert!(shown.starts_with("GET /x users.internal:"), "{shown}");
@@ -73,7 +73,7 @@ async fn a_plain_client_sends_the_server_name_as_host_and_refuses_https_by_name(
     let typed = cause.downcast_ref::<failover_tower::ServerNameError>().expect("a typed error");
     assert_eq!((typed.endpoint().as_str(), typed.server_name()), ("a", "users.internal"));
     let cause = cause.to_string();
-    assert!(cause.contains("users.internal") && cause.contains("FailoverLayer::by_server_name"), "{cause}");
+    assert!(cause.contains("users.internal") && cause.contains("FailoverLayer::per_endpoint"), "{cause}");
 }
 
 /// A connection that serves this many requests.
@@ -109,7 +109,7 @@ async fn a_service_whose_connection_is_closed_is_made_again() {
         let connection = Connection { left: Arc::new(AtomicUsize::new(2)), endpoint };
         std::future::ready(Ok::<_, BoxError>(connection))
     });
-    let tower = FailoverLayer::new(users.clone()).layer(EndpointServices::new(&users, make));
+    let tower = FailoverLayer::new(users.clone()).per_endpoint().layer(EndpointServices::new(&users, make));
     for _ in 0..12 {
         let response =
             tower.clone().oneshot(get("/x")).await.expect("another endpoint, or another connection");
@@ -129,7 +129,7 @@ async fn the_url_below_has_the_server_name_which_tls_asks_for() {
         let connection = Connection { left: Arc::new(AtomicUsize::new(9)), endpoint };
         std::future::ready(Ok::<_, BoxError>(connection))
     });
-    let tower = FailoverLayer::new(users.clone()).by_server_name().layer(EndpointServices::new(&users, make));
+    let tower = FailoverLayer::new(users.clone()).per_endpoint().layer(EndpointServices::new(&users, make));
     let shown = tower.oneshot(get("/x")).await.expect("answers").into_body().into_inner();
     assert_eq!(shown, "a https://users.internal:443/x");
 }
@@ -142,7 +142,7 @@ async fn a_service_that_cannot_be_made_sends_the_request_elsewhere_even_a_post()
         let made = if endpoint.address() == "10.0.0.1" { Err("no certificate") } else { Ok(connection) };
         std::future::ready(made)
     });
-    let tower = FailoverLayer::new(users.clone()).layer(EndpointServices::new(&users, make));
+    let tower = FailoverLayer::new(users.clone()).per_endpoint().layer(EndpointServices::new(&users, make));
     for _ in 0..4 {
         let post = Request::post("/x").body(Full::<Bytes>::default()).expect("valid");
         let response = tower.clone().oneshot(post).await.expect("the other endpoint");
@@ -160,4 +160,15 @@ async fn without_the_layer_the_error_says_what_is_missing() {
     let body = ReplayBody::from_body(Full::<Bytes>::default());
     let error = services.oneshot(Request::new(body)).await.expect_err("no endpoint");
     assert!(error.to_string().contains("FailoverLayer has to be above"), "{error}");
+}
+
+#[tokio::test]
+async fn a_layer_that_was_not_told_of_them_says_what_is_missing() {
+    let users = service(["http://10.0.0.1:80".to_owned()]);
+    let make = tower::service_fn(|endpoint: Arc<Endpoint>| {
+        std::future::ready(Ok::<_, BoxError>(Connection { left: Arc::new(AtomicUsize::new(9)), endpoint }))
+    });
+    let tower = FailoverLayer::new(users.clone()).layer(EndpointServices::new(&users, make));
+    let error = tower.oneshot(get("/x")).await.expect_err("no endpoint is in the request");
+    assert!(error.to_string().contains("FailoverLayer has to be above, with `per_endpoint()`"), "{error}");
 }
