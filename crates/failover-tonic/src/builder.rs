@@ -56,7 +56,7 @@ impl FailoverChannelBuilder {
     /// Sets up to how many bytes a request's body is kept for another attempt. Default: 64 KiB.
     ///
     /// A longer body, and one that is not all there when the call begins, is sent once: to the first
-    /// endpoint to which a connection can be made.
+    /// endpoint to which a connection can be made, with all of the call's time instead of an attempt's.
     pub fn replay_limit(mut self, bytes: usize) -> Self {
         self.settings.replay_limit = bytes;
         self
