@@ -78,8 +78,11 @@ async fn an_attempt_is_a_span_with_the_names_of_opentelemetry() {
         let port = format!(r#" server.address="127.0.0.1" server.port={}"#, server.address().port());
         lines.iter().find(|line| line.contains(&port)).expect("each was tried").clone()
     };
-    assert!(of(&busy).ends_with(r#" rpc.grpc.status_code=14 error.type="UNAVAILABLE""#), "{lines:#?}");
-    assert!(of(&killed).ends_with(r#" error.type="not_sent""#), "{lines:#?}");
+    assert!(
+        of(&busy).ends_with(r#" rpc.grpc.status_code=14 error.type="UNAVAILABLE" otel.status_code="ERROR""#),
+        "{lines:#?}"
+    );
+    assert!(of(&killed).ends_with(r#" error.type="not_sent" otel.status_code="ERROR""#), "{lines:#?}");
     assert!(lines[1].contains(" http.request.resend_count=1"), "{lines:#?}");
     assert!(!lines.concat().contains("secret"), "texts of servers stay out");
 }
