@@ -59,14 +59,14 @@ async fn the_callers_time_bounds_all_attempts_together() {
     // An earlier status is no answer to a call whose time ran out on another server.
     let busy = Server::start();
     busy.fail(Status::unavailable("busy"));
-    for _ in 0..2 {
+    // Which of the two comes first is random.
+    while busy.requests() == 0 {
         let users = service([busy.url(), servers[1].url()]);
         let mut client = GreeterClient::new(FailoverChannel::new(users));
         let error =
             client.hello(within(Duration::from_millis(300), "ada")).await.expect_err("nobody answers");
         assert_eq!(error.code(), Code::DeadlineExceeded, "{error}");
     }
-    assert!(busy.requests() > 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
