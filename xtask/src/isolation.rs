@@ -47,6 +47,7 @@ const SETS: &[Set] = &[
     Set { package: "failover-file", features: &[], network: false, except: &[], most: 67 },
     Set { package: "failover-metrics", features: &[], network: false, except: &[], most: 42 },
     Set { package: "failover-probe", features: &["--all-features"], network: true, except: &[], most: 90 },
+    Set { package: "failover-dns", features: &[], network: false, except: &[], most: 104 },
     Set { package: "failover-http", features: &[], network: false, except: &[], most: 43 },
     Set { package: "failover-tower", features: &[], network: false, except: &[], most: 49 },
     Set { package: "failover-tonic", features: &[], network: true, except: &[], most: 82 },

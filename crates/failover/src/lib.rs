@@ -71,7 +71,6 @@
 //! |---|---|
 //! | `memory`, on by default | `failover::memory`: the provider that keeps its endpoints in memory |
 //! | `toml`, `yaml` | `from_toml`, `from_yaml` of the configurations |
-//! | `file` | `failover::file`: endpoints and configuration from one TOML, YAML or JSON file that is watched; needs Rust 1.88 |
 //! | `probe` | `failover::probe`: health probes over HTTP, HTTPS, gRPC and TCP; brings hyper and rustls |
 //! | `http` | `failover::http`: reply rules, URLs, gateway statuses and headers on the types of the `http` crate |
 //! | `tower` | `failover::tower`: a layer that fails over, a connector, a `Discover`, and a service per endpoint |
@@ -80,12 +79,14 @@
 //! | `consul-slim` | `failover::consul`: the provider for Consul; brings hyper and rustls |
 //! | `metrics` | `failover::metrics`: the Prometheus text format at scrape time, and a bridge to the `metrics` facade |
 //! | `status` | `failover::status`: the status page, with a router for axum; brings axum without its server |
-//! | `full` | all of the above: everything that builds without a choice or a system library |
+//! | `full` | all of the above: everything that builds with Rust 1.85, and without a choice or a system library |
 //! | `consul` | `consul-slim`, with requests made by consulrs: the same behaviour; its build needs the headers of OpenSSL |
+//! | `dns` | `failover::dns`: endpoints from A, AAAA and SRV records; brings hickory-resolver, and needs Rust 1.88 |
+//! | `file` | `failover::file`: endpoints and configuration from one TOML, YAML or JSON file that is watched; needs Rust 1.88 |
 //! | `k8s` | `failover::k8s`: the provider for Kubernetes; brings kube, hyper and rustls, and needs Rust 1.89 |
 //! | `k8s-v1_33` … `k8s-v1_37`, `k8s-latest` | `k8s`, built for that version of Kubernetes: a program with `k8s` chooses one, the oldest API server that it talks to |
 //!
-//! The crate needs Rust 1.85, 1.88 with `file` (and `full`), 1.89 with `k8s`, and tokio for everything but [`ServiceHandle::fixed`]
+//! The crate needs Rust 1.85 without `dns`, `file` and `k8s`, and tokio for everything but [`ServiceHandle::fixed`]
 //! and [`ServiceHandle::select`].
 
 #[doc(inline)]
@@ -114,6 +115,13 @@ pub mod memory {
 pub mod consul {
     #[doc(inline)]
     pub use failover_consul::*;
+}
+
+/// Endpoints from DNS.
+#[cfg(feature = "dns")]
+pub mod dns {
+    #[doc(inline)]
+    pub use failover_dns::*;
 }
 
 /// The provider for Kubernetes.

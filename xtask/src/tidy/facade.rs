@@ -19,8 +19,9 @@ pub(super) fn check(faults: &mut Vec<String>) -> Result<(), String> {
     Ok(())
 }
 
-/// Features that need a system library or a choice, and are not in `full` therefore.
-const NOT_IN_FULL: &[&str] = &["consul", "k8s"];
+/// Features that need a system library, a choice or a newer compiler than the facade, and are not in `full`
+/// therefore.
+const NOT_IN_FULL: &[&str] = &["consul", "dns", "file", "k8s"];
 
 fn full(features: &Value, faults: &mut Vec<String>) {
     let in_full = features["full"].as_array().into_iter().flatten().filter_map(Value::as_str);
