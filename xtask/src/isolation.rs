@@ -61,7 +61,7 @@ const SETS: &[Set] = &[
         except: CONSULRS,
         most: 175,
     },
-    Set { package: "failover", features: &["--features", "full"], network: true, except: &[], most: 168 },
+    Set { package: "failover", features: &["--features", "full"], network: true, except: &[], most: 160 },
     Set {
         package: "failover",
         features: &["--features", "consul-slim"],
