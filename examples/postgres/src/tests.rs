@@ -125,17 +125,28 @@ async fn a_write_that_a_read_only_server_refused_is_done_later_and_once() {
         admin.batch_execute(&set).await.expect("sets");
         admin.batch_execute("SELECT pg_reload_conf()").await.expect("reloads");
     };
-    database.write(INSERT, 1).await.expect("writes");
     set("on").await;
-    let writing = database.clone();
-    let writing = tokio::spawn(async move { writing.write(INSERT, 2).await.map(drop).is_ok() });
-    let refused = || database.service.stats().attempts.of(AttemptClass::NotSent);
-    until(Duration::from_secs(10), "a refusal", || async { refused() > 0 }).await;
+    let refused = {
+        let service = database.service.clone();
+        move || service.stats().attempts.of(AttemptClass::NotSent) > 0
+    };
+    // The server's processes learn of it one by one: what is written until then is done at once.
+    let (writing, is_refused) = (database.clone(), refused.clone());
+    let writing = tokio::spawn(async move {
+        let mut number = 0;
+        while !is_refused() {
+            number += 1;
+            writing.write(INSERT, number).await.map(drop).ok()?;
+        }
+        Some(number)
+    });
+    until(Duration::from_secs(10), "a refusal", || async { refused() }).await;
     assert!(!writing.is_finished());
     set("off").await;
-    assert!(writing.await.expect("no panic"), "it is done then");
-    let rows = admin.query_one("SELECT count(*) FROM failover WHERE number = 2", &[]).await.expect("reads");
-    assert_eq!(rows.get::<_, i64>(0), 1);
+    let written = writing.await.expect("no panic").expect("it is done then");
+    let count = "SELECT count(*), count(DISTINCT number) FROM failover";
+    let rows = admin.query_one(count, &[]).await.expect("reads");
+    assert_eq!((rows.get::<_, i64>(0), rows.get::<_, i64>(1)), (written, written));
 }
 
 /// A server that does not answer may have taken over: a client that knows nothing yet waits for it, and one
