@@ -75,9 +75,13 @@ fn known(service: &ServiceHandle) -> Vec<String> {
 
 /// Waits until it holds, and returns how long that took.
 async fn until(what: &str, holds: impl Fn() -> bool) -> Duration {
+    until_within(SOON, what, holds).await
+}
+
+async fn until_within(limit: Duration, what: &str, holds: impl Fn() -> bool) -> Duration {
     let begin = Instant::now();
     while !holds() {
-        assert!(begin.elapsed() < SOON, "{what} after {:?}", begin.elapsed());
+        assert!(begin.elapsed() < limit, "{what} after {:?}", begin.elapsed());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     begin.elapsed()
