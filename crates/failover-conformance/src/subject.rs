@@ -36,7 +36,7 @@ pub trait Subject: Send + Sync {
         format!("conformance-{clause}-{}", std::process::id())
     }
 
-    /// Writes an endpoint to the backend, as whoever operates it does. Returns whether the subject can;
+    /// Writes an endpoint to the backend, as its operator does. Returns whether the subject can;
     /// the cases that need an endpoint are skipped if not.
     ///
     /// The default registers it through the provider, if that has a registry. A subject of a read-only

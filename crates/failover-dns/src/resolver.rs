@@ -121,7 +121,7 @@ impl Resolver {
             }
             Some(Failure::Refused(code)) => {
                 let advice = match *code {
-                    ResponseCode::ServFail => "ask whoever runs it: it cannot resolve the name at present",
+                    ResponseCode::ServFail => "ask its operator: it cannot resolve the name at present",
                     ResponseCode::Refused => {
                         "it does not serve this client or this zone; name another server"
                     }

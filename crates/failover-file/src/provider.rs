@@ -18,6 +18,9 @@ use failover_provider_kit::{Polled, Publisher, SharedWatches, Source, Timing};
 use crate::source::FileSource;
 
 const INTERVAL: Duration = Duration::from_secs(5);
+/// The range of the interval.
+const SHORTEST: Duration = Duration::from_millis(250);
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// The least time between two reads for the configuration.
 const SPACING: Duration = Duration::from_millis(50);
 const MAX_BYTES: u64 = 8 * 1024 * 1024;
@@ -59,7 +62,7 @@ const MAX_BYTES: u64 = 8 * 1024 * 1024;
 ///   reported; the others stay.
 /// - A service whose list is empty has no endpoints at once. One that the file no longer names keeps its
 ///   endpoints for the time of the empty policy, five minutes by default.
-/// - The file says who is called, so that whoever may write it is trusted: loopback addresses are allowed.
+/// - The writers of the file are trusted: loopback addresses are allowed.
 /// - It is read-only: storing configuration is `Unsupported`.
 pub struct FileProvider {
     source: Arc<FileSource>,
@@ -103,9 +106,10 @@ pub struct FileProviderBuilder {
 }
 
 impl FileProviderBuilder {
-    /// Sets how often the file is read if nothing tells of a change: 250 ms to 24 h, 5 s by default.
+    /// Sets how often the file is read if nothing tells of a change, 5 s by default. A shorter interval than
+    /// 250 ms counts as that, a longer one than 24 h as 24 h.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
-        self.interval = interval;
+        self.interval = interval.clamp(SHORTEST, LONGEST);
         self
     }
 

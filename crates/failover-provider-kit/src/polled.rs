@@ -81,13 +81,14 @@ impl<S: Source> Polled<S> {
         Self { shared: Arc::new(shared), watches }
     }
 
-    /// Sets when to ask again, for an answer without a time to live: 250 ms to 24 h.
+    /// Sets when to ask again, for an answer without a time to live: 250 ms to 24 h. Has no effect once a
+    /// watch has begun.
     #[must_use]
     pub fn interval(self, interval: Duration) -> Self {
         self.set(|shared| shared.interval = interval)
     }
 
-    /// Sets the limit of a fetch.
+    /// Sets the limit of a fetch. Has no effect once a watch has begun.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
         self.set(|shared| shared.timeout = timeout)
@@ -247,7 +248,7 @@ async fn follow<S: Source>(shared: Arc<Shared<S>>, query: Query, publisher: Publ
                 shared.timing.jittered(ttl, 0.1)
             }
             Err(error) => {
-                // Whoever has seen the error has to see the next answer, whatever it says.
+                // A listener that has seen the error has to see the next answer, whatever it says.
                 published = None;
                 let wanted = match error.retry() {
                     RetryAdvice::After(pause) => pause.min(LONGEST_TTL),

@@ -28,7 +28,7 @@ const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 /// as of a proxy, counts as in [`HttpRules`].
 ///
 /// `grpc-retry-pushback-ms` counts beside a status that another attempt may follow: a number is an
-/// overload that lasts so many milliseconds. Anything else than a number, and a negative one, ends the
+/// overload that lasts that many milliseconds. Anything else than a number, and a negative one, ends the
 /// call with that status.
 ///
 /// Errors: without a connection, and with a stream that the server refused (`REFUSED_STREAM`, or `GOAWAY`

@@ -22,7 +22,7 @@ const BEFORE: Duration = Duration::from_secs(3);
 const WITHOUT_PRIMARY: Duration = Duration::from_secs(2);
 const AFTER: Duration = Duration::from_secs(2);
 
-/// How often is told what has happened.
+/// The interval at which new events are shown.
 const TELL: Duration = Duration::from_millis(20);
 
 const TABLES: [&str; 2] = ["failover", "multi_host"];

@@ -287,7 +287,8 @@ fn next(availability: Availability, breaker: &Breaker, policy: &Policy, now: Tim
                 format!(", or {percent:.0} % failures of at least {} attempts in {window}", of.min_attempts)
             });
             let left = rules.failures_left(score);
-            format!("{left} more failures in a row make it suspect{}", rate.unwrap_or_default())
+            let failures = if left == 1 { "failure makes" } else { "failures in a row make" };
+            format!("{left} more {failures} it suspect{}", rate.unwrap_or_default())
         }
         Phase::Closed { .. } => "its breaker is disabled; only its source or a probe takes it out".to_owned(),
         Phase::Open { until } => format!("probe calls in {}", rough(until.since(now))),

@@ -51,7 +51,7 @@ async fn every_other_answer_is_an_error_that_says_what_to_do() {
             Mood::Says(ResponseCode::ServFail),
             ErrorKind::Connection,
             codes::SERVER_ERROR,
-            ["answered SERVFAIL", "whoever runs it"],
+            ["answered SERVFAIL", "its operator"],
         ),
         (
             Mood::Says(ResponseCode::Refused),

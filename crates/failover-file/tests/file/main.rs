@@ -140,6 +140,10 @@ async fn a_file_that_cannot_be_read_is_an_error_at_once_that_says_why() {
     assert_eq!(list().await.expect("it reads").entries().len(), 1);
     assert_eq!(provider.info().connection().status(), ConnectionStatus::Connected);
     drop(directory);
+    for (interval, kept) in [(Duration::ZERO, "interval: 250ms"), (Duration::MAX, "interval: 86400s")] {
+        let shown = format!("{:?}", FileProvider::builder("a.toml").poll_interval(interval));
+        assert!(shown.contains(kept), "{shown}");
+    }
     for bad in ["services", "services.txt", ""] {
         let error = FileProvider::new(bad).expect_err("no known ending").to_string();
         assert!(error.contains(".toml, .yaml, .yml or .json"), "{error}");

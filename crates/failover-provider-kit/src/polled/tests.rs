@@ -12,7 +12,7 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A source that answers as it is told to, and counts how often it is asked.
+/// A source whose answers the test sets, and which counts how often it is asked.
 #[derive(Clone, Default)]
 struct Told(Arc<Inner>);
 
@@ -46,6 +46,7 @@ impl Source for Told {
     }
 
     async fn fetch(&self, service: &ServiceName) -> Result<EndpointSet, Error> {
+        assert!(service.as_str() != "panics", "the source panics");
         self.0.asked.lock().expect("not poisoned").push(Instant::now());
         let takes = *self.0.takes.lock().expect("not poisoned");
         sleep(takes).await;
@@ -298,6 +299,37 @@ async fn a_closed_provider_asks_nothing_until_it_is_connected() {
     provider.connect().await.expect("it opens");
     let mut again = provider.watch(&query("users")).expect("it watches");
     assert_eq!(ids(&next(&mut again).await.expect("an answer")), ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_that_panics_ends_its_own_watch_which_can_begin_again() {
+    let source = Told::default();
+    source.lists("users", &["a"]);
+    let provider = provider(&source);
+    let mut well = provider.watch(&query("users")).expect("it watches");
+    for _ in 0..2 {
+        let mut panics = provider.watch(&query("panics")).expect("it watches");
+        assert!(poll_fn(|context| panics.as_mut().poll_next(context)).await.is_none(), "it has ended");
+    }
+    assert_eq!(ids(&next(&mut well).await.expect("an answer")), ["a"]);
+    source.lists("users", &["b"]);
+    assert_eq!(ids(&next(&mut well).await.expect("an answer")), ["b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_list_and_ten_thousand_endpoints_leave_nothing_behind() {
+    let source = Told::default();
+    let many: Vec<_> = (0..10_000).map(|number| format!("e-{number}")).collect();
+    let listed =
+        |ids: &mut dyn Iterator<Item = &String>| set("users", &ids.map(String::as_str).collect::<Vec<_>>());
+    source.answers("users", Ok(listed(&mut many.iter())));
+    *source.0.takes.lock().expect("not poisoned") = SECOND;
+    let provider = provider(&source);
+    assert!(timeout(SECOND / 2, provider.list(&query("users"))).await.is_err());
+    let mut stream = provider.watch(&query("users")).expect("it watches");
+    assert_eq!(next(&mut stream).await.expect("an answer").entries().len(), 10_000);
+    source.answers("users", Ok(listed(&mut many.iter().rev())));
+    assert!(timeout(15 * SECOND, next(&mut stream)).await.is_err(), "it says the same in another order");
 }
 
 #[test]
