@@ -7,4 +7,4 @@ pub(crate) mod sink;
 pub(crate) mod validate;
 
 pub(crate) use driver::{Driver, Pace};
-pub(crate) use sink::{Sink, Update};
+pub(crate) use sink::{Answered, Sink, Update};

@@ -279,7 +279,7 @@ pub(crate) fn is_unprintable(c: char) -> bool {
 }
 
 /// Returns at most 80 characters of a value, so that a hostile one does not fill the log.
-fn shortened(value: &str) -> String {
+pub(crate) fn shortened(value: &str) -> String {
     const SHOWN: usize = 80;
     match value.char_indices().nth(SHOWN) {
         None => value.to_owned(),

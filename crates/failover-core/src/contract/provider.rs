@@ -52,7 +52,8 @@ pub trait Provider: Send + Sync + 'static {
     /// refuses the credentials.
     async fn connect(&self) -> Result<(), Error>;
 
-    /// Checks whether the registry responds.
+    /// Checks whether the registry responds. The engine asks only for
+    /// [`ProviderScope::ping`](crate::ProviderScope::ping).
     ///
     /// # Errors
     ///

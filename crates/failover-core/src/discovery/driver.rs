@@ -15,7 +15,7 @@ use crate::config::{EmptyPolicy, RemovalGuard, defaults};
 use crate::contract::address_policy::AddressPolicy;
 use crate::contract::provider::{EndpointSet, Provider, Query};
 use crate::discovery::diff::Change;
-use crate::discovery::sink::{Sink, Update};
+use crate::discovery::sink::{Answered, Sink, Update};
 use crate::discovery::validate::{Validated, validate};
 use crate::error::{Error, ErrorKind, RetryAdvice};
 use crate::events::EventKind;
@@ -83,11 +83,10 @@ struct Following {
 }
 
 /// The properties of an answer besides its entries.
-#[derive(Clone, Copy)]
-struct Answered {
+struct Properties {
     is_whole: bool,
     unknown: bool,
-    age: Duration,
+    answered: Answered,
 }
 
 #[derive(Debug, Default)]
@@ -238,7 +237,7 @@ impl Driver {
         if change.is_some_and(Change::is_none) {
             following.failing = false;
             following.held = None;
-            self.sink.publish(Update::Unchanged, Some(set.age()));
+            self.sink.publish(Update::Unchanged, Some(Answered::from(&set)));
             return true;
         }
         let is_good = |change: &Change| change.is_good(set.entries(), self.service(), self.addresses);
@@ -269,17 +268,17 @@ impl Driver {
     /// are suspiciously many. `change` is the difference from the previous answer, if known.
     fn publish(&self, validated: Validated, change: Option<Change>, following: &mut Following) {
         let is_whole = validated.rejected.count() == 0 && !validated.entries.is_empty();
-        let Validated { entries, unknown, age, .. } = validated;
-        let answer = Answered { is_whole, unknown, age };
+        let Validated { entries, unknown, answered, .. } = validated;
+        let properties = Properties { is_whole, unknown, answered };
         let change = change.filter(|_| is_whole);
         let last = std::mem::take(&mut following.last).entries;
         let RemovalGuard::Keep { share, grace } = self.sink.config().removal_guard() else {
             following.retained = None;
-            return self.publish_plain(last, entries, change, answer, following);
+            return self.publish_plain(last, entries, change, properties, following);
         };
         let few = change.is_some_and(|change| (change.before as f64) < share * last.len() as f64);
         if few && following.retained.is_none() {
-            return self.publish_plain(last, entries, change, answer, following);
+            return self.publish_plain(last, entries, change, properties, following);
         }
         let named: HashSet<&EndpointId> = entries.iter().map(|entry| entry.endpoint().id()).collect();
         let places: HashSet<_> = entries.iter().map(|entry| entry.endpoint().place()).collect();
@@ -303,7 +302,7 @@ impl Driver {
         following.retained = (!retained.is_empty()).then(|| (retained.clone(), until));
         let now = change.map_or_else(|| entries.clone(), |change| change.made(last, &entries));
         following.last = LastAnswer { entries: now, is_whole, unknown };
-        self.sink.publish(Update::Whole { entries, retained, unknown }, Some(age));
+        self.sink.publish(Update::Whole { entries, retained, unknown }, Some(properties.answered));
     }
 
     /// Applies an answer of which nothing is retained, as a change if the change is small.
@@ -312,18 +311,18 @@ impl Driver {
         last: Vec<EndpointEntry>,
         entries: Vec<EndpointEntry>,
         change: Option<Change>,
-        answer: Answered,
+        properties: Properties,
         following: &mut Following,
     ) {
         let parts = change.and_then(|change| change.parts(&last, &entries));
         let now = change.map_or_else(|| entries.clone(), |change| change.made(last, &entries));
-        let Answered { is_whole, unknown, age } = answer;
+        let Properties { is_whole, unknown, answered } = properties;
         following.last = LastAnswer { entries: now, is_whole, unknown };
         let update = match parts {
             Some((gone, come)) => Update::Change { gone, come },
             None => Update::Whole { entries, retained: Vec::new(), unknown },
         };
-        self.sink.publish(update, Some(age));
+        self.sink.publish(update, Some(answered));
     }
 
     /// Applies a held answer and drops retained endpoints whose time has come.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::FailoverConfig;
-use crate::contract::provider::Rejections;
+use crate::contract::provider::{EndpointSet, Rejections, Revision};
 use crate::error::Error;
 use crate::events::EventKind;
 use crate::model::endpoint::{EndpointEntry, EndpointId, ServiceName};
@@ -30,6 +30,20 @@ pub(crate) enum Update {
     },
 }
 
+/// What an answer says of itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Answered {
+    /// Its age when it arrived.
+    pub(crate) age: Duration,
+    pub(crate) revision: Option<Revision>,
+}
+
+impl From<&EndpointSet> for Answered {
+    fn from(set: &EndpointSet) -> Self {
+        Self { age: set.age(), revision: set.revision().cloned() }
+    }
+}
+
 /// Receives the results of one source's driver. The engine implements it, so that discovery does
 /// not depend on later modules.
 pub(crate) trait Sink: Debug + Send + Sync + 'static {
@@ -41,9 +55,8 @@ pub(crate) trait Sink: Debug + Send + Sync + 'static {
 
     fn config(&self) -> Arc<FailoverConfig>;
 
-    /// Applies an update. `age` is the age of the answer when it arrived. Without one, the update
-    /// results from elapsed time alone, and the source has not answered.
-    fn publish(&self, update: Update, age: Option<Duration>);
+    /// Applies an update. Without an answer, the update results from elapsed time alone.
+    fn publish(&self, update: Update, answered: Option<Answered>);
 
     /// Reports a source that did not answer, or whose answer is not trusted yet; its last answer
     /// stays. `kind` is the event to emit for the first report in a row.

@@ -4,10 +4,10 @@
 //! never affects the valid ones.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use crate::contract::address_policy::AddressPolicy;
 use crate::contract::provider::{EndpointSet, RejectedEntry, Rejections};
+use crate::discovery::sink::Answered;
 use crate::error::{Error, ErrorKind};
 use crate::model::endpoint::{Endpoint, EndpointEntry, EndpointId, ServiceName};
 
@@ -18,8 +18,7 @@ pub(crate) struct Validated {
     pub(crate) rejected: Rejections,
     pub(crate) confirmed: bool,
     pub(crate) unknown: bool,
-    /// The age of the answer when it arrived.
-    pub(crate) age: Duration,
+    pub(crate) answered: Answered,
 }
 
 impl Validated {
@@ -38,8 +37,8 @@ impl From<EndpointSet> for Validated {
     /// Accepts an answer without entries to reject.
     fn from(mut set: EndpointSet) -> Self {
         let rejected = set.take_rejected();
-        let (confirmed, unknown, age) = (set.is_confirmed(), set.is_unknown_service(), set.age());
-        Self { entries: set.into_entries(), rejected, confirmed, unknown, age }
+        let (confirmed, unknown, answered) = (set.is_confirmed(), set.is_unknown_service(), (&set).into());
+        Self { entries: set.into_entries(), rejected, confirmed, unknown, answered }
     }
 }
 

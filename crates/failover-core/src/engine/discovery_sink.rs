@@ -1,11 +1,10 @@
 //! A source of the engine, as discovery sees it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::config::FailoverConfig;
 use crate::contract::provider::Rejections;
-use crate::discovery::{Sink, Update};
+use crate::discovery::{Answered, Sink, Update};
 use crate::engine::{Engine, SourceId};
 use crate::error::Error;
 use crate::events::EventKind;
@@ -36,8 +35,8 @@ impl Sink for EngineSink {
         self.engine.config()
     }
 
-    fn publish(&self, update: Update, age: Option<Duration>) {
-        self.engine.update(self.id, update, age);
+    fn publish(&self, update: Update, answered: Option<Answered>) {
+        self.engine.update(self.id, update, answered);
     }
 
     fn unavailable(&self, error: Error, kind: EventKind) {

@@ -179,7 +179,10 @@ impl fmt::Display for Explanation {
             let state = match (&source.error, source.age) {
                 (Some(error), Some(age)) => format!("stale, {} old: {error}", rough(age)),
                 (Some(error), None) => format!("has never answered: {error}"),
-                (None, Some(_)) => "fresh".to_owned(),
+                (None, Some(_)) => match &source.revision {
+                    Some(revision) => format!("fresh, at revision {revision}"),
+                    None => "fresh".to_owned(),
+                },
                 (None, None) => "not yet answered".to_owned(),
             };
             let query =

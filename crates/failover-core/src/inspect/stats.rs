@@ -15,6 +15,7 @@ use crate::engine::state::counters::{AttemptCounts, Counters};
 use crate::engine::state::durations::Durations;
 use crate::engine::state::latency::{Latency, Times};
 use crate::engine::view::{EndpointView, Gone};
+use crate::error::{one_line, shortened};
 use crate::model::attempt_class::AttemptClass;
 use crate::model::breaker_state::BreakerState;
 use crate::model::endpoint::{EndpointId, ServiceName};
@@ -158,6 +159,10 @@ pub struct SourceStats {
     /// The age of its last good answer; absent if there was none.
     #[serde(flatten, serialize_with = "crate::codec::seconds::age")]
     pub age: Option<Duration>,
+    /// The registry's revision of that answer, if it has one: processes that show the same one have seen
+    /// the same state. At most 80 characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
     /// The number of endpoints that it listed.
     pub endpoints: usize,
     /// The number of its entries that were rejected, in all answers.
@@ -289,6 +294,7 @@ impl Engine {
                 tier: source.tier,
                 stale: source.error.is_some(),
                 age: source.age,
+                revision: source.revision.map(|revision| one_line(shortened(revision.as_str()))),
                 endpoints: source.endpoints,
                 rejected_entries: source.rejected,
                 left_out: source.left_out,

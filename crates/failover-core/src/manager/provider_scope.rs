@@ -48,6 +48,22 @@ impl<'a> ProviderScope<'a> {
         self.inner.info(&self.named)
     }
 
+    /// Checks whether the provider's registry answers now ([`Provider::ping`]).
+    ///
+    /// Discovery needs no such check: how old its answers are, and the last error, is in the statistics
+    /// ([`SourceStats`](crate::inspect::SourceStats)). It is for a program that is about to write.
+    ///
+    /// # Errors
+    ///
+    /// Returns the provider's error, and `Timeout` after the manager's timeout.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: it only reads.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.within("asking the registry", || self.named.provider.ping()).await
+    }
+
     /// See [`FailoverManager::service`](super::FailoverManager::service).
     ///
     /// # Errors

@@ -306,7 +306,18 @@ async fn r7_a_registry_that_goes_back_in_time_is_believed_within_one_answer() {
         let set = EndpointSet::new([endpoint(&format!("users-{number}"), number).into()]);
         script.step(Step::Answer(set.with_revision(Revision::new(revision))));
         until(revision, Duration::from_millis(100), || named(&service) == [format!("users-{number}")]).await;
+        let shown = service.stats().sources[0].revision.clone();
+        assert_eq!(shown.as_deref(), Some(revision), "the statistics show it");
     }
+    script.step(Step::Answer(
+        EndpointSet::new([endpoint("users-4", 4).into()]).with_revision(Revision::new("\n5")),
+    ));
+    until("the same endpoints", SECOND, || {
+        service.explain().to_string().contains("fresh, at revision \\u{a}5")
+    })
+    .await;
+    script.endpoints([endpoint("users-4", 4)]);
+    until("an answer without one", SECOND, || service.stats().sources[0].revision.is_none()).await;
     assert!(!service.is_stale(), "a revision has no order");
 }
 

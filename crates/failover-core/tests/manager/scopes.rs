@@ -5,8 +5,9 @@ use failover_core::{
     EndpointRef, Error, ErrorKind, FailoverConfig, FailoverManager, Health, Lifecycle, async_trait,
 };
 use failover_memory::MemoryProvider;
+use failover_test::ScriptedProvider;
 
-use crate::{endpoint, endpoint_of, virtual_manager};
+use crate::{down, endpoint, endpoint_of, virtual_manager};
 
 async fn manager() -> FailoverManager {
     let builder = virtual_manager(MemoryProvider::new()).provider_as("second", MemoryProvider::new());
@@ -44,6 +45,19 @@ async fn each_operation_works_on_a_named_provider_and_leaves_the_default_one_alo
     assert_eq!(second.info().kind(), "memory");
     assert!(second.deregister_endpoint("a").await.expect("removes"));
     assert!(!second.deregister_endpoint(("users", "a")).await.expect("is no error"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whether_a_registry_answers_is_asked_within_the_time_of_the_manager() {
+    let (provider, script) = ScriptedProvider::polled();
+    let manager = virtual_manager(provider).build().await.expect("builds");
+    let scope = manager.provider("scripted").expect("there");
+    scope.ping().await.expect("it answers");
+    script.unreachable(down("connection refused"));
+    let error = scope.ping().await.expect_err("it does not answer");
+    assert_eq!((error.kind(), &error.details()["provider"]), (ErrorKind::Connection, &"scripted".into()));
+    manager.close().await.expect("closes");
+    assert_eq!(scope.ping().await.expect_err("closed").kind(), ErrorKind::Shutdown);
 }
 
 #[tokio::test(start_paused = true)]

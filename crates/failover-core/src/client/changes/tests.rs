@@ -230,7 +230,7 @@ async fn an_endpoint_that_is_retained_as_a_last_resort_has_not_departed() {
     registry.answer([entry("a"), entry("b")]);
     let picks = [(); 2].map(|()| registry.users.select_owned().expect("available"));
     let whole = Update::Whole { entries: vec![entry("c")], retained: vec![entry("a")], unknown: false };
-    registry.users.engine().update(registry.source, whole, Some(Duration::ZERO));
+    registry.users.engine().update(registry.source, whole, Some(crate::discovery::Answered::default()));
     for pick in picks {
         let stays = pick.endpoint().id().as_str() == "a";
         assert_eq!(is_ready(&mut (Box::pin(pick.departed()) as _)).await, !stays);

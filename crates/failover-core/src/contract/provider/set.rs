@@ -65,7 +65,8 @@ impl EndpointSet {
         self
     }
 
-    /// Sets the registry's revision of this answer.
+    /// Sets the registry's revision of this answer, which the statistics of the source show
+    /// ([`SourceStats::revision`](crate::inspect::SourceStats::revision)). The engine compares the entries.
     pub fn with_revision(mut self, revision: Revision) -> Self {
         self.revision = Some(revision);
         self

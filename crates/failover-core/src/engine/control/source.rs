@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use crate::codec::duration::rough;
 use crate::contract::address_policy::AddressPolicy;
+use crate::contract::provider::Revision;
+use crate::discovery::Answered;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 use crate::model::endpoint::{EndpointEntry, EndpointId};
@@ -65,8 +67,8 @@ pub(crate) struct Source {
     /// Entries that the source no longer names, retained as a last resort, by id.
     pub(super) retained: Vec<Sighted>,
     pub(super) answered: Option<Time>,
-    /// The age of the last good answer when it arrived.
-    pub(super) age: Duration,
+    /// The last good answer.
+    pub(super) last: Answered,
     pub(super) unknown: bool,
     pub(super) error: Option<Error>,
     pub(super) rejected: u64,
@@ -103,6 +105,8 @@ pub(crate) struct SourceStatus {
     pub(crate) left_out: Vec<String>,
     /// The age of the last good answer.
     pub(crate) age: Option<Duration>,
+    /// The revision of the last good answer.
+    pub(crate) revision: Option<Revision>,
     pub(crate) error: Option<Error>,
 }
 
@@ -117,9 +121,9 @@ impl Source {
 
     /// Records a good answer with `count` endpoints. Returns an event if the source had failed
     /// before.
-    pub(super) fn answer(&mut self, now: Time, age: Duration, count: usize) -> Option<Event> {
+    pub(super) fn answer(&mut self, now: Time, answered: Answered, count: usize) -> Option<Event> {
         self.answered = Some(now);
-        self.age = age;
+        self.last = answered;
         let reason = format!("answering again, with {count} endpoints");
         self.error.take().map(|_| Event::new(EventKind::SourceFresh, reason).provider(&self.name))
     }
@@ -131,7 +135,7 @@ impl Source {
                 Some(at) => format!(
                     "serving its last {} endpoints ({} old)",
                     self.entries.len(),
-                    rough(now.since(at) + self.age)
+                    rough(now.since(at) + self.last.age)
                 ),
                 None => "it has never answered, so it serves no endpoints".to_owned(),
             };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::contract::address_policy::AddressPolicy;
 use crate::contract::provider::Rejections;
-use crate::discovery::Update;
+use crate::discovery::{Answered, Update};
 use crate::engine::Engine;
 use crate::engine::control::source::{Sighted, Source, SourceDescription, SourceId, SourceStatus, sight};
 use crate::engine::control::state::MAX_EVENTS_PER_CHANGE;
@@ -32,7 +32,7 @@ impl Engine {
             entries: Vec::new(),
             retained: Vec::new(),
             answered: None,
-            age: Duration::ZERO,
+            last: Answered::default(),
             unknown: false,
             error: None,
             rejected: 0,
@@ -61,28 +61,29 @@ impl Engine {
                 endpoints: source.entries.len(),
                 rejected: source.rejected,
                 left_out: source.first_faults(),
-                age: source.answered.map(|at| now.since(at) + source.age),
+                age: source.answered.map(|at| now.since(at) + source.last.age),
+                revision: source.last.revision.clone(),
                 error: source.error.clone(),
             })
             .collect()
     }
 
     /// Applies an update that discovery found.
-    pub(crate) fn update(&self, id: SourceId, update: Update, age: Option<Duration>) {
-        match (update, age) {
-            (Update::Unchanged, age) => self.answered_again(id, age.unwrap_or_default()),
-            (Update::Change { gone, come }, age) => {
-                self.publish_change(id, &gone, come, age.unwrap_or_default());
+    pub(crate) fn update(&self, id: SourceId, update: Update, answered: Option<Answered>) {
+        match update {
+            Update::Unchanged => self.answered_again(id, answered.unwrap_or_default()),
+            Update::Change { gone, come } => {
+                self.publish_change(id, &gone, come, answered.unwrap_or_default());
             }
-            (Update::Whole { entries, retained, unknown }, age) => {
-                self.replace(id, entries, retained, unknown, age);
+            Update::Whole { entries, retained, unknown } => {
+                self.replace(id, entries, retained, unknown, answered);
             }
         }
     }
 
     /// Replaces the entries of a source by those of its new answer.
     pub(crate) fn publish(&self, id: SourceId, entries: Vec<EndpointEntry>, unknown: bool, age: Duration) {
-        self.replace(id, entries, Vec::new(), unknown, Some(age));
+        self.replace(id, entries, Vec::new(), unknown, Some(Answered { age, revision: None }));
     }
 
     fn replace(
@@ -91,7 +92,7 @@ impl Engine {
         mut entries: Vec<EndpointEntry>,
         mut retained: Vec<EndpointEntry>,
         unknown: bool,
-        age: Option<Duration>,
+        answered: Option<Answered>,
     ) {
         let mut _before = None;
         let mut events = Vec::new();
@@ -104,7 +105,7 @@ impl Engine {
             }
             let first = source.answered.is_none();
             source.unknown = unknown;
-            events.extend(age.and_then(|age| source.answer(now, age, entries.len())));
+            events.extend(answered.and_then(|answered| source.answer(now, answered, entries.len())));
             // Sorting here means that each rebuild finds the entries nearly sorted, and that a
             // different order is not a change.
             let by_id = |a: &EndpointEntry, b: &EndpointEntry| a.endpoint().id().cmp(b.endpoint().id());
@@ -127,7 +128,13 @@ impl Engine {
 
     /// Like [`publish`](Self::publish), for an answer that differs from the previous one only in
     /// these entries; finding each one is O(log n).
-    fn publish_change(&self, id: SourceId, gone: &[EndpointId], come: Vec<EndpointEntry>, age: Duration) {
+    fn publish_change(
+        &self,
+        id: SourceId,
+        gone: &[EndpointId],
+        come: Vec<EndpointEntry>,
+        answered: Answered,
+    ) {
         let _before;
         let mut events = Vec::new();
         {
@@ -159,7 +166,7 @@ impl Engine {
                 }
             }
             source.unknown = false;
-            events.extend(source.answer(now, age, source.entries.len()));
+            events.extend(source.answer(now, answered, source.entries.len()));
             _before = self.rebuild(&mut control, &mut events);
         }
         self.emit_all(events);
@@ -167,7 +174,7 @@ impl Engine {
     }
 
     /// Records an answer that names the same entries as the previous one.
-    fn answered_again(&self, id: SourceId, age: Duration) {
+    fn answered_again(&self, id: SourceId, answered: Answered) {
         let event = {
             let mut control = self.control();
             let now = self.clock.now();
@@ -176,7 +183,7 @@ impl Engine {
                 return;
             }
             let count = source.entries.len();
-            source.answer(now, age, count)
+            source.answer(now, answered, count)
         };
         self.emit_all(event.into_iter().collect());
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use crate::config::FailoverConfig;
-use crate::discovery::Update;
 use crate::discovery::diff::Change;
+use crate::discovery::{Answered, Update};
 use crate::engine::{Engine, SourceId};
 use crate::events::Event;
 use crate::model::endpoint::{Endpoint, EndpointEntry, ServiceName};
@@ -53,8 +53,8 @@ proptest! {
             whole.publish(of_whole, now.clone(), false, Duration::ZERO);
             let change = Change::between(&last, &mut now);
             match change.parts(&last, &now) {
-                _ if change.is_none() => parts.update(of_parts, Update::Unchanged, Some(Duration::ZERO)),
-                Some((gone, come)) => parts.update(of_parts, Update::Change { gone, come }, Some(Duration::ZERO)),
+                _ if change.is_none() => parts.update(of_parts, Update::Unchanged, Some(Answered::default())),
+                Some((gone, come)) => parts.update(of_parts, Update::Change { gone, come }, Some(Answered::default())),
                 None => parts.publish(of_parts, now.clone(), false, Duration::ZERO),
             }
             prop_assert_eq!(parts.source_entries(of_parts), whole.source_entries(of_whole));

@@ -264,7 +264,7 @@ async fn of_equally_healthy_entries_the_one_first_seen_last_counts() {
         let degraded = both[0].clone().with_health(Health::Degraded);
         let gone = vec![both[0].endpoint().id().clone()];
         let update = crate::discovery::Update::Change { gone, come: vec![degraded] };
-        bench.engine.update(bench.source, update, Some(Duration::ZERO));
+        bench.engine.update(bench.source, update, Some(crate::discovery::Answered::default()));
         assert_eq!(counts(&bench), new);
         bench.publish(both.clone());
         assert_eq!(counts(&bench), new);
@@ -483,7 +483,7 @@ async fn an_entry_that_is_only_retained_gives_way_to_one_that_is_named() {
             retained: vec![retained.clone().with_lifecycle(lifecycle)],
             unknown: false,
         };
-        bench.engine.update(bench.source, update, Some(Duration::ZERO));
+        bench.engine.update(bench.source, update, Some(crate::discovery::Answered::default()));
         let explained = bench.explained();
         let [only] = &explained[..] else { panic!("{explained:?}") };
         assert!(only.availability.is_in() && only.others.is_empty(), "{only:?}");
