@@ -1,7 +1,7 @@
 //! Types, provider contract and engine of `failover`, which keeps calls working when an endpoint
 //! fails.
 //!
-//! Depend on this crate to publish a provider ([`provider`]), or to use a [`ServiceHandle`] or an
+//! Depend on this crate to publish a provider ([`provider`], [how](provider::writing_a_provider)), or to use a [`ServiceHandle`] or an
 //! [`Endpoint`] in the public API of a library. A program that makes calls depends on the facade
 //! `failover`, which re-exports these types.
 //!
@@ -94,6 +94,9 @@ pub mod provider {
         RejectedEntry, Revision, StoredConfig, Stream, WatchStream,
     };
     pub use crate::model::endpoint::EndpointEntry;
+
+    #[doc = include_str!("../docs/writing-a-provider.md")]
+    pub mod writing_a_provider {}
 }
 
 /// Active health checks: the probe contract.
