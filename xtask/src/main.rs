@@ -12,6 +12,7 @@ mod isolation;
 mod loom;
 mod modules;
 mod msrv;
+mod new_provider;
 mod picture;
 mod results;
 mod servers;
@@ -48,6 +49,11 @@ const COMMANDS: &[Command] = &[
         name: "consul-slim",
         about: "runs failover-consul's tests without consulrs on scripted agents, or all of them (`consul-slim all`)",
         run: suite::consul_slim,
+    },
+    Command {
+        name: "new-provider",
+        about: "writes the crate of a new provider beside the workspace (`new-provider NAME --shape pushed`)",
+        run: new_provider::run,
     },
     Command {
         name: "fmt",

@@ -10,6 +10,7 @@ use failover_testkit::servers::Server;
 use failover_testkit::{Process, TempDir, free_ports};
 
 use crate::cargo::{self, cargo};
+use crate::new_provider;
 
 /// Has both of rustls's providers of cryptography in its tree, and no default: must not panic.
 const KUBERNETES: &str = "crates/failover-k8s/tests/stranger/Cargo.toml";
@@ -31,7 +32,8 @@ pub(crate) fn run() -> Result<(), String> {
         command.envs(agent.as_ref().map(|agent| ("CONSUL_HTTP_ADDR", format!("127.0.0.1:{}", agent.port))));
         cargo::run(command)?;
     }
-    Ok(())
+    let root = cargo::root().canonicalize().map_err(|error| error.to_string())?;
+    new_provider::test_all(&root.join("target/strangers"))
 }
 
 fn stranger(what: &str, manifest: &str) -> Result<Command, String> {

@@ -9,7 +9,7 @@ use failover_core::provider::{AddressTrust, EndpointSet, Provider, ProviderInfo,
 use failover_core::{Endpoint, Error, ErrorKind, ServiceName, async_trait};
 use tokio::fs;
 
-/// Lists of endpoints in a directory: `users.txt` has an `ip:port` in each line.
+/// A directory with a list for each service: `users.txt` has an `ip:port` in each line.
 pub(super) struct Lists {
     directory: PathBuf,
     closed: AtomicBool,

@@ -1,14 +1,19 @@
-//! The registry that `pushed` speaks to.
+//! A registry that pushes, as the backend of a provider.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use failover_core::Endpoint;
+use failover_conformance::Subject;
+use failover_core::provider::Provider;
+use failover_core::{Endpoint, Error, async_trait};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+
+use super::pushed::Pushes;
 
 type Services = BTreeMap<String, BTreeSet<String>>;
 
@@ -27,11 +32,7 @@ impl Registry {
         registry
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    pub(super) fn change(&self, endpoint: &Endpoint, add: bool) {
+    fn change(&self, endpoint: &Endpoint, add: bool) {
         self.services.send_modify(|services| {
             let places = services.entry(endpoint.service().to_string()).or_default();
             if add {
@@ -43,7 +44,7 @@ impl Registry {
     }
 
     /// Closes all connections and the port, or listens again.
-    pub(super) async fn outage(&self, begins: bool) {
+    async fn set_outage(&self, begins: bool) {
         let mut running = std::mem::take(&mut *self.running.lock().expect("not poisoned"));
         if begins {
             running.shutdown().await;
@@ -65,6 +66,37 @@ impl Registry {
                 connections.spawn(push(stream, services.subscribe()));
             }
         });
+    }
+}
+
+#[async_trait]
+impl Subject for Registry {
+    async fn provider(&self) -> Result<Arc<dyn Provider>, Error> {
+        let provider = Pushes::new(self.address);
+        provider.connect().await.map(|()| Arc::new(provider) as _)
+    }
+
+    async fn unconnected(&self) -> Result<Option<Arc<dyn Provider>>, Error> {
+        Ok(Some(Arc::new(Pushes::new(self.address))))
+    }
+
+    async fn write(&self, _: &dyn Provider, endpoint: &Endpoint) -> Result<bool, Error> {
+        self.change(endpoint, true);
+        Ok(true)
+    }
+
+    async fn remove(&self, _: &dyn Provider, endpoint: &Endpoint) -> Result<bool, Error> {
+        self.change(endpoint, false);
+        Ok(true)
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(10)
+    }
+
+    async fn outage(&self, begins: bool) -> bool {
+        self.set_outage(begins).await;
+        true
     }
 }
 

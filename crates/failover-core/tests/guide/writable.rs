@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use failover_core::provider::{
     AddressTrust, EndpointEntry, EndpointSet, Feature, Provider, ProviderInfo, Query, Registry,
 };
-use failover_core::{Endpoint, EndpointId, Error, ErrorKind, Health, Lifecycle, ServiceName, async_trait, codes};
+use failover_core::{
+    Endpoint, EndpointId, Error, ErrorKind, Health, Lifecycle, ServiceName, async_trait, codes,
+};
 use tokio::fs;
 use tokio::sync::Mutex;
 
@@ -28,7 +30,7 @@ impl Shelf {
         let hexadecimal: Vec<_> = id.as_str().bytes().map(|byte| format!("{byte:02x}")).collect();
         let name = format!("{service}.{}.json", hexadecimal.concat());
         if name.len() > 200 {
-            let message = format!("{service}/{id}: together too long for a shelf");
+            let message = format!("{service}/{id}: together too long for the name of a file");
             return Err(Error::new(ErrorKind::Unsupported, message).with_code(codes::TOO_LARGE));
         }
         Ok(self.directory.join(name))
