@@ -1,4 +1,4 @@
-//! A connector of hyper-util that connects to one endpoint.
+//! Connectors of hyper-util: one whose errors say that nothing was sent, and one that connects to one endpoint.
 
 use std::fmt;
 use std::future::Future;
@@ -15,12 +15,57 @@ use tower_service::Service;
 use crate::BoxError;
 use crate::error::ConnectError;
 
+/// Connects as the connector that it wraps, and says of each failure that nothing was sent.
+///
+/// It wraps a client's whole connector, with TLS. Without it the layer knows only of refused connections that
+/// nothing was sent; with it also of names that do not resolve, hosts that cannot be reached and TLS that cannot
+/// be agreed on, so that requests go elsewhere which must not be repeated.
+///
+/// ```
+/// use failover_tower::Connector;
+/// use hyper_util::client::legacy::Client;
+/// use hyper_util::client::legacy::connect::HttpConnector;
+/// use hyper_util::rt::TokioExecutor;
+/// # type Body = http_body_util::Full<bytes::Bytes>;
+///
+/// let connector = Connector::new(HttpConnector::new()); // or a TLS connector
+/// let client: Client<_, Body> = Client::builder(TokioExecutor::new()).build(connector);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Connector<C>(C);
+
+impl<C> Connector<C> {
+    /// Wraps a connector.
+    pub fn new(inner: C) -> Self {
+        Self(inner)
+    }
+}
+
+impl<C> Service<Uri> for Connector<C>
+where
+    C: Service<Uri>,
+    C::Error: Into<BoxError>,
+{
+    type Response = C::Response;
+    type Error = ConnectError;
+    type Future = ConnectFuture<C::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        self.0.poll_ready(context).map_err(ConnectError::new)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        ConnectFuture { connecting: Some(self.0.call(uri)), failed: None }
+    }
+}
+
 /// Connects to an endpoint's address, whatever host the URL names.
 ///
 /// For a client per endpoint that asks for the endpoint's server name: the URL has the name, which goes
 /// to TLS and to `Host`, and the connection goes to the address, as with curl's `--connect-to`. It wraps
 /// the connector below TLS, such as hyper-util's `HttpConnector` (with `enforce_http(false)` if TLS is
-/// above). Its errors are a [`ConnectError`], so that the layer knows that nothing was sent.
+/// above). Its errors are a [`ConnectError`], so that the layer knows that nothing was sent; a [`Connector`] around
+/// both says the same of TLS.
 #[derive(Clone)]
 pub struct EndpointConnector<C> {
     inner: C,
@@ -68,7 +113,7 @@ where
 }
 
 pin_project! {
-    /// The future of an [`EndpointConnector`]. Dropped, it gives the connection up.
+    /// The future of a [`Connector`] and of an [`EndpointConnector`]. Dropped, it gives the connection up.
     #[derive(Debug)]
     pub struct ConnectFuture<F> {
         #[pin]

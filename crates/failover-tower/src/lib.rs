@@ -53,7 +53,7 @@ mod settings;
 mod span;
 
 pub use answered_by::AnsweredBy;
-pub use connector::{ConnectFuture, EndpointConnector};
+pub use connector::{ConnectFuture, Connector, EndpointConnector};
 pub use discover::EndpointDiscover;
 pub use endpoint_services::EndpointServices;
 pub use error::{ConnectError, FailoverError, ServerNameError};

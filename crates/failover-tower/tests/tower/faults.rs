@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use failover_core::ServiceHandle;
+use failover_core::{AttemptClass, ServiceHandle};
 use failover_http::{HttpRules, TargetError};
 use failover_testkit::HttpServer;
-use failover_tower::{AnsweredBy, FailoverError, FailoverLayer};
+use failover_tower::{AnsweredBy, Connector, FailoverError, FailoverLayer, ReplayBody};
 use http_body_util::Full;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 use tower::util::BoxCloneService;
 use tower::{Layer, ServiceBuilder, ServiceExt};
 
@@ -74,6 +77,20 @@ async fn a_request_that_may_have_arrived_is_not_repeated_and_one_that_did_not_is
         }
     }
     assert_eq!((failed, frozen.requests(), alive.requests()), (1, 1, 5));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fails_before_the_connection_is_there_was_not_sent() {
+    let alive = HttpServer::start();
+    let users = service(["http://no-such-host.invalid:80".to_owned(), alive.url()]);
+    let connector = Connector::new(HttpConnector::new());
+    let client = Client::builder(TokioExecutor::new()).build::<_, ReplayBody<Full<Bytes>>>(connector);
+    let tower = FailoverLayer::new(users.clone()).layer(client);
+    for _ in 0..4 {
+        let post = http::Request::post("/users").body(Full::<Bytes>::from("ada")).expect("valid");
+        assert_eq!(tower.clone().oneshot(post).await.expect("the other one").status(), 200);
+    }
+    assert!(users.stats().attempts.of(AttemptClass::NotSent) > 0, "{:?}", users.stats());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,3 +8,4 @@ mod faults;
 mod per_endpoint;
 mod readiness;
 mod support;
+mod tls;
