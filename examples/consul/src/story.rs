@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use example_support::say;
 use failover_testkit::consul::{Agent, AgentOptions};
 use failover_testkit::free_port;
 use failover_testkit::servers::Server;
@@ -15,6 +16,7 @@ use crate::SERVICE;
 const LOAD: u64 = 16;
 
 pub(crate) async fn story() -> Result<(), Box<dyn Error>> {
+    println!("starts consul …");
     let begun = Instant::now();
     let Some(mut consul) = AgentOptions::new(Server::Consul).start() else {
         return Err("there is no consul; `cargo xtask servers` gets it".into());
@@ -30,20 +32,20 @@ pub(crate) async fn story() -> Result<(), Box<dyn Error>> {
     let until = async |seconds: f64| {
         tokio::time::sleep(Duration::from_secs_f64(seconds).saturating_sub(begun.elapsed())).await;
     };
-    let say = |what: &str| println!("{:5.1}  ** {what}", begun.elapsed().as_secs_f64());
+    let say = |what: &str| say(begun.elapsed().as_secs_f64(), "31", what);
 
     until(3.0).await;
-    say("killing server-2 (SIGKILL)");
+    say("kills server-2 (SIGKILL)");
     servers[1].kill()?;
     until(5.0).await;
-    say("killing consul (SIGKILL)");
+    say("kills consul (SIGKILL)");
     consul.kill();
     until(7.0).await;
-    say("starting consul again");
+    say("starts consul again");
     tokio::task::block_in_place(|| consul.restart());
     say("consul is ready");
     until(11.0).await;
-    say("starting server-2 again");
+    say("starts server-2 again");
     servers[1] = Part::serve(2, ports[1], &consul)?;
 
     let ended = tokio::task::block_in_place(|| caller.wait())?;

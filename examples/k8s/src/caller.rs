@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use example_support::{Caller, Finished, HttpRules, all_are_known};
+use example_support::{Caller, Finished, HttpRules, all_are_known, say};
 use failover::config::CircuitBreakerConfig;
 use failover::{FailoverConfig, FailoverManager, ServiceHandle};
 
@@ -27,9 +27,8 @@ pub(crate) async fn call(seconds: &str) -> Result<(), Box<dyn Error>> {
     let users = users.with_classifier(HttpRules);
     // The servers are on this machine, so proxies of the environment are ignored.
     let http = reqwest::Client::builder().no_proxy().build()?;
-    println!("{:5.1}  calling {SERVICE} for {seconds} s", 0.0);
-    let freshness = || if users.is_stale() { "the registry is away" } else { "the registry is there" };
-    let caller = Caller::run(seconds, || one(users.clone(), http.clone()), freshness).await?;
+    say(0.0, "0", &format!("calls {SERVICE} for {seconds} s"));
+    let caller = Caller::run(seconds, || one(users.clone(), http.clone()), || users.is_stale()).await?;
     let stats = users.stats();
     manager.close().await?;
     caller.judge(&stats, 3)

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use example_support::say;
 use failover_testkit::kubernetes::ControlPlane;
 use failover_testkit::{Process, TempDir, free_port};
 
@@ -16,6 +17,7 @@ const LOAD: u64 = 16;
 
 pub(crate) async fn story() -> Result<(), Box<dyn Error>> {
     let directory = TempDir::new()?;
+    println!("starts etcd and kube-apiserver, which takes some seconds …");
     let begun = Instant::now();
     let Some(mut plane) = ControlPlane::start(&directory.path().join("control-plane")).await else {
         return Err("there is no etcd or kube-apiserver; `cargo xtask servers` gets them".into());
@@ -37,20 +39,20 @@ pub(crate) async fn story() -> Result<(), Box<dyn Error>> {
     let until = async |seconds: f64| {
         tokio::time::sleep(Duration::from_secs_f64(seconds).saturating_sub(begun.elapsed())).await;
     };
-    let say = |what: &str| println!("{:5.1}  ** {what}", begun.elapsed().as_secs_f64());
+    let say = |what: &str| say(begun.elapsed().as_secs_f64(), "31", what);
 
     until(3.0).await;
-    say("killing server-2 (SIGKILL)");
+    say("kills server-2 (SIGKILL)");
     servers[1].process.kill();
     until(5.0).await;
-    say("killing the API server (SIGKILL)");
+    say("kills the API server (SIGKILL)");
     plane.kill_apiserver();
     until(7.0).await;
-    say("starting the API server again");
+    say("starts the API server again");
     plane.start_apiserver().await;
     say("the API server is ready");
     until(12.0).await;
-    say("starting server-2 again");
+    say("starts server-2 again");
     let port = servers[1].port;
     servers[1] = Server::start("server-2", port, &kubeconfig, directory.path()).await?;
     while caller.is_running()? {

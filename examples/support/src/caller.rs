@@ -10,6 +10,7 @@ use tokio::task::JoinError;
 use tokio::time::{sleep, timeout};
 
 use crate::load::{Load, Shares, p99_ms};
+use crate::say::say;
 
 /// Calls begun per second.
 const RATE: f64 = 1_000.0;
@@ -53,7 +54,8 @@ struct Second {
 }
 
 impl Caller {
-    /// Makes calls for this many seconds and prints a line per second, with the text of `note`.
+    /// Makes calls for this many seconds. Prints a line per second, and when the registry goes away, which
+    /// `is_stale` tells, or comes back.
     ///
     /// # Errors
     ///
@@ -61,22 +63,31 @@ impl Caller {
     pub async fn run<F>(
         seconds: f64,
         call: impl Fn() -> F,
-        note: impl Fn() -> &'static str,
+        is_stale: impl Fn() -> bool,
     ) -> Result<Self, JoinError>
     where
         F: Future<Output = Finished> + Send + 'static,
     {
         let mut caller = Self::default();
         let mut load = Load::new(RATE);
-        let (start, mut next) = (Instant::now(), 1.0);
+        let (start, mut next, mut stale) = (Instant::now(), 1.0, false);
         loop {
             let ended = load.tick(&call).await?;
             let now = start.elapsed().as_secs_f64();
             caller.count(now, ended);
+            if stale != is_stale() {
+                stale = !stale;
+                let what = if stale {
+                    "the registry is away: its last answer is used"
+                } else {
+                    "the registry answers"
+                };
+                say(now, "34", what);
+            }
             if now >= next {
                 next += 1.0;
                 let Second { calls, failed, served } = std::mem::take(&mut caller.second);
-                println!("{now:5.1}  {calls} calls, {failed} failed; served by {served}; {}", note());
+                say(now, "0", &format!("{calls} calls, {failed} failed; {served}"));
                 caller.last = served;
             }
             if now >= seconds {
@@ -96,7 +107,7 @@ impl Caller {
             match served_by {
                 Ok(server) => self.second.served.add(&server),
                 Err(why) => {
-                    println!("{now:5.1}  FAILED {why}");
+                    say(now, "31", &format!("FAILED {why}"));
                     self.failed += 1;
                     self.second.failed += 1;
                 }

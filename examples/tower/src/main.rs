@@ -68,7 +68,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         }
         if now >= second {
             second += 1.0;
-            say(now, "0", &format!("{calls} calls, {failed} failed; served by {shares}"));
+            say(now, "0", &format!("{calls} calls, {failed} failed; {shares}"));
             shares = Shares::default();
         }
     }
