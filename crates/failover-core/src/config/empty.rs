@@ -19,7 +19,7 @@ use crate::error::Error;
 #[non_exhaustive]
 pub enum EmptyPolicy {
     /// Applies the empty answer at once.
-    AddressTrust,
+    Trust,
     /// Keeps the previous endpoints for this time, 1 ms to 7 days, or until an answer that is not
     /// empty.
     Hold(Duration),
@@ -35,7 +35,7 @@ impl EmptyPolicy {
 
     pub(super) fn from_raw(raw: Raw) -> Result<Self, Error> {
         match raw {
-            Raw::Text(word) if word == TRUST => Ok(Self::AddressTrust),
+            Raw::Text(word) if word == TRUST => Ok(Self::Trust),
             Raw::Text(word) if word.is_empty() => Ok(Self::default()),
             Raw::Object(fields) => Self::from_fields(fields),
             other => Err(Error::invalid(FIELD, other, "\"trust\" or {\"hold\": \"5m\"}")),
@@ -58,7 +58,7 @@ impl Default for EmptyPolicy {
 impl Serialize for EmptyPolicy {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::AddressTrust => serializer.serialize_str(TRUST),
+            Self::Trust => serializer.serialize_str(TRUST),
             Self::Hold(time) => {
                 let mut map = serializer.serialize_map(Some(1))?;
                 map.serialize_entry("hold", &duration::format(*time))?;

@@ -202,7 +202,7 @@ fn what_is_written_has_words_and_no_nulls() {
             "empty_policy": {"hold": "5m0s"},
         })
     );
-    assert_eq!(serde_json::to_value(EmptyPolicy::AddressTrust).unwrap(), json!("trust"));
+    assert_eq!(serde_json::to_value(EmptyPolicy::Trust).unwrap(), json!("trust"));
     for word in StrategyKind::WORDS {
         let strategy: StrategyKind = word.parse().unwrap();
         assert_eq!(
@@ -287,7 +287,7 @@ prop_compose! {
             .backoff(BackoffConfig::builder().multiplier(multiplier).max_delay(max_delay).build().unwrap())
             .retry_budget(RetryBudgetConfig::builder().enabled(switches.0).capacity(budget.0)
                 .retry_cost(budget.1.min(budget.0)).success_deposit(budget.1).build().unwrap())
-            .empty_policy(hold.map_or(EmptyPolicy::AddressTrust, EmptyPolicy::Hold)).locality(here)
+            .empty_policy(hold.map_or(EmptyPolicy::Trust, EmptyPolicy::Hold)).locality(here)
             .metadata("note", note).metadata("nested", json!({"a": [1, null, 1.5, {"b": true}]}))
             .build().unwrap()
     }

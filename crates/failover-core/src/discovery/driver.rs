@@ -369,7 +369,7 @@ impl Driver {
             let hold = match self.sink.config().empty_policy() {
                 EmptyPolicy::Hold(hold) => hold,
                 // Trust in empty answers is no trust in unreadable ones.
-                EmptyPolicy::AddressTrust => defaults::EMPTY_HOLD,
+                EmptyPolicy::Trust => defaults::EMPTY_HOLD,
             };
             let reason = format!("{message}; the last {known} endpoints are removed after {}", rough(hold));
             self.sink.event(EventKind::RemovalHeld, reason);

@@ -239,7 +239,7 @@ async fn a_confirmed_empty_answer_is_believed_at_once() {
 #[tokio::test(start_paused = true)]
 async fn an_unconfirmed_empty_answer_is_believed_at_once_where_the_policy_says_so() {
     let (_manager, service, script) = known(ScriptedProvider::watching()).await;
-    let config = FailoverConfig::builder().empty_policy(EmptyPolicy::AddressTrust).build().expect("valid");
+    let config = FailoverConfig::builder().empty_policy(EmptyPolicy::Trust).build().expect("valid");
     service.configure(config).expect("configures");
     script.step(Step::Answer(EndpointSet::new([])));
     becomes(&service, &[]).await;

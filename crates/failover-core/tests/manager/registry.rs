@@ -230,7 +230,7 @@ async fn r4_a_registry_that_is_suddenly_empty_costs_no_call_until_its_word_is_be
     assert_eq!(service.select().expect_err("none").reason(), NoEndpointsReason::Empty);
 
     let (_manager, service, script) = known(ScriptedProvider::watching()).await;
-    let trust = FailoverConfig::builder().empty_policy(EmptyPolicy::AddressTrust).build().expect("valid");
+    let trust = FailoverConfig::builder().empty_policy(EmptyPolicy::Trust).build().expect("valid");
     service.configure(trust).expect("configures");
     script.empty();
     until("at once", SECOND, || named(&service).is_empty()).await;

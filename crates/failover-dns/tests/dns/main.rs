@@ -46,7 +46,7 @@ async fn watching(asks: DnsProviderBuilder, name: &str) -> (FailoverManager, Ser
 
 /// A service that an answer without endpoints empties at once.
 async fn believing(asks: DnsProviderBuilder, name: &str) -> (FailoverManager, ServiceHandle) {
-    let config = FailoverConfig::builder().empty_policy(EmptyPolicy::AddressTrust).build().expect("valid");
+    let config = FailoverConfig::builder().empty_policy(EmptyPolicy::Trust).build().expect("valid");
     watching_with(config, asks, name).await
 }
 
