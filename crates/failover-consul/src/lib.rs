@@ -41,6 +41,8 @@
 //!
 //! The crate needs Rust 1.85, and a tokio runtime with timer and I/O enabled.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod agent;
 mod backoff;
 mod blocking_query;

@@ -43,6 +43,7 @@
 //! This crate requires Rust 1.85. Everything except a fixed list and [`ServiceHandle::select`]
 //! requires tokio.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests measure time"))]
 
 mod client;
@@ -97,6 +98,9 @@ pub mod provider {
 
     #[doc = include_str!("../docs/writing-a-provider.md")]
     pub mod writing_a_provider {}
+
+    #[doc = include_str!("../docs/provider-contract.md")]
+    pub mod contract {}
 }
 
 /// Active health checks: the probe contract.

@@ -11,7 +11,7 @@ use failover_core::{Endpoint, Error, ErrorKind, FailoverConfig, HealthCheck, Man
 use proptest::prelude::*;
 
 fn example(file: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/config").join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/config").join(file);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 

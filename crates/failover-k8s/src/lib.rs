@@ -45,6 +45,8 @@
 //! is built, this crate installs ring's; one that was set before stays in use. The crate has no
 //! other process-wide effect.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod api;
 mod auth;
 mod auth_info;

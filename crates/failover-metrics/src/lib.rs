@@ -32,7 +32,7 @@ struct Readme;
 
 /// Compiles the code of the guide.
 #[cfg(doctest)]
-#[doc = include_str!("../../../docs/metrics.md")]
+#[doc = include_str!("../docs/metrics.md")]
 struct Guide;
 
 pub use bridge::{Bridge, install};

@@ -9,7 +9,7 @@ use failover_metrics::render;
 use support::{manager, promtool};
 
 fn read(file: &str) -> String {
-    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs")).join(file);
+    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/docs")).join(file);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
@@ -40,7 +40,7 @@ async fn every_metric_in_the_dashboard_and_the_alert_rules_is_rendered() {
     }
     let shown = |family: &&String| !named(&dashboard).iter().any(|name| name.starts_with(family.as_str()));
     assert_eq!(families.iter().filter(shown).collect::<Vec<_>>(), Vec::<&String>::new(), "in no panel");
-    let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics/alerts.yaml");
+    let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics/alerts.yaml");
     promtool(&["check", "rules", rules], "");
 }
 

@@ -59,6 +59,8 @@
 //!
 //! Events have the target `failover::provider`: a token file cannot be read again (`WARN`).
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod backoff;
 mod blocking;
 mod documents;

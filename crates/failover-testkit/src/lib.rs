@@ -1,6 +1,7 @@
 //! Shared by the tests of failover's own crates: real servers, scripted faults, certificates. Not
 //! published.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![allow(clippy::disallowed_methods, reason = "real servers take real time")]
 
 #[cfg(feature = "net")]

@@ -89,6 +89,8 @@
 //! The crate needs Rust 1.85 without `dns`, `file` and `k8s`, and tokio for everything but [`ServiceHandle::fixed`]
 //! and [`ServiceHandle::select`].
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[doc(inline)]
 pub use failover_core::{
     Algorithm, Attempt, AttemptClass, AttemptRecord, Attempts, Call, CallError, Candidate, Candidates,
@@ -192,5 +194,10 @@ pub mod status {
 
 /// Compiles the examples of the guide.
 #[cfg(doctest)]
-#[doc = include_str!("../../../docs/guide-compile-errors.md")]
+#[doc = include_str!("../docs/guide-compile-errors.md")]
 struct CompileErrors;
+
+/// Compiles the README's code.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use failover_core::{Error, parse_retry_after};
+use http::header::RETRY_AFTER;
 use http::response::Parts;
 use http::{HeaderMap, StatusCode};
 use hyper::body::Incoming;
@@ -70,6 +72,27 @@ impl HttpResponse {
     /// Returns the headers.
     pub fn headers(&self) -> &HeaderMap {
         &self.head.headers
+    }
+
+    /// Turns a status that is no success into the error of the operation `what`, with the kind, code and
+    /// `Retry-After` of the provider contract.
+    ///
+    /// ```no_run
+    /// # use failover_provider_kit::HttpClient;
+    /// # async fn fetch(client: HttpClient, request: http::Request<bytes::Bytes>) -> Result<(), failover_core::Error> {
+    /// let answer = client.send(request).await.map_err(|error| error.into_error("list users"))?;
+    /// if !answer.status().is_success() {
+    ///     return Err(answer.status_error("list users"));
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn status_error(&self, what: impl fmt::Display) -> Error {
+        let after = self.head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        // A date is one of the server's clock, which no clock of a test is.
+        #[allow(clippy::disallowed_methods, reason = "the wall clock, for a header with a date")]
+        let after = after.and_then(|value| parse_retry_after(value, SystemTime::now()));
+        let message = format!("{what}: {} answered {}", self.address, self.head.status);
+        Error::from_status(self.head.status.as_u16(), after, message)
     }
 
     /// Returns the headers that followed the body, once that was read to its end.
