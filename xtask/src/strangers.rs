@@ -33,7 +33,13 @@ pub(crate) fn run() -> Result<(), String> {
         cargo::run(command)?;
     }
     let root = cargo::root().canonicalize().map_err(|error| error.to_string())?;
-    new_provider::test_all(&root.join("target/strangers"))
+    let target = root.join("target/strangers");
+    for new in new_provider::write_all(&target.join("new-provider"), false)? {
+        let mut command = cargo(["test", "--manifest-path"]);
+        command.arg(new.join("Cargo.toml")).env("CARGO_TARGET_DIR", &target);
+        cargo::run(command)?;
+    }
+    Ok(())
 }
 
 fn stranger(what: &str, manifest: &str) -> Result<Command, String> {

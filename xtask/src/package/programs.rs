@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::{Packed, Place, pack, source, write};
-use crate::cargo;
+use crate::{cargo, new_provider};
 
 /// The free name under which the facade is published: see docs/releasing.md.
 pub(crate) const FACADE: &str = "failover-client";
@@ -49,16 +49,13 @@ pub(crate) fn third_parties(place: &Place) -> Result<(), String> {
     Ok(())
 }
 
-/// Tests the crate that `cargo xtask new-provider` writes, once there is that command.
+/// Tests the crates that `cargo xtask new-provider` writes.
 pub(crate) fn generated(place: &Place) -> Result<(), String> {
-    let Some(command) = crate::COMMANDS.iter().find(|command| command.name == "new-provider") else {
-        println!("there is no `cargo xtask new-provider` here, so no crate of it is built");
-        return Ok(());
-    };
-    let (name, parent) = ("acme-generated", place.directory.join("programs"));
-    let _ = fs::remove_dir_all(parent.join(name));
-    (command.run)(&[name.to_owned(), parent.join(name).display().to_string()])?;
-    cargo::run(place.cargo(&format!("programs/{name}"), &["test"]))
+    for new in new_provider::write_all(&place.directory.join("programs"), true)? {
+        let name = new.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        cargo::run(place.cargo(&format!("programs/{name}"), &["test"]))?;
+    }
+    Ok(())
 }
 
 /// Copies what is in a directory.
