@@ -87,6 +87,9 @@ pub use model::load_report::LoadReport;
 pub use runtime::clock::{Clock, Time};
 pub use runtime::random::Random;
 
+/// The version of this crate, for reports: the one that a program was built with.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// The provider contract: for crates that implement a provider, and for using one directly.
 pub mod provider {
     pub use crate::contract::provider::{
