@@ -4,6 +4,8 @@ mod config;
 mod outage;
 mod read;
 mod registry;
+mod successor;
+mod survive;
 mod watch;
 
 use std::future::Future;
@@ -13,58 +15,68 @@ use failover_core::provider::{Feature, Query};
 use failover_core::{ErrorKind, codes};
 use tokio::time::{Instant, timeout};
 
-use crate::subject::{Bench, Done, ensure, fail, works};
+use crate::bench::{Bench, Done, ensure, fail, no_hook, not_offered, works};
+use crate::level::Level;
 
 /// A test case for one clause.
 pub(crate) struct Case {
     pub(crate) number: u32,
     pub(crate) name: &'static str,
+    pub(crate) level: Level,
     pub(crate) run: for<'a> fn(&'a Bench<'a>) -> Running<'a>,
 }
 
 pub(crate) type Running<'a> = Pin<Box<dyn Future<Output = Done> + Send + 'a>>;
 
-/// `CASES` as a table: number, clause, function.
+/// `CASES` as a table: number, level, clause, function.
 macro_rules! cases {
-    ($($number:literal $name:literal $run:path;)+) => {
-        pub(crate) const CASES: &[Case] =
-            &[$(Case { number: $number, name: $name, run: |bench| Box::pin($run(bench)) }),+];
+    ($($number:literal $level:ident $name:literal $run:path;)+) => {
+        pub(crate) const CASES: &[Case] = &[$(Case {
+            number: $number,
+            name: $name,
+            level: Level::$level,
+            run: |bench| Box::pin($run(bench)),
+        }),+];
     };
 }
 
 cases! {
-    1 "info answers at once, and names what the provider offers" info;
-    2 "connect and ping work, and connecting twice is no error" connects;
-    3 "an unregistered service is an answer without endpoints, not an error" unknown_service;
-    4 "every field of the model comes back as it was registered" registry::round_trip;
-    5 "registering again replaces" registry::upsert;
-    6 "update replaces what is there" registry::update;
-    7 "update of what is not there is NotFound and writes nothing" registry::update_of_nothing;
-    8 "a deregistered endpoint is gone, and stays gone" registry::deregister;
-    9 "deregistering what is not there is no error, and says so" registry::deregister_nothing;
-    10 "get answers one endpoint, or NotFound" registry::get;
-    11 "list answers what matches the query, and nothing else" read::query;
-    12 "many registrations at once all stand" registry::many;
-    13 "ids of any allowed characters are kept apart" registry::odd_ids;
-    14 "a dropped registration is whole or not at all" registry::cancelled;
-    15 "claims of health and lifecycle are seen, or Unsupported" registry::claims;
-    20 "a watch begins with what there is" watch::first;
-    21 "a watch sees every change in the end" watch::changes;
-    22 "a watch is calm while nothing changes" watch::calm;
-    23 "a watch that is dropped leaves the others alone" watch::dropped;
-    30 "an outage is an error, never an empty set" outage::error;
-    31 "a watch outlives an outage" outage::watch;
-    32 "a set is not lost to the error that follows it" outage::late_set;
-    33 "a configuration document is not lost to the error that follows it" config::late_document;
-    34 "an outage is an error of the table, and advises to try again" outage::codes;
-    35 "list and watch work without a successful connect" outage::unconnected;
-    40 "a configuration document comes back as it was stored" config::round_trip;
-    41 "compare-and-swap is kept" config::swap;
-    42 "a configuration watch sees what is there and every change" config::watch;
-    43 "a document that is too large is refused by the code of the table, or stored whole" config::large;
-    50 "closing ends within a second, twice as well, and ends the watches" close;
-    51 "no secret shows" secrets;
-    52 "a missing endpoint, a lost swap and a closed provider have the codes of the table" codes_of_the_table;
+    1 Read "info answers at once, and names what the provider offers" info;
+    2 Read "connect and ping work, and connecting twice is no error" connects;
+    3 Read "an unregistered service is an answer without endpoints, not an error" unknown_service;
+    4 Write "every field of the model comes back as it was registered" registry::round_trip;
+    5 Write "registering again replaces" registry::upsert;
+    6 Write "update replaces what is there" registry::update;
+    7 Write "update of what is not there is NotFound and writes nothing" registry::update_of_nothing;
+    8 Write "a deregistered endpoint is gone, and stays gone" registry::deregister;
+    9 Write "deregistering what is not there is no error, and says so" registry::deregister_nothing;
+    10 Write "get answers one endpoint, or NotFound" registry::get;
+    11 Read "list answers what matches the query, and nothing else" read::query;
+    12 Write "many registrations at once all stand" registry::many;
+    13 Write "ids of any allowed characters are kept apart" registry::odd_ids;
+    14 Write "a dropped registration is whole or not at all" registry::cancelled;
+    15 Write "claims of health and lifecycle are seen, or Unsupported" registry::claims;
+    20 Watch "a watch begins with what there is" watch::first;
+    21 Watch "a watch sees every change in the end" watch::changes;
+    22 Watch "a watch is calm while nothing changes" watch::calm;
+    23 Watch "a watch that is dropped leaves the others alone" watch::dropped;
+    30 Survive "an outage is an error, never an empty set" outage::error;
+    31 Survive "a watch outlives an outage" outage::watch;
+    32 Survive "a set is not lost to the error that follows it" outage::late_set;
+    33 Survive "a configuration document is not lost to the error that follows it" config::late_document;
+    34 Survive "an outage is an error of the table, and advises to try again" outage::codes;
+    35 Survive "list and watch work without a successful connect" outage::unconnected;
+    40 Configure "a configuration document comes back as it was stored" config::round_trip;
+    41 Configure "compare-and-swap is kept" config::swap;
+    42 Configure "a configuration watch sees what is there and every change" config::watch;
+    43 Configure "a document that is too large is refused by the code of the table, or stored whole" config::large;
+    50 Read "closing ends within a second, twice as well, and ends the watches" close;
+    51 Read "no secret shows" secrets;
+    52 Read "a missing endpoint, a lost swap and a closed provider have the codes of the table" codes_of_the_table;
+    60 Survive "thousands of endpoints are listed whole and watched, in bounded time" survive::crowd;
+    61 Survive "broken entries take nothing from the good ones beside them" survive::hostile;
+    62 Survive "list reads the backend, and no answer is older than one before" survive::fresh;
+    63 Survive "nothing of a successor is touched by the owner before" successor::untouched;
 }
 
 async fn info(bench: &Bench<'_>) -> Done {
@@ -97,7 +109,7 @@ async fn connects(bench: &Bench<'_>) -> Done {
 async fn unknown_service(bench: &Bench<'_>) -> Done {
     let provider = bench.provider().await?;
     let set = works("listing an unregistered service", provider.list(&bench.query()).await)?;
-    ensure(set.entries().is_empty(), "no endpoints", crate::subject::shown(&set))
+    ensure(set.entries().is_empty(), "no endpoints", crate::bench::shown(&set))
 }
 
 async fn close(bench: &Bench<'_>) -> Done {
@@ -117,16 +129,21 @@ async fn close(bench: &Bench<'_>) -> Done {
             }
         }
     }
+    let closed = provider.list(&bench.query()).await;
+    ensure(closed.is_err(), "listing after closing is an error", closed.as_ref().map(crate::bench::shown))?;
     let Some(stream) = &mut stream else { return Ok(()) };
-    let ended = async { while crate::subject::next(stream).await.is_some_and(|item| item.is_ok()) {} };
+    let ended = async { while crate::bench::next(stream).await.is_some_and(|item| item.is_ok()) {} };
     let ended = timeout(bench.subject.patience(), ended).await;
     ensure(ended.is_ok(), "a watch ends, or says why not, when its provider is closed", "it goes on waiting")
 }
 
 async fn secrets(bench: &Bench<'_>) -> Done {
     let secrets = bench.subject.secrets();
+    if !bench.subject.has_secrets() {
+        return not_offered("the provider is given no secret");
+    }
     if secrets.is_empty() {
-        return crate::subject::skip("the subject names no secrets");
+        return no_hook("secrets", "name the provider's token, or say in `has_secrets` that it has none");
     }
     let provider = bench.provider().await?;
     let mut places = bench.subject.shown();

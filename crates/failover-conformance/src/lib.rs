@@ -33,29 +33,22 @@
 
 #![allow(clippy::disallowed_methods, reason = "a suite that waits, in the time of the runtime")]
 
+mod advice;
+mod bench;
 mod cases;
+mod level;
+mod outcome;
+mod random;
 mod report;
+mod run;
+mod standings;
 mod subject;
+mod together;
 
-pub use report::{CaseReport, Outcome, Report};
-pub use subject::{Subject, Trouble};
+pub use level::{Level, LevelReport, Standing};
+pub use outcome::{CaseReport, Lack, Outcome};
+pub use report::Report;
+pub use run::{run, run_with_seed};
+pub use subject::Subject;
 
-/// Runs every case that applies to the subject's providers, one after the other.
-///
-/// # Cancel safety
-///
-/// A dropped future leaves behind what the current case has registered.
-pub async fn run(subject: &dyn Subject) -> Report {
-    let mut cases = Vec::new();
-    for case in cases::CASES {
-        let bench = subject::Bench::new(subject, case.number);
-        let outcome = match bench.within(subject.patience() * 12, (case.run)(&bench)).await {
-            Ok(()) => Outcome::Passed,
-            Err(Trouble::Skipped(why)) => Outcome::Skipped { why },
-            Err(Trouble::Failed { expected, seen }) => Outcome::Failed { expected, seen },
-        };
-        bench.clean_up().await;
-        cases.push(CaseReport { number: case.number, name: case.name, outcome });
-    }
-    Report { cases }
-}
+const VERSION: &str = env!("CARGO_PKG_VERSION");

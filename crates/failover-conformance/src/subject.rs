@@ -1,15 +1,37 @@
-//! The subject of the tests, and helpers of the cases.
+//! The subject of the tests: what a provider crate tells the suite.
 
-use std::fmt::Debug;
-use std::future::{Future, poll_fn};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use failover_core::provider::{EndpointEntry, EndpointSet, Provider, Query, Registry, WatchStream};
-use failover_core::{Endpoint, EndpointBuilder, Error, ServiceName, async_trait};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use failover_core::provider::Provider;
+use failover_core::{Endpoint, Error, async_trait};
+
+use crate::together::together;
+
+/// How many endpoints the default `write_all` and `remove_all` write at a time.
+const AT_ONCE: usize = 16;
 
 /// A kind of provider and its backend.
+///
+/// Only [`provider`](Self::provider) is required. What the suite cannot know about a backend, a hook
+/// tells it. A case whose hook is missing is skipped, and its level is not reached:
+///
+/// | hook | tells | default | without it |
+/// |---|---|---|---|
+/// | [`provider`](Self::provider) | another connected provider on the same backend | required | |
+/// | [`unconnected`](Self::unconnected) | another one on which `connect` was not called | none | 35 is skipped |
+/// | [`write`](Self::write), [`remove`](Self::remove) | how an endpoint comes into the backend and leaves it | the provider's registry | for a read-only provider 11, 20, 21, 23, 30 to 32, 34, 35 and 60 to 62 are skipped |
+/// | [`write_all`](Self::write_all), [`remove_all`](Self::remove_all) | the same for many endpoints | `write` and `remove`, 16 at a time | |
+/// | [`crowd`](Self::crowd) | how many endpoints clause 60 writes: fewer only if the backend cannot hold 10 000 | 10 000 | |
+/// | [`outage`](Self::outage) | starts and ends an outage of the backend | none | 30 to 35 are skipped; they do not apply to `AddressTrust::InProcess` |
+/// | [`hostile`](Self::hostile) | puts broken entries beside good ones, and removes them | none | 61 is skipped; it does not apply to `AddressTrust::InProcess` |
+/// | [`renewal`](Self::renewal) | how long until every owner has renewed what it has registered | `calm` | |
+/// | [`has_secrets`](Self::has_secrets) | whether the provider is given a token or a password | true | |
+/// | [`secrets`](Self::secrets), [`shown`](Self::shown) | texts that must not appear anywhere, and where they might | none | 51 is skipped, unless there are no secrets |
+/// | [`patience`](Self::patience) | how long a change may take to arrive: for a provider that polls, more than its interval | 5 s | |
+/// | [`calm`](Self::calm) | how long to wait to see that nothing happens: for a provider that polls, more than its interval | 300 ms | |
+/// | [`service`](Self::service) | the name of the service that a clause uses | `conformance-CLAUSE-PROCESS` | |
+/// | [`backend`](Self::backend) | the backend and its version, for the report | none | |
 #[async_trait]
 pub trait Subject: Send + Sync {
     /// Returns another connected provider on the same backend.
@@ -29,10 +51,16 @@ pub trait Subject: Send + Sync {
         Ok(None)
     }
 
+    /// Returns the backend and its version for the report, such as `consul 1.21.4`; default none.
+    fn backend(&self) -> String {
+        String::new()
+    }
+
     /// Returns the name of the service that the case of a clause uses; default
     /// `conformance-CLAUSE-PROCESS`. No two clauses may share one.
     fn service(&self, clause: u32) -> String {
-        // Keeps concurrent runs on one backend apart.
+        // Keeps concurrent runs on one backend apart, and a repeated run from what the first one left:
+        // so it does not come from the seed.
         format!("conformance-{clause}-{}", std::process::id())
     }
 
@@ -61,6 +89,34 @@ pub trait Subject: Send + Sync {
         registry.deregister(endpoint.service(), endpoint.id()).await.map(|_| true)
     }
 
+    /// Writes many endpoints, all of one service. The default calls [`write`](Self::write) for each, 16
+    /// at a time; override it if the backend takes many at once.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the backend refuses; the case then fails.
+    async fn write_all(&self, provider: &dyn Provider, endpoints: &[Endpoint]) -> Result<bool, Error> {
+        let writes = endpoints.iter().map(|endpoint| self.write(provider, endpoint));
+        Ok(together(AT_ONCE, writes).await?.into_iter().all(|can| can))
+    }
+
+    /// Removes many endpoints: see [`write_all`](Self::write_all).
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the backend refuses.
+    async fn remove_all(&self, provider: &dyn Provider, endpoints: &[Endpoint]) -> Result<bool, Error> {
+        let removals = endpoints.iter().map(|endpoint| self.remove(provider, endpoint));
+        Ok(together(AT_ONCE, removals).await?.into_iter().all(|can| can))
+    }
+
+    /// Returns how many endpoints of one service the case about many endpoints writes; default 10 000.
+    /// Return fewer only if the backend cannot hold that many, and say why beside it: a DNS message,
+    /// for example, holds about 4000 addresses.
+    fn crowd(&self) -> usize {
+        10_000
+    }
+
     /// Returns how long a change may take to reach another provider on the backend; default 5 s.
     fn patience(&self) -> Duration {
         Duration::from_secs(5)
@@ -72,11 +128,39 @@ pub trait Subject: Send + Sync {
         Duration::from_millis(300)
     }
 
+    /// Returns how long it takes until every owner has renewed what it has registered, such as a time
+    /// to live or a lease; default [`calm`](Self::calm). Make the provider's interval short rather than
+    /// this long.
+    fn renewal(&self) -> Duration {
+        self.calm()
+    }
+
     /// Starts or ends an outage of the backend. Returns whether the subject supports that; default
-    /// false, which skips the cases about outages.
+    /// false, which skips the cases about outages. Is also called to end an outage that has not begun.
+    ///
+    /// A provider whose `info` states `AddressTrust::InProcess` has no backend that could be away.
     async fn outage(&self, begins: bool) -> bool {
         let _ = begins;
         false
+    }
+
+    /// Writes broken entries of a service into the backend beside its good ones, as other software or an
+    /// attacker could, or removes them again. Returns whether the subject supports that; default false,
+    /// which skips the case about them. Is also called to remove what was never written.
+    ///
+    /// Write whatever the backend accepts and no provider should believe: no port, or port 0 or 70000; a
+    /// weight of 0, -1 or 1e9; over-long ids, and ids with control characters; broken JSON where JSON is
+    /// expected; no address, or one that is no address. Use no address in `10.1.2.0/24`: those are the
+    /// good ones.
+    async fn hostile(&self, service: &str, begins: bool) -> bool {
+        let _ = (service, begins);
+        false
+    }
+
+    /// Returns whether the provider is given a secret, such as a token or a password; default true. With
+    /// false, the clause about secrets does not apply.
+    fn has_secrets(&self) -> bool {
+        true
     }
 
     /// Returns texts that must not appear in any output, such as the providers' token.
@@ -89,205 +173,4 @@ pub trait Subject: Send + Sync {
     fn shown(&self) -> Vec<String> {
         Vec::new()
     }
-}
-
-/// Why a case did not pass.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Trouble {
-    /// The provider does not offer the function.
-    Skipped(String),
-    /// The provider violates the contract.
-    Failed {
-        /// What the contract requires.
-        expected: String,
-        /// What happened.
-        seen: String,
-    },
-}
-
-pub(crate) type Done<T = ()> = Result<T, Trouble>;
-
-pub(crate) fn skip<T>(why: &str) -> Done<T> {
-    Err(Trouble::Skipped(why.to_owned()))
-}
-
-pub(crate) fn fail<T>(expected: impl Into<String>, seen: impl Into<String>) -> Done<T> {
-    Err(Trouble::Failed { expected: expected.into(), seen: seen.into() })
-}
-
-/// Fails unless the condition holds.
-pub(crate) fn ensure(holds: bool, expected: &str, seen: impl Debug) -> Done {
-    if holds { Ok(()) } else { fail(expected, format!("{seen:?}")) }
-}
-
-/// Fails the case unless the operation succeeded.
-pub(crate) fn works<T>(what: &str, result: Result<T, Error>) -> Done<T> {
-    result.or_else(|error| fail(format!("{what} works"), format!("error of kind {}: {error}", error.kind())))
-}
-
-/// The state of a running case.
-pub(crate) struct Bench<'a> {
-    pub(crate) subject: &'a dyn Subject,
-    service: String,
-    written: Mutex<Vec<Endpoint>>,
-}
-
-impl<'a> Bench<'a> {
-    pub(crate) fn new(subject: &'a dyn Subject, number: u32) -> Self {
-        Self { subject, service: subject.service(number), written: Mutex::default() }
-    }
-
-    pub(crate) async fn provider(&self) -> Done<Arc<dyn Provider>> {
-        works("making a provider", self.subject.provider().await)
-    }
-
-    pub(crate) fn service(&self) -> ServiceName {
-        ServiceName::new(&self.service).expect("the subject names a service")
-    }
-
-    pub(crate) fn query(&self) -> Query {
-        Query::service(&self.service())
-    }
-
-    /// Returns an endpoint of the case's service, at `10.1.2.last`.
-    pub(crate) fn endpoint(&self, id: &str, last: u8) -> EndpointBuilder {
-        Endpoint::builder(id, self.service.clone(), format!("10.1.2.{last}"), 8080).protocol("http")
-    }
-
-    pub(crate) fn plain(&self, id: &str, last: u8) -> Endpoint {
-        self.endpoint(id, last).build().expect("valid")
-    }
-
-    /// Registers an endpoint and notes it for removal.
-    pub(crate) async fn register(&self, provider: &Arc<dyn Provider>, endpoint: &Endpoint) -> Done {
-        let registry = registry(provider)?;
-        self.note(endpoint);
-        works("register", registry.register(endpoint).await)
-    }
-
-    /// Writes an endpoint to the backend and notes it for removal.
-    pub(crate) async fn write(&self, provider: &Arc<dyn Provider>, endpoint: &Endpoint) -> Done {
-        self.note(endpoint);
-        can(works("writing to the backend", self.subject.write(&**provider, endpoint).await)?)
-    }
-
-    pub(crate) async fn remove(&self, provider: &Arc<dyn Provider>, endpoint: &Endpoint) -> Done {
-        can(works("removing from the backend", self.subject.remove(&**provider, endpoint).await)?)
-    }
-
-    fn note(&self, endpoint: &Endpoint) {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).push(endpoint.clone());
-    }
-
-    /// Lists until the answer satisfies the predicate.
-    pub(crate) async fn lists(
-        &self,
-        provider: &Arc<dyn Provider>,
-        expected: &str,
-        right: impl Fn(&EndpointSet) -> bool,
-    ) -> Done<EndpointSet> {
-        let until = Instant::now() + self.subject.patience();
-        loop {
-            let seen = provider.list(&self.query()).await;
-            match seen {
-                Ok(set) if right(&set) => return Ok(set),
-                Ok(set) if Instant::now() >= until => return fail(expected, shown(&set)),
-                Err(error) if Instant::now() >= until => return fail(expected, format!("{error}")),
-                _ => sleep(self.subject.calm() / 20).await,
-            }
-        }
-    }
-
-    /// Reads a watch until a set satisfies the predicate; errors before that are allowed, the end
-    /// of the stream is not.
-    pub(crate) async fn watches(
-        &self,
-        stream: &mut WatchStream<'_>,
-        expected: &str,
-        right: impl Fn(&EndpointSet) -> bool,
-    ) -> Done {
-        let until = Instant::now() + self.subject.patience();
-        let mut last = "nothing".to_owned();
-        loop {
-            match before(until, next(stream)).await {
-                None => {
-                    return fail(expected, format!("not within {:?}; last {last}", self.subject.patience()));
-                }
-                Some(None) => return fail(expected, format!("the stream ended after {last}")),
-                Some(Some(Ok(set))) if right(&set) => return Ok(()),
-                Some(Some(Ok(set))) => last = shown(&set),
-                Some(Some(Err(error))) => last = format!("error: {error}"),
-            }
-        }
-    }
-
-    pub(crate) async fn within(&self, limit: Duration, case: impl Future<Output = Done>) -> Done {
-        match timeout(limit, case).await {
-            Ok(done) => done,
-            Err(_) => fail("every operation ends", format!("the case is not done after {limit:?}")),
-        }
-    }
-
-    /// Removes what the case has written, even if the case did not finish.
-    pub(crate) async fn clean_up(&self) {
-        self.subject.outage(false).await;
-        let left = std::mem::take(&mut *self.written.lock().unwrap_or_else(PoisonError::into_inner));
-        if left.is_empty() {
-            return;
-        }
-        let cleaning = async {
-            let Ok(provider) = self.subject.provider().await else { return };
-            for endpoint in left {
-                let _ = self.subject.remove(&*provider, &endpoint).await;
-            }
-        };
-        let _ = timeout(self.subject.patience(), cleaning).await;
-    }
-}
-
-fn can(can: bool) -> Done {
-    if can {
-        Ok(())
-    } else {
-        skip("the provider is read-only, and the subject has no hooks `write` and `remove`")
-    }
-}
-
-pub(crate) fn registry(provider: &Arc<dyn Provider>) -> Done<&dyn Registry> {
-    provider.registry().map_or_else(|| skip("the provider cannot be written to"), Ok)
-}
-
-/// Returns the output of a future that is ready before this time, even if the future is always
-/// ready.
-pub(crate) async fn before<T>(until: Instant, what: impl Future<Output = T>) -> Option<T> {
-    if Instant::now() >= until { None } else { timeout_at(until, what).await.ok() }
-}
-
-pub(crate) async fn next(stream: &mut WatchStream<'_>) -> Option<Result<EndpointSet, Error>> {
-    poll_fn(|context| stream.as_mut().poll_next(context)).await
-}
-
-pub(crate) fn ids(set: &EndpointSet) -> Vec<&str> {
-    let mut ids: Vec<_> = set.entries().iter().map(|entry| entry.endpoint().id().as_str()).collect();
-    ids.sort_unstable();
-    ids
-}
-
-/// Returns the last numbers of the addresses, in order: cases that a backend without ids has to pass tell
-/// endpoints apart by them.
-pub(crate) fn lasts(set: &EndpointSet) -> Vec<u8> {
-    let last = |entry: &EndpointEntry| entry.endpoint().address().rsplit('.').next()?.parse().ok();
-    let mut lasts: Vec<_> = set.entries().iter().map(|entry| last(entry).unwrap_or(0)).collect();
-    lasts.sort_unstable();
-    lasts
-}
-
-pub(crate) fn find<'s>(set: &'s EndpointSet, id: &str) -> Option<&'s EndpointEntry> {
-    set.entries().iter().find(|entry| entry.endpoint().id().as_str() == id)
-}
-
-pub(crate) fn shown(set: &EndpointSet) -> String {
-    let endpoints: Vec<_> = set.entries().iter().map(|entry| entry.endpoint().to_string()).collect();
-    format!("[{}] and {} rejected entries", endpoints.join(", "), set.rejected().len())
 }

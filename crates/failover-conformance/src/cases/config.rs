@@ -11,16 +11,16 @@ use tokio::time::{Instant, timeout_at};
 
 use super::kind;
 use super::outage::{LAZY, begins, poll_once};
-use crate::subject::{Bench, Done, before, ensure, fail, skip, works};
+use crate::bench::{Bench, Done, before, ensure, fail, inconclusive, not_offered, works};
 
 fn store(provider: &Arc<dyn Provider>) -> Done<&dyn ConfigStore> {
-    provider.config_store().map_or_else(|| skip("the provider keeps no configuration"), Ok)
+    provider.config_store().map_or_else(|| not_offered("the provider keeps no configuration"), Ok)
 }
 
 /// Fails the case unless a document was stored; skips it if this store is read-only.
 fn stored(what: &str, result: Result<Revision, failover_core::Error>) -> Done<Revision> {
     match kind(&result) {
-        Some(ErrorKind::Unsupported) => skip("the provider's configuration is read-only"),
+        Some(ErrorKind::Unsupported) => not_offered("the provider's configuration is read-only"),
         _ => works(what, result),
     }
 }
@@ -113,7 +113,7 @@ pub(super) async fn late_document(bench: &Bench<'_>) -> Done {
         let result = self::store(&other)?.store(&key, document, expected.as_ref()).await;
         expected = Some(stored("storing", result)?);
         if sees(bench, &mut polled, &key, document, |stored| holds(stored, document)).await.is_err() {
-            return skip("a watch does not see every change: that is another clause");
+            return inconclusive("a watch does not see every change");
         }
         // Streams with separate connections receive it slightly later.
         tokio::time::sleep(bench.subject.calm() / 2).await;
@@ -121,7 +121,7 @@ pub(super) async fn late_document(bench: &Bench<'_>) -> Done {
             0 => sees(bench, &mut late, &key, document, |stored| holds(stored, document)).await?,
             1 => match poll_once(next(&mut late)) {
                 Some(Some(Ok(set))) if holds(set.get(&key), document) => {}
-                _ => return skip(LAZY),
+                _ => return not_offered(LAZY),
             },
             _ => {}
         }

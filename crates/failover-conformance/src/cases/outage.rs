@@ -9,10 +9,18 @@ use failover_core::provider::{Provider, Query};
 use failover_core::{ErrorKind, RetryAdvice, codes};
 use tokio::time::{Instant, sleep};
 
-use crate::subject::{Bench, Done, before, ensure, fail, lasts, next, shown, skip, works};
+use crate::bench::{
+    Bench, Done, before, ensure, fail, inconclusive, lasts, next, no_hook, not_offered, shown, works,
+};
 
 pub(super) async fn begins(bench: &Bench<'_>) -> Done {
-    if bench.subject.outage(true).await { Ok(()) } else { skip("the subject has no hook for an outage") }
+    if bench.subject.outage(true).await {
+        return Ok(());
+    }
+    if bench.is_in_process().await? {
+        return not_offered("the backend is this process: it cannot be away");
+    }
+    no_hook("outage", "let it stop and start the backend")
 }
 
 async fn prepared(bench: &Bench<'_>) -> Done<Arc<dyn Provider>> {
@@ -56,7 +64,7 @@ pub(super) async fn watch(bench: &Bench<'_>) -> Done {
     let provider = prepared(bench).await?;
     let service = bench.service();
     let Some(mut stream) = provider.watch(&Query::service(&service)) else {
-        return skip("the provider cannot watch");
+        return not_offered("the provider cannot watch");
     };
     bench.watches(&mut stream, "the endpoint", |set| lasts(set) == [1]).await?;
     begins(bench).await?;
@@ -93,7 +101,7 @@ pub(super) async fn watch(bench: &Bench<'_>) -> Done {
 /// Checks that a provider needs no successful `connect`: a program may start before its registry.
 pub(super) async fn unconnected(bench: &Bench<'_>) -> Done {
     let Some(early) = works("making a provider", bench.subject.unconnected().await)? else {
-        return skip("the subject has no hook `unconnected`");
+        return no_hook("unconnected", "let it return a provider on which `connect` was not called");
     };
     let failed = works("making a provider", bench.subject.unconnected().await)?;
     let _writer = prepared(bench).await?;
@@ -144,7 +152,7 @@ pub(super) async fn late_set(bench: &Bench<'_>) -> Done {
     let (Some(mut polled), Some(mut late)) =
         (provider.watch(&Query::service(&service)), provider.watch(&Query::service(&service)))
     else {
-        return skip("the provider cannot watch");
+        return not_offered("the provider cannot watch");
     };
     for stream in [&mut polled, &mut late] {
         bench.watches(stream, "the endpoint", |set| lasts(set) == [1]).await?;
@@ -153,7 +161,7 @@ pub(super) async fn late_set(bench: &Bench<'_>) -> Done {
     change(bench, &other, &mut polled, &[1, 2]).await?;
     match poll_once(next(&mut late)) {
         Some(Some(Ok(set))) if lasts(&set) == [1, 2] => {}
-        _ => return skip(LAZY),
+        _ => return not_offered(LAZY),
     }
     change(bench, &other, &mut polled, &[1, 2, 3]).await?;
     begins(bench).await?;
@@ -170,7 +178,7 @@ pub(super) async fn late_set(bench: &Bench<'_>) -> Done {
     ensure(right, "the newest set first, and then the error", first)
 }
 
-/// Why a stream is skipped: it cannot lose what it has not received.
+/// Why a clause does not apply to a stream: it cannot lose what it has not received.
 pub(super) const LAZY: &str = "a watch receives changes only while it is polled";
 
 /// Writes one more endpoint and waits until a stream has seen it.
@@ -183,7 +191,7 @@ async fn change(
     let last = all.len() as u8;
     bench.write(other, &bench.plain(&format!("e{last}"), last)).await?;
     if bench.watches(polled, "the change", |set| lasts(set) == all).await.is_err() {
-        return skip("a watch does not see every change: that is another clause");
+        return inconclusive("a watch does not see every change");
     }
     // Streams with separate connections receive it slightly later.
     sleep(bench.subject.calm() / 2).await;

@@ -3,7 +3,7 @@
 use failover_core::ErrorKind;
 use failover_core::provider::{EndpointEntry, Query};
 
-use crate::subject::{Bench, Done, ensure, lasts, shown, works};
+use crate::bench::{Bench, Done, ensure, lasts, shown, works};
 
 pub(super) async fn query(bench: &Bench<'_>) -> Done {
     let provider = bench.provider().await?;

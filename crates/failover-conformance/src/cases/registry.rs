@@ -9,7 +9,8 @@ use failover_core::{Endpoint, ErrorKind, Health, HealthCheck, Lifecycle};
 use tokio::time::sleep;
 
 use super::kind;
-use crate::subject::{Bench, Done, ensure, find, ids, registry, shown, works};
+use crate::bench::{Bench, Done, ensure, find, ids, registry, shown, works};
+use crate::together::together;
 
 pub(super) async fn round_trip(bench: &Bench<'_>) -> Done {
     let provider = bench.provider().await?;
@@ -165,31 +166,26 @@ pub(super) async fn many(bench: &Bench<'_>) -> Done {
     const MANY: u8 = 20;
     let provider = bench.provider().await?;
     registry(&provider)?;
-    let endpoints: Vec<_> = (1..=MANY).map(|last| bench.plain(&format!("e-{last:02}"), last)).collect();
-    let mut registering: Vec<_> =
-        endpoints.iter().map(|endpoint| Box::pin(bench.register(&provider, endpoint))).collect();
-    let mut first = Ok(());
-    poll_fn(|context| {
-        registering.retain_mut(|one| match one.as_mut().poll(context) {
-            Poll::Pending => true,
-            Poll::Ready(done) => {
-                first = first.clone().and(done);
-                false
-            }
-        });
-        if registering.is_empty() { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-    first?;
+    let mut endpoints: Vec<_> = (1..=MANY).map(|last| bench.plain(&format!("e-{last:02}"), last)).collect();
+    bench.random.shuffle(&mut endpoints);
+    together(endpoints.len(), endpoints.iter().map(|endpoint| bench.register(&provider, endpoint))).await?;
     bench.lists(&provider, "all twenty", |set| set.entries().len() == usize::from(MANY)).await.map(drop)
 }
+
+/// The number of random ids beside the fixed ones.
+const RANDOM_IDS: usize = 6;
 
 pub(super) async fn odd_ids(bench: &Bench<'_>) -> Done {
     let provider = bench.provider().await?;
     let registry = registry(&provider)?;
-    let odd = ["a/b", "a/../b", "..", "a%2Fb", "ü", "a?b=c#d", "a:b,c", "A", "a"];
+    let fixed = ["a/b", "a/../b", "..", "a%2Fb", "ü", "a?b=c#d", "a:b,c", "A", "a"];
+    let mut odd: Vec<_> = fixed.into_iter().map(str::to_owned).collect();
+    odd.extend((0..RANDOM_IDS).map(|_| random_id(bench)));
+    odd.sort_unstable();
+    odd.dedup();
+    bench.random.shuffle(&mut odd);
     let mut kept = Vec::new();
-    for (id, last) in odd.into_iter().zip(1..) {
+    for (id, last) in odd.iter().map(String::as_str).zip(1..) {
         let endpoint = bench.plain(id, last);
         match registry.register(&endpoint).await {
             Ok(()) => {
@@ -200,17 +196,24 @@ pub(super) async fn odd_ids(bench: &Bench<'_>) -> Done {
             // A registry that cannot store it must say so.
             Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Validation) => {}
             Err(error) => {
-                return crate::subject::fail("it is kept, or Unsupported", format!("{id}: {error}"));
+                return crate::bench::fail("it is kept, or Unsupported", format!("{id}: {error}"));
             }
         }
     }
     kept.sort_unstable();
     let set = bench.lists(&provider, &format!("the ids {kept:?}"), |set| ids(set) == kept).await?;
-    for (id, last) in odd.into_iter().zip(1_u8..).filter(|(id, _)| kept.contains(id)) {
+    for (id, last) in odd.iter().map(String::as_str).zip(1_u8..).filter(|(id, _)| kept.contains(id)) {
         let address = find(&set, id).map(|entry| entry.endpoint().address().to_owned());
         ensure(address == Some(format!("10.1.2.{last}")), &format!("{id} at 10.1.2.{last}"), address)?;
     }
     Ok(())
+}
+
+/// Returns an id of up to 40 characters that wire formats like to give a meaning.
+fn random_id(bench: &Bench<'_>) -> String {
+    let characters: Vec<_> = "aAbZ09._-/%?#&=:;,@+~'\"\\<>{}[]()$!*|^`üßЖ漢😀".chars().collect();
+    let length = 1 + bench.random.below(40);
+    (0..length).map(|_| characters[bench.random.below(characters.len())]).collect()
 }
 
 pub(super) async fn cancelled(bench: &Bench<'_>) -> Done {

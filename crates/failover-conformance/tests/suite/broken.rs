@@ -1,99 +1,99 @@
 //! The memory provider with a backend that can fail, and with at most one flaw.
 
-use std::pin::Pin;
+mod flaws;
+mod registering;
+mod storing;
+mod watching;
+
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use failover_conformance::Subject;
 use failover_core::provider::{
-    ConfigKey, ConfigSet, ConfigStore, ConfigStream, EndpointEntry, EndpointSet, Feature, Provider,
-    ProviderInfo, Query, Registry, Revision, StoredConfig, WatchStream,
+    AddressTrust, ConfigStore, EndpointSet, Feature, Provider, ProviderInfo, Query, Registry, WatchStream,
 };
-use failover_core::{Endpoint, EndpointId, Error, ErrorKind, Health, Lifecycle, ServiceName, async_trait};
+use failover_core::{Endpoint, EndpointId, Error, ErrorKind, ServiceName, async_trait};
 use failover_memory::{MemoryCluster, MemoryProvider};
-use futures_core::Stream;
 use tokio::sync::watch;
+
+pub(crate) use flaws::{FLAWS, Flaw};
+use watching::Watch;
 
 pub(crate) const SECRET: &str = "hunter2-canary";
 
-/// A defect of a provider.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flaw {
-    NamesNoRegistry,
-    CannotConnectTwice,
-    UnknownServiceIsAnError,
-    DropsMetadata,
-    KeepsTheFirstRegistration,
-    LosesAnUpdate,
-    UpdateRegisters,
-    Resurrects,
-    MissingIsAnError,
-    GetsSomebodyElse,
-    IgnoresTags,
-    ForgetsTheLast,
-    CutsIdsAtTheSlash,
-    WritesInTwoSteps,
-    ForgetsClaims,
-    BeginsEmpty,
-    NeverWakes,
-    Floods,
-    OneWatchForAll,
-    EmptiesOnAnError,
-    EndsOnAnError,
-    HidesErrors,
-    ListsFromACache,
-    BreaksOnAFailedConnect,
-    LosesASetToAnError,
-    LosesADocumentToAnError,
-    OutageIsInvalid,
-    MiscallsALargeDocument,
-    MiscallsAConflict,
-    CutsDocuments,
-    IgnoresCompareAndSwap,
-    ConfigNeverWakes,
-    BlocksClose,
-    LeaksASecretInDebug,
-}
+/// The crowd of these subjects: small, because there is one for each flaw.
+const CROWD: usize = 300;
+/// What a flawed provider returns of a larger answer.
+const PAGE: usize = 100;
 
 /// A backend and its flaw.
 pub(crate) struct Broken {
     cluster: MemoryCluster,
     flaw: Option<Flaw>,
     down: Arc<watch::Sender<bool>>,
+    /// The service that has broken entries.
+    hostile: Arc<Mutex<String>>,
 }
 
 impl Broken {
     pub(crate) fn new(flaw: Option<Flaw>) -> Self {
-        Self { cluster: MemoryCluster::new(), flaw, down: Arc::new(watch::Sender::new(false)) }
+        let down = Arc::new(watch::Sender::new(false));
+        Self { cluster: MemoryCluster::new(), flaw, down, hostile: Arc::default() }
+    }
+
+    fn make(&self) -> Arc<Flawed> {
+        Arc::new(Flawed {
+            inner: Arc::new(self.cluster.provider()),
+            flaw: self.flaw,
+            down: Arc::clone(&self.down),
+            hostile: Arc::clone(&self.hostile),
+            open: Arc::new(AtomicBool::new(true)),
+            connected: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
+            dropped: AtomicBool::new(false),
+            watches: AtomicU64::new(0),
+            registrations: AtomicU64::new(0),
+            writing: AtomicU64::new(0),
+            locked: Mutex::default(),
+            own: Mutex::default(),
+            first: Mutex::default(),
+            lists: AtomicU64::new(0),
+        })
     }
 }
 
 #[async_trait]
 impl Subject for Broken {
     async fn provider(&self) -> Result<Arc<dyn Provider>, Error> {
-        Ok(Arc::new(Flawed {
-            inner: Arc::new(self.cluster.provider()),
-            flaw: self.flaw,
-            down: Arc::clone(&self.down),
-            connected: AtomicBool::new(false),
-            broken: AtomicBool::new(false),
-            watches: AtomicU64::new(0),
-            reached: Mutex::default(),
-        }))
+        let provider = self.make();
+        provider.connect().await.map(|()| provider as Arc<dyn Provider>)
     }
 
     async fn unconnected(&self) -> Result<Option<Arc<dyn Provider>>, Error> {
-        self.provider().await.map(Some)
+        Ok(Some(self.make()))
+    }
+
+    fn backend(&self) -> String {
+        "a test's <cluster> & \u{1b}".to_owned()
     }
 
     fn patience(&self) -> Duration {
         Duration::from_secs(1)
     }
 
+    fn crowd(&self) -> usize {
+        CROWD
+    }
+
     async fn outage(&self, begins: bool) -> bool {
         self.down.send_replace(begins);
+        true
+    }
+
+    async fn hostile(&self, service: &str, begins: bool) -> bool {
+        *self.hostile.lock().expect("whole") = if begins { service.to_owned() } else { String::new() };
         true
     }
 
@@ -111,11 +111,23 @@ struct Flawed {
     inner: Arc<MemoryProvider>,
     flaw: Option<Flaw>,
     down: Arc<watch::Sender<bool>>,
+    hostile: Arc<Mutex<String>>,
+    open: Arc<AtomicBool>,
     connected: AtomicBool,
+    /// A connect has failed.
     broken: AtomicBool,
+    /// A watch was dropped.
+    dropped: AtomicBool,
     watches: AtomicU64,
-    /// Registrations so far, by service.
-    reached: Mutex<Vec<ServiceName>>,
+    registrations: AtomicU64,
+    /// Registrations in flight.
+    writing: AtomicU64,
+    locked: Mutex<HashSet<(ServiceName, EndpointId)>>,
+    /// What this provider has registered.
+    own: Mutex<Vec<(ServiceName, EndpointId)>>,
+    /// The first answer of this provider.
+    first: Mutex<Option<EndpointSet>>,
+    lists: AtomicU64,
 }
 
 impl Flawed {
@@ -127,9 +139,60 @@ impl Flawed {
         if *self.down.borrow() { Err(refused()) } else { Ok(&self.inner) }
     }
 
-    fn id(&self, id: &EndpointId) -> EndpointId {
-        let end = if self.has(Flaw::CutsIdsAtTheSlash) { id.as_str().find('/') } else { None };
-        EndpointId::new(&id.as_str()[..end.unwrap_or(id.as_str().len())]).expect("valid")
+    /// Returns the answer for a set that may have broken entries beside it.
+    fn beside_broken(&self, query: &Query, set: EndpointSet) -> Result<EndpointSet, Error> {
+        let is_hostile = {
+            let hostile = self.hostile.lock().expect("whole");
+            query.service_name().is_some_and(|service| service.as_str() == *hostile)
+        };
+        let invalid = || Error::invalid("port", 70_000, "1 to 65535");
+        match self.flaw {
+            _ if !is_hostile => Ok(set),
+            Some(Flaw::OneBrokenEntrySpoilsAll) => Err(invalid()),
+            Some(Flaw::DropsTheNeighbours) => Ok(EndpointSet::new(set.into_entries().into_iter().skip(1))),
+            Some(Flaw::PanicsOnABrokenEntry) => panic!("called `Option::unwrap()` on a `None` value"),
+            _ => {
+                let mut set = set;
+                set.reject("broken", invalid());
+                Ok(set)
+            }
+        }
+    }
+
+    /// Lists with the flaws of a working backend.
+    async fn listed(&self, query: &Query) -> Result<EndpointSet, Error> {
+        let unfiltered = query.service_name().map(Query::service);
+        let set = match (self.flaw, unfiltered) {
+            (Some(Flaw::IgnoresTags), Some(unfiltered)) if query.tags().next() == Some("blue") => {
+                self.inner.list(&unfiltered).await?
+            }
+            (Some(Flaw::IgnoresMetadata), Some(unfiltered)) => {
+                let query = query.tags().fold(unfiltered, Query::tag);
+                self.inner.list(&query).await?
+            }
+            _ => self.inner.list(query).await?,
+        };
+        match self.flaw {
+            Some(Flaw::UnknownServiceIsAnError) if set.is_unknown_service() && is_case(query, 3) => {
+                Err(Error::new(ErrorKind::NotFound, "there is no such service"))
+            }
+            Some(Flaw::InventsAnEndpoint) if set.is_unknown_service() && is_case(query, 3) => {
+                let service = query.service_name().expect("the case names one").as_str();
+                let invented = Endpoint::builder("default", service, "10.9.9.9", 80).build()?;
+                Ok(EndpointSet::new([invented.into()]))
+            }
+            Some(Flaw::ListsOnePage) => Ok(EndpointSet::new(set.into_entries().into_iter().take(PAGE))),
+            Some(Flaw::ListsTheFirstAnswerForever) if is_case(query, 62) => {
+                Ok(self.first.lock().expect("whole").get_or_insert(set).clone())
+            }
+            Some(Flaw::AnswersFromALaggingReplica) if is_case(query, 62) => {
+                // Every second answer is one change behind.
+                let is_late = self.lists.fetch_add(1, Ordering::SeqCst) % 2 == 1;
+                let behind = set.entries().len().saturating_sub(usize::from(is_late));
+                Ok(EndpointSet::new(set.into_entries().into_iter().take(behind)))
+            }
+            _ => self.beside_broken(query, set),
+        }
     }
 }
 
@@ -137,32 +200,42 @@ fn refused() -> Error {
     Error::new(ErrorKind::Connection, "connection refused")
 }
 
-fn with_id(endpoint: &Endpoint, id: &EndpointId) -> Endpoint {
-    let json = serde_json::to_value(endpoint).expect("serialises");
-    let mut json = json;
-    json["id"] = id.as_str().into();
-    serde_json::from_value(json).expect("valid")
+/// Returns whether this is a query of a case: a flaw that would show everywhere shows only there.
+fn is_case(query: &Query, case: u32) -> bool {
+    query.service_name().is_some_and(|name| name.as_str().starts_with(&format!("conformance-{case}-")))
 }
 
 #[async_trait]
 impl Provider for Flawed {
     fn info(&self) -> ProviderInfo {
-        let info = self.inner.info();
+        // Its backend can fail, so it is not this process.
+        let info = self.inner.info().with_trust(AddressTrust::Remote);
+        let hidden = match self.flaw {
+            Some(Flaw::NamesNoRegistry) => Some(Feature::Registry),
+            Some(Flaw::NamesNoWatch) => Some(Feature::Watch),
+            _ => None,
+        };
         let features: Vec<_> = info.features().to_vec();
-        let hidden = self.has(Flaw::NamesNoRegistry);
-        info.with_features(features.into_iter().filter(|feature| !(hidden && *feature == Feature::Registry)))
+        info.with_features(features.into_iter().filter(|feature| Some(*feature) != hidden))
     }
 
     async fn connect(&self) -> Result<(), Error> {
-        if self.connected.swap(true, Ordering::SeqCst) && self.has(Flaw::CannotConnectTwice) {
+        let up = self.up();
+        if up.is_err() && self.has(Flaw::BreaksOnAFailedConnect) {
+            self.broken.store(true, Ordering::SeqCst);
+        }
+        up?.connect().await?;
+        let times = u32::from(self.connected.swap(true, Ordering::SeqCst));
+        if times > 0 && self.has(Flaw::CannotConnectTwice) {
             return Err(Error::new(ErrorKind::Internal, "it is connected already"));
         }
-        let up = self.up();
-        self.broken.store(up.is_err() && self.has(Flaw::BreaksOnAFailedConnect), Ordering::SeqCst);
-        up?.connect().await
+        Ok(())
     }
 
     async fn ping(&self) -> Result<(), Error> {
+        if self.has(Flaw::PingFails) {
+            return Err(Error::new(ErrorKind::Unsupported, "there is no ping"));
+        }
         self.up()?.ping().await
     }
 
@@ -170,48 +243,42 @@ impl Provider for Flawed {
         if self.has(Flaw::BlocksClose) {
             std::future::pending::<()>().await;
         }
+        self.open.store(false, Ordering::SeqCst);
+        if self.has(Flaw::CloseDeregistersASuccessor) {
+            let own = std::mem::take(&mut *self.own.lock().expect("whole"));
+            for (service, id) in own {
+                let _ = self.inner.deregister(&service, &id).await;
+            }
+        }
         self.inner.close().await
     }
 
     async fn list(&self, query: &Query) -> Result<EndpointSet, Error> {
-        if self.broken.load(Ordering::SeqCst) {
+        let is_unconnected = self.has(Flaw::NeedsAConnect) && !self.connected.load(Ordering::SeqCst);
+        if self.broken.load(Ordering::SeqCst) || is_unconnected {
             return Err(refused());
         }
-        let provider = match self.up() {
-            Ok(provider) => provider,
-            Err(_) if self.has(Flaw::ListsFromACache) => &self.inner,
-            Err(_) if self.has(Flaw::OutageIsInvalid) => {
-                return Err(Error::new(ErrorKind::Validation, "there is no backend"));
+        match (self.flaw, self.up()) {
+            (Some(Flaw::ListsFromACache), Err(_)) => self.inner.list(query).await,
+            (Some(Flaw::OutageIsInvalid), Err(_)) => {
+                Err(Error::new(ErrorKind::Validation, "there is no backend"))
             }
-            Err(_) if self.has(Flaw::EmptiesOnAnError) => return Ok(EndpointSet::new([])),
-            Err(error) => return Err(error),
-        };
-        let set = provider.list(query).await?;
-        if set.is_unknown_service() && self.has(Flaw::UnknownServiceIsAnError) && never_used(query) {
-            return Err(Error::new(ErrorKind::NotFound, "there is no such service"));
+            (Some(Flaw::OutageHasAnOddCode), Err(error)) => Err(error.with_code("NO_ROUTE")),
+            (Some(Flaw::EmptiesOnAnError), Err(_)) => Ok(EndpointSet::new([])),
+            (_, Err(error)) => Err(error),
+            (flaw, Ok(_)) => match (flaw, self.listed(query).await) {
+                (Some(Flaw::ListsAfterClose), Err(error)) if error.kind() == ErrorKind::Shutdown => {
+                    Ok(EndpointSet::unknown_service())
+                }
+                (Some(Flaw::MiscallsAClosedProvider), Err(error)) => Err(error.with_code("CLOSED")),
+                (Some(Flaw::LeaksASecretInAnError), Err(error)) => Err(error.context(SECRET)),
+                (_, listed) => listed,
+            },
         }
-        if self.has(Flaw::IgnoresTags) && set.entries().len() == 1 {
-            let service = query.service_name().expect("the cases name one");
-            return provider.list(&Query::service(service)).await;
-        }
-        Ok(set)
     }
 
     fn watch(&self, query: &Query) -> Option<WatchStream<'_>> {
-        let number = self.watches.fetch_add(1, Ordering::SeqCst);
-        let inner = self.inner.watch(query)?;
-        Some(Box::pin(Watch {
-            inner,
-            owner: self,
-            down: Box::pin(changed(self.down.subscribe())),
-            failed: false,
-            emptied: false,
-            yielded: 0,
-            last: None,
-            changes: query.service_name()?.as_str().starts_with("conformance-21-"),
-            dead: self.has(Flaw::OneWatchForAll) && number > 1,
-            ended: false,
-        }))
+        Some(Box::pin(Watch::new(self, query)?))
     }
 
     fn registry(&self) -> Option<&dyn Registry> {
@@ -220,264 +287,5 @@ impl Provider for Flawed {
 
     fn config_store(&self) -> Option<&dyn ConfigStore> {
         Some(self)
-    }
-}
-
-/// Returns whether this is case 3's query for a service without registrations.
-fn never_used(query: &Query) -> bool {
-    query.service_name().is_some_and(|name| name.as_str().starts_with("conformance-3-"))
-}
-
-async fn changed(mut down: watch::Receiver<bool>) -> bool {
-    // The subject holds the sender.
-    let _ = down.changed().await;
-    *down.borrow()
-}
-
-#[allow(clippy::struct_excessive_bools, reason = "each is a state of its own")]
-struct Watch<'a> {
-    inner: WatchStream<'a>,
-    owner: &'a Flawed,
-    down: Pin<Box<dyn Future<Output = bool> + Send>>,
-    /// An error that was not yielded yet.
-    failed: bool,
-    /// It has yielded an empty set in place of the error.
-    emptied: bool,
-    yielded: u32,
-    last: Option<EndpointSet>,
-    /// Whether it is a watch of the case about changes: other cases watch, too, and would fail with
-    /// it.
-    changes: bool,
-    dead: bool,
-    ended: bool,
-}
-
-impl Stream for Watch<'_> {
-    type Item = Result<EndpointSet, Error>;
-
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let watch = self.get_mut();
-        if watch.ended || watch.dead {
-            return if watch.ended { Poll::Ready(None) } else { Poll::Pending };
-        }
-        while let Poll::Ready(down) = watch.down.as_mut().poll(context) {
-            watch.down = Box::pin(changed(watch.owner.down.subscribe()));
-            watch.failed |= down;
-            if down && watch.owner.has(Flaw::LosesASetToAnError) {
-                watch.failed = false;
-                return Poll::Ready(Some(Err(refused())));
-            }
-        }
-        if watch.owner.has(Flaw::NeverWakes) && watch.yielded > 0 && watch.changes {
-            return Poll::Pending;
-        }
-        match watch.inner.as_mut().poll_next(context) {
-            Poll::Ready(Some(Ok(set))) => {
-                watch.yielded += 1;
-                watch.last = Some(set.clone());
-                let blind =
-                    watch.owner.has(Flaw::BeginsEmpty) && watch.yielded == 1 && !set.entries().is_empty();
-                if blind
-                    && set
-                        .entries()
-                        .iter()
-                        .all(|entry| entry.endpoint().service().as_str().starts_with("conformance-20-"))
-                {
-                    return Poll::Pending;
-                }
-                Poll::Ready(Some(Ok(set)))
-            }
-            Poll::Pending if watch.failed && watch.owner.has(Flaw::EmptiesOnAnError) && !watch.emptied => {
-                watch.emptied = true;
-                Poll::Ready(Some(Ok(EndpointSet::new([]))))
-            }
-            Poll::Pending if watch.owner.has(Flaw::HidesErrors) => Poll::Pending,
-            Poll::Pending if std::mem::take(&mut watch.failed) => {
-                watch.ended = watch.owner.has(Flaw::EndsOnAnError);
-                Poll::Ready(Some(Err(refused())))
-            }
-            Poll::Pending if watch.owner.has(Flaw::Floods) && watch.yielded > 0 => {
-                context.waker().wake_by_ref();
-                Poll::Ready(watch.last.clone().map(Ok))
-            }
-            other => other,
-        }
-    }
-}
-
-#[async_trait]
-impl Registry for Flawed {
-    async fn register(&self, endpoint: &Endpoint) -> Result<(), Error> {
-        let provider = self.up()?;
-        let mut endpoint = with_id(endpoint, &self.id(endpoint.id()));
-        if self.has(Flaw::DropsMetadata) {
-            endpoint = endpoint.to_builder().metadata_map::<&str, &str>([]).build().expect("valid");
-        }
-        if self.has(Flaw::KeepsTheFirstRegistration)
-            && provider.get(endpoint.service(), endpoint.id()).await.is_ok()
-        {
-            return Ok(());
-        }
-        let number = {
-            let mut reached = self.reached.lock().expect("whole");
-            reached.push(endpoint.service().clone());
-            reached.iter().filter(|service| *service == endpoint.service()).count()
-        };
-        if self.has(Flaw::ForgetsTheLast) && number == 20 {
-            return Ok(());
-        }
-        if self.has(Flaw::WritesInTwoSteps) {
-            let half = endpoint.to_builder().weight(1).build().expect("valid");
-            provider.register(&half).await?;
-            tokio::task::yield_now().await;
-        }
-        provider.register(&endpoint).await
-    }
-
-    async fn update(&self, endpoint: &Endpoint) -> Result<(), Error> {
-        let provider = self.up()?;
-        if self.has(Flaw::LosesAnUpdate) {
-            return provider.get(endpoint.service(), endpoint.id()).await.map(drop);
-        }
-        if self.has(Flaw::UpdateRegisters) {
-            return provider.register(endpoint).await;
-        }
-        provider.update(endpoint).await
-    }
-
-    async fn deregister(&self, service: &ServiceName, id: &EndpointId) -> Result<bool, Error> {
-        let provider = self.up()?;
-        let id = &self.id(id);
-        let before = provider.get(service, id).await;
-        let was = provider.deregister(service, id).await?;
-        if !was && self.has(Flaw::MissingIsAnError) {
-            return Err(Error::new(ErrorKind::NotFound, "it is not there"));
-        }
-        if let (true, Ok(entry)) = (self.has(Flaw::Resurrects), before) {
-            let inner = Arc::clone(&self.inner);
-            tokio::spawn(async move {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                let _ = inner.register(entry.endpoint()).await;
-            });
-        }
-        Ok(was)
-    }
-
-    async fn get(&self, service: &ServiceName, id: &EndpointId) -> Result<EndpointEntry, Error> {
-        let provider = self.up()?;
-        let found = provider.get(service, &self.id(id)).await;
-        match found {
-            Err(_) if self.has(Flaw::GetsSomebodyElse) => {
-                let set = provider.list(&Query::service(service)).await?;
-                set.into_entries()
-                    .into_iter()
-                    .next()
-                    .ok_or_else(|| Error::new(ErrorKind::NotFound, "not registered"))
-            }
-            found => found,
-        }
-    }
-
-    async fn set_health(&self, service: &ServiceName, id: &EndpointId, health: Health) -> Result<(), Error> {
-        if self.has(Flaw::ForgetsClaims) {
-            return self.up()?.get(service, id).await.map(drop);
-        }
-        self.up()?.set_health(service, id, health).await
-    }
-
-    async fn set_lifecycle(
-        &self,
-        service: &ServiceName,
-        id: &EndpointId,
-        lifecycle: Lifecycle,
-    ) -> Result<(), Error> {
-        self.up()?.set_lifecycle(service, id, lifecycle).await
-    }
-}
-
-#[async_trait]
-impl ConfigStore for Flawed {
-    async fn load(&self, key: &ConfigKey) -> Result<Option<StoredConfig>, Error> {
-        let stored = self.up()?.load(key).await?;
-        let cut = |stored: StoredConfig| {
-            let document: String = stored.document().chars().filter(char::is_ascii).collect();
-            StoredConfig::new(document, stored.revision().clone())
-        };
-        Ok(if self.has(Flaw::CutsDocuments) { stored.map(cut) } else { stored })
-    }
-
-    async fn store(
-        &self,
-        key: &ConfigKey,
-        document: &str,
-        expected: Option<&Revision>,
-    ) -> Result<Revision, Error> {
-        let provider = self.up()?;
-        if self.has(Flaw::IgnoresCompareAndSwap) {
-            let current = provider.load(key).await?;
-            return provider.store(key, document, current.as_ref().map(StoredConfig::revision)).await;
-        }
-        if self.has(Flaw::MiscallsALargeDocument) && document.len() > 1 << 20 {
-            return Err(Error::new(ErrorKind::Validation, "the document is too large"));
-        }
-        let stored = provider.store(key, document, expected).await;
-        stored.map_err(|error| match error.kind() {
-            ErrorKind::Conflict if self.has(Flaw::MiscallsAConflict) => error.with_code("CHANGED"),
-            _ => error,
-        })
-    }
-
-    fn watch(&self) -> ConfigStream<'_> {
-        let inner = ConfigStore::watch(&*self.inner);
-        if self.has(Flaw::ConfigNeverWakes) {
-            return Box::pin(Once(inner, false));
-        }
-        let down = Box::pin(changed(self.down.subscribe()));
-        Box::pin(ConfigWatch { inner, owner: self, down, failed: false })
-    }
-}
-
-struct ConfigWatch<'a> {
-    inner: ConfigStream<'a>,
-    owner: &'a Flawed,
-    down: Pin<Box<dyn Future<Output = bool> + Send>>,
-    /// An error that was not yielded yet.
-    failed: bool,
-}
-
-impl Stream for ConfigWatch<'_> {
-    type Item = Result<ConfigSet, Error>;
-
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let watch = self.get_mut();
-        while let Poll::Ready(down) = watch.down.as_mut().poll(context) {
-            watch.down = Box::pin(changed(watch.owner.down.subscribe()));
-            watch.failed |= down;
-        }
-        let first = watch.owner.has(Flaw::LosesADocumentToAnError);
-        if first && std::mem::take(&mut watch.failed) {
-            return Poll::Ready(Some(Err(refused())));
-        }
-        match watch.inner.as_mut().poll_next(context) {
-            Poll::Pending if std::mem::take(&mut watch.failed) => Poll::Ready(Some(Err(refused()))),
-            other => other,
-        }
-    }
-}
-
-/// Yields the first item and then stays pending.
-struct Once<'a>(ConfigStream<'a>, bool);
-
-impl Stream for Once<'_> {
-    type Item = Result<ConfigSet, Error>;
-
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let once = self.get_mut();
-        if once.1 {
-            return Poll::Pending;
-        }
-        let item = once.0.as_mut().poll_next(context);
-        once.1 = item.is_ready();
-        item
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use failover_conformance::{Outcome, Subject, run};
+use failover_conformance::{Level, Outcome, Standing, Subject, run};
 use failover_core::provider::{EndpointSet, Provider, ProviderInfo, Query, WatchStream};
 use failover_core::{Endpoint, Error, ErrorKind, ServiceName, async_trait};
 use failover_provider_kit::{Polled, Source};
@@ -33,10 +33,14 @@ impl Source for Zone {
         let Some(addresses) = records.addresses.get(service.as_str()) else {
             return Ok(EndpointSet::unknown_service());
         };
-        let entry = |address: &String| {
-            Ok(Endpoint::builder(address, service.as_str(), address, 8080).build()?.into())
-        };
-        Ok(EndpointSet::new(addresses.iter().map(entry).collect::<Result<Vec<_>, Error>>()?))
+        let mut set = EndpointSet::new([]);
+        for address in addresses {
+            match Endpoint::builder(address, service.as_str(), address, 8080).build() {
+                Ok(endpoint) => set.push(endpoint.into()),
+                Err(error) => set.reject(address, error),
+            }
+        }
+        Ok(set)
     }
 }
 
@@ -132,6 +136,27 @@ impl Subject for ReadOnly {
         Ok(self.hooks)
     }
 
+    async fn hostile(&self, service: &str, begins: bool) -> bool {
+        let mut records = self.zone.0.lock().expect("not poisoned");
+        let addresses = records.addresses.entry(service.to_owned()).or_default();
+        for broken in ["", "no address", "\u{1b}[31m"] {
+            if begins {
+                addresses.push(broken.to_owned());
+            } else {
+                addresses.retain(|address| address != broken);
+            }
+        }
+        true
+    }
+
+    fn has_secrets(&self) -> bool {
+        false
+    }
+
+    fn crowd(&self) -> usize {
+        1_000
+    }
+
     fn patience(&self) -> Duration {
         Duration::from_secs(3)
     }
@@ -147,7 +172,7 @@ fn subject(lie: Lie, hooks: bool) -> ReadOnly {
 }
 
 /// What applies to a provider that cannot be written to and stores no configuration.
-const READS: [u32; 15] = [1, 2, 3, 11, 20, 21, 22, 23, 30, 31, 32, 34, 35, 50, 52];
+const READS: [u32; 18] = [1, 2, 3, 11, 20, 21, 22, 23, 30, 31, 32, 34, 35, 50, 52, 60, 61, 62];
 
 #[tokio::test(start_paused = true)]
 async fn a_read_only_provider_is_tested_through_the_hooks_of_its_subject() {
@@ -156,10 +181,17 @@ async fn a_read_only_provider_is_tested_through_the_hooks_of_its_subject() {
     report.assert_covers(READS);
     let passed = report.cases().iter().filter(|case| case.outcome == Outcome::Passed).count();
     assert_eq!(passed, READS.len(), "{report}");
+    assert_eq!(report.levels(), [Level::Read, Level::Watch, Level::Survive]);
+    report.assert_level(Level::Survive);
+    for level in
+        report.level_reports().iter().filter(|one| [Level::Write, Level::Configure].contains(&one.level))
+    {
+        assert!(matches!(level.standing, Standing::NotOffered { .. }), "{level}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
-#[should_panic(expected = "the clauses [11, 20, 21, 23, 30, 31, 32, 34, 35] were not tested")]
+#[should_panic(expected = "the clauses [11, 20, 21, 23, 30, 31, 32, 34, 35, 60, 61, 62] were not tested")]
 async fn without_them_what_was_not_tested_is_named() {
     run(&subject(Lie::None, false)).await.assert_covers(READS);
 }
@@ -169,7 +201,7 @@ async fn a_liar_fails_the_clauses_of_its_lie() {
     for (lie, clauses) in [
         (Lie::IgnoresTags, &[11][..]),
         (Lie::OutageIsEmpty, &[30]),
-        (Lie::NeverYields, &[20, 21, 23, 30, 31, 32, 35, 50]),
+        (Lie::NeverYields, &[20, 21, 23, 30, 31, 32, 35, 50, 60, 61]),
     ] {
         let report = run(&subject(lie, true)).await;
         let failed: Vec<_> = report.failures().map(|case| case.number).collect();
