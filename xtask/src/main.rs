@@ -4,6 +4,7 @@
 
 mod build;
 mod cargo;
+mod certify;
 mod ci;
 mod deny;
 mod features;
@@ -104,6 +105,11 @@ const COMMANDS: &[Command] = &[
         name: "strangers",
         about: "builds and runs programs outside the workspace that follow the READMEs",
         run: |args| no_arguments(args).and_then(|()| strangers::run()),
+    },
+    Command {
+        name: "certify",
+        about: "runs a provider's conformance test and prints its levels and badge (`certify dns`, `certify PATH`)",
+        run: certify::command,
     },
     Command {
         name: "modules",

@@ -3,6 +3,7 @@
 mod facade;
 pub(crate) mod files;
 mod from_go;
+mod providers;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -42,6 +43,7 @@ pub(crate) fn run() -> Result<(), String> {
     targets(&mut faults)?;
     from_go::check(&mut faults)?;
     facade::check(&mut faults)?;
+    providers::check(&mut faults)?;
     modules::collect(&mut faults)?;
     for fault in &faults {
         println!("{fault}");
