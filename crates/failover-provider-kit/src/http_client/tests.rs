@@ -10,7 +10,7 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use failover_core::{ErrorKind, codes};
+use failover_core::{ErrorKind, RetryAdvice, codes};
 use failover_testkit::{FaultServer, Reply};
 use http::Request;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -69,6 +69,24 @@ async fn a_request_goes_out_as_it_was_built_and_its_answer_comes_back_whole() {
     assert_eq!(requests[0].header("host"), Some(server.address().to_string().as_str()));
     assert_eq!(requests[0].body, b"ping");
     assert_eq!(server.connections(), 1, "the connection is kept");
+}
+
+#[tokio::test]
+async fn a_status_that_is_no_success_is_the_error_of_the_contract() {
+    for (status, after, code, retry) in [
+        (503, "7", codes::SERVER_ERROR, RetryAdvice::After(SECOND * 7)),
+        (429, "Sun, 06 Nov 1994 08:49:37 GMT", codes::RATE_LIMITED, RetryAdvice::After(Duration::ZERO)),
+        (429, "soon", codes::RATE_LIMITED, RetryAdvice::Backoff),
+        (500, "7", codes::SERVER_ERROR, RetryAdvice::Backoff),
+        (403, "7", codes::PERMISSION_DENIED, RetryAdvice::Never),
+    ] {
+        let server = serving(move || Reply::new(status, "").header("retry-after", after)).await;
+        let answer = client().build().expect("valid").send(get(&server.url())).await.expect("an answer");
+        let error = answer.status_error("list users");
+        assert_eq!((error.code(), error.retry()), (code, retry), "{status} {after}");
+        let expected = format!("list users: {} answered {status}", server.url());
+        assert!(error.to_string().starts_with(&expected), "{error}");
+    }
 }
 
 #[tokio::test]
