@@ -16,7 +16,8 @@ struct Shape {
     /// The file of the backend that its tests use, and the statement that makes it.
     backend: &'static str,
     subject: &'static str,
-    clauses: &'static str,
+    /// What it is certified for.
+    levels: &'static str,
     left: &'static [&'static str],
 }
 
@@ -28,7 +29,7 @@ const SHAPES: [Shape; 3] = [
         kind: "lists",
         backend: "directory",
         subject: "Directory::of(|path| Arc::new(@TYPE@::new(path)))",
-        clauses: "[1, 2, 3, 11, 30, 34, 35, 50, 52]",
+        levels: "[Level::Read, Level::Survive]",
         left: &[
             "`src/lib.rs`: let `list` ask your source instead of reading files, within a deadline of its own; \
              `failover-provider-kit` has an HTTP client, and `Source` with `Polled`, which add a watch and the state of the connection",
@@ -42,7 +43,7 @@ const SHAPES: [Shape; 3] = [
         kind: "pushes",
         backend: "server",
         subject: "Registry::start().await",
-        clauses: "[1, 2, 3, 11, 20, 21, 22, 23, 30, 31, 34, 35, 50, 52]",
+        levels: "[Level::Read, Level::Watch, Level::Survive]",
         left: &[
             "`src/lib.rs`: let `subscribe` and `next` speak your registry's protocol; a connection that is silent for too long is lost, too",
             "`src/lib.rs`: where many watches of one service are to share a connection, use `SharedWatches` of `failover-provider-kit`",
@@ -56,7 +57,7 @@ const SHAPES: [Shape; 3] = [
         kind: "shelf",
         backend: "directory",
         subject: "Directory::of(|path| Arc::new(@TYPE@::new(path)))",
-        clauses: "(1..=15).chain([30, 34, 35, 50, 52])",
+        levels: "[Level::Read, Level::Write, Level::Survive]",
         left: &[
             "`src/lib.rs`: let the operations of `Registry` and `list` speak to your registry, within deadlines of their own; a write is whole or not at all",
             "`src/lib.rs`: if your registry knows owners, answer `registration`, and refuse to remove what another process has registered since",
@@ -67,8 +68,8 @@ const SHAPES: [Shape; 3] = [
 
 /// What every new provider has left.
 const LEFT: [&str; 4] = [
-    "`tests/conformance/`: start your real registry, and give the subject its hooks: `outage` stops it, `secrets` names your token",
-    "`tests/conformance/main.rs`: the clauses that must be covered, when `connect`, credentials and more are there",
+    "`tests/conformance/`: start your real registry, and give the subject its hooks: `outage` stops it, `hostile` breaks its data, `secrets` names your token",
+    "`tests/conformance/main.rs`: the levels to be certified for, when `watch`, a configuration store and more are there",
     "`Cargo.toml`: description, licence, repository, and the oldest Rust that compiles it",
     "`README.md`: what it needs, its options, what it cannot do",
 ];
@@ -207,12 +208,12 @@ impl Crate<'_> {
     }
 
     fn tests(&self) -> String {
-        let Shape { backend, clauses, subject, .. } = self.shape;
+        let Shape { backend, levels, subject, .. } = self.shape;
         let type_name = self.type_name();
         let imports = match *backend {
-            "server" => "use server::Registry;".to_owned(),
+            "server" => "use failover_conformance::Level;\nuse server::Registry;".to_owned(),
             _ => format!(
-                "use std::sync::Arc;\n\nuse directory::Directory;\nuse {}::{type_name};",
+                "use std::sync::Arc;\n\nuse directory::Directory;\nuse failover_conformance::Level;\nuse {}::{type_name};",
                 self.in_code()
             ),
         };
@@ -229,7 +230,9 @@ async fn the_provider_keeps_the_contract() {{
     let subject = {subject};
     let report = failover_conformance::run(&subject).await;
     println!(\"{{report}}\");
-    report.assert_covers({clauses});
+    for level in {levels} {{
+        report.assert_level(level);
+    }}
 }}
 "
         )

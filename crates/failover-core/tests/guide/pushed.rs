@@ -53,11 +53,14 @@ impl Pushes {
         };
         let mut set = EndpointSet::new([]);
         for place in line.split_whitespace() {
-            match place.parse::<SocketAddr>() {
-                Ok(at) => set.push(
-                    Endpoint::builder(place, service.clone(), at.ip().to_string(), at.port()).build()?.into(),
-                ),
-                Err(_) => set.reject(place, Error::invalid("endpoint", place, "an address and a port")),
+            let wanted =
+                |_| Error::invalid("endpoint", place, "an address and a port, such as 10.0.0.1:8080");
+            let built = place.parse::<SocketAddr>().map_err(wanted).and_then(|at| {
+                Endpoint::builder(place, service.clone(), at.ip().to_string(), at.port()).build()
+            });
+            match built {
+                Ok(endpoint) => set.push(endpoint.into()),
+                Err(error) => set.reject(place, error),
             }
         }
         Ok(set.matching(query))

@@ -32,15 +32,23 @@ impl Registry {
         registry
     }
 
-    fn change(&self, endpoint: &Endpoint, add: bool) {
+    fn change(&self, service: &str, places: impl IntoIterator<Item = String>, add: bool) {
         self.services.send_modify(|services| {
-            let places = services.entry(endpoint.service().to_string()).or_default();
-            if add {
-                places.insert(endpoint.authority());
-            } else {
-                places.remove(&endpoint.authority());
+            let known = services.entry(service.to_owned()).or_default();
+            for place in places {
+                if add {
+                    known.insert(place);
+                } else {
+                    known.remove(&place);
+                }
             }
         });
+    }
+
+    fn change_all(&self, endpoints: &[Endpoint], add: bool) -> Result<bool, Error> {
+        let service = endpoints.first().map_or("", |endpoint| endpoint.service().as_str());
+        self.change(service, endpoints.iter().map(Endpoint::authority), add);
+        Ok(true)
     }
 
     /// Closes all connections and the port, or listens again.
@@ -81,17 +89,34 @@ impl Subject for Registry {
     }
 
     async fn write(&self, _: &dyn Provider, endpoint: &Endpoint) -> Result<bool, Error> {
-        self.change(endpoint, true);
-        Ok(true)
+        self.change_all(std::slice::from_ref(endpoint), true)
     }
 
     async fn remove(&self, _: &dyn Provider, endpoint: &Endpoint) -> Result<bool, Error> {
-        self.change(endpoint, false);
-        Ok(true)
+        self.change_all(std::slice::from_ref(endpoint), false)
+    }
+
+    async fn write_all(&self, _: &dyn Provider, endpoints: &[Endpoint]) -> Result<bool, Error> {
+        self.change_all(endpoints, true)
+    }
+
+    async fn remove_all(&self, _: &dyn Provider, endpoints: &[Endpoint]) -> Result<bool, Error> {
+        self.change_all(endpoints, false)
+    }
+
+    async fn hostile(&self, service: &str, begins: bool) -> bool {
+        let long = "1".repeat(100_000);
+        let broken = ["10.9.9.9", "10.9.9.9:0", "10.9.9.9:70000", ":80", "\u{1b}[2J:80", "[::", &long];
+        self.change(service, broken.map(str::to_owned), begins);
+        true
+    }
+
+    fn has_secrets(&self) -> bool {
+        false
     }
 
     fn patience(&self) -> Duration {
-        Duration::from_secs(10)
+        Duration::from_secs(20)
     }
 
     async fn outage(&self, begins: bool) -> bool {
