@@ -45,10 +45,9 @@ impl Registry {
         });
     }
 
-    fn change_all(&self, endpoints: &[Endpoint], add: bool) -> Result<bool, Error> {
+    fn change_all(&self, endpoints: &[Endpoint], add: bool) {
         let service = endpoints.first().map_or("", |endpoint| endpoint.service().as_str());
         self.change(service, endpoints.iter().map(Endpoint::authority), add);
-        Ok(true)
     }
 
     /// Closes all connections and the port, or listens again.
@@ -89,19 +88,23 @@ impl Subject for Registry {
     }
 
     async fn write(&self, _: &dyn Provider, endpoint: &Endpoint) -> Result<bool, Error> {
-        self.change_all(std::slice::from_ref(endpoint), true)
+        self.change_all(std::slice::from_ref(endpoint), true);
+        Ok(true)
     }
 
     async fn remove(&self, _: &dyn Provider, endpoint: &Endpoint) -> Result<bool, Error> {
-        self.change_all(std::slice::from_ref(endpoint), false)
+        self.change_all(std::slice::from_ref(endpoint), false);
+        Ok(true)
     }
 
     async fn write_all(&self, _: &dyn Provider, endpoints: &[Endpoint]) -> Result<bool, Error> {
-        self.change_all(endpoints, true)
+        self.change_all(endpoints, true);
+        Ok(true)
     }
 
     async fn remove_all(&self, _: &dyn Provider, endpoints: &[Endpoint]) -> Result<bool, Error> {
-        self.change_all(endpoints, false)
+        self.change_all(endpoints, false);
+        Ok(true)
     }
 
     async fn hostile(&self, service: &str, begins: bool) -> bool {
