@@ -4,19 +4,51 @@ use std::sync::Arc;
 
 use failover_conformance::{Level, Subject};
 use failover_core::{Endpoint, async_trait};
+use hickory_proto::rr::rdata::SRV;
+use hickory_proto::rr::{Name, RData};
 
 use super::*;
 
-struct Served(NameServer);
+/// A name server with A records, or with SRV records whose targets have them.
+struct Served {
+    server: NameServer,
+    srv: bool,
+}
 
 impl Served {
     fn make(&self) -> Arc<dyn Provider> {
-        let asks = asking(&self.0).port(8080).suffix("example.test").timeout(Duration::from_millis(300));
+        let asks = if self.srv {
+            asking_srv(&self.server).srv_prefix("_http._tcp")
+        } else {
+            asking(&self.server).port(8080)
+        };
+        let asks = asks.suffix("example.test").timeout(Duration::from_millis(300));
         Arc::new(asks.build().expect("valid"))
     }
 
-    fn name(endpoint: &Endpoint) -> String {
-        format!("{}.example.test", endpoint.service())
+    /// Returns the name that has a service's records.
+    fn name(&self, service: &str) -> String {
+        let prefix = if self.srv { "_http._tcp." } else { "" };
+        format!("{prefix}{service}.example.test")
+    }
+
+    fn change(&self, endpoint: &Endpoint, add: bool) {
+        let name = self.name(endpoint.service().as_str());
+        let mut zone = self.server.zone();
+        if !self.srv {
+            zone.remove_address(&name, endpoint.address());
+            if add {
+                zone.address(&name, endpoint.address());
+            }
+            return;
+        }
+        let target = format!("h{}.{}.test", endpoint.address().replace('.', "-"), endpoint.service());
+        zone.remove_srv(&name, &server::name(&target));
+        zone.remove(&target);
+        if add {
+            zone.srv(&name, (1, 1, 8080), &target);
+            zone.address(&target, endpoint.address());
+        }
     }
 }
 
@@ -32,14 +64,12 @@ impl Subject for Served {
     }
 
     async fn write(&self, _: &dyn Provider, endpoint: &Endpoint) -> Result<bool, Error> {
-        let mut zone = self.0.zone();
-        zone.remove_address(&Self::name(endpoint), endpoint.address());
-        zone.address(&Self::name(endpoint), endpoint.address());
+        self.change(endpoint, true);
         Ok(true)
     }
 
     async fn remove(&self, _: &dyn Provider, endpoint: &Endpoint) -> Result<bool, Error> {
-        self.0.zone().remove_address(&Self::name(endpoint), endpoint.address());
+        self.change(endpoint, false);
         Ok(true)
     }
 
@@ -49,21 +79,35 @@ impl Subject for Served {
     }
 
     /// A DNS message has 65 535 bytes. This name server repeats the name, here 18 bytes, before each
-    /// address of 14.
+    /// address of 14; an SRV record with its target's address takes about 100.
     fn crowd(&self) -> usize {
-        2_000
+        if self.srv { 500 } else { 2_000 }
     }
 
     async fn hostile(&self, service: &str, begins: bool) -> bool {
-        let name = format!("{service}.example.test");
-        let mut zone = self.0.zone();
-        for address in ["0.0.0.0", "255.255.255.255", "224.0.0.1", "127.0.0.1", "169.254.169.254", "10.9.9.9"]
-        {
-            zone.remove_address(&name, address);
+        let name = self.name(service);
+        let mut zone = self.server.zone();
+        if !self.srv {
+            for address in
+                ["0.0.0.0", "255.255.255.255", "224.0.0.1", "127.0.0.1", "169.254.169.254", "10.9.9.9"]
+            {
+                zone.remove_address(&name, address);
+                if begins {
+                    // Twice, as a careless zone has it.
+                    zone.address(&name, address);
+                    zone.address(&name, address);
+                }
+            }
+            return true;
+        }
+        for (number, (priority, weight, port, target)) in targets().into_iter().enumerate() {
+            zone.remove_srv(&name, &target);
             if begins {
-                // Twice, as a careless zone has it.
-                zone.address(&name, address);
-                zone.address(&name, address);
+                zone.add(&name, RData::SRV(SRV::new(priority, weight, port, target.clone())));
+                // The first ones do not exist, or cannot.
+                if number > 2 {
+                    zone.add_at(target, std::net::IpAddr::from([10, 9, 9, number as u8]).into());
+                }
             }
         }
         true
@@ -74,21 +118,46 @@ impl Subject for Served {
     }
 
     fn backend(&self) -> String {
-        "A records of hickory-server".to_owned()
+        format!("{} records of hickory-server", if self.srv { "SRV" } else { "A" })
     }
 
     async fn outage(&self, begins: bool) -> bool {
-        self.0.zone().mood = if begins { Mood::Silent } else { Mood::Answers };
+        self.server.zone().mood = if begins { Mood::Silent } else { Mood::Answers };
         true
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_provider_keeps_the_contract() {
-    let report = failover_conformance::run(&Served(NameServer::start().await)).await;
+/// Returns priorities, weights, ports and targets that no provider should believe.
+fn targets() -> Vec<(u16, u16, u16, Name)> {
+    let odd = |label: &[u8]| Name::from_labels([label, b"test"]).expect("a name");
+    vec![
+        (0, 0, 0, Name::root()),
+        (1, 1, 80, server::name("missing.test")),
+        (1, 1, 80, odd(b"missing \x1b[31m")),
+        (1, 1, 0, server::name("port-0.test")),
+        (65_535, 65_535, 65_535, server::name("largest.test")),
+        (0, 0, 1, server::name("least.test")),
+        (1, 1, 80, odd(b"a b\n\x1b[31m")),
+        (1, 1, 80, odd(b"\xff\x00;\"")),
+        (1, 1, 80, odd(&[b'x'; 63])),
+    ]
+}
+
+async fn certified(srv: bool) {
+    let report = failover_conformance::run(&Served { server: NameServer::start().await, srv }).await;
     println!("{report}");
     report.assert_covers([1, 2, 3, 11, 20, 21, 22, 23, 30, 31, 32, 34, 35, 50, 52, 60, 61, 62]);
     for level in [Level::Read, Level::Watch, Level::Survive] {
         report.assert_level(level);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn addresses_keep_the_contract() {
+    certified(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn srv_records_keep_the_contract() {
+    certified(true).await;
 }

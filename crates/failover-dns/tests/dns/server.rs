@@ -83,6 +83,13 @@ impl Zone {
         self.add(name, RData::SRV(SRV::new(priority, weight, port, self::name(target))));
     }
 
+    /// Removes the SRV records of a name that have this target.
+    pub(crate) fn remove_srv(&mut self, name: &str, target: &Name) {
+        if let Some(records) = self.records.get_mut(&(self::name(name), RecordType::SRV)) {
+            records.retain(|record| !matches!(&record.data, RData::SRV(srv) if srv.target == *target));
+        }
+    }
+
     pub(crate) fn alias(&mut self, name: &str, target: &str) {
         self.add(name, RData::CNAME(CNAME(self::name(target))));
     }
