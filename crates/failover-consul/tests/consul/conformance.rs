@@ -169,7 +169,7 @@ async fn suite(server: Server) -> Option<Report> {
     let own: Value = serde_json::from_str(&own).expect("JSON");
     let version = format!("Consul {}", own["Config"]["Version"].as_str().expect("a version"));
     let (address, agent, is_out) = (agent.address(), Mutex::new(agent), Mutex::new(false));
-    let subject = Consul { address, agent, token, version, is_out };
+    let subject = Consul { agent, address, token, version, is_out };
     let report = failover_conformance::run(&subject).await;
     println!("{report}");
     Some(report)
