@@ -80,7 +80,7 @@ impl Subject for Broken {
     }
 
     fn patience(&self) -> Duration {
-        Duration::from_secs(1)
+        Duration::from_secs(2)
     }
 
     fn crowd(&self) -> usize {
