@@ -25,6 +25,9 @@
 //! # }
 //! ```
 //!
+//! Each clause belongs to a [`Level`]; [`Report::assert_level`] fails a test unless the provider reaches
+//! it. What the suite cannot know about a backend, the hooks of [`Subject`] tell it.
+//!
 //! Each case has the number of its clause in the provider contract. Cases for functions that a
 //! provider does not offer are skipped and reported as such. The cases use their own services,
 //! whose names start with `conformance-`, and remove what they registered.

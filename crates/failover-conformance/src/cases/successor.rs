@@ -1,13 +1,17 @@
 //! What the owner before leaves alone.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use failover_core::Endpoint;
 use failover_core::provider::{EndpointSet, Provider, RegistrationStatus};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::bench::{Bench, Done, ensure, fail, find, inconclusive, lasts, registry, shown, works};
+use super::Running;
+use super::outage::poll_once;
+use crate::bench::{Bench, Done, ensure, fail, find, inconclusive, lasts, next, registry, shown, works};
+use crate::together::together;
 
 /// Another process, such as the newer release of a program, registers the ids of two owners. One closes
 /// before it can notice, the other keeps renewing until it has.
@@ -30,7 +34,7 @@ pub(super) async fn untouched(bench: &Bench<'_>) -> Done {
     let Ok(taken) = bench.lists(&successor, "both", |set| lasts(set) == [11, 12]).await else {
         return inconclusive("registering again does not replace what another provider has registered");
     };
-    ends(bench, "closing the owner before", hasty).await?;
+    observed(bench, &successor, ends(bench, "closing the owner before", hasty)).await?;
     notices(bench, &steady, &old).await?;
     // The owner before may be overwritten by renewals of the successor, so one look is not enough.
     let until = Instant::now() + bench.subject.renewal();
@@ -38,8 +42,7 @@ pub(super) async fn untouched(bench: &Bench<'_>) -> Done {
         is_untouched(&works("list", successor.list(&bench.query()).await)?)?;
         sleep(bench.subject.calm() / 10).await;
     }
-    ends(bench, "closing the owner before", steady).await?;
-    sleep(bench.subject.calm()).await;
+    observed(bench, &successor, ends(bench, "closing the owner before", steady)).await?;
     let reader = bench.provider().await?;
     let left = works("list", reader.list(&bench.query()).await)?;
     is_untouched(&left)?;
@@ -49,6 +52,44 @@ pub(super) async fn untouched(bench: &Bench<'_>) -> Done {
         ensure(before.lifecycle() == after.lifecycle(), "its lifecycle is as it was", after)?;
     }
     Ok(())
+}
+
+/// Looks all the time while an owner ends, and a moment longer: a successor that looks after its
+/// endpoints soon restores what was taken from it.
+async fn observed(
+    bench: &Bench<'_>,
+    successor: &Arc<dyn Provider>,
+    ending: impl Future<Output = Done> + Send,
+) -> Done {
+    let query = bench.query();
+    let mut stream = successor.watch(&query);
+    if let Some(stream) = &mut stream {
+        if bench.watches(stream, "both", |set| lasts(set) == [11, 12]).await.is_err() {
+            return inconclusive("a watch does not see what is registered");
+        }
+    }
+    let ended = AtomicBool::new(false);
+    let ends = async {
+        let done = ending.await;
+        ended.store(true, Ordering::Release);
+        done
+    };
+    let looks = async {
+        let mut until = None;
+        while until.is_none_or(|until| Instant::now() < until) {
+            is_untouched(&works("list", successor.list(&query).await)?)?;
+            if let Some(Some(item)) = stream.as_mut().and_then(|stream| poll_once(next(stream))) {
+                item.as_ref().map_or(Ok(()), is_untouched)?;
+            }
+            if ended.load(Ordering::Acquire) {
+                until = until.or_else(|| Some(Instant::now() + bench.subject.calm()));
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
+    };
+    let both: [Running<'_>; 2] = [Box::pin(ends), Box::pin(looks)];
+    together(2, both.into_iter()).await.map(drop)
 }
 
 fn is_untouched(set: &EndpointSet) -> Done {
