@@ -67,7 +67,7 @@ pub(crate) struct Place {
 
 impl Place {
     /// Returns the directory source.
-    fn source(&self) -> PathBuf {
+    pub(crate) fn source(&self) -> PathBuf {
         self.directory.join("source")
     }
 
