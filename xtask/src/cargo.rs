@@ -64,6 +64,17 @@ pub(crate) fn packages() -> Result<Vec<Value>, String> {
     }
 }
 
+/// Returns the directory of cargo's artefacts.
+pub(crate) fn target_directory() -> Result<PathBuf, String> {
+    let text = output(cargo(["metadata", "--format-version", "1", "--no-deps"]))?;
+    let metadata: Value =
+        serde_json::from_str(&text).map_err(|error| format!("cargo metadata was not understood: {error}"))?;
+    metadata["target_directory"]
+        .as_str()
+        .map(PathBuf::from)
+        .ok_or("cargo metadata names no directory".to_owned())
+}
+
 /// Returns the name of a package.
 pub(crate) fn name(package: &Value) -> &str {
     package["name"].as_str().unwrap_or_default()

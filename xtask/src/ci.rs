@@ -3,7 +3,10 @@
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use crate::{build, deny, features, instructions, isolation, loom, msrv, servers, strangers, suite, tidy};
+use crate::{
+    api, build, compat, deny, features, instructions, isolation, loom, msrv, package, servers, strangers,
+    suite, tidy,
+};
 
 type Step = (&'static str, fn() -> Result<(), String>);
 
@@ -14,6 +17,7 @@ pub(crate) fn run() -> Result<(), String> {
         ("deny", deny::run),
         ("clippy", build::clippy),
         ("docs", build::docs),
+        ("api", api::run),
         ("features", features::run),
         ("isolation", isolation::run),
         ("msrv", msrv::run),
@@ -29,6 +33,8 @@ pub(crate) fn run() -> Result<(), String> {
         ("quickstart", build::quickstart),
         ("examples", build::examples),
         ("strangers", strangers::run),
+        ("package", package::quick),
+        ("compat", compat::run),
         ("kills", || build::kill(5)),
     ];
 
@@ -55,6 +61,7 @@ pub(crate) fn full() -> Result<(), String> {
     run()?;
     let mut times = Vec::new();
     let more: &[Step] = &[
+        ("package", package::whole),
         ("consul-slim", suite::all_without_consulrs),
         ("matrix", build::matrix),
         ("kills", || build::kill(100)),

@@ -2,10 +2,12 @@
 
 #![allow(clippy::disallowed_methods, reason = "a program that measures, in real time")]
 
+mod api;
 mod build;
 mod cargo;
 mod certify;
 mod ci;
+mod compat;
 mod deny;
 mod features;
 mod instructions;
@@ -14,7 +16,9 @@ mod loom;
 mod modules;
 mod msrv;
 mod new_provider;
+mod package;
 mod picture;
+mod release;
 mod results;
 mod servers;
 mod strangers;
@@ -38,7 +42,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "full",
-        about: "runs `ci`, then all of failover-consul's tests without consulrs, the matrix of overloads, 100 kills and the comparison with other libraries",
+        about: "runs `ci`, then the tests of all packages, all of failover-consul's tests without consulrs, the matrix of overloads, 100 kills and the comparison with other libraries",
         run: |args| no_arguments(args).and_then(|()| ci::full()),
     },
     Command {
@@ -112,6 +116,26 @@ const COMMANDS: &[Command] = &[
         run: certify::command,
     },
     Command {
+        name: "package",
+        about: "packs the published crates, and builds and tests each from its package (`--quick` compiles them and tests a few)",
+        run: package::command,
+    },
+    Command {
+        name: "compat",
+        about: "builds the packages with the oldest core that they admit and the next, and rehearses core 0.2 (`--floor` records the oldest)",
+        run: compat::command,
+    },
+    Command {
+        name: "api",
+        about: "compares the public API of each published crate with the recorded one (`--bless` records it)",
+        run: api::command,
+    },
+    Command {
+        name: "release",
+        about: "walks docs/releasing.md and says what is open (`--dry-run`, `--repository URL`)",
+        run: release::command,
+    },
+    Command {
         name: "modules",
         about: "prints the folders' imports, back edges and cycles of every crate, or of one (`modules failover-core`)",
         run: modules::command,
@@ -159,6 +183,9 @@ const COMMANDS: &[Command] = &[
 ];
 
 fn main() -> ExitCode {
+    if let Some(result) = api::stand_in() {
+        return exit(result);
+    }
     let mut args = std::env::args().skip(1);
     let Some(name) = args.next() else {
         println!("cargo xtask COMMAND\n\n{}", table());
@@ -168,7 +195,11 @@ fn main() -> ExitCode {
         eprintln!("error: there is no command `{name}`; these exist:\n\n{}", table());
         return ExitCode::FAILURE;
     };
-    match (command.run)(&args.collect::<Vec<_>>()) {
+    exit((command.run)(&args.collect::<Vec<_>>()))
+}
+
+fn exit(result: Result<(), String>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         // An empty message means that the task has already reported everything.
         Err(why) if why.is_empty() => ExitCode::FAILURE,

@@ -3,6 +3,7 @@
 mod facade;
 pub(crate) mod files;
 mod from_go;
+mod packages;
 mod providers;
 
 use std::fs;
@@ -44,6 +45,7 @@ pub(crate) fn run() -> Result<(), String> {
     from_go::check(&mut faults)?;
     facade::check(&mut faults)?;
     providers::check(&mut faults)?;
+    packages::check(&mut faults)?;
     modules::collect(&mut faults)?;
     for fault in &faults {
         println!("{fault}");
