@@ -34,7 +34,9 @@ impl HttpList {
             let shown = entry["id"].as_str().unwrap_or("an entry without an id").to_owned();
             match serde_json::from_value::<Endpoint>(entry) {
                 Ok(endpoint) if endpoint.service() == service => set.push(endpoint.into()),
-                Ok(endpoint) => set.reject(shown, Error::invalid("name", endpoint.service(), service.as_str())),
+                Ok(endpoint) => {
+                    set.reject(shown, Error::invalid("name", endpoint.service(), service.as_str()))
+                }
                 Err(error) => set.reject(shown, Error::bad_answer(service, error)),
             }
         }

@@ -28,9 +28,12 @@ impl Lists {
         }
         let service = path.trim_start_matches('/').trim_end_matches(".json");
         let services = self.services.lock().expect("whole");
-        let Some(endpoints) = services.get(service) else { return ("404 Not Found".to_owned(), String::new()) };
+        let Some(endpoints) = services.get(service) else {
+            return ("404 Not Found".to_owned(), String::new());
+        };
         let body = format!("[{}]", endpoints.iter().map(json).collect::<Vec<_>>().join(","));
-        let tag = format!("\"{:x}\"", body.bytes().fold(0_u64, |sum, byte| sum.wrapping_mul(31) + u64::from(byte)));
+        let tag =
+            format!("\"{:x}\"", body.bytes().fold(0_u64, |sum, byte| sum.wrapping_mul(31) + u64::from(byte)));
         if etag == Some(&tag) {
             self.not_modified.fetch_add(1, Ordering::Relaxed);
             return (format!("304 Not Modified\r\netag: {tag}"), String::new());
@@ -51,7 +54,9 @@ impl Lists {
                 match line.trim_end().split_once(' ') {
                     None => break,
                     Some(("GET", rest)) => path = rest.split(' ').next().unwrap_or_default().to_owned(),
-                    Some((name, value)) if name.eq_ignore_ascii_case("if-none-match:") => etag = Some(value.to_owned()),
+                    Some((name, value)) if name.eq_ignore_ascii_case("if-none-match:") => {
+                        etag = Some(value.to_owned())
+                    }
                     Some(_) => {}
                 }
             }
