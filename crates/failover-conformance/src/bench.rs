@@ -74,7 +74,7 @@ impl<'a> Bench<'a> {
     }
 
     pub(crate) async fn provider(&self) -> Done<Arc<dyn Provider>> {
-        works("making a provider", self.subject.provider().await)
+        works("`Subject::provider`, which is to be mended first,", self.subject.provider().await)
     }
 
     /// Returns whether the provider says that its endpoints come from this process.
@@ -159,7 +159,11 @@ impl<'a> Bench<'a> {
             match before(until, next(stream)).await {
                 None => {
                     let patience = self.subject.patience();
-                    return fail(expected, format!("not within the `patience` of {patience:?}; last {last}"));
+                    let seen = format!(
+                        "not within the `patience` of {patience:?}, which has to be above the interval of a provider \
+                         that polls; last {last}"
+                    );
+                    return fail(expected, seen);
                 }
                 Some(None) => return fail(expected, format!("the stream ended after {last}")),
                 Some(Some(Ok(set))) if right(&set) => return Ok(()),

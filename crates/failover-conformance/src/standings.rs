@@ -43,9 +43,18 @@ fn standing(level: Level, cases: &[CaseReport]) -> Standing {
     }
     let untested: Vec<_> = own().filter_map(skipped).filter(|(lack, ..)| *lack != Lack::Offer).collect();
     if !untested.is_empty() {
-        let each: Vec<_> =
-            untested.iter().map(|(_, number, why)| format!("clause {number}: {why}")).collect();
-        return Standing::NotReached { why: format!("not tested: {}", each.join("; ")) };
+        let mut by_reason: Vec<(String, Vec<String>)> = Vec::new();
+        for (_, number, why) in untested {
+            match by_reason.iter_mut().find(|(known, _)| *known == why) {
+                Some((_, numbers)) => numbers.push(number.to_string()),
+                None => by_reason.push((why, vec![number.to_string()])),
+            }
+        }
+        let each = by_reason.into_iter().map(|(why, numbers)| match &numbers[..] {
+            [number] => format!("clause {number}: {why}"),
+            _ => format!("clauses {}: {why}", numbers.join(", ")),
+        });
+        return Standing::NotReached { why: format!("not tested: {}", each.collect::<Vec<_>>().join("; ")) };
     }
     Standing::Reached
 }

@@ -31,7 +31,8 @@ const BACKOFF: BackoffSteps = BackoffSteps::new(Duration::from_millis(250), 2.0,
 ///
 /// One task per service asks, however many watches there are, and yields what has changed; one that
 /// fails asks again after 250 ms to 30 s, or the time that the error names. Queries are matched here,
-/// by tags and metadata. What the source lists counts as its whole answer.
+/// by tags and metadata. What the source lists counts as its whole answer. A
+/// [`list`](Provider::list) always asks the source, whatever the time to live of the answer before.
 ///
 /// | | default |
 /// |---|---|

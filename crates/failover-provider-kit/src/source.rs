@@ -60,7 +60,10 @@ pub trait Source: Send + Sync + 'static {
 
     /// Returns all endpoints of a service.
     ///
-    /// [`EndpointSet::with_ttl`] says when to ask again. A service that the source does not know is
+    /// [`EndpointSet::with_ttl`] says when to ask again, from 250 ms to 24 h; a shorter or longer time is
+    /// taken for these. An answer that repeats the one before, such as one to `If-None-Match`, is the same set
+    /// again. Fetches of one service may run at the same time, for a watch and for a list: a source that
+    /// remembers answers lets no older one replace a newer one. A service that the source does not know is
     /// [`EndpointSet::unknown_service`]; an answer that is not whole is an error, and never an empty set.
     ///
     /// # Errors
@@ -78,7 +81,9 @@ pub trait Source: Send + Sync + 'static {
         Err(Error::new(ErrorKind::Unsupported, message))
     }
 
-    /// Checks whether the source answers. The default does not ask it.
+    /// Checks whether the source answers, for [`Provider::connect`](failover_core::provider::Provider::connect)
+    /// and `ping`. The default does not ask it. Where the protocol has no request for it, any cheap one will do,
+    /// and any answer that is no refusal or fault of the server is good.
     ///
     /// # Errors
     ///

@@ -40,7 +40,11 @@ pub(super) async fn error(bench: &Bench<'_>) -> Done {
     begins(bench).await?;
     let during = async {
         let listed = provider.list(&bench.query()).await;
-        ensure(listed.is_err(), "list is an error during an outage", listed.as_ref().map(shown))?;
+        ensure(
+            listed.is_err(),
+            "list is an error during an outage, if the hook `outage` takes the backend away",
+            listed.as_ref().map(shown),
+        )?;
         let Some(stream) = &mut stream else { return Ok(()) };
         let until = Instant::now() + bench.subject.calm();
         while let Some(Some(item)) = before(until, next(stream)).await {
@@ -71,7 +75,12 @@ pub(super) async fn watch(bench: &Bench<'_>) -> Done {
     let until = Instant::now() + bench.subject.patience();
     let told = loop {
         match before(until, next(&mut stream)).await {
-            None => break fail("a watch yields the error as an item", "it yields none during an outage"),
+            None => {
+                break fail(
+                    "a watch yields the error as an item",
+                    "it yields none during an outage, if the hook `outage` takes the backend away",
+                );
+            }
             Some(None) => break fail("the stream goes on after an error", "it ended"),
             Some(Some(Err(_))) => break Ok(()),
             Some(Some(Ok(_))) => tokio::task::yield_now().await,
@@ -175,7 +184,13 @@ pub(super) async fn late_set(bench: &Bench<'_>) -> Done {
     let first = before(Instant::now() + bench.subject.calm(), next(&mut late)).await;
     bench.subject.outage(false).await;
     let right = matches!(&first, Some(Some(Ok(set))) if lasts(set) == [1, 2, 3]);
-    ensure(right, "the newest set first, and then the error", first)
+    let seen = match first {
+        Some(Some(Ok(set))) => shown(&set),
+        Some(Some(Err(error))) => format!("error: {error}"),
+        Some(None) => "the end of the stream".to_owned(),
+        None => "nothing".to_owned(),
+    };
+    ensure(right, "the newest set first, and then the error", seen)
 }
 
 /// Why a clause does not apply to a stream: it cannot lose what it has not received.

@@ -150,6 +150,7 @@ impl Flawed {
             _ if !is_hostile => Ok(set),
             Some(Flaw::OneBrokenEntrySpoilsAll) => Err(invalid()),
             Some(Flaw::DropsTheNeighbours) => Ok(EndpointSet::new(set.into_entries().into_iter().skip(1))),
+            Some(Flaw::DropsBrokenEntriesSilently) => Ok(set),
             Some(Flaw::PanicsOnABrokenEntry) => panic!("called `Option::unwrap()` on a `None` value"),
             _ => {
                 let mut set = set;
@@ -181,7 +182,9 @@ impl Flawed {
                 let invented = Endpoint::builder("default", service, "10.9.9.9", 80).build()?;
                 Ok(EndpointSet::new([invented.into()]))
             }
-            Some(Flaw::ListsOnePage) => Ok(EndpointSet::new(set.into_entries().into_iter().take(PAGE))),
+            Some(Flaw::ListsOnePage) if is_case(query, 60) => {
+                Ok(EndpointSet::new(set.into_entries().into_iter().take(PAGE)))
+            }
             Some(Flaw::ListsTheFirstAnswerForever) if is_case(query, 62) => {
                 Ok(self.first.lock().expect("whole").get_or_insert(set).clone())
             }

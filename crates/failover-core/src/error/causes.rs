@@ -64,7 +64,8 @@ impl Error {
         Self::new(ErrorKind::Timeout, format!("{what}: not done within {limit:?}")).with_code(codes::TIMEOUT)
     }
 
-    /// Creates the error for an unreadable answer. `why` must not quote it.
+    /// Creates the error for an unreadable answer. `why` must not quote it, as the messages of some parsers
+    /// do: where it is unreadable, such as line and column, is enough.
     pub fn bad_answer(what: impl fmt::Display, why: impl fmt::Display) -> Self {
         Self::new(ErrorKind::Connection, format!("{what}: the answer cannot be read: {why}"))
             .with_code(codes::BAD_ANSWER)

@@ -83,7 +83,8 @@ pub struct TlsBuilder {
 }
 
 impl TlsBuilder {
-    /// Adds a PEM file of at most 4 MiB with one or more certificates of trusted authorities.
+    /// Adds a PEM file of at most 4 MiB with one or more certificates of trusted authorities. Those of the
+    /// platform are then not trusted, unless [`platform_authorities`](Self::platform_authorities) says so.
     pub fn ca_file(mut self, path: impl AsRef<Path>) -> Self {
         self.authorities.push(Pem::File(path.as_ref().to_owned()));
         self

@@ -27,8 +27,11 @@ impl HttpList {
     }
 
     fn read(service: &ServiceName, text: &[u8]) -> Result<EndpointSet, Error> {
-        let entries: Vec<serde_json::Value> =
-            serde_json::from_slice(text).map_err(|error| Error::bad_answer(service, error))?;
+        // The parser's own message may quote what it read.
+        let unreadable = |error: serde_json::Error| {
+            Error::bad_answer(service, format!("line {}, column {}", error.line(), error.column()))
+        };
+        let entries: Vec<serde_json::Value> = serde_json::from_slice(text).map_err(unreadable)?;
         let mut set = EndpointSet::new([]);
         for entry in entries {
             let shown = entry["id"].as_str().unwrap_or("an entry without an id").to_owned();

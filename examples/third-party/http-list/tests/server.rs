@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use acme_http_list::HttpList;
-use failover_conformance::Subject;
+use failover_conformance::{Level, Subject};
 use failover_core::provider::{Provider, Query};
 use failover_core::{Endpoint, Error, RetryAdvice, ServiceName, async_trait};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -15,6 +15,8 @@ use tokio::net::{TcpListener, TcpStream};
 #[derive(Default)]
 struct Lists {
     services: Mutex<BTreeMap<String, Vec<Endpoint>>>,
+    /// The service that has broken entries beside the others.
+    hostile: Mutex<String>,
     is_down: Mutex<bool>,
     whole: AtomicUsize,
     not_modified: AtomicUsize,
@@ -31,7 +33,11 @@ impl Lists {
         let Some(endpoints) = services.get(service) else {
             return ("404 Not Found".to_owned(), String::new());
         };
-        let body = format!("[{}]", endpoints.iter().map(json).collect::<Vec<_>>().join(","));
+        let mut entries: Vec<_> = endpoints.iter().map(json).collect();
+        if *self.hostile.lock().expect("whole") == service {
+            entries.extend(BROKEN.map(str::to_owned));
+        }
+        let body = format!("[{}]", entries.join(","));
         let tag =
             format!("\"{:x}\"", body.bytes().fold(0_u64, |sum, byte| sum.wrapping_mul(31) + u64::from(byte)));
         if etag == Some(&tag) {
@@ -66,6 +72,16 @@ impl Lists {
         }
     }
 }
+
+/// JSON that is no endpoint.
+const BROKEN: [&str; 6] = [
+    "null",
+    "[]",
+    r#"{"id": "x", "address": "10.9.9.9"}"#,
+    r#"{"id": "x", "name": "users", "address": "10.9.9.9", "port": 70000}"#,
+    r#"{"id": "x\u001b[2J", "name": "users", "address": "10.9.9.9", "port": 80}"#,
+    r#"{"id": "x", "name": "users", "address": "", "port": 80, "weight": -1}"#,
+];
 
 fn json(endpoint: &Endpoint) -> String {
     serde_json::to_string(endpoint).expect("an endpoint is JSON")
@@ -126,6 +142,35 @@ impl Subject for Server {
         Ok(true)
     }
 
+    async fn write_all(&self, _: &dyn Provider, endpoints: &[Endpoint]) -> Result<bool, Error> {
+        let mut services = self.lists.services.lock().expect("whole");
+        for endpoint in endpoints {
+            services.entry(endpoint.service().to_string()).or_default().push(endpoint.clone());
+        }
+        Ok(true)
+    }
+
+    async fn remove_all(&self, _: &dyn Provider, endpoints: &[Endpoint]) -> Result<bool, Error> {
+        let mut services = self.lists.services.lock().expect("whole");
+        for service in endpoints.iter().map(Endpoint::service) {
+            services.remove(service.as_str());
+        }
+        Ok(true)
+    }
+
+    async fn hostile(&self, service: &str, begins: bool) -> bool {
+        *self.lists.hostile.lock().expect("whole") = if begins { service.to_owned() } else { String::new() };
+        true
+    }
+
+    fn has_secrets(&self) -> bool {
+        false
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(20)
+    }
+
     async fn outage(&self, begins: bool) -> bool {
         *self.lists.is_down.lock().expect("whole") = begins;
         true
@@ -136,7 +181,9 @@ impl Subject for Server {
 async fn the_provider_keeps_the_contract() {
     let report = failover_conformance::run(&Server::start().await).await;
     println!("{report}");
-    report.assert_covers([1, 2, 3, 11, 20, 21, 22, 23, 30, 31, 32, 34, 35, 50, 52]);
+    for level in [Level::Read, Level::Watch, Level::Survive] {
+        report.assert_level(level);
+    }
 }
 
 fn users() -> (Query, Endpoint) {

@@ -46,7 +46,7 @@ flaws! {
     51 LeaksASecretInDebug LeaksASecretInAnError;
     52 MiscallsAConflict MiscallsAClosedProvider;
     60 ListsOnePage WatchesOnePage;
-    61 OneBrokenEntrySpoilsAll DropsTheNeighbours PanicsOnABrokenEntry;
+    61 OneBrokenEntrySpoilsAll DropsTheNeighbours DropsBrokenEntriesSilently PanicsOnABrokenEntry;
     62 ListsTheFirstAnswerForever AnswersFromALaggingReplica;
     63 CloseDeregistersASuccessor RenewsOverASuccessor ClaimsASuccessor;
 }

@@ -110,7 +110,8 @@ impl EndpointSet {
         }
     }
 
-    /// Adds an unreadable entry: it is skipped, counted and reported; the others are kept.
+    /// Adds an unreadable entry: it is skipped, counted and reported; the others are kept. `what` names it, as
+    /// far as that is known; characters that would break a line are escaped.
     pub fn reject(&mut self, what: impl Into<String>, error: Error) {
         self.rejected.add(|| RejectedEntry::new(what, error));
     }
