@@ -56,7 +56,7 @@ const MAX_BYTES: u64 = 8 * 1024 * 1024;
 ///
 /// - The file is read when its directory changes, and every 5 s, because network file systems tell
 ///   nothing. Atomic replacement, a symbolic link that is pointed elsewhere and editors' ways of saving
-///   are all changes. Two reads 20 ms apart have to agree.
+///   are all changes. Two reads 100 ms apart have to agree.
 /// - A file that is missing, empty or broken is an error that names the line and the column: the last
 ///   good endpoints stay, marked as stale. An endpoint that is not valid is left out, counted and
 ///   reported; the others stay.

@@ -20,8 +20,8 @@ use crate::document::Document;
 use crate::text::Format;
 
 /// The time between two reads that have to agree, and their number.
-const SETTLE: Duration = Duration::from_millis(20);
-const READS: usize = 50;
+const SETTLE: Duration = Duration::from_millis(100);
+const READS: usize = 20;
 
 pub(crate) struct FileSource {
     path: PathBuf,
