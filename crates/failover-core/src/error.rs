@@ -108,6 +108,9 @@ pub enum RetryAdvice {
     After(Duration),
 }
 
+/// The characters of a message that are kept: parsers quote what they could not read.
+const LONGEST_MESSAGE: usize = 4_000;
+
 /// The error of every operation except a call, which has [`CallError`](crate::CallError).
 ///
 /// `Display` is one line. Cloning shares the content, so one failure can be reported in several
@@ -131,12 +134,13 @@ impl Error {
     /// Creates an error of `kind` with the kind's usual code and retry advice.
     ///
     /// The message is one line in lower case that says what a reader can do. Line breaks and other
-    /// control characters in it are replaced, so that text from a registry cannot forge log lines.
+    /// control characters in it are replaced, so that text from a registry cannot forge log lines. 4 000
+    /// characters of it are kept.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(Arc::new(Inner {
             kind,
             code: kind.default_code(),
-            message: one_line(message.into()),
+            message: one_line(cut(message.into(), LONGEST_MESSAGE)),
             details: BTreeMap::new(),
             retry: kind.default_retry(),
             source: None,
@@ -280,10 +284,14 @@ pub(crate) fn is_unprintable(c: char) -> bool {
 
 /// Returns at most 80 characters of a value, so that a hostile one does not fill the log.
 pub(crate) fn shortened(value: &str) -> String {
-    const SHOWN: usize = 80;
-    match value.char_indices().nth(SHOWN) {
-        None => value.to_owned(),
-        Some((end, _)) => format!("{}… ({} bytes)", &value[..end], value.len()),
+    cut(value.to_owned(), 80)
+}
+
+/// Cuts a text after this many characters, and says how long it was.
+pub(crate) fn cut(text: String, shown: usize) -> String {
+    match text.char_indices().nth(shown) {
+        None => text,
+        Some((end, _)) => format!("{}… ({} bytes)", &text[..end], text.len()),
     }
 }
 
@@ -307,6 +315,17 @@ mod tests {
         let text = error.to_string();
         assert!(!text.chars().any(is_unprintable), "{text}");
         assert!(text.contains("\\u{a}"), "{text}");
+    }
+
+    #[test]
+    fn a_long_message_is_cut_and_its_size_is_shown() {
+        let error = Error::new(ErrorKind::Connection, "x".repeat(1 << 20)).context("list users");
+        assert!(error.to_string().len() < 4_100, "{}", error.to_string().len());
+        assert!(
+            error.to_string().starts_with("list users: x") && error.to_string().ends_with("(1048576 bytes)")
+        );
+        let whole = "x".repeat(LONGEST_MESSAGE);
+        assert_eq!(Error::new(ErrorKind::Connection, whole.clone()).to_string(), whole);
     }
 
     #[test]

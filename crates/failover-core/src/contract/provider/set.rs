@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::contract::provider::query::Query;
-use crate::error::{Error, one_line};
+use crate::error::{Error, cut, one_line};
 use crate::model::endpoint::{Endpoint, EndpointEntry};
+
+/// The characters that are kept of an unusable entry's name: more than a valid id has.
+const LONGEST_NAME: usize = 300;
 
 /// All endpoints of a source, as one answer. Replaces the previous answer.
 #[derive(Clone, Debug, Default)]
@@ -111,7 +114,7 @@ impl EndpointSet {
     }
 
     /// Adds an unreadable entry: it is skipped, counted and reported; the others are kept. `what` names it, as
-    /// far as that is known; characters that would break a line are escaped.
+    /// far as that is known: 300 characters of it are kept, and those that would break a line are escaped.
     pub fn reject(&mut self, what: impl Into<String>, error: Error) {
         self.rejected.add(|| RejectedEntry::new(what, error));
     }
@@ -234,7 +237,8 @@ pub struct RejectedEntry {
 
 impl RejectedEntry {
     pub(crate) fn new(what: impl Into<String>, error: Error) -> Self {
-        Self { what: one_line(what.into()), error }
+        // A registry can name an entry as it likes, and a thousand of them are kept.
+        Self { what: one_line(cut(what.into(), LONGEST_NAME)), error }
     }
 
     /// Returns the entry's name, as far as it is known.
@@ -324,6 +328,18 @@ mod tests {
         );
         let sure = || EndpointSet::new([]).confirmed();
         assert!(sure().and(sure()).is_confirmed() && !sure().and(EndpointSet::new([])).is_confirmed());
+    }
+
+    #[test]
+    fn the_name_of_a_rejected_entry_is_bounded_and_one_line() {
+        let mut set = EndpointSet::new([]);
+        let longest_id = "x".repeat(255);
+        for name in ["a\n\u{1b}[2Jb", &longest_id, &"\u{e4}".repeat(1 << 20)] {
+            set.reject(name, Error::invalid("port", 0, "a port"));
+        }
+        let names: Vec<_> = set.rejected().iter().map(RejectedEntry::what).collect();
+        assert_eq!(names[..2], ["a\\u{a}\\u{1b}[2Jb", &longest_id]);
+        assert_eq!(names[2], format!("{}\u{2026} (2097152 bytes)", "\u{e4}".repeat(LONGEST_NAME)));
     }
 
     #[test]
