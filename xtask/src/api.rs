@@ -33,7 +33,7 @@ pub(crate) fn run() -> Result<(), String> {
     let recorded = recorded()?;
     if let Some(other) = recorded.iter().find(|record| record.compiler != compiler) {
         println!(
-            "skipped: the records were made by {}, and this is {compiler}; `cargo xtask api --bless` makes them anew",
+            "skipped: the records were made by {}, and this is {compiler}; `cargo xtask api --bless` makes them again",
             other.compiler
         );
         return Ok(());

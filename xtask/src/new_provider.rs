@@ -99,7 +99,7 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
     check(name)?;
     let root = cargo::root().canonicalize().map_err(|error| format!("the workspace: {error}"))?;
     let parent = parent.unwrap_or_else(|| root.parent().unwrap_or(&root).to_owned());
-    if std::path::absolute(&parent).is_ok_and(|parent| parent.starts_with(&root)) {
+    if is_within(&parent, &root) {
         return Err(format!(
             "{} is within the workspace, which the crate is no part of; give --in another one",
             parent.display()
@@ -116,6 +116,12 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
         println!("{number:>2}. {left}");
     }
     Ok(())
+}
+
+/// Returns whether a directory, which need not exist, lies in the workspace.
+fn is_within(directory: &Path, root: &Path) -> bool {
+    let existing = directory.ancestors().find(|part| part.exists()).unwrap_or(Path::new("."));
+    existing.canonicalize().is_ok_and(|existing| existing.starts_with(root))
 }
 
 fn check(name: &str) -> Result<(), String> {
@@ -336,6 +342,16 @@ mod tests {
             run(&["etcd", "--in", &root.join("crates").display().to_string()])
                 .contains("within the workspace")
         );
+        let canonical = root.canonicalize().expect("it exists");
+        for (directory, expected) in [
+            ("crates", true),
+            ("crates/not-yet/there", true),
+            ("..", false),
+            ("../not-yet/there", false),
+            ("crates/../../not-yet", false),
+        ] {
+            assert_eq!(is_within(&root.join(directory), &canonical), expected, "{directory}");
+        }
         let taken = std::env::temp_dir().join(format!("new-provider-{}", std::process::id()));
         fs::create_dir_all(taken.join("failover-etcd")).expect("it is made");
         let error = run(&["etcd", "--in", &taken.display().to_string()]);

@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 /// A directory with a JSON file for each endpoint.
 pub(super) struct Shelf {
     directory: PathBuf,
-    /// Whoever reads and then writes holds it; it counts what was written.
+    /// Held from a read to the write that follows from it; counts the writes.
     writing: Mutex<u64>,
     closed: AtomicBool,
 }

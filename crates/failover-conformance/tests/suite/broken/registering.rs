@@ -54,7 +54,7 @@ impl Flawed {
         if is_lost { Ok(()) } else { provider.register(endpoint).await }
     }
 
-    /// Registers again and again, whoever has the id meanwhile.
+    /// Registers again and again, even if another process has the id meanwhile.
     fn renew(&self, endpoint: Endpoint) {
         let (inner, open) = (Arc::clone(&self.inner), Arc::clone(&self.open));
         tokio::spawn(async move {
