@@ -1,0 +1,54 @@
+//! Times cold builds of the facade by feature set, for docs/dependencies.md.
+
+use std::fs;
+use std::time::Instant;
+
+use super::{crates, tree};
+use crate::cargo::{self, cargo};
+
+/// Each feature alone, none of them, and what belongs together.
+const SETS: &[&str] = &[
+    "",
+    "memory",
+    "toml",
+    "yaml",
+    "probe",
+    "http",
+    "metrics",
+    "file",
+    "tower",
+    "status",
+    "tonic",
+    "consul-slim",
+    "reqwest",
+    "dns",
+    "k8s-latest",
+    "consul",
+    "full",
+    "full,consul,dns,file,k8s-latest",
+];
+
+/// Prints a table: for each set, the crates and the seconds that `cargo build` and `cargo build --release`
+/// take in an empty target directory, with all sources downloaded.
+pub(super) fn run() -> Result<(), String> {
+    cargo::run(cargo(["fetch"]))?;
+    let target = cargo::target_directory()?.join("cold");
+    println!("| features | crates | `cargo build`, s | `cargo build --release`, s |\n|---|---|---|---|");
+    for set in SETS {
+        let features = ["--no-default-features", "--features", set];
+        let count = crates(&tree("failover", &features)?).len();
+        let build = |profile: &[&str]| {
+            if target.exists() {
+                fs::remove_dir_all(&target).map_err(|error| format!("{}: {error}", target.display()))?;
+            }
+            let mut command = cargo(["build", "--quiet", "--offline", "--package", "failover"]);
+            command.args(features).args(profile).env("CARGO_TARGET_DIR", &target);
+            let began = Instant::now();
+            cargo::run(command).map(|()| began.elapsed().as_secs_f64())
+        };
+        let (debug, release) = (build(&[])?, build(&["--release"])?);
+        let name = if set.is_empty() { "none".to_owned() } else { format!("`{}`", set.replace(',', "`, `")) };
+        println!("| {name} | {count} | {debug:.0} | {release:.0} |");
+    }
+    fs::remove_dir_all(&target).map_err(|error| format!("{}: {error}", target.display()))
+}
