@@ -4,6 +4,7 @@
 //! of a name (or `apply`, or `threads`) for a long time, beside the floor, for a profiler.
 
 mod apply;
+mod clock;
 mod feed;
 mod measure;
 mod ours;
@@ -30,18 +31,24 @@ fn main() -> ExitCode {
             }
         }
     }
-    let sizes: &[usize] = if quick { &[10, 1_000, 10_000] } else { &[3, 10, 100, 1_000, 10_000] };
+    let clock = clock::ClockCost::measure();
+    println!("{}\n", report::of_clock(&clock));
+    let sizes: &[usize] = if quick || only.is_some() { &[10, 1_000, 10_000] } else { &[3, 10, 100, 1_000, 10_000, 100_000] };
     let rounds = if quick { 61 } else { 301 };
     let services: Vec<_> = sizes
         .iter()
         .flat_map(|n| ours::ALGORITHMS.map(|algorithm| (algorithm, *n, ours::service(algorithm, *n))))
         .collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let health = [ours::without_health(10), ours::with_health(10)];
+    let subscribed = health[1].subscribe();
     let mut cases = ours::cases(&services);
+    cases.extend(ours::health(&health));
+    // At 100 000, only the floor and ours: a ring of pingora's takes minutes.
     cases.extend(peers::cases(sizes));
     cases.extend([10, 1_000].map(|n| peers::buffered(n, &runtime)));
     if only.as_deref() == Some("apply") {
-        println!("{}", report::table(&apply::rows(15)));
+        println!("{}", report::table(&clock, &apply::rows(15)));
         return ExitCode::SUCCESS;
     }
     let unlike = ours::weighted(Algorithm::Weighted, 10, |index| index as u32 + 1);
@@ -60,25 +67,26 @@ fn main() -> ExitCode {
         work: Box::new(peers::floor(n)),
     }));
     if only.as_deref() == Some("threads") {
-        println!("{}", report::table(&measure::threads(&shared, 101)));
+        println!("{}", report::table(&clock, &measure::threads(&shared, 101)));
         return ExitCode::SUCCESS;
     }
     if let Some(name) = only {
         cases.retain(|case| case.name == name || case.peer == "floor");
-        println!("{}", report::table(&measure::run(cases, 1_000)));
+        println!("{}", report::table(&clock, &measure::run(cases, 1_000)));
         return ExitCode::SUCCESS;
     }
     let mut rows = measure::run(cases, rounds);
+    drop(subscribed);
     rows.extend(measure::threads(&shared, if quick { 11 } else { 101 }));
     rows.extend(apply::rows(if quick { 5 } else { 15 }));
 
-    let (table, promises) = (report::table(&rows), report::promises(&rows));
+    let (table, promises) = (report::table(&clock, &rows), report::promises(&clock, &rows));
     println!("{table}\n{promises}");
     let write = |file: Option<String>, text: String| match file {
         Some(file) => std::fs::write(&file, text).map_err(|error| eprintln!("error: {file}: {error}")),
         None => Ok(()),
     };
     let list = serde_json::to_string_pretty(&report::json(&rows)).expect("plain values");
-    let written = write(json, list).and(write(page, format!("{promises}\n{table}")));
+    let written = write(json, list).and(write(page, format!("{}\n\n{promises}\n{table}", report::of_clock(&clock))));
     if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use failover_core::config::LoadBalancerConfig;
+use failover_core::config::{CircuitBreakerConfig, LoadBalancerConfig, OutlierConfig, RetryBudgetConfig};
 use failover_core::{Algorithm, FailoverConfig, Outcome, ServiceHandle};
 
 use crate::measure::{Case, Shared};
@@ -59,14 +59,44 @@ pub(crate) fn cases<'a>(services: &'a [(Algorithm, usize, ServiceHandle)]) -> Ve
         })
         .collect();
     for (_, n, service) in services.iter().filter(|(algorithm, ..)| *algorithm == Algorithm::RoundRobin) {
-        cases.push(Case::new("failover", "execute", *n, move |times| {
-            for _ in 0..times {
-                let done = ready(service.execute(async |attempt| Ok::<_, std::fmt::Error>(attempt.port())));
-                black_box(done.expect("succeeds").value);
-            }
-        }));
+        cases.push(Case::new("failover", "execute", *n, execute(service)));
     }
     cases
+}
+
+fn execute(service: &ServiceHandle) -> impl Fn(u32) + '_ {
+    move |times| {
+        for _ in 0..times {
+            let done = ready(service.execute(async |attempt| Ok::<_, std::fmt::Error>(attempt.port())));
+            black_box(done.expect("succeeds").value);
+        }
+    }
+}
+
+/// A service with the defaults: breakers, outlier detection, retry budget, percentiles, events.
+pub(crate) fn with_health(n: usize) -> ServiceHandle {
+    service(Algorithm::RoundRobin, n)
+}
+
+/// A service without those that can be switched off.
+pub(crate) fn without_health(n: usize) -> ServiceHandle {
+    let config = FailoverConfig::builder()
+        .circuit_breaker(CircuitBreakerConfig::builder().enabled(false).build().expect("valid"))
+        .outlier_detection(OutlierConfig::builder().enabled(false).build().expect("valid"))
+        .retry_budget(RetryBudgetConfig::builder().enabled(false).build().expect("valid"));
+    let config = config.build().expect("valid");
+    ServiceHandle::builder("bench").endpoints(urls(n)).config(config).build().expect("valid")
+}
+
+/// The same work on both.
+pub(crate) fn health([off, on]: &[ServiceHandle; 2]) -> Vec<Case<'_>> {
+    let of = |service, which| {
+        [
+            Case::new("failover", format!("select round_robin, health {which}"), 10, select(service)),
+            Case::new("failover", format!("execute, health {which}"), 10, execute(service)),
+        ]
+    };
+    [of(off, "off"), of(on, "on")].into_iter().flatten().collect()
 }
 
 pub(crate) fn contended(services: &[(Algorithm, usize, ServiceHandle)]) -> Vec<Shared<'_>> {
