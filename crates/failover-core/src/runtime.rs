@@ -5,5 +5,6 @@ pub(crate) mod catch_panic;
 pub(crate) mod clock;
 pub(crate) mod random;
 pub(crate) mod require;
+pub(crate) mod rush;
 pub(crate) mod sync;
 pub(crate) mod task;

@@ -1,6 +1,7 @@
 //! Picks an endpoint from a snapshot and has its breaker admit the call.
 
 use std::num::NonZeroU64;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -8,9 +9,12 @@ use crate::config::Algorithm;
 use crate::engine::Engine;
 use crate::engine::algorithm::{Candidates, PickOptions, Picked, Tried, pick};
 use crate::engine::breaker::{Admission, Decision, Input, Phase};
+use crate::engine::policy::CallPolicy;
 use crate::engine::snapshot::{Snapshot, Tier};
 use crate::engine::state::EndpointState;
+use crate::model::endpoint::Endpoint;
 use crate::runtime::clock::Time;
+use crate::runtime::rush::Timing;
 
 /// The maximum number of out-of-rotation endpoints that one call inspects, so that its work is
 /// bounded.
@@ -32,9 +36,10 @@ const UNREPEATED_INTERVAL: Duration = Duration::from_millis(50);
 /// as a whole, the read would stall on the stores.
 #[derive(Debug)]
 pub(crate) struct RawPick {
-    /// Layout, from the lowest bit: state 32, generation 16, permit 1, transition 2; all shifted by
-    /// one bit, above a bit that is always set.
+    /// Layout, from the lowest bit: state 32, generation 16, permit 1, transition 2, timing 2; all shifted
+    /// by one bit, above a bit that is always set.
     word: NonZeroU64,
+    /// Of a call that is not timed, a time within the same tick.
     began: Time,
 }
 
@@ -42,6 +47,7 @@ const GENERATION_AT: u32 = 32;
 const PERMIT: u64 = 1 << 48;
 const TRANSITION_AT: u32 = 49;
 const TRANSITION_MASK: u64 = 0b11 << TRANSITION_AT;
+const TIMING_AT: u32 = 51;
 
 /// The change that a pick made to the breaker. The pick itself emits no events; they are emitted
 /// later.
@@ -58,12 +64,18 @@ pub(crate) enum Transition {
 
 impl RawPick {
     #[inline]
-    pub(crate) fn new(state: u32, admission: Admission, transition: Transition, began: Time) -> Self {
+    pub(crate) fn new(
+        state: u32,
+        admission: Admission,
+        transition: Transition,
+        (began, timing): (Time, Timing),
+    ) -> Self {
         let permit = if admission.permit { PERMIT } else { 0 };
         let word = u64::from(state)
             | (u64::from(admission.generation) << GENERATION_AT)
             | permit
-            | ((transition as u64) << TRANSITION_AT);
+            | ((transition as u64) << TRANSITION_AT)
+            | ((timing as u64) << TIMING_AT);
         Self { word: NonZeroU64::MIN | (word << 1), began }
     }
 
@@ -92,6 +104,11 @@ impl RawPick {
     #[inline]
     pub(crate) fn began(&self) -> Time {
         self.began
+    }
+
+    #[inline]
+    pub(crate) fn timing(&self) -> Timing {
+        Timing::from_bits(self.bits() >> TIMING_AT)
     }
 
     /// Takes the change that the pick made to the breaker, if its event has not been emitted yet.
@@ -148,8 +165,42 @@ impl Engine {
         may_probe: bool,
         options: PickOptions,
     ) -> Option<RawPick> {
+        self.pick_from(&self.snapshot.load(), tried, may_probe, options)
+    }
+
+    /// Picks an endpoint for the first attempt of a call, and returns the settings of the call as well.
+    /// `prepare` changes them, and returns whether the call begins, and whether it may be used as a probe
+    /// call.
+    #[inline]
+    pub(crate) fn begin_call(
+        &self,
+        options: PickOptions,
+        prepare: impl FnOnce(&mut CallPolicy) -> (bool, bool),
+    ) -> (CallPolicy, Option<(RawPick, Arc<Endpoint>)>) {
         let snapshot = self.snapshot.load();
-        let now = self.clock.now();
+        let mut policy = snapshot.policy.call;
+        let (begins, may_probe) = prepare(&mut policy);
+        let pick = begins.then(|| self.pick_from(&snapshot, Tried::NONE, may_probe, options)).flatten();
+        let begun = pick.map(|pick| {
+            let state = self.slab.state(pick.state());
+            // The snapshot is at hand, and the state's own reference costs another load.
+            let slot = snapshot.slots.get(state.placement().slot() as usize);
+            let slot = slot.filter(|slot| slot.state == pick.state());
+            let endpoint = slot.map_or_else(|| state.endpoint(), |slot| Arc::clone(&slot.endpoint));
+            (pick, endpoint)
+        });
+        (policy, begun)
+    }
+
+    #[inline]
+    fn pick_from(
+        &self,
+        snapshot: &Snapshot,
+        tried: Tried<'_>,
+        may_probe: bool,
+        options: PickOptions,
+    ) -> Option<RawPick> {
+        let (now, timing) = self.begin_time(snapshot, options.timed);
         let algorithm = options.algorithm.unwrap_or(snapshot.policy.algorithm);
         let mut drawn = None;
         // The fast path of nearly every call: one tier, no probe call due, and a closed breaker.
@@ -162,15 +213,17 @@ impl Engine {
             if let Some(Picked { number, state }) = drawn {
                 if let Some(admission) = state.breaker().admit_if_closed() {
                     state.begin();
-                    return Some(RawPick::new(number, admission, Transition::No, now));
+                    return Some(RawPick::new(number, admission, Transition::No, (now, timing)));
                 }
             }
         }
         let drawn = drawn.map(|found| found.number);
+        let (now, timing) =
+            if timing == Timing::Skipped { (self.clock.now(), Timing::Each) } else { (now, timing) };
         let last = !may_probe;
         let mut picker = Picker {
             engine: self,
-            snapshot: &snapshot,
+            snapshot,
             tried,
             last,
             now,
@@ -184,11 +237,24 @@ impl Engine {
         for _ in 0..MAX_RACES {
             // The snapshot is held, so that the state stays the endpoint's.
             let (state, admission) = picker.run()?;
-            if self.begin(&snapshot, state, admission, now) {
-                return Some(RawPick::new(state, admission, picker.transition, now));
+            if self.begin(snapshot, state, admission, now) {
+                return Some(RawPick::new(state, admission, picker.transition, (now, timing)));
             }
         }
         None
+    }
+
+    /// Returns the time at which a call begins. In a rush, not all are timed whose durations nothing but
+    /// statistics reads.
+    #[inline]
+    fn begin_time(&self, snapshot: &Snapshot, timed: bool) -> (Time, Timing) {
+        if timed || snapshot.policy.algorithm == Algorithm::PeakEwma {
+            return (self.clock.now(), Timing::Each);
+        }
+        match self.clock.begin(&self.random) {
+            (now, Timing::Skipped) if self.strain.heeds_successes(now) => (self.clock.now(), Timing::Each),
+            began => began,
+        }
     }
 
     /// Ensures that the data of this algorithm exists, for calls that override the service's

@@ -16,6 +16,7 @@ use crate::engine::{Engine, RawPick, Transition};
 use crate::model::attempt_class::AttemptClass;
 use crate::model::breaker_state::BreakerState;
 use crate::runtime::clock::Time;
+use crate::runtime::rush::Timing;
 
 /// The penalty of a failure is at most this many times the mean latency of the others.
 const PEERS: f32 = 20.0;
@@ -25,7 +26,8 @@ const MAX_PEERS: usize = 64;
 const PAUSE: Duration = Duration::from_millis(50);
 
 impl Engine {
-    /// Ends an attempt: counts it, updates the breaker, and returns its duration in nanoseconds.
+    /// Ends an attempt: counts it, updates the breaker, and returns its duration in nanoseconds, or
+    /// something less than a tick if it was not timed.
     /// Without a class the attempt was cancelled, which is neither a success nor a failure.
     #[inline]
     pub(crate) fn report(&self, mut pick: RawPick, class: impl Into<Option<AttemptClass>>) -> u64 {
@@ -36,19 +38,30 @@ impl Engine {
         }
         let (number, admission, began) = (pick.state(), pick.admission(), pick.began());
         let state = self.slab.state(number);
+        let success = class == Some(AttemptClass::Success);
+        let timing = pick.timing();
+        if timing == Timing::Skipped && success && plain && state.breaker().is_quiet() {
+            // It began at this time or later.
+            if !self.strain.heeds_successes(began) {
+                state.succeed_untimed();
+                return 0;
+            }
+        }
         let now = self.clock.now();
         let took = now.nanos_since(began);
         // The breaker comes first: once the call has ended, the state may be reused for another
         // endpoint.
-        let due = if class == Some(AttemptClass::Success) {
+        let due = if success {
             if !plain || !state.breaker().is_quiet() || self.strain.heeds_successes(now) {
                 self.weigh(number, admission, class, began, now);
             }
-            state.ewma().update(took, now);
-            state.succeed(took)
+            if timing != Timing::Skipped {
+                state.ewma().update(took, now);
+            }
+            state.succeed(took, timing)
         } else {
             self.weigh(number, admission, class, began, now);
-            self.report_other(number, class, began, took, now)
+            self.report_other(number, class, (began, took, timing), now)
         };
         if due {
             self.note_reading(now);
@@ -62,8 +75,7 @@ impl Engine {
         &self,
         number: u32,
         class: Option<AttemptClass>,
-        began: Time,
-        took: u64,
+        (began, took, timing): (Time, u64, Timing),
         now: Time,
     ) -> bool {
         let state = self.slab.state(number);
@@ -71,7 +83,7 @@ impl Engine {
             Some(AttemptClass::Rejected) => state.ewma().update(took, now),
             _ => self.penalise(number, class, began, took, now),
         }
-        state.end(class, took)
+        state.end(class, took, timing)
     }
 
     /// Records how an attempt failed, before its end is reported, so that the events of the end name

@@ -26,6 +26,7 @@ use crate::engine::state::latency::{Histogram, Times};
 use crate::model::attempt_class::AttemptClass;
 use crate::model::endpoint::Endpoint;
 use crate::runtime::clock::Time;
+use crate::runtime::rush::{SPAN, Timing};
 use counters::{AttemptCounts, CANCELLED, Counters, ENDINGS};
 use ewma::PeakEwma;
 use in_flight::InFlight;
@@ -57,8 +58,8 @@ struct HotState {
     ewma: PeakEwma,
     /// Allocated when the first endpoint is set.
     apart: OnceLock<Box<Apart>>,
-    /// The most recent latencies that are not yet in the histogram: bucket numbers plus 1, nine
-    /// bits each.
+    /// The most recent latencies that are not yet in the histogram: bucket numbers plus 1, nine bits each.
+    /// The highest bit is set if each of them stands for [`SPAN`] attempts.
     recent: AtomicU64,
     /// Held by the thread that moves `recent` into the histogram.
     flushing: AtomicBool,
@@ -72,7 +73,8 @@ struct HotState {
 /// Bits per latency in `recent`, and the number of latencies that it holds.
 const RECENT: u32 = 9;
 const HELD: u32 = u64::BITS / RECENT;
-const _: () = assert!(BUCKETS < 1 << RECENT);
+const SEVERAL: u64 = 1 << (u64::BITS - 1);
+const _: () = assert!(BUCKETS < 1 << RECENT && HELD * RECENT < u64::BITS);
 
 /// What is large or rare, and has no room in the state's cache lines. In this order, so that the
 /// address of the histogram is that of the allocation.
@@ -200,11 +202,11 @@ impl EndpointState {
 
     /// Ends an attempt. Returns whether this was one of every few attempts after which other work is
     /// due.
-    pub(crate) fn end(&self, class: Option<AttemptClass>, nanos: u64) -> bool {
+    pub(crate) fn end(&self, class: Option<AttemptClass>, nanos: u64, timing: Timing) -> bool {
         if class == Some(AttemptClass::Success) {
-            return self.succeed(nanos);
+            return self.succeed(nanos, timing);
         }
-        let due = class.is_some() && self.record(nanos);
+        let due = class.is_some() && self.record(nanos, timing);
         self.cold.others[class.map_or(CANCELLED, |class| class as usize) - 1].fetch_add(1, Ordering::Relaxed);
         // Last, so that a reader that sees no call in flight also sees the counts.
         self.hot.flow.end();
@@ -213,21 +215,32 @@ impl EndpointState {
 
     /// Like [`end`](Self::end), for a success.
     #[inline]
-    pub(crate) fn succeed(&self, nanos: u64) -> bool {
-        let due = self.record(nanos);
+    pub(crate) fn succeed(&self, nanos: u64, timing: Timing) -> bool {
+        let due = self.record(nanos, timing);
         self.hot.flow.succeed();
         due
     }
 
-    /// Records the latency of an attempt: first in this cache line, and with every seventh attempt
+    /// Like [`succeed`](Self::succeed), for an attempt that was not timed.
+    #[inline]
+    pub(crate) fn succeed_untimed(&self) {
+        self.hot.flow.succeed();
+    }
+
+    /// Records the latency of an attempt that is timed: first in this cache line, and with every seventh time
     /// in the histogram, which is allocated separately; then returns true. If calls on several threads end
     /// within the same nanoseconds, a latency may be lost or counted twice, so the latencies are a
     /// sample. The numbers of calls are exact.
     #[inline]
-    fn record(&self, nanos: u64) -> bool {
+    fn record(&self, nanos: u64, timing: Timing) -> bool {
+        if timing == Timing::Skipped {
+            return false;
+        }
         let recent = self.hot.recent.load(Ordering::Relaxed);
-        let one = bucket(nanos) as u64 + 1;
-        let full = recent >> ((HELD - 1) * RECENT) != 0;
+        let several = if timing == Timing::Sample { SEVERAL } else { 0 };
+        let one = (bucket(nanos) as u64 + 1) | several;
+        // Full, or of the other kind.
+        let full = (recent ^ several) >> ((HELD - 1) * RECENT) != 0;
         if full {
             self.make_room(one);
         } else {
@@ -253,8 +266,10 @@ impl EndpointState {
         }
         let mut recent = self.hot.recent.load(Ordering::Relaxed);
         self.hot.recent.store(0, Ordering::Relaxed);
+        let weight = if recent & SEVERAL == 0 { 1 } else { SPAN as u8 };
+        recent &= !SEVERAL;
         while recent > 0 {
-            apart.times.record((recent & ((1 << RECENT) - 1)) as usize - 1);
+            apart.times.record((recent & ((1 << RECENT) - 1)) as usize - 1, weight);
             recent >>= RECENT;
         }
         apart.times.keep_taken(attempts);

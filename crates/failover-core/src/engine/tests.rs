@@ -12,6 +12,7 @@ pub(crate) mod places;
 pub(crate) mod races;
 pub(crate) mod retry_choice;
 pub(crate) mod returns;
+pub(crate) mod rush;
 pub(crate) mod sequences;
 pub(crate) mod single_failure;
 pub(crate) mod stay_first;

@@ -16,7 +16,7 @@ use crate::config::defaults;
 use crate::contract::classify::reason::Reason;
 use crate::contract::classify::{Classified, Classify, Outcome};
 use crate::engine::Engine;
-use crate::engine::algorithm::Tried;
+use crate::engine::algorithm::{PickOptions, Tried};
 use crate::engine::attempt_guard::AttemptGuard;
 use crate::engine::policy::CallPolicy;
 use crate::engine::retry_budget::Withdrawal;
@@ -53,6 +53,8 @@ pub(super) struct Run<'a> {
     timeout: Duration,
     deadline: Time,
     attempt_timeout: Duration,
+    /// The first attempt, which begins with the call.
+    first: Option<(AttemptGuard<&'a Engine>, Arc<Endpoint>)>,
     paid: Option<Withdrawal<'a>>,
     /// Boxed, so that a call whose first attempt succeeds moves less.
     failed: Option<Box<Failed>>,
@@ -60,9 +62,15 @@ pub(super) struct Run<'a> {
 
 impl<'a> Run<'a> {
     pub(super) fn new(engine: &'a Engine, options: CallOptions) -> Self {
-        let mut policy = options.policy.as_deref().copied().unwrap_or_else(|| engine.call_policy());
-        policy.max_retries = options.max_retries.unwrap_or(policy.max_retries).min(MAX_RETRIES);
-        let timeout = options.deadline.unwrap_or(policy.timeout);
+        let mut timeout = Duration::ZERO;
+        let (policy, begun) = engine.begin_call(PickOptions { timed: true, ..options.pick }, |policy| {
+            if let Some(own) = options.policy.as_deref() {
+                *policy = *own;
+            }
+            policy.max_retries = options.max_retries.unwrap_or(policy.max_retries).min(MAX_RETRIES);
+            timeout = options.deadline.unwrap_or(policy.timeout);
+            (!timeout.is_zero(), !options.not_idempotent && policy.max_retries > 0)
+        });
         Self {
             engine,
             policy,
@@ -70,6 +78,7 @@ impl<'a> Run<'a> {
             timeout,
             deadline: Time::NEVER,
             attempt_timeout: Duration::ZERO,
+            first: begun.map(|(pick, endpoint)| (AttemptGuard::new(engine, pick), endpoint)),
             paid: None,
             failed: None,
         }
@@ -150,8 +159,8 @@ impl<'a> Run<'a> {
 
     /// Picks the endpoint of the next attempt and starts the attempt.
     async fn begin(&mut self) -> Result<(AttemptGuard<&'a Engine>, Attempt), StopReason> {
-        let mut guard = match self.try_pick() {
-            Some(guard) => guard,
+        let (mut guard, endpoint) = match self.first.take().or_else(|| self.try_pick()) {
+            Some(begun) => begun,
             None => Box::pin(self.wait_for_pick()).await?,
         };
         guard.emit_transition();
@@ -163,7 +172,7 @@ impl<'a> Run<'a> {
             self.set_attempt_timeout(now);
         }
         let attempt = Attempt {
-            endpoint: guard.endpoint(),
+            endpoint,
             number: self.failures() + 1,
             until: (now + self.attempt_timeout).min(self.deadline),
             clock: self.engine.clock().clone(),
@@ -210,17 +219,22 @@ impl<'a> Run<'a> {
     }
 
     #[inline]
-    fn try_pick(&self) -> Option<AttemptGuard<&'a Engine>> {
-        let pick = self.engine.pick_with(Tried::of(self.avoided()), self.may_probe(), self.options.pick);
-        pick.map(|pick| AttemptGuard::new(self.engine, pick))
+    fn try_pick(&self) -> Option<(AttemptGuard<&'a Engine>, Arc<Endpoint>)> {
+        let options = PickOptions { timed: true, ..self.options.pick };
+        let pick = self.engine.pick_with(Tried::of(self.avoided()), self.may_probe(), options);
+        pick.map(|pick| {
+            let guard = AttemptGuard::new(self.engine, pick);
+            let endpoint = guard.endpoint();
+            (guard, endpoint)
+        })
     }
 
     /// Waits until an endpoint can be picked, if the call is to wait.
-    async fn wait_for_pick(&mut self) -> Result<AttemptGuard<&'a Engine>, StopReason> {
+    async fn wait_for_pick(&mut self) -> Result<(AttemptGuard<&'a Engine>, Arc<Endpoint>), StopReason> {
         let mut changes = None;
         loop {
-            if let Some(guard) = self.try_pick() {
-                return Ok(guard);
+            if let Some(begun) = self.try_pick() {
+                return Ok(begun);
             }
             if !self.options.wait_ready {
                 return Err(StopReason::NoEndpoints(self.engine.why_none()));

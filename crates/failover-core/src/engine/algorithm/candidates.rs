@@ -65,10 +65,12 @@ pub(crate) struct PickOptions {
     /// Whether the pick is for a retry after an ambiguous failure, which avoids tiers with many of
     /// them.
     pub(crate) gated: bool,
+    /// Whether the call is timed also in a rush.
+    pub(crate) timed: bool,
 }
 
 impl PickOptions {
-    pub(crate) const NONE: Self = Self { key: None, algorithm: None, gated: false };
+    pub(crate) const NONE: Self = Self { key: None, algorithm: None, gated: false, timed: false };
 
     /// Options for calls with this key; an empty key counts as none.
     pub(crate) fn keyed(key: &[u8]) -> Self {

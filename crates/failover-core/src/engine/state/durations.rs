@@ -52,7 +52,8 @@ const fn coarse() -> [u8; FINE] {
 /// services or processes may be added. The bounds are 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250 and 500 ms,
 /// and 1, 2.5, 5 and 10 s. A bound holds within 4 %, and the sum within 2 %. Where calls end on several
 /// threads within the same nanoseconds, a duration may be lost, so that the count can be below the
-/// exact number of calls.
+/// exact number of calls. In a [rush](crate::Clock#rushes), one call of eight is timed and counts as
+/// eight, so that the count can differ from the exact number by seven for each rush of a thread.
 ///
 /// serde writes `{"count": 3, "sum_seconds": 0.021, "buckets": [{"le_seconds": 0.0005, "count": 0}, …]}`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -50,7 +50,7 @@ pub(crate) struct Times(Box<[u64]>);
 ///
 /// Each percentile is within 2 % of the exact one for latencies from 1 µs to 2 min; shorter and
 /// longer latencies count as these limits. The most recent hundred thousand attempts on an endpoint
-/// weigh most.
+/// weigh most. In a [rush](crate::Clock#rushes), they are those of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Latency {
@@ -78,20 +78,23 @@ impl Histogram {
         }
     }
 
-    /// Counts one attempt in its [`bucket`]: one addition, except every 256th time.
+    /// Counts attempts in their [`bucket`]: one addition, except with every 256th.
     #[inline]
-    pub(crate) fn record(&self, bucket: usize) {
-        match self.low[bucket].load(Ordering::Relaxed).checked_add(1) {
-            Some(count) => self.low[bucket].store(count, Ordering::Relaxed),
-            None => self.overflow(bucket),
+    pub(crate) fn record(&self, bucket: usize, count: u8) {
+        let (sum, wrapped) = self.low[bucket].load(Ordering::Relaxed).overflowing_add(count);
+        if wrapped {
+            self.overflow(bucket, sum);
+        } else {
+            self.low[bucket].store(sum, Ordering::Relaxed);
         }
     }
 
-    /// Carries 256 counts of a bucket whose byte overflowed. A concurrent reader retries.
+    /// Carries 256 counts of a bucket whose byte overflowed, and keeps the rest. A concurrent reader
+    /// retries.
     #[cold]
-    fn overflow(&self, bucket: usize) {
+    fn overflow(&self, bucket: usize, rest: u8) {
         self.turn.fetch_add(1, Ordering::AcqRel);
-        self.low[bucket].store(0, Ordering::Relaxed);
+        self.low[bucket].store(rest, Ordering::Relaxed);
         if !self.carry(bucket, 1) {
             // The table is full. Halving frees an entry, and these 256 counts are halved as well.
             self.halve();
@@ -306,7 +309,7 @@ mod tests {
 
     fn record(histogram: &Histogram, nanos: &[u64]) {
         for nanos in nanos {
-            histogram.record(bucket(*nanos));
+            histogram.record(bucket(*nanos), 1);
         }
     }
 
@@ -379,8 +382,8 @@ mod tests {
         ) {
             let [a, b, both] = std::array::from_fn(|_| Histogram::new());
             for (nanos, alone) in one.iter().map(|n| (n, &a)).chain(other.iter().map(|n| (n, &b))) {
-                alone.record(bucket((*nanos).into()));
-                both.record(bucket((*nanos).into()));
+                alone.record(bucket((*nanos).into()), 1);
+                both.record(bucket((*nanos).into()), 1);
             }
             let mut merged = read(&a);
             merged.add(&read(&b));
@@ -394,7 +397,7 @@ mod tests {
         let histogram = Histogram::new();
         for n in 0..3_000_000_u64 {
             let millis = if n % 500 == 0 { 1_000 } else { 10 };
-            histogram.record(bucket(millis * 1_000_000));
+            histogram.record(bucket(millis * 1_000_000), 1);
         }
         let latency = read(&histogram).latency().expect("recorded");
         assert!(latency.p99 < Duration::from_millis(11), "{latency:?}");
@@ -408,7 +411,7 @@ mod tests {
         let histogram = Histogram::new();
         for n in 0..600_000_u64 {
             let tail = 100_000_000 + n.wrapping_mul(0x9e37_79b9_7f4a_7c15) % 9_900_000_000;
-            histogram.record(bucket(if n % 1_000 == 0 { tail } else { 10_000_000 }));
+            histogram.record(bucket(if n % 1_000 == 0 { tail } else { 10_000_000 }), 1);
         }
         let times = read(&histogram);
         let slow: u64 = times.0[bucket(50_000_000)..].iter().sum();
@@ -420,7 +423,7 @@ mod tests {
     fn what_changes_is_seen_after_some_hundred_thousand_attempts() {
         let histogram = Histogram::new();
         for (millis, attempts) in [(10, 1_000_000), (50, 300_000)] {
-            (0..attempts).for_each(|_| histogram.record(bucket(millis * 1_000_000)));
+            (0..attempts).for_each(|_| histogram.record(bucket(millis * 1_000_000), 1));
         }
         assert!(read(&histogram).latency().expect("recorded").p50 > Duration::from_millis(48));
     }
@@ -444,7 +447,7 @@ mod tests {
         let histogram = Histogram::new();
         thread::scope(|scope| {
             let writer = scope.spawn(|| {
-                (0..64_000).for_each(|n| histogram.record(bucket((10 + n % 3) * 1_000)));
+                (0..64_000).for_each(|n| histogram.record(bucket((10 + n % 3) * 1_000), 1));
             });
             let mut before = 0;
             while !writer.is_finished() {

@@ -185,6 +185,7 @@ mod tests {
 
     use super::*;
     use crate::model::attempt_class::AttemptClass;
+    use crate::runtime::rush::Timing;
 
     #[test]
     fn every_index_has_a_place_of_its_own() {
@@ -222,7 +223,7 @@ mod tests {
         allocator.replaced(Weak::new());
         allocator.sweep(&slab, &ControlLock::new());
         assert_eq!(allocator.take(&slab), 2, "a call is in flight");
-        slab.state(first).end(Some(AttemptClass::Success), 0);
+        slab.state(first).end(Some(AttemptClass::Success), 0, Timing::Each);
         allocator.sweep(&slab, &ControlLock::new());
         assert_eq!(allocator.take(&slab), first);
         assert_eq!(slab.state(first).counters().ended.total(), 0, "as new");

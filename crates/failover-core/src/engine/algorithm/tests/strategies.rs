@@ -68,6 +68,7 @@ impl Bench {
         self.engine.slab.state(state).begin();
         let now = self.engine.clock.now();
         let began = Time::from_nanos(now.as_nanos().saturating_sub(before.as_nanos() as u64));
+        let began = (began, crate::runtime::rush::Timing::Each);
         let pick = crate::engine::RawPick::new(state, admission, crate::engine::Transition::No, began);
         self.engine.report(pick, class);
     }
