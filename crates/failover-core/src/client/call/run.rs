@@ -1,7 +1,9 @@
 //! The loop of a call: pick, attempt, classify, retry.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tracing::Instrument;
@@ -100,16 +102,25 @@ impl<'a> Run<'a> {
             return Err(self.stop(StopReason::Deadline, kept));
         }
         loop {
-            let (guard, attempt) = match self.begin().await {
-                Ok(begun) => begun,
-                Err(reason) => return Err(self.stop(reason, kept)),
+            let (mut guard, endpoint) = match self.first.take().or_else(|| self.try_pick()) {
+                Some(begun) => begun,
+                None => match Box::pin(self.wait_for_pick()).await {
+                    Ok(begun) => begun,
+                    Err(reason) => return Err(self.stop(reason, kept)),
+                },
             };
+            let attempt = self.begin(&mut guard, endpoint);
             let (until, state) = (attempt.until, guard.state());
             let endpoint = Arc::clone(&attempt.endpoint);
             let span = spans::of_attempt(&endpoint, attempt.number);
             let lasts = until.since(guard.began());
             let reply = if span.is_disabled() {
-                timed::attempt(operation(attempt), until, lasts, self.engine.clock()).await
+                // Polled in place: each move of the future costs as much as a part of the pick.
+                let mut future = pin!(operation(attempt));
+                match timed::poll_once(future.as_mut()).await {
+                    Poll::Ready(reply) => Ok(reply),
+                    Poll::Pending => timed::rest(future, until, lasts, self.engine.clock()).await,
+                }
             } else {
                 let future = span.in_scope(|| operation(attempt)).instrument(span.clone());
                 Box::pin(timed::attempt(future, until, lasts, self.engine.clock())).await
@@ -157,12 +168,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Picks the endpoint of the next attempt and starts the attempt.
-    async fn begin(&mut self) -> Result<(AttemptGuard<&'a Engine>, Attempt), StopReason> {
-        let (mut guard, endpoint) = match self.first.take().or_else(|| self.try_pick()) {
-            Some(begun) => begun,
-            None => Box::pin(self.wait_for_pick()).await?,
-        };
+    /// Starts an attempt.
+    #[inline]
+    fn begin(&mut self, guard: &mut AttemptGuard<&'a Engine>, endpoint: Arc<Endpoint>) -> Attempt {
         guard.emit_transition();
         let now = guard.began();
         if self.failed.is_none() {
@@ -171,16 +179,15 @@ impl<'a> Run<'a> {
             }
             self.set_attempt_timeout(now);
         }
-        let attempt = Attempt {
+        if let Some(failed) = &self.failed {
+            self.tell_retry(failed, guard.state(), &endpoint);
+        }
+        Attempt {
             endpoint,
             number: self.failures() + 1,
             until: (now + self.attempt_timeout).min(self.deadline),
             clock: self.engine.clock().clone(),
-        };
-        if let Some(failed) = &self.failed {
-            self.tell_retry(failed, guard.state(), &attempt.endpoint);
         }
-        Ok((guard, attempt))
     }
 
     /// Derives how long an attempt may take.

@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ const TURNS: u32 = 4;
 /// ns, or 150 ns on two threads, where timers share a lock).
 pub(super) async fn timed<F: Future>(future: F, until: Time, clock: &Clock) -> Result<F::Output, NoReply> {
     let mut future = pin!(future);
-    if let Poll::Ready(output) = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
+    if let Poll::Ready(output) = poll_once(future.as_mut()).await {
         return Ok(output);
     }
     wait_for(future, until, clock).await
@@ -56,16 +56,32 @@ pub(super) async fn attempt<F: Future>(
     clock: &Clock,
 ) -> Result<F::Output, NoReply> {
     let mut future = pin!(future);
-    if let Poll::Ready(output) = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
-        return Ok(output);
+    match poll_once(future.as_mut()).await {
+        Poll::Ready(output) => Ok(output),
+        Poll::Pending => rest(future, until, lasts, clock).await,
     }
+}
+
+/// Polls a future once.
+#[inline]
+pub(super) async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
+    poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
+}
+
+/// Like [`attempt`], for a future that has been polled.
+pub(super) async fn rest<F: Future>(
+    mut future: Pin<&mut F>,
+    until: Time,
+    lasts: Duration,
+    clock: &Clock,
+) -> Result<F::Output, NoReply> {
     match wait_for(future.as_mut(), until, clock).await {
         Err(NoReply::Late) if clock.now().since(until) > patience(lasts) => {}
         reply => return reply,
     }
     for _ in 0..TURNS {
         tokio::task::yield_now().await;
-        if let Poll::Ready(output) = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
+        if let Poll::Ready(output) = poll_once(future.as_mut()).await {
             return Ok(output);
         }
     }
