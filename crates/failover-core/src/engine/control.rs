@@ -306,7 +306,9 @@ impl Engine {
 
     /// Whether the endpoint has asked for a pause, or is forced out.
     pub(in crate::engine) fn is_paused(&self, state: u32) -> bool {
-        self.clock.now() < self.slab.state(state).placement().no_calls_until()
+        let until = self.slab.state(state).placement().no_calls_until();
+        // Nearly no endpoint has ever been paused, and a rebuild asks this of each of them twice.
+        until > Time::from_nanos(0) && self.clock.now() < until
     }
 
     fn unpin(&self, control: &mut Control, snapshot: &Snapshot, state: u32) {
