@@ -1,6 +1,8 @@
 //! The difference between an answer and the previous one. Registries repeat themselves, and most
 //! changes are small.
 
+use std::sync::Arc;
+
 use crate::contract::address_policy::AddressPolicy;
 use crate::discovery::validate::fault;
 use crate::model::endpoint::{EndpointEntry, EndpointId, ServiceName};
@@ -25,7 +27,8 @@ impl Change {
     pub(crate) fn between(last: &[EndpointEntry], now: &mut [EndpointEntry]) -> Self {
         let keep = |(last, now): &mut (&EndpointEntry, &mut EndpointEntry)| {
             let same = last == now;
-            if same {
+            // An endpoint that is shared needs no copy, which would touch its reference count.
+            if same && !Arc::ptr_eq(last.endpoint(), now.endpoint()) {
                 last.clone_into(now);
             }
             same
@@ -82,8 +85,6 @@ impl Change {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use proptest::prelude::*;
 
     use super::*;
