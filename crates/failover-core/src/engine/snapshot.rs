@@ -124,10 +124,11 @@ impl Snapshot {
             && policy.max_in_flight == u32::MAX
             && policy.algorithm != Algorithm::First;
         let aliases = Self::aliases(&slots);
-        let several_sources = slots.first().is_some_and(|first| {
-            let first = &sources[first.source as usize];
-            slots.iter().flat_map(|slot| slot.identities(&sources)).any(|(_, source)| source != first)
-        });
+        let several_sources = sources.len() > 1
+            && slots.first().is_some_and(|first| {
+                let first = &sources[first.source as usize];
+                slots.iter().flat_map(|slot| slot.identities(&sources)).any(|(_, source)| source != first)
+            });
         let slots = slots.into();
         Self {
             config,

@@ -68,7 +68,9 @@ fn of_one(differences: &mut Differences<'_>, (old, before): Of<'_>, (new, slot):
             let reason = format!("moved from {from} to {to}; its state starts afresh");
             Event::new(EventKind::EndpointAdded, reason)
         });
-    } else if !old.identities(before).any(|(id, source)| new.is_listed(slot, id.as_str(), source)) {
+    } else if !new.is_kept(slot, &before.endpoint, old.source(before))
+        && !old.identities(before).any(|(id, source)| new.is_listed(slot, id.as_str(), source))
+    {
         differences.emit(EventKind::EndpointAdded, new, slot, || {
             let reason = format!("its source named it {} before; its state stays", before.endpoint.id());
             Event::new(EventKind::EndpointAdded, reason)

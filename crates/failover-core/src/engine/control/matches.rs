@@ -27,12 +27,12 @@ impl Matches {
         let mut unmatched = Vec::new();
         let mut next = 0;
         for (ranked, index) in ranked.iter().zip(0..) {
-            let place = ranked.entry.endpoint().place();
             let own = (ranked.entry.endpoint().id(), &names[ranked.source as usize]);
             let identities = || std::iter::once(own).chain(ranked.others.iter().map(Entry::identity));
             let is_same = |slot: &Slot| {
-                slot.endpoint.place() == place
-                    && identities().any(|(id, source)| old.is_listed(slot, id.as_str(), source))
+                old.is_kept(slot, ranked.entry.endpoint(), own.1)
+                    || (slot.endpoint.place() == ranked.entry.endpoint().place()
+                        && identities().any(|(id, source)| old.is_listed(slot, id.as_str(), source)))
             };
             let follows = old.slots.get(next as usize).is_some_and(is_same);
             let found = if follows {

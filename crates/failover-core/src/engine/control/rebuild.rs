@@ -80,9 +80,12 @@ impl Engine {
         ranks.dedup();
         let matches = Matches::new(old, &ranked, &names);
         let mut slots = Vec::with_capacity(ranked.len());
-        let weighted: HashSet<_> =
-            ranked.iter().filter(|ranked| ranked.weight > 0).map(|ranked| ranked.rank.place()).collect();
-        for (of_tier, tier) in ranked.chunk_by(|a, b| a.rank == b.rank).zip(0..) {
+        let tiers = || ranked.chunk_by(|a, b| a.rank == b.rank);
+        let weighted: HashSet<_> = tiers()
+            .filter(|of_tier| of_tier.iter().any(|ranked| ranked.weight > 0))
+            .map(|of_tier| of_tier[0].rank.place())
+            .collect();
+        for (of_tier, tier) in tiers().zip(0..) {
             let weighted = weighted.contains(&of_tier[0].rank.place());
             for ranked in of_tier {
                 let before = matches.before[slots.len()].map(|index| old.slot(index));
@@ -135,7 +138,12 @@ impl Engine {
         let endpoint = departures::attached(endpoint, &self.owner, same_place);
         let number = same_place.map_or_else(|| allocator.take(&self.slab), |slot| slot.state);
         let state = self.slab.state(number);
-        state.set(&endpoint, ranked.weight.max(1), lock);
+        // Nearly always, nothing has changed: the state has the endpoint of the slot before.
+        let weight = ranked.weight.max(1);
+        let is_set = same_place.is_some_and(|slot| Arc::ptr_eq(&slot.endpoint, &endpoint));
+        if !is_set || state.weight() != weight {
+            state.set(&endpoint, weight, lock);
+        }
         // The counters of an endpoint stay with one source as long as that one names it.
         let mut sources = ranked.others.iter().map(|other| other.source);
         if same_place.is_none() || !sources.any(|source| source == state.placement().source()) {

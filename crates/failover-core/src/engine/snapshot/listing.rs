@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::engine::snapshot::{Slot, Snapshot};
 use crate::error::{Error, ErrorKind, codes};
 use crate::events::Event;
-use crate::model::endpoint::EndpointId;
+use crate::model::endpoint::{Endpoint, EndpointId};
 use crate::model::health::{Health, Lifecycle};
 
 /// An entry of a source.
@@ -121,6 +121,12 @@ impl Snapshot {
     /// Id and source of each entry that names the place; the one that counts comes first.
     pub(crate) fn identities<'s>(&'s self, slot: &'s Slot) -> impl Iterator<Item = Identity<'s>> {
         slot.identities(&self.sources)
+    }
+
+    /// Whether the entry of the slot that counts has this very value, of the same source. It answers
+    /// for nearly every slot of a rebuild without a look at the endpoint.
+    pub(crate) fn is_kept(&self, slot: &Slot, endpoint: &Arc<Endpoint>, source: &Arc<str>) -> bool {
+        Arc::ptr_eq(&slot.endpoint, endpoint) && Arc::ptr_eq(self.source(slot), source)
     }
 
     /// Whether an entry of this id and source names the place.
