@@ -19,6 +19,7 @@ use crate::discovery::sink::{Answered, Sink, Update};
 use crate::discovery::validate::{Validated, validate};
 use crate::error::{Error, ErrorKind, RetryAdvice};
 use crate::events::EventKind;
+use crate::model::endpoint::place::PlaceKey;
 use crate::model::endpoint::{EndpointEntry, EndpointId, ServiceName};
 use crate::runtime::backoff::Backoff;
 use crate::runtime::catch_panic::catch_panic;
@@ -281,7 +282,8 @@ impl Driver {
             return self.publish_plain(last, entries, change, properties, following);
         }
         let named: HashSet<&EndpointId> = entries.iter().map(|entry| entry.endpoint().id()).collect();
-        let places: HashSet<_> = entries.iter().map(|entry| entry.endpoint().place()).collect();
+        let mut places = HashSet::with_capacity_and_hasher(entries.len(), PlaceKey::random());
+        places.extend(entries.iter().map(|entry| entry.endpoint().place()));
         // An endpoint whose address another id has now is not lost.
         let is_gone = |entry: &EndpointEntry| {
             !named.contains(entry.endpoint().id()) && !places.contains(&entry.endpoint().place())

@@ -11,6 +11,7 @@ use crate::contract::provider::EndpointSet;
 use crate::discovery::validate::validate;
 use crate::engine::{Engine, SourceId};
 use crate::error::Error;
+use crate::model::endpoint::place::PlaceKey;
 use crate::model::endpoint::{Endpoint, EndpointEntry};
 use crate::model::health_check::HealthCheck;
 use crate::probing::probes::{Probes, ProbesByProtocol};
@@ -76,7 +77,7 @@ impl FixedList {
         if let Some(rejected) = sifted.rejected.kept().first() {
             return Err(rejected.error().clone().context(rejected.what()));
         }
-        let mut places = HashSet::with_capacity(sifted.entries.len());
+        let mut places = HashSet::with_capacity_and_hasher(sifted.entries.len(), PlaceKey::random());
         for entry in &sifted.entries {
             let endpoint = entry.endpoint();
             if !places.insert(endpoint.place()) {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use crate::config::{FailoverConfig, Locality, StrategyKind};
 use crate::engine::control::source::{Sighted, Source};
-use crate::engine::snapshot::{Listing, Others, Rank};
+use crate::engine::snapshot::{Listing, Others, Rank, Slot, Snapshot};
+use crate::model::endpoint::place::PlaceKey;
 use crate::model::endpoint::{Endpoint, EndpointEntry, EndpointId};
 use crate::model::health::{Health, Lifecycle};
 
@@ -73,9 +74,12 @@ impl Ranked<'_> {
 }
 
 /// Returns all places by tier and name.
-pub(super) fn ranked<'a>(config: &FailoverConfig, sources: &'a [Source]) -> Vec<Ranked<'a>> {
+pub(super) fn ranked<'a>(config: &FailoverConfig, sources: &'a [Source], old: &Snapshot) -> Vec<Ranked<'a>> {
     let weights = Weights::new(config, sources);
-    let (places, shared) = places(sources);
+    let (places, shared) = match unshared(sources, old) {
+        Some(places) => (places, false),
+        None => places(sources),
+    };
     let mut all: Vec<_> = places.into_iter().map(|entries| one(config, entries, &weights)).collect();
     // With the health-based strategy, healthy endpoints of all priorities precede degraded ones.
     let by_health = config.strategy() == StrategyKind::HealthBased;
@@ -99,11 +103,43 @@ enum Entries<'a> {
     Several(Vec<Entry<'a>>),
 }
 
+/// The largest number of new endpoints whose places are compared one by one.
+const FEW: usize = 8;
+
+/// Returns the entries of the only source, if nearly all of them were in the old snapshot and no two
+/// are at one place. The places of those that were there differ, as in the old snapshot, so only the
+/// others' are compared.
+fn unshared<'a>(sources: &'a [Source], old: &Snapshot) -> Option<Vec<Entries<'a>>> {
+    let [source] = sources else { return None };
+    if !source.retained.is_empty() {
+        return None;
+    }
+    let mut slots = &*old.slots;
+    let mut new = Vec::new();
+    for (sighted, index) in source.entries.iter().zip(0_usize..) {
+        let is_of = |slot: &Slot| Arc::ptr_eq(&slot.endpoint, sighted.entry.endpoint());
+        // Both are sorted by id, if there is one tier.
+        match slots.iter().take(FEW + 1).position(is_of) {
+            Some(at) => slots = &slots[at + 1..],
+            None if new.len() == FEW => return None,
+            None => new.push((index, sighted.entry.endpoint().place())),
+        }
+    }
+    let is_alone = |(sighted, index): (&Sighted, usize)| {
+        let place = sighted.entry.endpoint().place();
+        !new.iter().any(|(other, new)| *other != index && *new == place)
+    };
+    let entry =
+        |sighted| Entry { source: 0, name: &source.name, tier: source.tier, sighted, retained: false };
+    let all_alone = new.is_empty() || source.entries.iter().zip(0..).all(is_alone);
+    all_alone.then(|| source.entries.iter().map(|sighted| Entries::One(entry(sighted))).collect())
+}
+
 /// Returns the entries of each place, and whether a place has several.
 fn places(sources: &[Source]) -> (Vec<Entries<'_>>, bool) {
     let count = sources.iter().map(|source| source.entries.len() + source.retained.len()).sum();
     let mut places: Vec<Entries<'_>> = Vec::with_capacity(count);
-    let mut by_place = HashMap::with_capacity(count);
+    let mut by_place = HashMap::with_capacity_and_hasher(count, PlaceKey::random());
     let mut shared = false;
     for (source, number) in sources.iter().zip(0..) {
         let named = source.entries.iter().map(|sighted| (sighted, false));

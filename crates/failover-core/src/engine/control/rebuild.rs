@@ -74,7 +74,7 @@ impl Engine {
 
     fn assemble(&self, control: &mut Control, old: &Snapshot) -> (Snapshot, Matches) {
         let Control { config, sources, allocator, lock, .. } = control;
-        let ranked = ranked(config, sources);
+        let ranked = ranked(config, sources, old);
         let names: Arc<[Arc<str>]> = sources.iter().map(|source| Arc::clone(&source.name)).collect();
         let mut ranks: Vec<Rank> = ranked.iter().map(|ranked| ranked.rank).collect();
         ranks.dedup();
