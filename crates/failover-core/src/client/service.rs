@@ -327,7 +327,7 @@ impl<C> ServiceHandle<C> {
             );
             return Err(Error::new(ErrorKind::Unsupported, message));
         };
-        let read = |endpoint: I::Item| endpoint.into_endpoint(self.name());
+        let read = |endpoint: I::Item| endpoint.into_endpoint(self.name()).map(Arc::new);
         list.replace(&self.engine, endpoints.into_iter().map(read))
     }
 

@@ -63,7 +63,7 @@ impl IntoEndpoint for Endpoint {
 #[must_use = "a builder does nothing until it builds"]
 pub struct ServiceBuilder {
     service: Result<ServiceName, Error>,
-    endpoints: Vec<Result<Endpoint, Error>>,
+    endpoints: Vec<Result<Arc<Endpoint>, Error>>,
     config: FailoverConfig,
     clock: Option<Clock>,
     random: Random,
@@ -87,18 +87,22 @@ impl ServiceBuilder {
     /// Adds an endpoint.
     pub fn endpoint(mut self, endpoint: impl IntoEndpoint) -> Self {
         if let Ok(service) = &self.service {
-            self.endpoints.push(endpoint.into_endpoint(service));
+            self.endpoints.push(endpoint.into_endpoint(service).map(Arc::new));
         }
         self
     }
 
     /// Adds several endpoints.
-    pub fn endpoints<I>(self, endpoints: I) -> Self
+    pub fn endpoints<I>(mut self, endpoints: I) -> Self
     where
         I: IntoIterator,
         I::Item: IntoEndpoint,
     {
-        endpoints.into_iter().fold(self, Self::endpoint)
+        if let Ok(service) = &self.service {
+            let read = |endpoint: I::Item| endpoint.into_endpoint(service).map(Arc::new);
+            self.endpoints.extend(endpoints.into_iter().map(read));
+        }
+        self
     }
 
     /// Sets the configuration.

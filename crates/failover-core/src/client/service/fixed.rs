@@ -68,9 +68,9 @@ impl FixedList {
     pub(super) fn replace(
         &self,
         engine: &Engine,
-        endpoints: impl IntoIterator<Item = Result<Endpoint, Error>>,
+        endpoints: impl IntoIterator<Item = Result<Arc<Endpoint>, Error>>,
     ) -> Result<(), Error> {
-        let entry = |endpoint: Result<Endpoint, Error>| self.checked(endpoint?).map(EndpointEntry::new);
+        let entry = |endpoint: Result<Arc<Endpoint>, Error>| self.checked(endpoint?).map(EndpointEntry::new);
         let entries = endpoints.into_iter().map(entry).collect::<Result<Vec<_>, _>>()?;
         let sifted = validate(engine.name(), EndpointSet::new(entries), AddressPolicy::IN_PROCESS);
         // An error in a fixed list is an error of the program, so it is returned at once.
@@ -91,13 +91,13 @@ impl FixedList {
     }
 
     /// Gives the endpoint the health check of the list, if it has none and can be probed.
-    fn checked(&self, endpoint: Endpoint) -> Result<Endpoint, Error> {
+    fn checked(&self, endpoint: Arc<Endpoint>) -> Result<Arc<Endpoint>, Error> {
         let bare = endpoint.health_check().is_none();
         let check = match &self.health_check {
             Some(check) if bare => check.clone(),
             None if bare && self.probes.for_endpoint(&endpoint).is_some() => HealthCheck::default(),
             _ => return Ok(endpoint),
         };
-        endpoint.to_builder().health_check(check).build()
+        endpoint.to_builder().health_check(check).build().map(Arc::new)
     }
 }
