@@ -32,8 +32,8 @@ fn main() -> ExitCode {
         }
     }
     let clock = clock::ClockCost::measure();
-    println!("{}\n", report::of_clock(&clock));
-    let sizes: &[usize] = if quick || only.is_some() { &[10, 1_000, 10_000] } else { &[3, 10, 100, 1_000, 10_000, 100_000] };
+    let sizes: &[usize] =
+        if quick || only.is_some() { &[10, 1_000, 10_000] } else { &[3, 10, 100, 1_000, 10_000, 100_000] };
     let rounds = if quick { 61 } else { 301 };
     let services: Vec<_> = sizes
         .iter()
@@ -72,7 +72,9 @@ fn main() -> ExitCode {
     }
     if let Some(name) = only {
         cases.retain(|case| case.name == name || case.peer == "floor");
-        println!("{}", report::table(&clock, &measure::run(cases, 1_000)));
+        let rows = measure::run(cases, 1_000);
+        let clock = clock.among(&rows);
+        println!("{clock}\n\n{}", report::table(&clock, &rows));
         return ExitCode::SUCCESS;
     }
     let mut rows = measure::run(cases, rounds);
@@ -80,13 +82,14 @@ fn main() -> ExitCode {
     rows.extend(measure::threads(&shared, if quick { 11 } else { 101 }));
     rows.extend(apply::rows(if quick { 5 } else { 15 }));
 
+    let clock = clock.among(&rows);
     let (table, promises) = (report::table(&clock, &rows), report::promises(&clock, &rows));
-    println!("{table}\n{promises}");
+    println!("{clock}\n\n{table}\n{promises}");
     let write = |file: Option<String>, text: String| match file {
         Some(file) => std::fs::write(&file, text).map_err(|error| eprintln!("error: {file}: {error}")),
         None => Ok(()),
     };
     let list = serde_json::to_string_pretty(&report::json(&rows)).expect("plain values");
-    let written = write(json, list).and(write(page, format!("{}\n\n{promises}\n{table}", report::of_clock(&clock))));
+    let written = write(json, list).and(write(page, format!("{clock}\n\n{promises}\n{table}")));
     if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

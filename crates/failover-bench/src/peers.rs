@@ -24,6 +24,9 @@ use tower::{Layer, Service, service_fn};
 use crate::measure::Case;
 use crate::ours::{ready, urls};
 
+/// The row that is the floor without readings.
+pub(crate) const WITHOUT_CLOCK: &str = "without the clock";
+
 thread_local! {
     static GENERATOR: RefCell<SmallRng> = RefCell::new(SmallRng::seed_from_u64(1));
 }
@@ -48,6 +51,22 @@ pub(crate) fn floor(n: usize) -> impl Fn(u32) + Sync {
     }
 }
 
+/// Like [`floor`], without the readings of the clock: the difference is what they cost among other work,
+/// which can be more than in a loop of their own.
+fn without_clock(n: usize) -> impl Fn(u32) {
+    let entries: Vec<_> = (0..n).map(|_| Arc::new((AtomicU64::new(0), AtomicU64::new(0)))).collect();
+    let table = ArcSwap::from_pointee(entries);
+    move |times| {
+        for _ in 0..times {
+            let table = table.load();
+            let index = GENERATOR.with_borrow_mut(|generator| generator.random_range(0..table.len()));
+            let entry = &table[index];
+            entry.0.fetch_add(1, Ordering::Relaxed);
+            entry.1.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
 pub(crate) fn cases(sizes: &[usize]) -> Vec<Case<'static>> {
     let mut cases = Vec::new();
     for n in sizes {
@@ -57,6 +76,7 @@ pub(crate) fn cases(sizes: &[usize]) -> Vec<Case<'static>> {
             cases.push(p2c(*n));
         }
     }
+    cases.push(Case::new("floor", WITHOUT_CLOCK, 10, without_clock(10)));
     cases.extend(breakers());
     cases
 }

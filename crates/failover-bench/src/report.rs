@@ -7,12 +7,6 @@ use serde_json::{Value, json};
 use crate::clock::ClockCost;
 use crate::measure::Row;
 
-/// Returns a line about the clock.
-pub(crate) fn of_clock(clock: &ClockCost) -> String {
-    let speed = if clock.is_slow() { "slow" } else { "fast" };
-    format!("The clock is {}. A reading costs {:.1} ns: a {speed} one.", clock.name, clock.read)
-}
-
 pub(crate) fn json(rows: &[Row]) -> Value {
     let row = |row: &Row| {
         json!({
