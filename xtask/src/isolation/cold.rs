@@ -22,10 +22,10 @@ const SETS: &[&str] = &[
     "consul-slim",
     "reqwest",
     "dns",
-    "k8s-latest",
+    "k8s-v1_37",
     "consul",
     "full",
-    "full,consul,dns,file,k8s-latest",
+    "full,consul,dns,file,k8s-v1_37",
 ];
 
 /// Prints a table: for each set, the crates and the seconds that `cargo build` takes in an empty target
@@ -42,6 +42,8 @@ pub(super) fn run() -> Result<(), String> {
         }
         let mut command = cargo(["build", "--quiet", "--offline", "--package", "failover"]);
         command.args(features).env("CARGO_TARGET_DIR", &target);
+        // The feature selects the version, not the workspace.
+        command.env("K8S_OPENAPI_ENABLED_VERSION", "");
         let began = Instant::now();
         cargo::run(command)?;
         let seconds = began.elapsed().as_secs_f64();
