@@ -37,6 +37,12 @@ impl Process {
         let done = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
         assert!(done.expect("kill runs").success());
     }
+
+    /// Whether it has stopped. Under load, it can answer for a moment after the signal was sent.
+    fn is_stopped(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        stat.map_or(true, |stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
+    }
 }
 
 impl Drop for Process {
@@ -69,6 +75,7 @@ async fn a_server_that_hangs_and_dies_costs_no_endpoint() {
     let (_manager, users) = watching(asks(), "users.test").await;
     assert_eq!(known(&users), ["10.0.0.1:80"]);
     process.signal("-STOP");
+    until("it has stopped", || process.is_stopped()).await;
     let begin = Instant::now();
     let error = list(asks(), "users.test").await.expect_err("silence");
     let took = begin.elapsed();
