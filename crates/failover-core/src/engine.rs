@@ -22,6 +22,7 @@ pub(crate) mod observers;
 pub(crate) mod outlier;
 pub(crate) mod pick;
 pub(crate) mod policy;
+pub(crate) mod raw_pick;
 pub(crate) mod readings;
 pub(crate) mod report;
 pub(crate) mod retry_budget;
@@ -68,7 +69,7 @@ pub(crate) use discovery_sink::EngineSink;
 pub use no_endpoints::{NoEndpoints, NoEndpointsReason, UnavailableEndpoint};
 pub(crate) use observers::EndpointObserver;
 use observers::EndpointObservers;
-pub(crate) use pick::{RawPick, Transition};
+pub(crate) use raw_pick::{RawPick, Transition};
 
 /// The state shared by the handles of one service.
 #[derive(Debug)]

@@ -10,7 +10,8 @@ use std::sync::atomic::Ordering;
 
 use crate::engine::Engine;
 use crate::engine::breaker::Admission;
-use crate::engine::pick::{Picker, Transition};
+use crate::engine::pick::Picker;
+use crate::engine::raw_pick::Transition;
 use crate::engine::snapshot::{Slot, Snapshot};
 use crate::events::{Event, EventKind};
 

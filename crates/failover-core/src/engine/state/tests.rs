@@ -1,5 +1,16 @@
 use super::*;
 
+/// Returns the state of an endpoint.
+fn in_use() -> EndpointState {
+    let state = EndpointState::new();
+    state.set(
+        &Arc::new(Endpoint::builder("a", "users", "10.0.0.1", 80).build().expect("valid")),
+        1,
+        &ControlLock::new(),
+    );
+    state
+}
+
 #[test]
 fn what_a_pick_compares_and_a_success_writes_is_one_cache_line() {
     assert_eq!((size_of::<HotState>(), align_of::<HotState>()), (64, 64));
@@ -21,12 +32,7 @@ fn a_cancelled_call_counts_and_says_nothing_about_time() {
 
 #[test]
 fn threads_at_one_cell_lose_no_count_and_leave_a_fair_sample_of_times() {
-    let state = EndpointState::new();
-    state.set(
-        &Arc::new(Endpoint::builder("a", "users", "10.0.0.1", 80).build().expect("valid")),
-        1,
-        &ControlLock::new(),
-    );
+    let state = in_use();
     std::thread::scope(|scope| {
         for thread in 0..4_u64 {
             let state = &state;
@@ -52,12 +58,7 @@ fn threads_at_one_cell_lose_no_count_and_leave_a_fair_sample_of_times() {
 
 #[test]
 fn every_time_of_a_single_thread_counts_once() {
-    let state = EndpointState::new();
-    state.set(
-        &Arc::new(Endpoint::builder("a", "users", "10.0.0.1", 80).build().expect("valid")),
-        1,
-        &ControlLock::new(),
-    );
+    let state = in_use();
     for calls in 1..=100 {
         state.begin();
         state.end(Some(AttemptClass::Success), calls * 1_000_000, Timing::Each);
@@ -71,12 +72,7 @@ fn every_time_of_a_single_thread_counts_once() {
 
 #[test]
 fn a_time_counts_as_often_as_the_calls_that_it_stands_for() {
-    let state = EndpointState::new();
-    state.set(
-        &Arc::new(Endpoint::builder("a", "users", "10.0.0.1", 80).build().expect("valid")),
-        1,
-        &ControlLock::new(),
-    );
+    let state = in_use();
     let mut expected = 0;
     // More than a byte and a table entry hold.
     for call in 0..2_000_u64 {
