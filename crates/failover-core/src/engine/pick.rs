@@ -103,8 +103,8 @@ impl Engine {
         may_probe: bool,
         options: PickOptions,
     ) -> Option<RawPick> {
-        let (now, timing) = self.begin_time(snapshot, options.timed);
         let algorithm = options.algorithm.unwrap_or(snapshot.policy.algorithm);
+        let (now, timing) = self.begin_time(options.timed || algorithm == Algorithm::PeakEwma);
         let mut drawn = None;
         // The fast path of nearly every call: one tier, no probe call due, and a closed breaker.
         let plain = snapshot.is_plain() && algorithm != Algorithm::First;
@@ -120,28 +120,30 @@ impl Engine {
                 }
             }
         }
-        let drawn = drawn.map(|found| found.number);
-        let (now, timing) =
-            if timing == Timing::Skipped { (self.clock.now(), Timing::Each) } else { (now, timing) };
-        let last = !may_probe;
-        let mut picker = Picker {
+        let now = self.precisely(now, timing);
+        self.pick_from_all(Picker {
             engine: self,
             snapshot,
             tried,
-            last,
+            last: !may_probe,
             now,
             transition: Transition::No,
             algorithm,
             key: options.key,
             gated: options.gated,
-            drawn,
+            drawn: drawn.map(|found| found.number),
             full: false,
-        };
+        })
+    }
+
+    /// The rest of a pick. A function of its own, so that the fast path keeps what it needs in registers.
+    #[inline(never)]
+    fn pick_from_all(&self, mut picker: Picker<'_>) -> Option<RawPick> {
         for _ in 0..MAX_RACES {
             // The snapshot is held, so that the state stays the endpoint's.
             let (state, admission) = picker.run()?;
-            if self.begin(snapshot, state, admission, now) {
-                return Some(RawPick::new(state, admission, picker.transition, (now, timing)));
+            if self.begin(picker.snapshot, state, admission, picker.now) {
+                return Some(RawPick::new(state, admission, picker.transition, (picker.now, Timing::Each)));
             }
         }
         None
@@ -150,14 +152,20 @@ impl Engine {
     /// Returns the time at which a call begins. In a rush, not all are timed whose durations nothing but
     /// statistics reads.
     #[inline]
-    fn begin_time(&self, snapshot: &Snapshot, timed: bool) -> (Time, Timing) {
-        if timed || snapshot.policy.algorithm == Algorithm::PeakEwma {
+    fn begin_time(&self, timed: bool) -> (Time, Timing) {
+        if timed {
             return (self.clock.now(), Timing::Each);
         }
-        match self.clock.begin(&self.random) {
-            (now, Timing::Skipped) if self.strain.heeds_successes(now) => (self.clock.now(), Timing::Each),
-            began => began,
+        let (now, timing) = self.clock.begin(&self.random);
+        if timing == Timing::Each || !self.strain.heeds_successes(now) {
+            return (now, timing);
         }
+        (self.precisely(now, timing), Timing::Each)
+    }
+
+    /// Returns the time at which a call begins that stands for itself after all.
+    fn precisely(&self, now: Time, timing: Timing) -> Time {
+        if timing == Timing::Skipped { self.clock.now() } else { now }
     }
 
     /// Ensures that the data of this algorithm exists, for calls that override the service's

@@ -38,8 +38,7 @@ async fn one_call_of_eight_is_timed_in_a_rush_and_every_call_counts() {
     let stats = bench.engine.stats();
     assert_eq!(stats.total_requests, 8_048);
     assert!(stats.endpoints.iter().all(|of| of.attempts == 2_012), "{stats:?}");
-    let durations: u64 = stats.endpoints.iter().map(|of| of.durations.count()).sum();
-    assert_eq!(durations, 8_048, "each timed call stands for {SPAN}");
+    assert_eq!(durations(&bench), 8_048, "each timed call stands for {SPAN}");
     // Each endpoint has its share of them, although their number divides eight.
     for of in &stats.endpoints {
         assert!((1_700..2_300).contains(&of.durations.count()), "{of:?}");
@@ -57,6 +56,23 @@ async fn where_something_depends_on_times_each_call_is_timed() {
     assert_eq!(timed(&after_a_failure, 1_000), 1_000);
     pass(61 * SECOND).await;
     assert!(timed(&after_a_failure, 1_000) < 200);
+}
+
+/// Returns the number of durations on record.
+fn durations(bench: &Bench) -> u64 {
+    bench.engine.stats().endpoints.iter().map(|of| of.durations.count()).sum()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_stands_for_itself_alone_where_each_is_timed() {
+    let after_a_failure = bench(Algorithm::RoundRobin, None);
+    after_a_failure.call(&["a", "b", "c", "d"]);
+    timed(&after_a_failure, 1_000);
+    assert_eq!(durations(&after_a_failure), 1_001);
+    let tiers = bench(Algorithm::RoundRobin, None);
+    tiers.publish([entry("a", 0), entry("b", 1)]);
+    assert_eq!(timed(&tiers, 1_000), 1_000);
+    assert_eq!(durations(&tiers), 1_000);
 }
 
 #[tokio::test(start_paused = true)]
