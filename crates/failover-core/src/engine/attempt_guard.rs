@@ -46,6 +46,26 @@ impl<E: Deref<Target = Engine>> AttemptGuard<E> {
         self.pick.as_ref().map_or(Time::NEVER, RawPick::began)
     }
 
+    /// Makes the attempt, which has to wait, stand for itself in the durations of a rush. If its start was
+    /// not read from the clock, that is now. Returns by how much it was set later.
+    #[inline]
+    pub(crate) fn wait(&mut self) -> Duration {
+        let before = self.began();
+        if let Some(pick) = &mut self.pick {
+            pick.time_alone(|| self.engine.clock().now());
+        }
+        self.began().since(before)
+    }
+
+    /// Makes the attempt stand for itself in the durations of a rush, although it has ended without a wait.
+    #[cold]
+    pub(crate) fn time_alone(&mut self) {
+        if let Some(pick) = &mut self.pick {
+            let began = pick.began();
+            pick.time_alone(|| began);
+        }
+    }
+
     pub(crate) fn emit_transition(&mut self) {
         if let Some(pick) = &mut self.pick {
             self.engine.emit_transition(pick);

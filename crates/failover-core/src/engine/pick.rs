@@ -72,18 +72,18 @@ impl Engine {
     }
 
     /// Picks an endpoint for the first attempt of a call, and returns the settings of the call as well.
-    /// `prepare` changes them, and returns whether the call begins, and whether it may be used as a probe
-    /// call.
+    /// `prepare` changes them and the options of the pick, and returns whether the call may be used as a
+    /// probe call, or `None` if it does not begin.
     #[inline]
     pub(crate) fn begin_call(
         &self,
-        options: PickOptions,
-        prepare: impl FnOnce(&mut CallPolicy) -> (bool, bool),
+        mut options: PickOptions,
+        prepare: impl FnOnce(&mut CallPolicy, &mut PickOptions) -> Option<bool>,
     ) -> (CallPolicy, Option<(RawPick, Arc<Endpoint>)>) {
         let snapshot = self.snapshot.load();
         let mut policy = snapshot.policy.call;
-        let (begins, may_probe) = prepare(&mut policy);
-        let pick = begins.then(|| self.pick_from(&snapshot, Tried::NONE, may_probe, options)).flatten();
+        let may_probe = prepare(&mut policy, &mut options);
+        let pick = may_probe.and_then(|probe| self.pick_from(&snapshot, Tried::NONE, probe, options));
         let begun = pick.map(|pick| {
             let state = self.slab.state(pick.state());
             // The snapshot is at hand, and the state's own reference costs another load.

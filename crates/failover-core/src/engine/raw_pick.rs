@@ -24,6 +24,7 @@ const PERMIT: u64 = 1 << 48;
 const TRANSITION_AT: u32 = 49;
 const TRANSITION_MASK: u64 = 0b11 << TRANSITION_AT;
 const TIMING_AT: u32 = 51;
+const TIMING_MASK: u64 = 0b11 << TIMING_AT;
 
 /// The change that a pick made to the breaker. The pick itself emits no events; they are emitted
 /// later.
@@ -85,6 +86,17 @@ impl RawPick {
     #[inline]
     pub(crate) fn timing(&self) -> Timing {
         Timing::from_bits(self.bits() >> TIMING_AT)
+    }
+
+    /// Makes the call stand for itself and no other one. `now` returns the time at which it begins, if that
+    /// is not known.
+    #[inline]
+    pub(crate) fn time_alone(&mut self, now: impl FnOnce() -> Time) {
+        if self.timing() == Timing::Skipped {
+            self.began = now();
+        }
+        let bits = self.bits() & !TIMING_MASK | ((Timing::Each as u64) << TIMING_AT);
+        self.word = NonZeroU64::MIN | (bits << 1);
     }
 
     /// Takes the change that the pick made to the breaker, if its event has not been emitted yet.

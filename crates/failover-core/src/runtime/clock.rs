@@ -71,10 +71,16 @@ impl Add<Duration> for Time {
 /// [selects](crate::ServiceHandle::select) more than 48 endpoints within one tick of the machine's coarse
 /// clock (1 to 10 ms; on Linux, where a reading of it costs less), one call of every eight, drawn at
 /// random, is timed and counts as eight in percentiles and histograms. The other seven take the last
-/// reading of that tick for the current time. Numbers of calls are exact. Calls of
-/// [`execute`](crate::ServiceHandle::execute) are always timed, and so are those of a service that picks by
-/// latency ([`PeakEwma`](crate::Algorithm::PeakEwma)), watches slow calls or a failure rate, or has seen a
-/// failure within the last minute.
+/// reading of that tick for the current time. Numbers of calls are exact.
+///
+/// A call of [`execute`](crate::ServiceHandle::execute) is treated like that if its operation succeeds
+/// without ever waiting: the duration on [its record](crate::AttemptRecord::duration) is then zero for the
+/// other seven. Its start and deadline are set when it first waits, or when it begins if its attempts may
+/// take less than half a second.
+///
+/// Always timed are the calls of a service that picks by latency
+/// ([`PeakEwma`](crate::Algorithm::PeakEwma)), has several tiers, watches slow calls or a failure rate, or
+/// has seen a failure within the last minute.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
 

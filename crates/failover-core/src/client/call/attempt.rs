@@ -37,7 +37,8 @@ impl Attempt {
     /// Returns the time left for this attempt, zero once it has expired.
     ///
     /// The engine ends the attempt at that time by itself; use this value to set a deadline on the
-    /// request.
+    /// request. While the thread makes many calls, it can be too low by 10 ms, but not for an attempt that
+    /// may take less than half a second.
     pub fn time_left(&self) -> Duration {
         self.until.since(self.clock.now())
     }
@@ -96,7 +97,8 @@ pub struct AttemptRecord {
     pub class: AttemptClass,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reason: Option<Reason>,
-    /// How long it took.
+    /// How long it took; zero for most of those that succeed without ever waiting while their thread makes
+    /// many calls (see [`Clock`]).
     #[serde(flatten, serialize_with = "crate::codec::seconds::duration")]
     pub duration: Duration,
 }

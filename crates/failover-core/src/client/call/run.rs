@@ -33,6 +33,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Below this share of the call's time, in nanoseconds, an attempt gets all of it until the service's
 /// latency is known.
 const SHORT_SHARE: u64 = 1_000_000_000;
+/// An attempt that may take less time than this is timed from its start also in a rush, so that its deadline
+/// is exact. Those of others come too early by at most a tick of the coarse clock, which is 10 ms or less.
+const SHORT: Duration = Duration::from_millis(500);
 /// The maximum number of retries of a call, the same as in a configuration.
 const MAX_RETRIES: u32 = *defaults::MAX_RETRIES_RANGE.end();
 
@@ -65,13 +68,18 @@ pub(super) struct Run<'a> {
 impl<'a> Run<'a> {
     pub(super) fn new(engine: &'a Engine, options: CallOptions) -> Self {
         let mut timeout = Duration::ZERO;
-        let (policy, begun) = engine.begin_call(PickOptions { timed: true, ..options.pick }, |policy| {
+        let (policy, begun) = engine.begin_call(options.pick, |policy, pick| {
             if let Some(own) = options.policy.as_deref() {
                 *policy = *own;
             }
             policy.max_retries = options.max_retries.unwrap_or(policy.max_retries).min(MAX_RETRIES);
             timeout = options.deadline.unwrap_or(policy.timeout);
-            (!timeout.is_zero(), !options.not_idempotent && policy.max_retries > 0)
+            let attempts = policy.max_retries + 1;
+            pick.timed = match options.attempt_timeout.or(policy.attempt_timeout) {
+                Some(given) => given.min(timeout) < SHORT,
+                None => timeout < SHORT * attempts,
+            };
+            (!timeout.is_zero()).then_some(!options.not_idempotent && policy.max_retries > 0)
         });
         Self {
             engine,
@@ -110,7 +118,7 @@ impl<'a> Run<'a> {
                 },
             };
             let attempt = self.begin(&mut guard, endpoint);
-            let (until, state) = (attempt.until, guard.state());
+            let (mut until, state) = (attempt.until, guard.state());
             let endpoint = Arc::clone(&attempt.endpoint);
             let span = spans::of_attempt(&endpoint, attempt.number);
             let lasts = until.since(guard.began());
@@ -119,9 +127,13 @@ impl<'a> Run<'a> {
                 let mut future = pin!(operation(attempt));
                 match timed::poll_once(future.as_mut()).await {
                     Poll::Ready(reply) => Ok(reply),
-                    Poll::Pending => timed::rest(future, until, lasts, self.engine.clock()).await,
+                    Poll::Pending => {
+                        until = self.wait(&mut guard, until);
+                        timed::rest(future, until, lasts, self.engine.clock()).await
+                    }
                 }
             } else {
+                until = self.wait(&mut guard, until);
                 let future = span.in_scope(|| operation(attempt)).instrument(span.clone());
                 Box::pin(timed::attempt(future, until, lasts, self.engine.clock())).await
             };
@@ -131,6 +143,10 @@ impl<'a> Run<'a> {
                 Err(NoReply::Stalled | NoReply::NoRuntime) => (AttemptClass::Local, None, None),
             };
             spans::attempt_ended(&span, class, cause.as_ref());
+            if class != AttemptClass::Success {
+                // Its duration is in the record of the call.
+                guard.time_alone();
+            }
             let squeezed = class == AttemptClass::Timeout && reply.is_err() && self.is_squeezed(lasts);
             if let Some(pause) = pause {
                 self.engine.charge(state, pause);
@@ -188,6 +204,16 @@ impl<'a> Run<'a> {
             until: (now + self.attempt_timeout).min(self.deadline),
             clock: self.engine.clock().clone(),
         }
+    }
+
+    /// Prepares for the wait of an attempt, and returns when it has to end.
+    fn wait(&mut self, guard: &mut AttemptGuard<&'a Engine>, until: Time) -> Time {
+        let later = guard.wait();
+        if later.is_zero() {
+            return until;
+        }
+        self.deadline = self.deadline + later;
+        until + later
     }
 
     /// Derives how long an attempt may take.

@@ -11,6 +11,7 @@ mod condition;
 mod dropped;
 mod kept;
 mod reasons;
+mod rush;
 mod waiting;
 
 use super::*;
