@@ -70,7 +70,7 @@ impl ClockCost {
         let reads = match (row.peer, row.name.split(',').next().unwrap_or_default()) {
             _ if row.allocations.is_nan() => return None,
             ("floor", WITHOUT_CLOCK) => 0.0,
-            ("floor", _) | ("failover", "execute" | "select peak_ewma") => 2.0,
+            ("floor", _) => 2.0,
             ("failover", _) if self.name.contains("coarse") => SAMPLED,
             ("failover", _) => 2.0,
             ("pingora", _) => 0.0,

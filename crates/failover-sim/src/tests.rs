@@ -190,3 +190,28 @@ fn a_peer_sees_checks_at_its_times() {
     assert!(calls > 1000 && failed == calls && attempts == 0, "calls fail at once without an endpoint");
     assert_eq!(report.hash, run(&scenario, peer, 1).expect("the scenario is valid").hash);
 }
+
+/// A thread that makes 20 000 calls a second has one of eight timed. One of ten endpoints becomes ten times slower
+/// after a second.
+#[test]
+fn a_slow_endpoint_is_avoided_by_its_latency_in_a_rush_as_well() {
+    for (least, most) in [(450_000, 550_000), (9_000_000, 11_000_000)] {
+        let service = ServiceTime::Uniform(least, most);
+        let mut scenario =
+            Scenario::new("rush", 3 * SECOND, models(10, service, usize::MAX), Load::Open(20_000.0)).fault(
+                FaultKind::Slow(10.0),
+                [2],
+                (SECOND, u64::MAX),
+            );
+        let config = scenario.config.to_builder().strategy(failover_core::StrategyKind::HealthBased);
+        scenario.config = config.build().expect("valid");
+        let after = |policy| {
+            let report = report(&scenario, policy, 1);
+            (report.attempts_at(2, 1, 3), report.percentile(99.8))
+        };
+        let (slow, nearly_all) = after(Policy::Select);
+        assert!(nearly_all <= most && slow < 200, "{slow} calls, {nearly_all} ns");
+        let (slow, nearly_all) = after(Policy::RoundRobin);
+        assert!(nearly_all > 5 * most && slow > 3_000, "it bites: {slow} calls, {nearly_all} ns");
+    }
+}

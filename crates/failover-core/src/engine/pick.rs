@@ -104,7 +104,7 @@ impl Engine {
         options: PickOptions,
     ) -> Option<RawPick> {
         let algorithm = options.algorithm.unwrap_or(snapshot.policy.algorithm);
-        let (now, timing) = self.begin_time(options.timed || algorithm == Algorithm::PeakEwma);
+        let (now, timing) = self.begin_time(options.timed);
         let mut drawn = None;
         // The fast path of nearly every call: one tier, no probe call due, and a closed breaker.
         let plain = snapshot.is_plain() && algorithm != Algorithm::First;

@@ -78,8 +78,7 @@ impl Add<Duration> for Time {
 /// other seven. Its start and deadline are set when it first waits, or when it begins if its attempts may
 /// take less than half a second.
 ///
-/// Always timed are the calls of a service that picks by latency
-/// ([`PeakEwma`](crate::Algorithm::PeakEwma)), has several tiers, watches slow calls or a failure rate, or
+/// Always timed are the calls of a service that has several tiers, watches slow calls or a failure rate, or
 /// has seen a failure within the last minute.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
