@@ -76,7 +76,7 @@ impl Add<Duration> for Time {
 /// A call of [`execute`](crate::ServiceHandle::execute) is treated like that if its operation succeeds
 /// without ever waiting: the duration on [its record](crate::AttemptRecord::duration) is then zero for the
 /// other seven. Its start and deadline are set when it first waits, or when it begins if its attempts may
-/// take less than half a second.
+/// take less than a second.
 ///
 /// Always timed are the calls of a service that has several tiers, watches slow calls or a failure rate, or
 /// has seen a failure within the last minute.

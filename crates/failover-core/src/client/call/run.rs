@@ -33,9 +33,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Below this share of the call's time, in nanoseconds, an attempt gets all of it until the service's
 /// latency is known.
 const SHORT_SHARE: u64 = 1_000_000_000;
-/// An attempt that may take less time than this is timed from its start also in a rush, so that its deadline
-/// is exact. Those of others come too early by at most a tick of the coarse clock, which is 10 ms or less.
-const SHORT: Duration = Duration::from_millis(500);
 /// The maximum number of retries of a call, the same as in a configuration.
 const MAX_RETRIES: u32 = *defaults::MAX_RETRIES_RANGE.end();
 
@@ -74,11 +71,11 @@ impl<'a> Run<'a> {
             }
             policy.max_retries = options.max_retries.unwrap_or(policy.max_retries).min(MAX_RETRIES);
             timeout = options.deadline.unwrap_or(policy.timeout);
-            let attempts = policy.max_retries + 1;
-            pick.timed = match options.attempt_timeout.or(policy.attempt_timeout) {
-                Some(given) => given.min(timeout) < SHORT,
-                None => timeout < SHORT * attempts,
-            };
+            // The deadline of an attempt that may take less than a second is exact also in a rush. That of
+            // another one can be too early by a tick of the coarse clock, until it waits: 10 ms or less.
+            let given =
+                options.attempt_timeout.or(policy.attempt_timeout).is_some_and(|of| of.as_secs() == 0);
+            pick.timed = given || timeout.as_secs() <= u64::from(policy.max_retries);
             (!timeout.is_zero()).then_some(!options.not_idempotent && policy.max_retries > 0)
         });
         Self {
