@@ -35,9 +35,24 @@ pub(super) async fn timed<F: Future>(future: F, until: Time, clock: &Clock) -> R
     wait_for(future, until, clock).await
 }
 
-async fn wait_for<F: Future>(future: F, until: Time, clock: &Clock) -> Result<F::Output, NoReply> {
+/// Waits for a future that was pending when this task polled it just now.
+///
+/// The future has the task's waker, and is polled again once that was woken: the first poll here only arms the
+/// timer, because a request's future is a deep one.
+async fn wait_for<F: Future>(
+    mut future: Pin<&mut F>,
+    until: Time,
+    clock: &Clock,
+) -> Result<F::Output, NoReply> {
     in_runtime()?;
-    let timeout = with_timer(|| tokio::time::timeout(until.since(clock.now()), future))?;
+    let mut just_polled = true;
+    let again =
+        poll_fn(
+            |context| {
+                if std::mem::take(&mut just_polled) { Poll::Pending } else { future.as_mut().poll(context) }
+            },
+        );
+    let timeout = with_timer(|| tokio::time::timeout(until.since(clock.now()), again))?;
     timeout.await.map_err(|_| NoReply::Late)
 }
 

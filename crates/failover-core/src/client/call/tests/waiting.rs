@@ -75,3 +75,18 @@ async fn a_call_without_time_makes_no_attempt_and_one_that_runs_out_of_it_counts
     );
     assert_eq!(stats.in_flight, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_operation_that_waits_is_polled_again_when_it_is_woken_and_not_before() {
+    let polls = Cell::new(0);
+    let operation = async |_| {
+        let mut timer = pin!(tokio::time::sleep(Duration::from_millis(5)));
+        std::future::poll_fn(|context| {
+            polls.set(polls.get() + 1);
+            timer.as_mut().poll(context).map(Ok::<_, Infallible>)
+        })
+        .await
+    };
+    service(1).execute(operation).await.expect("it answers");
+    assert_eq!(polls.get(), 2, "once to begin, and once when its timer fires");
+}
