@@ -142,6 +142,29 @@ mod tests {
         assert_eq!(users.stats().in_flight, 0);
     }
 
+    #[test]
+    fn an_endpoint_is_found_wherever_it_stands_in_the_list() {
+        let users = service(None);
+        let second = users.endpoint("10.0.0.2:80").expect("listed");
+        let copy = second.to_builder().build().expect("valid");
+        let in_flight = || {
+            let stats = users.stats();
+            stats.endpoints.iter().find(|of| of.id == *second.id()).map(|of| of.in_flight)
+        };
+        for list in [
+            &["10.0.0.2:80"][..],
+            &["10.0.0.1:80", "10.0.0.2:80"],
+            &["10.0.0.1:80", "10.0.0.11:80", "10.0.0.2:80"],
+        ] {
+            users.replace_endpoints(list.iter().copied()).expect("valid");
+            let kept =
+                [&second, &second, &copy.clone().into()].map(|endpoint| users.keep_in_flight(endpoint));
+            assert_eq!((kept.iter().flatten().count(), in_flight()), (3, Some(3)), "{list:?}");
+        }
+        users.replace_endpoints(["10.0.0.1:80", "10.0.0.3:80"]).expect("valid");
+        assert!(users.keep_in_flight(&second).is_none() && users.keep_in_flight(&copy).is_none());
+    }
+
     #[tokio::test]
     async fn replies_that_end_in_failure_take_their_endpoint_out_although_their_heads_succeeded() {
         let users = service(None);

@@ -172,7 +172,7 @@ impl<T: Send + Sync + 'static> PerEndpoint<T> {
         let value = Value::new(OnceLock::from(Arc::new(value)));
         let mut by_state = self.0.by_state();
         let state = self.0.state_of(endpoint)?;
-        let stored = Stored { endpoint: Arc::new(endpoint.clone()), value };
+        let stored = Stored { endpoint: self.0.current(endpoint), value };
         let replaced = by_state.insert(state, stored);
         drop(by_state);
         replaced?.value.made.get().cloned()
@@ -239,7 +239,7 @@ impl<T> Values<T> {
         }
         let value = Value::new(OnceLock::new());
         let replaced = state.and_then(|state| {
-            let stored = Stored { endpoint: Arc::new(endpoint.clone()), value: Arc::clone(&value) };
+            let stored = Stored { endpoint: self.current(endpoint), value: Arc::clone(&value) };
             by_state.insert(state, stored)
         });
         drop(by_state);
@@ -262,8 +262,15 @@ impl<T> Values<T> {
     /// endpoint that is gone.
     fn state_of(&self, endpoint: &Endpoint) -> Option<u32> {
         let snapshot = self.engine.snapshot();
-        let mut slots = snapshot.with_id(endpoint.id().as_str()).map(|index| snapshot.slot(index));
-        slots.find(|slot| self.serves(endpoint, &slot.endpoint)).map(|slot| slot.state)
+        snapshot.slot_of(endpoint, |found| self.serves(endpoint, found)).map(|slot| slot.state)
+    }
+
+    /// Returns the service's own reference to an endpoint that was found in it, or one to a copy of another
+    /// value of that endpoint.
+    fn current(&self, endpoint: &Endpoint) -> Arc<Endpoint> {
+        let snapshot = self.engine.snapshot();
+        let slot = snapshot.slot_of(endpoint, |_| false);
+        slot.map_or_else(|| Arc::new(endpoint.clone()), |slot| Arc::clone(&slot.endpoint))
     }
 
     /// Returns what is stored for the endpoint, unless it was made for what the endpoint was before.
@@ -277,6 +284,10 @@ impl<T> Values<T> {
     }
 
     fn serves(&self, before: &Endpoint, now: &Endpoint) -> bool {
+        // Nearly always: a call has the reference that is in the snapshot, and that was stored.
+        if std::ptr::eq(before, now) {
+            return true;
+        }
         let is_same = || before.place() == now.place() && (self.is_same)(before, now);
         catch_unwind(AssertUnwindSafe(is_same)).unwrap_or(false)
     }

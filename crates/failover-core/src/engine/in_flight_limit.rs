@@ -36,8 +36,7 @@ impl Engine {
     pub(crate) fn begin_keeping(&self, endpoint: &Endpoint) -> Option<u32> {
         // Held until the call is counted, so that the state stays the endpoint's.
         let snapshot = self.snapshot.load();
-        let mut slots = snapshot.with_id(endpoint.id().as_str()).map(|index| snapshot.slot(index));
-        let state = slots.find(|slot| slot.endpoint.place() == endpoint.place())?.state;
+        let state = snapshot.slot_of(endpoint, |found| found.place() == endpoint.place())?.state;
         self.slab.state(state).begin_keeping();
         Some(state)
     }

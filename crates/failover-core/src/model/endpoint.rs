@@ -221,6 +221,16 @@ impl Endpoint {
         Arc::new(own)
     }
 
+    /// Returns the index of the slot in which the endpoint was found last. It may be there no longer.
+    pub(crate) fn last_slot(&self) -> u32 {
+        self.attached.last_slot()
+    }
+
+    /// Remembers the index of the slot in which the endpoint was found.
+    pub(crate) fn found_in(&self, slot: u32) {
+        self.attached.found_in(slot);
+    }
+
     /// Waits until the endpoint leaves its service or is drained.
     pub(crate) fn departed(&self) -> impl Future<Output = ()> + Send + use<> {
         self.attached.wait()

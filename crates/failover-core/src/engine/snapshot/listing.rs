@@ -151,6 +151,22 @@ impl Snapshot {
         by_name.chain(by_alias.map(|(_, index)| *index).filter(other))
     }
 
+    /// Returns the slot of this very endpoint or, if there is none, the slot with an entry of its id whose
+    /// endpoint `is_same` accepts. It takes O(1) for an endpoint that was found before in the same slot.
+    pub(crate) fn slot_of(&self, endpoint: &Endpoint, is_same: impl Fn(&Endpoint) -> bool) -> Option<&Slot> {
+        let is_it = |slot: &&Slot| std::ptr::eq(Arc::as_ptr(&slot.endpoint), endpoint);
+        let last = self.slots.get(endpoint.last_slot() as usize);
+        last.filter(is_it).or_else(|| {
+            let mut with_id = self.with_id(endpoint.id().as_str());
+            let index = with_id.find(|index| is_same(&self.slot(*index).endpoint))?;
+            let slot = self.slot(index);
+            if is_it(&slot) {
+                endpoint.found_in(index);
+            }
+            Some(slot)
+        })
+    }
+
     /// Returns the slot that this text names: an id, or `id@source`.
     pub(crate) fn resolve(&self, text: &str) -> Result<u32, Unresolved> {
         let mut exact = self.with_id(text);

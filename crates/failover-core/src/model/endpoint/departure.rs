@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::{Future, pending};
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
@@ -49,6 +49,8 @@ pub(crate) struct Owner;
 pub(super) struct Attached {
     owner: OnceLock<Arc<Owner>>,
     departure: OnceLock<Arc<Departure>>,
+    /// The index of the slot in which the endpoint was found last.
+    last_slot: AtomicU32,
 }
 
 impl Clone for Attached {
@@ -87,6 +89,14 @@ impl Attached {
     /// Returns the departure of an endpoint that belongs to a service.
     pub(super) fn departure(&self) -> Option<&Arc<Departure>> {
         self.owner.get().map(|_| self.departure.get_or_init(Arc::default))
+    }
+
+    pub(super) fn last_slot(&self) -> u32 {
+        self.last_slot.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn found_in(&self, slot: u32) {
+        self.last_slot.store(slot, Ordering::Relaxed);
     }
 
     /// Waits for the departure; forever if the endpoint belongs to no service.
