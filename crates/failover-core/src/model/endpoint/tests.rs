@@ -49,6 +49,18 @@ fn full() -> Endpoint {
 }
 
 #[test]
+fn the_authority_is_as_formatted_for_every_number_of_digits() {
+    for port in [1, 9, 10, 99, 100, 8_080, 10_000, u16::MAX] {
+        let endpoint = Endpoint::builder("a", "users", "db.example.com", port).build().expect("valid");
+        let authority = endpoint.authority();
+        assert_eq!(authority, format!("db.example.com:{port}"));
+        assert_eq!(authority.capacity(), authority.len(), "no spare room");
+        assert!(endpoint.to_string().ends_with(&format!("//{authority})")));
+    }
+    assert_eq!(host_port("10.0.0.1", 0), "10.0.0.1:0");
+}
+
+#[test]
 fn nothing_set_is_every_default() {
     let endpoint = plain().build().unwrap();
     assert_eq!(endpoint.id(), &"users-1");
