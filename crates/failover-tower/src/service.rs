@@ -99,12 +99,12 @@ where
 }
 
 /// Sends a request through a service that is ready.
-pub(crate) async fn send<S, B, R>(
+pub(crate) fn send<S, B, R>(
     mut inner: S,
     service: ServiceHandle,
     settings: Arc<Settings>,
     request: Request<B>,
-) -> Answer<R>
+) -> impl Future<Output = Answer<R>> + Send
 where
     S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone + Send,
     S::Error: Into<BoxError>,
@@ -114,64 +114,65 @@ where
     R: Body + Send,
 {
     let (parts, body) = request.into_parts();
-    check(&parts).map_err(FailoverError::Target)?;
     let body = Shared::new(body, settings.replay_limit);
-    let idempotent = settings.rules.is_idempotent(&parts.method, &parts.headers);
-    let mut call = service.call().idempotent(idempotent);
-    if let Some(customise) = &settings.call {
-        call = customise(call, &parts);
-    }
-    if let Some(body) = &body {
-        let body = Arc::clone(body);
-        call = call.retry_if(move || body.can_replay());
-    }
-    let (parts, body, settings) = (&parts, body.as_ref(), &*settings);
-    let mut polled_ready = true;
-    let result = call
-        .classify(|reply: Result<&Response<R>, &BoxError>| {
-            classify(&settings.rules, body.is_some_and(|body| body.has_failed()), reply)
-        })
-        .execute(|attempt| {
-            let span = span::of_attempt(&attempt, parts);
-            let waiting = AttemptSpan::new(&span, &attempt);
-            let request = prepare(&attempt, settings, parts)
-                .map(|parts| Request::from_parts(parts, ReplayBody::next(body)));
-            // The service that was polled ready makes one attempt; a clone of it is not ready yet.
-            let begun = match request {
-                Ok(request) if std::mem::take(&mut polled_ready) => {
-                    Begun::Sent(span.in_scope(|| inner.call(request)))
-                }
-                Ok(request) => Begun::Ready(Box::new((inner.clone(), request))),
-                Err(error) => Begun::Failed(error),
-            };
-            async move {
-                let answered = if span.is_disabled() {
-                    begun.answer().await
-                } else {
-                    Box::pin(begun.answer().instrument(span)).await
+    // Only borrows what it captures: in an `async fn`, each argument that is moved from has two places.
+    async move {
+        check(&parts).map_err(FailoverError::Target)?;
+        let (parts, body, settings) = (&parts, body.as_ref(), &*settings);
+        let idempotent = settings.rules.is_idempotent(&parts.method, &parts.headers);
+        let mut call = service.call().idempotent(idempotent);
+        if let Some(customise) = &settings.call {
+            call = customise(call, parts);
+        }
+        if let Some(body) = body {
+            let body = Arc::clone(body);
+            call = call.retry_if(move || body.can_replay());
+        }
+        let mut polled_ready = true;
+        let result = call
+            .classify(|reply: Result<&Response<R>, &BoxError>| {
+                classify(&settings.rules, body.is_some_and(|body| body.has_failed()), reply)
+            })
+            .execute(|attempt| {
+                let span = span::of_attempt(&attempt, parts);
+                let waiting = AttemptSpan::new(&span, &attempt);
+                // The service that was polled ready makes one attempt; a clone of it is not ready yet.
+                let begun = match prepare(&attempt, settings, parts, body) {
+                    Ok(request) if std::mem::take(&mut polled_ready) => {
+                        Begun::Sent(span.in_scope(|| inner.call(request)))
+                    }
+                    Ok(request) => Begun::Ready(Box::new((inner.clone(), request))),
+                    Err(error) => Begun::Failed(error),
                 };
-                waiting.end(|span| {
-                    span::record(span, &answered, |reply| {
-                        classify(&settings.rules, body.is_some_and(|body| body.has_failed()), reply)
+                async move {
+                    let answered = if span.is_disabled() {
+                        begun.answer().await
+                    } else {
+                        Box::pin(begun.answer().instrument(span)).await
+                    };
+                    waiting.end(|span| {
+                        span::record(span, &answered, |reply| {
+                            classify(&settings.rules, body.is_some_and(|body| body.has_failed()), reply)
+                        });
                     });
-                });
-                let mut response = answered?;
-                response.extensions_mut().insert(AnsweredBy::new(&attempt));
-                Ok(response)
-            }
-        })
-        .await;
-    let response = match result {
-        Ok(done) => done.value,
-        Err(mut error) => match error.last_reply() {
-            Some(_) => error.into_last_reply().expect("it was there just now"),
-            None => return Err(FailoverError::Call(error.without_reply())),
-        },
-    };
-    let (head, body) = response.into_parts();
-    let by = head.extensions.get::<AnsweredBy>();
-    let body = ResponseBody::new(body, || service.keep_in_flight(by?.endpoint()));
-    Ok(Response::from_parts(head, body))
+                    let mut response = answered?;
+                    response.extensions_mut().insert(AnsweredBy::new(&attempt));
+                    Ok(response)
+                }
+            })
+            .await;
+        let response = match result {
+            Ok(done) => done.value,
+            Err(mut error) => match error.last_reply() {
+                Some(_) => error.into_last_reply().expect("it was there just now"),
+                None => return Err(FailoverError::Call(error.without_reply())),
+            },
+        };
+        let (head, body) = response.into_parts();
+        let by = head.extensions.get::<AnsweredBy>();
+        let body = ResponseBody::new(body, || service.keep_in_flight(by?.endpoint()));
+        Ok(Response::from_parts(head, body))
+    }
 }
 
 /// How an attempt begins.
@@ -189,10 +190,14 @@ where
     async fn answer(self) -> Result<Response<R>, BoxError> {
         match self {
             Self::Sent(future) => future.await.map_err(Into::into),
+            // In a box, because it is large, and rare: a first attempt would pay for its size.
             Self::Ready(waiting) => {
                 let (mut inner, request) = *waiting;
-                poll_fn(|context| inner.poll_ready(context)).await.map_err(Into::into)?;
-                inner.call(request).await.map_err(Into::into)
+                let sent = async move {
+                    poll_fn(|context| inner.poll_ready(context)).await.map_err(Into::into)?;
+                    inner.call(request).await.map_err(Into::into)
+                };
+                Box::pin(sent).await
             }
             Self::Failed(error) => Err(error),
         }
@@ -212,8 +217,13 @@ fn check(parts: &Parts) -> Result<(), TargetError> {
     }
 }
 
-/// Returns the head of the request for an endpoint.
-fn prepare(attempt: &Attempt, settings: &Settings, parts: &Parts) -> Result<Parts, BoxError> {
+/// Returns the request for an endpoint.
+fn prepare<B>(
+    attempt: &Attempt,
+    settings: &Settings,
+    parts: &Parts,
+    body: Option<&Arc<Shared<B>>>,
+) -> Result<Request<ReplayBody<B>>, BoxError> {
     let endpoint: &Arc<Endpoint> = attempt.endpoint();
     let uri = uri(endpoint, &parts.uri)?;
     let name = server_name(endpoint);
@@ -221,18 +231,24 @@ fn prepare(attempt: &Attempt, settings: &Settings, parts: &Parts) -> Result<Part
     if !by_name && uri.scheme() == Some(&Scheme::HTTPS) {
         return Err(ServerNameError::new(endpoint).into());
     }
-    let mut parts = parts.clone();
-    parts.uri = uri;
-    if endpoint.server_name().is_some() {
-        parts.headers.insert(HOST, host(endpoint)?);
+    let named = endpoint.server_name().map(|_| host(endpoint)).transpose()?;
+    // Without the URL, of which a clone of all parts would be dropped at once.
+    let mut request = Request::new(ReplayBody::next(body));
+    *request.uri_mut() = uri;
+    *request.method_mut() = parts.method.clone();
+    *request.version_mut() = parts.version;
+    *request.headers_mut() = parts.headers.clone();
+    *request.extensions_mut() = parts.extensions.clone();
+    if let Some(named) = named {
+        request.headers_mut().insert(HOST, named);
     }
     if let Some(names) = &settings.headers {
-        names.write(attempt, &mut parts.headers);
+        names.write(attempt, request.headers_mut());
     }
     if settings.per_endpoint {
-        parts.extensions.insert(Arc::clone(endpoint));
+        request.extensions_mut().insert(Arc::clone(endpoint));
     }
-    Ok(parts)
+    Ok(request)
 }
 
 fn classify<R>(rules: &HttpRules, body_failed: bool, reply: Result<&Response<R>, &BoxError>) -> Classified {
