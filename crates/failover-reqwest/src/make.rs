@@ -92,11 +92,10 @@ impl Service<http::Request<ReplayBody<Body>>> for Sender {
     }
 
     fn call(&mut self, request: http::Request<ReplayBody<Body>>) -> Self::Future {
-        let client = self.0.clone();
+        let sending = send::request(request).map(|request| self.0.execute(request));
         Box::pin(async move {
-            let request = send::request(request)?;
             // Without the URL, whose query may hold secrets.
-            let answer = client.execute(request).await.map_err(reqwest::Error::without_url)?;
+            let answer = sending?.await.map_err(reqwest::Error::without_url)?;
             Ok(send::answer(answer))
         })
     }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use failover_http::service_name;
+use failover_http::{HttpRules, service_name};
 use failover_tower::{BoxError, FailoverLayer, ReplayBody};
 use http::Extensions;
 use reqwest::{Body, Request, Response};
@@ -33,6 +33,8 @@ use crate::services::Services;
 pub struct FailoverMiddleware {
     services: Services,
     configure: Arc<Configure>,
+    /// The rules of each request's layer, made once.
+    rules: HttpRules,
 }
 
 pub(crate) type Configure = dyn Fn(FailoverLayer) -> FailoverLayer + Send + Sync;
@@ -46,7 +48,7 @@ impl fmt::Debug for FailoverMiddleware {
 impl FailoverMiddleware {
     /// Creates a middleware for the services of a manager, for one service, or for several.
     pub fn new(services: impl Into<Services>) -> Self {
-        Self { services: services.into(), configure: Arc::new(|layer| layer) }
+        Self { services: services.into(), configure: Arc::new(|layer| layer), rules: reqwest_rules() }
     }
 
     /// Sets a function that sets the options of each service's layer: rules, the limit of bodies,
@@ -71,7 +73,7 @@ impl Middleware for FailoverMiddleware {
         let request = http::Request::<Body>::try_from(request).map_err(Error::from)?;
         let name = service_name(request.uri()).map_err(Error::from)?;
         let service = self.services.find(&name).await?;
-        let layer = (self.configure)(FailoverLayer::new(service).with_rules(reqwest_rules()));
+        let layer = (self.configure)(FailoverLayer::new(service).with_rules(self.rules.clone()));
         let rest = Rest { next, extensions: extensions.clone() };
         Ok(send::response(layer.send(rest, request).await.map_err(Error::from)?))
     }
@@ -95,9 +97,9 @@ impl<'a> Service<http::Request<ReplayBody<Body>>> for Rest<'a> {
 
     fn call(&mut self, request: http::Request<ReplayBody<Body>>) -> Self::Future {
         let Self { next, mut extensions } = self.clone();
+        let request = send::request(request);
         Box::pin(async move {
-            let request = send::request(request)?;
-            match next.run(request, &mut extensions).await {
+            match next.run(request?, &mut extensions).await {
                 Ok(response) => Ok(send::answer(response)),
                 // Without the URL, whose query may hold secrets.
                 Err(reqwest_middleware::Error::Reqwest(error)) => Err(error.without_url().into()),
