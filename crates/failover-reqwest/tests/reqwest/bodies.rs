@@ -8,7 +8,7 @@ use failover_testkit::HttpServer;
 use futures_util::stream;
 use http_body_util::{BodyExt, StreamBody};
 
-use crate::support::{Bytes, service};
+use crate::support::{Bytes, provide_tls, service};
 
 const KIB: usize = 1024;
 const CHUNK: usize = 64 * KIB;
@@ -53,6 +53,7 @@ async fn a_download_is_in_flight_until_its_body_ends_or_is_dropped() {
 
 /// Moves this many chunks up and down, and returns the most bytes that the client held at a time.
 fn moved(chunks: usize) -> u64 {
+    provide_tls();
     let server = HttpServer::start();
     let patient = Duration::from_secs(600);
     let config = FailoverConfig::builder().timeout(patient).attempt_timeout(patient).build();
