@@ -92,6 +92,11 @@ impl BreakerPolicy {
             if score >= self.limit() || overloads >= OVERLOADS)
     }
 
+    /// Whether further failures of an endpoint whose breaker is closed make it suspect.
+    pub(crate) fn is_undecided(&self, breaker: &Breaker) -> bool {
+        self.enabled && matches!(breaker.phase, Phase::Closed { .. }) && !self.is_suspect(breaker)
+    }
+
     fn raised(&self, level: u8) -> u8 {
         level.saturating_add(1).min(self.max_level())
     }

@@ -20,6 +20,9 @@ use crate::runtime::rush::Timing;
 
 /// The penalty of a failure is at most this many times the mean latency of the others.
 const PEERS: f32 = 20.0;
+/// The same from the second hard failure in a row until the breaker decides: about a second while the others
+/// are idle. With [`PEERS`], a dead endpoint gets so few calls that it counts as available for a minute.
+const TESTED: f32 = 2.5;
 /// The number of endpoints that are a large enough sample.
 const MAX_PEERS: usize = 64;
 /// The pause before an endpoint is probed again after an inconclusive probe call.
@@ -116,7 +119,7 @@ impl Engine {
     /// Records that an endpoint has requested a pause, which counts as the latency of its attempt.
     pub(crate) fn charge(&self, number: u32, pause: Duration) {
         let now = self.clock.now();
-        self.slab.state(number).ewma().raise_to(self.limited(number, pause, now), now);
+        self.slab.state(number).ewma().raise_to(self.limited(number, pause, PEERS, now), now);
         self.pause(number, pause);
     }
 
@@ -310,19 +313,27 @@ impl Engine {
             None => self.slab.state(number).ewma().raise_to(took, now),
             Some(AttemptClass::Local) => {}
             _ => {
-                // A failure after a success may be a single one; several in a row are an outage.
-                let single = self.slab.state(number).is_failing_since(began);
-                let penalty = self.limited(number, took.max(PENALTY), now);
-                let ewma = self.slab.state(number).ewma();
-                if single { ewma.penalise(penalty, now) } else { ewma.raise_to(penalty, now) }
+                let state = self.slab.state(number);
+                let penalty = |peers| self.limited(number, took.max(PENALTY), peers, now);
+                let hard = matches!(class, Some(AttemptClass::Failure | AttemptClass::NotSent));
+                let undecided = || self.breaker_rules().is_undecided(&state.breaker().read());
+                if state.is_failing_since(began) {
+                    // A failure after a success may be a single one.
+                    state.ewma().penalise(penalty(PEERS), now);
+                } else if hard && undecided() {
+                    state.ewma().penalise(penalty(TESTED), now);
+                } else {
+                    // No failure decides anything, or it may be an overload, which calls prolong.
+                    state.ewma().raise_to(penalty(PEERS), now);
+                }
             }
         }
     }
 
-    /// Limits a penalty in relation to the latency of the other endpoints in use.
-    fn limited(&self, number: u32, penalty: Duration, now: Time) -> Duration {
+    /// Limits a penalty to this many times the mean latency of the other endpoints in use.
+    fn limited(&self, number: u32, penalty: Duration, peers: f32, now: Time) -> Duration {
         let others = self.mean_latency(&self.snapshot.load(), number, now);
-        let most = others.map_or(LONGEST_PENALTY, |mean| Duration::from_nanos((mean * PEERS) as u64));
+        let most = others.map_or(LONGEST_PENALTY, |mean| Duration::from_nanos((mean * peers) as u64));
         penalty.min(most)
     }
 }

@@ -29,8 +29,9 @@ pub(super) fn rows() -> Vec<Row> {
     let mut rows: Vec<_> = kinds.into_iter().map(|(kind, word)| down(kind, word)).collect();
     rows.push(small());
     for broken in 1..4 {
-        rows.extend([levels("zone", broken), levels("tier", broken)]);
+        rows.extend([levels("zone", broken, 4), levels("tier", broken, 4)]);
     }
+    rows.push(levels("tier", 1, 2));
     rows
 }
 
@@ -67,26 +68,26 @@ fn small() -> Row {
     Row::new(scenario, Policy::Random, targets)
 }
 
-/// Some of four are gone. Their zone or tier gets 1.4 times the share of it that is left, by Envoy's table, and the next
-/// one the rest.
-fn levels(of: &str, broken: usize) -> Row {
-    let name = format!("{of}_down_{broken}_of_4");
+/// Some of a zone or tier are gone. It gets 1.4 times the share of it that is left, by Envoy's table, and the next one
+/// the rest.
+fn levels(of: &str, broken: usize, all: usize) -> Row {
+    let name = format!("{of}_down_{broken}_of_{all}");
     let scenario = if of == "zone" {
-        zones(&name, &[4, 4])
+        zones(&name, &[all, all])
     } else {
-        let mut models = quick(8);
-        models.iter_mut().skip(4).for_each(|model| model.priority = 1);
+        let mut models = quick(2 * all);
+        models.iter_mut().skip(all).for_each(|model| model.priority = 1);
         Scenario::new(&name, LENGTH as u64 * SECOND, models, Load::Open(300.0))
     };
     let scenario = scenario.fault(FaultKind::Refuse, 0..broken, (BEGINS * SECOND, ENDS as u64 * SECOND));
-    let next = (1.0 - 0.35 * (4 - broken) as f64).max(0.0);
+    let next = (1.0 - 1.4 * (all - broken) as f64 / all as f64).max(0.0);
     let share = |span, least: f64, most: f64| Target::Share {
-        endpoints: (4..8).collect(),
+        endpoints: (all..2 * all).collect(),
         span,
         bounds: (least.max(0.0), most),
     };
     let mut targets = vec![none_visible(), share(DURING, next - 0.03, next + 0.03), share(AFTER, 0.0, 0.01)];
-    targets.extend((0..broken).map(|endpoint| no_burst(endpoint, 0.25)));
+    targets.extend((0..broken).map(|endpoint| no_burst(endpoint, 1.0 / all as f64)));
     Row::new(scenario, Policy::Random, targets)
 }
 
