@@ -111,7 +111,8 @@ async fn the_last_endpoint_of_a_tier_is_no_outlier() {
     }
 }
 
-/// Envoy's ejections grow up to 300 s. These double.
+/// Envoy's ejections take 10, 20, 30 s and so on up to 300 s. These double: each one ends with probe calls
+/// that fail, and an endpoint that stays down gets fewer of them.
 #[tokio::test(start_paused = true)]
 async fn an_outlier_that_stays_one_is_out_for_longer_and_longer_up_to_the_maximum() {
     let bench = bench(&TEN, |b| b);
