@@ -1,5 +1,6 @@
 //! The effect table: what callers see of each fault, under the engine and under what it is compared with.
 
+mod notes;
 mod page;
 mod tails;
 
@@ -63,7 +64,7 @@ const ROWS: &[&str] = &[
 pub struct Section {
     /// The name of the row or scenario.
     pub name: String,
-    /// What is known of it from others.
+    /// What others have published of it, and where the engine is not the best and why; may be empty.
     pub note: &'static str,
     /// The lines, under [`Summary::header`].
     pub lines: Vec<Line>,
@@ -90,19 +91,21 @@ pub struct Line {
 pub fn table(seeds: u64, peers: &[Peer]) -> Result<Vec<Section>, Error> {
     let policies: Vec<_> = POLICIES.into_iter().chain(peers.iter().copied().map(Policy::Peer)).collect();
     let rows: Vec<_> = rows::all().into_iter().filter(|row| ROWS.contains(&row.name())).collect();
-    let mut parts: Vec<(Scenario, Option<Row>, &str)> =
-        rows.into_iter().map(|row| (row.scenario().clone(), Some(row), "")).collect();
-    parts.extend(tails::all().into_iter().map(|(scenario, note)| (scenario, None, note)));
+    let mut parts: Vec<(Scenario, Option<Row>)> =
+        rows.into_iter().map(|row| (row.scenario().clone(), Some(row))).collect();
+    parts.extend(tails::all().into_iter().map(|scenario| (scenario, None)));
     let jobs: Vec<_> =
         parts.iter().flat_map(|part| policies.iter().map(move |policy| (part, *policy))).collect();
     let mut sections: Vec<Section> = Vec::new();
     let mut failed = None;
     each_on_every_core(
         &jobs,
-        |((scenario, row, _), policy)| line(scenario, row.as_ref(), *policy, seeds),
-        |((scenario, _, note), _), line| {
-            if sections.last().is_none_or(|section| section.name != scenario.name()) {
-                sections.push(Section { name: scenario.name().to_owned(), note, lines: Vec::new() });
+        |((scenario, row), policy)| line(scenario, row.as_ref(), *policy, seeds),
+        |((scenario, _), _), line| {
+            let name = scenario.name();
+            if sections.last().is_none_or(|section| section.name != name) {
+                let note = notes::of(name);
+                sections.push(Section { name: name.to_owned(), note, lines: Vec::new() });
             }
             match (line, sections.last_mut()) {
                 (Ok(line), Some(section)) => section.lines.push(line),

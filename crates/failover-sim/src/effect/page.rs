@@ -42,7 +42,7 @@ pub fn page(seeds: u64, peers: &[Peer], command: &str) -> Result<String, Error> 
     for section in table(seeds, peers)? {
         let _ = writeln!(page, "\n## {}\n", section.name);
         if !section.note.is_empty() {
-            let _ = writeln!(page, "{}\n", section.note);
+            let _ = writeln!(page, "{}\n", wrapped(section.note));
         }
         let _ = writeln!(page, "```text\n{:18} {:>6} {}", "policy", "met", Summary::header());
         for line in section.lines {
@@ -52,4 +52,38 @@ pub fn page(seeds: u64, peers: &[Peer], command: &str) -> Result<String, Error> 
         page.push_str("```\n");
     }
     Ok(page)
+}
+
+/// Breaks a text into lines of at most 120 characters.
+fn wrapped(text: &str) -> String {
+    const WIDTH: usize = 120;
+    let mut lines = String::new();
+    let mut width = 0;
+    for word in text.split(' ') {
+        let start = width == 0;
+        let breaks = width + 1 + word.len() > WIDTH;
+        lines.push_str(if start {
+            ""
+        } else if breaks {
+            "\n"
+        } else {
+            " "
+        });
+        width = if start || breaks { word.len() } else { width + 1 + word.len() };
+        lines.push_str(word);
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::wrapped;
+
+    #[test]
+    fn lines_are_broken_between_words() {
+        let long = "word ".repeat(60);
+        let lines = wrapped(long.trim());
+        assert!(lines.lines().all(|line| (115..=120).contains(&line.len()) || line.len() == 59), "{lines}");
+        assert_eq!(lines.replace('\n', " "), long.trim());
+    }
 }

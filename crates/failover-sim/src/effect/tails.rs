@@ -9,20 +9,10 @@ use crate::service_time::ServiceTime;
 
 const MS: Nanos = 1_000_000;
 
-/// The scenarios, each with what is published of it.
-pub(super) fn all() -> Vec<(Scenario, &'static str)> {
-    vec![
-        (cpu_bound(), "C1: a probing policy is published to lose a quarter of the throughput."),
-        (
-            two_slow("two_of_16_are_16_times_slower", Load::Open(500.0), 75),
-            "C2, published p99/p99.9 ms: probing 94/272, round robin 807/888, least connections 803/1007.",
-        ),
-        (
-            ramp(),
-            "C3, published p99/p99.9 ms: probing 123/824, round robin 832/1250, least connections 868/1597.",
-        ),
-        (queues(), "Twenty queues at 90 % load, without any fault."),
-    ]
+/// The scenarios.
+pub(super) fn all() -> Vec<Scenario> {
+    let two = two_slow("two_of_16_are_16_times_slower", Load::Open(500.0), 75);
+    vec![cpu_bound(), two, ramp(), queues()]
 }
 
 /// Four backends with a processor each, and thirty callers that wait for one call before the next.

@@ -1,0 +1,62 @@
+//! What a table does not tell by itself: where the engine is not the best of all, and why.
+
+/// The notes, by the name of the row or scenario.
+const NOTES: &[(&str, &str)] = &[
+    (
+        "overload_503_9_of_10",
+        "The engine learns of nine overloaded endpoints from calls, some of which find none of the others within their two \
+         retries; checks of each endpoint, once a second, find all of them without a call.",
+    ),
+    (
+        "zone_down_silent",
+        "The first calls to the own zone wait for their attempt's second. The policies with a lower p99 spread all calls \
+         over all zones at all times, so that fewer of them meet a silent endpoint.",
+    ),
+    (
+        "m1_half_n3_90",
+        "While the capacity is halved, a retry is one more request for full queues, until the retry gate closes: the engine \
+         answers fewer calls than callers that never retry, by up to an eighth in these rows. It recovers as they do, unlike \
+         the other policies that retry. Each of a hundred clients learns of the overload from its own calls.",
+    ),
+    ("m1_half_n10_90", "See `m1_half_n3_90`."),
+    ("m1_half_n3_90_100_clients", "See `m1_half_n3_90`."),
+    (
+        "four_processors_and_30_callers",
+        "C1: a probing policy is published to lose a quarter of the throughput. Here none loses any of it. Two random \
+         choices leave one queue a call longer than the others, which the exact turn of round robin does not: 10 ms.",
+    ),
+    (
+        "two_of_16_are_16_times_slower",
+        "C2, published p99/p99.9 ms: probing 94/272, round robin 807/888, least connections 803/1007. The engine finds out \
+         by real calls, two of a thousand, whether a slow endpoint is slow still; a probing policy asks it instead.",
+    ),
+    (
+        "two_of_16_slow_and_a_ramp",
+        "C3, published p99/p99.9 ms: probing 123/824, round robin 832/1250, least connections 868/1597. As in C2.",
+    ),
+    (
+        "twenty_queues_at_90_percent",
+        "Twenty queues at 90 % load, without any fault. `least_busy` compares all twenty for each call. Two random choices \
+         cost the same with ten thousand, and reach what they can.",
+    ),
+];
+
+/// Returns what is to be said of the row or scenario of this name.
+pub(super) fn of(name: &str) -> &'static str {
+    NOTES.iter().find(|(of, _)| *of == name).map_or("", |(_, note)| note)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::effect::{ROWS, tails};
+
+    #[test]
+    fn each_note_is_of_a_table() {
+        let tails = tails::all();
+        for (name, note) in NOTES {
+            assert!(ROWS.contains(name) || tails.iter().any(|of| of.name() == *name), "{name}");
+            assert_eq!(of(name), *note);
+        }
+    }
+}
