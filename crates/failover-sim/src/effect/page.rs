@@ -22,7 +22,8 @@ Attempts take at most 1 s and calls 3 s, with two retries. Each run has a state 
 that met the row's target; it is absent where there is none. The other figures are those of all seeds together: `back s`
 is the time from the end of the fault, or from its beginning where it lasts, until 99 % of the calls of five seconds
 succeed; `share %` the smallest and the largest share of the attempts of an endpoint. The last tables leave out the first
-15 s; what their publishers do not say of the servers is assumed.
+15 s; what their publishers do not say of the servers is assumed. A text under a name says where `health_based` is more than
+5 % behind the best, or `default` behind `round_robin`, and why.
 
 No policy of the comparison knows tiers, so that the rows with a standby are not here, or zones: in `zone_down_silent` they
 use all zones, and the engine its own. Every row with its target and today's result is in [expected.txt](../crates/failover-sim/expected.txt).
