@@ -45,6 +45,8 @@ async fn one_call_of_eight_is_timed_in_a_rush_and_every_call_counts() {
     }
     pass(4 * MILLISECOND).await;
     assert_eq!(timed(&bench, 48), 48, "the next tick");
+    let by_latency = self::bench(Algorithm::PeakEwma, None);
+    assert_eq!(timed(&by_latency, 48 + 8_000), 48 + 1_000);
 }
 
 #[tokio::test(start_paused = true)]
