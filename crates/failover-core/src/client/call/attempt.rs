@@ -37,7 +37,7 @@ impl Attempt {
     /// Returns the time left for this attempt, zero once it has expired.
     ///
     /// The engine ends the attempt at that time by itself; use this value to set a deadline on the
-    /// request. While the thread makes many calls, it can be too low by 10 ms, but not for an attempt that
+    /// request. While the thread makes many calls, it can be up to 10 ms too low, but not for an attempt that
     /// may take less than a second.
     pub fn time_left(&self) -> Duration {
         self.until.since(self.clock.now())

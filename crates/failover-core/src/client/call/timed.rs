@@ -46,12 +46,12 @@ async fn wait_for<F: Future>(
 ) -> Result<F::Output, NoReply> {
     in_runtime()?;
     let mut just_polled = true;
-    let again =
-        poll_fn(
-            |context| {
-                if std::mem::take(&mut just_polled) { Poll::Pending } else { future.as_mut().poll(context) }
-            },
-        );
+    let again = poll_fn(|context| {
+        if std::mem::take(&mut just_polled) {
+            return Poll::Pending;
+        }
+        future.as_mut().poll(context)
+    });
     let timeout = with_timer(|| tokio::time::timeout(until.since(clock.now()), again))?;
     timeout.await.map_err(|_| NoReply::Late)
 }
