@@ -52,7 +52,9 @@ impl RetryBudgetConfig {
     /// Returns the share of ambiguous failures above which no retry follows one, 0 to 1. Default: 0.1.
     ///
     /// Timeouts and overload answers are ambiguous: retries after them add to an overload. The share
-    /// is that of the last 50 attempts or so at endpoints in use. 1 disables the limit.
+    /// is that of the last 50 attempts or so at endpoints in use. While answers take more than a fifth of
+    /// an attempt's timeout on average, no retry follows either once more than one attempt of fifty has
+    /// failed so at endpoints that had just answered. 1 disables both.
     pub fn max_ambiguous(&self) -> f64 {
         self.max_ambiguous
     }
@@ -132,7 +134,7 @@ impl RetryBudgetConfigBuilder {
     }
 
     /// Sets the share of ambiguous failures above which no retry follows one, 0 to 1. Default: 0.1. 1
-    /// disables the limit.
+    /// disables the limit, and the one for slow answers.
     ///
     /// A higher share lets retries hide more timeouts while part of the endpoints is down; a lower one
     /// ends an overload sooner.

@@ -176,20 +176,6 @@ impl Engine {
         }
     }
 
-    /// Whether a retry may follow an ambiguous failure: some tier in use has few of them.
-    pub(crate) fn gate_is_open(&self) -> bool {
-        let snapshot = self.snapshot.load();
-        let limit = snapshot.policy.max_ambiguous;
-        // A failed probe call updates no share, so that the successes since the last update may be missing.
-        let admits = |tier: &Tier| {
-            tier.admits_retries(limit) || {
-                tier.update_gate(false, &self.slab, self.clock.now());
-                tier.admits_retries(limit)
-            }
-        };
-        snapshot.available() == 0 || snapshot.tiers.iter().any(admits)
-    }
-
     /// Whether a call that has tried these endpoints can go to another one.
     pub(crate) fn has_other_than(&self, tried: &[u32]) -> bool {
         let snapshot = self.snapshot.load();

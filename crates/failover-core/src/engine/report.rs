@@ -147,18 +147,19 @@ impl Engine {
     fn weigh(&self, number: u32, admission: Admission, class: Option<AttemptClass>, began: Time, now: Time) {
         let state = self.slab.state(number);
         let closed = state.breaker().admit_if_closed() == Some(admission);
+        let first = !state.is_failing();
         let (input, evidence) = match class {
             Some(AttemptClass::Success) => {
                 if now.nanos_since(began) >= self.slow_from.load(Ordering::Relaxed) {
                     self.count_slow(number, admission, now);
                 }
-                self.strain.answered(began);
+                self.strain.answered(began, now);
                 state.clear_failing();
                 (Input::Success(admission), None)
             }
             // A rejected request is still an answer, which is what a probe call needs.
             Some(AttemptClass::Rejected) => {
-                self.strain.answered(began);
+                self.strain.answered(began, now);
                 state.clear_failing();
                 let input = if closed { Input::Release(admission) } else { Input::Success(admission) };
                 (input, None)
@@ -195,7 +196,7 @@ impl Engine {
             self.count_rate(number, input, evidence, now);
         }
         if let (true, Some(Evidence::Ambiguous { silent })) = (closed, evidence) {
-            self.feed_gate(number, silent, now);
+            self.feed_gate(number, silent, first, now);
         }
     }
 
@@ -275,21 +276,6 @@ impl Engine {
             // this endpoint.
             Input::Release(admission) if admission.permit => self.probe_after(now, PAUSE),
             _ => {}
-        }
-    }
-
-    /// Updates the retry gate of the endpoint's tier after an ambiguous failure, unless the endpoint
-    /// is silent or on its way out: then the failure says nothing about the others.
-    fn feed_gate(&self, number: u32, silent: bool, now: Time) {
-        let state = self.slab.state(number);
-        let leaving = self.breaker_rules().is_suspect(&state.breaker().read());
-        let snapshot = self.snapshot.load();
-        let slot = snapshot.slots.get(state.placement().slot() as usize);
-        if let Some(slot) = slot.filter(|slot| slot.state == number) {
-            let counts = self.strain.is_frozen(now) || !(leaving || silent);
-            let tier = snapshot.tier_of(slot);
-            tier.update_gate(counts, &self.slab, now);
-            tier.avoid_busy(now);
         }
     }
 

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::engine::ejections::{EjectionCounts, EjectionReason, Ejections};
+use crate::engine::mean_answer::MeanAnswer;
 use crate::runtime::clock::Time;
 
 /// How long failures are remembered together after the last one.
@@ -93,6 +94,8 @@ pub(crate) struct Strain {
     failures: AtomicU32,
     /// The latest start of a call that succeeded during the trouble.
     latest_success: AtomicU64,
+    /// How long answers take during the trouble.
+    mean_answer: MeanAnswer,
     frozen_until: AtomicU64,
     /// When the cap last made endpoints due for a probe call.
     capped_at: AtomicU64,
@@ -112,6 +115,7 @@ impl Strain {
             trouble_until: AtomicU64::new(0),
             failures: AtomicU32::new(0),
             latest_success: AtomicU64::new(0),
+            mean_answer: MeanAnswer::new(),
             frozen_until: AtomicU64::new(0),
             capped_at: AtomicU64::new(0),
             decide_from: AtomicU64::new(0),
@@ -143,6 +147,7 @@ impl Strain {
     pub(crate) fn failed(&self, now: Time, latest_success: impl FnOnce() -> Time) -> u32 {
         if !self.in_trouble(now) {
             self.failures.store(0, Ordering::Relaxed);
+            self.mean_answer.clear();
             self.latest_success.store(latest_success().as_nanos(), Ordering::Relaxed);
         }
         let until = (now + TROUBLE).as_nanos();
@@ -151,8 +156,9 @@ impl Strain {
         self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1)
     }
 
-    /// Records that a call which began at this time was answered.
-    pub(crate) fn answered(&self, began: Time) {
+    /// Records that a call which began at this time is answered now.
+    pub(crate) fn answered(&self, began: Time, now: Time) {
+        self.mean_answer.record(now.nanos_since(began), now);
         if self.failures.load(Ordering::Relaxed) != 0 {
             self.failures.store(0, Ordering::Relaxed);
         }
@@ -160,6 +166,11 @@ impl Strain {
         if began.as_nanos() >= self.latest_success.load(Ordering::Relaxed) + SUCCESS_STEP {
             self.latest_success.fetch_max(began.as_nanos(), Ordering::Relaxed);
         }
+    }
+
+    /// The mean duration of answers during the trouble, in nanoseconds; 0 if there are none.
+    pub(crate) fn mean_answer(&self) -> f32 {
+        self.mean_answer.nanos()
     }
 
     /// Failures since the last success.
@@ -303,7 +314,7 @@ mod tests {
         let strain = Strain::new();
         let fail = |now| strain.failed(at(now), || at(0));
         assert_eq!((fail(0), fail(1), strain.failures()), (1, 2, 2));
-        strain.answered(at(1));
+        strain.answered(at(1), at(1));
         assert_eq!((strain.failures(), fail(2)), (0, 1));
         assert!(strain.in_trouble(at(60_001)) && !strain.in_trouble(at(60_002)));
         assert_eq!(fail(70_000), 1);
@@ -321,9 +332,9 @@ mod tests {
         let strain = Strain::new();
         let second = Duration::from_secs(1);
         assert!(!strain.is_silent(at(5_000), second, at(6_000)));
-        strain.answered(at(5_400));
+        strain.answered(at(5_400), at(5_400));
         assert!(!strain.is_silent(at(5_000), second, at(6_000)), "it may have stopped with the others");
-        strain.answered(at(5_500));
+        strain.answered(at(5_500), at(5_500));
         assert!(strain.is_silent(at(5_000), second, at(6_000)));
         strain.freeze(at(36_000));
         assert!(!strain.is_silent(at(5_000), second, at(65_999)));

@@ -16,6 +16,7 @@ pub(crate) mod rush;
 pub(crate) mod sequences;
 pub(crate) mod single_failure;
 pub(crate) mod stay_first;
+pub(crate) mod strays;
 pub(crate) mod undecided;
 
 use std::collections::BTreeMap;

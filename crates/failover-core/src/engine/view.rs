@@ -126,6 +126,17 @@ impl EngineView<'_> {
         shares.reduce(f32::min).unwrap_or_default()
     }
 
+    /// Whether the retry gates of all tiers are closed.
+    pub(crate) fn gate_is_closed(&self) -> bool {
+        let limit = self.policy().max_ambiguous;
+        !self.snapshot.tiers.is_empty() && self.snapshot.tiers.iter().all(|tier| !tier.gate().admits(limit))
+    }
+
+    /// Whether the answers of some tier were slow at its last ambiguous failure.
+    pub(crate) fn answers_are_slow(&self) -> bool {
+        self.snapshot.tiers.iter().any(|tier| tier.gate().is_slow())
+    }
+
     /// The endpoint that all calls go to, with the algorithm `first`.
     pub(crate) fn first(&self) -> Option<&EndpointId> {
         let first = self.engine.first_of(&self.snapshot).map(|slot| slot.endpoint.id());

@@ -21,9 +21,13 @@ pub struct ServiceRules {
     /// The share of timeouts and overload answers among the latest attempts, 0 to 1; of several
     /// tiers, the lowest.
     pub ambiguous_share: f64,
-    /// Whether no retry follows a timeout or an overload answer now, because that share exceeds
-    /// `retry_budget.max_ambiguous`.
+    /// Whether no retry follows a timeout or an overload answer now: that share exceeds
+    /// `retry_budget.max_ambiguous`, or answers are slow and too many attempts fail so at endpoints that
+    /// have just answered.
     pub retry_gate_closed: bool,
+    /// Whether answers took more than a fifth of an attempt's timeout on average when the last attempt
+    /// timed out or got an overload answer.
+    pub slow_answers: bool,
     /// How much longer timeouts and overload answers take no endpoint out, after an overload was
     /// recognised; absent if the service is not frozen.
     #[serde(flatten, serialize_with = "crate::codec::seconds::frozen_for")]
@@ -53,7 +57,8 @@ impl ServiceRules {
             retry_tokens: view.retry_tokens(),
             retry_capacity: policy.call.budget.capacity,
             ambiguous_share: f64::from(share),
-            retry_gate_closed: share > policy.max_ambiguous,
+            retry_gate_closed: view.gate_is_closed(),
+            slow_answers: view.answers_are_slow(),
             frozen_for: (!frozen_for.is_zero()).then_some(frozen_for),
             rotates: view.rotates(),
             first: view.first().cloned(),
@@ -73,6 +78,9 @@ impl fmt::Display for ServiceRules {
                 f,
                 "; none after a timeout or an overload answer, which end {percent:.0} % of the attempts"
             )?;
+            if self.slow_answers {
+                write!(f, " while answers are slow")?;
+            }
         }
         writeln!(f)?;
         if let Some(time) = self.frozen_for {

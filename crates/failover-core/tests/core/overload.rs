@@ -1,12 +1,12 @@
 //! Retries while a service is overloaded: the gate, the budget, and what the caller learns.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use failover_core::config::RetryBudgetConfigBuilder;
 use failover_core::config::{CircuitBreakerConfig, CircuitBreakerConfigBuilder, RetryBudgetConfig};
 use failover_core::{CallError, FailoverConfig, Outcome, ServiceHandle, StopReason};
-use tokio::time::advance;
+use tokio::time::{advance, sleep};
 
 use crate::bench::{as_said, ms, service};
 
@@ -113,6 +113,43 @@ async fn a_retry_goes_to_the_standby_when_the_gate_of_its_own_tier_is_closed() {
     let (called, _) =
         call(&service, |id| if id == "e10" { Outcome::Success } else { Outcome::Failure }).await;
     assert_eq!(called.len(), 3, "{called:?}");
+}
+
+/// The last five hundred of many calls that fail: one call of `spacing` gets no answer in time at first,
+/// the others take this long.
+async fn stray_timeouts(service: &ServiceHandle, spacing: u32, answer: Duration) -> u32 {
+    let mut failed = 0;
+    for number in 0..2_000 {
+        let lost = Cell::new(number % spacing == 0);
+        let done = service.call().classify(as_said).execute(async |_| {
+            let lost = lost.take();
+            sleep(if lost { ms(1_000) } else { answer }).await;
+            if lost { Err(Outcome::Timeout) } else { Ok(()) }
+        });
+        failed += u32::from(done.await.is_err() && number >= 1_500);
+    }
+    failed
+}
+
+#[tokio::test(start_paused = true)]
+async fn timeouts_of_one_endpoint_after_the_other_end_retries_where_answers_are_slow() {
+    let default = || config(|b| b, |b| b);
+    for (config, spacing, answer, failed) in [
+        // 4.8 % is less than the tenth that closes the gate where answers are quick.
+        (default(), 21, 100, 0..=0),
+        (default(), 21, 300, 23..=24),
+        // Fewer than one of fifty are never too many.
+        (default(), 71, 300, 0..=0),
+        (config(|b| b.max_ambiguous(1.0), |b| b), 21, 300, 0..=0),
+    ] {
+        let config = config.to_builder().attempt_timeout(ms(1_000)).build().expect("valid");
+        let service = service(config, &[10]);
+        let found = stray_timeouts(&service, spacing, ms(answer)).await;
+        assert!(failed.contains(&found), "1 of {spacing}, {answer} ms: {found} calls failed");
+        let rules = service.explain().rules;
+        assert_eq!((rules.slow_answers, rules.retry_gate_closed), (answer == 300, found > 0));
+        assert_eq!(rules.to_string().contains("attempts while answers are slow"), found > 0, "{rules}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -250,9 +250,14 @@ impl Tier {
         self.gate.update(failed, self.members.len(), now, || self.successes(slab))
     }
 
+    /// The gate for retries after ambiguous failures.
+    pub(crate) fn gate(&self) -> &RetryGate {
+        &self.gate
+    }
+
     /// Whether a retry after an ambiguous failure may go to this tier.
     pub(crate) fn admits_retries(&self, limit: f32) -> bool {
-        self.gate.share() <= limit && !self.members.available().is_empty()
+        self.gate.admits(limit) && !self.members.available().is_empty()
     }
 
     /// Makes the retry gate count the successes of this tier's members from now on.

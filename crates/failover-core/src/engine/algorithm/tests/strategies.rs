@@ -56,7 +56,8 @@ impl Bench {
             self.end(id, AttemptClass::Failure, Duration::ZERO);
         }
         // Others answer meanwhile: a service whose last calls have all failed tries all endpoints.
-        self.engine.strain.answered(self.engine.clock.now());
+        let now = self.engine.clock.now();
+        self.engine.strain.answered(now, now);
     }
 
     /// Makes one attempt on this endpoint that ends now with this class.
