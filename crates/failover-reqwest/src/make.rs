@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use failover_core::Endpoint;
 use failover_tower::{BoxError, ReplayBody};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::{Body, Client, ClientBuilder};
+use reqwest::{Body, Client, ClientBuilder, Request};
 use tower_service::Service;
 
 use crate::redirect::redirect_policy;
@@ -78,25 +78,32 @@ impl Resolve for ToAddress {
     }
 }
 
-/// Sends the requests of attempts through a client.
+/// Sends the requests of attempts through the client of a server name.
 #[derive(Clone)]
 pub(crate) struct Sender(Client);
 
 impl Service<http::Request<ReplayBody<Body>>> for Sender {
     type Response = http::Response<Body>;
     type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<http::Response<Body>, BoxError>> + Send>>;
+    type Future = Sent;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: http::Request<ReplayBody<Body>>) -> Self::Future {
-        let sending = send::request(request).map(|request| self.0.execute(request));
-        Box::pin(async move {
-            // Without the URL, whose query may hold secrets.
-            let answer = sending?.await.map_err(reqwest::Error::without_url)?;
-            Ok(send::answer(answer))
-        })
+        sent(&self.0, Request::try_from(request.map(Body::wrap)))
     }
+}
+
+pub(crate) type Sent = Pin<Box<dyn Future<Output = Result<http::Response<Body>, BoxError>> + Send>>;
+
+/// Sends the request of an attempt.
+pub(crate) fn sent(client: &Client, request: Result<Request, reqwest::Error>) -> Sent {
+    let sending = request.map(|request| client.execute(request));
+    Box::pin(async move {
+        // Without the URL, whose query may hold secrets.
+        let answer = sending?.await.map_err(reqwest::Error::without_url)?;
+        Ok(send::answer(answer))
+    })
 }

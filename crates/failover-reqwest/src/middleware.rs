@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use failover_http::{HttpRules, service_name};
 use failover_tower::{BoxError, FailoverLayer, ReplayBody};
 use http::Extensions;
-use reqwest::{Body, Request, Response};
+use reqwest::{Body, Request, Response, Url};
 use reqwest_middleware::{Middleware, Next};
 use tower_service::Service;
 
@@ -70,11 +70,12 @@ impl Middleware for FailoverMiddleware {
         extensions: &mut Extensions,
         next: Next<'_>,
     ) -> reqwest_middleware::Result<Response> {
+        let url = request.url().clone();
         let request = http::Request::<Body>::try_from(request).map_err(Error::from)?;
         let name = service_name(request.uri()).map_err(Error::from)?;
         let service = self.services.find(&name).await?;
         let layer = (self.configure)(FailoverLayer::new(service).with_rules(self.rules.clone()));
-        let rest = Rest { next, extensions: extensions.clone() };
+        let rest = Rest { next, extensions, url: &url };
         Ok(send::response(layer.send(rest, request).await.map_err(Error::from)?))
     }
 }
@@ -83,7 +84,9 @@ impl Middleware for FailoverMiddleware {
 #[derive(Clone)]
 struct Rest<'a> {
     next: Next<'a>,
-    extensions: Extensions,
+    extensions: &'a Extensions,
+    /// The URL of the call's request.
+    url: &'a Url,
 }
 
 impl<'a> Service<http::Request<ReplayBody<Body>>> for Rest<'a> {
@@ -96,8 +99,8 @@ impl<'a> Service<http::Request<ReplayBody<Body>>> for Rest<'a> {
     }
 
     fn call(&mut self, request: http::Request<ReplayBody<Body>>) -> Self::Future {
-        let Self { next, mut extensions } = self.clone();
-        let request = send::request(request);
+        let (next, mut extensions) = (self.next.clone(), self.extensions.clone());
+        let request = send::request(request, self.url);
         Box::pin(async move {
             match next.run(request?, &mut extensions).await {
                 Ok(response) => Ok(send::answer(response)),

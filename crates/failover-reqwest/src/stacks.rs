@@ -1,18 +1,17 @@
 //! The layers and clients of the services that were called.
 
 use std::collections::HashMap;
-use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 
-use failover_core::ServiceName;
+use failover_core::{Endpoint, ServiceName};
 use failover_http::service_name;
-use failover_tower::{EndpointServices, Failover, FailoverLayer};
-use reqwest::{Body, Client, Request, Response};
-use tower_layer::Layer;
+use failover_tower::{BoxError, EndpointServices, FailoverLayer, ReplayBody};
+use reqwest::{Body, Client, Request, Response, Url};
 use tower_service::Service;
 
 use crate::error::Error;
-use crate::make::{MakeClient, Sender};
+use crate::make::{MakeClient, Sender, Sent, sent};
 use crate::middleware::Configure;
 use crate::rules::reqwest_rules;
 use crate::send;
@@ -27,10 +26,14 @@ pub(crate) struct Stacks {
     configure: Arc<Configure>,
     make: MakeClient,
     /// Emptied when it is full: the names come from URLs, and may come from anywhere.
-    by_name: Mutex<HashMap<ServiceName, Stack>>,
+    by_name: Mutex<HashMap<ServiceName, Arc<Stack>>>,
 }
 
-type Stack = Failover<EndpointServices<MakeClient, Sender>>;
+/// The layer of a service, and the clients of its endpoints that have a server name.
+struct Stack {
+    layer: FailoverLayer,
+    named: EndpointServices<MakeClient, Sender>,
+}
 
 impl Stacks {
     pub(crate) fn new(services: Services, configure: Arc<Configure>, make: MakeClient) -> Self {
@@ -47,30 +50,59 @@ impl Stacks {
     }
 
     pub(crate) async fn execute(&self, request: Request) -> Result<Response, Error> {
+        let url = request.url().clone();
         let request = http::Request::<Body>::try_from(request)?;
-        let mut stack = self.stack(&service_name(request.uri())?).await?;
-        poll_fn(|context| Service::<http::Request<Body>>::poll_ready(&mut stack, context)).await?;
-        Ok(send::response(stack.call(request).await?))
+        let stack = self.stack(&service_name(request.uri())?).await?;
+        let attempts = Attempts { stack: &stack, shared: self.shared(), url: &url };
+        Ok(send::response(stack.layer.send(attempts, request).await?))
     }
 
-    async fn stack(&self, name: &ServiceName) -> Result<Stack, Error> {
+    async fn stack(&self, name: &ServiceName) -> Result<Arc<Stack>, Error> {
         if let Some(stack) = self.by_name(|stacks| stacks.get(name).cloned()) {
             return Ok(stack);
         }
         let service = self.services.find(name).await?;
-        let clients = EndpointServices::new(&service, self.make.clone());
+        let named = EndpointServices::new(&service, self.make.clone());
         let layer = FailoverLayer::new(service).with_rules(reqwest_rules());
-        let made = (self.configure)(layer).per_endpoint().layer(clients);
+        let made = Arc::new(Stack { layer: (self.configure)(layer).per_endpoint(), named });
         Ok(self.by_name(|stacks| {
             if stacks.len() >= MAX_SERVICES {
                 stacks.clear();
             }
             // Another request may have made it meanwhile; both use the same one.
-            stacks.entry(name.clone()).or_insert(made).clone()
+            Arc::clone(stacks.entry(name.clone()).or_insert(made))
         }))
     }
 
-    fn by_name<T>(&self, with: impl FnOnce(&mut HashMap<ServiceName, Stack>) -> T) -> T {
+    fn by_name<T>(&self, with: impl FnOnce(&mut HashMap<ServiceName, Arc<Stack>>) -> T) -> T {
         with(&mut self.by_name.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Sends the attempts of one request.
+#[derive(Clone)]
+struct Attempts<'a> {
+    stack: &'a Stack,
+    shared: &'a Client,
+    /// The URL of the request.
+    url: &'a Url,
+}
+
+impl Service<http::Request<ReplayBody<Body>>> for Attempts<'_> {
+    type Response = http::Response<Body>;
+    type Error = BoxError;
+    type Future = Sent;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: http::Request<ReplayBody<Body>>) -> Self::Future {
+        let endpoint = request.extensions().get::<Arc<Endpoint>>().expect("the layer is per endpoint");
+        if endpoint.server_name().is_some() {
+            return self.stack.named.clone().call(request);
+        }
+        request.extensions_mut().remove::<Arc<Endpoint>>();
+        sent(self.shared, send::request(request, self.url))
     }
 }

@@ -203,3 +203,15 @@ async fn a_timer_of_reqwest_is_a_timeout_and_not_a_failure() {
     let attempts = users.stats().attempts;
     assert_eq!(attempts.of(AttemptClass::Timeout), attempts.failures());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_timeout_of_the_request_itself_ends_each_attempt() {
+    let server = HttpServer::start();
+    server.freeze();
+    let users = service([server.url()]);
+    let client = Client::new(users).expect("a client");
+    let request = client.get("http://users/x").with(|request| request.timeout(Duration::from_millis(20)));
+    let Error::Call(call) = request.send().await.expect_err("nobody answers") else { panic!("a call") };
+    let last = call.attempts().last().expect("there is one");
+    assert!(last.class == AttemptClass::Timeout && last.duration < Duration::from_millis(200), "{call}");
+}
