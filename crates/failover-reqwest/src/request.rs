@@ -80,9 +80,23 @@ impl RequestBuilder {
 fn checked(url: &str) -> Result<Url, Error> {
     let refuse = |reason: &dyn fmt::Display| Error::Url { reason: reason.to_string() };
     let parsed = Url::parse(url).map_err(|error| refuse(&error))?;
+    if is_name_alone(&parsed, url) {
+        return Ok(parsed);
+    }
     let (scheme, rest) = url.trim().split_once("://").ok_or_else(|| refuse(&"it has no ://"))?;
     let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
     let named: Uri = format!("{scheme}://{authority}").parse().map_err(|error| refuse(&error))?;
     service_name(&named)?;
     Ok(parsed)
+}
+
+/// Whether a URL was written with a name, without a user and a port, as nearly all are. The name itself is
+/// checked when the request is sent.
+fn is_name_alone(parsed: &Url, written: &str) -> bool {
+    let (scheme, host) = (parsed.scheme(), parsed.host_str().unwrap_or_default());
+    let rest = written.strip_prefix(scheme).and_then(|rest| rest.strip_prefix("://"));
+    let ends = |rest: &str| rest.is_empty() || rest.starts_with(['/', '?', '#', '\\']);
+    matches!(scheme, "http" | "https")
+        && rest.and_then(|rest| rest.strip_prefix(host)).is_some_and(ends)
+        && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }

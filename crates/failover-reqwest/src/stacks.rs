@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use failover_core::{Endpoint, ServiceName};
 use failover_http::service_name;
 use failover_tower::{BoxError, EndpointServices, FailoverLayer, ReplayBody};
+use http::Uri;
 use reqwest::{Body, Client, Request, Response, Url};
 use tower_service::Service;
 
@@ -52,15 +53,22 @@ impl Stacks {
     pub(crate) async fn execute(&self, request: Request) -> Result<Response, Error> {
         let url = request.url().clone();
         let request = http::Request::<Body>::try_from(request)?;
-        let stack = self.stack(&service_name(request.uri())?).await?;
+        let stack = match self.known(request.uri()) {
+            Some(stack) => stack,
+            None => self.stack(&service_name(request.uri())?).await?,
+        };
         let attempts = Attempts { stack: &stack, shared: self.shared(), url: &url };
         Ok(send::response(stack.layer.send(attempts, request).await?))
     }
 
+    /// Returns the stack of a service that was called before. An authority that is such a name has neither a
+    /// port nor a user.
+    fn known(&self, uri: &Uri) -> Option<Arc<Stack>> {
+        let name = uri.authority().filter(|_| matches!(uri.scheme_str(), Some("http" | "https")))?;
+        self.by_name(|stacks| stacks.get(name.as_str()).cloned())
+    }
+
     async fn stack(&self, name: &ServiceName) -> Result<Arc<Stack>, Error> {
-        if let Some(stack) = self.by_name(|stacks| stacks.get(name).cloned()) {
-            return Ok(stack);
-        }
         let service = self.services.find(name).await?;
         let named = EndpointServices::new(&service, self.make.clone());
         let layer = FailoverLayer::new(service).with_rules(reqwest_rules());
