@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::client::call::attempt::{Attempt, Completed};
 use crate::client::call::error::CallError;
@@ -260,22 +260,28 @@ impl<'a, C> Call<'a, C> {
     /// Dropping the future cancels the current attempt. The attempt counts neither as success nor
     /// as failure, and the call releases its in-flight count, its half-open permit and its tokens
     /// of the retry budget.
-    pub async fn execute<F, Fut, T, E>(self, operation: F) -> Result<Completed<T>, CallError<E, T>>
+    #[allow(clippy::manual_async_fn, reason = "the future of an `async fn` has two places for each argument")]
+    pub fn execute<F, Fut, T, E>(
+        mut self,
+        mut operation: F,
+    ) -> impl Future<Output = Result<Completed<T>, CallError<E, T>>>
     where
         F: FnMut(Attempt) -> Fut,
         Fut: Future<Output = Result<T, E>>,
         C: Classify<T, E>,
     {
-        let span = spans::of_call(self.engine.name());
-        let Self { engine, classifier, options } = self;
-        // Here, so that the future of the loop is small where it is moved.
-        let mut run = Run::new(engine, options);
-        if span.is_disabled() {
-            return run.calls(operation, &classifier).await;
+        async move {
+            // Only borrows what it captures, for the same reason.
+            let Self { engine, classifier, options } = &mut self;
+            let span = spans::of_call(engine.name());
+            // Here, so that the future of the loop is small where it is moved.
+            let mut run = Run::new(engine, options);
+            let Some(span) = span else { return run.calls(&mut operation, classifier).await };
+            let calls = run.calls(&mut operation, classifier).instrument(Span::clone(&span));
+            let result = Box::pin(calls).await;
+            spans::call_ended(&span, &result);
+            result
         }
-        let result = Box::pin(run.calls(operation, &classifier).instrument(span.clone())).await;
-        spans::call_ended(&span, &result);
-        result
     }
 
     /// Runs the operation once, on one endpoint.

@@ -3,10 +3,9 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::client::call::attempt::{Attempt, AttemptRecord, Attempts, Completed};
 use crate::client::call::error::{CallError, Kept, StopReason};
@@ -51,7 +50,7 @@ struct Failed {
 pub(super) struct Run<'a> {
     engine: &'a Engine,
     policy: CallPolicy,
-    options: CallOptions,
+    options: &'a mut CallOptions,
     timeout: Duration,
     deadline: Time,
     attempt_timeout: Duration,
@@ -63,7 +62,7 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(engine: &'a Engine, options: CallOptions) -> Self {
+    pub(super) fn new(engine: &'a Engine, options: &'a mut CallOptions) -> Self {
         let mut timeout = Duration::ZERO;
         let (policy, begun) = engine.begin_call(options.pick, |policy, pick| {
             if let Some(own) = options.policy.as_deref() {
@@ -93,7 +92,7 @@ impl<'a> Run<'a> {
 
     pub(super) async fn calls<F, Fut, T, E, C>(
         &mut self,
-        mut operation: F,
+        operation: &mut F,
         classifier: &C,
     ) -> Result<Completed<T>, CallError<E, T>>
     where
@@ -114,67 +113,73 @@ impl<'a> Run<'a> {
                     Err(reason) => return Err(self.stop(reason, kept)),
                 },
             };
-            let attempt = self.begin(&mut guard, endpoint);
-            let (mut until, state) = (attempt.until, guard.state());
-            let endpoint = Arc::clone(&attempt.endpoint);
-            let span = spans::of_attempt(&endpoint, attempt.number);
-            let lasts = until.since(guard.began());
-            let reply = if span.is_disabled() {
-                // Polled in place: each move of the future costs as much as a part of the pick.
-                let mut future = pin!(operation(attempt));
-                match timed::poll_once(future.as_mut()).await {
-                    Poll::Ready(reply) => Ok(reply),
-                    Poll::Pending => {
-                        until = self.wait(&mut guard, until);
-                        timed::rest(future, until, lasts, self.engine.clock()).await
+            // What ends with the block has no place in the future while the call waits for the next attempt.
+            let class = {
+                let own = Arc::clone(&endpoint);
+                // Not borrowed: it would keep its place in the future while the attempt runs.
+                let attempt = self.begin(&mut guard, own);
+                let (mut until, state) = (attempt.until, guard.state());
+                let span = spans::of_attempt(&endpoint, attempt.number);
+                let (lasts, clock) = (until.since(guard.began()), self.engine.clock());
+                let reply = match &span {
+                    None => {
+                        // Polled in place: each move of the future costs as much as a part of the pick.
+                        let future = pin!(operation(attempt));
+                        let waits = || {
+                            until = self.wait(&mut guard, until);
+                            until
+                        };
+                        timed::attempt(future, waits, lasts, clock).await
                     }
+                    Some(span) => {
+                        until = self.wait(&mut guard, until);
+                        let future = span.in_scope(|| operation(attempt)).instrument(Span::clone(span));
+                        timed::attempt(Box::pin(future).as_mut(), || until, lasts, clock).await
+                    }
+                };
+                let (class, pause, cause) = match &reply {
+                    Ok(reply) => judge(classifier.classify(reply.as_ref())),
+                    Err(NoReply::Late) => (AttemptClass::Timeout, None, None),
+                    Err(NoReply::Stalled | NoReply::NoRuntime) => (AttemptClass::Local, None, None),
+                };
+                spans::attempt_ended(span.as_deref(), class, cause.as_ref());
+                if class != AttemptClass::Success {
+                    // Its duration is in the record of the call.
+                    guard.time_alone();
                 }
-            } else {
-                until = self.wait(&mut guard, until);
-                let future = span.in_scope(|| operation(attempt)).instrument(span.clone());
-                Box::pin(timed::attempt(future, until, lasts, self.engine.clock())).await
-            };
-            let (class, pause, cause) = match &reply {
-                Ok(reply) => judge(classifier.classify(reply.as_ref())),
-                Err(NoReply::Late) => (AttemptClass::Timeout, None, None),
-                Err(NoReply::Stalled | NoReply::NoRuntime) => (AttemptClass::Local, None, None),
-            };
-            spans::attempt_ended(&span, class, cause.as_ref());
-            if class != AttemptClass::Success {
-                // Its duration is in the record of the call.
-                guard.time_alone();
-            }
-            let squeezed = class == AttemptClass::Timeout && reply.is_err() && self.is_squeezed(lasts);
-            if let Some(pause) = pause {
-                self.engine.charge(state, pause);
-            }
-            if class.is_failure() && !squeezed {
-                self.engine.note_failure(state, class, cause.clone());
-            }
-            let duration = guard.end((!squeezed).then_some(class));
-            if duration > lasts + timed::patience(lasts) {
-                self.engine.process_stalled(until);
-            }
-            let record = AttemptRecord { endpoint, class, reason: cause, duration };
-            match (class, reply) {
-                (AttemptClass::Success | AttemptClass::Rejected, Ok(Ok(value))) => {
-                    return Ok(self.done(value, record, class));
+                let squeezed = class == AttemptClass::Timeout && reply.is_err() && self.is_squeezed(lasts);
+                if let Some(pause) = pause {
+                    self.engine.charge(state, pause);
                 }
-                (AttemptClass::Success | AttemptClass::Rejected, Ok(Err(own))) => {
-                    return Err(self.answered(own, kept, record, class));
+                if class.is_failure() && !squeezed {
+                    self.engine.note_failure(state, class, cause.clone());
                 }
-                (_, Err(NoReply::NoRuntime)) => {
+                let duration = guard.end((!squeezed).then_some(class));
+                if duration > lasts + timed::patience(lasts) {
+                    self.engine.process_stalled(until);
+                }
+                let record = AttemptRecord { endpoint, class, reason: cause, duration };
+                match (class, reply) {
+                    (AttemptClass::Success | AttemptClass::Rejected, Ok(Ok(value))) => {
+                        return Ok(self.done(value, record, class));
+                    }
+                    (AttemptClass::Success | AttemptClass::Rejected, Ok(Err(own))) => {
+                        return Err(self.answered(own, kept, record, class));
+                    }
+                    (_, Err(NoReply::NoRuntime)) => {
+                        self.engine.accounts().attempted(duration);
+                        self.failed.get_or_insert_default().records.push(record);
+                        return Err(self.stop(StopReason::NoRuntime, kept));
+                    }
+                    (_, Ok(reply)) => kept.get_or_insert_default().keep(reply),
+                    (_, Err(NoReply::Late | NoReply::Stalled)) => {}
+                }
+                if !squeezed {
                     self.engine.accounts().attempted(duration);
-                    self.failed.get_or_insert_default().records.push(record);
-                    return Err(self.stop(StopReason::NoRuntime, kept));
                 }
-                (_, Ok(reply)) => kept.get_or_insert_default().keep(reply),
-                (_, Err(NoReply::Late | NoReply::Stalled)) => {}
-            }
-            if !squeezed {
-                self.engine.accounts().attempted(duration);
-            }
-            self.record(record, state, pause);
+                self.record(record, state, pause);
+                class
+            };
             if let Err(reason) = Box::pin(self.next(class)).await {
                 return Err(self.stop(reason, kept));
             }

@@ -9,8 +9,9 @@ use crate::contract::classify::reason::Reason;
 use crate::model::attempt_class::AttemptClass;
 use crate::model::endpoint::{Endpoint, ServiceName};
 
-pub(super) fn of_call(service: &ServiceName) -> Span {
-    tracing::debug_span!(
+/// Returns the span of a call, unless nobody sees it. Boxed, so that the future of a call is small without one.
+pub(super) fn of_call(service: &ServiceName) -> Option<Box<Span>> {
+    let span = tracing::debug_span!(
         target: "failover",
         "call",
         %service,
@@ -18,11 +19,13 @@ pub(super) fn of_call(service: &ServiceName) -> Span {
         attempts = Empty,
         stopped_by = Empty,
         otel.status_code = Empty,
-    )
+    );
+    (!span.is_disabled()).then(|| Box::new(span))
 }
 
-pub(super) fn of_attempt(endpoint: &Endpoint, number: u32) -> Span {
-    tracing::debug_span!(
+/// Like [`of_call`], for an attempt.
+pub(super) fn of_attempt(endpoint: &Endpoint, number: u32) -> Option<Box<Span>> {
+    let span = tracing::debug_span!(
         target: "failover",
         "attempt",
         endpoint = %endpoint.id(),
@@ -30,12 +33,13 @@ pub(super) fn of_attempt(endpoint: &Endpoint, number: u32) -> Span {
         outcome = Empty,
         reason = Empty,
         otel.status_code = Empty,
-    )
+    );
+    (!span.is_disabled()).then(|| Box::new(span))
 }
 
 #[inline]
-pub(super) fn attempt_ended(span: &Span, class: AttemptClass, reason: Option<&Reason>) {
-    if !span.is_disabled() {
+pub(super) fn attempt_ended(span: Option<&Span>, class: AttemptClass, reason: Option<&Reason>) {
+    if let Some(span) = span {
         record_attempt(span, class, reason);
     }
 }
@@ -51,17 +55,14 @@ fn record_attempt(span: &Span, class: AttemptClass, reason: Option<&Reason>) {
     }
 }
 
-#[inline]
 pub(super) fn call_ended<T, E>(span: &Span, result: &Result<Completed<T>, CallError<E, T>>) {
-    if !span.is_disabled() {
-        match result {
-            Ok(done) if done.attempts.last().class == AttemptClass::Rejected => {
-                record_call(span, "rejected", done.attempts.len(), None);
-            }
-            Ok(done) => record_call(span, "success", done.attempts.len(), None),
-            Err(error) => {
-                record_call(span, outcome(error.reason()), error.attempts().len(), Some(error.reason()));
-            }
+    match result {
+        Ok(done) if done.attempts.last().class == AttemptClass::Rejected => {
+            record_call(span, "rejected", done.attempts.len(), None);
+        }
+        Ok(done) => record_call(span, "success", done.attempts.len(), None),
+        Err(error) => {
+            record_call(span, outcome(error.reason()), error.attempts().len(), Some(error.reason()));
         }
     }
 }

@@ -6,6 +6,8 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
+use tokio::task::unconstrained;
+
 use crate::runtime::clock::{Clock, Time};
 
 /// The reason for a missing result.
@@ -25,35 +27,37 @@ const STALL: Duration = Duration::from_millis(250);
 /// The number of turns that the runtime gets to read replies after a stall.
 const TURNS: u32 = 4;
 
-/// Polls once without a timer, because an operation that is ready at once must not pay for one (50
-/// ns, or 150 ns on two threads, where timers share a lock).
+/// Waits for a future up to a time.
 pub(super) async fn timed<F: Future>(future: F, until: Time, clock: &Clock) -> Result<F::Output, NoReply> {
-    let mut future = pin!(future);
-    if let Poll::Ready(output) = poll_once(future.as_mut()).await {
-        return Ok(output);
-    }
-    wait_for(future, until, clock).await
+    wait_for(pin!(future), || until, clock).await
 }
 
-/// Waits for a future that was pending when this task polled it just now.
-///
-/// The future has the task's waker, and is polled again once that was woken: the first poll here only arms the
-/// timer, because a request's future is a deep one.
-async fn wait_for<F: Future>(
+/// Waits for a future up to a time, for which `waits` is asked once the future has to wait: an operation that is
+/// ready at once must not pay for a timer (50 ns, or 150 ns on two threads, where timers share a lock).
+#[allow(clippy::manual_async_fn, reason = "the future of an `async fn` has two places for each argument")]
+fn wait_for<F: Future>(
     mut future: Pin<&mut F>,
-    until: Time,
+    mut waits: impl FnMut() -> Time,
     clock: &Clock,
-) -> Result<F::Output, NoReply> {
-    in_runtime()?;
-    let mut just_polled = true;
-    let again = poll_fn(|context| {
-        if std::mem::take(&mut just_polled) {
-            return Poll::Pending;
-        }
-        future.as_mut().poll(context)
-    });
-    let timeout = with_timer(|| tokio::time::timeout(until.since(clock.now()), again))?;
-    timeout.await.map_err(|_| NoReply::Late)
+) -> impl Future<Output = Result<F::Output, NoReply>> {
+    async move {
+        let mut timer = pin!(None);
+        poll_fn(|context| {
+            if let Poll::Ready(output) = future.as_mut().poll(context) {
+                return Poll::Ready(Ok(output));
+            }
+            if timer.is_none() {
+                let until = waits();
+                in_runtime()?;
+                // A future that uses up the budget of its task must not keep the timer from expiring.
+                let sleep = with_timer(|| unconstrained(tokio::time::sleep(until.since(clock.now()))))?;
+                timer.set(Some(sleep));
+            }
+            let timer = timer.as_mut().as_pin_mut().expect("it was set just now");
+            timer.poll(context).map(|()| Err(NoReply::Late))
+        })
+        .await
+    }
 }
 
 /// Returns how late a timer may fire after an attempt of this length; one that fires later was held up
@@ -62,45 +66,34 @@ pub(super) fn patience(lasts: Duration) -> Duration {
     STALL.max(lasts / 4)
 }
 
-/// Like [`timed`], for an attempt that may last this long. After a stall, replies that are waiting to
-/// be read are read before the attempt is given up.
-pub(super) async fn attempt<F: Future>(
-    future: F,
-    until: Time,
-    lasts: Duration,
-    clock: &Clock,
-) -> Result<F::Output, NoReply> {
-    let mut future = pin!(future);
-    match poll_once(future.as_mut()).await {
-        Poll::Ready(output) => Ok(output),
-        Poll::Pending => rest(future, until, lasts, clock).await,
-    }
-}
-
-/// Polls a future once.
-#[inline]
-pub(super) async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
-    poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
-}
-
-/// Like [`attempt`], for a future that has been polled.
-pub(super) async fn rest<F: Future>(
+/// Like [`wait_for`], for an attempt that may last this long. After a stall, replies that are waiting to be read
+/// are read before the attempt is given up.
+#[allow(clippy::manual_async_fn, reason = "the future of an `async fn` has two places for each argument")]
+pub(super) fn attempt<F: Future>(
     mut future: Pin<&mut F>,
-    until: Time,
+    mut waits: impl FnMut() -> Time,
     lasts: Duration,
     clock: &Clock,
-) -> Result<F::Output, NoReply> {
-    match wait_for(future.as_mut(), until, clock).await {
-        Err(NoReply::Late) if clock.now().since(until) > patience(lasts) => {}
-        reply => return reply,
-    }
-    for _ in 0..TURNS {
-        tokio::task::yield_now().await;
-        if let Poll::Ready(output) = poll_once(future.as_mut()).await {
-            return Ok(output);
+) -> impl Future<Output = Result<F::Output, NoReply>> {
+    async move {
+        let mut until = Time::NEVER;
+        let waits = || {
+            until = waits();
+            until
+        };
+        match wait_for(future.as_mut(), waits, clock).await {
+            Err(NoReply::Late) if clock.now().since(until) > patience(lasts) => {}
+            reply => return reply,
         }
+        for _ in 0..TURNS {
+            tokio::task::yield_now().await;
+            let polled = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await;
+            if let Poll::Ready(output) = polled {
+                return Ok(output);
+            }
+        }
+        Err(NoReply::Stalled)
     }
-    Err(NoReply::Stalled)
 }
 
 /// Waits for the duration.

@@ -90,3 +90,16 @@ async fn an_operation_that_waits_is_polled_again_when_it_is_woken_and_not_before
     service(1).execute(operation).await.expect("it answers");
     assert_eq!(polls.get(), 2, "once to begin, and once when its timer fires");
 }
+
+#[tokio::test]
+async fn an_operation_that_uses_up_the_budget_of_its_task_runs_out_of_time() {
+    let service = service(1);
+    let call = service.call().attempt_timeout(Duration::from_millis(20)).max_retries(0);
+    let busy = async |_| -> Result<(), Infallible> {
+        loop {
+            tokio::task::consume_budget().await;
+        }
+    };
+    let error = call.execute(busy).await.expect_err("it never ends");
+    assert_eq!(error.attempts().last().map(|last| last.class), Some(AttemptClass::Timeout), "{error}");
+}
