@@ -37,7 +37,8 @@ impl From<Vec<ServiceHandle>> for Services {
 impl Services {
     pub(crate) async fn find(&self, service: &ServiceName) -> Result<ServiceHandle, Error> {
         let list = match &self.0 {
-            Known::Manager(manager) => return Ok(manager.service(service.as_str()).await?),
+            // In a box, because it is larger than all else that a request waits for.
+            Known::Manager(manager) => return Ok(Box::pin(manager.service(service.as_str())).await?),
             Known::List(list) => list,
         };
         let found = list.iter().find(|known| known.name() == service);

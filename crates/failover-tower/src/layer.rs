@@ -103,11 +103,12 @@ impl FailoverLayer {
     /// # Cancel safety
     ///
     /// A dropped future cancels the current attempt, which counts neither as success nor as failure.
-    pub async fn send<S, B, R>(
+    // No `async fn`, whose future has two places for each argument.
+    pub fn send<S, B, R>(
         &self,
         ready: S,
         request: Request<B>,
-    ) -> Result<Response<ResponseBody<R>>, FailoverError>
+    ) -> impl Future<Output = Result<Response<ResponseBody<R>>, FailoverError>> + Send
     where
         S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone + Send,
         S::Error: Into<BoxError>,
@@ -116,7 +117,7 @@ impl FailoverLayer {
         B::Error: Into<BoxError>,
         R: Body + Send,
     {
-        send(ready, self.service.clone(), Arc::clone(&self.settings), request).await
+        send(ready, self.service.clone(), Arc::clone(&self.settings), request)
     }
 
     fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {

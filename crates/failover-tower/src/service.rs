@@ -129,7 +129,7 @@ where
             call = call.retry_if(move || body.can_replay());
         }
         let mut polled_ready = true;
-        let result = call
+        let calls = call
             .classify(|reply: Result<&Response<R>, &BoxError>| {
                 classify(&settings.rules, body.is_some_and(|body| body.has_failed()), reply)
             })
@@ -159,9 +159,9 @@ where
                     response.extensions_mut().insert(AnsweredBy::new(&attempt));
                     Ok(response)
                 }
-            })
-            .await;
-        let response = match result {
+            });
+        // In a box, because the allocator has two parts of this size at hand, and not one of their sum.
+        let response = match Box::pin(calls).await {
             Ok(done) => done.value,
             Err(mut error) => match error.last_reply() {
                 Some(_) => error.into_last_reply().expect("it was there just now"),
