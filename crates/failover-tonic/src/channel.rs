@@ -117,8 +117,7 @@ impl Service<Request<Body>> for FailoverChannel {
     }
 
     fn call(&mut self, request: Request<Body>) -> ResponseFuture {
-        let shared = Arc::clone(&self.0);
-        ResponseFuture(Box::pin(async move { shared.send(request).await }))
+        ResponseFuture(Box::pin(send(Arc::clone(&self.0), request)))
     }
 }
 
@@ -137,20 +136,26 @@ pub(crate) struct Reply {
     pub(crate) code: Option<Code>,
 }
 
-impl Shared {
-    async fn send(&self, request: Request<Body>) -> Result<Response<ResponseBody>, Status> {
-        let (parts, body) = request.into_parts();
+/// Sends a call.
+fn send(
+    shared: Arc<Shared>,
+    request: Request<Body>,
+) -> impl Future<Output = Result<Response<ResponseBody>, Status>> + Send {
+    let (parts, body) = request.into_parts();
+    let mut body = Some(body);
+    // Only borrows what it captures: in an `async fn`, each argument that is moved from has two places.
+    async move {
+        let shared = &*shared;
         let timeout = timeout::of(&parts.headers)?;
-        let deadline = timeout.map(|timeout| self.clock.now() + timeout);
-        let mut body = Some(body);
+        let deadline = timeout.map(|timeout| shared.clock.now() + timeout);
         let read = |context: &mut Context<'_>| {
             let body = body.take().expect("it is read once");
-            Poll::Ready(Outgoing::read(body, self.settings.replay_limit, context))
+            Poll::Ready(Outgoing::read(body, shared.settings.replay_limit, context))
         };
         let body = poll_fn(read).await?;
-        let rules = &self.settings.rules;
+        let rules = &shared.settings.rules;
         let sent = &Sent { parts: &parts, body: &body, deadline };
-        let result = self
+        let calls = shared
             .configure(timeout, sent)
             .classify(|reply: Result<&Reply, &BoxError>| match reply {
                 Ok(reply) => rules.classify_head(reply.code, &reply.response),
@@ -162,15 +167,15 @@ impl Shared {
                 let span = span::of_attempt(&attempt, sent.parts.uri.path());
                 let waiting = AttemptSpan::new(&span, &attempt);
                 let answer = async move {
-                    let answered = self.attempt(attempt, sent).await;
+                    let answered = shared.attempt(attempt, sent).await;
                     waiting.end(|span| span::record(span, answered.as_ref().map(|reply| reply.code)));
                     answered
                 };
                 // In a box, because it is large, and moved on the way to where it is polled.
                 Box::pin(answer.instrument(span))
-            })
-            .await;
-        let (Reply { response, code }, succeeded) = match result {
+            });
+        // In a box, because the allocator has two parts of this size at hand, and not one of their sum.
+        let (Reply { response, code }, succeeded) = match Box::pin(calls).await {
             Ok(done) => (done.value, true),
             Err(error) => (last_reply(error, &body)?, false),
         };
@@ -178,14 +183,16 @@ impl Shared {
         let (head, reply) = response.into_parts();
         let open = || {
             let by = head.extensions.get::<AnsweredBy>();
-            let in_flight = by.and_then(|by| self.service.keep_in_flight(by.endpoint()));
+            let in_flight = by.and_then(|by| shared.service.keep_in_flight(by.endpoint()));
             Open { in_flight, rules: rules.clone(), request: Arc::clone(&body), ends_with_status }
         };
-        let deadline = deadline.map(|at| Deadline { at, clock: self.clock.clone(), timer: None });
+        let deadline = deadline.map(|at| Deadline { at, clock: shared.clock.clone(), timer: None });
         let reply = ResponseBody::new(reply, open, deadline);
         Ok(Response::from_parts(head, reply))
     }
+}
 
+impl Shared {
     fn configure(&self, timeout: Option<Duration>, sent: &Sent<'_>) -> Call<'_, OkIsSuccess> {
         let mut call = self.service.call();
         if let Some(timeout) = timeout {
