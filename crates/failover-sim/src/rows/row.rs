@@ -1,5 +1,8 @@
 //! One row, and what the rows share.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use failover_core::Error;
 
 use crate::policy::Policy;
@@ -19,11 +22,13 @@ pub struct Row {
     scenario: Scenario,
     control: Policy,
     targets: Vec<Target>,
+    /// How long random without any logic needs to recover, by seed: the same for every policy.
+    random: Arc<Mutex<HashMap<u64, Option<usize>>>>,
 }
 
 impl Row {
     pub(super) fn new(scenario: Scenario, control: Policy, targets: Vec<Target>) -> Self {
-        Self { scenario, control, targets }
+        Self { scenario, control, targets, random: Arc::default() }
     }
 
     /// The name.
@@ -38,7 +43,7 @@ impl Row {
 
     /// The row with another scenario.
     pub(crate) fn with_scenario(&self, scenario: Scenario) -> Self {
-        Self { scenario, ..self.clone() }
+        Self { scenario, random: Arc::default(), ..self.clone() }
     }
 
     /// The naive policy that must fail.
@@ -58,17 +63,24 @@ impl Row {
 
     /// Judges a report of a run of this row's scenario from this seed.
     pub fn verdict(&self, report: &Report, seed: u64) -> Verdict {
-        let random = |after| {
-            let random = run(&self.scenario, Policy::Random, seed);
-            random.ok().and_then(|report| report.recovery(after))
-        };
         let judge = |target: &Target| {
             target.judge(report, || match target {
-                Target::Recovers { after } => random(*after),
+                Target::Recovers { after } => self.random_recovery(seed, *after),
                 _ => None,
             })
         };
         Verdict::all(self.targets.iter().map(judge).collect())
+    }
+
+    fn random_recovery(&self, seed: u64, after: usize) -> Option<usize> {
+        let known = || self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = known().get(&seed) {
+            return *found;
+        }
+        let report = run(&self.scenario, Policy::Random, seed).ok();
+        let found = report.and_then(|report| report.recovery(after));
+        known().insert(seed, found);
+        found
     }
 
     /// Whether enough of the seeds have passed: 17 of 20, or 19 where the target is a 95th percentile.
