@@ -7,6 +7,7 @@ use crate::contract::classify::reason::Reason;
 use crate::contract::classify::{Classified, Outcome};
 use crate::engine::breaker::atomic::Change;
 use crate::engine::breaker::{Admission, Decision, Input};
+use crate::engine::gate::Vague;
 use crate::engine::state::EndpointState;
 use crate::engine::state::ewma::{LONGEST_PENALTY, PENALTY};
 use crate::engine::state::last_failure::Noted;
@@ -25,6 +26,9 @@ const PEERS: f32 = 20.0;
 const TESTED: f32 = 2.5;
 /// The number of endpoints that are a large enough sample.
 const MAX_PEERS: usize = 64;
+/// How much later than the first overload answer of a silent endpoint others have been called and have
+/// answered. Overload answers are prompt, however long an attempt may take.
+const PROMPT: Duration = Duration::from_millis(500);
 /// The pause before an endpoint is probed again after an inconclusive probe call.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -172,8 +176,9 @@ impl Engine {
             Some(class @ (AttemptClass::Timeout | AttemptClass::Overload)) => {
                 self.count_failure(now);
                 let since = state.failing_from(began);
-                let attempt = self.call_policy().usual_attempt();
-                let silent = self.strain.is_silent(since, attempt, now);
+                let half = self.call_policy().usual_attempt() / 2;
+                let lead = if class == AttemptClass::Overload { half.min(PROMPT) } else { half };
+                let silent = self.strain.is_silent(since, lead, now);
                 let evidence = Evidence::Ambiguous { silent };
                 match class {
                     // While the service is frozen, a timeout says nothing about its endpoint.
@@ -196,7 +201,8 @@ impl Engine {
             self.count_rate(number, input, evidence, now);
         }
         if let (true, Some(Evidence::Ambiguous { silent })) = (closed, evidence) {
-            self.feed_gate(number, silent, first, now);
+            let overload = class == Some(AttemptClass::Overload);
+            self.feed_gate(number, Vague { silent, first, overload }, now);
         }
     }
 

@@ -81,6 +81,12 @@ impl RetryGate {
         share
     }
 
+    /// Takes back the latest failures: they say nothing about the other endpoints after all.
+    pub(crate) fn retract(&self, failures: u8) {
+        let share = (0..failures).fold(self.share(), |share, _| (share - (1.0 - KEEP)) / KEEP);
+        self.share.store(share.max(0.0).to_bits(), Ordering::Relaxed);
+    }
+
     /// Records whether the tier's answers are slow, at an ambiguous failure, and whether that is the first
     /// one of its endpoint since it answered.
     pub(crate) fn heed(&self, slow: bool, first: bool) {
@@ -205,5 +211,23 @@ mod tests {
         gate.heed(true, true);
         (0..100).for_each(|_| gate.heed(true, false));
         assert!(gate.admits(0.1));
+    }
+
+    #[test]
+    fn failures_that_are_taken_back_have_not_been() {
+        let gate = RetryGate::new();
+        (0..3).for_each(|_| {
+            update(&gate, 0, true);
+        });
+        let before = gate.share();
+        (0..5).for_each(|_| {
+            update(&gate, 0, true);
+        });
+        gate.retract(5);
+        assert!((gate.share() - before).abs() < 1e-6);
+        gate.retract(0);
+        assert!((gate.share() - before).abs() < 1e-6);
+        gate.retract(100);
+        assert!(gate.share() >= 0.0 && gate.share() < f32::EPSILON);
     }
 }

@@ -12,7 +12,7 @@ pub(crate) mod load_weight;
 pub(crate) mod placement;
 pub(crate) mod slab;
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -68,6 +68,9 @@ struct HotState {
     /// The half-open round ended because the probe calls did not return in time, and no event has
     /// been emitted yet. The flag is rarely used; it is stored here because this line has room.
     expired: AtomicBool,
+    /// The failures since the last success that the retry gate has counted, up to 255; here for the same
+    /// reason.
+    gated: AtomicU8,
 }
 
 /// Bits per latency in `recent`, and the number of latencies that it holds.
@@ -121,6 +124,7 @@ impl EndpointState {
                 flushing: AtomicBool::new(false),
                 in_rotation: AtomicBool::new(false),
                 expired: AtomicBool::new(false),
+                gated: AtomicU8::new(0),
             },
             cold: ColdState {
                 endpoint: ArcSwapOption::const_empty(),
@@ -358,6 +362,18 @@ impl EndpointState {
     pub(crate) fn clear_failing(&self) {
         self.cold.failing_since.store(0, Ordering::Relaxed);
         self.cold.overloaded_since.store(0, Ordering::Relaxed);
+        self.hot.gated.store(0, Ordering::Relaxed);
+    }
+
+    /// Records that the retry gate has counted a failure. Of two concurrent ones, one may be lost.
+    pub(crate) fn count_gated(&self) {
+        let gated = self.hot.gated.load(Ordering::Relaxed);
+        self.hot.gated.store(gated.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// Returns the failures since the last success that the retry gate has counted, and forgets them.
+    pub(crate) fn take_gated(&self) -> u8 {
+        self.hot.gated.swap(0, Ordering::Relaxed)
     }
 
     pub(crate) fn successes(&self) -> u64 {

@@ -179,11 +179,11 @@ impl Strain {
     }
 
     /// Whether an endpoint that has failed since `since` is silent: another one has answered a call
-    /// that began half an attempt later. An overload stops all endpoints at about the same time.
-    pub(crate) fn is_silent(&self, since: Time, attempt: Duration, now: Time) -> bool {
+    /// that began so much later. An overload stops all endpoints at about the same time.
+    pub(crate) fn is_silent(&self, since: Time, lead: Duration, now: Time) -> bool {
         let frozen = self.frozen_until.load(Ordering::Relaxed);
         let rests = frozen != 0 && now < Time::from_nanos(frozen) + SILENCE_REST;
-        !rests && Time::from_nanos(self.latest_success.load(Ordering::Relaxed)) >= since + attempt / 2
+        !rests && Time::from_nanos(self.latest_success.load(Ordering::Relaxed)) >= since + lead
     }
 
     pub(crate) fn is_frozen(&self, now: Time) -> bool {
@@ -324,21 +324,21 @@ mod tests {
     fn a_success_before_the_first_failure_counts_as_well() {
         let strain = Strain::new();
         strain.failed(at(6_000), || at(5_990));
-        assert!(strain.is_silent(at(5_000), Duration::from_secs(1), at(6_000)));
+        assert!(strain.is_silent(at(5_000), Duration::from_millis(500), at(6_000)));
     }
 
     #[test]
-    fn an_endpoint_is_silent_if_another_answers_half_an_attempt_later() {
+    fn an_endpoint_is_silent_if_another_answers_a_call_that_began_later() {
         let strain = Strain::new();
-        let second = Duration::from_secs(1);
-        assert!(!strain.is_silent(at(5_000), second, at(6_000)));
+        let half = Duration::from_millis(500);
+        assert!(!strain.is_silent(at(5_000), half, at(6_000)));
         strain.answered(at(5_400), at(5_400));
-        assert!(!strain.is_silent(at(5_000), second, at(6_000)), "it may have stopped with the others");
+        assert!(!strain.is_silent(at(5_000), half, at(6_000)), "it may have stopped with the others");
         strain.answered(at(5_500), at(5_500));
-        assert!(strain.is_silent(at(5_000), second, at(6_000)));
+        assert!(strain.is_silent(at(5_000), half, at(6_000)));
         strain.freeze(at(36_000));
-        assert!(!strain.is_silent(at(5_000), second, at(65_999)));
-        assert!(strain.is_silent(at(5_000), second, at(66_000)));
+        assert!(!strain.is_silent(at(5_000), half, at(65_999)));
+        assert!(strain.is_silent(at(5_000), half, at(66_000)));
     }
 
     #[test]

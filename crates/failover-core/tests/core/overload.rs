@@ -166,6 +166,25 @@ async fn timeouts_of_an_endpoint_that_is_on_its_way_out_do_not_close_the_gate() 
     }
 }
 
+/// Twenty endpoints get a call each in 2 s. The gate counts the first overload answers of those that
+/// answer nothing else, and takes them back at the second ones, if the tier has others that answer.
+#[tokio::test(start_paused = true)]
+async fn overload_answers_of_endpoints_that_answer_nothing_else_soon_let_retries_through() {
+    let service = service(config(|b| b, |b| b), &[20]);
+    let ends = |id: &str| {
+        let half = id.trim_start_matches('e').parse::<u32>().expect("a number") > 10;
+        if half { Outcome::Overload(None) } else { Outcome::Success }
+    };
+    let mut failed = Vec::new();
+    for number in 0..200 {
+        if call(&service, ends).await.1.is_some() {
+            failed.push(number);
+        }
+        advance(ms(100)).await;
+    }
+    assert!(failed.len() < 15 && failed.iter().all(|number| *number < 45), "{failed:?}");
+}
+
 /// Picks until `e1` is picked, which answers with a request for a pause.
 fn ask(service: &ServiceHandle, pause: Duration) {
     for _ in 0..1_000 {

@@ -26,6 +26,7 @@ pub(super) fn rows() -> Vec<Row> {
         most(9, 10, true),
         most(2, 3, false),
         most(9, 10, false),
+        half_of_many(),
     ]
 }
 
@@ -63,6 +64,21 @@ fn most(broken: usize, endpoints: usize, repeatable: bool) -> Row {
         Target::Visible { from: BEGINS as usize + 3, most },
         share((BEGINS as usize + 10, (BEGINS + TIME) as usize), (0.0, 0.02)),
         share((LENGTH - 20, LENGTH), (0.9 * fair, 1.02 * fair)),
+    ];
+    Row::new(scenario, Policy::Random, targets)
+}
+
+/// Half of twenty answer nothing else. Each of thirty clients makes seven calls a second and needs 15 s to take them
+/// all out; a retry soon finds one of the others.
+fn half_of_many() -> Row {
+    let name = "overload_503_10_of_20_30_clients";
+    let mut scenario = Scenario::new(name, 45 * SECOND, quick(20), Load::Open(200.0));
+    scenario.clients = 30;
+    let scenario = scenario.fault(FaultKind::Overload(None), 0..10, for_ever());
+    let begins = BEGINS as usize;
+    let targets = vec![
+        Target::Visible { from: begins, most: 0.06 },
+        Target::Visible { from: begins + 10, most: 0.001 },
     ];
     Row::new(scenario, Policy::Random, targets)
 }
