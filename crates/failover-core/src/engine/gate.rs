@@ -9,6 +9,8 @@ use crate::runtime::clock::Time;
 /// The part of an attempt's timeout from which on a mean answer is slow. If the times have an exponential
 /// tail, one answer of a hundred then comes too late.
 const SLOW: f32 = 0.2;
+/// The number of endpoints that are a large enough sample.
+const MAX_PEERS: usize = 64;
 
 /// An ambiguous failure.
 #[derive(Clone, Copy, Debug)]
@@ -20,9 +22,6 @@ pub(super) struct Vague {
     /// The endpoint has answered that it is overloaded.
     pub(super) overload: bool,
 }
-
-/// The number of endpoints that are a large enough sample.
-const MAX_PEERS: usize = 64;
 
 impl Engine {
     /// Whether a retry may follow an ambiguous failure: some tier in use has few of them.

@@ -3,8 +3,7 @@
 use crate::Nanos;
 use crate::record::{Report, SECOND};
 
-/// The share of the calls that succeed after a recovery; less is a relapse. Random without any logic stays above it
-/// in the cells of M1 with the longest queues.
+/// The share of the calls that succeed after a recovery; less is a relapse.
 const STAYS: f64 = 0.9;
 
 /// One condition; a row passes when all of its conditions hold.
