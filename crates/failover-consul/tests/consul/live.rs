@@ -116,6 +116,8 @@ async fn data_lost(server: Server) {
     let mut stream = watcher.watch(&Query::service(&users)).expect("it watches");
     see(&mut stream, SECOND * 5, "the endpoints", has(&["a", "c"])).await;
     agent.kill();
+    // A restart sooner than the watcher's next request would leave it nothing to say.
+    let mut seen = see(&mut stream, SECOND * 10, "the outage is said", Result::is_err).await;
     agent.restart();
     // It is registered again with the next heartbeat at the latest; no empty set is published
     // meanwhile.
@@ -123,7 +125,7 @@ async fn data_lost(server: Server) {
         item.as_ref()
             .is_ok_and(|set| set.entries().iter().any(|entry| entry.lifecycle() == Lifecycle::Draining))
     };
-    let seen = see(&mut stream, SECOND * 20, "it is registered again, draining", drained).await;
+    seen.extend(see(&mut stream, SECOND * 20, "it is registered again, draining", drained).await);
     for item in seen.iter().flatten() {
         assert!(!item.entries().is_empty(), "an empty set was published: {seen:?}");
     }
