@@ -7,6 +7,7 @@ pub(crate) mod options;
 pub(crate) mod run;
 pub(crate) mod spans;
 pub(crate) mod timed;
+pub(crate) mod timer;
 
 pub use attempt::{Attempt, AttemptRecord, Attempts, Completed};
 pub use builder::Call;

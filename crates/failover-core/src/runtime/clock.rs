@@ -129,6 +129,11 @@ impl Clock {
         }
     }
 
+    /// Returns whether this is the machine's clock, not one in virtual time.
+    pub(crate) const fn is_system(&self) -> bool {
+        matches!(self.0, Source::System { .. })
+    }
+
     /// Returns the time at which a call begins, and whether it is timed: see [Rushes](Self#rushes).
     #[inline]
     pub(crate) fn begin(&self, random: &Random) -> (Time, Timing) {
@@ -154,6 +159,12 @@ impl Clock {
             Source::Tokio { start, .. } => SystemTime::UNIX_EPOCH + start.elapsed(),
         }
     }
+}
+
+/// Returns the time of tokio's clock after this duration, for its timers; `None` if that is beyond its range.
+#[allow(clippy::disallowed_methods, reason = "this is the clock")]
+pub(crate) fn after(duration: Duration) -> Option<tokio::time::Instant> {
+    tokio::time::Instant::now().checked_add(duration)
 }
 
 /// Counts a call of this thread that begins in this tick of a clock, and returns its reading or, of a call

@@ -46,7 +46,8 @@ struct Failed {
     avoided: Vec<u32>,
 }
 
-/// The state of a running call. Allocates nothing on the heap until an attempt has failed.
+/// The state of a running call. Allocates nothing on the heap until an attempt has failed, or waits where no timer is
+/// left over.
 pub(super) struct Run<'a> {
     engine: &'a Engine,
     policy: CallPolicy,
@@ -126,15 +127,17 @@ impl<'a> Run<'a> {
                         // Polled in place: each move of the future costs as much as a part of the pick.
                         let future = pin!(operation(attempt));
                         let waits = || {
-                            until = self.wait(&mut guard, until);
-                            until
+                            let left;
+                            (until, left) = self.wait(&mut guard, until, lasts);
+                            (until, left)
                         };
                         timed::attempt(future, waits, lasts, clock).await
                     }
                     Some(span) => {
-                        until = self.wait(&mut guard, until);
+                        (until, _) = self.wait(&mut guard, until, lasts);
+                        let waits = || (until, until.since(clock.now()));
                         let future = span.in_scope(|| operation(attempt)).instrument(Span::clone(span));
-                        timed::attempt(Box::pin(future).as_mut(), || until, lasts, clock).await
+                        timed::attempt(Box::pin(future).as_mut(), waits, lasts, clock).await
                     }
                 };
                 let (class, pause, cause) = match &reply {
@@ -208,14 +211,20 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Prepares for the wait of an attempt, and returns when it has to end.
-    fn wait(&mut self, guard: &mut AttemptGuard<&'a Engine>, until: Time) -> Time {
+    /// Prepares for the wait of an attempt, and returns when it has to end, and how long that is from now.
+    fn wait(
+        &mut self,
+        guard: &mut AttemptGuard<&'a Engine>,
+        until: Time,
+        lasts: Duration,
+    ) -> (Time, Duration) {
         let later = guard.wait();
         if later.is_zero() {
-            return until;
+            return (until, until.since(self.engine.clock().now()));
         }
+        // It begins now, as the clock was read for it.
         self.deadline = self.deadline + later;
-        until + later
+        (until + later, lasts)
     }
 
     /// Derives how long an attempt may take.

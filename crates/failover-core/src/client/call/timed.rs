@@ -1,13 +1,11 @@
 //! A future with a timeout, whose timer is armed only if the future has to wait.
 
 use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::task::unconstrained;
-
+use crate::client::call::timer::Timer;
 use crate::runtime::clock::{Clock, Time};
 
 /// The reason for a missing result.
@@ -29,32 +27,31 @@ const TURNS: u32 = 4;
 
 /// Waits for a future up to a time.
 pub(super) async fn timed<F: Future>(future: F, until: Time, clock: &Clock) -> Result<F::Output, NoReply> {
-    wait_for(pin!(future), || until, clock).await
+    wait_for(pin!(future), || until.since(clock.now()), clock).await
 }
 
-/// Waits for a future up to a time, for which `waits` is asked once the future has to wait: an operation that is
-/// ready at once must not pay for a timer (50 ns, or 150 ns on two threads, where timers share a lock).
+/// Waits for a future as long as `waits` says, which is asked once the future has to wait: an operation that is
+/// ready at once must not pay for a timer.
 #[allow(clippy::manual_async_fn, reason = "the future of an `async fn` has two places for each argument")]
 fn wait_for<F: Future>(
     mut future: Pin<&mut F>,
-    mut waits: impl FnMut() -> Time,
+    mut waits: impl FnMut() -> Duration,
     clock: &Clock,
 ) -> impl Future<Output = Result<F::Output, NoReply>> {
     async move {
-        let mut timer = pin!(None);
+        let mut timer: Option<Timer> = None;
         poll_fn(|context| {
             if let Poll::Ready(output) = future.as_mut().poll(context) {
+                // A test in virtual time may wait until its runtime has no timer.
+                if let Some(timer) = timer.take().filter(|_| clock.is_system()) {
+                    timer.keep();
+                }
                 return Poll::Ready(Ok(output));
             }
             if timer.is_none() {
-                let until = waits();
-                in_runtime()?;
-                // A future that uses up the budget of its task must not keep the timer from expiring.
-                let sleep = with_timer(|| unconstrained(tokio::time::sleep(until.since(clock.now()))))?;
-                timer.set(Some(sleep));
+                timer = Some(Timer::after(waits()).ok_or(NoReply::NoRuntime)?);
             }
-            let timer = timer.as_mut().as_pin_mut().expect("it was set just now");
-            timer.poll(context).map(|()| Err(NoReply::Late))
+            timer.as_mut().expect("it was set just now").poll(context).map(|()| Err(NoReply::Late))
         })
         .await
     }
@@ -66,20 +63,21 @@ pub(super) fn patience(lasts: Duration) -> Duration {
     STALL.max(lasts / 4)
 }
 
-/// Like [`wait_for`], for an attempt that may last this long. After a stall, replies that are waiting to be read
+/// Like [`wait_for`], for an attempt that may last this long; `waits` says until when, and how long that is. After a stall, replies that are waiting to be read
 /// are read before the attempt is given up.
 #[allow(clippy::manual_async_fn, reason = "the future of an `async fn` has two places for each argument")]
 pub(super) fn attempt<F: Future>(
     mut future: Pin<&mut F>,
-    mut waits: impl FnMut() -> Time,
+    mut waits: impl FnMut() -> (Time, Duration),
     lasts: Duration,
     clock: &Clock,
 ) -> impl Future<Output = Result<F::Output, NoReply>> {
     async move {
         let mut until = Time::NEVER;
         let waits = || {
-            until = waits();
-            until
+            let left;
+            (until, left) = waits();
+            left
         };
         match wait_for(future.as_mut(), waits, clock).await {
             Err(NoReply::Late) if clock.now().since(until) > patience(lasts) => {}
@@ -98,16 +96,22 @@ pub(super) fn attempt<F: Future>(
 
 /// Waits for the duration.
 pub(super) async fn wait(duration: Duration) -> Result<(), NoReply> {
-    in_runtime()?;
-    with_timer(|| tokio::time::sleep(duration))?.await;
+    let mut timer = Timer::after(duration).ok_or(NoReply::NoRuntime)?;
+    poll_fn(|context| timer.poll(context)).await;
     Ok(())
 }
 
-/// Creates a timer. tokio has no query for a runtime without timers, and panics instead.
-fn with_timer<T>(create: impl FnOnce() -> T) -> Result<T, NoReply> {
-    catch_unwind(AssertUnwindSafe(create)).map_err(|_| NoReply::NoRuntime)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::call::timer::kept;
 
-fn in_runtime() -> Result<(), NoReply> {
-    tokio::runtime::Handle::try_current().map(drop).map_err(|_| NoReply::NoRuntime)
+    #[tokio::test(start_paused = true)]
+    async fn in_virtual_time_no_timer_outlives_its_attempt() {
+        for (clock, outlives) in [(Clock::tokio(), 0), (Clock::system(), 1)] {
+            let until = clock.now() + Duration::from_secs(1);
+            timed(tokio::task::yield_now(), until, &clock).await.expect("it waits once");
+            assert_eq!(kept(), outlives, "{clock}");
+        }
+    }
 }
