@@ -1,10 +1,12 @@
-//! Requests per second through the layer and without it, in turns, on one endpoint.
+//! Requests per second through the layer and without it, in turns, on one endpoint; and through tower's own layers:
+//! its timeout alone, and its retries above a timeout above its balancer.
 //!
 //! `cargo run --release -p failover-tower --example throughput`
 
 #![allow(clippy::disallowed_methods, reason = "a program that measures")]
 
 use std::error::Error;
+use std::future::Ready;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,11 +16,18 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use tower::{Layer, Service, ServiceExt};
+use tower::balance::p2c::Balance;
+use tower::buffer::Buffer;
+use tower::discover::ServiceList;
+use tower::load::{CompleteOnResponse, PeakEwma};
+use tower::retry::{Policy, Retry};
+use tower::timeout::Timeout;
+use tower::{BoxError, Layer, Service, ServiceExt};
 
 const TURNS: usize = 20;
 const TURN: Duration = Duration::from_millis(500);
 const CONCURRENT: usize = 8;
+const ATTEMPT: Duration = Duration::from_secs(10);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
@@ -34,19 +43,49 @@ fn main() -> Result<(), Box<dyn Error>> {
         let client = || Client::builder(TokioExecutor::new()).build_http::<ReplayBody<Full<Bytes>>>();
         let bare = client().map_request(|request: Request<Full<Bytes>>| request.map(ReplayBody::from_body));
         let layered = FailoverLayer::new(ServiceHandle::fixed("users", [url.clone()])?).layer(client());
-        let (mut without, mut with) = (Vec::new(), Vec::new());
+        let timeout = Timeout::new(bare.clone(), ATTEMPT);
+        let measured = PeakEwma::new(bare.clone(), ATTEMPT, 1e9, CompleteOnResponse::default());
+        let balanced = Buffer::new(Balance::new(ServiceList::new(vec![measured])), 2 * CONCURRENT);
+        let tower = Retry::new(Twice, Timeout::new(balanced, ATTEMPT));
+        let mut rates: [Vec<f64>; 4] = Default::default();
         for turn in 0..=TURNS {
-            let (one, other) = (turn_of(&bare, &url).await, turn_of(&layered, &url).await);
+            let of_turn = [
+                turn_of(&bare, &url).await,
+                turn_of(&layered, &url).await,
+                turn_of(&timeout, &url).await,
+                turn_of(&tower, &url).await,
+            ];
             // The first turn makes the connections.
             if turn > 0 {
-                without.push(one);
-                with.push(other);
+                rates.iter_mut().zip(of_turn).for_each(|(rates, rate)| rates.push(rate));
             }
         }
-        let (without, with) = (median(without), median(with));
-        println!("bare={without:.0}/s layer={with:.0}/s share={:.1}%", 100.0 * with / without);
+        let [bare, layer, timeout, tower] = rates.map(median);
+        let share = |rate: f64| 100.0 * rate / bare;
+        println!("bare={bare:.0}/s layer={layer:.0}/s share={:.1}%", share(layer));
+        println!("tower's own: timeout={:.1}% retry+timeout+balance={:.1}%", share(timeout), share(tower));
         Ok(())
     })
+}
+
+/// Repeats a request once after an error.
+#[derive(Clone)]
+struct Twice;
+
+impl<B> Policy<Request<Full<Bytes>>, Response<B>, BoxError> for Twice {
+    type Future = Ready<()>;
+
+    fn retry(
+        &mut self,
+        _: &mut Request<Full<Bytes>>,
+        result: &mut Result<Response<B>, BoxError>,
+    ) -> Option<Ready<()>> {
+        result.is_err().then(|| std::future::ready(()))
+    }
+
+    fn clone_request(&mut self, request: &Request<Full<Bytes>>) -> Option<Request<Full<Bytes>>> {
+        Some(request.clone())
+    }
 }
 
 /// Returns the requests per second of a turn.
