@@ -68,7 +68,18 @@ impl Engine {
     }
 
     fn answers_slowly(&self) -> bool {
-        let timeout = self.call_policy().usual_attempt().as_nanos() as f32;
-        self.strain.mean_answer() > timeout * SLOW
+        self.is_slow(self.strain.mean_answer())
+    }
+
+    /// Whether a success ends a time in which all endpoints failed, and was so late that they had too many calls.
+    /// An endpoint that is out would otherwise wait for its probe call, as long as an attempt may take, while the
+    /// others get its calls as well.
+    pub(super) fn ends_overload(&self, began: Time, now: Time) -> bool {
+        let late = self.is_slow(now.nanos_since(began) as f32);
+        late && !self.strain.is_frozen(now) && self.is_failing(&self.snapshot.load())
+    }
+
+    fn is_slow(&self, answer: f32) -> bool {
+        answer > self.call_policy().usual_attempt().as_nanos() as f32 * SLOW
     }
 }

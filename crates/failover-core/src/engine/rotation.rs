@@ -25,7 +25,7 @@ impl Engine {
     }
 
     /// Whether the last calls to all endpoints have failed, two per endpoint.
-    fn is_failing(&self, snapshot: &Snapshot) -> bool {
+    pub(super) fn is_failing(&self, snapshot: &Snapshot) -> bool {
         !snapshot.policy.fail_fast
             && self.strain.failures() >= snapshot.eligible.saturating_mul(ROUNDS).max(1)
     }

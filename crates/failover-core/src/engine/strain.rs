@@ -4,9 +4,10 @@
 //! A timeout and an overload answer are *ambiguous*: an endpoint that is down and an endpoint that
 //! gets more calls than it can answer look the same. Ambiguous evidence may therefore take out only
 //! part of a tier (the cap), unless probe calls confirm it, and takes out nothing at all while the
-//! service is *frozen*: when the last endpoint in use fails as well, or when an endpoint that was
-//! taken out answers again as soon as it is left alone, the cause is load, and every endpoint is
-//! needed. The rules were found by simulation; `failover-sim` judges them.
+//! service is *frozen*: when the last endpoint in use fails as well, when an endpoint that was taken
+//! out answers again as soon as it is left alone, or when the first answer after all have failed is a
+//! late one, the cause is load, and every endpoint is needed. The rules were found by simulation;
+//! `failover-sim` judges them.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
