@@ -4,6 +4,7 @@
 //! is doubled; then the callers must recover.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use failover_core::FailoverConfig;
 
@@ -40,11 +41,13 @@ struct Cell {
     queue: Queue,
     clients: usize,
     retries: bool,
+    /// How long an attempt may take, in seconds.
+    attempt: u64,
 }
 
 impl Cell {
     fn new(trigger: Trigger, servers: usize, load: u32) -> Self {
-        Self { trigger, servers, load, queue: Queue::Fifo, clients: 1, retries: true }
+        Self { trigger, servers, load, queue: Queue::Fifo, clients: 1, retries: true, attempt: 1 }
     }
 
     fn name(self) -> String {
@@ -64,6 +67,9 @@ impl Cell {
         }
         if !self.retries {
             name.push_str("_no_retries");
+        }
+        if self.attempt > 1 {
+            let _ = write!(name, "_attempts_of_{}s", self.attempt);
         }
         name
     }
@@ -90,6 +96,7 @@ impl Cell {
             Trigger::Doubled => scenario.bursts.push(Burst { from: span.0, until: span.1, factor: 2.0 }),
         }
         scenario.clients = self.clients;
+        scenario.config = with_attempts(&scenario.config, Duration::from_secs(self.attempt));
         if !self.retries {
             scenario.config = without_retries(&scenario.config);
         }
@@ -101,11 +108,15 @@ impl Cell {
     }
 }
 
+fn with_attempts(config: &FailoverConfig, of: Duration) -> FailoverConfig {
+    config.to_builder().timeout(of * 3).attempt_timeout(of).build().expect("three attempts are valid")
+}
+
 fn without_retries(config: &FailoverConfig) -> FailoverConfig {
     config.to_builder().max_retries(0).build().expect("calls without retries are valid")
 }
 
-/// Thirteen rows that stand for the whole family.
+/// Fourteen rows that stand for the whole family.
 pub(super) fn rows() -> Vec<Row> {
     let half = Cell::new(Trigger::Half, 3, 90);
     let cells = [
@@ -122,6 +133,7 @@ pub(super) fn rows() -> Vec<Row> {
         Cell { clients: 100, ..half },
         Cell { clients: 100, ..Cell::new(Trigger::Fifth, 30, 90) },
         Cell { retries: false, ..half },
+        Cell { clients: 10, attempt: 3, ..Cell::new(Trigger::Fifth, 3, 90) },
     ];
     cells.map(Cell::row).into()
 }
