@@ -14,6 +14,7 @@ pub(crate) mod control_lock;
 pub(crate) mod custom_strategy;
 pub(crate) mod discovery_sink;
 pub(crate) mod ejections;
+pub(crate) mod first_answer;
 pub(crate) mod gate;
 pub(crate) mod hash;
 pub(crate) mod in_flight_limit;

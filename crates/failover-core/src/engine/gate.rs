@@ -71,15 +71,8 @@ impl Engine {
         self.is_slow(self.strain.mean_answer())
     }
 
-    /// Whether a success ends a time in which all endpoints failed, and was so late that they had too many calls.
-    /// An endpoint that is out would otherwise wait for its probe call, as long as an attempt may take, while the
-    /// others get its calls as well.
-    pub(super) fn ends_overload(&self, began: Time, now: Time) -> bool {
-        let late = self.is_slow(now.nanos_since(began) as f32);
-        late && !self.strain.is_frozen(now) && self.is_failing(&self.snapshot.load())
-    }
-
-    fn is_slow(&self, answer: f32) -> bool {
+    /// Whether answers that take so long, in nanoseconds, show that endpoints have too many calls.
+    pub(super) fn is_slow(&self, answer: f32) -> bool {
         answer > self.call_policy().usual_attempt().as_nanos() as f32 * SLOW
     }
 }

@@ -152,7 +152,7 @@ impl Engine {
         let state = self.slab.state(number);
         let closed = state.breaker().admit_if_closed() == Some(admission);
         let first = !state.is_failing();
-        let overloaded = class == Some(AttemptClass::Success) && self.ends_overload(began, now);
+        let overloaded = class == Some(AttemptClass::Success) && self.consider_first_answer(began, now);
         let (input, evidence) = match class {
             Some(AttemptClass::Success) => {
                 if now.nanos_since(began) >= self.slow_from.load(Ordering::Relaxed) {
@@ -206,7 +206,7 @@ impl Engine {
             self.feed_gate(number, Vague { silent, first, overload }, now);
         }
         if overloaded {
-            self.recognise_overload();
+            self.recognise_late_answer();
         }
     }
 

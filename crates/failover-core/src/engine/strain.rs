@@ -4,10 +4,10 @@
 //! A timeout and an overload answer are *ambiguous*: an endpoint that is down and an endpoint that
 //! gets more calls than it can answer look the same. Ambiguous evidence may therefore take out only
 //! part of a tier (the cap), unless probe calls confirm it, and takes out nothing at all while the
-//! service is *frozen*: when the last endpoint in use fails as well, when an endpoint that was taken
-//! out answers again as soon as it is left alone, or when the first answer after all have failed is a
-//! late one, the cause is load, and every endpoint is needed. The rules were found by simulation;
-//! `failover-sim` judges them.
+//! service is *frozen*: when the last endpoint in use fails as well and none has answered since, when
+//! an endpoint that was taken out answers again as soon as it is left alone, or when the first answer
+//! after all have failed is a late one (`first_answer`), the cause is load, and every endpoint is
+//! needed. The rules were found by simulation; `failover-sim` judges them.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -78,7 +78,7 @@ pub(crate) enum Verdict {
 pub(crate) fn judge(evidence: Evidence, of: &Situation) -> Verdict {
     let allowed = ((f64::from(of.members) * of.max_share) as u32).max(1);
     match evidence {
-        Evidence::Ambiguous { .. } if of.in_use <= 1 && !of.fail_fast => Verdict::Freeze,
+        Evidence::Ambiguous { silent: false } if of.in_use <= 1 && !of.fail_fast => Verdict::Freeze,
         Evidence::Ambiguous { silent: false } if of.unconfirmed >= allowed => Verdict::Hold,
         Evidence::Hard | Evidence::Ambiguous { .. } => Verdict::Eject,
     }
@@ -98,6 +98,8 @@ pub(crate) struct Strain {
     /// How long answers take during the trouble.
     mean_answer: MeanAnswer,
     frozen_until: AtomicU64,
+    /// Silence does not count before this time.
+    rests_until: AtomicU64,
     /// When the cap last made endpoints due for a probe call.
     capped_at: AtomicU64,
     /// No decision of the cap before this time.
@@ -118,6 +120,7 @@ impl Strain {
             latest_success: AtomicU64::new(0),
             mean_answer: MeanAnswer::new(),
             frozen_until: AtomicU64::new(0),
+            rests_until: AtomicU64::new(0),
             capped_at: AtomicU64::new(0),
             decide_from: AtomicU64::new(0),
             ejections: EjectionCounts::new(),
@@ -182,8 +185,7 @@ impl Strain {
     /// Whether an endpoint that has failed since `since` is silent: another one has answered a call
     /// that began so much later. An overload stops all endpoints at about the same time.
     pub(crate) fn is_silent(&self, since: Time, lead: Duration, now: Time) -> bool {
-        let frozen = self.frozen_until.load(Ordering::Relaxed);
-        let rests = frozen != 0 && now < Time::from_nanos(frozen) + SILENCE_REST;
+        let rests = now < Time::from_nanos(self.rests_until.load(Ordering::Relaxed));
         !rests && Time::from_nanos(self.latest_success.load(Ordering::Relaxed)) >= since + lead
     }
 
@@ -196,10 +198,22 @@ impl Strain {
         Time::from_nanos(self.frozen_until.load(Ordering::Relaxed)).since(now)
     }
 
-    /// Freezes the service. Requires the control lock.
+    /// Freezes the service. Silence does not count until then. Requires the control lock.
     pub(crate) fn freeze(&self, until: Time) {
         self.frozen_until.store(until.as_nanos(), Ordering::Relaxed);
+        self.rests_until.store(until.as_nanos(), Ordering::Relaxed);
         self.capped_at.store(0, Ordering::Relaxed);
+    }
+
+    /// Lets silence rest after a freeze until this time. Requires the control lock.
+    pub(crate) fn rest_silence(&self, after: Time) {
+        self.rests_until.store((after + SILENCE_REST).as_nanos(), Ordering::Relaxed);
+    }
+
+    /// Ends a freeze and the rest after it.
+    pub(crate) fn thaw(&self) {
+        self.frozen_until.store(0, Ordering::Relaxed);
+        self.rests_until.store(0, Ordering::Relaxed);
     }
 
     /// Whether the cap has just left an endpoint in use, so that its decision is not repeated.
@@ -300,7 +314,8 @@ mod tests {
             (vague, of(6, 10, 4), Verdict::Eject),
             (vague, of(5, 10, 5), Verdict::Hold),
             (silent, of(5, 10, 5), Verdict::Eject),
-            (silent, of(1, 10, 9), Verdict::Freeze),
+            // The one that has answered may wait for its probe call.
+            (silent, of(1, 10, 9), Verdict::Eject),
             // The only endpoint of its tier, with one in the next tier.
             (vague, of(2, 1, 0), Verdict::Eject),
             (vague, Situation { fail_fast: true, ..of(1, 1, 0) }, Verdict::Eject),
@@ -338,8 +353,13 @@ mod tests {
         strain.answered(at(5_500), at(5_500));
         assert!(strain.is_silent(at(5_000), half, at(6_000)));
         strain.freeze(at(36_000));
+        assert!(!strain.is_silent(at(5_000), half, at(35_999)));
+        assert!(strain.is_silent(at(5_000), half, at(36_000)), "after such a freeze, silence counts");
+        strain.rest_silence(at(36_000));
         assert!(!strain.is_silent(at(5_000), half, at(65_999)));
         assert!(strain.is_silent(at(5_000), half, at(66_000)));
+        strain.thaw();
+        assert!(strain.is_silent(at(5_000), half, at(10_000)) && !strain.is_frozen(at(10_000)));
     }
 
     #[test]

@@ -3,6 +3,7 @@ pub(crate) mod capped;
 pub(crate) mod changes;
 pub(crate) mod classes;
 pub(crate) mod failure_rate;
+pub(crate) mod first_answer;
 pub(crate) mod forced;
 pub(crate) mod in_flight;
 pub(crate) mod oracles;

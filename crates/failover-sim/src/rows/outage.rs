@@ -9,6 +9,8 @@ use crate::scenario::{Load, Scenario};
 
 /// How long all of them fail, in seconds.
 const OUTAGE: u64 = 60;
+/// Within how many seconds after a return calls succeed.
+const SETTLES: u64 = 10;
 
 pub(super) fn rows() -> Vec<Row> {
     const REFUSED: (FaultKind, &str) = (FaultKind::Refuse, "refused");
@@ -47,5 +49,7 @@ fn outage((kind, word): (FaultKind, &str), count: usize, returns: Option<usize>,
     };
     // A call that hangs at a silent endpoint cannot succeed before its attempt has timed out.
     let patience = if kind == FaultKind::BlackHole { SECOND } else { 0 } + 20_000_000;
-    Row::new(scenario, Policy::Banning, vec![Target::Returns { at: back, patience }])
+    // Then the others cost hardly a call, although they are down still.
+    let after = Target::Visible { from: (BEGINS + OUTAGE + SETTLES) as usize, most: 0.01 };
+    Row::new(scenario, Policy::Banning, vec![Target::Returns { at: back, patience }, after])
 }

@@ -76,6 +76,15 @@ impl Engine {
         self.change(|control, snapshot, events| self.freeze(control, snapshot, now, events));
     }
 
+    /// Returns all endpoints to use, because the first answer after all have failed was late. Silence counts as soon
+    /// as the freeze ends.
+    pub(in crate::engine) fn recognise_late_answer(&self) {
+        let now = self.clock.now();
+        self.change(|control, snapshot, events| {
+            self.freeze_only(control, snapshot, now, events);
+        });
+    }
+
     /// Keeps new calls away from an endpoint that asked for it, while others are in use. If all of
     /// them ask, the pauses end.
     pub(crate) fn pause(&self, number: u32, pause: Duration) {
@@ -182,9 +191,23 @@ impl Engine {
     /// Begins a freeze: every endpoint that is out on ambiguous evidence returns, scores start
     /// afresh, and pauses end.
     fn freeze(&self, control: &mut Control, snapshot: &Snapshot, now: Time, events: &mut Vec<Event>) {
+        if self.freeze_only(control, snapshot, now, events) {
+            self.strain.rest_silence(now + snapshot.policy.freeze);
+        }
+    }
+
+    /// Begins a freeze, after which silence counts. Returns whether it has begun: not if there is one, or if it is to
+    /// last no time.
+    fn freeze_only(
+        &self,
+        control: &mut Control,
+        snapshot: &Snapshot,
+        now: Time,
+        events: &mut Vec<Event>,
+    ) -> bool {
         let time = snapshot.policy.freeze;
         if self.strain.is_frozen(now) || time.is_zero() {
-            return;
+            return false;
         }
         self.strain.freeze(now + time);
         let reason = format!(
@@ -206,6 +229,7 @@ impl Engine {
             }
         }
         self.end_pauses(control, snapshot);
+        true
     }
 
     fn end_pauses(&self, control: &mut Control, snapshot: &Snapshot) {

@@ -117,26 +117,6 @@ async fn a_probe_call_answered_long_after_the_cap_shows_a_recovery() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_late_answer_after_all_have_failed_shows_an_overload_and_a_prompt_one_does_not() {
-    for (took, events) in [(1, 0), (3, 1)] {
-        let bench = Bench::of(breaker(|b| b), 3);
-        bench.together(15, timeout);
-        assert_eq!(bench.out(), ["a"]);
-        let picks = (0..3).map(|_| bench.engine.pick(Tried::NONE, true).expect("available"));
-        let (answered, lost): (Vec<_>, Vec<_>) = picks.partition(|pick| bench.id(pick) == "b");
-        pass(took * SECOND).await;
-        for pick in answered {
-            bench.engine.report(pick, AttemptClass::Success);
-        }
-        assert_eq!(bench.emitted(EventKind::CommonCause).len(), events, "after {took} of {ATTEMPT:?}");
-        assert_eq!(bench.out().is_empty(), events == 1, "after {took} of {ATTEMPT:?}");
-        for pick in lost {
-            bench.engine.cancel(pick);
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_freeze_time_of_zero_disables_the_freeze() {
     let bench = capped(breaker(|b| b.freeze_time(Duration::ZERO)));
     assert_eq!(bench.end(true, success), "a");
