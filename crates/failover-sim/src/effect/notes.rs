@@ -14,11 +14,10 @@ const NOTES: &[(&str, &str)] = &[
     (
         "m1_half_n3_90",
         "While the capacity is halved, and while the queues empty, a retry is one more request for a full queue. The retry \
-         gate lets few of them through, but the queues empty later for them: the default answers 2 % fewer calls than \
-         plain round robin, and a ninth fewer where a hundred clients learn of the overload each from its own calls. It \
+         gate lets few of them through, but the queues empty later for them: the default answers 1 % fewer calls than \
+         plain round robin, and a tenth fewer where a hundred clients learn of the overload each from its own calls. It \
          recovers as callers do that never retry, unlike the other policies that retry.",
     ),
-    ("m1_half_n10_90", "See `m1_half_n3_90`."),
     ("m1_half_n3_90_100_clients", "See `m1_half_n3_90`."),
     (
         "four_processors_and_30_callers",
