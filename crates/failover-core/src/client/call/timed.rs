@@ -63,8 +63,8 @@ pub(super) fn patience(lasts: Duration) -> Duration {
     STALL.max(lasts / 4)
 }
 
-/// Like [`wait_for`], for an attempt that may last this long; `waits` says until when, and how long that is. After a stall, replies that are waiting to be read
-/// are read before the attempt is given up.
+/// Like [`wait_for`], for an attempt that may last this long; `waits` says until when, and how long that is.
+/// After a stall, replies that are waiting to be read are read before the attempt is given up.
 #[allow(clippy::manual_async_fn, reason = "the future of an `async fn` has two places for each argument")]
 pub(super) fn attempt<F: Future>(
     mut future: Pin<&mut F>,

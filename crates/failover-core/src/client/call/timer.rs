@@ -23,7 +23,8 @@ thread_local! {
 ///
 /// An attempt seldom needs its timer. tokio takes a lock to register one and to remove it, but moves a
 /// registered one to a later time without; so a timer that has not expired is kept for a later attempt. Until
-/// then it may wake the task that it was for, once.
+/// then it may wake the task that it was for, once. It holds the handle of its runtime until this thread ends or an
+/// attempt waits here in another runtime.
 pub(super) struct Timer {
     sleep: Pin<Box<Sleep>>,
     runtime: Id,
